@@ -1,0 +1,21 @@
+"""Backbones: networks that turn one second of sound or sight into features, one a file."""
+
+from avel.backbones.base import (
+    AudioBackbone,
+    Backbone,
+    Card,
+    VisualBackbone,
+    Weights,
+    backbones,
+    load_backbone,
+)
+
+__all__ = [
+    "AudioBackbone",
+    "Backbone",
+    "Card",
+    "VisualBackbone",
+    "Weights",
+    "backbones",
+    "load_backbone",
+]

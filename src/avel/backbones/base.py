@@ -1,0 +1,140 @@
+"""The contract of a backbone and its card: input, output, weights with address and hash, licence.
+
+A new file in this folder with a class under ``@backbones.register(name)`` is all a backbone needs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from avel.errors import unknown_name
+from avel.registry import Registry
+from avel.types import Json
+
+backbones: Registry[Backbone] = Registry("backbone", "avel.backbones")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights: where it comes from and how it is known to be the right one.
+
+    Args:
+        name: Short name, e.g. ``"keras"``.
+        filename: Its name in the cache folder, or in the package where ``url`` is empty.
+        url: Public address; empty for weights that ship in the package.
+        hash: ``"md5:…"`` or ``"sha256:…"``; a sha256 may be given by its first 8 or more digits.
+        size: Bytes, 0 where not known.
+        licence: Licence of the weights, and of what they were trained on where known.
+    """
+
+    name: str
+    filename: str
+    url: str
+    hash: str
+    size: int
+    licence: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a backbone is, for people and for the check that a model fits its features.
+
+    Args:
+        name: Registry name.
+        modality: ``"audio"`` or ``"visual"``.
+        output: Shape of one second's output: (A,) or (H, W, V).
+        input: What it reads, in words with shape and range.
+        frames: Frames a segment it wants (visual only; 0 for audio).
+        paper: Author, year, title.
+        note: What a user must know, e.g. that it is for trying out.
+    """
+
+    name: str
+    modality: Literal["audio", "visual"]
+    output: tuple[int, ...]
+    input: str
+    paper: str
+    frames: int = 0
+    note: str = ""
+
+
+class Backbone(nn.Module, ABC):
+    """One second in, one row of features out.
+
+    Class attributes ``card`` and ``weights`` (by name, the default first) describe it. A built
+    backbone has random weights; only :func:`load_backbone` gives one that may be used.
+    """
+
+    card: ClassVar[Card]
+    weights: ClassVar[Mapping[str, Weights]]
+
+    @abstractmethod
+    def load_weights(self, path: Path, weights: Weights) -> None:
+        """Fill the network from a file whose hash was checked, or raise WeightsError."""
+
+    def describe(self, weights: Weights) -> Json:
+        """The plain data that is stored with features: name, modality, output, weights, hash."""
+        return {
+            "name": self.card.name,
+            "modality": self.card.modality,
+            "output": list(self.card.output),
+            "weights": weights.name,
+            "hash": weights.hash,
+        }
+
+    @abstractmethod
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Features of prepared input; see the two children for shapes."""
+
+
+class AudioBackbone(Backbone):
+    """Reads log-mel patches: (N, 96, 64) floats -> (N, A) floats."""
+
+
+class VisualBackbone(Backbone):
+    """Reads RGB frames: (N, 224, 224, 3) uint8, channels last -> (N, H, W, V) floats.
+
+    Preprocessing (scale, mean, channel order) is the backbone's own, inside ``forward``. The maps
+    of one segment's frames are averaged by the extractor.
+    """
+
+
+def load_backbone(
+    name: str,
+    *,
+    modality: Literal["audio", "visual"],
+    weights: str | None = None,
+) -> tuple[Backbone, Json]:
+    """A backbone with its weights, in eval mode, and its card as plain data.
+
+    Args:
+        name: Registry name, with the weights' name after a colon where it isn't the default:
+            ``"vgg19"``, ``"vgg19:torchvision"``.
+        modality: What it has to read.
+        weights: The weights' name, if not in ``name``.
+
+    Raises:
+        UsageError: for an unknown name, or a backbone of the other modality.
+        WeightsError: if the weights aren't there and can't be had, or aren't the right file.
+    """
+    from avel.weights import weights_file
+
+    name, _, suffix = name.partition(":")
+    cls = backbones.get(name)
+    if cls.card.modality != modality:
+        fitting = [n for n, c in backbones if c.card.modality == modality]
+        raise unknown_name(f"{modality} backbone", name, fitting)
+    wanted = suffix or weights or next(iter(cls.weights))
+    if wanted not in cls.weights:
+        raise unknown_name(f"{name} weight", wanted, cls.weights)
+    chosen = cls.weights[wanted]
+    network = cls()
+    network.load_weights(weights_file(chosen), chosen)
+    network.eval().requires_grad_(False)
+    return network, network.describe(chosen)

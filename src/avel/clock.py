@@ -1,0 +1,133 @@
+"""Seconds, segments, frames and samples: the only file with time arithmetic.
+
+Time starts at 0.0 at the first instant of a file. Segment ``i`` of a grid with step ``s`` covers
+``[i*s, (i+1)*s)`` seconds; the last one ends with the file. Ends are exclusive everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+#: A tail shorter than this share of a step is codec padding (AAC rounds up to whole frames), not a
+#: segment of its own, unless the file holds nothing else.
+TAIL = 0.1
+_EPS = 1e-6
+
+
+def segment_count(duration: float, step: float = 1.0) -> int:
+    """How many segments a file of ``duration`` seconds has: at least 1 where it has any time.
+
+    Raises:
+        ValueError: if the duration is negative or not finite, or the step isn't positive.
+    """
+    if not math.isfinite(duration) or duration < 0:
+        raise ValueError(f"duration {duration} s: wanted a finite number of seconds >= 0")
+    if not math.isfinite(step) or step <= 0:
+        raise ValueError(f"step {step} s: wanted a finite number of seconds > 0")
+    if duration <= _EPS:
+        return 0
+    whole = math.floor(duration / step + _EPS)
+    rest = duration - whole * step
+    return max(1, whole + (rest >= TAIL * step))
+
+
+def segment_bounds(index: int, step: float, duration: float) -> tuple[float, float]:
+    """Start and end of a segment in seconds; the last one ends no later than the file does."""
+    return index * step, min((index + 1) * step, max(duration, index * step))
+
+
+def segment_at(seconds: float, step: float = 1.0) -> int:
+    """The segment that holds an instant (an edge belongs to the segment it starts)."""
+    return math.floor(seconds / step + _EPS)
+
+
+def frame_times(index: int, count: int, step: float = 1.0) -> list[float]:
+    """``count`` evenly spaced instants of a segment, the first at its start.
+
+    The published AVE features take frame ``int(l*interval + i/16*interval)`` for second ``l``,
+    which in time is ``l + i/16``.
+    """
+    return [index * step + k * step / count for k in range(count)]
+
+
+def sample_index(seconds: float, rate: int) -> int:
+    """The sample nearest to an instant."""
+    return round(seconds * rate)
+
+
+def sample_bounds(index: int, step: float, rate: int) -> tuple[int, int]:
+    """First and one-past-last sample of a segment; neighbours meet without gap or overlap."""
+    return sample_index(index * step, rate), sample_index((index + 1) * step, rate)
+
+
+def windows(count: int, length: int, hop: int) -> list[int]:
+    """Starts of windows that cover ``count`` segments, the last flush with the end.
+
+    A file shorter than a window gives one window, of the file's own length.
+    """
+    if min(count, length, hop) < 1:
+        raise ValueError(f"count {count}, length {length}, hop {hop}: wanted all >= 1")
+    if count <= length:
+        return [0]
+    starts = list(range(0, count - length, hop))
+    return [*starts, count - length]
+
+
+def event_labels(start: float, end: float, count: int, step: float = 1.0) -> list[bool]:
+    """Which segments an event covers by AVE's rule: those it fills at least half of.
+
+    Whole-second annotations give exactly the seconds in ``[start, end)``.
+    """
+    covered = (_overlap(i * step, (i + 1) * step, start, end) for i in range(count))
+    return [share >= step / 2 - _EPS for share in covered]
+
+
+def _overlap(a0: float, a1: float, b0: float, b1: float) -> float:
+    return max(0.0, min(a1, b1) - max(a0, b0))
+
+
+def iou(a: tuple[float, float], b: tuple[float, float]) -> float:
+    """Intersection over union of two intervals in seconds; 0 for two empty ones."""
+    shared = _overlap(*a, *b)
+    union = (a[1] - a[0]) + (b[1] - b[0]) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def runs(ids: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Maximal stretches of equal ids as (first index, one past the last, id)."""
+    first = 0
+    for i in range(1, len(ids) + 1):
+        if i == len(ids) or ids[i] != ids[first]:
+            yield first, i, ids[first]
+            first = i
+
+
+def format_time(seconds: float, *, decimals: int = 3, hours: bool = True) -> str:
+    """``3725.5`` as ``01:02:05.500``; with ``hours=False`` as ``62:05.500``."""
+    scale = 10**decimals
+    ticks = round(max(0.0, seconds) * scale)
+    whole, part = divmod(ticks, scale)
+    minutes, secs = divmod(whole, 60)
+    tail = f":{secs:02d}" + (f".{part:0{decimals}d}" if decimals else "")
+    if not hours:
+        return f"{minutes:02d}{tail}"
+    return f"{minutes // 60:02d}:{minutes % 60:02d}{tail}"
+
+
+_CLOCK = re.compile(r"(?:(?:(\d{1,6}):)?(\d{1,6}):)?(\d{1,9})(?:[.,](\d{1,9}))?", re.ASCII)
+
+
+def parse_time(text: str) -> float:
+    """Seconds from ``62.5``, ``1:02.5`` or ``0:01:02.5`` (a comma may stand for the point).
+
+    Raises:
+        ValueError: if the text is no time.
+    """
+    found = _CLOCK.fullmatch(text.strip())
+    if not found:
+        raise ValueError(f"{text[:40]!r} is no time: wanted seconds or [hours:]minutes:seconds")
+    hours, minutes, secs, part = found.groups()
+    fraction = float(f"0.{part}") if part else 0.0
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(secs) + fraction

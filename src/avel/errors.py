@@ -1,0 +1,63 @@
+"""Errors a person can act on: what came, what was wanted, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class AvelError(Exception):
+    """The root of every error avel raises on purpose.
+
+    Args:
+        got: What came, in one clause without a full stop.
+        wanted: What was expected.
+        do: The cure, as an instruction.
+    """
+
+    def __init__(self, got: str, *, wanted: str = "", do: str = "") -> None:
+        self.got, self.wanted, self.do = got, wanted, do
+        super().__init__(got, wanted, do)
+
+    def __str__(self) -> str:
+        parts = [self.got]
+        if self.wanted:
+            parts.append(f"wanted: {self.wanted}")
+        if self.do:
+            parts.append(f"do: {self.do}")
+        return "\n  ".join(parts)
+
+
+class UsageError(AvelError):
+    """The call itself is wrong: an unknown name, a bad option (exit code 2 at the command line)."""
+
+
+class MediaError(AvelError):
+    """A media file gave neither sound nor picture, or can't be opened."""
+
+
+class WeightsError(AvelError):
+    """Weights are missing, damaged, or not the file that was asked for."""
+
+
+class DataError(AvelError):
+    """A data set, annotation file or feature file isn't what it says."""
+
+
+class CheckpointError(AvelError):
+    """A checkpoint can't be read, or doesn't fit what it is used on."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that no registry knows, with the nearest names suggested."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    do = f"did you mean {' or '.join(near)}?" if near else f"see `avel ls {kind}s`"
+    return UsageError(f"unknown {kind} {name!r}", wanted=f"one of {', '.join(names)}", do=do)
+
+
+def all_at_once(what: str, mistakes: Sequence[str], *, do: str = "mend them all") -> UsageError:
+    """One error that names every mistake, so that nobody mends them one run at a time."""
+    listed = "\n    ".join(mistakes)
+    count = f"{len(mistakes)} mistake{'s' if len(mistakes) != 1 else ''}"
+    return UsageError(f"{what}: {count}\n    {listed}", do=do)

@@ -1,0 +1,1 @@
+"""Features: decode, networks, store."""

@@ -1,0 +1,218 @@
+"""The contract of a model. A new file in this folder with a registered class is all a model needs.
+
+Notation: B clips, T segments, A audio width, H*W = K regions of width V, C classes, background is
+class id C. Sizes come from the data; nothing of them is written inside a ``forward``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from avel.errors import UsageError, all_at_once
+from avel.registry import Registry
+
+Task = Literal["sel", "wsel", "cml"]
+
+models: Registry[Model] = Registry("model", "avel.models")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is, for people: shown by `avel ls`, in the docs and in reports.
+
+    Args:
+        name: Registry name.
+        paper: Author, year, title, venue.
+        tasks: The tasks it can be trained for.
+        summary: One sentence.
+        open_points: What the paper leaves open and what was decided here, a sentence each.
+        distribution: True where a row of its scores is a probability distribution over C+1.
+    """
+
+    name: str
+    paper: str
+    tasks: tuple[Task, ...]
+    summary: str
+    open_points: tuple[str, ...] = ()
+    distribution: bool = True
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips of a training step, padded to one T.
+
+    Args:
+        audio: (B, T, A).
+        visual: (B, T, H, W, V).
+        mask: (B, T) bool, True on real segments; None where all clips are of equal length.
+        labels: (B, T) int64 class ids 0..C, C background; anything under the mask's False.
+        tags: (B, C+1) float, what the video holds (WSEL): one-hot, or shares in `proportion`.
+    """
+
+    audio: Tensor
+    visual: Tensor
+    mask: Tensor | None = None
+    labels: Tensor | None = None
+    tags: Tensor | None = None
+
+    def relevance(self, background: int) -> Tensor:
+        """(B, T) float: 1 on segments of an event, 0 on background (CML's y_t)."""
+        assert self.labels is not None
+        return (self.labels != background).float()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of a batch.
+
+    Args:
+        scores: (B, T, C+1) in [0, 1], background last; None for CML.
+        labels: (B, T) class ids by the paper's decision rule; None for CML.
+        attention: (B, T, H, W) spatial attention summing to 1 over H*W, or None.
+        parts: What the loss and the figures need, by name (logits of each stream, embeddings…).
+    """
+
+    scores: Tensor | None = None
+    labels: Tensor | None = None
+    attention: Tensor | None = None
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained, as plain typed values; the paper's by default.
+
+    Args:
+        epochs: Passes over the training split.
+        batch: Clips a step.
+        lr: Adam's learning rate.
+        weight_decay: Adam's weight decay.
+        validate_every: Epochs between validations.
+        patience: Validations without a better one before stopping; 0 never stops early.
+        clip_norm: Largest gradient norm; 0 for no clipping.
+        precision: ``"auto"`` (bf16 where the processor has units for it), ``"float32"`` or
+            ``"bf16"``.
+        options: The model's constructor options (ablations, lambdas).
+    """
+
+    epochs: int = 300
+    batch: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    validate_every: int = 1
+    patience: int = 0
+    clip_norm: float = 0.0
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Model(nn.Module, ABC):
+    """A system of one paper.
+
+    A child's constructor takes ``audio_dim``, ``visual_dim``, ``classes`` (C, without background)
+    and ``task`` by keyword, then its own options, each with a default and plain (str, int, float,
+    bool) so that a checkpoint can hold them.
+    """
+
+    card: ClassVar[ModelCard]
+
+    @classmethod
+    def recipe(cls, task: Task) -> Recipe:
+        """The paper's recipe for a task."""
+        return Recipe()
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """The constructor's own options with their defaults."""
+        common = {"self", "audio_dim", "visual_dim", "classes", "task"}
+        found = inspect.signature(cls.__init__).parameters
+        return {n: p.default for n, p in found.items() if n not in common}
+
+    @abstractmethod
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
+        """Answer for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments."""
+
+    @abstractmethod
+    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+        """The paper's loss for the task the model was built for, a scalar."""
+
+    def window_costs(self, *, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
+        """CML: the cost of every window of the other modality, lowest best.
+
+        Args:
+            audio: (B, T, A).
+            visual: (B, T', H, W, V). T = T' where the model's form is `paired` (both tracks of one
+                recording); in the `unpaired` form they may be of different recordings and lengths.
+            query: Which modality asks, and which of its segments.
+
+        Returns:
+            (B, N - l + 1) for an answering modality of N segments.
+        """
+        raise NotImplementedError(f"{self.card.name} isn't built for cml")
+
+
+@dataclass(frozen=True)
+class Query:
+    """CML's query: segments ``start .. start+length`` of one modality.
+
+    Args:
+        sense: The modality that asks: ``"audio"`` is A2V (visual answers), ``"visual"`` V2A.
+        start: First segment of the query.
+        length: Its length l in segments.
+    """
+
+    sense: Literal["audio", "visual"]
+    start: int
+    length: int
+
+
+def build_model(
+    name: str,
+    *,
+    audio_dim: int,
+    visual_dim: int,
+    classes: int,
+    task: Task = "sel",
+    **options: Any,
+) -> Model:
+    """A model with fresh weights.
+
+    Raises:
+        UsageError: for an unknown model or task, and every unknown or ill-typed option at once.
+    """
+    cls = models.get(name)
+    known = cls.options()
+    mistakes = [
+        f"unknown option {key!r} (it has {', '.join(known) or 'none'})"
+        for key in options
+        if key not in known
+    ]
+    mistakes += [
+        f"{key}={value!r}: wanted {type(known[key]).__name__}"
+        for key, value in options.items()
+        if key in known and not _fits(value, known[key])
+    ]
+    if task not in cls.card.tasks:
+        mistakes.append(f"task {task!r}: it has {', '.join(cls.card.tasks)}")
+    if mistakes:
+        raise all_at_once(f"model {name}", mistakes)
+    try:
+        return cls(
+            audio_dim=audio_dim, visual_dim=visual_dim, classes=classes, task=task, **options
+        )
+    except ValueError as e:
+        raise UsageError(f"model {name}: {e}", do="correct the option") from e
+
+
+def _fits(value: object, default: object) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    return default is None or isinstance(value, type(default))

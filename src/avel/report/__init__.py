@@ -1,0 +1,1 @@
+"""Reports: writers by file ending, figures, the page."""

@@ -1,0 +1,1 @@
+"""Tasks: targets, decision, metric, trivial answers."""

@@ -1,0 +1,307 @@
+"""The five saved types: Grid, Features, Scores, Event, Timeline. Frozen, and valid or not made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avel import clock
+from avel.errors import DataError
+
+Json = dict[str, Any]
+Floats = NDArray[np.floating[Any]]
+Bools = NDArray[np.bool_]
+
+#: The name of the class that stands last in every class list of scores.
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a file is cut into segments.
+
+    Args:
+        duration: Length of the file in seconds.
+        step: Length of a segment in seconds.
+    """
+
+    duration: float
+    step: float = 1.0
+
+    def __post_init__(self) -> None:
+        clock.segment_count(self.duration, self.step)  # raises on nonsense
+
+    def __len__(self) -> int:
+        """The number of segments T."""
+        return clock.segment_count(self.duration, self.step)
+
+    def bounds(self, index: int) -> tuple[float, float]:
+        """Start and end of a segment in seconds."""
+        return clock.segment_bounds(index, self.step, self.duration)
+
+
+def _need(condition: bool, what: str, *, wanted: str) -> None:
+    if not condition:
+        raise DataError(what, wanted=wanted, do="rebuild the value from its source")
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Json) -> None:
+    from safetensors.numpy import save
+
+    from avel.files import write_whole
+
+    held = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    write_whole(path, save(held, metadata={"avel": json.dumps(meta, sort_keys=True)}))
+
+
+def _load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Json]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as f:
+            meta = json.loads((f.metadata() or {})["avel"])
+            return {name: f.get_tensor(name) for name in f.keys()}, meta  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError) as e:
+        raise DataError(
+            f"{path}: not a file of avel's features or scores ({e})",
+            wanted="a .safetensors file written by avel",
+            do="write it again with `avel extract`",
+        ) from e
+
+
+@dataclass(frozen=True)
+class Features:
+    """What two backbones made of a file, one row a segment.
+
+    Args:
+        audio: (T, A) floats; a row of zeros where nothing could be heard.
+        visual: (T, H, W, V) floats, channels last; zeros where no frame was decoded.
+        grid: The segments.
+        audible: (T,) True where the segment is above -50 dBFS and within 20 dB of the file's
+            loudest.
+        visible: (T,) True where at least one frame was decoded.
+        audio_card, visual_card: The backbones' cards as plain data (``name``, ``weights``,
+            ``hash``…): a model refuses features of other backbones by these.
+        source: Name of the file, without its folder.
+    """
+
+    audio: Floats
+    visual: Floats
+    grid: Grid
+    audible: Bools
+    visible: Bools
+    audio_card: Json = field(default_factory=dict)
+    visual_card: Json = field(default_factory=dict)
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        t = len(self.grid)
+        _need(
+            self.audio.ndim == 2 and len(self.audio) == t,
+            f"audio features of shape {self.audio.shape}",
+            wanted=f"({t}, A), one row for each of the grid's {t} segments",
+        )
+        _need(
+            self.visual.ndim == 4 and len(self.visual) == t,
+            f"visual features of shape {self.visual.shape}",
+            wanted=f"({t}, H, W, V), one row for each of the grid's {t} segments",
+        )
+        _need(
+            self.audible.shape == (t,) and self.visible.shape == (t,),
+            f"audible {self.audible.shape}, visible {self.visible.shape}",
+            wanted=f"({t},) each",
+        )
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    def save(self, path: str | Path, *, dtype: str = "float32") -> None:
+        """Write a .safetensors file, whole or not at all; ``dtype`` is float32 or float16."""
+        arrays = {
+            "audio": self.audio.astype(dtype),
+            "visual": self.visual.astype(dtype),
+            "audible": self.audible.astype(np.uint8),
+            "visible": self.visible.astype(np.uint8),
+        }
+        meta = {
+            "kind": "features",
+            "duration": self.grid.duration,
+            "step": self.grid.step,
+            "audio_card": self.audio_card,
+            "visual_card": self.visual_card,
+            "source": self.source,
+        }
+        _save_arrays(Path(path), arrays, meta)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Features:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DataError: if the file is missing, damaged or something else.
+        """
+        arrays, meta = _load_arrays(Path(path))
+        try:
+            return cls(
+                audio=arrays["audio"].astype(np.float32),
+                visual=arrays["visual"].astype(np.float32),
+                grid=Grid(float(meta["duration"]), float(meta["step"])),
+                audible=arrays["audible"].astype(bool),
+                visible=arrays["visible"].astype(bool),
+                audio_card=meta["audio_card"],
+                visual_card=meta["visual_card"],
+                source=str(meta["source"]),
+            )
+        except (KeyError, TypeError, ValueError) as e:
+            raise DataError(
+                f"{path}: holds no features ({type(e).__name__}: {e})",
+                wanted="a feature file written by `avel extract`",
+                do="extract the video again",
+            ) from e
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model says of every segment.
+
+    Args:
+        values: (T, C+1) probabilities, background last.
+        classes: The C event names, without background.
+        grid: The segments.
+        labels: (T,) class ids 0..C by the paper's own decision rule, C for background.
+        attention: (T, H, W) spatial attention, each map summing to 1, or None.
+        audible, visible: As in :class:`Features`.
+    """
+
+    values: Floats
+    classes: tuple[str, ...]
+    grid: Grid
+    labels: NDArray[np.int64]
+    attention: Floats | None = None
+    audible: Bools | None = None
+    visible: Bools | None = None
+
+    def __post_init__(self) -> None:
+        t, c = len(self.grid), len(self.classes)
+        _need(
+            self.values.shape == (t, c + 1),
+            f"scores of shape {self.values.shape}",
+            wanted=f"({t}, {c + 1}): {t} segments, {c} classes and background last",
+        )
+        _need(
+            self.labels.shape == (t,) and bool(((self.labels >= 0) & (self.labels <= c)).all()),
+            f"labels of shape {self.labels.shape}",
+            wanted=f"({t},) class ids from 0 to {c}",
+        )
+        _need(
+            self.attention is None or (self.attention.ndim == 3 and len(self.attention) == t),
+            "attention maps of another length",
+            wanted=f"({t}, H, W)",
+        )
+
+
+@dataclass(frozen=True, order=True)
+class Event:
+    """One event: seconds from the start of the file, end exclusive, score in [0, 1]."""
+
+    start: float
+    end: float
+    label: str
+    score: float = 1.0
+
+    def __post_init__(self) -> None:
+        _need(
+            0 <= self.start < self.end,
+            f"event {self.label!r} from {self.start} to {self.end} s",
+            wanted="0 <= start < end",
+        )
+
+    def __str__(self) -> str:
+        span = f"{clock.format_time(self.start)} - {clock.format_time(self.end)}"
+        return f"{span}  {self.label}  {self.score:.2f}"
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The events of one file, with the scores they came from: what `avel localize` answers.
+
+    Args:
+        video: Name or path of the file as it was given.
+        events: In order of time; they may overlap.
+        scores: The scores behind them, or None where the events were read from annotations.
+        duration: Seconds.
+        classes: The event names known, without background.
+        model: The model's card as plain data.
+        notes: What was missing or damaged in the file, a sentence each.
+    """
+
+    video: str
+    events: tuple[Event, ...]
+    duration: float
+    classes: tuple[str, ...]
+    scores: Scores | None = None
+    model: Json = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Any:
+        return iter(self.events)
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def __str__(self) -> str:
+        return "\n".join(str(e) for e in self.events) or "no events found"
+
+    def to_json(self) -> Json:
+        """The documented JSON form (docs/formats.md); plain numbers, strings, lists and dicts."""
+        return {
+            "video": self.video,
+            "duration": self.duration,
+            "step": self.scores.grid.step if self.scores else None,
+            "classes": list(self.classes),
+            "segments": _segments(self.scores) if self.scores else [],
+            "events": [
+                {"start": e.start, "end": e.end, "label": e.label, "score": round(e.score, 6)}
+                for e in self.events
+            ],
+            "model": self.model,
+            "notes": list(self.notes),
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the timeline; the ending chooses the writer (.json, .csv, .html…).
+
+        Raises:
+            UsageError: if no writer has that ending.
+        """
+        from avel.report import save
+
+        save(self, path)
+
+
+def _segments(scores: Scores) -> list[Json]:
+    names: Sequence[str] = (*scores.classes, BACKGROUND)
+    rows = []
+    for i in range(len(scores.grid)):
+        start, end = scores.grid.bounds(i)
+        label = int(scores.labels[i])
+        rows.append(
+            {
+                "start": start,
+                "end": end,
+                "label": names[label],
+                "score": round(float(scores.values[i, label]), 6),
+                "scores": {
+                    n: round(float(v), 6) for n, v in zip(names, scores.values[i], strict=True)
+                },
+                "audible": None if scores.audible is None else bool(scores.audible[i]),
+                "visible": None if scores.visible is None else bool(scores.visible[i]),
+            }
+        )
+    return rows
