@@ -1,1 +1,12 @@
-"""The command line: one verb a file."""
+"""The command line: one verb a file. A module's ``VERBS`` maps verbs to functions."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """The entry point of the command ``avel``."""
+    import sys
+
+    from avel.cli.main import main as run
+
+    sys.exit(run())

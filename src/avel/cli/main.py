@@ -1,0 +1,80 @@
+"""The command `avel`: finds the verbs, and turns errors into a message and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+
+import typer
+
+import avel.cli
+from avel.errors import AvelError, UsageError
+
+#: All done; some input failed (named, the others done); called wrongly.
+DONE, SOME_FAILED, CALLED_WRONGLY = 0, 1, 2
+
+
+def build_app() -> typer.Typer:
+    """The command line with every verb of this package: a module that has ``VERBS``."""
+    app = typer.Typer(
+        name="avel",
+        help="Audio-visual event localization: which events are both seen and heard, and when.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    for found in pkgutil.iter_modules(avel.cli.__path__):
+        module = importlib.import_module(f"avel.cli.{found.name}")
+        for name, function in getattr(module, "VERBS", {}).items():
+            app.command(name, **getattr(function, "typer_settings", {}))(function)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; never a traceback for bad input.
+
+    Returns:
+        0 all done, 1 some input failed, 2 called wrongly, 130 interrupted.
+    """
+    from avel.cli.localize import split_outputs
+
+    arguments = split_outputs(list(sys.argv[1:] if argv is None else argv))
+    try:
+        code = build_app()(arguments, standalone_mode=False)
+    except typer.Exit as e:
+        return e.exit_code
+    except UsageError as e:
+        return _say(str(e), CALLED_WRONGLY)
+    except AvelError as e:
+        return _say(str(e), SOME_FAILED)
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("interrupted", 130)
+    except BrokenPipeError:  # the reader (head, less) has gone: not an error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as e:
+        if _is_click_error(e):
+            e.show()  # type: ignore[attr-defined]
+            return CALLED_WRONGLY
+        if os.environ.get("AVEL_DEBUG"):
+            raise
+        return _say(
+            f"avel stumbled over something it didn't foresee ({type(e).__name__}: {e})\n"
+            "  do: run it again with AVEL_DEBUG=1 and report what it prints",
+            SOME_FAILED,
+        )
+    return code if isinstance(code, int) else DONE
+
+
+def _is_click_error(error: Exception) -> bool:
+    # typer may carry its own copy of click, so its errors are known by what they can do
+    return callable(getattr(error, "show", None)) and hasattr(error, "exit_code")
+
+
+def _say(message: str, code: int) -> int:
+    print(f"avel: {message}", file=sys.stderr)
+    return code

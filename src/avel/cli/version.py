@@ -1,0 +1,13 @@
+"""`avel version`."""
+
+from __future__ import annotations
+
+
+def version() -> None:
+    """Print avel's version."""
+    from avel import __version__
+
+    print(__version__)
+
+
+VERBS = {"version": version}
