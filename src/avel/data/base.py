@@ -1,0 +1,106 @@
+"""What every data set gives: three splits of features and labels over one class list."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avel.errors import unknown_name
+from avel.types import Json
+
+
+@dataclass(frozen=True)
+class Split:
+    """Clips of one part of a data set, padded to the longest.
+
+    Args:
+        name: ``"train"``, ``"val"``, ``"test"`` or what the part is called.
+        ids: N names, unique within the data set; what a data fingerprint and a leak check compare.
+        audio: (N, T, A) float16 or float32; an array or a memory map.
+        visual: (N, T, H, W, V) likewise.
+        lengths: (N,) real segments of each clip, 1..T.
+        labels: (N, T) int64 class ids, C for background, -1 beyond a clip's length.
+        tags: (N, C+1) float32 of the weak setting; where None, made from the labels.
+        rows: (N,) rows of ``audio`` and ``visual`` that belong to the clips, or None for all in
+            order: splits of one store share its arrays without copying them.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    audio: NDArray[Any]
+    visual: NDArray[Any]
+    lengths: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    tags: NDArray[np.float32] | None = None
+    rows: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set ready for training.
+
+    Args:
+        name: What results call it.
+        classes: C event names in the order of their ids; background isn't among them.
+        splits: By name; ``train``, ``val`` and ``test`` for SEL and WSEL, and for CML where its
+            partition differs ``cml_train``, ``cml_val`` and ``cml_test``.
+        audio_card, visual_card: The backbones' cards as plain data.
+        simulated: True where the features are simulated; every result then says so.
+        note: Where it comes from, in a sentence.
+        step: Seconds a segment.
+        extras: Splits by other names (WSEL's background clips under ``"background"``).
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    splits: dict[str, Split]
+    audio_card: Json = field(default_factory=dict)
+    visual_card: Json = field(default_factory=dict)
+    simulated: bool = False
+    note: str = ""
+    step: float = 1.0
+
+    @property
+    def train(self) -> Split:
+        """The training split of SEL and WSEL."""
+        return self.splits["train"]
+
+    @property
+    def val(self) -> Split:
+        """The validation split of SEL and WSEL."""
+        return self.splits["val"]
+
+    @property
+    def test(self) -> Split:
+        """The test split of SEL and WSEL."""
+        return self.splits["test"]
+
+
+_LOADERS = {"ave": "avel.data.ave", "folder": "avel.data.folder"}
+
+
+def load_dataset(name: str, *, root: str | Path, **options: Any) -> Dataset:
+    """A data set by name from its folder.
+
+    Args:
+        name: ``"ave"`` (the published files) or ``"folder"`` (clips with annotations, Toybox too).
+        root: Its folder.
+        options: The loader's own, see ``avel.data.ave.load`` and ``avel.data.folder.load``.
+
+    Raises:
+        UsageError: for an unknown name.
+        DataError: if files are missing or wrong, all of them named at once.
+    """
+    if name not in _LOADERS:
+        raise unknown_name("data set", name, _LOADERS)
+    load: Callable[..., Dataset] = importlib.import_module(_LOADERS[name]).load
+    return load(Path(root), **options)

@@ -1,0 +1,212 @@
+"""Downloads that resume, are checked by hash, and leave nothing wrong behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avel.errors import AvelError, DataError
+from avel.files import file_hash, write_whole
+
+if TYPE_CHECKING:
+    from requests import Response
+
+Progress = Callable[[int, int], None]
+
+#: Seconds to wait for a connection, and for the next bytes.
+TIMEOUT = (10.0, 60.0)
+#: No file that avel downloads is larger; more than this from a server is a mistake or malice.
+LARGEST = 40 * 2**30
+_BLOCK = 2**20
+_TRIES = 4
+
+
+class _BrokenOffError(Exception):
+    """The connection ended before the file did: worth another try from where it stopped."""
+
+
+def hash_matches(path: str | Path, wanted: str) -> bool:
+    """Whether a file has the hash ``md5:…`` or ``sha256:…`` (at least its first 8 digits).
+
+    Raises:
+        ValueError: if ``wanted`` is neither.
+    """
+    algorithm, _, digits = wanted.partition(":")
+    full = hashlib.new(algorithm).digest_size * 2 if algorithm in {"md5", "sha256"} else 0
+    if not full or not 8 <= len(digits) <= full or (algorithm == "md5" and len(digits) != full):
+        raise ValueError(f"hash {wanted!r}: wanted md5:<32 digits> or sha256:<8 to 64 digits>")
+    return file_hash(path, algorithm).startswith(digits.lower())
+
+
+def download(
+    url: str,
+    target: str | Path,
+    *,
+    hash: str = "",
+    size: int = 0,
+    progress: Progress | None = None,
+    error: type[AvelError] = DataError,
+) -> Path:
+    """Fetch a file, or the rest of it where an earlier try broke off, and check it.
+
+    The unfinished file lies beside the target as ``<target>.part``; the target appears only when
+    it is whole and its hash is right.
+
+    Args:
+        url: http or https address.
+        target: Where the file has to be.
+        hash: ``md5:…`` or ``sha256:…``, or empty where none is published.
+        size: Its bytes, 0 where not known.
+        progress: Called with (bytes so far, bytes in all or 0).
+        error: The kind of error to raise.
+
+    Raises:
+        AvelError: of the kind ``error``, naming address, hash and folder, if there is no network,
+            the server refuses, the file is longer than it may be, or its hash is wrong.
+    """
+    import requests
+
+    job = _Job(url, Path(target), hash, size, progress, error)
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    left, best = _TRIES, 0
+    while left:
+        try:
+            job.fetch()
+            return job.finish()
+        except _BrokenOffError as e:
+            left = _TRIES if job.have() > best else left - 1  # bytes came: it is worth going on
+            best = max(best, job.have())
+            if not left:
+                raise job.failure(f"{url} broke off {_TRIES} times ({e})") from e
+        except (requests.RequestException, OSError) as e:
+            raise job.failure(f"{url} could not be downloaded: {_reason(e)}") from e
+    raise AssertionError("unreachable")
+
+
+def _reason(e: BaseException) -> str:
+    while e.__cause__ or e.__context__:
+        e = e.__cause__ or e.__context__ or e
+    return str(e) or type(e).__name__
+
+
+class _Job:
+    """One download; ``<target>.part`` holds its bytes, ``<target>.part.json`` their version."""
+
+    def __init__(
+        self,
+        url: str,
+        target: Path,
+        hash: str,
+        size: int,
+        progress: Progress | None,
+        error: type[AvelError],
+    ) -> None:
+        self.url, self.target, self.hash, self.size = url, target, hash, size
+        self.progress, self.error = progress, error
+        self.part = target.with_name(target.name + ".part")
+        self.version = target.with_name(target.name + ".part.json")
+        self.limit = size or LARGEST
+
+    def failure(self, got: str) -> AvelError:
+        what = self.hash or (f"{self.size} bytes" if self.size else "the whole file")
+        kept = f" (the {self.have()} bytes so far are kept)" if self.have() else ""
+        return self.error(
+            got + kept,
+            wanted=f"{self.target.name} with {what} from {self.url}",
+            do=f"try again, or put the file into {self.target.parent} by hand",
+        )
+
+    def _have(self) -> int:
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def fetch(self) -> None:
+        """One request; appends to what is there if the server sends the rest of the same file."""
+        import requests
+
+        have = self.have()
+        if self.size and have == self.size:
+            return
+        headers = {"Accept-Encoding": "identity"}
+        version = self._version()
+        if have and version.get("url") == self.url and have < self.limit:
+            headers["Range"] = f"bytes={have}-"
+            if version.get("tag"):
+                headers["If-Range"] = version["tag"]
+        with requests.get(self.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+            if answer.status_code == 416:  # the part is no beginning of this file
+                if _total(answer) == have:
+                    return
+                self._forget()
+                raise _BrokenOffError("the server can't go on from there")
+            answer.raise_for_status()
+            self._receive(answer, have if answer.status_code == 206 else 0)
+
+    def _version(self) -> dict[str, str]:
+        try:
+            held = json.loads(self.version.read_text())
+        except (OSError, ValueError):
+            return {}
+        return held if isinstance(held, dict) else {}
+
+    def _receive(self, answer: Response, start: int) -> None:
+        import requests
+
+        if start and _first(answer) != start:
+            self._forget()
+            raise _BrokenOffError("the server sent another range than was asked for")
+        total = _total(answer, start)
+        if total > self.limit or (self.size and total and total != self.size):
+            raise self.failure(f"{self.url} has {total} bytes")
+        tag = answer.headers.get("ETag", "")
+        tag = "" if tag.startswith("W/") else tag  # If-Range takes strong tags only
+        write_whole(self.version, json.dumps({"url": self.url, "tag": tag}))
+        done = start
+        try:
+            with self.part.open("ab" if start else "wb") as f:
+                for block in answer.iter_content(_BLOCK):
+                    done += len(block)
+                    if done > self.limit:
+                        raise self._too_long()
+                    f.write(block)
+                    if self.progress:
+                        self.progress(done, total or self.size)
+        except requests.RequestException as e:
+            raise _BrokenOffError(_reason(e)) from e
+        if total and done < total:
+            raise _BrokenOffError(f"{done} of {total} bytes came")
+
+    def _too_long(self) -> AvelError:
+        self._forget()
+        return self.failure(f"{self.url} sends more than {self.limit} bytes")
+
+    def _forget(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self.version.unlink(missing_ok=True)
+
+    def finish(self) -> Path:
+        """Check the part and give it its name, or remove it."""
+        size = self.have()
+        wrong = bool(self.size) and size != self.size
+        if wrong or (self.hash and not hash_matches(self.part, self.hash)):
+            self._forget()
+            raise self.failure(f"{self.url} gave another file ({size} bytes; removed)")
+        self.part.replace(self.target)
+        self.version.unlink(missing_ok=True)
+        return self.target
+
+
+def _first(answer: Response) -> int:
+    found = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
+    return int(found) if found.isdigit() else -1
+
+
+def _total(answer: Response, start: int = 0) -> int:
+    """Bytes of the whole file as the server says, 0 where it doesn't."""
+    last = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    if last.isdigit():
+        return int(last)
+    length = answer.headers.get("Content-Length", "")
+    return start + int(length) if length.isdigit() and answer.status_code in (200, 206) else 0
