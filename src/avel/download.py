@@ -119,7 +119,8 @@ class _Job:
             do=f"try again, or put the file into {self.target.parent} by hand",
         )
 
-    def _have(self) -> int:
+    def have(self) -> int:
+        """Bytes of the unfinished file."""
         return self.part.stat().st_size if self.part.exists() else 0
 
     def fetch(self) -> None:
