@@ -1,4 +1,4 @@
-"""The command line: one verb a file. A module's ``VERBS`` maps verbs to functions."""
+"""The command line: one verb a file, whose function of the file's own name is the verb."""
 
 from __future__ import annotations
 

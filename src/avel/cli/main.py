@@ -18,7 +18,7 @@ DONE, SOME_FAILED, CALLED_WRONGLY = 0, 1, 2
 
 
 def build_app() -> typer.Typer:
-    """The command line with every verb of this package: a module that has ``VERBS``."""
+    """The command line with every verb of this package: a module's function of its own name."""
     app = typer.Typer(
         name="avel",
         help="Audio-visual event localization: which events are both seen and heard, and when.",
@@ -28,9 +28,9 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     for found in pkgutil.iter_modules(avel.cli.__path__):
-        module = importlib.import_module(f"avel.cli.{found.name}")
-        for name, function in getattr(module, "VERBS", {}).items():
-            app.command(name, **getattr(function, "typer_settings", {}))(function)
+        verb = getattr(importlib.import_module(f"avel.cli.{found.name}"), found.name, None)
+        if verb is not None and found.name != "main":
+            app.command(found.name.replace("_", "-"))(verb)
     return app
 
 

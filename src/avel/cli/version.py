@@ -8,6 +8,3 @@ def version() -> None:
     from avel import __version__
 
     print(__version__)
-
-
-VERBS = {"version": version}

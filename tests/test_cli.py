@@ -1,0 +1,89 @@
+"""The command line as a whole: light, complete, and never a traceback."""
+
+from __future__ import annotations
+
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import avel
+import avel.cli
+from avel.cli.main import main
+
+VERBS = [
+    m.name.replace("_", "-") for m in pkgutil.iter_modules(avel.cli.__path__) if m.name != "main"
+]
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "avel", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_help_names_every_verb() -> None:
+    shown = run("--help").stdout
+    assert VERBS
+    assert not [verb for verb in VERBS if verb not in shown]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 3
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = {"torch", "numpy", "av", "matplotlib", "scipy", "rich", "h5py", "lightning_fabric"}
+    code = (
+        "import sys\nfrom avel.cli.main import main\nmain(['--help'])\n"
+        f"print(sorted({heavy} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_import_avel_imports_nothing_heavy() -> None:
+    code = "import sys, avel; print(len({'torch', 'numpy', 'av'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
+
+
+def test_version() -> None:
+    assert run("version").stdout.strip() == avel.__version__
+
+
+def test_every_public_name_is_there() -> None:
+    assert not [name for name in avel.__all__ if not hasattr(avel, name)]
+
+
+def test_public_functions_are_not_hidden_by_modules() -> None:
+    import avel.checkpoint
+    import avel.evaluation
+    import avel.localization
+    import avel.train
+
+    assert callable(avel.localize)
+    assert callable(avel.evaluate)
+    assert callable(avel.fit)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["no-such-verb"], 2, "no-such-verb"),
+        (["localize"], 2, "FILE"),
+        (["localize", "no-such-file.mp4"], 1, "no-such-file.mp4"),
+        (["ls", "modles"], 2, "models"),
+        (["localize", "--no-such-option", "x.mp4"], 2, "--no-such-option"),
+    ],
+)
+def test_wrong_calls_end_with_a_message_and_a_code(
+    arguments: list[str], code: int, said: str
+) -> None:
+    done = run(*arguments)
+    assert done.returncode == code
+    assert said in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
