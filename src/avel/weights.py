@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +13,9 @@ from avel.errors import WeightsError
 from avel.files import cache_folder, write_whole
 
 if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
     from avel.backbones.base import Weights
 
 State = Literal["present", "absent", "damaged"]
@@ -98,3 +102,53 @@ def _remembered(path: Path, hash: str) -> bool:
         return bool(json.loads(_note(path).read_text()) == _stamp(path, hash))
     except (OSError, ValueError):
         return False
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a ``.pth`` file by name; nothing but tensors is ever unpickled.
+
+    Raises:
+        WeightsError: if it is no such file, or holds something else.
+    """
+    import pickle
+
+    import torch
+
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as e:
+        first = str(e).strip().partition("\n")[0][:200]
+        raise WeightsError(
+            f"{path} can't be read as weights ({first})",
+            wanted="a .pth file that holds tensors by name and nothing else",
+            do="remove it and download it again",
+        ) from e
+    if not isinstance(held, dict):
+        raise WeightsError(f"{path} holds a {type(held).__name__}", wanted="tensors by name")
+    return {str(name): t for name, t in held.items() if isinstance(t, torch.Tensor)}
+
+
+def fill(network: Module, tensors: Mapping[str, Tensor], *, source: Path) -> None:
+    """Give a network its weights: every one of them, each of the right shape, all float32.
+
+    Args:
+        network: Its state's names are the ones wanted.
+        tensors: By those names; others are ignored.
+        source: The file, for the message.
+
+    Raises:
+        WeightsError: naming every tensor that is missing or of another shape.
+    """
+    wanted = {name: tuple(t.shape) for name, t in network.state_dict().items()}
+    mistakes = [
+        f"{name}: {tuple(tensors[name].shape) if name in tensors else 'missing'}, wanted {shape}"
+        for name, shape in wanted.items()
+        if name not in tensors or tuple(tensors[name].shape) != shape
+    ]
+    if mistakes:
+        listed = "\n    ".join(mistakes)
+        raise WeightsError(
+            f"{source} doesn't fit {type(network).__name__}:\n    {listed}",
+            do="use the file that the backbone's card names",
+        )
+    network.load_state_dict({name: tensors[name].float() for name in wanted}, assign=True)
