@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]
 TIMEOUT = (10.0, 60.0)
 #: No file that avel downloads is larger; more than this from a server is a mistake or malice.
 LARGEST = 40 * 2**30
-_BLOCK = 2**20
+_BLOCK = 2**16  # of a cut connection at most so much is lost
 _TRIES = 4
 
 
