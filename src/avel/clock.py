@@ -95,6 +95,11 @@ def iou(a: tuple[float, float], b: tuple[float, float]) -> float:
     return shared / union if union > 0 else 0.0
 
 
+def lasts(start: float, end: float, least: float) -> bool:
+    """Whether an interval is at least ``least`` seconds long, rounding of its edges forgiven."""
+    return end - start >= least - _EPS
+
+
 def runs(ids: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     """Maximal stretches of equal ids as (first index, one past the last, id)."""
     first = 0

@@ -1,0 +1,224 @@
+"""`avel localize`: video files in, timelines out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from avel.errors import AvelError, UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from avel.checkpoint import Trained
+    from avel.types import Timeline
+
+_OUTPUT = ("-o", "--output")
+
+
+def split_outputs(argv: Sequence[str]) -> list[str]:
+    """``-o a b c`` of `avel localize` as ``-o a -o b -o c``, so that one -o takes several values.
+
+    Everything after ``-o`` up to the next token that begins with ``-`` is an output. Files to
+    localize therefore stand before ``-o``, or after ``--``. Other commands' arguments, and
+    everything after ``--``, return as they came.
+    """
+    tokens = list(argv)
+    if tokens[:1] != ["localize"]:
+        return tokens
+    answer: list[str] = []
+    inside = False  # after an -o that has had its first value
+    for i, token in enumerate(tokens):
+        if token == "--":
+            return answer + tokens[i:]
+        if token in _OUTPUT:
+            inside = False
+        elif i and tokens[i - 1] in _OUTPUT:
+            inside = True
+        elif token.startswith("-"):
+            inside = False
+        elif inside:
+            answer.append("-o")
+        answer.append(token)
+    return answer
+
+
+def output_paths(videos: Sequence[Path], outputs: Sequence[str]) -> dict[Path, list[Path]]:
+    """Where the outputs of each video go.
+
+    Args:
+        videos: The files that are localized.
+        outputs: What ``-o`` was given: file names (one video only); bare endings such as
+            ``.json``, beside the video under its name; a folder (one that is there, or a name
+            without an ending), which then holds the bare endings, or a .json without any.
+
+    Raises:
+        UsageError: for an ending without a writer, for two outputs under one name, and for a file
+            name or two folders where that leaves open what is meant.
+    """
+    from avel.report.writers import writer_for
+
+    endings = [o for o in outputs if _is_ending(o)]
+    folders = [Path(o) for o in outputs if not _is_ending(o) and _is_folder(Path(o))]
+    names = [Path(o) for o in outputs if not _is_ending(o) and not _is_folder(Path(o))]
+    _check_outputs(videos, folders, names)
+    if folders and not endings:
+        endings = [".json"]
+    placed: dict[Path, list[Path]] = {}
+    for video in videos:
+        base = folders[0] / video.name if folders else video
+        placed[video] = names + [base.with_suffix(ending) for ending in endings]
+    every = [path for paths in placed.values() for path in paths]
+    for path in every:
+        writer_for(path)
+        if every.count(path) > 1:
+            raise UsageError(
+                f"{path} would be written twice",
+                wanted="an output of its own for each video and ending",
+                do="localize videos of the same name one by one, into folders of their own",
+            )
+    return placed
+
+
+def _is_ending(output: str) -> bool:
+    return len(output) > 1 and output[0] == "." and not set(output[1:]) & set("./\\")
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() or not path.suffix
+
+
+def _check_outputs(videos: Sequence[Path], folders: list[Path], names: list[Path]) -> None:
+    if names and len(videos) > 1:
+        raise UsageError(
+            f"one output {names[0]} for {len(videos)} videos",
+            wanted="a folder, or endings such as .json .html, which go beside each video",
+            do=f"-o {names[0].suffix}",
+        )
+    if len(folders) > 1:
+        raise UsageError(
+            f"two output folders: {folders[0]} and {folders[1]}",
+            wanted="one folder; a file to write needs an ending",
+            do="give outputs as NAME.json, NAME.csv, NAME.html",
+        )
+
+
+def localize(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Video files.")],
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT...",
+            help="One or more outputs: NAME.json NAME.csv NAME.html; or endings (.json .html) to "
+            "write beside each video; or a folder. Stands after the files.",
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="A run's folder, or `default`, the model that ships with avel.")
+    ] = "default",
+    min_length: Annotated[float, typer.Option(help="Drop events shorter than this, s.")] = 0.0,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Take every class from this probability on (events may overlap) in place of the "
+            "model's own decision."
+        ),
+    ] = None,
+    audio_track: Annotated[
+        int | None, typer.Option(help="Which sound track, from 0, where there are several.")
+    ] = None,
+    video_track: Annotated[
+        int | None, typer.Option(help="Which video track, from 0, where there are several.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a file in place of a table.")
+    ] = False,
+) -> None:
+    """Find the events of videos that are both seen and heard, and when."""
+    placed = output_paths(files, output or [])
+    from avel import checkpoint, localization
+
+    localization.check_options(min_length, threshold)
+    trained = checkpoint.load_model(model)
+    failed: list[AvelError] = []
+    for video in files:
+        try:
+            found = _run(
+                video,
+                trained,
+                min_length=min_length,
+                threshold=threshold,
+                audio_track=audio_track,
+                video_track=video_track,
+            )
+            for path in placed[video]:
+                found.save(path)
+            _show(found, placed[video], as_json=as_json)
+        except AvelError as e:
+            failed.append(e)
+            typer.echo(f"avel: {video}: {e}", err=True)
+    _finish(failed, len(files))
+
+
+def _finish(failed: list[AvelError], count: int) -> None:
+    if not failed:
+        return
+    if count > 1:
+        typer.echo(f"avel: {len(failed)} of {count} files failed", err=True)
+    wrong = len(failed) == count and all(isinstance(e, UsageError) for e in failed)
+    raise typer.Exit(2 if wrong else 1)
+
+
+def _run(video: Path, trained: Trained, **options: Any) -> Timeline:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from avel.localization import localize as find
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(video.name, total=None)
+
+        def advance(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        return find(video, model=trained, progress=advance, **options)
+
+
+def _show(found: Timeline, written: Sequence[Path], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), allow_nan=False))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False)
+    console.print(_table(found))
+    for note in found.notes:
+        console.print(f"note: {escape(note)}")
+    for path in written:
+        console.print(f"wrote {escape(str(path))}")
+
+
+def _table(found: Timeline) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from avel.clock import format_time
+
+    length = format_time(found.duration, decimals=1)
+    table = Table(title=Text(f"{Path(found.video).name}  ({length})"), title_justify="left")
+    for heading in ("start", "end", "event", "score"):
+        table.add_column(heading, justify="left" if heading == "event" else "right")
+    for e in found.events:
+        times = (format_time(e.start, decimals=2), format_time(e.end, decimals=2))
+        table.add_row(*times, Text(e.label), f"{e.score:.2f}")
+    if not found.events:
+        table.add_row("", "", "no events found", "")
+    return table

@@ -1,0 +1,147 @@
+"""From scores to events, and the whole sentence: a video file in, its timeline out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from avel import clock
+from avel.errors import UsageError
+from avel.types import Bools, Event, Scores, Timeline
+
+if TYPE_CHECKING:
+    from avel.checkpoint import Trained
+
+#: Called with segments done and segments in all (None where that isn't known yet).
+Progress = Callable[[int, int | None], None]
+
+
+def to_events(
+    scores: Scores,
+    *,
+    min_length: float = 0.0,
+    threshold: float | None = None,
+    require_both: bool = True,
+) -> list[Event]:
+    """The events of a file: runs of segments that a decision gives the same class.
+
+    An event starts and ends at segment edges; its score is the mean probability of its class over
+    its segments.
+
+    Args:
+        scores: What a model says; ``labels`` holds the decision of the model's own paper.
+        min_length: Seconds; shorter events are dropped.
+        threshold: None takes the paper's decision, one class a segment. A number in (0, 1] takes
+            for every class, background apart, the segments whose probability reaches it: events
+            of different classes may then overlap.
+        require_both: An audio-visual event is heard *and* seen: segments known to be silent or
+            without a picture are background. Without such knowledge nothing is dropped.
+
+    Returns:
+        Events in order of time, then of class.
+
+    Raises:
+        UsageError: if ``threshold`` or ``min_length`` is out of range.
+    """
+    check_options(min_length, threshold)
+    possible = _possible(scores) if require_both else np.ones(len(scores.grid), dtype=bool)
+    found = [
+        event
+        for class_id in range(len(scores.classes))
+        for event in _events_of(scores, class_id, _active(scores, class_id, threshold) & possible)
+        if clock.lasts(event.start, event.end, min_length)
+    ]
+    return sorted(found, key=lambda e: (e.start, e.end, scores.classes.index(e.label)))
+
+
+def check_options(min_length: float, threshold: float | None) -> None:
+    """Refuse a minimal length or a threshold that makes no sense, before any work is done."""
+    if not (math.isfinite(min_length) and min_length >= 0):
+        raise UsageError(f"minimal length {min_length}", wanted="seconds >= 0")
+    if threshold is not None and not 0 < threshold <= 1:
+        raise UsageError(f"threshold {threshold}", wanted="a probability above 0 and up to 1")
+
+
+def _possible(scores: Scores) -> Bools:
+    possible = np.ones(len(scores.grid), dtype=bool)
+    for known in (scores.audible, scores.visible):
+        if known is not None:
+            possible &= known
+    return possible
+
+
+def _active(scores: Scores, class_id: int, threshold: float | None) -> Bools:
+    if threshold is None:
+        return np.asarray(scores.labels == class_id)
+    return np.asarray(scores.values[:, class_id] >= threshold)
+
+
+def _events_of(scores: Scores, class_id: int, active: Bools) -> Iterator[Event]:
+    for first, stop, on in clock.runs(active.tolist()):
+        if not on:
+            continue
+        start, end = scores.grid.bounds(first)[0], scores.grid.bounds(stop - 1)[1]
+        score = float(np.mean(scores.values[first:stop, class_id], dtype=np.float64))
+        if end > start:
+            yield Event(start, end, scores.classes[class_id], min(max(score, 0.0), 1.0))
+
+
+def localize(
+    video: str | Path,
+    *,
+    model: str | Path | Trained = "default",
+    min_length: float = 0.0,
+    threshold: float | None = None,
+    require_both: bool = True,
+    audio_track: int | None = None,
+    video_track: int | None = None,
+    progress: Progress | None = None,
+) -> Timeline:
+    """Find the audio-visual events of a video file: the whole sentence.
+
+    The file is cut into segments of the model's step, the backbones the model was trained on make
+    features of them, the model scores them in overlapping windows (so any length will do), and
+    :func:`to_events` decides.
+
+    Args:
+        video: Path of the file.
+        model: A run's folder or checkpoint, ``"default"`` for the one that ships with avel, or a
+            model loaded already with :func:`avel.load_model` (load once, use for many files).
+        min_length, threshold, require_both: As in :func:`to_events`.
+        audio_track, video_track: Which track to read where the file has several, from 0; the
+            file's default track if None.
+        progress: Called with segments done and segments in all.
+
+    Returns:
+        The timeline; its ``notes`` say what was missing or damaged.
+
+    Raises:
+        MediaError: if the file can't be opened or holds neither sound nor picture.
+        CheckpointError: if the model can't be read.
+        UsageError: for options out of range and tracks the file doesn't have.
+    """
+    from avel.checkpoint import load_model
+    from avel.features import extract
+    from avel.media import open_media
+
+    check_options(min_length, threshold)
+    trained = load_model(model) if isinstance(model, str | Path) else model
+    media = open_media(video, audio_track=audio_track, video_track=video_track)
+    features = extract(media, progress=progress, **trained.wants)
+    scores = trained.predict(features)
+    events = to_events(
+        scores, min_length=min_length, threshold=threshold, require_both=require_both
+    )
+    return Timeline(
+        video=str(video),
+        events=tuple(events),
+        duration=features.grid.duration,
+        classes=scores.classes,
+        scores=scores,
+        model=trained.card,
+        notes=(),
+    )
