@@ -1,0 +1,388 @@
+"""CSPA + CSEA: spatial and semantic co-attention (Xue et al., IEEE TMM 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avel.errors import CheckpointError, UsageError
+from avel.models.base import Answer, Batch, Model, ModelCard, Query, Recipe, Task, models
+from avel.models.coattention import CSEA, CSPA, Raw, Stream
+from avel.models.layers import (
+    average,
+    contrastive,
+    masked_max,
+    pair_distance,
+    soft_margin,
+    window_sums,
+)
+
+CHOICES = {
+    "modules": ("cspa+csea", "cspa", "csea", "none"),
+    "gate": ("softmax", "sigmoid"),
+    "senses": ("both", "audio", "picture"),
+    "form": ("paired", "unpaired"),
+    "negatives": ("release", "sync"),
+}
+
+
+@models.register("cspa_csea")
+class CspaCsea(Model):
+    """Two parallel streams, spatial and semantic co-attention, each judged by its own head.
+
+    Args:
+        audio_dim, visual_dim: Widths A and V.
+        classes: C, without background.
+        task: ``"sel"``, ``"wsel"`` or ``"cml"``.
+        modules: ``"cspa+csea"``, ``"cspa"``, ``"csea"``, or ``"none"``: raw audio and mean over
+            regions in a stream of its own (table V; the last is ours).
+        audio_attention, v2a, a2v: Table V's switches inside the modules.
+        gate: CSEA's; ``"sigmoid"`` is ours.
+        senses: ``"audio"`` or ``"picture"`` puts zeros in place of the other sense (ours).
+        common, hidden: C' and the width before it.
+        state: A BiLSTM direction's width.
+        lambda_s, lambda_w, lambda_c: CSPA's share of the loss in SEL, WSEL and CML. A stream
+            without a share isn't built: 1 equals ``modules="cspa"``, 0 ``modules="csea"``.
+        form: CML's: ``"paired"`` attends within one recording (the paper's figure),
+            ``"unpaired"`` in the pairs of a window alone.
+        negatives: Paired CML's: ``"release"`` background segments, ``"sync"`` those and all
+            mismatched pairs of a clip. Unpaired CML always takes the shifted windows.
+        tau: Margin of the contrastive loss.
+
+    Raises:
+        ValueError: if an option has no such value or does nothing beside the others.
+    """
+
+    card: ClassVar[ModelCard] = ModelCard(
+        name="cspa_csea",
+        paper="Xue, Zhong, Cai, Chen, Wang 2021, Audio-Visual Event Localization by Learning "
+        "Spatial and Semantic Co-Attention, IEEE Transactions on Multimedia",
+        tasks=("sel", "wsel", "cml"),
+        summary="Spatial and semantic co-attention between the senses, in two parallel streams.",
+        open_points=(
+            "ReLU stands between the two layers of f1, f2, f4 and of the heads",
+            "F^T Z contracts over the regions, so the common width needn't equal their number",
+            "CSEA's visual feature is the mean over regions throughout",
+            "the loss is averaged over segments; the paper sums",
+            "scores are the softmax of the two streams' mean logits: the normalised odds of the "
+            "loss's one-against-rest sigmoids; the softmax doesn't change the argmax",
+            "unpaired CML: every segment pair of the true window is a match, those of shifted "
+            "windows aren't, and the two kinds weigh the same; likewise `sync`'s two kinds",
+        ),
+    )
+
+    def __init__(
+        self,
+        *,
+        audio_dim: int,
+        visual_dim: int,
+        classes: int,
+        task: Task = "sel",
+        modules: str = "cspa+csea",
+        audio_attention: bool = True,
+        v2a: bool = True,
+        a2v: bool = True,
+        gate: str = "softmax",
+        senses: str = "both",
+        common: int = 49,
+        hidden: int = 512,
+        state: int = 128,
+        lambda_s: float = 0.3,
+        lambda_w: float = 0.7,
+        lambda_c: float = 0.6,
+        form: str = "paired",
+        negatives: str = "release",
+        tau: float = 2.0,
+    ) -> None:
+        super().__init__()
+        _check(
+            modules=modules, gate=gate, senses=senses, form=form, negatives=negatives,
+            audio_attention=audio_attention, v2a=v2a, a2v=a2v,
+        )  # fmt: skip
+        self.task, self.senses, self.form = task, senses, form
+        self.negatives, self.tau = negatives, tau
+        self.background = classes
+        share = {"sel": lambda_s, "wsel": lambda_w, "cml": lambda_c}[task]
+        self.shares = _shares(modules, float(share))
+        out = 0 if task == "cml" else classes + 1
+        self.streams = nn.ModuleDict()
+        for name in self.shares:
+            attend: nn.Module = Raw()
+            if name == "cspa":
+                attend = CSPA(
+                    audio_dim=audio_dim, visual_dim=visual_dim, common=common, hidden=hidden,
+                    audio_attention=audio_attention,
+                )  # fmt: skip
+            elif name == "csea":
+                attend = CSEA(
+                    audio_dim=audio_dim, visual_dim=visual_dim, gate=gate, v2a=v2a, a2v=a2v
+                )
+            self.streams[name] = Stream(
+                attend, audio_dim=audio_dim, visual_dim=visual_dim, state=state, out=out
+            )
+
+    @classmethod
+    def recipe(cls, task: Task) -> Recipe:
+        """The paper's (IV-A): Adam 1e-3; 300 epochs of batch 64, in CML 30 of 32."""
+        return Recipe(epochs=30, batch=32) if task == "cml" else Recipe(epochs=300, batch=64)
+
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
+        """Answer for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
+
+        SEL and WSEL: scores, labels, CSPA's attention, and logits (B, T, C+1) by stream. CML:
+        parts ``<stream>.audio`` and ``.visual``, embeddings (B, T, 64) in the paired form and what
+        the co-attention made of all pairs, (B, T, T, A) and (B, T, T, V), in the unpaired one.
+        """
+        regions = visual.shape[2:4]
+        audio, visual = self.inputs(audio, visual)
+        if self.task == "cml":
+            return Answer(parts=self.matching(audio, visual, mask))
+        parts: dict[str, Tensor] = {}
+        attention = None
+        for name, stream in self._streams():
+            heard, seen, maps = stream.paired(audio, visual)
+            parts[f"{name}.logits"] = stream.logits(heard, seen, mask)
+            attention = attention if maps is None else maps.reshape(*maps.shape[:2], *regions)
+        mean = torch.stack(list(parts.values())).mean(0)
+        return Answer(mean.softmax(-1), mean.argmax(-1), attention, parts)
+
+    def inputs(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
+        """What the streams read: (B, T, A), (B, T, K, V), zeros where a sense is switched off."""
+        device = audio.device.type
+        weights = next(self.parameters()).dtype
+        mixed = torch.is_autocast_enabled(device)
+        audio = audio.to(weights)
+        visual = visual.flatten(2, 3).to(torch.get_autocast_dtype(device) if mixed else weights)
+        if self.senses == "audio":
+            visual = torch.zeros_like(visual)
+        elif self.senses == "picture":
+            audio = torch.zeros_like(audio)
+        return audio, visual
+
+    def _streams(self) -> list[tuple[str, Stream]]:
+        return [(name, cast(Stream, stream)) for name, stream in self.streams.items()]
+
+    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+        """The paper's loss (eq. 5, 6, 7), the streams weighed by the task's lambda.
+
+        Args:
+            answer: Of this model for the batch.
+            batch: With ``labels`` in SEL and CML, ``tags`` in WSEL.
+        """
+        find = {"sel": self._sel, "wsel": self._wsel, "cml": self._cml}[self.task]
+        return torch.stack(
+            [share * find(name, answer, batch) for name, share in self.shares.items()]
+        ).sum()
+
+    def _sel(self, name: str, answer: Answer, batch: Batch) -> Tensor:
+        assert batch.labels is not None
+        logits = answer.parts[f"{name}.logits"]
+        labels = batch.labels.clamp(min=0)  # padding is masked out below
+        target = F.one_hot(labels, self.background + 1)
+        return average(soft_margin(logits, target), batch.mask)
+
+    def _wsel(self, name: str, answer: Answer, batch: Batch) -> Tensor:
+        assert batch.tags is not None
+        logits = answer.parts[f"{name}.logits"]
+        return soft_margin(masked_max(logits, batch.mask), batch.tags).mean()
+
+    # ---- cross-modality localization (III-D)
+
+    def matching(self, audio: Tensor, visual: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+        """What a CML answer's parts hold, from :meth:`inputs`; see :meth:`forward`."""
+        parts: dict[str, Tensor] = {}
+        for name, stream in self._streams():
+            if self.form == "paired":
+                heard, seen, _ = stream.paired(audio, visual)
+                heard, seen = stream.embed(heard, seen, mask)
+            else:
+                heard, seen, _ = stream.attend(audio, visual)
+            parts[f"{name}.audio"], parts[f"{name}.visual"] = heard, seen
+        return parts
+
+    def _cml(self, name: str, answer: Answer, batch: Batch) -> Tensor:
+        audio, visual = answer.parts[f"{name}.audio"], answer.parts[f"{name}.visual"]
+        if self.form == "unpaired":
+            return self._shifted(name, audio, visual, batch)
+        distance = torch.linalg.vector_norm(audio - visual, dim=-1)
+        match = batch.relevance(self.background)
+        aligned = average(contrastive(distance, match, self.tau), batch.mask)
+        if self.negatives == "release":
+            return aligned
+        crossed = pair_distance(audio, visual)
+        valid = torch.ones_like(match, dtype=torch.bool) if batch.mask is None else batch.mask
+        off = (
+            valid[:, :, None]
+            & valid[:, None, :]
+            & ~torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
+        )
+        apart = contrastive(crossed, torch.zeros_like(crossed), self.tau)
+        return (aligned + average(apart, off)) / 2
+
+    def _shifted(self, name: str, audio: Tensor, visual: Tensor, batch: Batch) -> Tensor:
+        windows = training_windows(batch, self.background)
+        if not len(windows):
+            return (audio.sum() + visual.sum()) * 0.0
+        distance, valid = self.window_distances(name, audio, visual, windows)
+        match = (windows[:, 1] == windows[:, 2])[:, None].expand_as(valid)
+        cost = contrastive(distance, match.float(), self.tau)
+        near, far = average(cost, valid & match), average(cost, valid & ~match)
+        return (near + far) / 2
+
+    def window_distances(
+        self, name: str, audio: Tensor, visual: Tensor, windows: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Distances of the segment pairs of some windows, BiLSTMs run over each window alone.
+
+        Args:
+            name: A stream's.
+            audio: (B, S, T, A) what co-attention made of all pairs.
+            visual: (B, S, T, V).
+            windows: (n, 4) int64: clip, first audio segment, first visual segment, length.
+
+        Returns:
+            Distances (n, L) with L the longest window, and a mask of those that count.
+        """
+        clip, s, t, length = windows.T
+        step = torch.arange(int(length.max()), device=windows.device)
+        mask = step < length[:, None]
+        s = (s[:, None] + step).clamp(max=audio.shape[1] - 1)
+        t = (t[:, None] + step).clamp(max=audio.shape[2] - 1)
+        pick = (clip[:, None], s, t)
+        stream = cast(Stream, self.streams[name])
+        heard, seen = stream.embed(audio[pick].float(), visual[pick].float(), mask)
+        return torch.linalg.vector_norm(heard - seen, dim=-1), mask
+
+    def window_costs(self, *, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
+        """Summed distances of every window, the mean of the streams; see the base class.
+
+        Raises:
+            UsageError: if the query lies outside its track or is longer than the other, or if
+                the form is paired and the tracks are of different lengths.
+        """
+        _check_query(query, audio.shape[1], visual.shape[1], same=self.form == "paired")
+        cost = self._paired_costs if self.form == "paired" else self._unpaired_costs
+        return cost(*self.inputs(audio, visual), query)
+
+    def _paired_costs(self, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
+        parts = self.matching(audio, visual, None)
+        costs = []
+        for name in self.shares:
+            crossed = pair_distance(parts[f"{name}.audio"], parts[f"{name}.visual"])
+            if query.sense == "visual":
+                crossed = crossed.transpose(1, 2)
+            costs.append(window_sums(crossed[:, query.start : query.start + query.length]))
+        return torch.stack(costs).mean(0)
+
+    def _unpaired_costs(self, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
+        asked = slice(query.start, query.start + query.length)
+        if query.sense == "audio":
+            audio, count = audio[:, asked], visual.shape[1]
+        else:
+            visual, count = visual[:, asked], audio.shape[1]
+        starts = torch.arange(count - query.length + 1, device=audio.device)
+        clip = torch.arange(len(audio), device=audio.device).repeat_interleave(len(starts))
+        moving, fixed = starts.repeat(len(audio)), torch.zeros_like(clip)
+        s, t = (fixed, moving) if query.sense == "audio" else (moving, fixed)
+        windows = torch.stack([clip, s, t, torch.full_like(clip, query.length)], 1)
+        parts = self.matching(audio, visual, None)
+        costs = [
+            self.window_distances(n, parts[f"{n}.audio"], parts[f"{n}.visual"], windows)[0].sum(1)
+            for n in self.shares
+        ]
+        return torch.stack(costs).mean(0).reshape(len(audio), -1)
+
+    def init_from(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Take co-attention and BiLSTMs from another model's state (IV-A: CML from MMEL).
+
+        Args:
+            state: Weights by name, of a model with the same options but for the task.
+
+        Returns:
+            The names taken; the heads keep their own weights.
+
+        Raises:
+            CheckpointError: if a weight is missing or of another shape; nothing is taken then.
+        """
+        own = {k: v for k, v in self.state_dict().items() if "head." not in k}
+        wrong = [k for k, v in own.items() if k not in state or state[k].shape != v.shape]
+        if wrong:
+            raise CheckpointError(
+                f"the model to start from lacks {len(wrong)} weights, {wrong[0]} among them",
+                wanted="co-attention and BiLSTMs of the same sizes and the same streams",
+                do="start from a model trained with the same options",
+            )
+        self.load_state_dict({k: state[k] for k in own}, strict=False)
+        return list(own)
+
+
+def training_windows(batch: Batch, background: int) -> Tensor:
+    """Unpaired CML's training windows: the event's own and every shift of either sense against it.
+
+    Args:
+        batch: With ``labels``; clips without exactly one event shorter than the clip give none.
+        background: The background's class id.
+
+    Returns:
+        (n, 4) int64: clip, first audio segment, first visual segment, length.
+    """
+    assert batch.labels is not None
+    valid = torch.ones_like(batch.labels, dtype=torch.bool) if batch.mask is None else batch.mask
+    counts = valid.sum(1).tolist()
+    rows: list[tuple[int, int, int, int]] = []
+    for clip, (labels, count) in enumerate(zip(batch.labels.tolist(), counts, strict=True)):
+        inside = [i for i in range(count) if labels[i] != background]
+        length = len(inside)
+        one = len({labels[i] for i in inside}) == 1 and inside[-1] - inside[0] + 1 == length
+        if not one or length == count:
+            continue
+        first = inside[0]
+        rows += [(clip, first, t, length) for t in range(count - length + 1)]
+        rows += [(clip, s, first, length) for s in range(count - length + 1) if s != first]
+    return torch.tensor(rows, dtype=torch.int64, device=batch.labels.device).reshape(-1, 4)
+
+
+def _shares(modules: str, share: float) -> dict[str, float]:
+    """Which streams there are, and what each one's loss weighs."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"lambda {share}: wanted 0 to 1")
+    if modules == "cspa+csea":
+        return {n: w for n, w in (("cspa", share), ("csea", 1 - share)) if w}
+    return {"raw" if modules == "none" else modules: 1.0}
+
+
+def _check(**options: object) -> None:
+    for name, known in CHOICES.items():
+        if options[name] not in known:
+            raise ValueError(f"{name}={options[name]!r}: wanted one of {', '.join(known)}")
+    modules = str(options["modules"])
+    inside = {"audio_attention": "cspa", "v2a": "csea", "a2v": "csea"}
+    for name, module in inside.items():
+        if not options[name] and module not in modules:
+            raise ValueError(f"{name}=False does nothing with modules={modules!r}")
+    if options["form"] == "unpaired" and options["negatives"] == "sync":
+        raise ValueError("negatives='sync' is the paired form's; unpaired takes shifted windows")
+
+
+def _check_query(query: Query, audio: int, visual: int, *, same: bool) -> None:
+    if same and audio != visual:
+        raise UsageError(
+            f"{audio} audio and {visual} visual segments",
+            wanted="both tracks of one recording: this model is of the paired form",
+            do="train with form=unpaired to match separate recordings",
+        )
+    asks, answers = (audio, visual) if query.sense == "audio" else (visual, audio)
+    if query.start < 0 or query.length < 1 or query.start + query.length > asks:
+        raise UsageError(
+            f"a query of segments {query.start} to {query.start + query.length}",
+            wanted=f"one or more of the {asks} there are",
+        )
+    if query.length > answers:
+        raise UsageError(
+            f"a query of {query.length} segments for a track of {answers}",
+            wanted="a query no longer than the track that answers",
+        )

@@ -1,0 +1,123 @@
+"""Bricks that several papers share: perceptrons, masked BiLSTM, pooling over time, losses."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    """Linear layers of the given widths, input first, with ReLU between them and none at the end.
+
+    >>> [tuple(p.shape) for p in mlp(128, 64, 29).parameters()]
+    [(64, 128), (64,), (29, 64), (29,)]
+    """
+    layers: list[nn.Module] = []
+    for i, (wide, narrow) in enumerate(pairwise(widths)):
+        layers += [nn.ReLU()] * (i > 0) + [nn.Linear(wide, narrow)]
+    return nn.Sequential(*layers)
+
+
+class BiLSTM(nn.Module):
+    """A bidirectional LSTM over clips of unequal length.
+
+    The backward direction starts at each clip's own last segment, so padding never changes an
+    answer; clips of one length take the unpacked path, which is faster.
+
+    Args:
+        width: Width of the input.
+        state: Width of the hidden state of one direction.
+    """
+
+    def __init__(self, width: int, state: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(width, state, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, T, width) -> (B, T, 2*state); zeros where ``mask`` (B, T) is False.
+
+        A mask is True on a clip's first segments, one at least, and False after them.
+        """
+        if mask is None or bool(mask.all()):
+            return cast(Tensor, self.lstm(x)[0])
+        lengths = mask.sum(1).cpu()
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        out = cast(PackedSequence, self.lstm(packed)[0])
+        return pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])[0]
+
+
+def masked_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean over time of (B, T, ...) -> (B, ...), where ``mask`` (B, T) is True."""
+    if mask is None:
+        return x.mean(1)
+    weight = _like(mask, x).to(x.dtype)
+    return (x * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def masked_max(x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Max over time of (B, T, ...) -> (B, ...), where ``mask`` (B, T) is True."""
+    if mask is None:
+        return x.amax(1)
+    return x.masked_fill(~_like(mask, x), torch.finfo(x.dtype).min).amax(1)
+
+
+def _like(mask: Tensor, x: Tensor) -> Tensor:
+    return mask.reshape(*mask.shape, *[1] * (x.ndim - mask.ndim))
+
+
+def average(values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean of all values where ``mask`` of the same shape is True: a scalar, 0 where none is."""
+    if mask is None:
+        return values.mean()
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def soft_margin(logits: Tensor, target: Tensor) -> Tensor:
+    """Multi-label soft margin of each row (xue2021 eq. 6, 7).
+
+    Args:
+        logits: (..., C+1), any float type; computed in float32.
+        target: (..., C+1) in [0, 1].
+
+    Returns:
+        (...) mean over the classes of the binary cross-entropy.
+    """
+    return F.binary_cross_entropy_with_logits(
+        logits.float(), target.float(), reduction="none"
+    ).mean(-1)
+
+
+def contrastive(distance: Tensor, match: Tensor, margin: float) -> Tensor:
+    """Contrastive loss of pairs (tian2018 eq. 10; xue2021 eq. 5), not averaged.
+
+    Args:
+        distance: Euclidean distances >= 0, any shape.
+        match: Same shape, 1 where the pair belongs together, else 0.
+        margin: Distance beyond which a pair that doesn't belong together costs nothing.
+    """
+    apart = (margin - distance).clamp(min=0)
+    return match * distance**2 + (1 - match) * apart**2
+
+
+def pair_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Euclidean distance of every row of (B, S, D) to every row of (B, T, D): (B, S, T)."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def window_sums(cost: Tensor) -> Tensor:
+    """Cost of each window: query segment i meets candidate t + i (tian2018, section 5).
+
+    Args:
+        cost: (B, l, N), every query segment against every candidate segment.
+
+    Returns:
+        (B, N - l + 1).
+    """
+    length, count = cost.shape[1:]
+    sums = [cost[:, i, i : count - length + 1 + i] for i in range(length)]
+    return torch.stack(sums).sum(0)
