@@ -1,0 +1,346 @@
+"""From packets to pictures and sound on one clock: what ``media`` is made of.
+
+Times are seconds from the file's start. Damage is survived packet by packet and counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+import soxr
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from avel import clock
+
+#: Demuxers for media that people hand in. Playlists (which open other files), devices and text
+#: that FFmpeg would draw as pictures aren't among them.
+FORMATS = (
+    "aac,ac3,aiff,amr,ape,asf,au,av1,avi,caf,dv,eac3,flac,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,"
+    "mov,mp3,mp4,mpeg,mpegts,mpegvideo,mxf,nsv,nut,obu,ogg,rm,swf,tta,vc1,voc,w64,wav,webm,wtv,wv,"
+    "yuv4mpegpipe"
+)
+#: Timestamps may jitter this much (seconds) before sound is taken as late or overlapping.
+JITTER = 0.02
+#: Pictures larger than this (pixels) are refused.
+MAX_PIXELS = 2**27
+_LOUDEST = 4.0  # floats beyond this are damage
+_RETRIES = 50
+_EPS = 1e-6
+
+Image = NDArray[np.uint8]
+Samples = NDArray[np.float32]
+
+
+@dataclass
+class Damage:
+    """What couldn't be read of one track."""
+
+    packets: int = 0
+    corrupt: int = 0
+    dropped: int = 0
+    reads: int = 0
+
+    def sentences(self, what: str) -> Iterator[str]:
+        """A sentence for each kind of damage."""
+        if self.packets:
+            yield f"{what}: {self.packets} packets couldn't be decoded"
+        if self.corrupt:
+            yield f"{what}: {self.corrupt} frames are damaged (used as they are)"
+        if self.dropped:
+            yield f"{what}: {self.dropped} frames left out, out of order or not convertible"
+        if self.reads:
+            yield f"{what}: the file couldn't be read on at {self.reads} places"
+
+
+def open_container(path: Path) -> Any:
+    """The container of a local file; no playlist, no network, no name taken for a protocol.
+
+    Raises:
+        av.error.FFmpegError: if it is no media file.
+    """
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    return av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
+
+
+def packets(container: Any, streams: Any, damage: Damage) -> Iterator[Any]:
+    """The packets of streams, reading on behind damage; the last ones flush the decoders."""
+    failures = 0
+    while failures < _RETRIES:
+        try:
+            for packet in container.demux(streams):
+                failures = 0
+                yield packet
+            return
+        except av.error.FFmpegError:
+            failures += 1
+            damage.reads += failures == 1
+
+
+def decoded(path: Path, index: int, damage: Damage, *, since: float | None = None) -> Iterator[Any]:
+    """The frames of one stream in the order they are shown or heard.
+
+    Args:
+        path: The file.
+        index: The stream's index in the file.
+        damage: Counts what couldn't be decoded.
+        since: Seconds on the file's own clock to seek to; frames may begin before or behind it.
+    """
+    with open_container(path) as container:
+        stream = container.streams[index]
+        stream.thread_type = "AUTO"
+        if since is not None:
+            container.seek(int(since / stream.time_base), stream=stream)
+        for packet in packets(container, stream, damage):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                damage.packets += 1
+                continue
+            yield from frames
+
+
+@dataclass
+class Shown:
+    """One frame on the clock: ``time`` to ``end`` in seconds."""
+
+    time: float
+    end: float
+    frame: Any
+
+
+def on_clock(frames: Iterator[Any], *, start: float, fps: float, damage: Damage) -> Iterator[Shown]:
+    """Frames with their times, those out of order left out.
+
+    Args:
+        frames: Decoded video frames.
+        start: The file's start on its own clock, seconds.
+        fps: Average rate, for frames without times or durations; 0 where not known.
+        damage: Counts what is left out.
+    """
+    usual = 1 / fps if fps > 0 else 0.04
+    last = -usual
+    for frame in frames:
+        time = last + usual if frame.time is None else frame.time - start
+        if frame.width * frame.height > MAX_PIXELS or (time < last and frame.time is not None):
+            damage.dropped += 1
+            continue
+        damage.corrupt += bool(frame.is_corrupt)
+        length = float(frame.duration * frame.time_base) if frame.duration else usual
+        yield Shown(time, time + length, frame)
+        last = time
+
+
+class Screen:
+    """Which frame is shown at an instant; instants must be asked for in order."""
+
+    def __init__(self, frames: Iterator[Shown]) -> None:
+        self._frames = frames
+        self._shown: Shown | None = None
+        self._next = next(frames, None)
+
+    @property
+    def starts(self) -> float:
+        """When the next frame comes on, infinite where none does."""
+        return math.inf if self._next is None else self._next.time
+
+    def at(self, instant: float) -> Shown | None:
+        """The last frame with time <= instant; None before the first and after the last ended."""
+        while self._next is not None and self._next.time <= instant + _EPS:
+            self._shown, self._next = self._next, next(self._frames, None)
+        if self._shown is None or (self._next is None and instant > self._shown.end - _EPS):
+            return None
+        return self._shown
+
+    def first_before(self, end: float) -> Shown | None:
+        """The first frame of all, if it isn't on yet and comes on before ``end``."""
+        waits = self._shown is None and self._next is not None and self._next.time < end
+        return self._next if waits else None
+
+
+class Shrinker:
+    """RGB pictures of one size, upright; a frame asked for twice is converted once.
+
+    Bilinear by libswscale, whose filter widens when it shrinks, as Pillow's does: on a 1280x720
+    frame the two differ by 0.15 of 255 on average and 7 at most (OpenCV's bilinear, which doesn't
+    widen, differs from both by 1.1).
+    """
+
+    def __init__(self, damage: Damage) -> None:
+        self._reformatter = VideoReformatter()
+        self._damage = damage
+        self._last: tuple[Shown, Image | None] | None = None
+
+    def __call__(self, shown: Shown, width: int, height: int) -> Image | None:
+        """(height, width, 3) uint8, or None where the frame's format can't be converted."""
+        if self._last is None or self._last[0] is not shown:
+            self._last = (shown, self._convert(shown.frame, width, height))
+        return self._last[1]
+
+    def _convert(self, frame: Any, width: int, height: int) -> Image | None:
+        turns = int(frame.rotation // 90) % 4
+        if turns % 2:
+            width, height = height, width
+        try:
+            small = self._reformatter.reformat(
+                frame, width=width, height=height, format="rgb24", interpolation="BILINEAR"
+            )
+            image: Image = np.rot90(small.to_ndarray(), turns)
+        except (av.error.FFmpegError, ValueError):
+            self._damage.dropped += 1
+            return None
+        return np.ascontiguousarray(image)
+
+
+def mono(frame: Any) -> Samples:
+    """(n,) floats in about [-1, 1]: the mean of all channels of an audio frame."""
+    data = frame.to_ndarray()
+    if not frame.format.is_planar:
+        data = data.reshape(-1, frame.layout.nb_channels).T
+    if data.dtype == np.uint8:
+        data = (data.astype(np.float32) - 128) / 128
+    elif data.dtype.kind == "i":
+        data = data.astype(np.float32) / np.float32(2.0 ** (8 * data.dtype.itemsize - 1))
+    mixed = data.mean(axis=0, dtype=np.float32)
+    finite = np.nan_to_num(mixed, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.clip(finite, -_LOUDEST, _LOUDEST).astype(np.float32)
+
+
+@dataclass
+class Block:
+    """Decoded sound: when it starts (seconds, None for where the last ended), and its samples."""
+
+    time: float | None
+    rate: int
+    samples: Samples
+
+
+def blocks(frames: Iterator[Any], *, start: float, damage: Damage) -> Iterator[Block]:
+    """Mono blocks of decoded audio frames, on the file's clock."""
+    for frame in frames:
+        if not frame.samples or not 0 < frame.sample_rate <= 1_000_000:
+            damage.dropped += 1
+            continue
+        damage.corrupt += bool(frame.is_corrupt)
+        time = None if frame.time is None else frame.time - start
+        yield Block(time, frame.sample_rate, mono(frame))
+
+
+@dataclass
+class _Source:
+    """A stretch of sound of one sample rate on its way through the resampler."""
+
+    rate: int
+    begin: float
+    resampler: Any
+    fed: int = 0
+
+    @property
+    def now(self) -> float:
+        return self.begin + self.fed / self.rate
+
+
+@dataclass
+class Sound:
+    """A sound track as one unbroken line of samples from 0.0 s on.
+
+    Late starts and gaps are silence, overlaps are dropped, and what lies before 0.0 s too.
+
+    Args:
+        incoming: The blocks.
+        rate: Samples a second wanted.
+    """
+
+    incoming: Iterator[Block]
+    rate: int
+    _ready: deque[Samples] = field(default_factory=deque)
+    _held: int = 0
+    _made: int = 0
+    _given: int = 0
+    _source: _Source | None = None
+    _waiting: Block | None = None
+    _real: deque[tuple[int, int]] = field(default_factory=deque)
+
+    def read(self, count: int) -> tuple[Samples, int]:
+        """The next ``count`` samples (zeros behind the end), and how many of them are real."""
+        while self._held < count and self._more():
+            pass
+        out = np.zeros(count, np.float32)
+        filled = 0
+        while filled < count and self._ready:
+            head = self._ready.popleft()
+            part = head[: count - filled]
+            out[filled : filled + len(part)] = part
+            filled += len(part)
+            if len(part) < len(head):
+                self._ready.appendleft(head[len(part) :])
+        self._held -= filled
+        self._given += count
+        return out, self._count_real(self._given - count, self._given)
+
+    def _count_real(self, first: int, end: int) -> int:
+        while self._real and self._real[0][1] <= first:
+            self._real.popleft()
+        return sum(max(0, min(b, end) - max(a, first)) for a, b in self._real)
+
+    def _more(self) -> bool:
+        block = self._waiting or next(self.incoming, None)
+        self._waiting = None
+        if block is None:
+            self._flush()
+            return False
+        if self._source is None or self._source.rate != block.rate:
+            self._flush()
+            self._source = self._begin(block.rate)
+        self._feed(self._source, block)
+        return True
+
+    def _begin(self, rate: int) -> _Source:
+        same = rate == self.rate
+        stream = None if same else soxr.ResampleStream(rate, self.rate, 1, quality="HQ")
+        return _Source(rate, self._made / self.rate, stream)
+
+    def _feed(self, source: _Source, block: Block) -> None:
+        late = 0
+        if block.time is not None:
+            late = clock.sample_index(block.time - source.begin, source.rate) - source.fed
+        if abs(late) <= JITTER * source.rate and source.fed:
+            late = 0
+        if late > 0:  # silence, at most a second at a time; the block has to wait
+            self._push(source, np.zeros(min(late, source.rate), np.float32))
+            self._waiting = block
+            return
+        samples = block.samples[-late:] if late else block.samples
+        if len(samples):
+            begin = clock.sample_index(source.now, self.rate)
+            self._push(source, samples)
+            self._note_real(begin, clock.sample_index(source.now, self.rate))
+
+    def _note_real(self, begin: int, end: int) -> None:
+        if self._real and begin <= self._real[-1][1]:
+            begin = self._real.pop()[0]
+        self._real.append((begin, end))
+
+    def _push(self, source: _Source, samples: Samples) -> None:
+        source.fed += len(samples)
+        self._keep(source.resampler.resample_chunk(samples) if source.resampler else samples)
+
+    def _flush(self) -> None:
+        if self._source is not None and self._source.resampler is not None:
+            rest = np.zeros(0, np.float32)
+            self._keep(self._source.resampler.resample_chunk(rest, last=True))
+        self._source = None
+
+    def _keep(self, samples: Samples) -> None:
+        if len(samples):
+            self._ready.append(samples)
+            self._held += len(samples)
+            self._made += len(samples)

@@ -1,0 +1,64 @@
+"""Log-mel patches exactly as VGGish wants them (Hershey et al. 2017; AudioSet's mel_features.py).
+
+16 kHz mono, each second by itself: magnitudes of a 512-point Fourier transform of 400-sample
+windows (25 ms, periodic Hann) every 160 samples (10 ms), the window at the start of its frame and
+nothing centred; 64 mel bands from 125 to 7500 Hz on the HTK scale, without normalisation and
+without the constant term; ln(mel + 0.01); the first 96 frames.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+RATE, WINDOW, HOP, FFT = 16000, 400, 160, 512
+FRAMES, BANDS = 96, 64
+LOWEST, HIGHEST = 125.0, 7500.0
+OFFSET = 0.01
+#: Samples that a patch is made of: 0.975 s.
+NEEDED = (FRAMES - 1) * HOP + WINDOW
+
+
+@cache
+def mel_matrix() -> Tensor:
+    """(257, 64) float64: triangles in mel, 1127 ln(1 + f/700), between 66 evenly spaced edges."""
+    hertz = torch.linspace(0, RATE / 2, FFT // 2 + 1, dtype=torch.float64)
+    mel = 1127 * torch.log1p(hertz / 700)[:, None]
+    ends = 1127 * torch.log1p(torch.tensor([LOWEST, HIGHEST], dtype=torch.float64) / 700)
+    edges = torch.linspace(float(ends[0]), float(ends[1]), BANDS + 2, dtype=torch.float64)
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    rising, falling = (mel - low) / (centre - low), (high - mel) / (high - centre)
+    weights = torch.minimum(rising, falling).clamp(min=0)
+    weights[0] = 0
+    return weights
+
+
+@cache
+def _window() -> Tensor:
+    return torch.hann_window(WINDOW, periodic=True, dtype=torch.float64)
+
+
+def log_mel(samples: Tensor) -> Tensor:
+    """Patches of segments of sound.
+
+    Only the first 0.975 s (15600 samples) of a segment enter; shorter ones are padded with zeros.
+    So a segment of another length than a second is told by its first 0.975 s.
+
+    Args:
+        samples: (N, n) floats in [-1, 1] at 16 kHz, one segment a row.
+
+    Returns:
+        (N, 96, 64) float32.
+
+    Raises:
+        ValueError: if the samples aren't of two dimensions.
+    """
+    if samples.ndim != 2:
+        raise ValueError(f"samples of shape {tuple(samples.shape)}: wanted (N, n)")
+    needed = samples[:, :NEEDED].float()
+    padded = torch.nn.functional.pad(needed, (0, NEEDED - needed.shape[1]))
+    frames = padded.unfold(1, WINDOW, HOP) * _window().to(padded)
+    magnitude = torch.fft.rfft(frames, FFT).abs()
+    return torch.log(magnitude @ mel_matrix().to(padded) + OFFSET)
