@@ -380,9 +380,11 @@ def _check_query(query: Query, audio: int, visual: int, *, same: bool) -> None:
         raise UsageError(
             f"a query of segments {query.start} to {query.start + query.length}",
             wanted=f"one or more of the {asks} there are",
+            do="ask with segments that lie inside their track",
         )
     if query.length > answers:
         raise UsageError(
             f"a query of {query.length} segments for a track of {answers}",
             wanted="a query no longer than the track that answers",
+            do="shorten the query or give a longer track",
         )

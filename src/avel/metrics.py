@@ -1,0 +1,176 @@
+"""Metrics over arrays of class ids: (N, T), background the last id, -1 beyond a clip's length.
+
+Accuracies and F1 are shares in [0, 1]; ``nan`` where there is nothing to count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.integer[Any]]
+Array = NDArray[Any]
+
+
+def segment_accuracy(pred: Ints, truth: Ints) -> float:
+    """Share of right segments over all real ones, background counted like any class."""
+    valid = truth >= 0
+    return _share((pred == truth) & valid, valid)
+
+
+def confusion(pred: Ints, truth: Ints, classes: int) -> NDArray[np.int64]:
+    """Segments by true (row) and answered (column) class: (C+1, C+1), background last."""
+    valid = truth >= 0
+    size = classes + 1
+    cells = truth[valid].astype(np.int64) * size + pred[valid]
+    return np.bincount(cells, minlength=size * size).reshape(size, size)
+
+
+def class_accuracy(pred: Ints, truth: Ints, classes: int) -> NDArray[np.float64]:
+    """Share of right segments among those of each true class: (C+1,)."""
+    table = confusion(pred, truth, classes)
+    return _divide(np.diag(table), table.sum(1))
+
+
+def clip_category(labels: Ints, background: int) -> NDArray[np.int64]:
+    """The event class with most segments in each clip: (N,); background where there is no event.
+
+    Of two classes with as many segments the lower id is taken.
+    """
+    counts = np.stack([(labels == c).sum(1) for c in range(background)], 1)
+    return np.where(counts.any(1), counts.argmax(1), background).astype(np.int64)
+
+
+def video_accuracy(pred: Ints, truth: Ints, background: int) -> float:
+    """Share of clips whose answered category (:func:`clip_category`) is the true one.
+
+    A clip of background alone counts as right where no event is answered; a clip with an event
+    counts as wrong where none is.
+    """
+    pred = np.where(truth >= 0, pred, -1)
+    right = clip_category(pred, background) == clip_category(truth, background)
+    return _share(right, np.ones_like(right))
+
+
+def background_f1(pred: Ints, truth: Ints, background: int) -> float:
+    """F1 of the answer "background" over all real segments."""
+    valid = truth >= 0
+    answered, true = (pred == background) & valid, (truth == background) & valid
+    return _f1((answered & true).sum(), answered.sum(), true.sum())
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The events of a label array: maximal runs of one event class, in order of clip and time.
+
+    Args:
+        clip, start, end, label: (M,) each; ``end`` is exclusive.
+        index: (N, T) which event a segment belongs to, -1 for none.
+    """
+
+    clip: Ints
+    start: Ints
+    end: Ints
+    label: Ints
+    index: Ints
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+    @property
+    def length(self) -> Ints:
+        """(M,) segments of each event."""
+        return self.end - self.start
+
+
+def event_runs(labels: Ints, background: int) -> Runs:
+    """The events of (N, T) labels."""
+    inside = (labels >= 0) & (labels != background)
+    ids = np.pad(np.where(inside, labels, -1), ((0, 0), (1, 1)), constant_values=-1)
+    opens = inside & (ids[:, 1:-1] != ids[:, :-2])
+    closes = inside & (ids[:, 1:-1] != ids[:, 2:])
+    clip, start = np.nonzero(opens)
+    index = np.where(inside, opens.ravel().cumsum().reshape(labels.shape) - 1, -1)
+    return Runs(clip, start, np.nonzero(closes)[1] + 1, labels[opens], index)
+
+
+def match_events(pred: Runs, truth: Runs, iou: float) -> tuple[Ints, Ints]:
+    """Pairs of answered and true events of one class, each event in one pair at most.
+
+    Runs of a labelling are disjoint, so from an IoU of 0.5 on a partner is unique but for two
+    halves of one event, of which the earlier is taken: the matching is the largest there is.
+
+    Args:
+        pred, truth: Events over the same clips.
+        iou: Least intersection over union, at least 0.5.
+
+    Returns:
+        Indices of the answered and of the true events.
+    """
+    if not 0.5 <= iou <= 1:
+        raise ValueError(f"iou {iou}: wanted 0.5 to 1, where partners are unique")
+    both = (pred.index >= 0) & (truth.index >= 0)
+    pairs = np.stack([truth.index[both], pred.index[both]], 1).astype(np.int64).reshape(-1, 2)
+    pairs, shared = np.unique(pairs, axis=0, return_counts=True)
+    t, p = pairs.T
+    union = truth.length[t] + pred.length[p] - shared
+    keep = (truth.label[t] == pred.label[p]) & (shared / union >= iou)
+    t, p = t[keep], p[keep]
+    t, first = np.unique(t, return_index=True)
+    p, first = np.unique(p[first], return_index=True)
+    return p, t[first]
+
+
+def event_f1(pred: Ints, truth: Ints, background: int, iou: float) -> float:
+    """F1 of whole events at an IoU, summed over clips and classes before dividing (micro)."""
+    answered, true = _runs(pred, truth, background)
+    return _f1(len(match_events(answered, true, iou)[0]), len(answered), len(true))
+
+
+def boundary_error(pred: Ints, truth: Ints, background: int, step: float = 1.0) -> float:
+    """Mean distance in seconds of onsets and offsets from the true ones.
+
+    Over the events matched at an IoU of 0.5: an event that isn't found costs nothing here.
+    """
+    answered, true = _runs(pred, truth, background)
+    p, t = match_events(answered, true, 0.5)
+    if not len(p):
+        return float("nan")
+    onset = np.abs(answered.start[p] - true.start[t])
+    offset = np.abs(answered.end[p] - true.end[t])
+    return float((onset + offset).mean() / 2 * step)
+
+
+def _runs(pred: Ints, truth: Ints, background: int) -> tuple[Runs, Runs]:
+    pred = np.where(truth >= 0, pred, -1)
+    return event_runs(pred, background), event_runs(truth, background)
+
+
+def best_windows(costs: Array) -> NDArray[np.int64]:
+    """Start of the cheapest window of each row of (n, windows); ties go to the earliest."""
+    return np.asarray(costs.argmin(1), dtype=np.int64)
+
+
+def window_overlap(chosen: Ints, true: Ints, length: Ints) -> NDArray[np.float64]:
+    """IoU of each chosen window with the true one, both of ``length`` segments: (n,)."""
+    shared = np.maximum(0, length - np.abs(chosen - true))
+    return np.asarray(shared / (2 * length - shared), dtype=np.float64)
+
+
+def _share(right: Array, of: Array) -> float:
+    count = int(of.sum())
+    return int(right.sum()) / count if count else float("nan")
+
+
+def _f1(hits: int, answered: int, true: int) -> float:
+    total = int(answered) + int(true)
+    return 2 * int(hits) / total if total else float("nan")
+
+
+def _divide(a: Array, b: Array) -> NDArray[np.float64]:
+    out = np.full(len(b), np.nan)
+    np.divide(a, b, out=out, where=b > 0)
+    return out
