@@ -57,7 +57,7 @@ def test_equals_the_float64_reference(name: str) -> None:
     second = signals()[name]
     ours = log_mel(torch.from_numpy(second.astype(np.float32))[None])[0].double().numpy()
     assert ours.shape == (96, 64)
-    assert np.abs(ours - reference(second.astype(np.float32).astype(np.float64))).max() < 2e-4
+    assert np.abs(ours - reference(second.astype(np.float32).astype(np.float64))).max() < 1e-5
 
 
 def test_golden_values_of_a_tone() -> None:

@@ -57,8 +57,8 @@ def log_mel(samples: Tensor) -> Tensor:
     """
     if samples.ndim != 2:
         raise ValueError(f"samples of shape {tuple(samples.shape)}: wanted (N, n)")
-    needed = samples[:, :NEEDED].float()
+    needed = samples[:, :NEEDED].double()  # as VGGish; float32 errs by 1e-3 in quiet bands
     padded = torch.nn.functional.pad(needed, (0, NEEDED - needed.shape[1]))
     frames = padded.unfold(1, WINDOW, HOP) * _window().to(padded)
     magnitude = torch.fft.rfft(frames, FFT).abs()
-    return torch.log(magnitude @ mel_matrix().to(padded) + OFFSET)
+    return torch.log(magnitude @ mel_matrix().to(padded) + OFFSET).float()
