@@ -1,0 +1,108 @@
+"""`avel check`: what this machine has, or what is odd about a folder of AVE."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+#: What videos of the last ten years are in.
+CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac", "mp3", "opus", "vorbis", "flac")
+
+
+def check(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A folder of the AVE data set to look through.")
+    ] = None,
+) -> None:
+    """Print versions, devices, codecs, cache and weights; or all that is odd about AVE's files."""
+    for line in _machine() if folder is None else _folder(folder):
+        typer.echo(line)
+
+
+def _machine() -> Iterator[str]:
+    yield from _versions()
+    yield from _codecs()
+    yield from _weights()
+
+
+def _versions() -> Iterator[str]:
+    import av
+    import numpy
+    import torch
+
+    from avel import __version__
+
+    libraries = ", ".join(
+        f"{name.removeprefix('lib')} {'.'.join(map(str, version))}"
+        for name, version in sorted(av.library_versions.items())
+    )
+    yield f"avel       {__version__}"
+    yield f"python     {platform.python_version()} on {platform.platform()}"
+    yield f"torch      {torch.__version__}, numpy {numpy.__version__}"
+    yield f"PyAV       {av.__version__} ({libraries})"
+    yield f"devices    {', '.join(_devices())}"
+
+
+def _devices() -> Iterator[str]:
+    import torch
+
+    yield f"cpu ({torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()})"
+    for i in range(torch.cuda.device_count()):
+        yield f"cuda:{i} ({torch.cuda.get_device_name(i)})"
+    if torch.backends.mps.is_available():
+        yield "mps"
+
+
+def _codecs() -> Iterator[str]:
+    for mode, verb in (("r", "reads"), ("w", "writes")):
+        able = [name for name in CODECS if _has_codec(name, mode)]
+        lacking = [name for name in CODECS if name not in able]
+        without = f"; not {', '.join(lacking)}" if lacking else ""
+        yield f"{verb:<11}{', '.join(able)}{without}"
+
+
+def _has_codec(name: str, mode: str) -> bool:
+    import av
+    from av.codec import Codec
+
+    known = {"vp9": "libvpx-vp9", "av1": "libsvtav1", "opus": "libopus", "vorbis": "libvorbis"}
+    tried = [name, known.get(name, name)] if mode == "w" else [name, f"lib{name}"]
+    for each in [*tried, *(["libdav1d"] if name == "av1" else [])]:
+        try:
+            Codec(each, "r" if mode == "r" else "w")
+        except (av.codec.codec.UnknownCodecError, ValueError):
+            continue
+        return True
+    return False
+
+
+def _weights() -> Iterator[str]:
+    from avel.backbones import backbones
+    from avel.data.ave_files import human_size
+    from avel.files import cache_folder
+    from avel.weights import weights_path, weights_state
+
+    yield f"cache      {cache_folder()}"
+    for name, backbone in backbones:
+        for weights in backbone.weights.values():
+            state, path = weights_state(weights), weights_path(weights)
+            if state == "absent" and weights.url:
+                size = f"{human_size(weights.size)}, " if weights.size else ""
+                what = f"absent ({size}downloaded when wanted, or `avel fetch weights {name}`)"
+            elif state == "absent":
+                what = "absent from the package: install avel again"
+            else:
+                what = f"{state} ({human_size(path.stat().st_size)}, {path})"
+            yield f"weights    {name}:{weights.name} {what}"
+
+
+def _folder(folder: Path) -> Iterator[str]:
+    from avel.data.oddities import examine
+
+    yield str(folder)
+    for finding in examine(folder):
+        yield f"  {finding.topic:<12}{finding.text}"
