@@ -43,14 +43,15 @@ class ModelCard:
     distribution: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Lightning Fabric moves and converts its tensors by rebuilding it
 class Batch:
     """Clips of a training step, padded to one T.
 
     Args:
         audio: (B, T, A).
         visual: (B, T, H, W, V).
-        mask: (B, T) bool, True on real segments; None where all clips are of equal length.
+        mask: (B, T) bool, True on a clip's first segments and False on the padding after them;
+            None where all clips are of equal length.
         labels: (B, T) int64 class ids 0..C, C background; anything under the mask's False.
         tags: (B, C+1) float, what the video holds (WSEL): one-hot, or shares in `proportion`.
     """
@@ -67,7 +68,7 @@ class Batch:
         return (self.labels != background).float()
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: see Batch
 class Answer:
     """What a model says of a batch.
 
@@ -133,6 +134,14 @@ class Model(nn.Module, ABC):
         common = {"self", "audio_dim", "visual_dim", "classes", "task"}
         found = inspect.signature(cls.__init__).parameters
         return {n: p.default for n, p in found.items() if n not in common}
+
+    def parameter_counts(self, depth: int = 3) -> dict[str, int]:
+        """Number of trainable weights by module, names cut after ``depth`` parts."""
+        counts: dict[str, int] = {}
+        for name, weight in self.named_parameters():
+            module = ".".join(name.split(".")[:-1][:depth])
+            counts[module] = counts.get(module, 0) + weight.numel()
+        return counts
 
     @abstractmethod
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
