@@ -37,12 +37,14 @@ def video_tags(rows: Sequence[Row]) -> Floats:
 
 
 def _one_hot(ids: NDArray[np.int64], count: int) -> Floats:
-    return (ids[..., None] == np.arange(count)).astype(np.float32)
+    hot: Floats = (ids[..., None] == np.arange(count)).astype(np.float32)
+    return hot
 
 
 def event_seconds(rows: Sequence[Row]) -> Floats:
     """(N, 10) 1 inside the event: labels_closs.h5."""
-    return (second_labels(rows) != len(class_order(rows))).astype(np.float32)
+    inside: Floats = (second_labels(rows) != len(class_order(rows))).astype(np.float32)
+    return inside
 
 
 def one_hot_seconds(rows: Sequence[Row]) -> Floats:
@@ -52,7 +54,8 @@ def one_hot_seconds(rows: Sequence[Row]) -> Floats:
 
 def proportions(rows: Sequence[Row]) -> Floats:
     """(N, C+1) share of the seconds that each class has: PSP's prob_label.h5."""
-    return one_hot_seconds(rows).mean(axis=1)
+    share: Floats = one_hot_seconds(rows).mean(axis=1)
+    return share
 
 
 #: Label files and what they are derived by.

@@ -1,0 +1,265 @@
+"""The published AVE data set (Tian et al., ECCV 2018): its files, as a person has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avel.data.ave_files import (
+    ANNOTATIONS,
+    AUDIO,
+    AUDIO_NOISY,
+    LABELS_NOISY,
+    SECONDS,
+    VISUAL,
+    VISUAL_NOISY,
+    VISUAL_VECTOR,
+    Row,
+    class_order,
+    find,
+    need,
+    read_annotations,
+    read_small,
+    split_rows,
+)
+from avel.data.ave_labels import compare_labels, second_labels, video_tags
+from avel.data.ave_store import Dtype, Progress, store_folder, stored, terminal_progress
+from avel.data.base import Dataset, Split
+from avel.errors import DataError, all_at_once
+from avel.types import Json
+
+Memory = Literal["mmap", "ram"]
+Visual = Literal["maps", "vector"]
+#: What `avel synth-features` leaves beside the files it makes.
+MARKER = "SIMULATED.json"
+
+
+def load(
+    root: str | Path,
+    *,
+    dtype: Dtype = "float16",
+    memory: Memory = "mmap",
+    visual: Visual = "maps",
+    store: str | Path | None = None,
+    labels_only: bool = False,
+    progress: Progress | None = None,
+) -> Dataset:
+    """A folder of the AVE release as a data set.
+
+    The features are copied once into a compact store (see :mod:`avel.data.ave_store`) which all
+    splits share through ``Split.rows``. Labels come from the annotations; label files that are
+    there are compared with them and the outcome stands in ``Dataset.note``.
+
+    Args:
+        root: The folder; files may also lie in its ``data`` or ``AVE_Dataset``.
+        dtype: What the store holds.
+        memory: ``"mmap"`` reads rows when they are wanted; ``"ram"`` holds all (2.1 GB in float16).
+        visual: ``"maps"`` (N, 10, 7, 7, 512), or ``"vector"``: the release's means over the
+            picture (visual_feature_vec.h5) as maps of one region, (N, 10, 1, 1, 512).
+        store: Folder of the store; ``root/.avel``, or the cache where that can't be written.
+        labels_only: Features of width 0 that take no memory, for answers that need none.
+        progress: Called with (rows done, rows in all) while the store is written; a bar on the
+            terminal where None.
+
+    Returns:
+        Splits ``train``, ``val``, ``test``, where their order files are there ``cml_train``,
+        ``cml_val``, ``cml_test``, and where all three noisy files are there the background clips
+        of the weak setting as ``background``. Ids are ``<annotation row>:<video id>``.
+
+    Raises:
+        UsageError: for options that don't exist.
+        DataError: if files are missing (each with address and size), damaged, or don't fit.
+    """
+    _check_options(dtype=dtype, memory=memory, visual=visual)
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder", do="name the folder of AVE's files")
+    (annotations,) = need(root, [ANNOTATIONS])
+    rows = read_annotations(annotations)
+    orders = split_rows(root, rows)
+    arrays = _Arrays(
+        root, Path(store) if store else store_folder(root), dtype, memory, visual, progress
+    )
+    if labels_only:
+        audio, maps = _empty(len(rows), SECONDS)
+    else:
+        audio, maps = arrays.pair(AUDIO.name, _visual_name(visual))
+        _check_shapes(root, audio, maps, count=len(rows))
+    table = _Table.of(rows, audio, maps)
+    splits = {name: table.split(name, held) for name, held in orders.items()}
+    splits |= _background(root, rows, arrays, labels_only=labels_only, seconds=audio.shape[1])
+    return Dataset(
+        name="ave",
+        classes=class_order(rows),
+        splits=splits,
+        audio_card=_card("audio", audio.shape[2:], arrays.simulated),
+        visual_card=_card("visual", maps.shape[2:], arrays.simulated, visual),
+        simulated=arrays.simulated,
+        note=_note(root, rows, arrays.simulated),
+    )
+
+
+def _check_options(**given: str) -> None:
+    known = {"dtype": get_args(Dtype), "memory": get_args(Memory), "visual": get_args(Visual)}
+    mistakes = [
+        f"{name}={given[name]!r}: wanted {' or '.join(values)}"
+        for name, values in known.items()
+        if given[name] not in values
+    ]
+    if mistakes:
+        raise all_at_once("data ave", mistakes)
+
+
+def _visual_name(visual: Visual) -> str:
+    return VISUAL.name if visual == "maps" else VISUAL_VECTOR.name
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """How feature files are opened."""
+
+    root: Path
+    store: Path
+    dtype: Dtype
+    memory: Memory
+    visual: Visual
+    progress: Progress | None
+
+    @property
+    def simulated(self) -> bool:
+        return find(self.root, MARKER) is not None
+
+    def pair(self, audio: str, visual: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Audio (N, T, A) and visual (N, T, H, W, V)."""
+        remotes = {f.name: f for f in (AUDIO, VISUAL, VISUAL_VECTOR, AUDIO_NOISY, VISUAL_NOISY)}
+        paths = need(self.root, [remotes[audio], remotes[visual]])
+        sound, sight = (self._open(path) for path in paths)
+        if sight.ndim == 3:  # means over the picture: a map of one region
+            sight = sight[:, :, None, None, :]
+        return sound, sight
+
+    def _open(self, path: Path) -> NDArray[Any]:
+        if self.progress:
+            held = stored(path, self.store, dtype=self.dtype, progress=self.progress)
+        else:
+            with terminal_progress(f"copying {path.name}") as progress:
+                held = stored(path, self.store, dtype=self.dtype, progress=progress)
+        return np.array(held) if self.memory == "ram" else held
+
+
+def _check_shapes(root: Path, audio: NDArray[Any], maps: NDArray[Any], *, count: int) -> None:
+    fit = audio.ndim == 3 and maps.ndim == 5 and audio.shape[:2] == maps.shape[:2]
+    if not fit or len(audio) != count or 0 in audio.shape or 0 in maps.shape:
+        raise DataError(
+            f"features in {root} have the shapes {audio.shape} and {maps.shape}",
+            wanted=f"({count}, T, A) and ({count}, T, H, W, V) for the {count} annotation rows",
+            do="take features and annotations from one release",
+        )
+
+
+def _empty(count: int, seconds: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    return np.zeros((count, seconds, 0), np.float16), np.zeros(
+        (count, seconds, 0, 0, 0), np.float16
+    )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """All rows, of which splits are parts."""
+
+    ids: tuple[str, ...]
+    audio: NDArray[Any]
+    visual: NDArray[Any]
+    labels: NDArray[np.int64]
+    tags: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], audio: NDArray[Any], visual: NDArray[Any]) -> _Table:
+        ids = tuple(f"{i}:{row.video}" for i, row in enumerate(rows))
+        labels = second_labels(rows, audio.shape[1])
+        return cls(ids, audio, visual, labels, video_tags(rows))
+
+    def split(self, name: str, held: NDArray[np.int64]) -> Split:
+        return Split(
+            name=name,
+            ids=tuple(self.ids[i] for i in held),
+            audio=self.audio,
+            visual=self.visual,
+            lengths=np.full(len(held), self.labels.shape[1], np.int64),
+            labels=self.labels[held],
+            tags=self.tags[held],
+            rows=held,
+        )
+
+
+def _card(modality: str, shape: tuple[int, ...], simulated: bool, visual: str = "maps") -> Json:
+    """The card that features of the release bear: of simulated ones, or of the backbone."""
+    from avel.backbones.vgg19 import VGG19
+    from avel.backbones.vggish import VGGish
+
+    backbone = VGGish if modality == "audio" else VGG19
+    weights = next(iter(backbone.weights.values()))
+    card = {
+        "name": backbone.card.name,
+        "modality": modality,
+        "output": list(shape),
+        "weights": weights.name,
+        "hash": weights.hash,
+    }
+    if simulated:
+        return card | {"name": f"simulated-{card['name']}", "weights": "", "hash": ""}
+    if modality == "visual" and visual == "vector":
+        return card | {"name": f"{card['name']}-mean"}
+    if 0 not in shape and tuple(shape) != backbone.card.output:
+        return card | {"name": "unknown", "weights": "", "hash": ""}
+    return card
+
+
+def _background(
+    root: Path, rows: Sequence[Row], arrays: _Arrays, *, labels_only: bool, seconds: int
+) -> dict[str, Split]:
+    """The background clips of the weak setting, where their files are there."""
+    wanted = [LABELS_NOISY.name]
+    if not labels_only:
+        wanted += [AUDIO_NOISY.name, VISUAL_NOISY.name]
+    if any(find(root, name) is None for name in wanted):
+        return {}
+    width = len(class_order(rows)) + 1
+    tags = read_small(cast(Path, find(root, LABELS_NOISY.name))).astype(np.float32)
+    if labels_only:
+        audio, maps = _empty(len(tags), seconds)
+    else:
+        audio, maps = arrays.pair(AUDIO_NOISY.name, VISUAL_NOISY.name)
+        _check_shapes(root, audio, maps, count=len(tags))
+        if arrays.visual == "vector":
+            maps = np.asarray(maps, np.float32).mean(axis=(2, 3), keepdims=True).astype(maps.dtype)
+    if tags.shape != (len(tags), width) or not (tags.argmax(1) == width - 1).all():
+        raise DataError(
+            f"{LABELS_NOISY.name} in {root} has the shape {tags.shape} or other tags",
+            wanted=f"(N, {width}), all background",
+        )
+    labels = np.full(audio.shape[:2], width - 1, np.int64)
+    lengths = np.full(len(tags), audio.shape[1], np.int64)
+    ids = tuple(f"background:{i}" for i in range(len(tags)))
+    return {"background": Split("background", ids, audio, maps, lengths, labels, tags)}
+
+
+def _note(root: Path, rows: Sequence[Row], simulated: bool) -> str:
+    parts = [f"AVE release, {len(rows)} annotations"]
+    if simulated:
+        made = json.loads(cast(Path, find(root, MARKER)).read_text())
+        parts.append(f"SIMULATED features (seed {made.get('seed')}, scale {made.get('scale')})")
+    compared = compare_labels(root, rows)
+    same = [c.name for c in compared if c.different is not None and not len(c.different)]
+    if same:
+        parts.append(f"{', '.join(same)} agree with the annotations")
+    odd = [str(c) for c in compared if c.name not in same]
+    if odd:
+        parts.append(f"labels are those of the annotations, since {'; '.join(odd)}")
+    return "; ".join(parts)
