@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from avel.errors import UsageError
+
 
 def mlp(*widths: int) -> nn.Sequential:
     """Linear layers of the given widths, input first, with ReLU between them and none at the end.
@@ -21,6 +23,69 @@ def mlp(*widths: int) -> nn.Sequential:
     for i, (wide, narrow) in enumerate(pairwise(widths)):
         layers += [nn.ReLU()] * (i > 0) + [nn.Linear(wide, narrow)]
     return nn.Sequential(*layers)
+
+
+def xavier(module: nn.Module) -> None:
+    """Fresh Xavier-uniform weights for every linear layer inside; biases stay as they are."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+
+
+class AVGA(nn.Module):
+    """Audio-guided visual attention (tian2018 eq. 2-4): where in the picture the sound comes from.
+
+    Args:
+        audio_dim, visual_dim: Widths A and V.
+        hidden: Width d of U_a and U_v.
+        width: Width of the space in which the two are added; nothing to do with the number of
+            regions in the paper's form.
+        release: True adds the audio's r-th number to all of region r, as the released code does:
+            the number of regions must then equal ``width``.
+    """
+
+    def __init__(
+        self,
+        *,
+        audio_dim: int,
+        visual_dim: int,
+        hidden: int = 512,
+        width: int = 49,
+        release: bool = False,
+    ) -> None:
+        super().__init__()
+        self.release = release
+        self.u_a = nn.Linear(audio_dim, hidden)
+        self.u_v = nn.Linear(visual_dim, hidden)
+        self.w_a = nn.Linear(hidden, width, bias=False)
+        self.w_v = nn.Linear(hidden, width, bias=False)
+        self.w_f = nn.Linear(width, 1, bias=False)
+        xavier(self)
+
+    def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum the regions of every segment under its own sound's attention.
+
+        Args:
+            audio: (B, T, A).
+            visual: (B, T, K, V).
+
+        Returns:
+            Attended (B, T, V), and maps (B, T, K) float, each summing to 1 over K.
+
+        Raises:
+            UsageError: in the `release` form, if K isn't ``width``.
+        """
+        heard = self.w_a(self.u_a(audio).relu())  # (B, T, width)
+        seen = self.w_v(self.u_v(visual).relu())  # (B, T, K, width)
+        if self.release and seen.shape[2] != seen.shape[3]:
+            raise UsageError(
+                f"{seen.shape[2]} regions",
+                wanted=f"{seen.shape[3]}: the released code's attention has a weight a region",
+                do="take the paper's form of the attention, or a backbone with that many regions",
+            )
+        content = seen + heard[:, :, :, None] if self.release else seen + heard[:, :, None]
+        maps = self.w_f(content.tanh())[..., 0].float().softmax(-1)
+        return torch.einsum("btk,btkv->btv", maps.to(visual.dtype), visual), maps
 
 
 class BiLSTM(nn.Module):
