@@ -52,7 +52,7 @@ STEPS = (0.1, 600.0)
 #: The level of silence in dBFS.
 SILENCE = -120.0
 #: Endings by which media files are found in a folder.
-_VIDEO = "3gp avi flv gif m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
+_VIDEO = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
 _SOUND = "aac aif aiff flac m4a mp3 oga ogg opus wav wma"
 ENDINGS = frozenset(f".{name}" for name in f"{_VIDEO} {_SOUND}".split())
 # thumbnails nearer than this (seconds) are reached by decoding on instead of seeking
@@ -201,8 +201,8 @@ def open_media(
 
     Args:
         path: A local file of sound, picture or both.
-        audio_track: The sound's number in the file; by default the one marked so, or the first.
-        video_track: The picture's, likewise.
+        audio_track: Which sound track, from 0; None for the one marked as default, or the best.
+        video_track: Which picture, likewise.
 
     Raises:
         MediaError: if the file is missing, empty, no media file, too large, or holds neither sound

@@ -26,7 +26,8 @@ class Track:
     """One track of sound or picture.
 
     Args:
-        index: Its number in the file, by which it is chosen.
+        number: Its place among the tracks of its kind, from 0, by which it is chosen.
+        index: Its place among all the file's streams.
         kind: ``"video"`` or ``"audio"``.
         codec: The codec's short name.
         language: As the file says, or empty.
@@ -37,6 +38,7 @@ class Track:
         channels: How many (audio).
     """
 
+    number: int
     index: int
     kind: Kind
     codec: str
@@ -51,7 +53,7 @@ class Track:
     def __str__(self) -> str:
         sight = f"{self.width}x{self.height}, {self.fps:g} frames/s"
         sound = f"{self.rate} Hz, {self.channels} channel{'s' * (self.channels != 1)}"
-        return f"{self.index} ({self.codec}, {sight if self.kind == 'video' else sound})"
+        return f"{self.number} ({self.codec}, {sight if self.kind == 'video' else sound})"
 
 
 def unreadable(
@@ -115,19 +117,20 @@ def probe(path: Path, *, audio_track: int | None, video_track: int | None) -> Pr
 
 
 def _tracks(container: Any) -> tuple[list[Track], dict[str, int]]:
-    """All tracks of sound and picture, and the number of the best of each kind (-1 for none)."""
-    tracks = []
+    """All tracks of sound and picture, and the index of the best of each kind (-1 for none)."""
+    tracks: list[Track] = []
     for stream in container.streams:
         cover = stream.disposition & av.stream.Disposition.attached_pic
         if stream.type in ("video", "audio") and stream.codec_context is not None and not cover:
-            tracks.append(_track(stream))
+            before = sum(t.kind == stream.type for t in tracks)
+            tracks.append(_track(stream, before))
     best = {k: container.streams.best(k) for k in ("video", "audio")}
     return tracks, {k: -1 if s is None else s.index for k, s in best.items()}
 
 
-def _track(stream: Any) -> Track:
+def _track(stream: Any, number: int) -> Track:
     context = stream.codec_context
-    common = (stream.index, stream.type, context.name, stream.metadata.get("language", ""))
+    common = (number, stream.index, stream.type, context.name, stream.metadata.get("language", ""))
     if stream.type == "audio":
         return Track(*common, rate=context.sample_rate or 0, channels=context.channels or 0)
     rate = float(stream.average_rate or stream.guessed_rate or 0)
@@ -141,7 +144,7 @@ def _choose(
     """The track asked for, or the best one that gives at least one frame."""
     fitting = [t for t in tracks if t.kind == kind]
     if asked is not None:
-        fitting = [t for t in fitting if t.index == asked]
+        fitting = [t for t in fitting if t.number == asked]
         if not fitting:
             known = ", ".join(str(t) for t in tracks if t.kind == kind)
             raise UsageError(

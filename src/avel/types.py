@@ -89,6 +89,8 @@ class Features:
         audio_card, visual_card: The backbones' cards as plain data (``name``, ``weights``,
             ``hash``…): a model refuses features of other backbones by these.
         source: Name of the file, without its folder.
+        content: sha256 of the file's bytes, by which a store knows that they are still its
+            features; empty where not known.
     """
 
     audio: Floats
@@ -99,6 +101,7 @@ class Features:
     audio_card: Json = field(default_factory=dict)
     visual_card: Json = field(default_factory=dict)
     source: str = ""
+    content: str = ""
 
     def __post_init__(self) -> None:
         t = len(self.grid)
@@ -136,6 +139,7 @@ class Features:
             "audio_card": self.audio_card,
             "visual_card": self.visual_card,
             "source": self.source,
+            "content": self.content,
         }
         _save_arrays(Path(path), arrays, meta)
 
@@ -157,6 +161,7 @@ class Features:
                 audio_card=meta["audio_card"],
                 visual_card=meta["visual_card"],
                 source=str(meta["source"]),
+                content=str(meta.get("content", "")),
             )
         except (KeyError, TypeError, ValueError) as e:
             raise DataError(

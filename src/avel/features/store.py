@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avel.errors import DataError
+from avel.files import cache_folder, file_hash
+from avel.types import Features, Json
+
+if TYPE_CHECKING:
+    from avel.features.extract import Extractor, Progress
 
 #: The folder, within a data folder, that holds the features of its clips.
 FOLDER = "features"
@@ -22,3 +34,74 @@ def feature_path(root: str | Path, file: str | Path, *, out: str | Path | None =
     root, file = Path(root), Path(file)
     relative = file.relative_to(root) if file.is_relative_to(root) else file
     return Path(out or root / FOLDER) / relative.with_name(relative.stem + _ENDING)
+
+
+def up_to_date(path: str | Path, *, content: str, cards: tuple[Json, Json], step: float) -> bool:
+    """Whether a feature file is there and was made of this content by these backbones.
+
+    Args:
+        path: The feature file; only its header is read.
+        content: sha256 of the media file.
+        cards: The cards of the audio and the visual backbone.
+        step: Seconds a segment.
+    """
+    meta = _header(Path(path))
+    held = [meta.get(key) for key in ("content", "audio_card", "visual_card", "step")]
+    return held == [content, *_plain(cards), step]
+
+
+def _header(path: Path) -> Mapping[str, object]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as f:
+            meta = json.loads((f.metadata() or {}).get("avel", "{}"))
+    except (OSError, SafetensorError, ValueError):
+        return {}
+    return meta if isinstance(meta, dict) else {}
+
+
+def _plain(cards: tuple[Json, Json]) -> list[Json]:
+    """Cards as they come back from JSON."""
+    plain: list[Json] = json.loads(json.dumps(cards))
+    return plain
+
+
+def cached(
+    path: str | Path,
+    extractor: Extractor,
+    *,
+    progress: Progress | None = None,
+    audio_track: int | None = None,
+    video_track: int | None = None,
+) -> Features:
+    """Features of a media file, from the cache where the same content was extracted before.
+
+    They are kept as float32 in ``features`` of the cache folder, under a name made of the file's
+    content, both backbones' cards, the step and the tracks. A damaged entry is made anew.
+
+    Args:
+        path: The media file.
+        extractor: The backbones.
+        progress, audio_track, video_track: As for :func:`avel.extract`.
+
+    Raises:
+        MediaError: if the file can't be read.
+    """
+    from avel.probe import check_file
+
+    path = Path(path)
+    check_file(path)
+    content = file_hash(path)
+    key = [content, *extractor.cards, extractor.step, audio_track, video_track]
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+    entry = cache_folder() / "features" / (name + _ENDING)
+    if entry.is_file():
+        try:
+            return replace(Features.load(entry), source=path.name)
+        except DataError:
+            entry.unlink(missing_ok=True)
+    made = extractor(path, progress=progress, audio_track=audio_track, video_track=video_track)
+    made = replace(made, content=content)
+    made.save(entry)
+    return made
