@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +85,26 @@ class Dataset:
     def test(self) -> Split:
         """The test split of SEL and WSEL."""
         return self.splits["test"]
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """The sha256 that says two results are about the same data.
+
+    Over the classes, both backbones' cards, the step, and of each split the ids, lengths and
+    labels (and tags, where it has its own); the features themselves are vouched for by the cards.
+    """
+    digest = hashlib.sha256()
+    cards = [dataset.audio_card, dataset.visual_card]
+    head = [dataset.classes, cards, dataset.step, dataset.simulated]
+    digest.update(json.dumps(head, sort_keys=True).encode())
+    for name in sorted(dataset.splits):
+        split = dataset.splits[name]
+        digest.update(json.dumps([name, split.ids]).encode())
+        for array in (split.lengths, split.labels, split.tags):
+            if array is not None:
+                kind = np.float32 if array is split.tags else np.int64
+                digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())
+    return digest.hexdigest()
 
 
 _LOADERS = {"ave": "avel.data.ave", "folder": "avel.data.folder"}

@@ -1,0 +1,201 @@
+"""Splits as resident tensors, batches of them, and a network's answers for a whole split."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avel.data.base import Split
+from avel.models import Model
+from avel.models.base import Answer, Batch, Query
+
+#: Rows copied at a time: a store of several GB is never held twice.
+_ROWS = 64
+
+
+@dataclass
+class Resident:
+    """A split's tensors, converted once and held in memory (or on the device).
+
+    Args:
+        split: Where they come from.
+        audio: (N, T, A).
+        visual: (N, T, H, W, V), bfloat16, float16 or float32.
+        lengths: (N,) int64.
+        labels: (N, T) int64.
+        tags: (N, C+1) float32 or None.
+        equal: True where all clips are of length T, so that no mask is needed.
+    """
+
+    split: Split
+    audio: Tensor
+    visual: Tensor
+    lengths: Tensor
+    labels: Tensor
+    tags: Tensor | None
+    equal: bool
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, rows: Tensor, *, device: torch.device, length: int | None = None) -> Batch:
+        """The clips at some positions, on a device, float32 except for bfloat16 maps.
+
+        Args:
+            rows: (B,) int64 positions, on the tensors' own device.
+            device: Where the batch goes.
+            length: Cut all clips to their first ``length`` segments, all of them real.
+        """
+        t = length or int(self.labels.shape[1])
+        lengths = self.lengths[rows]
+        mask = None
+        if not self.equal and length is None:
+            t = int(lengths.max())
+            mask = torch.arange(t, device=lengths.device) < lengths[:, None]
+        parts = [self.audio, self.visual, self.labels]
+        audio, visual, labels = (p.index_select(0, rows)[:, :t].to(device) for p in parts)
+        return Batch(
+            audio=audio.float(),
+            visual=visual if visual.dtype == torch.bfloat16 else visual.float(),
+            mask=None if mask is None or bool(mask.all()) else mask.to(device),
+            labels=labels,
+            tags=None if self.tags is None else self.tags[rows].to(device),
+        )
+
+
+def resident(
+    split: Split, *, dtype: torch.dtype | None = None, device: torch.device | None = None
+) -> Resident:
+    """A split's tensors, read once in blocks of rows.
+
+    Args:
+        split: The clips.
+        dtype: Of the visual maps; None leaves them as stored (float16 stays float16).
+        device: Where to hold them; None for the processor's memory.
+    """
+    rows = np.arange(len(split)) if split.rows is None else np.asarray(split.rows)
+    tags = None if split.tags is None else torch.from_numpy(np.array(split.tags, np.float32))
+    tensors = [
+        _read(split.audio, rows, torch.float32),
+        _read(split.visual, rows, dtype),
+        torch.from_numpy(np.array(split.lengths, np.int64)),
+        torch.from_numpy(np.array(split.labels, np.int64)),
+    ]
+    audio, visual, lengths, labels = (t.to(device) for t in tensors)
+    equal = bool((split.lengths == split.labels.shape[1]).all())
+    tags = tags if tags is None else tags.to(device)
+    return Resident(split, audio, visual, lengths, labels, tags, equal)
+
+
+def _read(array: Any, rows: NDArray[np.int64], dtype: torch.dtype | None) -> Tensor:
+    stored = np.dtype(array.dtype)
+    kind = dtype or (torch.float16 if stored == np.float16 else torch.float32)
+    result = torch.empty((len(rows), *array.shape[1:]), dtype=kind)
+    for i in range(0, len(rows), _ROWS):
+        block = np.asarray(array[rows[i : i + _ROWS]])
+        result[i : i + len(block)] = torch.from_numpy(np.ascontiguousarray(block)).to(kind)
+        _release(array)
+    return result
+
+
+def _release(array: Any) -> None:
+    """Give a memory map's pages back: they lie in the file, and the copy is what is used."""
+    mapped = getattr(array, "_mmap", None)
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def autocast(device: torch.device, bf16: bool) -> torch.autocast:
+    """bfloat16 arithmetic where ``bf16`` is True, else float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
+
+
+def in_float(answer: Answer) -> Answer:
+    """An answer with all its numbers in float32: losses and metrics never run in bfloat16."""
+    return Answer(
+        scores=None if answer.scores is None else answer.scores.float(),
+        labels=answer.labels,
+        attention=None if answer.attention is None else answer.attention.float(),
+        parts={n: p.float() if p.is_floating_point() else p for n, p in answer.parts.items()},
+    )
+
+
+def has_bf16_units(device: torch.device) -> bool:
+    """Whether the device computes bfloat16 in hardware (AVX-512 BF16 or AMX, a recent GPU)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
+
+
+def label_predictor(
+    network: Model, held: Resident, *, batch: int, device: torch.device, bf16: bool = False
+) -> Callable[..., tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """``predict(split) -> labels (N, T), scores (N, T, C+1)`` for a resident split (SEL, WSEL)."""
+
+    def predict(_: Split) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        network.eval()
+        labels = np.full(tuple(held.labels.shape), -1, dtype=np.int64)
+        scores: NDArray[np.float32] | None = None
+        with torch.inference_mode():
+            for i in range(0, len(held), batch):
+                rows = torch.arange(i, min(i + batch, len(held)), device=held.lengths.device)
+                own = held.batch(rows, device=device)
+                with autocast(device, bf16):
+                    answer = in_float(network(audio=own.audio, visual=own.visual, mask=own.mask))
+                assert answer.scores is not None and answer.labels is not None
+                t = answer.labels.shape[1]
+                if scores is None:
+                    scores = np.zeros((*labels.shape, answer.scores.shape[-1]), np.float32)
+                labels[i : i + len(rows), :t] = answer.labels.cpu().numpy()
+                scores[i : i + len(rows), :t] = answer.scores.cpu().numpy()
+        assert scores is not None
+        return labels, scores
+
+    return predict
+
+
+def cost_predictor(
+    network: Model, held: Resident, *, batch: int, device: torch.device, bf16: bool = False
+) -> Callable[..., NDArray[np.float32]]:
+    """``predict(split, clips, query) -> costs (n, windows)`` for a resident split (CML)."""
+
+    def predict(_: Split, clips: NDArray[np.int64], query: Query) -> NDArray[np.float32]:
+        network.eval()
+        length = int(held.split.lengths[clips[0]])
+        found = []
+        with torch.inference_mode():
+            for i in range(0, len(clips), batch):
+                rows = torch.from_numpy(clips[i : i + batch]).to(held.lengths.device)
+                own = held.batch(rows, device=device, length=length)
+                with autocast(device, bf16):
+                    costs = network.window_costs(audio=own.audio, visual=own.visual, query=query)
+                found.append(costs.float().cpu().numpy())
+        return np.concatenate(found)
+
+    return predict
+
+
+def predictor(
+    network: Model,
+    held: Resident,
+    task: str,
+    *,
+    batch: int = 64,
+    device: torch.device | None = None,
+    bf16: bool = False,
+) -> Callable[..., Any]:
+    """What :func:`avel.tasks.evaluate` calls, for a network and a resident split."""
+    device = device or next(network.parameters()).device
+    make: Any = cost_predictor if task == "cml" else label_predictor
+    result: Callable[..., Any] = make(network, held, batch=batch, device=device, bf16=bf16)
+    return result

@@ -1,0 +1,183 @@
+"""Recipes: the paper's values, changed by a TOML file and by ``key=value``, checked all at once."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from avel.errors import UsageError, all_at_once, unknown_name
+from avel.models.base import Recipe, Task, models
+from avel.types import Json
+
+_PRECISIONS = ("auto", "float32", "bf16")
+_LEAST: dict[str, float] = {
+    "epochs": 1, "batch": 1, "validate_every": 1, "weight_decay": 0, "patience": 0, "clip_norm": 0,
+}  # fmt: skip
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def resolve(
+    model: str,
+    task: Task = "sel",
+    *,
+    file: str | Path | None = None,
+    pairs: Iterable[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """The recipe of a training: the paper's, then a TOML file's values, then those given.
+
+    Args:
+        model: Registry name.
+        task: What it is trained for.
+        file: TOML, as :func:`to_toml` writes it: recipe fields, model options under ``[options]``.
+        pairs: ``"key=value"``; a key is a recipe field or an option of the model.
+        values: The same as plain values.
+
+    Raises:
+        UsageError: for an unknown model or task, and with every mistake in keys and values.
+    """
+    cls = models.get(model)
+    if task not in cls.card.tasks:
+        raise unknown_name("task", task, cls.card.tasks)
+    recipe = cls.recipe(task)
+    known = _known(recipe, cls.options())
+    given: dict[str, Any] = {}
+    mistakes: list[str] = []
+    for where, key, value in _all_given(file, pairs, values or {}, mistakes):
+        if key not in known:
+            mistakes.append(where + _unknown(key, known))
+            continue
+        try:
+            given[key] = typed(key, value, known[key])
+        except ValueError as e:
+            mistakes.append(f"{where}{e}")
+    if mistakes:
+        raise all_at_once(f"recipe of {model}", mistakes)
+    return _changed(recipe, given)
+
+
+def _known(recipe: Recipe, options: Mapping[str, Any]) -> dict[str, Any]:
+    own = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name != "options"}
+    return {**options, **recipe.options, **own}
+
+
+def _all_given(
+    file: str | Path | None, pairs: Iterable[str], values: Mapping[str, Any], mistakes: list[str]
+) -> list[tuple[str, str, Any]]:
+    """(where, key, value) of everything given, the file first so that the rest goes over it."""
+    found: list[tuple[str, str, Any]] = []
+    if file is not None:
+        table = read_toml(file)
+        options = table.pop("options", {})
+        if not isinstance(options, dict):
+            mistakes.append(f"{file}: options: wanted a table")
+            options = {}
+        found += [(f"{file}: ", k, v) for k, v in {**table, **options}.items()]
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if equals:
+            found.append(("", key.strip(), text.strip()))
+        else:
+            mistakes.append(f"{pair!r}: wanted key=value")
+    return found + [("", k, v) for k, v in values.items()]
+
+
+def _unknown(key: str, known: Mapping[str, Any]) -> str:
+    near = get_close_matches(key, known, n=2, cutoff=0.5)
+    if near:
+        return f"unknown key {key!r}: did you mean {' or '.join(near)}?"
+    return f"unknown key {key!r} (known: {', '.join(known)})"
+
+
+def typed(key: str, value: Any, default: Any) -> Any:
+    """A value as its default's type; text is parsed, other values must be of the type.
+
+    Raises:
+        ValueError: if it is of another type or out of its range.
+    """
+    result = (
+        _parse(key, value, default) if isinstance(value, str) else _checked(key, value, default)
+    )
+    if key == "precision" and result not in _PRECISIONS:
+        raise ValueError(f"precision={value!r}: wanted {', '.join(_PRECISIONS)}")
+    if key == "lr" and result <= 0:
+        raise ValueError(f"lr={value!r}: wanted more than 0")
+    if key in _LEAST and result < _LEAST[key]:
+        raise ValueError(f"{key}={value!r}: wanted at least {_LEAST[key]:g}")
+    return result
+
+
+def _parse(key: str, text: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        if text.lower() not in _WORDS:
+            raise ValueError(f"{key}={text!r}: wanted true or false")
+        return _WORDS[text.lower()]
+    if isinstance(default, int | float):
+        kind = type(default)
+        try:
+            number = kind(text)
+        except ValueError:
+            raise ValueError(f"{key}={text!r}: wanted {_kind(default)}") from None
+        return _checked(key, number, default)
+    return text
+
+
+def _checked(key: str, value: Any, default: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(default, float) and (whole or isinstance(value, float)):
+        if math.isfinite(value):
+            return float(value)
+    elif isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+    elif isinstance(default, int) and whole:
+        if abs(value) < 2**31:
+            return value
+    elif isinstance(default, str) and isinstance(value, str):
+        return value
+    raise ValueError(f"{key}={value!r}: wanted {_kind(default)}")
+
+
+def _kind(default: Any) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    return names.get(type(default), "another value")
+
+
+def _changed(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
+    own = {f.name for f in fields(recipe)}
+    options = {**recipe.options, **{k: v for k, v in given.items() if k not in own}}
+    return replace(recipe, options=options, **{k: v for k, v in given.items() if k in own})
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The table of a TOML file.
+
+    Raises:
+        UsageError: if it isn't there or is no TOML.
+    """
+    try:
+        if Path(path).stat().st_size > 2**20:
+            raise UsageError(f"{path}: over 1 MB", wanted="a recipe", do="give another file")
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as e:
+        raise UsageError(f"{path}: {e}", wanted="a recipe in TOML", do="correct the file") from e
+
+
+def to_json(recipe: Recipe) -> Json:
+    """The recipe as plain data."""
+    return {**asdict(recipe), "options": dict(recipe.options)}
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as TOML that :func:`resolve` reads."""
+    table = to_json(recipe)
+    options = table.pop("options")
+    lines = [f"{k} = {json.dumps(v)}" for k, v in table.items()]  # plain values are alike in both
+    lines += ["", "[options]", *(f"{k} = {json.dumps(v)}" for k, v in options.items())]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,473 @@
+"""Training: one loop for every model and task, through Lightning Fabric."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from avel import tasks
+from avel._version import __version__
+from avel.batches import Resident, autocast, has_bf16_units, in_float, predictor, resident
+from avel.checkpoint import WEIGHTS, Trained, ids_hash, load_model
+from avel.data.base import Dataset, Split, fingerprint
+from avel.errors import AvelError, CheckpointError, UsageError
+from avel.files import write_whole
+from avel.models import Model, Recipe, build_model, models
+from avel.models.base import Batch, Task
+from avel.recipes import to_json, to_toml
+from avel.state import State, load_state, save_state
+from avel.types import Json
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+#: Called after every epoch with its record and the number of epochs.
+Progress = Callable[[Json, int], None]
+HISTORY, RECIPE = "history.csv", "recipe.toml"
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C during training: what was trained is saved, and the message says how to go on."""
+
+
+class _Objective(nn.Module):
+    """The model and its loss as one module, so that devices and processes see one forward."""
+
+    def __init__(self, model: Model, bf16: bool) -> None:
+        super().__init__()
+        self.model, self.bf16 = model, bf16
+
+    def forward(self, batch: Batch) -> Tensor:
+        with autocast(batch.audio.device, self.bf16):
+            answer = self.model(audio=batch.audio, visual=batch.visual, mask=batch.mask)
+            return self.model.loss(in_float(answer), batch).float()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training.
+
+    Args:
+        trained: The model of the best epoch on validation.
+        folder: Where it was saved, or None.
+        history: A record an epoch: ``epoch``, ``loss``, and the validation's metrics.
+        data: What it was trained on.
+    """
+
+    trained: Trained
+    folder: Path | None
+    history: tuple[Json, ...]
+    data: Dataset = field(repr=False)
+
+    @property
+    def best(self) -> Json:
+        """The card's ``metrics``: epoch, metric and value on validation."""
+        return dict(self.trained.card["metrics"])
+
+
+def fit(
+    model: str,
+    data: Dataset,
+    *,
+    task: Task = "sel",
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    out: str | Path | None = None,
+    setting: str | None = None,
+    resume: bool = False,
+    init: str | Path | Trained | None = None,
+    exclude: Collection[str] = (),
+    allow_leak: bool = False,
+    accelerator: str = "cpu",
+    devices: int = 1,
+    tensorboard: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Train a model; the epoch is chosen on the validation split by the task's own metric.
+
+    One seed gives one result, and a run that was interrupted and resumed gives bit for bit what an
+    unbroken one gives: every epoch draws its randomness from the seed and its own number.
+
+    Args:
+        model: Registry name.
+        data: The data set.
+        task: ``"sel"``, ``"wsel"`` or ``"cml"``.
+        seed: Of the first weights, the order of the clips, and dropout.
+        recipe: The model's own for the task if None; see :func:`avel.recipes.resolve`.
+        out: Folder for the checkpoint, ``history.csv``, ``recipe.toml`` and the state that
+            ``resume`` reads; None keeps the run in memory.
+        setting: The task's setting (WSEL: ``"tag"``, ``"tag-clean"``, ``"proportion"``; CML:
+            ``"release"``, ``"sync"``), its first if None.
+        resume: Go on from the state in ``out``, or begin where there is none.
+        init: A trained model to start from: a CML model takes co-attention and BiLSTMs of an SEL
+            model (the paper's MMEL).
+        exclude: Names of clips to leave out of training.
+        allow_leak: Accept an ``init`` trained on clips of this task's validation or test splits;
+            the card then says so.
+        accelerator, devices: Lightning Fabric's: ``"cpu"``, ``"cuda"``, ``"auto"``; several
+            devices share every batch.
+        tensorboard: Write TensorBoard events into ``out`` as well.
+        progress: Called after every epoch.
+
+    Raises:
+        UsageError: for unknown names, a bad recipe, or an ``out`` that already holds a run.
+        CheckpointError: if ``init`` doesn't fit or leaks, or the state in ``out`` is another run's.
+        DataError: if the data set lacks what the task needs.
+        AvelError: if the loss isn't finite, with epoch and step.
+        Stopped: on Ctrl-C, after saving.
+    """
+    setting = tasks.check_setting(task, setting)
+    recipe = recipe or models.get(model).recipe(task)
+    options = {**recipe.options, **tasks.model_options(task, setting)}
+    recipe = replace(recipe, options=options)
+    train, val, test = tasks.splits(data, task, setting)
+    train = _without(train, exclude)
+    start = load_model(init) if isinstance(init, str | Path) else init
+    leak = _leak(start, (*val.ids, *test.ids), allow_leak) if start else 0
+    folder = _folder(out, resume)
+    with torch.random.fork_rng(devices=[]):
+        fabric = _fabric(accelerator, devices)
+        torch.manual_seed(seed)
+        network = _network(model, data, train, task, recipe)
+        _take_weights(network, start)
+        bf16 = _bf16(recipe, fabric.device)
+        card = _card(network, data, train, task, setting, recipe, seed, start, leak, bf16)
+        loop = _Loop(fabric, network, recipe, task, seed, bf16, folder, card, train.ids)
+        history = loop.run(train, val, resume=resume, tensorboard=tensorboard, progress=progress)
+    return Run(loop.trained(), folder, tuple(history), data)
+
+
+class _Loop:
+    """The loop's own things: the network, the optimizer, and where to write."""
+
+    def __init__(
+        self, fabric: Fabric, network: Model, recipe: Recipe, task: Task, seed: int, bf16: bool,
+        folder: Path | None, card: Json, ids: tuple[str, ...],
+    ) -> None:  # fmt: skip
+        self.fabric, self.network, self.recipe, self.task = fabric, network, recipe, task
+        self.seed, self.bf16, self.folder, self.card, self.ids = seed, bf16, folder, card, ids
+        adam = torch.optim.Adam(
+            network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+        )
+        self.objective, self.adam = fabric.setup(_Objective(network, bf16), adam)
+        self.best: dict[str, Tensor] = {}
+        self.metrics: Json = {}
+
+    def run(
+        self, train: Split, val: Split, *, resume: bool, tensorboard: bool,
+        progress: Progress | None,
+    ) -> list[Json]:  # fmt: skip
+        """Train to the last epoch, or until patience ends; the history."""
+        kind = torch.bfloat16 if self.bf16 else None
+        clips = resident(train, dtype=kind, device=self.fabric.device)
+        judged = resident(val, dtype=kind, device=self.fabric.device)
+        history = self._restore() if resume else []
+        board = _board(self.folder) if tensorboard else None
+        try:
+            while len(history) < self.recipe.epochs and not self._patient_no_more(history):
+                history.append(self._epoch(len(history), clips, judged))
+                self._save(history)
+                if board:
+                    _show(board, history[-1])
+                if progress and self.fabric.is_global_zero:
+                    progress(history[-1], self.recipe.epochs)
+        except KeyboardInterrupt as e:  # the last whole epoch is on disk already
+            raise Stopped(_how_to_resume(self.folder, len(history))) from e
+        return history
+
+    def _epoch(self, epoch: int, clips: Resident, judged: Resident) -> Json:
+        """Train for one epoch, validate where it is due; the record."""
+        torch.manual_seed(_mixed(self.seed, epoch))
+        record: Json = {"epoch": epoch + 1, "loss": self._train(epoch, clips)}
+        last = epoch + 1 == self.recipe.epochs
+        if last or (epoch + 1) % self.recipe.validate_every == 0:
+            record |= self._validate(judged)
+            metric = tasks.selection_metric(self.task)
+            if not self.metrics or record[metric] > self.metrics["value"]:
+                self.metrics = {"epoch": epoch + 1, "metric": metric, "value": record[metric]}
+                self.metrics["selection"] = f"best {metric} on validation"
+                self.best = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
+        return record
+
+    def _train(self, epoch: int, clips: Resident) -> float:
+        """One pass in shuffled order; the mean loss."""
+        self.objective.train()
+        total = torch.zeros((), device=self.fabric.device)
+        for step, rows in enumerate(self._batches(len(clips), epoch)):
+            batch = clips.batch(rows.to(clips.lengths.device), device=self.fabric.device)
+            loss = self.objective(batch)
+            if not torch.isfinite(loss):
+                raise AvelError(
+                    f"the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1}",
+                    wanted="a finite loss",
+                    do="lower lr, set clip_norm=1 or precision=float32, or look for features that"
+                    " aren't finite",
+                )
+            self.adam.zero_grad()
+            self.fabric.backward(loss)
+            if self.recipe.clip_norm:
+                self.fabric.clip_gradients(
+                    self.objective, self.adam, max_norm=self.recipe.clip_norm
+                )
+            self.adam.step()
+            total += loss.detach() * len(rows)
+        summed = self.fabric.all_reduce(total, reduce_op="sum")
+        assert isinstance(summed, Tensor)
+        return float(summed) / len(clips)
+
+    def _batches(self, count: int, epoch: int) -> Iterator[Tensor]:
+        """Shuffled positions; with several processes each takes its share of every batch."""
+        generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
+        order = torch.randperm(count, generator=generator)
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        for batch in torch.split(order, self.recipe.batch):
+            share = batch[rank::world]
+            yield share if len(share) else batch[:1]  # every process takes every step
+
+    def _validate(self, judged: Resident) -> dict[str, float]:
+        predict = predictor(
+            self.network, judged, self.task, device=self.fabric.device, bf16=self.bf16
+        )
+        classes, step = len(self.card["classes"]), float(self.card["step"])
+        return tasks.evaluate(predict, judged.split, self.task, classes, step=step, full=False)
+
+    def _patient_no_more(self, history: list[Json]) -> bool:
+        """Whether as many validations as the recipe's patience went by without a better one."""
+        if not self.recipe.patience or not self.metrics:
+            return False
+        metric = tasks.selection_metric(self.task)
+        since = [r for r in history if metric in r and r["epoch"] > self.metrics["epoch"]]
+        return len(since) >= self.recipe.patience
+
+    def trained(self) -> Trained:
+        """The best epoch's model."""
+        network = build_model(
+            self.card["model"], audio_dim=self.card["dims"]["audio"],
+            visual_dim=self.card["dims"]["visual"], classes=len(self.card["classes"]),
+            task=self.task, **self.card["options"],
+        )  # fmt: skip
+        network.load_state_dict({n: t.cpu() for n, t in self.best.items()})
+        return Trained(network.eval(), {**self.card, "metrics": self.metrics}, self.ids)
+
+    def _save(self, history: list[Json]) -> None:
+        """State, history and, where this epoch is the best so far, the checkpoint."""
+        if self.folder is None or not self.fabric.is_global_zero or not history:
+            return
+        save_state(
+            self.folder,
+            State(self.network.state_dict(), self.adam.state_dict(), self.best, history,
+                  self.metrics, _identity(self.card)),
+        )  # fmt: skip
+        write_whole(self.folder / HISTORY, _csv(history))
+        write_whole(self.folder / RECIPE, to_toml(self.recipe))
+        if self.metrics and self.metrics["epoch"] == len(history):
+            self.trained().save(self.folder)
+
+    def _restore(self) -> list[Json]:
+        """The history of the state in the folder, its weights put back; [] where there is none."""
+        state = load_state(self.folder) if self.folder else None
+        if state is None:
+            return []
+        differs = sorted(k for k, v in _identity(self.card).items() if state.identity.get(k) != v)
+        if differs:
+            raise CheckpointError(
+                f"{self.folder} holds another run: its {', '.join(differs)} differ",
+                wanted="the same model, data, seed and recipe (epochs and patience may change)",
+                do="give the run's own arguments, or another folder",
+            )
+        try:
+            self.network.load_state_dict(state.model)
+            self.adam.load_state_dict(state.optimizer)
+        except (RuntimeError, ValueError, KeyError) as e:
+            raise CheckpointError(f"{self.folder}: {e}", do="begin anew in another folder") from e
+        self.best, self.metrics = state.best, state.metrics
+        if self.metrics:  # the process may have died between the state and the checkpoint
+            self.trained().save(self.folder)  # type: ignore[arg-type]
+        return state.history
+
+
+def _fabric(accelerator: str, devices: int) -> Fabric:
+    from lightning_fabric import Fabric
+
+    try:
+        fabric = Fabric(accelerator=accelerator, devices=devices)
+    except (ValueError, RuntimeError, TypeError) as e:
+        raise UsageError(
+            f"accelerator {accelerator!r} with {devices} devices: {e}", do="choose what is there"
+        ) from e
+    fabric.launch()
+    return fabric
+
+
+def _bf16(recipe: Recipe, device: torch.device) -> bool:
+    if recipe.precision == "auto":
+        return has_bf16_units(device)
+    return recipe.precision == "bf16"
+
+
+def _mixed(seed: int, epoch: int) -> int:
+    """A seed of its own for every epoch, so that no state of a generator has to be kept."""
+    digest = hashlib.sha256(f"{seed}:{epoch}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def _without(split: Split, exclude: Collection[str]) -> Split:
+    """The split without some clips, its arrays shared."""
+    out = set(exclude)
+    keep = np.array([i for i, name in enumerate(split.ids) if name not in out], dtype=np.int64)
+    if len(keep) == len(split):
+        return split
+    rows = np.arange(len(split)) if split.rows is None else split.rows
+    return replace(
+        split,
+        ids=tuple(split.ids[i] for i in keep),
+        lengths=split.lengths[keep],
+        labels=split.labels[keep],
+        tags=None if split.tags is None else split.tags[keep],
+        rows=rows[keep],
+    )
+
+
+def _leak(start: Trained, judged: Collection[str], allow: bool) -> int:
+    """How many clips this run is judged on the start model was trained on; -1 if not known."""
+    seen = None if start.train_ids is None else set(start.train_ids)
+    count = -1 if seen is None else len(seen & set(judged))
+    if count and not allow:
+        what = (
+            f"was trained on {count} of the {len(set(judged))} clips that this run is judged on"
+            if count > 0
+            else "doesn't say which clips it was trained on"
+        )
+        raise CheckpointError(
+            f"the model to start from {what}",
+            wanted="one that has seen none of the validation and test clips",
+            do="train it with those clips excluded (`avel train` does so for cml on its own), or"
+            " give --allow-leak, and the result will say so",
+        )
+    return count
+
+
+def _folder(out: str | Path | None, resume: bool) -> Path | None:
+    if out is None:
+        return None
+    folder = Path(out)
+    if not resume and (folder / WEIGHTS).is_file():
+        raise UsageError(
+            f"{folder} already holds a run", do="give --resume to go on, or another folder"
+        )
+    return folder
+
+
+def _network(model: str, data: Dataset, train: Split, task: Task, recipe: Recipe) -> Model:
+    return build_model(
+        model, audio_dim=int(train.audio.shape[-1]), visual_dim=int(train.visual.shape[-1]),
+        classes=len(data.classes), task=task, **recipe.options,
+    )  # fmt: skip
+
+
+def _take_weights(network: Model, start: Trained | None) -> None:
+    """Weights of another model: by the model's own ``init_from``, else all that fit by name."""
+    if start is None:
+        return
+    state = start.network.state_dict()
+    own_rule = getattr(network, "init_from", None)
+    if own_rule is not None:
+        own_rule(state)
+        return
+    own = network.state_dict()
+    fitting = {n: t for n, t in state.items() if n in own and own[n].shape == t.shape}
+    if not fitting:
+        raise CheckpointError(
+            "the model to start from shares no weight with this one",
+            wanted="a model of the same kind and sizes",
+            do="start from another, or from none",
+        )
+    network.load_state_dict({**own, **fitting})
+
+
+def _card(
+    network: Model, data: Dataset, train: Split, task: Task, setting: str, recipe: Recipe,
+    seed: int, start: Trained | None, leak: int, bf16: bool,
+) -> Json:  # fmt: skip
+    return {
+        "avel": __version__,
+        "model": network.card.name,
+        "paper": network.card.paper,
+        "task": task,
+        "setting": setting,
+        "options": dict(recipe.options),
+        "dims": {"audio": int(train.audio.shape[-1]), "visual": int(train.visual.shape[-1])},
+        "classes": list(data.classes),
+        "step": data.step,
+        "window": int(train.labels.shape[1]),
+        "audio_card": data.audio_card,
+        "visual_card": data.visual_card,
+        "recipe": to_json(recipe),
+        "precision": "bf16" if bf16 else "float32",
+        "seed": seed,
+        "data": {
+            "name": data.name, "fingerprint": fingerprint(data), "simulated": data.simulated,
+            "note": data.note,
+        },
+        "train_ids": {"count": len(train), "sha256": ids_hash(train.ids)},
+        "init": _origin(start),
+        "leak": leak,
+        "metrics": {},
+    }  # fmt: skip
+
+
+def _origin(start: Trained | None) -> Json | None:
+    if start is None:
+        return None
+    keys = ("model", "task", "seed", "data", "train_ids", "metrics", "weights")
+    return {k: start.card[k] for k in keys if k in start.card}
+
+
+def _identity(card: Json) -> Json:
+    """What must be the same for one run to go on from another's state."""
+    recipe = {k: v for k, v in card["recipe"].items() if k not in ("epochs", "patience")}
+    keys = ("model", "task", "setting", "options", "dims", "seed", "precision", "train_ids")
+    same = {k: card[k] for k in keys}
+    start = (card["init"] or {}).get("train_ids")
+    return {**same, "recipe": recipe, "data": card["data"]["fingerprint"], "init": start}
+
+
+def _csv(history: list[Json]) -> str:
+    columns = list(dict.fromkeys(k for record in history for k in record))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return out.getvalue()
+
+
+def _how_to_resume(folder: Path | None, epochs: int) -> str:
+    if folder is None or not epochs:
+        return f"stopped after {epochs} epochs; nothing was saved"
+    return f"stopped after {epochs} epochs, saved in {folder}; go on with --resume"
+
+
+def _board(folder: Path | None) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as e:
+        raise UsageError(
+            "TensorBoard isn't installed", do="pip install tensorboard, or leave it out"
+        ) from e
+    return SummaryWriter(str(folder or "runs"))
+
+
+def _show(board: Any, record: Mapping[str, Any]) -> None:
+    for name, value in record.items():
+        if name != "epoch":
+            board.add_scalar(name, value, record["epoch"])
+    board.flush()
