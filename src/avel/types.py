@@ -89,8 +89,8 @@ class Features:
         audio_card, visual_card: The backbones' cards as plain data (``name``, ``weights``,
             ``hash``…): a model refuses features of other backbones by these.
         source: Name of the file, without its folder.
-        content: sha256 of the file's bytes, by which a store knows that they are still its
-            features; empty where not known.
+        content: sha256 of the file's bytes (and the tracks, where they were chosen), by which a
+            store knows that they are still its features; empty where not known.
     """
 
     audio: Floats

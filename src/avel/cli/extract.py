@@ -63,8 +63,8 @@ def extract(
     tracks = {"audio_track": audio_track, "video_track": video_track}
     tally = _run(jobs, make, dtype=dtype, again=again, **tracks)
     typer.echo(f"{tally.made} extracted, {tally.kept} already there, {len(tally.failed)} failed")
-    for file, error in tally.failed:
-        typer.echo(f"avel: {file}: {error}", err=True)
+    for _, error in tally.failed:
+        typer.echo(f"avel: {error}", err=True)
     if tally.failed:
         wrong = all(isinstance(e, UsageError) for _, e in tally.failed)
         raise typer.Exit(2 if wrong and len(tally.failed) == len(jobs) else 1)
