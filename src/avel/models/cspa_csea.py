@@ -99,6 +99,9 @@ class CspaCsea(Model):
         tau: float = 2.0,
     ) -> None:
         super().__init__()
+        sizes = {"common": common, "hidden": hidden, "state": state}
+        if min(sizes.values()) < 1 or not tau > 0:
+            raise ValueError(f"{sizes}, tau={tau}: wanted sizes of 1 or more and tau above 0")
         _check(
             modules=modules, gate=gate, senses=senses, form=form, negatives=negatives,
             audio_attention=audio_attention, v2a=v2a, a2v=a2v,

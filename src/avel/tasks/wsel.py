@@ -53,9 +53,7 @@ class Joined:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
-        if isinstance(rows, slice):
-            rows = np.arange(len(self))[rows]
-        rows = np.asarray(rows)
+        rows = np.asarray(np.arange(len(self))[rows])  # slices, masks, negative ones alike
         later = rows >= len(self.first)
         if rows.ndim == 0:
             return np.asarray(self.second[rows - len(self.first)] if later else self.first[rows])

@@ -1,0 +1,138 @@
+"""Metrics against numbers worked out by hand, and against slow transcriptions of themselves."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avel import metrics
+
+B = 3  # background of three classes 0, 1, 2
+TRUTH = np.array([[3, 0, 0, 0, 0, 3], [1, 1, 3, 3, -1, -1], [3, 3, 3, -1, -1, -1]])
+PRED = np.array([[3, 3, 0, 0, 0, 3], [1, 2, 2, 3, 0, 0], [3, 3, 3, 1, 1, 1]])
+
+
+def test_segment_accuracy() -> None:
+    assert metrics.segment_accuracy(PRED, TRUTH) == pytest.approx(10 / 13)
+    assert metrics.segment_accuracy(TRUTH, TRUTH) == 1.0
+    assert math.isnan(metrics.segment_accuracy(PRED, np.full_like(TRUTH, -1)))
+
+
+def test_confusion_and_class_accuracy() -> None:
+    table = metrics.confusion(PRED, TRUTH, 3)
+    assert table.tolist() == [[3, 0, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 1, 6]]
+    accuracy = metrics.class_accuracy(PRED, TRUTH, 3)
+    np.testing.assert_allclose(accuracy, [3 / 4, 1 / 2, np.nan, 6 / 7])
+
+
+def test_clip_category() -> None:
+    labels = np.array([[3, 1, 1, 0], [0, 1, 3, 3], [3, 3, 3, 3], [2, -1, -1, -1]])
+    assert metrics.clip_category(labels, B).tolist() == [1, 0, 3, 2]
+
+
+def test_video_accuracy() -> None:
+    # clip 0: 0 and 0. Clip 1: answered 1, 2, 2, true 1. Clip 2: background both, padding unread.
+    assert metrics.video_accuracy(PRED, TRUTH, B) == pytest.approx(2 / 3)
+    silent = np.where(TRUTH >= 0, B, -1)
+    assert metrics.video_accuracy(silent, TRUTH, B) == pytest.approx(1 / 3)
+
+
+def test_background_f1() -> None:
+    # true background 7 segments, answered 7 (3, 1 and 3 of the clips), 6 in common
+    assert metrics.background_f1(PRED, TRUTH, B) == pytest.approx(2 * 6 / (7 + 7))
+    events = np.zeros((1, 3), int)
+    assert math.isnan(metrics.background_f1(events, events, B))
+
+
+def test_event_runs() -> None:
+    labels = np.array([[0, 0, 1, 3, 1, 1], [3, 3, 2, -1, -1, -1]])
+    runs = metrics.event_runs(labels, B)
+    rows = zip(runs.clip, runs.start, runs.end, runs.label, strict=True)
+    assert [tuple(map(int, r)) for r in rows] == [
+        (0, 0, 2, 0), (0, 2, 3, 1), (0, 4, 6, 1), (1, 2, 3, 2),
+    ]  # fmt: skip
+    assert runs.index.tolist() == [[0, 0, 1, -1, 2, 2], [-1, -1, 3, -1, -1, -1]]
+
+
+def test_event_f1() -> None:
+    # clip 0: [2,5) for [1,5), IoU 3/4. Clip 1: [0,1) for [0,2), IoU 1/2, and a wrong class-2 event.
+    assert metrics.event_f1(PRED, TRUTH, B, 0.5) == pytest.approx(2 * 2 / (3 + 2))
+    assert metrics.event_f1(PRED, TRUTH, B, 0.7) == pytest.approx(2 * 1 / (3 + 2))
+    assert metrics.event_f1(PRED, TRUTH, B, 0.75) == pytest.approx(2 * 1 / (3 + 2))
+    assert metrics.event_f1(PRED, TRUTH, B, 0.76) == 0.0
+
+
+def test_an_iou_on_the_threshold_counts() -> None:
+    truth, pred = np.full((1, 10), 0), np.full((1, 10), 0)
+    pred[0, 7:] = B
+    assert metrics.event_f1(pred, truth, B, 0.7) == 1.0
+
+
+def test_two_halves_match_once() -> None:
+    truth = np.array([[0, 0, 0, 3, 3, 3, 3]])
+    halves = np.array([[0, 3, 0, 3, 3, 3, 3]])
+    assert metrics.event_f1(halves, truth, B, 0.5) == 0.0  # a third each
+    truth = np.array([[0, 0, 3, 3]])
+    pred = np.array([[0, 1, 3, 3]])
+    assert metrics.event_f1(pred, truth, B, 0.5) == pytest.approx(2 / 3)
+
+
+def test_low_thresholds_are_refused() -> None:
+    runs = metrics.event_runs(TRUTH, B)
+    with pytest.raises(ValueError, match=r"0\.5"):
+        metrics.match_events(runs, runs, 0.3)
+
+
+def test_boundary_error() -> None:
+    # clip 0: onset off by 1, offset right. Clip 1: onset right, offset off by 1. Mean of four.
+    assert metrics.boundary_error(PRED, TRUTH, B) == pytest.approx(0.5)
+    assert metrics.boundary_error(PRED, TRUTH, B, step=0.5) == pytest.approx(0.25)
+    assert metrics.boundary_error(TRUTH, TRUTH, B) == 0.0
+    assert math.isnan(metrics.boundary_error(np.full_like(TRUTH, B), TRUTH, B))
+
+
+def test_best_windows_take_the_earliest_of_equals() -> None:
+    costs = np.array([[3.0, 1.0, 1.0], [2.0, 2.0, 2.0], [5.0, 4.0, 0.0]])
+    assert metrics.best_windows(costs).tolist() == [1, 0, 2]
+
+
+def test_window_overlap() -> None:
+    length = np.array([4, 4, 4, 2])
+    found = metrics.window_overlap(np.array([2, 3, 7, 0]), np.array([2, 2, 2, 2]), length)
+    np.testing.assert_allclose(found, [1.0, 3 / 5, 0.0, 0.0])
+
+
+def slow_f1(pred: list[int], truth: list[int], iou: float) -> float:
+    def events(row: list[int]) -> list[tuple[int, int, int]]:
+        found, first = [], 0
+        for i in range(1, len(row) + 1):
+            if i == len(row) or row[i] != row[first]:
+                if row[first] != B:
+                    found.append((first, i, row[first]))
+                first = i
+        return found
+
+    left, hits = events(pred), 0
+    for s, e, c in events(truth):
+        for p in left:
+            shared = max(0, min(e, p[1]) - max(s, p[0]))
+            if p[2] == c and shared / ((e - s) + (p[1] - p[0]) - shared) >= iou:
+                left.remove(p)
+                hits += 1
+                break
+    total = len(events(pred)) + len(events(truth))
+    return 2 * hits / total if total else math.nan
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.sampled_from([0.5, 0.7]))
+def test_event_f1_is_that_of_a_plain_loop(data: st.DataObject, iou: float) -> None:
+    n = data.draw(st.integers(1, 14))
+    row = st.lists(st.sampled_from([0, 0, 0, 1, 3]), min_size=n, max_size=n)
+    pred, truth = data.draw(row), data.draw(row)
+    found = metrics.event_f1(np.array([pred]), np.array([truth]), B, iou)
+    assert found == pytest.approx(slow_f1(pred, truth, iou), nan_ok=True)
