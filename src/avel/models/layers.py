@@ -32,6 +32,24 @@ def xavier(module: nn.Module) -> None:
             nn.init.xavier_uniform_(part.weight)
 
 
+def as_read(network: nn.Module, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
+    """A batch's features in the types that a network computes in, the regions in a row.
+
+    Args:
+        network: Whose weights' type counts; under autocast the maps take autocast's.
+        audio: (B, T, A).
+        visual: (B, T, H, W, V).
+
+    Returns:
+        Audio (B, T, A), visual (B, T, H*W, V).
+    """
+    device = audio.device.type
+    weights = next(network.parameters()).dtype
+    mixed = torch.is_autocast_enabled(device)
+    maps = torch.get_autocast_dtype(device) if mixed else weights
+    return audio.to(weights), visual.flatten(2, 3).to(maps)
+
+
 class AVGA(nn.Module):
     """Audio-guided visual attention (tian2018 eq. 2-4): where in the picture the sound comes from.
 

@@ -1,0 +1,340 @@
+"""The audio-visual event network and its fusions (Tian et al., ECCV 2018)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avel.errors import CheckpointError
+from avel.models.base import Answer, Batch, Model, ModelCard, Recipe, Task, models
+from avel.models.fusion import PLAIN, RESIDUAL, build_fusion
+from avel.models.layers import (
+    AVGA,
+    BiLSTM,
+    as_read,
+    average,
+    masked_max,
+    masked_mean,
+    mlp,
+    soft_margin,
+    xavier,
+)
+
+HEAD_HIDDEN = 64  #: the release's
+
+#: How each sense is read, sound first: None not at all, "mean" over its maps, "att" attended.
+INPUTS: Mapping[str, tuple[str | None, str | None]] = {
+    "a": ("vector", None), "v": (None, "mean"), "v-att": (None, "att"),
+    "a+v": ("vector", "mean"), "a+v-att": ("vector", "att"),
+    "amaps": ("mean", None), "amaps-att": ("att", None),
+    "amaps+v": ("mean", "mean"), "amaps+v-co-att": ("att", "att"),
+}  # fmt: skip
+CHOICES = {
+    "inputs": tuple(INPUTS),
+    "fusion": (*PLAIN, *RESIDUAL),
+    "stage": ("early", "late", "decision"),
+    "variant": ("paper", "release"),
+}
+
+
+@models.register("av")
+class Av(Model):
+    """Audio-guided visual attention, a BiLSTM for each sense, and one of ten ways to fuse them.
+
+    Args:
+        audio_dim, visual_dim: Widths A and V.
+        classes: C, without background.
+        task: ``"sel"`` or ``"wsel"``.
+        inputs: What is read (table 1): ``"a"``, ``"v"``, ``"v-att"``, ``"a+v"``, ``"a+v-att"``.
+            The supplement's A' models read maps of the sound, flattened into A:
+            ``"amaps"``, ``"amaps-att"``, ``"amaps+v"``, ``"amaps+v-co-att"``.
+        fusion: ``"concat"``, ``"additive"``, ``"maxpool"``, ``"gated"``, ``"mb"``, ``"gmu"``,
+            ``"gmb"``, ``"mrn"``, ``"dmrn"`` or, late only, ``"dmrfe"`` (table 2).
+        stage: ``"early"`` fuses what the BiLSTM reads, ``"late"`` what the two BiLSTMs say,
+            ``"decision"`` the two senses' class scores.
+        blocks: Residual blocks of MRN, DMRN and DMRFE.
+        variant: ``"release"``: attention, loss and crossed residuals as the released code has them.
+        state: A BiLSTM direction's width.
+        hidden, width: Widths d and 49 of the attention; see :class:`avel.models.layers.AVGA`.
+        common: Width to which early fusion projects both senses.
+        audio_regions: Regions of the sound's maps (VGGish's last pooling: 6x4), region by region
+            in A; of the `amaps` inputs alone.
+
+    Raises:
+        ValueError: if an option has no such value or does nothing beside the others.
+    """
+
+    card: ClassVar[ModelCard] = ModelCard(
+        name="av",
+        paper="Tian, Shi, Li, Duan, Xu 2018, Audio-Visual Event Localization in Unconstrained "
+        "Videos, ECCV",
+        tasks=("sel", "wsel"),
+        summary="Audio-guided visual attention, BiLSTMs, and ten fusions at three stages.",
+        open_points=(
+            "BiLSTMs of 128 a direction, d = 512, the head (ReLU, 64, ReLU, C+1) and Xavier-uniform"
+            " linear weights are the release's; the paper says two LSTMs of 128",
+            "MRN, DMRN and DMRFE end in one linear layer, the other fusions in the release's head",
+            "early fusion projects both senses to `common`, then fuses, then has one BiLSTM",
+            "decision fusion ends in a linear layer, without which tanh would bound the scores",
+            "the sound gates the picture in Gated, and the product in GMB; stacked blocks don't "
+            "share weights",
+            "DMRFE is trained on the mean of its two distributions",
+            "weak tags of several classes are shared out evenly in the cross-entropy",
+            "the `amaps` attentions are guided by the other sense's mean over its regions",
+        ),
+    )
+
+    def __init__(
+        self,
+        *,
+        audio_dim: int,
+        visual_dim: int,
+        classes: int,
+        task: Task = "sel",
+        inputs: str = "a+v-att",
+        fusion: str = "concat",
+        stage: str = "late",
+        blocks: int = 1,
+        variant: str = "paper",
+        state: int = 128,
+        hidden: int = 512,
+        width: int = 49,
+        common: int = 128,
+        audio_regions: int = 24,
+    ) -> None:
+        super().__init__()
+        sizes = {"state": state, "hidden": hidden, "width": width, "common": common}
+        _check(inputs=inputs, fusion=fusion, stage=stage, variant=variant, blocks=blocks, **sizes)
+        self.task, self.background, self.release = task, classes, variant == "release"
+        self.sound, self.sight = INPUTS[inputs]
+        self.audio_regions = audio_regions if inputs.startswith("amaps") else 1
+        if self.audio_regions < 1 or audio_dim % self.audio_regions:
+            raise ValueError(f"audio {audio_dim} wide: wanted a multiple of {audio_regions=}")
+        heard = audio_dim // self.audio_regions
+        attention = partial(AVGA, hidden=hidden, width=width, release=self.release)
+        self.look = self.listen = None
+        if self.sight == "att":
+            self.look = attention(audio_dim=heard, visual_dim=visual_dim)
+        if self.sound == "att":  # the same brick, the picture guiding
+            self.listen = attention(audio_dim=visual_dim, visual_dim=heard)
+        self.read = _reader(
+            self.sound, self.sight, fusion, stage, blocks, self.release,
+            widths=(heard, visual_dim), state=state, common=common, out=classes + 1,
+        )  # fmt: skip
+        xavier(self)
+
+    @classmethod
+    def recipe(cls, task: Task) -> Recipe:
+        """The release's: Adam 1e-3, batches of 64, 300 epochs, in WSEL 250."""
+        return Recipe(epochs=250 if task == "wsel" else 300, batch=64)
+
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
+        """Answer for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
+
+        Parts: ``logits`` (B, T, C+1), the predictions m_t before the softmax; of the supplement's
+        attention over the sound's maps ``audio_attention`` (B, T, regions).
+        """
+        rows, columns = visual.shape[2:4]
+        audio, visual = as_read(self, audio, visual)
+        sounds = audio.reshape(*audio.shape[:2], self.audio_regions, -1)  # (B, T, regions, A')
+        heard, seen = sounds.mean(2), visual.mean(2)
+        parts: dict[str, Tensor] = {}
+        attention = None
+        attended = heard, seen
+        if self.look is not None:
+            looked, maps = self.look(heard, visual)
+            attended = attended[0], looked
+            attention = maps.reshape(*maps.shape[:2], rows, columns)
+        if self.listen is not None:
+            listened, parts["audio_attention"] = self.listen(seen, sounds)
+            attended = listened, attended[1]
+        logits: Tensor = self.read(*attended, mask).float()
+        parts["logits"] = logits
+        return Answer(logits.softmax(-1), logits.argmax(-1), attention, parts)
+
+    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+        """Cross-entropy of segments, or in WSEL of the clip (eq. 7).
+
+        The released code's form puts softmax probabilities into a multi-label soft margin.
+
+        Args:
+            answer: Of this model for the batch.
+            batch: With ``labels`` in SEL, ``tags`` in WSEL.
+        """
+        if self.task == "wsel":
+            assert batch.tags is not None
+            return self._cost(self.pooled(answer, batch.mask), batch.tags.float()).mean()
+        assert batch.labels is not None
+        labels = batch.labels.clamp(min=0)  # padding is masked out below
+        target = F.one_hot(labels, self.background + 1).float()
+        return average(self._cost(answer.parts["logits"], target), batch.mask)
+
+    def _cost(self, logits: Tensor, target: Tensor) -> Tensor:
+        """(..., C+1) twice -> (...)."""
+        if self.release:
+            return soft_margin(logits.softmax(-1), target)
+        share = target / target.sum(-1, keepdim=True).clamp(min=1e-6)
+        return -(share * logits.log_softmax(-1)).sum(-1)
+
+    def pooled(self, answer: Answer, mask: Tensor | None = None) -> Tensor:
+        """The clip's logits (B, C+1): mean over time (eq. 7), in the release's form the largest."""
+        pool = masked_max if self.release else masked_mean
+        return pool(answer.parts["logits"], mask)
+
+    def init_from(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Take attention and BiLSTMs from another model's state, as the release trains DMRN.
+
+        Args:
+            state: Weights by name, of a model that reads the same inputs at the same stage.
+
+        Returns:
+            The names taken; fusion and heads keep their own weights.
+
+        Raises:
+            CheckpointError: if a weight is missing or of another shape; nothing is taken then.
+        """
+        shared = ("look.", "listen.", "read.audio_lstm.", "read.visual_lstm.", "read.lstm.")
+        own = {k: v for k, v in self.state_dict().items() if k.startswith(shared)}
+        wrong = [k for k, v in own.items() if k not in state or state[k].shape != v.shape]
+        if wrong:
+            raise CheckpointError(
+                f"the model to start from lacks {len(wrong)} weights, {wrong[0]} among them",
+                wanted="attention and BiLSTMs of the same sizes",
+                do="start from a model with the same inputs and stage",
+            )
+        self.load_state_dict({k: state[k] for k in own}, strict=False)
+        return list(own)
+
+
+class Single(nn.Module):
+    """One sense alone."""
+
+    def __init__(self, *, sound: bool, width: int, state: int, out: int) -> None:
+        super().__init__()
+        self.sound = sound
+        self.lstm = BiLSTM(width, state)
+        self.head = _head(2 * state, out)
+
+    def forward(self, heard: Tensor, seen: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, T, A), (B, T, V) -> (B, T, C+1)."""
+        logits: Tensor = self.head(self.lstm(heard if self.sound else seen, mask))
+        return logits
+
+
+class Early(nn.Module):
+    """Both projected to one width, fused, then one BiLSTM."""
+
+    def __init__(
+        self, fuse: nn.Module, *, widths: tuple[int, int], common: int, state: int, out: int
+    ) -> None:
+        super().__init__()
+        self.audio, self.visual = (nn.Linear(w, common) for w in widths)
+        self.fuse = fuse
+        self.lstm = BiLSTM(_width(fuse), state)
+        self.head = _head(2 * state, out)
+
+    def forward(self, heard: Tensor, seen: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, T, A), (B, T, V) -> (B, T, C+1)."""
+        both = self.fuse(self.audio(heard), self.visual(seen))
+        logits: Tensor = self.head(self.lstm(both, mask))
+        return logits
+
+
+class Late(nn.Module):
+    """A BiLSTM each, then fused; of several fusions, the mean of their distributions (DMRFE)."""
+
+    def __init__(
+        self, fuses: list[nn.Module], *, widths: tuple[int, int], state: int, out: int, plain: bool
+    ) -> None:
+        super().__init__()
+        self.audio_lstm, self.visual_lstm = (BiLSTM(w, state) for w in widths)
+        self.fuse = nn.ModuleList(fuses)
+        self.head = nn.ModuleList(
+            _head(_width(f), out) if plain else nn.Linear(_width(f), out) for f in fuses
+        )
+
+    def forward(self, heard: Tensor, seen: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, T, A), (B, T, V) -> (B, T, C+1)."""
+        a, v = self.audio_lstm(heard, mask), self.visual_lstm(seen, mask)
+        logits: list[Tensor] = [
+            head(fuse(a, v)) for fuse, head in zip(self.fuse, self.head, strict=True)
+        ]
+        if len(logits) == 1:
+            return logits[0]
+        each = torch.stack([x.float().log_softmax(-1) for x in logits])
+        return each.logsumexp(0) - math.log(len(logits))  # softmax of it is the mean
+
+
+class Decision(nn.Module):
+    """A BiLSTM and a head each, then the two senses' class scores fused."""
+
+    def __init__(
+        self, fuse: nn.Module, *, widths: tuple[int, int], state: int, out: int
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.audio_lstm, self.visual_lstm = (BiLSTM(w, state) for w in widths)
+        self.audio_head, self.visual_head = (_head(2 * state, out) for _ in widths)
+        self.fuse = fuse
+        self.head = nn.Linear(_width(fuse), out)
+
+    def forward(self, heard: Tensor, seen: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, T, A), (B, T, V) -> (B, T, C+1)."""
+        a = self.audio_head(self.audio_lstm(heard, mask))
+        v = self.visual_head(self.visual_lstm(seen, mask))
+        logits: Tensor = self.head(self.fuse(a, v))
+        return logits
+
+
+def _reader(
+    sound: str | None, sight: str | None, kind: str, stage: str, blocks: int, crossed: bool, *,
+    widths: tuple[int, int], state: int, common: int, out: int,
+) -> nn.Module:  # fmt: skip
+    """What is made of the sound's (B, T, A) and the picture's (B, T, V)."""
+    if sound is None or sight is None:
+        heard = sound is not None
+        return Single(sound=heard, width=widths[0 if heard else 1], state=state, out=out)
+    width = {"early": common, "late": 2 * state, "decision": out}[stage]
+    name = "dmrn" if kind == "dmrfe" else kind
+    fuses = [
+        build_fusion(name, width, blocks=blocks, crossed=crossed)
+        for _ in range(2 if kind == "dmrfe" else 1)
+    ]
+    if stage == "early":
+        return Early(fuses[0], widths=widths, common=common, state=state, out=out)
+    if stage == "decision":
+        return Decision(fuses[0], widths=widths, state=state, out=out)
+    return Late(fuses, widths=widths, state=state, out=out, plain=kind in PLAIN)
+
+
+def _head(width: int, out: int) -> nn.Module:
+    return nn.Sequential(nn.ReLU(), *mlp(width, HEAD_HIDDEN, out))
+
+
+def _width(fuse: nn.Module) -> int:
+    width = fuse.out
+    assert isinstance(width, int)
+    return width
+
+
+def _check(**options: str | int) -> None:
+    for name, known in CHOICES.items():
+        if options[name] not in known:
+            raise ValueError(f"{name}={options[name]!r}: wanted one of {', '.join(known)}")
+    small = [n for n, v in options.items() if n not in CHOICES and int(v) < 1]
+    if small:
+        raise ValueError(f"{', '.join(small)}: wanted 1 or more")
+    inputs, kind, stage = (str(options[n]) for n in ("inputs", "fusion", "stage"))
+    if None in INPUTS[inputs] and (kind, stage) != ("concat", "late"):
+        raise ValueError(f"fusion={kind!r} at stage={stage!r} does nothing with inputs={inputs!r}")
+    if inputs.startswith("amaps") and options["variant"] == "release":
+        raise ValueError(f"inputs={inputs!r} aren't in the release: wanted variant='paper'")
+    if kind == "dmrfe" and stage != "late":
+        raise ValueError("fusion='dmrfe' is late only")
+    if kind not in RESIDUAL and options["blocks"] != 1:
+        raise ValueError(f"blocks={options['blocks']} does nothing with fusion={kind!r}")
