@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avel import clock
+from avel.data.base import backbone_identity
 from avel.errors import AvelError, CheckpointError
 from avel.files import write_whole
 from avel.models import Model, build_model, models
@@ -147,7 +148,7 @@ class Trained:
             ("audio", self.audio_card, features.audio_card),
             ("visual", self.visual_card, features.visual_card),
         ):
-            if _identity(own) != _identity(theirs):
+            if backbone_identity(own) != backbone_identity(theirs):
                 raise CheckpointError(
                     f"{sense} features of {backbone_name(theirs)}",
                     wanted=f"those of {backbone_name(own)}, which the model was trained on",
@@ -206,10 +207,6 @@ def backbone_name(card: Mapping[str, Any]) -> str:
 def _option(card: Mapping[str, Any]) -> str:
     name, weights = card.get("name", "?"), card.get("weights", "")
     return f"{name}:{weights}" if weights else str(name)
-
-
-def _identity(card: Mapping[str, Any]) -> tuple[Any, ...]:
-    return card.get("name"), card.get("weights"), card.get("hash")
 
 
 def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -87,6 +87,11 @@ class Dataset:
         return self.splits["test"]
 
 
+def backbone_identity(card: Json) -> tuple[str, str, str]:
+    """Name, weights and hash of a backbone's card: what makes two features comparable."""
+    return tuple(str(card.get(k, "")) for k in ("name", "weights", "hash"))  # type: ignore[return-value]
+
+
 def fingerprint(dataset: Dataset) -> str:
     """The sha256 that says two results are about the same data.
 
@@ -94,7 +99,7 @@ def fingerprint(dataset: Dataset) -> str:
     labels (and tags, where it has its own); the features themselves are vouched for by the cards.
     """
     digest = hashlib.sha256()
-    cards = [dataset.audio_card, dataset.visual_card]
+    cards = [backbone_identity(c) for c in (dataset.audio_card, dataset.visual_card)]
     head = [dataset.classes, cards, dataset.step, dataset.simulated]
     digest.update(json.dumps(head, sort_keys=True).encode())
     for name in sorted(dataset.splits):

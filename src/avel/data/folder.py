@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel import clock
-from avel.data.base import Dataset, Split
+from avel.data.base import Dataset, Split, backbone_identity
 from avel.errors import DataError
 from avel.features.store import feature_path
 from avel.types import BACKGROUND, Features, Json
@@ -354,11 +354,15 @@ def _read_features(
 
 
 def _differs(a: Features, b: Features) -> str:
-    if (a.audio_card, a.visual_card) != (b.audio_card, b.visual_card):
+    if _backbones(a) != _backbones(b):
         return "features of other backbones"
     if a.audio.shape[1:] != b.audio.shape[1:] or a.visual.shape[1:] != b.visual.shape[1:]:
         return "features of another shape"
     return "segments of another length" if a.grid.step != b.grid.step else ""
+
+
+def _backbones(found: Features) -> tuple[tuple[str, str, str], ...]:
+    return backbone_identity(found.audio_card), backbone_identity(found.visual_card)
 
 
 def _beyond_end(clips: Iterable[Clip], held: _Held) -> list[str]:

@@ -1,0 +1,112 @@
+"""`avel evaluate`: ours beside the paper's and beside answers that look at nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avel.errors import UsageError
+
+if TYPE_CHECKING:
+    from avel.checkpoint import Trained
+    from avel.cli.pairs import Given
+
+
+def evaluate(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN... KEY=VALUE...",
+            help="Folders of runs (or of several seeds), and data=DIR, or data=ave root=DIR.",
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val, test, or another of the data.")] = "test",
+    trivial: Annotated[
+        bool, typer.Option("--trivial", help="Only what answers that look at nothing score.")
+    ] = False,
+    out: Annotated[
+        list[Path] | None, typer.Option("--output", "-o", help=".csv or .json; may stand twice.")
+    ] = None,
+) -> None:
+    """Judge runs: mean and sd over seeds | the paper's number | trivial answers."""
+    from avel.allocator import keep_memory
+    from avel.cli.pairs import sort_pairs
+
+    keep_memory()
+    words = arguments or []
+    given = sort_pairs(w for w in words if "=" in w and not Path(w).is_dir())
+    runs = [Path(w) for w in words if "=" not in w or Path(w).is_dir()]
+    if given.recipe:
+        raise UsageError(
+            f"{given.recipe[0]!r} means nothing here", do="recipes are for `avel train`"
+        )
+    for path in out or []:
+        if path.suffix.lower() not in (".csv", ".json"):
+            raise UsageError(
+                f"no writer for {path}", wanted=".csv or .json", do="change the ending"
+            )
+    if trivial:
+        _trivial(given, split, out or [])
+    else:
+        _runs(runs, given, split, out or [])
+
+
+def _runs(folders: list[Path], given: Given, split: str, out: list[Path]) -> None:
+    from avel.checkpoint import load_model
+    from avel.cli.pairs import open_data
+    from avel.evaluation import evaluate, kind, save
+
+    if not folders:
+        raise UsageError("no run named", do="give the folders that `avel train` wrote")
+    groups: dict[object, list[Trained]] = {}
+    for folder in folders:
+        for one in _seeds(folder):
+            trained = load_model(one)
+            groups.setdefault(kind(trained), []).append(trained)
+    data = open_data(given)
+    found = [evaluate(group, data, split=split) for group in groups.values()]
+    print("\n\n".join(map(str, found)))
+    for path in out:
+        save(found, path)
+
+
+def _seeds(folder: Path) -> list[Path]:
+    """The run in a folder, or those of several seeds below it."""
+    below = sorted(p.parent for p in folder.glob("seed-*/model.safetensors"))
+    return below if below and not (folder / "model.safetensors").is_file() else [folder]
+
+
+def _trivial(given: Given, split: str, out: list[Path]) -> None:
+    import json
+
+    from avel import tasks
+    from avel.cli.pairs import open_data
+    from avel.data.base import fingerprint
+    from avel.evaluation import table
+    from avel.files import write_whole
+
+    labels = {"labels_only": True} if given.data == "ave" else {}
+    data = open_data(given, **labels)
+    rows = []
+    for task in [given.task] if given.task else tasks.TASKS:
+        name = _split_name(task, split, list(data.splits))
+        chosen = tasks.prepare(data.splits[name], task, classes=len(data.classes))
+        for answer, value in tasks.trivial(chosen, task, len(data.classes)).items():
+            rows.append({"task": task, "answer": answer, "split": name, "clips": len(chosen),
+                         "score": round(value, 6), "data": data.name})  # fmt: skip
+            print(f"{task:6}{answer:20}{100 * value:7.2f}   {name}, {len(chosen)} clips")
+    print(f"{data.name}, data {fingerprint(data)[:12]}")
+    for path in out:
+        as_json = path.suffix.lower() == ".json"
+        write_whole(path, json.dumps(rows, indent=1) + "\n" if as_json else table(rows))
+
+
+def _split_name(task: str, split: str, known: list[str]) -> str:
+    from avel import tasks
+
+    names = tasks.split_names(task, known)
+    return (
+        names[("train", "val", "test").index(split)] if split in ("train", "val", "test") else split
+    )

@@ -1,0 +1,96 @@
+"""``key=value`` arguments of several verbs: which data, which task, and the recipe's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avel.errors import UsageError, all_at_once
+
+if TYPE_CHECKING:
+    from avel.data.base import Dataset
+
+_NAMED = ("data", "root", "task", "setting")
+
+
+@dataclass
+class Given:
+    """What ``key=value`` arguments say.
+
+    Args:
+        data: A folder, or the name of a data set.
+        root: Its folder, where ``data`` is a name.
+        task, setting: As for :func:`avel.fit`.
+        options: The data set's own (``data.window=20``).
+        mmel: Of the model that CML starts from (``mmel.epochs=30``).
+        recipe: All others, as they came.
+    """
+
+    data: str = ""
+    root: str = ""
+    task: str = ""
+    setting: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    mmel: list[str] = field(default_factory=list)
+    recipe: list[str] = field(default_factory=list)
+
+
+def sort_pairs(pairs: Iterable[str]) -> Given:
+    """The arguments by what they are about.
+
+    Raises:
+        UsageError: with every argument that is no ``key=value``.
+    """
+    given = Given()
+    wrong = []
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            wrong.append(f"{pair!r}: wanted key=value")
+        elif key in _NAMED:
+            setattr(given, key, value)
+        elif key.startswith("data."):
+            given.options[key.removeprefix("data.")] = _plain(value)
+        elif key.startswith("mmel."):
+            given.mmel.append(pair.removeprefix("mmel."))
+        else:
+            given.recipe.append(pair)
+    if wrong:
+        raise all_at_once("arguments", wrong)
+    return given
+
+
+def _plain(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    return int(text) if text.isascii() and text.removeprefix("-").isdigit() else text
+
+
+def open_data(given: Given, **more: Any) -> Dataset:
+    """The data set that the arguments name.
+
+    Raises:
+        UsageError: if none is named, or an option that it doesn't have.
+        DataError: if it can't be read.
+    """
+    from avel.data import load_dataset
+
+    if not given.data:
+        raise UsageError(
+            "no data named", wanted="data=DIR, or data=ave root=DIR", do="say what to read"
+        )
+    name, root = ("folder", given.data) if _is_path(given.data) else (given.data, given.root)
+    if not root:
+        raise UsageError(f"data={name} without its folder", do=f"give data={name} root=DIR")
+    try:
+        return load_dataset(name, root=root, **given.options, **more)
+    except TypeError as e:  # an option that the loader doesn't have
+        if not (given.options or more):
+            raise
+        raise UsageError(f"options of data={name}: {e}", do="see the data set's page") from e
+
+
+def _is_path(text: str) -> bool:
+    return text not in ("ave", "folder") and ("/" in text or "\\" in text or Path(text).is_dir())
