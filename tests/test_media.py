@@ -518,16 +518,17 @@ def test_segments_close_the_file_when_left(tmp_path: Path) -> None:
         assert (tmp_path / "a.mp4").resolve() not in open_files
 
 
+# not ru_maxrss: a child inherits its parent's
 _MEMORY = """
-import resource, sys
+import sys
 from avel.media import open_media
 n = sum(1 for s in open_media(sys.argv[1]).segments())
-print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(n, *[line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")])
 """
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
     peaks = []
     for minutes in (3, 30):
@@ -540,7 +541,7 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
         segments, peak = map(int, done.stdout.split())
         assert segments == minutes * 60
         peaks.append(peak / 1024)
-    assert peaks[1] < peaks[0] + 30, f"peaks in MB: {peaks}"
+    assert peaks[1] < peaks[0] + 15, f"peaks in MB: {peaks}"
 
 
 _PATTERN = (
