@@ -192,6 +192,43 @@ def pair_distance(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
+def matching_loss(
+    audio: Tensor,
+    visual: Tensor,
+    match: Tensor,
+    mask: Tensor | None = None,
+    *,
+    margin: float,
+    mismatched: bool,
+) -> Tensor:
+    """Contrastive loss of a clip's aligned pairs, and of its mismatched ones beside them.
+
+    Args:
+        audio, visual: (B, T, D) embeddings.
+        match: (B, T) 1 where the aligned pair belongs together, 0 where it doesn't.
+        mask: (B, T) True on real segments.
+        margin: See :func:`contrastive`.
+        mismatched: True takes all pairs of different segments as negatives too; the two kinds
+            weigh the same, for there are T - 1 times as many.
+
+    Returns:
+        A scalar: the mean over pairs.
+    """
+    distance = torch.linalg.vector_norm(audio - visual, dim=-1)
+    aligned = average(contrastive(distance, match, margin), mask)
+    if not mismatched:
+        return aligned
+    valid = torch.ones_like(match, dtype=torch.bool) if mask is None else mask
+    off = (
+        valid[:, :, None]
+        & valid[:, None]
+        & ~torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
+    )
+    crossed = pair_distance(audio, visual)
+    apart = contrastive(crossed, torch.zeros_like(crossed), margin)
+    return (aligned + average(apart, off)) / 2
+
+
 def window_sums(cost: Tensor) -> Tensor:
     """Cost of each window: query segment i meets candidate t + i (tian2018, section 5).
 

@@ -1,0 +1,136 @@
+"""AVDLN: the audio-visual distance learning network (Tian et al., ECCV 2018)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from avel.models.base import Answer, Batch, Model, ModelCard, Query, Recipe, Task, models
+from avel.models.layers import (
+    as_read,
+    matching_loss,
+    pair_distance,
+    window_sums,
+    xavier,
+)
+
+HIDDEN, WIDTH, SLOPE = 128, 64, 0.3  #: the release's
+
+
+@models.register("avdln")
+class Avdln(Model):
+    """Two perceptrons that put what belongs together close together (eq. 8-10).
+
+    A segment's embedding depends on that segment alone, so the two tracks may be of different
+    recordings and lengths.
+
+    Args:
+        audio_dim, visual_dim: Widths A and V.
+        classes: C, without background: the class id that isn't relevant in training.
+        task: ``"cml"``.
+        negatives: ``"release"`` background segments, ``"sync"`` those and all mismatched pairs of
+            a clip.
+        tau: Margin of the contrastive loss.
+
+    Raises:
+        ValueError: if an option has no such value.
+    """
+
+    card: ClassVar[ModelCard] = ModelCard(
+        name="avdln",
+        paper="Tian, Shi, Li, Duan, Xu 2018, Audio-Visual Event Localization in Unconstrained "
+        "Videos, ECCV",
+        tasks=("cml",),
+        summary="Two perceptrons learn a distance between a segment's sound and picture.",
+        open_points=(
+            "widths 512-128-64 and 128-128-64, LeakyReLU 0.3 after the first layer, batches of 8 "
+            "and 20 epochs are the release's",
+            "the picture is the mean over its regions",
+            "`release` labels a segment by the event's relevance; the paper's words, y = 1 for "
+            "synchronized pairs, are `sync`: mismatched pairs are negatives too and weigh the same",
+        ),
+        distribution=False,
+    )
+
+    def __init__(
+        self,
+        *,
+        audio_dim: int,
+        visual_dim: int,
+        classes: int,
+        task: Task = "cml",
+        negatives: str = "release",
+        tau: float = 2.0,
+    ) -> None:
+        super().__init__()
+        if negatives not in ("release", "sync"):
+            raise ValueError(f"negatives={negatives!r}: wanted one of release, sync")
+        if not tau > 0:
+            raise ValueError(f"tau={tau}: wanted more than 0")
+        self.task, self.background = task, classes
+        self.negatives, self.tau = negatives, tau
+        self.audio = _tower(audio_dim)
+        self.visual = _tower(visual_dim)
+        xavier(self)
+
+    @classmethod
+    def recipe(cls, task: Task) -> Recipe:
+        """The release's: Adam 1e-3, 20 epochs of batches of 8."""
+        return Recipe(epochs=20, batch=8)
+
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
+        """Embeddings (B, T, 64) as parts ``audio`` and ``visual``.
+
+        Args:
+            audio: (B, T, A).
+            visual: (B, T', H, W, V).
+            mask: Not needed: no segment knows of another.
+        """
+        heard, seen = as_read(self, audio, visual)
+        a: Tensor = self.audio(heard)
+        v: Tensor = self.visual(seen.mean(2))
+        return Answer(parts={"audio": a.float(), "visual": v.float()})
+
+    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+        """The contrastive loss (eq. 10), averaged over pairs.
+
+        Args:
+            answer: Of this model for the batch.
+            batch: With ``labels``.
+        """
+        return matching_loss(
+            answer.parts["audio"], answer.parts["visual"], batch.relevance(self.background),
+            batch.mask, margin=self.tau, mismatched=self.negatives == "sync",
+        )  # fmt: skip
+
+    def distances(self, *, audio: Tensor, visual: Tensor) -> Tensor:
+        """Euclidean distance (eq. 9) of every audio to every visual segment.
+
+        Args:
+            audio: (B, S, A).
+            visual: (B, T, H, W, V).
+
+        Returns:
+            (B, S, T).
+        """
+        parts = self(audio=audio, visual=visual).parts
+        return pair_distance(parts["audio"], parts["visual"])
+
+    def window_costs(self, *, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
+        """Summed distances of every window (eq. 8); see the base class.
+
+        Raises:
+            UsageError: if the query lies outside its track or is longer than the other.
+        """
+        query.check(audio.shape[1], visual.shape[1])
+        crossed = self.distances(audio=audio, visual=visual)
+        if query.sense == "visual":
+            crossed = crossed.transpose(1, 2)
+        return window_sums(crossed[:, query.start : query.start + query.length])
+
+
+def _tower(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(width, HIDDEN), nn.LeakyReLU(SLOPE), nn.Linear(HIDDEN, WIDTH)
+    )  # fmt: skip
