@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -151,6 +151,17 @@ class Model(nn.Module, ABC):
     def loss(self, answer: Answer, batch: Batch) -> Tensor:
         """The paper's loss for the task the model was built for, a scalar."""
 
+    def finish(self, batches: Iterable[Batch]) -> None:
+        """Fit what gradients can't, from the training split; most models ask for no batch at all.
+
+        To be called in eval mode before every validation. What is found goes into buffers, so
+        every saved state carries its own and one that is loaded needs no further call.
+
+        Args:
+            batches: The whole training split in batches of any size and order, best made lazily.
+        """
+        return
+
     def window_costs(self, *, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
         """CML: the cost of every window of the other modality, lowest best.
 
@@ -179,6 +190,26 @@ class Query:
     sense: Literal["audio", "visual"]
     start: int
     length: int
+
+    def check(self, audio: int, visual: int) -> None:
+        """Whether tracks of so many segments can be asked and answer.
+
+        Raises:
+            UsageError: if the query lies outside its track or is longer than the other.
+        """
+        asks, answers = (audio, visual) if self.sense == "audio" else (visual, audio)
+        if self.start < 0 or self.length < 1 or self.start + self.length > asks:
+            raise UsageError(
+                f"a query of segments {self.start} to {self.start + self.length}",
+                wanted=f"one or more of the {asks} there are",
+                do="ask with segments that lie inside their track",
+            )
+        if self.length > answers:
+            raise UsageError(
+                f"a query of {self.length} segments for a track of {answers}",
+                wanted="a query no longer than the track that answers",
+                do="shorten the query or give a longer track",
+            )
 
 
 def build_model(

@@ -378,16 +378,4 @@ def _check_query(query: Query, audio: int, visual: int, *, same: bool) -> None:
             wanted="both tracks of one recording: this model is of the paired form",
             do="train with form=unpaired to match separate recordings",
         )
-    asks, answers = (audio, visual) if query.sense == "audio" else (visual, audio)
-    if query.start < 0 or query.length < 1 or query.start + query.length > asks:
-        raise UsageError(
-            f"a query of segments {query.start} to {query.start + query.length}",
-            wanted=f"one or more of the {asks} there are",
-            do="ask with segments that lie inside their track",
-        )
-    if query.length > answers:
-        raise UsageError(
-            f"a query of {query.length} segments for a track of {answers}",
-            wanted="a query no longer than the track that answers",
-            do="shorten the query or give a longer track",
-        )
+    query.check(audio, visual)
