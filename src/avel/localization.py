@@ -11,13 +11,14 @@ import numpy as np
 
 from avel import clock
 from avel.errors import UsageError
-from avel.types import Bools, Event, Scores, Timeline
+from avel.types import Bools, Event, Features, Json, Scores, Timeline
 
 if TYPE_CHECKING:
     from avel.checkpoint import Trained
+    from avel.media import Media
 
-#: Called with segments done and segments in all (None where that isn't known yet).
-Progress = Callable[[int, int | None], None]
+#: Called with segments done and segments in all.
+Progress = Callable[[int, int], None]
 
 
 def to_events(
@@ -90,6 +91,83 @@ def _events_of(scores: Scores, class_id: int, active: Bools) -> Iterator[Event]:
             yield Event(start, end, scores.classes[class_id], min(max(score, 0.0), 1.0))
 
 
+class Localizer:
+    """A model with its two backbones, loaded once, that localizes many files.
+
+    Args:
+        model: As for :func:`localize`.
+
+    Raises:
+        CheckpointError: if the model can't be read.
+        WeightsError: if a backbone's weights are missing.
+    """
+
+    def __init__(self, model: str | Path | Trained = "default") -> None:
+        from avel.checkpoint import load_model
+        from avel.features import Extractor
+
+        self.trained = load_model(model) if isinstance(model, str | Path) else model
+        self._extract = Extractor(
+            audio=_backbone(self.trained.audio_card),
+            visual=_backbone(self.trained.visual_card),
+            step=self.trained.step,
+        )
+
+    def __call__(
+        self,
+        video: str | Path,
+        *,
+        min_length: float = 0.0,
+        threshold: float | None = None,
+        require_both: bool = True,
+        audio_track: int | None = None,
+        video_track: int | None = None,
+        progress: Progress | None = None,
+    ) -> Timeline:
+        """The timeline of one file; arguments and errors as for :func:`localize`."""
+        from avel.media import open_media
+
+        check_options(min_length, threshold)
+        media = open_media(video, audio_track=audio_track, video_track=video_track)
+        features = self._extract(media, progress=progress)
+        scores = self.trained.predict(features)
+        events = to_events(
+            scores, min_length=min_length, threshold=threshold, require_both=require_both
+        )
+        return Timeline(
+            video=str(video),
+            events=tuple(events),
+            duration=media.duration,
+            classes=scores.classes,
+            scores=scores,
+            model=self.trained.card,
+            notes=tuple(_notes(media, features)),
+        )
+
+
+def _backbone(card: Json) -> str:
+    """The option that chooses a card's backbone: ``name:weights``."""
+    name, weights = str(card.get("name", "")), str(card.get("weights", ""))
+    return f"{name}:{weights}" if weights else name
+
+
+def _notes(media: Media, features: Features) -> Iterator[str]:
+    """What a reader of the events must know of the file, a sentence each."""
+    if media.audio is None:
+        yield "The file has no sound that can be read, so nothing in it is both seen and heard."
+    elif not features.audible.any():
+        yield "The sound is silent, so nothing in the file is both seen and heard."
+    if media.video is None:
+        yield "The file has no picture that can be read, so nothing in it is both seen and heard."
+    if media.duration < features.grid.step:
+        yield f"The file is shorter than one segment of {features.grid.step:g} s."
+    yield from (_sentence(note) for note in media.notes)
+
+
+def _sentence(note: str) -> str:
+    return note[:1].upper() + note[1:] + ("" if note.endswith(".") else ".")
+
+
 def localize(
     video: str | Path,
     *,
@@ -105,15 +183,15 @@ def localize(
 
     The file is cut into segments of the model's step, the backbones the model was trained on make
     features of them, the model scores them in overlapping windows (so any length will do), and
-    :func:`to_events` decides.
+    :func:`to_events` decides. For many files make a :class:`Localizer` once.
 
     Args:
         video: Path of the file.
         model: A run's folder or checkpoint, ``"default"`` for the one that ships with avel, or a
-            model loaded already with :func:`avel.load_model` (load once, use for many files).
+            model loaded already with :func:`avel.load_model`.
         min_length, threshold, require_both: As in :func:`to_events`.
-        audio_track, video_track: Which track to read where the file has several, from 0; the
-            file's default track if None.
+        audio_track, video_track: Which track to read where the file has several, by its number in
+            the file; the one marked as default if None.
         progress: Called with segments done and segments in all.
 
     Returns:
@@ -122,26 +200,15 @@ def localize(
     Raises:
         MediaError: if the file can't be opened or holds neither sound nor picture.
         CheckpointError: if the model can't be read.
+        WeightsError: if a backbone's weights are missing.
         UsageError: for options out of range and tracks the file doesn't have.
     """
-    from avel.checkpoint import load_model
-    from avel.features import extract
-    from avel.media import open_media
-
-    check_options(min_length, threshold)
-    trained = load_model(model) if isinstance(model, str | Path) else model
-    media = open_media(video, audio_track=audio_track, video_track=video_track)
-    features = extract(media, progress=progress, **trained.wants)
-    scores = trained.predict(features)
-    events = to_events(
-        scores, min_length=min_length, threshold=threshold, require_both=require_both
-    )
-    return Timeline(
-        video=str(video),
-        events=tuple(events),
-        duration=features.grid.duration,
-        classes=scores.classes,
-        scores=scores,
-        model=trained.card,
-        notes=(),
+    return Localizer(model)(
+        video,
+        min_length=min_length,
+        threshold=threshold,
+        require_both=require_both,
+        audio_track=audio_track,
+        video_track=video_track,
+        progress=progress,
     )

@@ -14,7 +14,7 @@ from avel.errors import AvelError, UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from avel.checkpoint import Trained
+    from avel.localization import Localizer
     from avel.types import Timeline
 
 _OUTPUT = ("-o", "--output")
@@ -131,10 +131,10 @@ def localize(
         ),
     ] = None,
     audio_track: Annotated[
-        int | None, typer.Option(help="Which sound track, from 0, where there are several.")
+        int | None, typer.Option(help="Which sound track to read, by its number in the file.")
     ] = None,
     video_track: Annotated[
-        int | None, typer.Option(help="Which video track, from 0, where there are several.")
+        int | None, typer.Option(help="Which video track to read, by its number in the file.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a file in place of a table.")
@@ -142,16 +142,16 @@ def localize(
 ) -> None:
     """Find the events of videos that are both seen and heard, and when."""
     placed = output_paths(files, output or [])
-    from avel import checkpoint, localization
+    from avel.localization import Localizer, check_options
 
-    localization.check_options(min_length, threshold)
-    trained = checkpoint.load_model(model)
+    check_options(min_length, threshold)
+    find = Localizer(model)
     failed: list[AvelError] = []
     for video in files:
         try:
             found = _run(
                 video,
-                trained,
+                find,
                 min_length=min_length,
                 threshold=threshold,
                 audio_track=audio_track,
@@ -175,20 +175,18 @@ def _finish(failed: list[AvelError], count: int) -> None:
     raise typer.Exit(2 if wrong else 1)
 
 
-def _run(video: Path, trained: Trained, **options: Any) -> Timeline:
+def _run(video: Path, find: Localizer, **options: Any) -> Timeline:
     from rich.console import Console
     from rich.progress import Progress
-
-    from avel.localization import localize as find
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(video.name, total=None)
 
-        def advance(done: int, total: int | None) -> None:
+        def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        return find(video, model=trained, progress=advance, **options)
+        return find(video, progress=advance, **options)
 
 
 def _show(found: Timeline, written: Sequence[Path], *, as_json: bool) -> None:

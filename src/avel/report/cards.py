@@ -1,0 +1,91 @@
+"""A model's card in words for people: what it is, what it knows, and what it isn't for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from avel.types import Json
+
+_LONGEST = 300
+
+
+def name(card: Json) -> str:
+    """The model's name, or nothing where the events came without one."""
+    return _words(card.get("model", card.get("name", "")))
+
+
+def rows(card: Json) -> list[tuple[str, str]]:
+    """What of the card a reader wants to know, as pairs of heading and text."""
+    data = _object(card.get("data"))
+    given = [
+        ("Model", name(card)),
+        ("Task", _TASKS.get(str(card.get("task")), _words(card.get("task", "")))),
+        ("Hears with", _backbone(_object(card.get("audio_card")))),
+        ("Sees with", _backbone(_object(card.get("visual_card")))),
+        ("Trained on", _trained_on(data)),
+        ("Segment", f"{card['step']:g} s" if _is_number(card.get("step")) else ""),
+        ("Trained clips", _clip(card)),
+        ("Measured", _metrics(_object(card.get("metrics")))),
+        ("Licence", _words(card.get("licence", ""))),
+    ]
+    return [(heading, text) for heading, text in given if text]
+
+
+_TASKS = {
+    "sel": "supervised event localization",
+    "wsel": "weakly supervised event localization",
+    "cml": "cross-modality localization",
+}
+
+
+def cautions(card: Json) -> list[str]:
+    """What a reader must know before believing the events, a sentence each."""
+    said = []
+    data = _object(card.get("data"))
+    text = " ".join(str(v) for v in (data.get("name", ""), data.get("note", ""))).lower()
+    if "toybox" in text or card.get("toy"):
+        said.append(
+            "This model is a toy: it was trained on Toybox, rendered clips of drawn things with "
+            "synthetic sounds. Events it names in real recordings mean nothing."
+        )
+    if data.get("simulated") or card.get("simulated"):
+        said.append("This model was trained on simulated features: it knows no real events.")
+    backbones = (_object(card.get(key)) for key in ("audio_card", "visual_card"))
+    if any(str(b.get("name", "")).startswith("mini_") for b in backbones):
+        said.append("It hears or sees with mini networks, which are for trying out.")
+    return said
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _words(value: Any) -> str:
+    return str(value)[:_LONGEST] if isinstance(value, str | int | float) else ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _backbone(card: Mapping[str, Any]) -> str:
+    known = [_words(card.get("name", "")), _words(card.get("weights", ""))]
+    return ", weights ".join(part for part in known if part)
+
+
+def _trained_on(data: Mapping[str, Any]) -> str:
+    known = [_words(data.get("name", "")), _words(data.get("note", ""))]
+    return ": ".join(part for part in known if part)
+
+
+def _clip(card: Json) -> str:
+    window, step = card.get("window"), card.get("step")
+    if not (_is_number(window) and _is_number(step)):
+        return ""
+    return f"{window:g} segments long; longer files go through in overlapping windows"
+
+
+def _metrics(metrics: Mapping[str, Any]) -> str:
+    pairs = [f"{k.replace('_', ' ')} {v:.4g}" for k, v in metrics.items() if _is_number(v)]
+    return ", ".join(pairs)[:_LONGEST]

@@ -1,0 +1,305 @@
+"use strict";
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const data = JSON.parse($("avel-data").textContent);
+  const duration = data.duration || 0;
+  const media = $("media"), tracks = $("tracks"), scroller = $("scroller"), ruler = $("ruler");
+  const overlay = $("overlay"), still = $("still");
+  const moments = [...document.querySelectorAll(".moment")];
+  const rows = [...document.querySelectorAll("tr[data-event]")];
+  const hues = new Map(data.lanes.map((lane) => [lane.label, lane.hue]));
+  let virtual = 0; // the position where there is no media that plays
+  let playable = Boolean(media);
+  let zoom = 1;
+
+  // ---- time in words
+  const pad = (n) => String(n).padStart(2, "0");
+  function words(seconds, decimals) {
+    const scale = 10 ** decimals, ticks = Math.round(Math.max(0, seconds) * scale);
+    const whole = Math.floor(ticks / scale), part = ticks % scale;
+    const h = Math.floor(whole / 3600), m = Math.floor(whole / 60) % 60, s = whole % 60;
+    const head = duration >= 3600 ? `${h}:${pad(m)}` : String(m);
+    return `${head}:${pad(s)}` + (decimals ? `.${String(part).padStart(decimals, "0")}` : "");
+  }
+
+  // ---- position
+  const position = () => Math.min(playable ? media.currentTime : virtual, duration);
+  function seek(seconds) {
+    virtual = Math.min(Math.max(0, seconds), duration);
+    if (playable) media.currentTime = virtual;
+    show(virtual);
+    reveal(virtual);
+  }
+
+  function active(t) {
+    return data.events.map((e, i) => [e, i]).filter(([e]) => e[0] <= t + 1e-4 && t + 1e-4 < e[1]);
+  }
+
+  let shownChips = "", shownMoment = null;
+  function show(t) {
+    const share = duration > 0 ? Math.min(t / duration, 1) : 0;
+    tracks.style.setProperty("--t", share);
+    $("clock") && ($("clock").textContent = words(t, 1));
+    ruler.setAttribute("aria-valuenow", t.toFixed(2));
+    const on = active(t), key = on.map(([, i]) => i).join();
+    const text = on.map(([e]) => e[2]).join(", ") || "no event";
+    ruler.setAttribute("aria-valuetext", `${words(t, 1)}, ${text}`);
+    if (key !== shownChips || !$("now").firstChild) {
+      shownChips = key;
+      $("now").replaceChildren(...(on.length ? on.map(([e]) => chip(e)) : [nothing()]));
+      const live = new Set(on.map(([, i]) => i));
+      rows.forEach((row) => row.classList.toggle("on", live.has(Number(row.dataset.event))));
+    }
+    const moment = nearest(t);
+    if (moment !== shownMoment) {
+      shownMoment && shownMoment.classList.remove("on");
+      moment && moment.classList.add("on");
+      shownMoment = moment;
+    }
+    if (!playable && still && moment) still.src = moment.querySelector("img").src;
+    drawOverlay(t);
+  }
+
+  function chip([, , label, score]) {
+    const box = document.createElement("span"), dot = document.createElement("i");
+    const name = document.createElement("span");
+    box.className = "chip";
+    dot.className = "dot";
+    box.style.setProperty("--h", hues.get(label) ?? 0);
+    name.textContent = `${label} ${score.toFixed(2)}`;
+    box.append(dot, name);
+    return box;
+  }
+  function nothing() {
+    const box = document.createElement("span");
+    box.className = "chip none";
+    box.textContent = "no event";
+    return box;
+  }
+  function nearest(t) {
+    let best = null, least = Infinity;
+    for (const moment of moments) {
+      const away = Math.abs(Number(moment.dataset.at) - t);
+      if (away <= least) [best, least] = [moment, away];
+    }
+    return best;
+  }
+
+  // ---- the media
+  if (media) {
+    const held = $("avel-media");
+    if (held) {
+      const bytes = Uint8Array.from(atob(held.textContent.trim()), (c) => c.charCodeAt(0));
+      media.src = URL.createObjectURL(new Blob([bytes], { type: held.dataset.type }));
+      held.remove();
+    }
+    media.addEventListener("error", () => {
+      playable = false;
+      media.hidden = true;
+      $("unplayable").hidden = false;
+      if (still && moments.length) {
+        still.hidden = false;
+        $("unplayable").style.placeSelf = "end center";
+      }
+      show(virtual);
+    });
+    const tick = () => {
+      show(position());
+      reveal(position());
+      if (!media.paused && !media.ended) requestAnimationFrame(tick);
+    };
+    media.addEventListener("play", tick);
+    for (const name of ["pause", "seeked", "timeupdate", "loadedmetadata"]) {
+      media.addEventListener(name, () => show(position()));
+    }
+  }
+
+  // ---- attention: cells blended by a Gaussian, drawn from clear violet to pale yellow
+  const look = data.attention;
+  const cells = look ? Uint8Array.from(atob(look.data), (c) => c.charCodeAt(0)) : null;
+  const stops = [[40, 10, 110, 0], [120, 25, 140, 120], [240, 90, 60, 200], [255, 214, 74, 235], [255, 251, 208, 255]];
+  const ramp = Array.from({ length: 256 }, (_, v) => {
+    const x = (v / 255) * (stops.length - 1), k = Math.min(Math.floor(x), stops.length - 2);
+    return stops[k].map((c, i) => c + (stops[k + 1][i] - c) * (x - k));
+  });
+  const FINE = 48;
+  function weights(count) { // (FINE, count): how much each cell counts at each fine place
+    return Array.from({ length: FINE }, (_, i) => {
+      const at = ((i + 0.5) / FINE) * count - 0.5;
+      const w = Array.from({ length: count }, (_, k) => Math.exp(-((at - k) ** 2) / 0.5));
+      const sum = w.reduce((a, b) => a + b);
+      return w.map((x) => x / sum);
+    });
+  }
+  const across = look ? weights(look.columns) : null, down = look ? weights(look.rows) : null;
+  function drawMap(canvas, index) {
+    canvas.width = canvas.height = FINE;
+    const pen = canvas.getContext("2d"), image = pen.createImageData(FINE, FINE);
+    const first = index * look.rows * look.columns;
+    for (let y = 0; y < FINE; y++) {
+      const line = Array.from({ length: look.columns }, (_, c) => {
+        let sum = 0;
+        for (let r = 0; r < look.rows; r++) sum += down[y][r] * cells[first + r * look.columns + c];
+        return sum;
+      });
+      for (let x = 0; x < FINE; x++) {
+        let value = 0;
+        for (let c = 0; c < look.columns; c++) value += across[x][c] * line[c];
+        const [r, g, b, a] = ramp[Math.min(255, Math.round(value))];
+        image.data.set([r, g, b, a], 4 * (y * FINE + x));
+      }
+    }
+    pen.putImageData(image, 0, 0);
+  }
+  const mapAt = (t) => {
+    const count = cells.length / (look.rows * look.columns);
+    return Math.min(Math.floor(t / look.seconds + 1e-6), count - 1);
+  };
+  let drawn = -1;
+  function drawOverlay(t) {
+    if (!look || !overlay || overlay.closest(".sound")) return;
+    const index = mapAt(t);
+    if (index !== drawn && index >= 0) drawMap(overlay, (drawn = index));
+  }
+  function placeOverlay() { // over the picture itself, not over the black bars beside it
+    if (!overlay) return;
+    const stage = $("stage"), picture = playable ? media : still;
+    const w = picture.videoWidth || picture.naturalWidth || 0;
+    const h = picture.videoHeight || picture.naturalHeight || 0;
+    const [a, b] = w && h ? [w, h] : getComputedStyle(stage).getPropertyValue("--shape").split("/").map(Number);
+    const scale = Math.min(stage.clientWidth / a, stage.clientHeight / b);
+    overlay.style.width = `${a * scale}px`;
+    overlay.style.height = `${b * scale}px`;
+    overlay.style.left = `${(stage.clientWidth - a * scale) / 2}px`;
+    overlay.style.top = `${(stage.clientHeight - b * scale) / 2}px`;
+  }
+  if (look) moments.forEach((m) => drawMap(m.querySelector("canvas"), mapAt(Number(m.dataset.at))));
+  function toggleAttention() {
+    const button = $("attention");
+    if (!button) return;
+    const plain = document.body.classList.toggle("plain");
+    button.setAttribute("aria-pressed", String(!plain));
+  }
+  $("attention")?.addEventListener("click", toggleAttention);
+
+  // ---- ruler and zoom
+  const rounds = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600];
+  const laneWidth = () => ruler.clientWidth || 1;
+  function rule() {
+    const most = Math.max(2, laneWidth() / 76);
+    const step = rounds.find((r) => duration / r <= most) ?? 43200;
+    const marks = [];
+    for (let t = 0; t <= duration + 1e-6; t += step) {
+      const mark = document.createElement("span");
+      mark.textContent = words(t, step < 1 ? 1 : 0);
+      mark.style.left = `${duration ? (100 * t) / duration : 0}%`;
+      if (t && duration - t < step * 0.3) mark.className = "last";
+      marks.push(mark);
+    }
+    ruler.replaceChildren(...marks);
+  }
+  const maxZoom = () => Math.max(1, (duration / data.step) * 24 / (scroller.clientWidth || 1));
+  function setZoom(wanted) {
+    const keep = duration ? position() / duration : 0;
+    zoom = Math.min(Math.max(1, wanted), maxZoom());
+    tracks.style.width = `${zoom * 100}%`;
+    rule();
+    scroller.scrollLeft = keep * tracks.clientWidth - scroller.clientWidth / 2;
+    $("zoom").hidden = maxZoom() <= 1;
+    $("zoom-out").disabled = zoom <= 1;
+    $("zoom-in").disabled = zoom >= maxZoom() - 1e-6;
+  }
+  function reveal(t) { // keeps the cursor in sight of a timeline that is zoomed in
+    if (zoom <= 1 || !duration) return;
+    const gutter = tracks.clientWidth - laneWidth(), at = gutter + laneWidth() * (t / duration);
+    const left = scroller.scrollLeft + gutter, right = scroller.scrollLeft + scroller.clientWidth - 40;
+    if (at < left || at > right) scroller.scrollLeft = at - gutter - 60;
+  }
+  $("zoom-in").addEventListener("click", () => setZoom(zoom * 2));
+  $("zoom-out").addEventListener("click", () => setZoom(zoom / 2));
+
+  // ---- pointing at the timeline
+  const secondsAt = (event) => {
+    const box = ruler.getBoundingClientRect();
+    return Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1) * duration;
+  };
+  const tip = $("tip");
+  tracks.addEventListener("pointermove", (event) => {
+    if (event.pointerType !== "mouse" || !event.target.closest(".lane")) return void (tip.hidden = true);
+    const t = secondsAt(event), index = Math.floor(t / data.bin + 1e-6);
+    const time = document.createElement("b");
+    time.textContent = words(t, 1);
+    const lines = data.lanes.filter((l) => l.values.length).map((lane) => {
+      const line = document.createElement("div");
+      line.textContent = `${lane.label} ${(lane.values[Math.min(index, lane.values.length - 1)] / 1000).toFixed(2)}`;
+      return line;
+    });
+    tip.replaceChildren(time, ...lines);
+    const box = tracks.getBoundingClientRect(), x = event.clientX - box.left;
+    tip.style.left = `${x}px`;
+    tip.classList.toggle("left", event.clientX > innerWidth * 0.6);
+    tip.hidden = false;
+    if (event.buttons & 1 && dragging) seek(t);
+  });
+  tracks.addEventListener("pointerleave", () => (tip.hidden = true));
+  let dragging = false;
+  tracks.addEventListener("pointerdown", (event) => {
+    dragging = event.pointerType === "mouse" && Boolean(event.target.closest(".lane")) && !event.target.closest(".event");
+    if (dragging) event.preventDefault();
+  });
+  addEventListener("pointerup", () => (dragging = false));
+  tracks.addEventListener("click", (event) => {
+    if (event.target.closest(".lane") && !event.target.closest("[data-jump]")) seek(secondsAt(event));
+  });
+  document.addEventListener("click", (event) => {
+    const jump = event.target.closest("[data-jump]") ?? event.target.closest("tr[data-event]")?.querySelector("[data-jump]");
+    if (jump) seek(Number(jump.dataset.jump));
+  });
+
+  // ---- keys
+  function toEvent(direction) {
+    const t = position(), starts = [...new Set(data.events.map((e) => e[0]))].sort((a, b) => a - b);
+    const next = direction > 0 ? starts.find((s) => s > t + 0.01) : starts.findLast((s) => s < t - 0.3);
+    if (next !== undefined) seek(next);
+  }
+  $("previous").addEventListener("click", () => toEvent(-1));
+  $("next").addEventListener("click", () => toEvent(1));
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target === media) return;
+    const typing = event.target.closest("input, textarea, select, summary, [contenteditable]");
+    const scrolling = event.target.closest(".scroll, pre") && !event.target.closest("button");
+    const keys = {
+      ArrowLeft: () => seek(position() - data.step),
+      ArrowRight: () => seek(position() + data.step),
+      n: () => toEvent(1), p: () => toEvent(-1), a: toggleAttention,
+      "+": () => setZoom(zoom * 2), "=": () => setZoom(zoom * 2), "-": () => setZoom(zoom / 2),
+    };
+    if (event.target === ruler) Object.assign(keys, { Home: () => seek(0), End: () => seek(duration) });
+    if (playable && !event.target.closest("button")) {
+      keys[" "] = () => (media.paused ? media.play().catch(() => {}) : media.pause());
+    }
+    const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (!act || typing || (scrolling && event.key.startsWith("Arrow"))) return;
+    event.preventDefault();
+    act();
+  });
+
+  // ---- the events as CSV
+  $("save-csv")?.addEventListener("click", () => {
+    const quote = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+    const lines = data.events.map(([start, end, label, score]) => [start, end, quote(label), score].join());
+    const blob = new Blob([["start,end,label,score", ...lines, ""].join("\r\n")], { type: "text/csv" });
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = `${document.title.replace(/ · avel$/, "").replace(/\.[^.]*$/, "")}.csv`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  });
+
+  const arrange = () => { setZoom(zoom); placeOverlay(); };
+  new ResizeObserver(arrange).observe(document.body);
+  media?.addEventListener("loadedmetadata", placeOverlay);
+  still?.addEventListener("load", placeOverlay);
+  arrange();
+  show(position());
+})();

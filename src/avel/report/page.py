@@ -1,0 +1,262 @@
+"""The HTML report: one self-contained page, which plays offline and sends nothing anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from avel import clock
+from avel.errors import AvelError
+from avel.files import write_whole
+from avel.report import cards, view
+from avel.report.thumbs import WIDTH, data_uri, jpeg_uri, thumb_times
+from avel.report.writers import Writer, writers
+from avel.types import BACKGROUND, Timeline
+
+#: Files below this many bytes are embedded where browsers can play them; others are linked.
+EMBED_BYTES = 20 * 10**6
+#: Endings that browsers play, with their types, and the codecs in them.
+PLAYABLE = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/mp4",
+    ".webm": "video/webm",
+    ".mp3": "audio/mpeg",
+    ".m4a": "audio/mp4",
+    ".wav": "audio/wav",
+    ".ogg": "audio/ogg",
+    ".flac": "audio/flac",
+}
+CODECS = {"h264", "vp8", "vp9", "av1", "libdav1d", "aac", "mp3", "mp3float", "opus", "vorbis"}
+CODECS |= {"flac", "pcm_s16le"}
+_HERE = Path(__file__).parent
+
+
+@writers.register(".html")
+class HtmlWriter(Writer):
+    """One self-contained page: player, timeline, curves, thumbnails, spectrogram, model."""
+
+    def write(self, timeline: Timeline, path: Path) -> None:
+        """Write the page; what can't be read of the video is left out, and the page says so."""
+        write_whole(path, render(timeline, page=path).encode("utf-8", "replace"))
+
+
+@dataclass(frozen=True)
+class Player:
+    """How the page gets at the video.
+
+    Args:
+        kind: ``"embedded"``, ``"linked"`` or ``"none"``.
+        tag: ``"video"`` or ``"audio"``.
+        type: Its media type where embedded.
+        content: Base64 of the file where embedded, its address where linked.
+        width, height: Pixels of the upright picture, 0 where there is none.
+        poster: The first picture as a data URI.
+    """
+
+    kind: str = "none"
+    tag: str = "video"
+    type: str = ""
+    content: str = ""
+    width: int = 0
+    height: int = 0
+    poster: str = ""
+
+
+@dataclass(frozen=True)
+class Thumb:
+    """One moment: its picture, and what the decision says of it."""
+
+    time: float
+    uri: str
+    label: str
+    score: float
+    hue: int | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """All that is read from the video for the page, and what couldn't be."""
+
+    player: Player = Player()
+    thumbs: tuple[Thumb, ...] = ()
+    spectrogram: str = ""
+    facts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def render(timeline: Timeline, *, page: str | Path) -> str:
+    """The report as HTML.
+
+    Args:
+        timeline: What was found; ``timeline.video`` is read for pictures and sound where it is
+            there.
+        page: Where the page will lie: a linked video is linked from there.
+
+    Returns:
+        One page without outside references but a linked video.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(context(timeline, page=Path(page)))
+
+
+def context(timeline: Timeline, *, page: Path) -> dict[str, Any]:
+    """Everything the template shows, bounded in size."""
+    events = view.shown_events(timeline)
+    rows = view.lanes(timeline, events)
+    hues = {row.label: row.hue for row in rows}
+    pictures = read_pictures(timeline, hues, page=page)
+    script = (_HERE / "page.js").read_text("utf-8")
+    return {
+        "name": Path(timeline.video).name or "video",
+        "facts": (*_facts(timeline), *pictures.facts),
+        "notes": (*timeline.notes, *pictures.notes, *_left_out(timeline, events)),
+        "cautions": cards.cautions(timeline.model),
+        "player": pictures.player,
+        "thumbs": pictures.thumbs,
+        "spectrogram": pictures.spectrogram,
+        "lanes": rows,
+        "events": [view.event_view(e, timeline.duration, hues.get(e.label, 0)) for e in events],
+        "strips": view.strips(timeline.scores),
+        "has_attention": timeline.scores is not None and timeline.scores.attention is not None,
+        "has_scores": timeline.scores is not None,
+        "background": BACKGROUND,
+        "duration": timeline.duration,
+        "model": cards.rows(timeline.model),
+        "model_name": cards.name(timeline.model),
+        "model_json": json.dumps(timeline.model, indent=2, ensure_ascii=False)[:20_000],
+        "classes": timeline.classes,
+        "data": script_json(view.page_data(timeline, events, rows)),
+        "style": (_HERE / "page.css").read_text("utf-8"),
+        "script": script,
+        "policy": _policy(script, pictures.player),
+        "version": _version(),
+    }
+
+
+def _version() -> str:
+    from avel import __version__
+
+    return __version__
+
+
+def _facts(timeline: Timeline) -> tuple[str, ...]:
+    count = len(timeline.events)
+    found = f"{count} event{'s' * (count != 1)}"
+    return (view.length_text(timeline.duration), found)
+
+
+def _left_out(timeline: Timeline, events: tuple[Any, ...]) -> tuple[str, ...]:
+    said = []
+    if len(events) < len(timeline.events):
+        said.append(
+            f"This page shows the {len(events)} surest of {len(timeline.events)} events; the .json "
+            "holds all."
+        )
+    found = len({e.label for e in events})
+    if found > view.MAX_LANES:
+        said.append(
+            f"The timeline shows the {view.MAX_LANES} classes heard longest of {found}; the table "
+            "has all."
+        )
+    return tuple(said)
+
+
+def script_json(data: Mapping[str, Any]) -> str:
+    """JSON that can stand inside a script element, whatever texts it holds."""
+    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _policy(script: str, player: Player) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    media = {"embedded": "blob:", "linked": "'self' file:", "none": "'none'"}[player.kind]
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        f"img-src data:; media-src {media}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def read_pictures(timeline: Timeline, hues: Mapping[str, int], *, page: Path) -> Pictures:
+    """Player, thumbnails and spectrogram; empty, with a note, where the video can't be read."""
+    from avel.media import open_media
+
+    video = Path(timeline.video)
+    try:
+        media = open_media(video)
+    except AvelError:
+        gone = f"The video {video.name} couldn't be read when this page was made: no pictures."
+        return Pictures(notes=(gone,))
+    thumbs = _thumbs(timeline, video, hues) if media.video else ()
+    player = _player(video, media, page)
+    if thumbs:
+        player = replace(player, poster=thumbs[0].uri)
+    spectrogram = _spectrogram(video, media.duration) if media.audio else ""
+    facts = (f"{player.width} × {player.height}",) if player.width else ()
+    return Pictures(player, thumbs, spectrogram, facts)
+
+
+def _thumbs(timeline: Timeline, video: Path, hues: Mapping[str, int]) -> tuple[Thumb, ...]:
+    from avel.media import frames_at
+
+    times = thumb_times(timeline)
+    try:
+        images = frames_at(video, times, width=WIDTH)
+    except AvelError:
+        return ()
+    made = []
+    for time, image in zip(times, images, strict=True):
+        if image is not None:
+            label, score = view.label_at(timeline, time)
+            text = view.short_time(time)
+            made.append(Thumb(time, jpeg_uri(image), label, score, hues.get(label), text))
+    return tuple(made)
+
+
+def _spectrogram(video: Path, duration: float) -> str:
+    from avel.media import RATE, audio_track
+    from avel.report.spectrogram import mel_columns, spectrogram_png
+
+    try:
+        samples = clock.sample_index(duration, RATE)
+        power = mel_columns(audio_track(video, RATE), samples=samples)
+    except AvelError:
+        return ""
+    return data_uri(spectrogram_png(power), "image/png") if power.any() else ""
+
+
+def _player(video: Path, media: Any, page: Path) -> Player:
+    turned = media.video is not None and media.video.rotation % 180 != 0
+    size = (media.video.width, media.video.height) if media.video else (0, 0)
+    width, height = size[::-1] if turned else size
+    shape = Player(tag="video" if media.video else "audio", width=width, height=height)
+    codecs = {track.codec for track in (media.video, media.audio) if track is not None}
+    kind = PLAYABLE.get(video.suffix.lower())
+    if kind and codecs <= CODECS and video.stat().st_size <= EMBED_BYTES:
+        content = base64.b64encode(video.read_bytes()).decode()
+        return replace(shape, kind="embedded", type=kind, content=content)
+    return replace(shape, kind="linked", content=_address(video, page))
+
+
+def _address(video: Path, page: Path) -> str:
+    try:
+        relative = os.path.relpath(video.resolve(), page.resolve().parent)
+    except ValueError:  # another drive
+        return video.resolve().as_uri()
+    return quote(Path(relative).as_posix())

@@ -1,0 +1,89 @@
+"""The picture of a file's sound: its log-mel spectrogram as a small PNG, from a stream.
+
+Windows and mel bands are those of the log-mel patches that the audio backbones read.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Most columns of a picture, and the range it shows below the loudest point, in dB.
+MAX_COLUMNS, RANGE_DB = 1600, 70.0
+
+_STOPS = (
+    (11, 9, 26),
+    (38, 18, 84),
+    (91, 25, 121),
+    (150, 44, 122),
+    (207, 68, 105),
+    (244, 117, 90),
+    (254, 180, 123),
+    (252, 253, 205),
+)
+
+
+def mel_columns(
+    chunks: Iterable[NDArray[np.floating[Any]]], *, samples: int
+) -> NDArray[np.float64]:
+    """Mean mel magnitudes of a sound in at most ``MAX_COLUMNS`` columns, with flat memory.
+
+    Args:
+        chunks: The sound in order, 16 kHz mono, each of any length.
+        samples: How many samples there are in all.
+
+    Returns:
+        (64, columns) magnitudes, lowest band first; one column a hop while these are few enough.
+    """
+    from avel.features.logmel import BANDS, FFT, HOP, WINDOW, mel_matrix
+
+    hops = max(1, samples // HOP)
+    columns = min(hops, MAX_COLUMNS)
+    total, count = np.zeros((columns, BANDS)), np.zeros(columns)
+    filters = mel_matrix().numpy()
+    taper = np.hanning(WINDOW + 1)[:-1]
+    left, first = np.zeros(0), 0  # what the last chunk left over, and the first hop in it
+    for chunk in chunks:
+        left = np.concatenate([left, np.asarray(chunk, dtype=np.float64)])
+        ready = max(0, (len(left) - WINDOW) // HOP + 1)
+        if ready:
+            frames = np.lib.stride_tricks.sliding_window_view(left, WINDOW)[::HOP][:ready]
+            power = np.abs(np.fft.rfft(frames * taper, FFT)) @ filters
+            place = np.minimum((first + np.arange(ready)) * columns // hops, columns - 1)
+            np.add.at(total, place, power)
+            np.add.at(count, place, 1)
+            first += ready
+            left = left[ready * HOP :]
+    filled = np.maximum.accumulate(np.where(count > 0, np.arange(columns), 0))
+    mean = total / np.maximum(count, 1)[:, None]
+    return np.asarray(mean[filled].T)
+
+
+def spectrogram_png(power: NDArray[np.floating[Any]]) -> bytes:
+    """A PNG of mel magnitudes, highest band on top, in 256 colours; black where all is silent.
+
+    Args:
+        power: (64, columns) magnitudes, lowest band first.
+    """
+    from PIL import Image
+
+    level = 20 * np.log10(np.maximum(power, 1e-6))
+    top = max(float(level.max()), -40.0)
+    shade = np.clip((level - top + RANGE_DB) / RANGE_DB, 0, 1)
+    image = Image.fromarray((shade[::-1] * 255).astype(np.uint8), mode="L")
+    image.putpalette(palette().tobytes())
+    out = io.BytesIO()
+    image.save(out, format="PNG", optimize=True)
+    return out.getvalue()
+
+
+def palette() -> NDArray[np.uint8]:
+    """(256, 3) colours from night blue over red to pale yellow, evenly rising in lightness."""
+    stops = np.array(_STOPS, dtype=np.float64)
+    at, known = np.linspace(0, 1, 256), np.linspace(0, 1, len(stops))
+    channels = [np.interp(at, known, stops[:, c]) for c in range(3)]
+    return np.stack(channels, axis=1).round().astype(np.uint8)

@@ -1,0 +1,82 @@
+"""Which moments of a video a report shows, and their pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avel import clock
+from avel.types import Timeline
+
+#: Most thumbnails of a page, and their width in pixels.
+LIMIT, WIDTH = 40, 320
+
+
+def thumb_times(timeline: Timeline, *, limit: int = LIMIT) -> list[float]:
+    """The instants worth a picture, in order: one a segment while those are few enough.
+
+    Of a longer file: the middle of every event, the surest first, then evenly spread instants.
+
+    Args:
+        timeline: The events; where it has scores, their grid gives the segments.
+        limit: Most instants.
+
+    Returns:
+        At most ``limit`` seconds, rising, no two in one segment.
+    """
+    step = timeline.scores.grid.step if timeline.scores else 1.0
+    count = clock.segment_count(timeline.duration, step)
+    if count <= limit:
+        return [
+            clock.middle(*clock.segment_bounds(i, step, timeline.duration)) for i in range(count)
+        ]
+    sure = sorted(timeline.events, key=lambda e: -e.score)
+    chosen: dict[int, float] = {}
+    for event in sure:
+        if len(chosen) == limit:
+            break
+        middle = clock.middle(event.start, event.end)
+        chosen.setdefault(clock.segment_at(middle, step), middle)
+    for k in np.linspace(0, count - 1, limit).round().astype(int).tolist():
+        if len(chosen) == limit:
+            break
+        bounds = clock.segment_bounds(k, step, timeline.duration)
+        chosen.setdefault(k, clock.middle(*bounds))
+    return sorted(chosen.values())
+
+
+def jpeg_uri(image: NDArray[np.uint8], *, quality: int = 74) -> str:
+    """An (H, W, 3) RGB picture as a data URI."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, format="JPEG", quality=quality, optimize=True)
+    return data_uri(out.getvalue(), "image/jpeg")
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """Bytes as a ``data:`` address that a page can hold."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def attention_bytes(maps: NDArray[np.floating[Any]], chosen: Sequence[int]) -> bytes:
+    """Attention maps as bytes: 0 for a map's lowest place, 255 for its highest, 0 where it is flat.
+
+    Args:
+        maps: (T, H, W), each summing to 1.
+        chosen: Which of the T.
+
+    Returns:
+        ``len(chosen) * H * W`` bytes, row by row.
+    """
+    held = np.asarray(maps, dtype=np.float64)[list(chosen)]
+    low = held.min(axis=(1, 2), keepdims=True)
+    spread = held.max(axis=(1, 2), keepdims=True) - low
+    flat = spread < 0.02 / (held.shape[1] * held.shape[2])  # all places within 2 % of even
+    shown = np.where(flat | ~np.isfinite(spread), 0.0, (held - low) / np.where(flat, 1.0, spread))
+    return (np.nan_to_num(shown) * 255).round().astype(np.uint8).tobytes()

@@ -1,0 +1,223 @@
+"""What the page shows of a timeline, as plain values of bounded size: lanes, curves, strips, words.
+
+Positions are shares of the file's length in percent, so that the page scales by itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from avel import clock
+from avel.report.thumbs import attention_bytes
+from avel.types import BACKGROUND, Bools, Event, Json, Scores, Timeline
+
+#: Most events, class rows and points of a curve on a page; the .json holds everything.
+MAX_EVENTS, MAX_LANES, MAX_POINTS = 2000, 12, 2000
+
+#: Colours of class rows, as hues of OKLCH; neighbours are far apart.
+HUES = (262, 38, 158, 318, 85, 205, 5, 128, 288, 62, 180, 340)
+
+
+@dataclass(frozen=True)
+class EventView:
+    """One event as the page shows it."""
+
+    start: float
+    end: float
+    label: str
+    score: float
+    hue: int
+    left: float
+    width: float
+    times: str
+    length: str
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One class's row: its events and, where there are scores, its probability curve."""
+
+    label: str
+    hue: int
+    events: tuple[EventView, ...]
+    summary: str
+    line: str
+    area: str
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A row of stretches where something holds, e.g. where the file can be heard."""
+
+    label: str
+    spans: tuple[tuple[float, float], ...]
+    summary: str
+
+
+def short_time(seconds: float, *, duration: float = 0.0) -> str:
+    """``0:07``, ``0:07.5`` or ``1:02:03``: as players write it, hours only where needed."""
+    decimals = 0 if abs(seconds - round(seconds)) < 0.005 else 1
+    hours = max(seconds, duration) >= 3600
+    text = clock.format_time(seconds, decimals=decimals, hours=hours)
+    return text[1:] if text.startswith("0") else text
+
+
+def span_text(start: float, end: float) -> str:
+    """``0:03 – 0:07``."""
+    return f"{short_time(start)} – {short_time(end)}"
+
+
+def length_text(seconds: float) -> str:
+    """``4 s``, ``2.5 s`` or ``3 min 20 s``."""
+    if seconds < 60:
+        return f"{round(seconds, 1):g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min" + (f" {rest} s" if rest else "")
+
+
+def _place(start: float, end: float, duration: float) -> tuple[float, float]:
+    left, right = 100 * clock.share(start, duration), 100 * clock.share(end, duration)
+    return round(left, 4), round(max(right - left, 0.0), 4)
+
+
+def shown_events(timeline: Timeline) -> tuple[Event, ...]:
+    """All events, or the surest ``MAX_EVENTS`` where there are more, in order of time."""
+    if len(timeline.events) <= MAX_EVENTS:
+        return timeline.events
+    surest = sorted(timeline.events, key=lambda e: -e.score)[:MAX_EVENTS]
+    return tuple(sorted(surest))
+
+
+def lanes(timeline: Timeline, events: Sequence[Event]) -> list[Lane]:
+    """A row for each class that was found, the longest heard of first; at most ``MAX_LANES``.
+
+    Where nothing was found: the three most probable classes, without events.
+    """
+    total: dict[str, float] = {}
+    for e in events:
+        total[e.label] = total.get(e.label, 0.0) + (e.end - e.start)
+    names = sorted(total, key=lambda n: -total[n])[:MAX_LANES] or _likely(timeline.scores)
+    return [_lane(timeline, name, hue, events) for name, hue in zip(names, HUES, strict=False)]
+
+
+def _likely(scores: Scores | None, count: int = 3) -> list[str]:
+    if scores is None or not len(scores.grid):
+        return []
+    peaks = scores.values[:, :-1].max(axis=0)
+    return [scores.classes[i] for i in np.argsort(-peaks, kind="stable")[:count]]
+
+
+def _lane(timeline: Timeline, name: str, hue: int, events: Sequence[Event]) -> Lane:
+    own = tuple(event_view(e, timeline.duration, hue) for e in events if e.label == name)
+    values = curve(timeline.scores, name)
+    line, area = curve_paths(values, timeline.scores)
+    spent = length_text(sum(e.end - e.start for e in own))
+    count = f"{len(own)} event{'s' * (len(own) != 1)}, {spent}" if own else ""
+    peak = f"at most {max(values) / 1000:.2f}" if values and not own else ""
+    return Lane(name, hue, own, count or peak, line, area, values)
+
+
+def event_view(event: Event, duration: float, hue: int) -> EventView:
+    """An event with its place, colour and words."""
+    left, width = _place(event.start, event.end, duration)
+    times, length = span_text(event.start, event.end), length_text(event.end - event.start)
+    return EventView(
+        event.start, event.end, event.label, event.score, hue, left, width, times, length
+    )
+
+
+def bin_size(count: int) -> int:
+    """How many segments share one point of a curve."""
+    return max(1, math.ceil(count / MAX_POINTS))
+
+
+def curve(scores: Scores | None, name: str) -> tuple[int, ...]:
+    """A class's probabilities in thousandths, at most ``MAX_POINTS``: the highest of each bin."""
+    if scores is None or name not in scores.classes:
+        return ()
+    column = np.nan_to_num(scores.values[:, scores.classes.index(name)].astype(np.float64))
+    size = bin_size(len(column))
+    padded = np.pad(column, (0, -len(column) % size))
+    peaks = padded.reshape(-1, size).max(axis=1)
+    return tuple(int(v) for v in (peaks.clip(0, 1) * 1000).round())
+
+
+def curve_paths(values: Sequence[int], scores: Scores | None) -> tuple[str, str]:
+    """The curve and the area under it, as SVG paths in a box of width 100 and height 1000.
+
+    A value holds for its whole segment, so the curve is made of steps.
+    """
+    if not values or scores is None:
+        return "", ""
+    grid = scores.grid
+    size = bin_size(len(grid)) * grid.step
+    line: list[str] = []
+    for k, value in enumerate(values):
+        left, width = _place(k * size, (k + 1) * size, grid.duration)
+        line.append(f"{'L' if line else 'M'}{left:g} {1000 - value}H{left + width:g}")
+    path = "".join(line)
+    return path, f"{path}V1000H0Z"
+
+
+def strips(scores: Scores | None) -> list[Strip]:
+    """Where the file is heard and seen; nothing where that isn't known."""
+    if scores is None:
+        return []
+    known = (("Heard", scores.audible), ("Seen", scores.visible))
+    return [_strip(scores, label, flags) for label, flags in known if flags is not None]
+
+
+def _strip(scores: Scores, label: str, flags: Bools) -> Strip:
+    size = bin_size(len(flags))
+    merged = np.pad(flags, (0, -len(flags) % size)).reshape(-1, size).any(axis=1)
+    spans = []
+    for first, stop, on in clock.runs([int(on) for on in merged]):
+        if on:
+            start = scores.grid.bounds(first * size)[0]
+            end = scores.grid.bounds(min(stop * size, len(flags)) - 1)[1]
+            spans.append(_place(start, end, scores.grid.duration))
+    return Strip(label, tuple(spans), f"{round(100 * float(flags.mean()))} % of the time")
+
+
+def label_at(timeline: Timeline, seconds: float) -> tuple[str, float]:
+    """What the decision says of an instant, and how sure it is; empty where nothing is known."""
+    held = [e for e in timeline.events if e.start <= seconds < e.end]
+    if held:
+        best = max(held, key=lambda e: e.score)
+        return best.label, best.score
+    return (BACKGROUND, 0.0) if timeline.scores is not None else ("", 0.0)
+
+
+def attention(scores: Scores | None) -> Json | None:
+    """The attention maps for the page: size, seconds that each holds for, and base64 bytes."""
+    if scores is None or scores.attention is None or not len(scores.grid):
+        return None
+    maps = scores.attention
+    size = bin_size(len(maps))
+    held = attention_bytes(maps, range(0, len(maps), size))
+    return {
+        "rows": maps.shape[1],
+        "columns": maps.shape[2],
+        "seconds": size * scores.grid.step,
+        "data": base64.b64encode(held).decode(),
+    }
+
+
+def page_data(timeline: Timeline, events: Sequence[Event], rows: Sequence[Lane]) -> Json:
+    """What the page's script needs: times, the curves' values and the attention maps."""
+    scores = timeline.scores
+    step = scores.grid.step if scores else 1.0
+    return {
+        "duration": timeline.duration,
+        "step": step,
+        "bin": bin_size(len(scores.grid)) * step if scores else step,
+        "events": [[e.start, e.end, e.label, round(e.score, 4)] for e in events],
+        "lanes": [{"label": r.label, "hue": r.hue, "values": r.values} for r in rows],
+        "attention": attention(scores),
+    }
