@@ -30,7 +30,7 @@ def segment_count(duration: float, step: float = 1.0) -> int:
         return 0
     whole = math.floor(duration / step + _EPS)
     rest = duration - whole * step
-    return max(1, whole + (rest >= TAIL * step))
+    return max(1, whole + (rest >= TAIL * step - _EPS))
 
 
 def segment_bounds(index: int, step: float, duration: float) -> tuple[float, float]:

@@ -1,0 +1,180 @@
+"""The saved types: valid or not made, and the same after a trip to disk. And whole files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from avel import clock, files
+from avel.errors import DataError
+from avel.types import Event, Features, Grid, Scores, Timeline
+
+
+def features(duration: float = 3.4, step: float = 1.0) -> Features:
+    rng = np.random.default_rng(0)
+    grid = Grid(duration, step)
+    return Features(
+        audio=rng.normal(size=(len(grid), 5)).astype("f4"),
+        visual=rng.normal(size=(len(grid), 2, 3, 4)).astype("f4"),
+        grid=grid,
+        audible=rng.random(len(grid)) > 0.5,
+        visible=rng.random(len(grid)) > 0.5,
+        audio_card={"name": "a", "hash": "sha256:1"},
+        visual_card={"name": "v", "output": [2, 3, 4]},
+        source="straße & <b>.mp4",
+        content="ab" * 32,
+    )
+
+
+def scores(classes: tuple[str, ...] = ("bell", "bird")) -> Scores:
+    grid = Grid(2.5)
+    values = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.2, 0.5, 0.3]])
+    return Scores(values, classes, grid, np.array([0, 2, 1]))
+
+
+@given(duration=st.floats(0.05, 50), step=st.sampled_from([0.25, 0.5, 1.0, 2.0]))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_features_come_back(tmp_path: Path, duration: float, step: float) -> None:
+    made = features(duration, step)
+    made.save(tmp_path / "f.safetensors")
+    back = Features.load(tmp_path / "f.safetensors")
+    assert back.grid == made.grid and back.source == made.source and back.content == made.content
+    assert back.audio_card == made.audio_card and back.visual_card == made.visual_card
+    for name in ("audio", "visual", "audible", "visible"):
+        assert np.array_equal(getattr(back, name), getattr(made, name)), name
+
+
+def test_float16_halves_the_file(tmp_path: Path) -> None:
+    made = features(100)
+    made.save(tmp_path / "a.safetensors")
+    made.save(tmp_path / "b.safetensors", dtype="float16")
+    sizes = [(tmp_path / n).stat().st_size for n in ("a.safetensors", "b.safetensors")]
+    assert sizes[1] < 0.6 * sizes[0]
+    back = Features.load(tmp_path / "b.safetensors")
+    assert back.audio.dtype == np.float32
+    assert np.abs(back.visual - made.visual).max() < 4e-3
+
+
+@pytest.mark.parametrize("name", ["audio", "visual", "audible", "visible"])
+def test_features_of_another_length_are_refused(name: str) -> None:
+    good = vars(features())
+    with pytest.raises(DataError) as caught:
+        Features(**{**good, name: good[name][:-1]})
+    assert "wanted" in str(caught.value)
+
+
+def damaged(tmp_path: Path) -> list[Path]:
+    made = tmp_path / "whole.safetensors"
+    features().save(made)
+    data = made.read_bytes()
+    contents = {
+        "missing": None,
+        "empty": b"",
+        "cut": data[: len(data) // 2],
+        "header": data[:20],
+        "noise": np.random.default_rng(0).bytes(2000),
+        "huge header": (2**62).to_bytes(8, "little") + data[8:],
+    }
+    paths = []
+    for name, content in contents.items():
+        paths.append(tmp_path / f"{name}.safetensors")
+        if content is not None:
+            paths[-1].write_bytes(content)
+    save_file({"audio": np.zeros((1, 2), "f4")}, tmp_path / "others.safetensors")
+    for name, meta in {
+        "no dict": [],
+        "no grid": {},
+        "nonsense grid": {"duration": -1, "step": 0},
+        "wrong length": {"duration": 9, "step": 1, "audio_card": {}, "visual_card": {}},
+    }.items():
+        arrays = {"audio": np.zeros((1, 2), "f4"), "visual": np.zeros((1, 1, 1, 1), "f4")}
+        arrays |= {"audible": np.zeros(1, "u1"), "visible": np.zeros(1, "u1")}
+        paths.append(tmp_path / f"{name}.safetensors")
+        meta = {**meta, "source": ""} if isinstance(meta, dict) else meta
+        save_file(arrays, paths[-1], metadata={"avel": json.dumps(meta)})
+    return [*paths, tmp_path / "others.safetensors"]
+
+
+def test_files_that_are_no_features_are_named(tmp_path: Path) -> None:
+    for path in damaged(tmp_path):
+        with pytest.raises(DataError):
+            Features.load(path)
+
+
+def test_a_failed_save_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "f.safetensors"
+    features().save(path)
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        features().save(path, dtype="no such type")
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_scores_are_checked() -> None:
+    good = vars(scores())
+    for wrong in (
+        {"values": good["values"][:, :2]},
+        {"labels": np.array([0, 1, 3])},
+        {"labels": np.array([0, 1])},
+        {"attention": np.zeros((2, 7, 7))},
+    ):
+        with pytest.raises(DataError):
+            Scores(**{**good, **wrong})
+
+
+@pytest.mark.parametrize(("start", "end"), [(1.0, 1.0), (2.0, 1.0), (-1.0, 1.0), (0.0, np.nan)])
+def test_events_have_a_length(start: float, end: float) -> None:
+    with pytest.raises(DataError):
+        Event(start, end, "bell")
+
+
+def test_grid_refuses_nonsense() -> None:
+    for duration, step in [(-1, 1), (1, 0), (np.inf, 1)]:
+        with pytest.raises(ValueError, match="wanted"):
+            Grid(duration, step)
+
+
+def test_timeline_as_json_and_text() -> None:
+    found = Timeline("a.mp4", (Event(0, 1, "bell", 0.7),), 2.5, ("bell", "bird"), scores())
+    plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert [s["label"] for s in plain["segments"]] == ["bell", "background", "bird"]
+    assert plain["segments"][2]["end"] == 2.5 and plain["segments"][1]["score"] == 0.8
+    assert plain["segments"][0]["scores"] == {"bell": 0.7, "bird": 0.2, "background": 0.1}
+    assert plain["events"] == [{"start": 0, "end": 1, "label": "bell", "score": 0.7}]
+    assert str(found) == f"{clock.format_time(0)} - {clock.format_time(1)}  bell  0.70"
+    assert str(Timeline("a.mp4", (), 1.0, ())) == "no events found" and len(found) == 1
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_whole_files(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "a.txt"
+    files.write_whole(target, "ä")
+    assert target.read_bytes() == "ä".encode()
+    with pytest.raises(RuntimeError), files.whole(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text(encoding="utf8") == "ä"
+    assert [p.name for p in target.parent.iterdir()] == ["a.txt"]
+
+
+def test_file_hash(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).bytes(300_000)
+    (tmp_path / "a").write_bytes(data)
+    assert files.file_hash(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+    assert files.file_hash(tmp_path / "a", "md5") == hashlib.md5(data).hexdigest()
+
+
+def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVEL_CACHE", str(tmp_path))
+    assert files.cache_folder() == tmp_path
+    monkeypatch.setenv("AVEL_CACHE", "")
+    assert files.cache_folder() == Path.home() / ".cache" / "avel"
