@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from avel.models.layers import BiLSTM, mlp
+from avel.models.layers import BiLSTM, mlp, region_mean
 
 FC4_HIDDEN = 256  #: table I
 HEAD_HIDDEN = 64  #: III-E
@@ -81,7 +81,7 @@ class CSEA(nn.Module):
 
     def forward(self, audio: Tensor, visual: Tensor) -> Attended:
         """As :meth:`CSPA.forward`, without an attention map."""
-        g = visual.mean(2)[:, None]  # (N, 1, T, V)
+        g = region_mean(visual)[:, None]  # (N, 1, T, V)
         a = audio[:, :, None]  # (N, S, 1, A)
         heard = a.expand(-1, -1, visual.shape[1], -1)
         seen = g.expand(-1, audio.shape[1], -1, -1)
@@ -106,7 +106,7 @@ class Raw(nn.Module):
         pairs = audio.shape[1]
         return (
             _over_pairs(audio, visual),
-            visual.mean(2)[:, None].expand(-1, pairs, -1, -1),
+            region_mean(visual)[:, None].expand(-1, pairs, -1, -1),
             None,
         )
 
