@@ -14,7 +14,7 @@ from avel.files import cache_folder, file_hash
 from avel.types import Features, Json
 
 if TYPE_CHECKING:
-    from avel.features.extract import Extractor, Progress
+    from avel.features.extractor import Extractor, Progress
 
 #: The folder, within a data folder, that holds the features of its clips.
 FOLDER = "features"
