@@ -1,0 +1,64 @@
+"""A small network for sound whose weights ship in the package, to try avel out at once.
+
+Trained by ``scripts/train_minis.py`` on mixtures of Toybox's synthesised sounds, good for those.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from avel.backbones.base import AudioBackbone, Card, Weights, backbones
+from avel.backbones.mini_common import Block, packaged_weights, read_packaged
+from avel.weights import fill
+
+#: Width of the features.
+WIDTH = 128
+#: Mean and spread of log-mel values of Toybox sound.
+_MEAN, _SPREAD = -0.85, 1.5
+
+
+@backbones.register("mini_audio")
+class MiniAudio(AudioBackbone):
+    """Four convolutions, the mean and the maximum over time of each band, one linear layer.
+
+    Args:
+        norm: With batch normalisation, for training.
+    """
+
+    card = Card(
+        name="mini_audio",
+        modality="audio",
+        output=(WIDTH,),
+        input="log-mel patches, (N, 96, 64), natural logarithm of mel + 0.01, one a second",
+        paper="none: avel's own",
+        note="For trying out: trained on synthesised Toybox sounds, knows nothing of real ones.",
+    )
+    weights = packaged_weights("mini_audio")
+
+    def __init__(self, *, norm: bool = False) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            Block(1, 32, norm=norm),  # 96x64
+            Block(32, 48, stride=2, norm=norm),  # 48x32
+            Block(48, 96, stride=2, norm=norm),  # 24x16
+            Block(96, 128, stride=2, norm=norm),  # 12x8
+        )
+        self.out = nn.Linear(2 * 128 * 8, WIDTH)
+
+    def load_weights(self, path: Path, weights: Weights) -> None:
+        """Fill from the packaged file.
+
+        Raises:
+            WeightsError: if the file is none of this network's.
+        """
+        fill(self, read_packaged(path), source=path)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(N, 96, 64) log-mel -> (N, 128), not negative."""
+        x = self.blocks((inputs[:, None] - _MEAN) / _SPREAD)  # (N, 128, 12, 8)
+        pooled = torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1)  # (N, 256, 8)
+        return functional.relu(self.out(pooled.flatten(1)))

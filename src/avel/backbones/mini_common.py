@@ -1,0 +1,105 @@
+"""What the two mini backbones share: a convolution block, and weights that ship in the package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from avel.backbones.base import Weights
+from avel.errors import WeightsError
+
+
+class Block(nn.Module):
+    """Convolution and ReLU; while it is trained with batch normalisation between the two.
+
+    Args:
+        before, after: Channels.
+        kernel, stride: Of the convolution; its padding keeps ``size / stride``.
+        norm: Whether batch normalisation is there (training); weights ship without.
+    """
+
+    def __init__(
+        self, before: int, after: int, *, kernel: int = 3, stride: int = 1, norm: bool = False
+    ) -> None:
+        super().__init__()
+        padding = (kernel - stride + 1) // 2
+        self.conv = nn.Conv2d(before, after, kernel, stride, padding)
+        self.norm = nn.BatchNorm2d(after) if norm else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, before, H, W) -> (N, after, H / stride, W / stride)."""
+        x = self.conv(x)
+        return functional.relu(x if self.norm is None else self.norm(x))
+
+    def fold(self) -> None:
+        """Take the batch normalisation into the convolution: the same answers in eval mode."""
+        if self.norm is None:
+            return
+        norm = self.norm
+        assert norm.running_mean is not None and norm.running_var is not None
+        weight, bias = fuse_conv_bn_weights(
+            self.conv.weight,
+            self.conv.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight,
+            norm.bias,
+        )
+        self.conv.weight, self.conv.bias, self.norm = weight, bias, None
+
+
+def fold_all(network: nn.Module) -> None:
+    """Fold every block of a network."""
+    for module in list(network.modules()):
+        if isinstance(module, Block):
+            module.fold()
+
+
+def packaged_card(name: str) -> dict[str, Any]:
+    """The JSON card beside the packaged weights: hash, size, data, accuracy, licence.
+
+    Empty where the package has none, as before the first training.
+    """
+    card = resources.files("avel") / "pretrained" / f"{name}.json"
+    if not card.is_file():
+        return {}
+    held = json.loads(card.read_text(encoding="utf-8"))
+    return held if isinstance(held, dict) else {}
+
+
+def packaged_weights(name: str) -> Mapping[str, Weights]:
+    """The one entry of a mini backbone's weights, as its card describes it."""
+    card = packaged_card(name)
+    return {
+        "toybox": Weights(
+            name="toybox",
+            filename=f"{name}.safetensors",
+            url="",
+            hash=f"sha256:{card.get('sha256', '0' * 64)}",
+            size=int(card.get("size", 0)),
+            licence=str(card.get("licence", "MIT")),
+        )
+    }
+
+
+def read_packaged(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file by name.
+
+    Raises:
+        WeightsError: if it is no such file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as e:
+        raise WeightsError(f"{path} can't be read as weights ({e})", do="install avel again") from e
