@@ -43,6 +43,11 @@ def segment_at(seconds: float, step: float = 1.0) -> int:
     return math.floor(seconds / step + _EPS)
 
 
+def segments_to_seconds(count: float, step: float = 1.0) -> float:
+    """How long a number of segments lasts, whole or not (a mean of them, say)."""
+    return count * step
+
+
 def frame_times(index: int, count: int, step: float = 1.0) -> list[float]:
     """``count`` evenly spaced instants of a segment, the first at its start.
 

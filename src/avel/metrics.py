@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avel import clock
+
 Ints = NDArray[np.integer[Any]]
 Array = NDArray[Any]
 
@@ -141,7 +143,7 @@ def boundary_error(pred: Ints, truth: Ints, background: int, step: float = 1.0) 
         return float("nan")
     onset = np.abs(answered.start[p] - true.start[t])
     offset = np.abs(answered.end[p] - true.end[t])
-    return float((onset + offset).mean() / 2 * step)
+    return clock.segments_to_seconds(float((onset + offset).mean() / 2), step)
 
 
 def _runs(pred: Ints, truth: Ints, background: int) -> tuple[Runs, Runs]:
