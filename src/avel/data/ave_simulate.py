@@ -1,0 +1,255 @@
+"""Writes a folder of simulated AVE: features of the release's layout on its real labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avel._version import __version__
+from avel.data.ave import MARKER
+from avel.data.ave_files import (
+    ANNOTATIONS,
+    AUDIO,
+    AUDIO_NOISY,
+    CLOSS_LABELS,
+    KEY,
+    LABELS_NOISY,
+    MIL_LABELS,
+    ORDER_KEY,
+    ORDERS,
+    SECONDS,
+    VISUAL,
+    VISUAL_NOISY,
+    VISUAL_VECTOR,
+    Row,
+    Rows,
+    class_order,
+    need,
+    read_annotations,
+    split_rows,
+)
+from avel.data.ave_labels import event_seconds, video_tags
+from avel.data.synth_features import (
+    AUDIO_WIDTH,
+    SIDE,
+    VISUAL_WIDTH,
+    Knobs,
+    World,
+    knobs_as_json,
+    make_clip,
+    make_scene,
+    make_world,
+)
+from avel.errors import DataError, UsageError
+from avel.files import whole, write_whole
+
+Progress = Callable[[int, int], None]
+
+#: Background clips of the release's weak setting.
+NOISY = 178
+_FEATURES = (AUDIO, VISUAL, VISUAL_VECTOR, AUDIO_NOISY, VISUAL_NOISY)
+_BLOCK = 16
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A clip to be made: its random numbers' name, class and event."""
+
+    number: int
+    category: int
+    event: tuple[int, int]
+
+
+def simulate(
+    target: str | Path,
+    *,
+    labels: str | Path,
+    scale: float = 1.0,
+    seed: int = 0,
+    knobs: Knobs | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Write a folder of simulated AVE.
+
+    At a scale below 1 it holds that share of the annotation rows, drawn evenly over classes and
+    both partitions, in the release's order; the order files number the rows that are left, and
+    Annotations.txt has fewer lines. A clip's features are the same at every scale.
+
+    Args:
+        target: The folder; other simulated files in it are replaced.
+        labels: A folder with the release's Annotations.txt and order files.
+        scale: Share of the rows, in (0, 1].
+        seed: Same seed, same bytes.
+        knobs: How hard it is; see :class:`avel.data.synth_features.Knobs`.
+        progress: Called with (clips done, clips in all).
+
+    Returns:
+        How many annotated clips it wrote.
+
+    Raises:
+        UsageError: for a scale at which a class or a split would vanish.
+        DataError: if labels are missing, or the folder holds features that aren't simulated.
+    """
+    target, knobs = Path(target), knobs or Knobs()
+    if not 0 < scale <= 1:
+        raise UsageError(f"scale {scale}", wanted="a share in (0, 1]")
+    (annotations,) = need(labels, [ANNOTATIONS])
+    rows = read_annotations(annotations)
+    splits = split_rows(labels, rows)
+    kept = subset(rows, splits, scale)
+    _refuse_real(target)
+    in_place = target.resolve() == Path(labels).resolve()
+    if in_place and scale != 1:
+        raise UsageError(
+            f"scale {scale} would thin out the labels in {target}", do="name another folder"
+        )
+    _mark(target, seed=seed, scale=scale, knobs=knobs)
+    if not in_place:
+        _write_labels(target, [rows[i] for i in kept], splits, kept)
+    classes = class_order(rows)
+    world = make_world(seed, len(classes), knobs)
+    sources = [
+        _Source(int(i), classes.index(rows[i].category), (rows[i].start, min(rows[i].end, SECONDS)))
+        for i in kept
+    ]
+    count = max(1, round(NOISY * scale))
+    noisy = [_Source(2**30 + i, i % len(classes), (0, 0)) for i in range(count)]
+    work = _Work(seed, world, len(classes), knobs, len(sources) + len(noisy), progress)
+    _write_features(target, sources, work, AUDIO.name, VISUAL.name, VISUAL_VECTOR.name)
+    _write_features(target, noisy, work, AUDIO_NOISY.name, VISUAL_NOISY.name)
+    tags = np.zeros((count, len(classes) + 1), np.float32)
+    tags[:, -1] = 1
+    _write_array(target / LABELS_NOISY.name, tags)
+    return len(sources)
+
+
+def subset(rows: Sequence[Row], splits: Mapping[str, Rows], scale: float) -> Rows:
+    """The annotation rows that a scale keeps, ascending.
+
+    Every 1/scale-th row of the list sorted by class, SEL split and CML split.
+
+    Raises:
+        UsageError: if a class, or a class of SEL's training split, or a split would be empty.
+    """
+    if scale == 1:
+        return np.arange(len(rows))
+    classes = class_order(rows)
+    category = np.array([classes.index(row.category) for row in rows])
+    names = list(splits)
+    part = np.full((2, len(rows)), -1)
+    for i, name in enumerate(names):
+        part[int(name.startswith("cml")), splits[name]] = i
+    ordered = np.lexsort((np.arange(len(rows)), part[1], part[0], category))
+    take = np.floor((np.arange(max(1, round(scale * len(rows)))) + 0.5) / scale).astype(np.int64)
+    kept = np.sort(ordered[np.minimum(take, len(rows) - 1)])
+    in_train = set(category[np.intersect1d(kept, splits["train"])].tolist())
+    empty = [name for name in names if not np.isin(splits[name], kept).any()]
+    if len(in_train) < len(classes) or empty or len(np.unique(kept)) < len(kept):
+        raise UsageError(
+            f"scale {scale} leaves {len(kept)} rows, of {len(in_train)} classes in train"
+            + (f", and none in {', '.join(empty)}" if empty else ""),
+            wanted="all classes in train and a clip in every split",
+            do="take a larger scale",
+        )
+    return kept
+
+
+def _refuse_real(target: Path) -> None:
+    there = [f.name for f in _FEATURES if (target / f.name).exists()]
+    if there and not (target / MARKER).exists():
+        raise DataError(
+            f"{target} holds {', '.join(there)}, and nothing says that they are simulated",
+            wanted="an empty folder, or one with simulated files",
+            do="name another folder",
+        )
+
+
+def _mark(target: Path, *, seed: int, scale: float, knobs: Knobs) -> None:
+    """Before anything else, so that no unfinished folder is taken for the release."""
+    made = {
+        "what": "features simulated by `avel synth-features` on AVE's real labels",
+        "seed": seed,
+        "scale": scale,
+        "knobs": knobs_as_json(knobs),
+        "avel": __version__,
+    }
+    write_whole(target / MARKER, json.dumps(made, indent=2) + "\n")
+
+
+def _write_labels(
+    target: Path, rows: Sequence[Row], splits: Mapping[str, Rows], kept: Rows
+) -> None:
+    lines = (f"{r.category}&{r.video}&{r.quality}&{r.start}&{r.end}\n" for r in rows)
+    write_whole(target / ANNOTATIONS.name, "".join(lines))
+    for name, held in splits.items():
+        order = np.searchsorted(kept, held[np.isin(held, kept)])
+        _write_array(target / ORDERS[name].name, order.astype(np.int64), ORDER_KEY)
+    _write_array(target / MIL_LABELS.name, video_tags(rows))
+    _write_array(target / CLOSS_LABELS.name, event_seconds(rows))
+
+
+def _write_array(path: Path, values: NDArray[np.generic], key: str = KEY) -> None:
+    import h5py
+
+    with whole(path) as temporary, h5py.File(temporary, "w") as f:
+        f.create_dataset(key, data=values, track_times=False)
+
+
+@dataclass
+class _Work:
+    """What making a clip takes, and how far the whole has come."""
+
+    seed: int
+    world: World
+    classes: int
+    knobs: Knobs
+    total: int
+    progress: Progress | None
+    done: int = 0
+
+    def blocks(
+        self, sources: Sequence[_Source]
+    ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
+        """Where they go, audio (n, T, 128) and visual (n, T, 7, 7, 512), a few clips at a time."""
+        for start in range(0, len(sources), _BLOCK):
+            part = sources[start : start + _BLOCK]
+            made = [self._clip(source) for source in part]
+            audio, visual = (np.stack(arrays) for arrays in zip(*made, strict=True))
+            yield slice(start, start + len(part)), audio, visual
+            self.done += len(part)
+            if self.progress:
+                self.progress(self.done, self.total)
+
+    def _clip(self, source: _Source) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        rng = np.random.default_rng([self.seed, source.number])
+        scene = make_scene(rng, source.category, source.event, self.classes, self.knobs)
+        return make_clip(rng, scene, self.world, self.knobs)
+
+
+def _write_features(
+    target: Path, sources: Sequence[_Source], work: _Work, audio: str, visual: str, vector: str = ""
+) -> None:
+    """Float64, contiguous, as the release has them; a block of clips in memory at a time."""
+    import h5py
+
+    shapes = {audio: (AUDIO_WIDTH,), visual: (SIDE, SIDE, VISUAL_WIDTH)}
+    shapes |= {vector: (VISUAL_WIDTH,)} if vector else {}
+    with ExitStack() as stack:
+        held = {}
+        for name, shape in shapes.items():
+            temporary = stack.enter_context(whole(target / name))
+            file = stack.enter_context(h5py.File(temporary, "w"))
+            held[name] = file.create_dataset(
+                KEY, (len(sources), SECONDS, *shape), np.float64, track_times=False
+            )
+        for where, sounds, maps in work.blocks(sources):
+            held[audio][where] = sounds
+            held[visual][where] = maps
+            if vector:
+                held[vector][where] = maps.mean(axis=(2, 3))
