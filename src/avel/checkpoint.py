@@ -445,7 +445,8 @@ def _rebuild(folder: Path, card: Json, state: Mapping[str, Tensor]) -> Model:
         if shapes != theirs:
             odd = sorted(n for n in {*shapes, *theirs} if shapes.get(n) != theirs.get(n))
             raise _damaged(folder / WEIGHTS, f"weights don't fit the card: {', '.join(odd[:4])}")
-        network = build_model(card["model"], **given)
+        with torch.random.fork_rng(devices=[]):  # its first weights are thrown away
+            network = build_model(card["model"], **given)
         network.load_state_dict(
             {n: t.float() if t.is_floating_point() else t for n, t in state.items()}
         )

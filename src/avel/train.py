@@ -143,7 +143,7 @@ def fit(
         card = _card(network, data, train, task, setting, recipe, seed, start, leak, bf16)
         loop = _Loop(fabric, network, recipe, task, seed, bf16, folder, card, train.ids)
         history = loop.run(train, val, resume=resume, tensorboard=tensorboard, progress=progress)
-    return Run(loop.trained(), folder, tuple(history), data)
+        return Run(loop.trained(), folder, tuple(history), data)
 
 
 class _Loop:

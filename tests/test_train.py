@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avel import train as training
+from avel.batches import resident
+from avel.checkpoint import load_model, weights_hash
+from avel.data.base import fingerprint
+from avel.errors import AvelError, CheckpointError, UsageError
+from avel.mmel import fit_cml, judged_ids
+from avel.state import STATE, load_state
+from avel.train import Stopped, fit
+from tests.training_data import CLASSES, make_dataset, make_split, small_recipe
+
+torch.set_num_threads(1)
+
+
+def weights(run: training.Run) -> str:
+    return weights_hash(run.trained.network.state_dict())
+
+
+@pytest.mark.parametrize("task", ["sel", "wsel", "cml"])
+def test_loss_falls_and_the_best_epoch_is_kept(task: str, tmp_path: Path) -> None:
+    data = make_dataset(unequal=task != "cml")
+    run = fit(
+        "cspa_csea",
+        data,
+        task=task,
+        recipe=small_recipe(task, "epochs=12", "lr=0.02"),
+        out=tmp_path,
+    )
+    assert run.history[-1]["loss"] < run.history[0]["loss"]
+    metric = run.best["metric"]
+    values = [r[metric] for r in run.history]
+    assert run.best["value"] == max(values)
+    assert run.best["epoch"] == values.index(max(values)) + 1  # the first of equals
+    assert weights_hash(load_model(tmp_path).network.state_dict()) == weights(run)
+    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    assert [float(r["loss"]) for r in rows] == [r["loss"] for r in run.history]
+
+
+def test_learns_what_can_be_learnt() -> None:
+    run = fit("cspa_csea", make_dataset(), recipe=small_recipe("sel", "epochs=60", "lr=0.02"))
+    assert run.best["value"] > 0.9
+
+
+def test_one_seed_one_result_and_another_another() -> None:
+    data = make_dataset()
+    first, again, other = (
+        fit("cspa_csea", data, seed=seed, recipe=small_recipe()) for seed in (3, 3, 4)
+    )
+    assert weights(first) == weights(again) and first.history == again.history
+    assert weights(first) != weights(other)
+
+
+def test_training_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    fit("cspa_csea", make_dataset(), recipe=small_recipe("sel", "epochs=1"))
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_resumed_equals_unbroken(tmp_path: Path) -> None:
+    data = make_dataset()
+    whole = fit("cspa_csea", data, recipe=small_recipe("sel", "epochs=5"), out=tmp_path / "a")
+    fit("cspa_csea", data, recipe=small_recipe("sel", "epochs=2"), out=tmp_path / "b")
+    resumed = fit(
+        "cspa_csea", data, recipe=small_recipe("sel", "epochs=5"), out=tmp_path / "b", resume=True
+    )
+    assert weights(resumed) == weights(whole)
+    assert json.dumps(resumed.history) == json.dumps(whole.history)
+    a, b = load_state(tmp_path / "a"), load_state(tmp_path / "b")
+    assert a and b
+    assert all(torch.equal(t, b.model[n]) for n, t in a.model.items())
+    for number, slot in a.optimizer["state"].items():
+        for key, value in slot.items():
+            assert torch.equal(value, b.optimizer["state"][number][key])
+
+
+def test_stopped_in_the_midst_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, recipe = make_dataset(), small_recipe("sel", "epochs=4")
+    whole = fit("cspa_csea", data, recipe=recipe)
+    steps = iter(range(100))
+    forward = training._Objective.forward
+
+    def stops(self: training._Objective, batch: object) -> torch.Tensor:
+        if next(steps) == 7:  # three steps an epoch: in the third epoch
+            raise KeyboardInterrupt
+        return forward(self, batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training._Objective, "forward", stops)
+    with pytest.raises(Stopped, match=r"after 2 epochs, saved in .*--resume"):
+        fit("cspa_csea", data, recipe=recipe, out=tmp_path)
+    monkeypatch.undo()
+    resumed = fit("cspa_csea", data, recipe=recipe, out=tmp_path, resume=True)
+    assert weights(resumed) == weights(whole)
+    assert json.dumps(resumed.history) == json.dumps(whole.history)
+
+
+def test_another_runs_state_is_refused(tmp_path: Path) -> None:
+    data = make_dataset()
+    fit("cspa_csea", data, recipe=small_recipe(), out=tmp_path)
+    with pytest.raises(UsageError, match="already holds a run"):
+        fit("cspa_csea", data, recipe=small_recipe(), out=tmp_path)
+    with pytest.raises(CheckpointError, match="its seed differ"):
+        fit("cspa_csea", data, seed=1, recipe=small_recipe(), out=tmp_path, resume=True)
+    with pytest.raises(CheckpointError, match="its recipe differ"):
+        changed = small_recipe("sel", "lr=0.5")
+        fit("cspa_csea", data, recipe=changed, out=tmp_path, resume=True)
+    (tmp_path / STATE).write_bytes(b"\xff" * 100)
+    with pytest.raises(CheckpointError, match="no state of a training"):
+        fit("cspa_csea", data, recipe=small_recipe(), out=tmp_path, resume=True)
+
+
+def test_patience_stops_early_also_after_resume(tmp_path: Path) -> None:
+    data = make_dataset()
+    recipe = small_recipe("sel", "epochs=200", "patience=3", "lr=0.02")
+    run = fit("cspa_csea", data, recipe=recipe, out=tmp_path)
+    assert len(run.history) == run.best["epoch"] + 3 < 200
+    again = fit("cspa_csea", data, recipe=recipe, out=tmp_path, resume=True)
+    assert len(again.history) == len(run.history)
+
+
+def test_validation_as_often_as_asked() -> None:
+    run = fit(
+        "cspa_csea", make_dataset(), recipe=small_recipe("sel", "epochs=5", "validate_every=2")
+    )
+    judged = [r["epoch"] for r in run.history if "segment_accuracy" in r]
+    assert judged == [2, 4, 5]
+
+
+def test_a_loss_that_is_not_finite_is_named() -> None:
+    data = make_dataset()
+    data.train.audio[5, 0, 0] = np.nan
+    with pytest.raises(AvelError, match=r"loss is nan in epoch 1, step [123]\b"):
+        fit("cspa_csea", data, recipe=small_recipe())
+
+
+def test_background_clips_join_the_weak_setting_tag_alone() -> None:
+    data = make_dataset(background=True)
+    counts = {
+        setting: fit(
+            "cspa_csea", data, task="wsel", setting=setting, recipe=small_recipe("wsel", "epochs=1")
+        ).trained.card["train_ids"]["count"]
+        for setting in ("tag", "tag-clean", "proportion")
+    }
+    assert counts == {"tag": 30, "tag-clean": 24, "proportion": 24}
+
+
+def test_cml_refuses_to_start_from_a_model_that_saw_its_test_clips() -> None:
+    data = make_dataset(cml=True)
+    start = fit("cspa_csea", data, recipe=small_recipe("sel", "epochs=1")).trained
+    recipe = small_recipe("cml", "epochs=1")
+    with pytest.raises(CheckpointError, match="trained on 6 of the 6 clips"):
+        fit("cspa_csea", data, task="cml", recipe=recipe, init=start)
+    with pytest.raises(CheckpointError, match="doesn't say which clips"):
+        fit("cspa_csea", data, task="cml", recipe=recipe, init=replace(start, train_ids=None))
+    told = fit("cspa_csea", data, task="cml", recipe=recipe, init=start, allow_leak=True)
+    assert told.trained.card["leak"] == 6
+
+
+def test_cml_starts_from_mmel_without_its_clips(tmp_path: Path) -> None:
+    data = make_dataset(cml=True)
+    own = small_recipe("cml", "epochs=1", "lr=1e-9")
+    first = small_recipe("sel", "epochs=1")
+    run = fit_cml("cspa_csea", data, recipe=own, mmel=first, out=tmp_path)
+    start = load_model(tmp_path / "mmel")
+    assert start.train_ids and not set(start.train_ids) & set(judged_ids(data))
+    assert len(start.train_ids) == 24 - 6
+    assert run.trained.card["leak"] == 0
+    assert run.trained.card["init"]["train_ids"] == start.card["train_ids"]
+    ours, theirs = run.trained.network.state_dict(), start.network.state_dict()
+    shared = [n for n in ours if "head." not in n]
+    assert shared
+    for name in shared:  # the step was too small to leave where it began
+        assert torch.allclose(ours[name], theirs[name], atol=1e-6)
+
+
+def test_mmel_for_ave_is_trained_on_2704_rows(shared: Path) -> None:
+    from avel.data import load_dataset
+
+    data = load_dataset("ave", root=shared / "ave", labels_only=True)
+    assert len(set(data.train.ids) - set(judged_ids(data))) == 2704
+    assert len(set(data.train.ids) & set(data.splits["cml_test"].ids)) == 314
+
+
+def test_fingerprints_follow_labels_not_features() -> None:
+    data = make_dataset()
+    same, other = make_dataset(), make_dataset()
+    other.test.labels[0, 0] ^= 1
+    assert fingerprint(data) == fingerprint(same) != fingerprint(other)
+
+
+def test_residents_of_bfloat16_and_of_shared_rows() -> None:
+    split = make_split("train", 9)
+    part = replace(
+        split, ids=split.ids[:2], rows=np.array([7, 3]), lengths=split.lengths[:2],
+        labels=split.labels[:2],
+    )  # fmt: skip
+    held = resident(part, dtype=torch.bfloat16)
+    assert held.visual.dtype == torch.bfloat16
+    wanted = torch.from_numpy(split.visual[[7, 3]]).to(torch.bfloat16)
+    assert torch.equal(held.visual, wanted)
+    batch = held.batch(torch.tensor([1, 0]), device=torch.device("cpu"))
+    assert torch.equal(batch.audio, torch.from_numpy(split.audio[[3, 7]]))
+    assert batch.mask is None
+
+
+def test_masks_are_only_where_lengths_differ() -> None:
+    held = resident(make_split("train", 4, unequal=True))
+    cpu = torch.device("cpu")
+    batch = held.batch(torch.tensor([0, 1]), device=cpu)
+    assert batch.mask is not None and batch.mask.sum(1).tolist() == [5, 6]
+    shorter = held.batch(torch.tensor([0, 2]), device=cpu)
+    assert shorter.mask is None and shorter.audio.shape[1] == 5
+
+
+_KILLED = """
+import sys, torch
+torch.set_num_threads(1)
+from avel.train import fit
+from tests.training_data import make_dataset, small_recipe
+fit("cspa_csea", make_dataset(), recipe=small_recipe("sel", "epochs=40"), out=sys.argv[1],
+    resume=True)
+print("done")
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_random_and_resumed_equals_unbroken(tmp_path: Path) -> None:
+    recipe = small_recipe("sel", "epochs=40")
+    whole = fit("cspa_csea", make_dataset(), recipe=recipe, out=tmp_path / "whole")
+    rng = np.random.default_rng()
+    kills = 0
+    for _ in range(30):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _KILLED, str(tmp_path / "killed")],
+            cwd=Path(__file__).parents[1], env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        before = _epochs(tmp_path / "killed")
+        while process.poll() is None and _epochs(tmp_path / "killed") <= before:
+            time.sleep(0.005)
+        time.sleep(float(rng.uniform(0, 0.15)))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        if process.wait() == 0:
+            break
+    assert kills >= 3
+    again = fit("cspa_csea", make_dataset(), recipe=recipe, out=tmp_path / "killed", resume=True)
+    assert len(again.history) == 40
+    assert weights(again) == weights(whole)
+    assert json.dumps(again.history) == json.dumps(whole.history)
+    stored = load_model(tmp_path / "killed")
+    assert weights_hash(stored.network.state_dict()) == weights(whole)
+    assert not [p.name for p in (tmp_path / "killed").iterdir() if p.name.endswith(".part")]
+
+
+def _epochs(folder: Path) -> int:
+    state = load_state(folder)
+    return len(state.history) if state else 0
+
+
+def test_the_card_says_what_it_is() -> None:
+    data = make_dataset()
+    card = fit("cspa_csea", data, seed=7, recipe=small_recipe("sel", "epochs=1")).trained.card
+    assert card["classes"] == list(CLASSES) and card["seed"] == 7 and card["window"] == 6
+    assert card["data"]["fingerprint"] == fingerprint(data)
+    assert card["options"]["common"] == 4 and card["recipe"]["batch"] == 8
+    json.dumps(card, allow_nan=False)
