@@ -186,6 +186,20 @@ def soft_margin(logits: Tensor, target: Tensor) -> Tensor:
     ).mean(-1)
 
 
+def share_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Softmax cross-entropy of each row against shares of the classes (tian2018 eq. 7).
+
+    Args:
+        logits: (..., C+1), any float type; computed in float32.
+        target: (..., C+1) >= 0; several tags of a clip share it out in their proportion.
+
+    Returns:
+        (...).
+    """
+    share = target.float() / target.float().sum(-1, keepdim=True).clamp(min=1e-6)
+    return -(share * logits.float().log_softmax(-1)).sum(-1)
+
+
 def contrastive(distance: Tensor, match: Tensor, margin: float) -> Tensor:
     """Contrastive loss of pairs (tian2018 eq. 10; xue2021 eq. 5), not averaged.
 

@@ -1,0 +1,87 @@
+"""Recurrent networks of any kind over clips of unequal length, with their last states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+KINDS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+#: (directions, B, width of a direction); an LSTM has two, h and c.
+State = tuple[Tensor, ...]
+
+
+class Recurrent(nn.Module):
+    """An RNN, LSTM or GRU; padding changes neither its outputs nor its last states.
+
+    Args:
+        kind: ``"rnn"``, ``"lstm"`` or ``"gru"``.
+        width: Width of the input.
+        out: Width of the output, both directions together.
+        both: Whether a second direction runs backward, from each clip's own last segment.
+
+    Raises:
+        ValueError: if the output's width can't be shared by two directions.
+    """
+
+    def __init__(self, kind: str, width: int, out: int, *, both: bool = True) -> None:
+        super().__init__()
+        if both and out % 2:
+            raise ValueError(f"width {out}: wanted an even one, half for each direction")
+        state = out // 2 if both else out
+        self.net = KINDS[kind](width, state, batch_first=True, bidirectional=both)
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, start: State | None = None
+    ) -> tuple[Tensor, State]:
+        """Run over (B, T, width).
+
+        Args:
+            x: The segments.
+            mask: (B, T), True on a clip's first segments, one at least, and False after them.
+            start: States to begin with, as this method returns them; None for zeros.
+
+        Returns:
+            (B, T, out), zeros where the mask is False, and the last states.
+        """
+        hx = None if start is None else _as_given(start)
+        if mask is None or bool(mask.all()):
+            out, last = self.net(x, hx)
+            return cast(Tensor, out), _as_tuple(last)
+        packed = pack_padded_sequence(x, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+        found, last = self.net(packed, hx)
+        out, _ = pad_packed_sequence(
+            cast(PackedSequence, found), batch_first=True, total_length=x.shape[1]
+        )
+        return out, _as_tuple(last)
+
+
+def _as_given(state: State) -> Any:
+    return state[0] if len(state) == 1 else state
+
+
+def _as_tuple(state: Any) -> State:
+    return state if isinstance(state, tuple) else (state,)
+
+
+def to_front(x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    """The kept segments of each clip moved to its front, in their order.
+
+    Args:
+        x: (B, T, D).
+        keep: (B, T) bool.
+
+    Returns:
+        (B, E, D) with E the most that a clip keeps, at least 1, and the mask (B, E) of those kept;
+        what lies behind them is zero.
+    """
+    count = keep.sum(1)
+    longest = max(1, int(count.max()))
+    order = (~keep).int().argsort(dim=1, stable=True)[:, :longest]
+    picked = x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
+    kept = torch.arange(longest, device=x.device) < count[:, None]
+    return picked.masked_fill(~kept[..., None], 0.0), kept
