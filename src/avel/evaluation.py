@@ -42,17 +42,21 @@ class Measured:
     paper: Reported | None = None
 
     @property
+    def defined(self) -> tuple[float, ...]:
+        """The values that are numbers: a boundary error needs an event that was found."""
+        return tuple(v for v in self.values if not math.isnan(v))
+
+    @property
     def mean(self) -> float:
-        """The mean over the runs."""
-        return sum(self.values) / len(self.values)
+        """The mean over the runs where it is defined; NaN where it is in none."""
+        return sum(self.defined) / len(self.defined) if self.defined else math.nan
 
     @property
     def sd(self) -> float | None:
-        """The standard deviation over the runs (n - 1), None for a single run."""
-        if len(self.values) < 2:
+        """The standard deviation over those runs (n - 1), None for fewer than two."""
+        if len(self.defined) < 2:
             return None
-        mean = self.mean
-        return math.sqrt(sum((v - mean) ** 2 for v in self.values) / (len(self.values) - 1))
+        return math.sqrt(sum((v - self.mean) ** 2 for v in self.defined) / (len(self.defined) - 1))
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ class Evaluation:
             mean = f"{m.mean:.2f}" + unit if unit else f"{100 * m.mean:.2f}"
             sd = "-" if m.sd is None else f"{m.sd if unit else 100 * m.sd:.2f}"
             paper = f"{100 * m.paper.value:.1f} ({m.paper.where})" if m.paper else "-"
-            lines.append(f"{m.metric:24}{mean:>9}{sd:>8}{len(m.values):>4}   {paper}")
+            lines.append(f"{m.metric:24}{mean:>9}{sd:>8}{len(m.defined):>4}   {paper}")
         return lines
 
     def _foot(self) -> list[str]:
@@ -157,7 +161,7 @@ class Evaluation:
         ours = [
             {
                 **common, "metric": m.metric, "mean": _number(m.mean), "sd": _number(m.sd),
-                "n": len(m.values), "paper": m.paper.value if m.paper else "",
+                "n": len(m.defined), "paper": m.paper.value if m.paper else "",
                 "paper_where": m.paper.where if m.paper else "",
             }
             for m in self.measured
@@ -208,7 +212,7 @@ def _number(value: float | None) -> float | str:
 
 def _measured(m: Measured) -> Json:
     paper = None if m.paper is None else {**vars(m.paper)}
-    held = {"mean": m.mean, "sd": m.sd, "n": len(m.values), "values": list(m.values)}
+    held = {"mean": m.mean, "sd": m.sd, "n": len(m.defined), "values": list(m.values)}
     return {**_finite(held), "paper": paper}
 
 

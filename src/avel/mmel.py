@@ -46,6 +46,7 @@ def fit_cml(
     out: str | Path | None = None,
     setting: str | None = None,
     resume: bool = False,
+    mmel_out: str | Path | None = None,
     progress: Callable[[str, Any, int], None] | None = None,
     **rest: Any,
 ) -> Run:
@@ -58,7 +59,8 @@ def fit_cml(
         data: The data set.
         recipe, mmel: Of CML and of the SEL model; the paper's if None.
         seed: Of both.
-        out: Folder of the CML run; the SEL model lies in ``out/mmel``.
+        out: Folder of the CML run.
+        mmel_out: Folder of the SEL model; ``out/mmel`` if None.
         setting: CML's, see :data:`avel.tasks.SETTINGS`.
         resume: Go on where either stopped.
         progress: Called with ``"mmel"`` or ``"cml"``, the epoch's record and the epochs.
@@ -67,7 +69,7 @@ def fit_cml(
     recipe = recipe or models.get(model).recipe("cml")
     first = fit(
         model, data, task="sel", seed=seed, recipe=mmel or mmel_recipe(model, recipe),
-        out=None if out is None else Path(out) / "mmel", resume=resume,
+        out=mmel_out or (Path(out) / "mmel" if out else None), resume=resume,
         exclude=judged_ids(data, setting), progress=_named(progress, "mmel"), **rest,
     )  # fmt: skip
     return fit(

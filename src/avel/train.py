@@ -24,7 +24,7 @@ from avel.files import write_whole
 from avel.models import Model, Recipe, build_model, models
 from avel.models.base import Batch, Task
 from avel.recipes import to_json, to_toml
-from avel.state import State, load_state, save_state
+from avel.state import STATE, State, load_state, save_state
 from avel.types import Json
 
 if TYPE_CHECKING:
@@ -363,6 +363,11 @@ def _folder(out: str | Path | None, resume: bool) -> Path | None:
     if not resume and (folder / WEIGHTS).is_file():
         raise UsageError(
             f"{folder} already holds a run", do="give --resume to go on, or another folder"
+        )
+    if resume and (folder / WEIGHTS).is_file() and not (folder / STATE).is_file():
+        raise UsageError(
+            f"{folder} holds a run without the {STATE} to go on from",
+            do="give another folder",
         )
     return folder
 

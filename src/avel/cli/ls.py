@@ -1,0 +1,90 @@
+"""`avel ls`: what there is by name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from avel.errors import unknown_name
+
+KINDS = ("models", "backbones", "datasets", "tasks", "sweeps", "pretrained")
+
+
+def ls(
+    kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}; all of them without it.")] = "",
+    pattern: Annotated[str, typer.Argument(help="Only names like this: 'vgg*'.")] = "*",
+) -> None:
+    """List models, backbones, data sets, tasks, sweeps and the models that ship with avel."""
+    wanted = kind if kind.endswith("s") or kind in ("", "pretrained") else f"{kind}s"
+    if wanted and wanted not in KINDS:
+        raise unknown_name("kind", kind, KINDS)
+    for name in [wanted] if wanted else KINDS:
+        lines = _lines(name, pattern)
+        if not wanted:
+            print(name)
+        for line in lines:
+            print(line if wanted else f"  {line}")
+
+
+def _lines(kind: str, pattern: str) -> list[str]:
+    from fnmatch import fnmatchcase
+
+    found = {"models": _models, "backbones": _backbones, "datasets": _datasets, "tasks": _tasks,
+             "sweeps": _sweeps, "pretrained": _pretrained}[kind]()  # fmt: skip
+    return [f"{name:16}{text}" for name, text in found.items() if fnmatchcase(name, pattern)]
+
+
+def _models() -> dict[str, str]:
+    from avel.models import models
+
+    return {n: f"{', '.join(c.card.tasks):16}{c.card.summary}  [{c.card.paper}]" for n, c in models}
+
+
+def _backbones() -> dict[str, str]:
+    from avel.backbones import backbones
+
+    return {
+        n: f"{c.card.modality:8}{'x'.join(map(str, c.card.output)):10}"
+        f"weights: {', '.join(c.weights)}" + (f"  ({c.card.note})" if c.card.note else "")
+        for n, c in backbones
+    }
+
+
+def _datasets() -> dict[str, str]:
+    return {
+        "ave": "data=ave root=DIR: the files of the published AVE data set",
+        "folder": "data=DIR: your own clips with annotations.csv, and what `avel synth` renders",
+    }
+
+
+def _tasks() -> dict[str, str]:
+    from avel.tasks import SETTINGS, TASKS
+
+    told = {"sel": "supervised event localization", "wsel": "from video tags alone",
+            "cml": "find the window of one sense in the other"}  # fmt: skip
+    return {t: f"{told.get(t, ''):45}settings: {', '.join(SETTINGS[t])}" for t in TASKS}
+
+
+def _sweeps() -> dict[str, str]:
+    from avel.sweep import SWEEPS
+
+    return {
+        n: "table V's rows and a control" if n == "table5" else f"fig. 5: {n} from 0 to 1"
+        for n in SWEEPS
+    }
+
+
+def _pretrained() -> dict[str, str]:
+    import json
+
+    from avel.checkpoint import CARD, PRETRAINED, WEIGHTS
+
+    found = {}
+    for path in sorted(PRETRAINED.glob(f"*/{WEIGHTS}")):
+        card = json.loads((path.parent / CARD).read_text("utf-8"))
+        classes = f"{len(card['classes'])} classes"
+        found[path.parent.name] = (
+            f"{card['model']} {card['task']}, {card['data']['name']}, {classes}"
+        )
+    return found

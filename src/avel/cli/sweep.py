@@ -1,0 +1,61 @@
+"""`avel sweep`: ablations and lambda sweeps as one command, to a table and a plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def sweep(
+    name: Annotated[str, typer.Argument(help="table5, lambda_s, lambda_w or lambda_c.")],
+    pairs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="data=DIR, or data=ave root=DIR; task=sel,cml for some of the tasks; recipe "
+            "fields for all trainings (epochs=20), mmel.KEY=… for the models that cml starts from.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of runs and table; sweeps/NAME.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Train this many seeds.")] = 1,
+    keep_state: Annotated[
+        bool, typer.Option("--keep-state", help="Keep what finished trainings could go on from.")
+    ] = False,
+) -> None:
+    """Run table V's rows or fig. 5's lambdas; called again, it goes on where it stopped."""
+    from avel.allocator import keep_memory
+
+    keep_memory()
+    from avel import sweep as sweeps
+    from avel.cli.pairs import open_data, sort_pairs
+    from avel.recipes import resolve
+    from avel.train import Stopped
+
+    given = sort_pairs(pairs or [])
+    only = [t for t in given.task.split(",") if t]
+    trainings = sweeps.cells(name, only)
+    for cell in trainings:  # mistakes are named before any work
+        resolve(sweeps.MODEL, cell.task, values=cell.options, pairs=given.recipe)  # type: ignore[arg-type]
+    resolve(sweeps.MODEL, "sel", pairs=given.mmel)
+    folder = out or Path("sweeps") / name
+    data = open_data(given)
+    print(f"{len(trainings)} trainings of {seeds} seed{'s' if seeds > 1 else ''} on {data.name}"
+          f"{' (simulated features)' if data.simulated else ''}")  # fmt: skip
+    try:
+        rows = sweeps.sweep(
+            name, data, out=folder, seeds=range(seeds), only=only, pairs=given.recipe,
+            mmel=given.mmel, keep_state=keep_state,
+            progress=lambda line: typer.echo(line, err=True),
+        )  # fmt: skip
+    except Stopped as e:
+        typer.echo("avel: stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from e
+    print(f"{'':28}{'task':6}{'metric':18}{'ours':>7}{'sd':>7}{'n':>3}{'paper':>7}")
+    for row in rows:
+        print(f"{row['row']:28}{row['task']:6}{row['metric']:18}{row['ours']:7.2f}"
+              f"{row['sd'] or '-':>7}{row['n']:3}{row['paper'] or '-':>7}")  # fmt: skip
+    print(f"{folder / name}.csv, {folder / name}.png")
