@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from avel import clock
-from avel.decoding import Block, Damage, Sound, decoded
+from avel.decoding import Block, Damage, Sound, blocks, decoded, on_clock
 from avel.errors import MediaError, UsageError
 from avel.media import RATE, Media, Segment, audio_track, frames_at, open_media, write_video
 from tests.conftest import shared_folder
@@ -65,10 +65,15 @@ def naive_times(media: Media) -> tuple[list[float], float]:
 
 @real_files
 def test_frame_times_are_the_files_own(shared: Path, path: Path) -> None:
+    """And every segment is whole."""
     media = open_media(path)
     times, end = naive_times(media)
     assert times == sorted(times)
-    for segment in media.segments(size=8):
+    count = 0
+    for segment in media.segments(size=64):
+        assert segment.index == count
+        count += 1
+        _is_whole(segment, media)
         wanted = []
         for instant in clock.frame_times(segment.index, 16):
             if instant < end - 1e-6:
@@ -76,18 +81,14 @@ def test_frame_times_are_the_files_own(shared: Path, path: Path) -> None:
                 wanted.append(before[-1] if before else times[0])
         assert list(segment.frame_times) == pytest.approx(wanted, abs=1e-6)
         assert len(segment.frames) == len(wanted)
+    assert count == len(media.grid())
 
 
-@real_files
-def test_every_real_file_gives_whole_segments(shared: Path, path: Path) -> None:
-    media = open_media(path)
-    segments = list(media.segments(frames=4))
-    assert [s.index for s in segments] == list(range(len(media.grid())))
-    for s in segments:
-        assert s.frames.shape[1:] == (224, 224, 3) and s.frames.dtype == np.uint8
-        assert s.audio.shape == (RATE,) and s.audio.dtype == np.float32
-        assert s.visible and np.isfinite(s.audio).all() and -120 <= s.rms <= 20
-        assert (s.n_samples_present > 0) == (media.audio is not None)
+def _is_whole(segment: Segment, media: Media) -> None:
+    assert segment.frames.shape[1:] == (64, 64, 3) and segment.frames.dtype == np.uint8
+    assert segment.audio.shape == (RATE,) and segment.audio.dtype == np.float32
+    assert segment.visible and np.isfinite(segment.audio).all() and -120 <= segment.rms <= 20
+    assert (segment.n_samples_present > 0) == (media.audio is not None)
 
 
 @real_files
@@ -237,16 +238,16 @@ def test_gap_and_overlap_in_the_sound(tmp_path: Path) -> None:
     pieces=st.lists(st.tuples(st.integers(-400, 5000), st.integers(1, 900)), max_size=12),
     reads=st.lists(st.integers(1, 2500), min_size=1, max_size=8),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_sound_line_equals_a_plain_placement(
     pieces: list[tuple[int, int]], reads: list[int]
 ) -> None:
     """Blocks in any order of time: each sample at its place, the first to come keeps it."""
     rate = 1000  # no resampling; 20 samples of jitter are let pass
-    line, position, blocks = np.zeros(20000, np.float32), 0, []
+    line, position, incoming = np.zeros(20000, np.float32), 0, []
     for number, (begin, length) in enumerate(pieces, start=1):
         samples = np.full(length, number, np.float32)
-        blocks.append(Block(begin / rate, rate, samples))
+        incoming.append(Block(begin / rate, rate, samples))
         offset = begin - position
         if position and abs(offset) <= 20:
             offset = 0
@@ -254,7 +255,7 @@ def test_sound_line_equals_a_plain_placement(
         kept = samples[max(0, -offset) :]
         line[position : position + len(kept)] = kept
         position += len(kept)
-    sound = Sound(iter(blocks), rate)
+    sound = Sound(iter(incoming), rate)
     got = [sound.read(n) for n in reads]
     assert np.array_equal(np.concatenate([g for g, _ in got]), line[: sum(reads)])
     first = 0
@@ -263,9 +264,41 @@ def test_sound_line_equals_a_plain_placement(
         first += n
 
 
+def test_one_wild_time_of_sound_is_not_believed() -> None:
+    class Frame:
+        samples, sample_rate, is_corrupt = 1000, 1000, False
+        format = type("F", (), {"is_planar": True})
+
+        def __init__(self, time: float) -> None:
+            self.time = time
+
+        def to_ndarray(self) -> np.ndarray:
+            return np.ones((1, 1000), np.float32)
+
+    times = [0.0, 1.0, 80000.0, 3.0, 4.0]
+    found = blocks((Frame(t) for t in times), start=0.0, damage=Damage())
+    heard, present = Sound(found, 1000).read(5000)
+    assert heard.all() and present == 5000
+
+
+def test_one_wild_time_of_a_picture_is_not_believed() -> None:
+    class Frame:
+        width = height = 2
+        duration, is_corrupt = 0, False
+
+        def __init__(self, time: float | None) -> None:
+            self.time = time
+
+    times = [0.0, 0.1, 80000.0, 0.3, 0.2, None, 0.5]
+    damage = Damage()
+    shown = on_clock((Frame(t) for t in times), start=0.0, fps=10, damage=damage)
+    assert [s.time for s in shown] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.5])
+    assert damage.dropped == 2
+
+
 def test_a_change_of_rate_within_the_sound_keeps_the_clock() -> None:
-    blocks = [Block(0.0, 48000, click(1, 0.5, 48000)), Block(1.0, 8000, click(2, 0.5, 8000))]
-    heard, present = Sound(iter(blocks), RATE).read(3 * RATE)
+    pieces = [Block(0.0, 48000, click(1, 0.5, 48000)), Block(1.0, 8000, click(2, 0.5, 8000))]
+    heard, present = Sound(iter(pieces), RATE).read(3 * RATE)
     assert int(heard[:RATE].argmax()) == pytest.approx(8000, abs=40)
     assert RATE + int(heard[RATE:].argmax()) == pytest.approx(24000, abs=40)
     assert present == 3 * RATE

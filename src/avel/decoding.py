@@ -85,6 +85,8 @@ def packets(container: Any, streams: Any, damage: Damage) -> Iterator[Any]:
         except av.error.FFmpegError:
             failures += 1
             damage.reads += failures == 1
+        except IndexError:  # a packet of a stream that turned up after the file was opened
+            continue
 
 
 def decoded(path: Path, index: int, damage: Damage, *, since: float | None = None) -> Iterator[Any]:
@@ -130,15 +132,23 @@ def on_clock(frames: Iterator[Any], *, start: float, fps: float, damage: Damage)
     """
     usual = 1 / fps if fps > 0 else 0.04
     last = -usual
+    waiting: Shown | None = None
     for frame in frames:
-        time = last + usual if frame.time is None else frame.time - start
-        if frame.width * frame.height > MAX_PIXELS or (time < last and frame.time is not None):
+        before = last if waiting is None else waiting.time
+        time = before + usual if frame.time is None else frame.time - start
+        if frame.width * frame.height > MAX_PIXELS or time < last:
             damage.dropped += 1
             continue
         damage.corrupt += bool(frame.is_corrupt)
         length = float(frame.duration * frame.time_base) if frame.duration else usual
-        yield Shown(time, time + length, frame)
-        last = time
+        if waiting is not None and waiting.time <= time:
+            yield waiting
+            last = waiting.time
+        elif waiting is not None:  # its time was a wrong one, far ahead
+            damage.dropped += 1
+        waiting = Shown(time, time + length, frame)
+    if waiting is not None:
+        yield waiting
 
 
 class Screen:
@@ -214,7 +224,8 @@ def mono(frame: Any) -> Samples:
         data = data.astype(np.float32) / np.float32(2.0 ** (8 * data.dtype.itemsize - 1))
     mixed = data.mean(axis=0, dtype=np.float32)
     finite = np.nan_to_num(mixed, nan=0.0, posinf=0.0, neginf=0.0)
-    return np.clip(finite, -_LOUDEST, _LOUDEST).astype(np.float32)
+    clipped: Samples = np.clip(finite, -_LOUDEST, _LOUDEST).astype(np.float32)
+    return clipped
 
 
 @dataclass
@@ -228,13 +239,27 @@ class Block:
 
 def blocks(frames: Iterator[Any], *, start: float, damage: Damage) -> Iterator[Block]:
     """Mono blocks of decoded audio frames, on the file's clock."""
+    waiting: Block | None = None
     for frame in frames:
         if not frame.samples or not 0 < frame.sample_rate <= 1_000_000:
             damage.dropped += 1
             continue
         damage.corrupt += bool(frame.is_corrupt)
-        time = None if frame.time is None else frame.time - start
-        yield Block(time, frame.sample_rate, mono(frame))
+        block = Block(
+            None if frame.time is None else frame.time - start, frame.sample_rate, mono(frame)
+        )
+        if waiting is not None:
+            yield _placed(waiting, block)
+        waiting = block
+    if waiting is not None:
+        yield waiting
+
+
+def _placed(block: Block, following: Block) -> Block:
+    """The block; without its time where the next one begins earlier, so that it can't be right."""
+    known = block.time is not None and following.time is not None
+    wrong = known and following.time < block.time - JITTER  # type: ignore[operator]
+    return Block(None, block.rate, block.samples) if wrong else block
 
 
 @dataclass
@@ -295,15 +320,15 @@ class Sound:
         return sum(max(0, min(b, end) - max(a, first)) for a, b in self._real)
 
     def _more(self) -> bool:
-        block = self._waiting or next(self.incoming, None)
-        self._waiting = None
+        waited, self._waiting = self._waiting, None
+        block = waited or next(self.incoming, None)
         if block is None:
             self._flush()
             return False
         if self._source is None or self._source.rate != block.rate:
             self._flush()
             self._source = self._begin(block.rate)
-        self._feed(self._source, block)
+        self._feed(self._source, block, exact=waited is not None)
         return True
 
     def _begin(self, rate: int) -> _Source:
@@ -311,11 +336,11 @@ class Sound:
         stream = None if same else soxr.ResampleStream(rate, self.rate, 1, quality="HQ")
         return _Source(rate, self._made / self.rate, stream)
 
-    def _feed(self, source: _Source, block: Block) -> None:
+    def _feed(self, source: _Source, block: Block, *, exact: bool) -> None:
         late = 0
         if block.time is not None:
             late = clock.sample_index(block.time - source.begin, source.rate) - source.fed
-        if abs(late) <= JITTER * source.rate and source.fed:
+        if abs(late) <= JITTER * source.rate and source.fed and not exact:
             late = 0
         if late > 0:  # silence, at most a second at a time; the block has to wait
             self._push(source, np.zeros(min(late, source.rate), np.float32))

@@ -186,8 +186,9 @@ def _extent(
     said = _said_end(container, streams, start or 0.0)
     found = None
     if said is None or path.stat().st_size <= _SCAN:
-        first, found = _scan(container, streams, {t.index: t.fps for t in chosen})
+        first, ends = _scan(container, streams, {t.index: t.fps for t in chosen})
         start = first if start is None else start
+        found = _true_end(ends, said) if ends else None
     start = start or 0.0
     if found is not None and (said is None or found - start <= MAX_DURATION):
         if said is not None and said - found > 0.5:
@@ -213,14 +214,14 @@ def _said_end(container: Any, streams: Sequence[Any], start: float) -> float | N
 
 def _scan(
     container: Any, streams: Sequence[Any], rates: Mapping[int, float]
-) -> tuple[float | None, float | None]:
-    """First and last instant by the packets' own times, without decoding.
+) -> tuple[float | None, list[float]]:
+    """First instant, and the ends of all packets by their own times, without decoding.
 
     ``rates`` are frames a second by track, 0 where not known: for packets without times (raw
     streams) or lengths.
     """
     first: float | None = None
-    last: float | None = None
+    ends: list[float] = []
     untimed = 0.0
     for packet in packets(container, streams, Damage()):
         if packet.size == 0 or packet.is_discard:
@@ -231,7 +232,19 @@ def _scan(
             untimed += usual
             continue
         begin = float(packet.pts * packet.time_base)
-        end = begin + (float(packet.duration * packet.time_base) if packet.duration else usual)
+        length = float(packet.duration * packet.time_base) if packet.duration else usual
+        ends.append(begin + length)
         first = begin if first is None else min(first, begin)
-        last = end if last is None else max(last, end)
-    return first, last if last is not None else untimed or None
+    return first, ends or ([untimed] if untimed else [])
+
+
+def _true_end(ends: Sequence[float], said: float | None) -> float:
+    """The last end; where that is far from what the headers say, without a few wild ones."""
+    ordered = sorted(ends)
+    if said is None or ordered[-1] <= 2 * said + 60:
+        return ordered[-1]
+    few = 1 + len(ordered) // 20
+    for place in range(len(ordered) - few, len(ordered)):
+        if place > 0 and ordered[place] - ordered[place - 1] > 60:
+            return ordered[place - 1]
+    return ordered[-1]
