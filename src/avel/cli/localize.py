@@ -146,7 +146,7 @@ def localize(
 
     check_options(min_length, threshold)
     find = Localizer(model)
-    failed: list[AvelError] = []
+    failed: list[Exception] = []
     for video in files:
         try:
             found = _run(
@@ -160,13 +160,13 @@ def localize(
             for path in placed[video]:
                 found.save(path)
             _show(found, placed[video], as_json=as_json)
-        except AvelError as e:
+        except (AvelError, OSError) as e:  # OSError: an output that can't be written
             failed.append(e)
             typer.echo(f"avel: {video}: {e}", err=True)
     _finish(failed, len(files))
 
 
-def _finish(failed: list[AvelError], count: int) -> None:
+def _finish(failed: list[Exception], count: int) -> None:
     if not failed:
         return
     if count > 1:

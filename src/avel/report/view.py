@@ -175,9 +175,10 @@ def strips(scores: Scores | None) -> list[Strip]:
 
 def _strip(scores: Scores, label: str, flags: Bools) -> Strip:
     size = bin_size(len(flags))
-    merged = np.pad(flags, (0, -len(flags) % size)).reshape(-1, size).any(axis=1)
+    bins = np.pad(flags, (0, -len(flags) % size)).reshape(-1, size)
+    merged = [int(row.any()) for row in bins]
     spans = []
-    for first, stop, on in clock.runs([int(on) for on in merged]):
+    for first, stop, on in clock.runs(merged):
         if on:
             start = scores.grid.bounds(first * size)[0]
             end = scores.grid.bounds(min(stop * size, len(flags)) - 1)[1]

@@ -1,0 +1,59 @@
+"""Timelines made by hand, and a small video to go with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from avel.localization import to_events
+from avel.media import write_video
+from avel.types import Grid, Scores, Timeline
+
+CLASSES = ("Church bell", "Bark", "Siren")
+
+
+def hand_scores(labels: list[int], *, classes: tuple[str, ...] = CLASSES) -> Scores:
+    """Scores of 0.7 for each segment's label, with one bright place of attention moving right."""
+    count, width = len(labels), len(classes) + 1
+    values = np.full((count, width), 0.3 / (width - 1), dtype=np.float32)
+    values[np.arange(count), labels] = 0.7
+    attention = np.full((count, 7, 7), 0.01)
+    attention[np.arange(count), 3, np.arange(count) % 7] = 1.0
+    return Scores(
+        values=values,
+        classes=classes,
+        grid=Grid(float(count)),
+        labels=np.array(labels),
+        attention=attention / attention.sum(axis=(1, 2), keepdims=True),
+        audible=np.arange(count) != count - 1,
+        visible=np.ones(count, dtype=bool),
+    )
+
+
+def hand_timeline(video: str | Path, labels: list[int], **changes: object) -> Timeline:
+    """A timeline with scores, a card and a note."""
+    scores = hand_scores(labels)
+    card = {"model": "cspa_csea", "task": "sel", "step": 1.0, "data": {"name": "toybox"}}
+    known: dict[str, object] = {
+        "video": str(video),
+        "events": tuple(to_events(scores)),
+        "duration": scores.grid.duration,
+        "classes": scores.classes,
+        "scores": scores,
+        "model": card,
+        "notes": ("picture: 2 packets couldn't be decoded",),
+    }
+    return Timeline(**{**known, **changes})  # type: ignore[arg-type]
+
+
+def write_clip(path: Path, seconds: int = 8, *, fps: int = 10) -> Path:
+    """A square that crosses the picture, with a tone in seconds 2 to 5."""
+    frames = np.full((seconds * fps, 96, 160, 3), 40, dtype=np.uint8)
+    for i, frame in enumerate(frames):
+        x = int(140 * i / len(frames))
+        frame[40:60, x : x + 20] = (230, 180, 40)
+    times = np.arange(seconds * 16000) / 16000
+    sound = 0.3 * np.sin(2 * np.pi * 1000 * times) * ((times >= 2) & (times < 5))
+    write_video(path, frames=frames, fps=fps, audio=sound.astype(np.float32), rate=16000)
+    return path

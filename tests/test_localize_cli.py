@@ -1,0 +1,152 @@
+"""`avel localize`: outputs, exit codes, what stands on the terminal. The model is a stand-in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from avel import localization
+from avel.cli.localize import output_paths, split_outputs
+from avel.cli.main import main
+from avel.errors import MediaError, UsageError
+from avel.types import Timeline
+from tests.report_samples import hand_timeline
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("localize a.mp4 -o a.json a.html", "localize a.mp4 -o a.json -o a.html"),
+        ("localize a b -o .json .html --model m", "localize a b -o .json -o .html --model m"),
+        ("localize a --output x y -o z", "localize a --output x -o y -o z"),
+        ("localize -o a.json --json a", "localize -o a.json --json a"),
+        ("localize a -o b c -- -d e", "localize a -o b -o c -- -d e"),
+        ("localize -- -o b c", "localize -- -o b c"),
+        ("localize", "localize"),
+        ("localize a -o", "localize a -o"),
+        ("train x -o a b", "train x -o a b"),
+        ("", ""),
+    ],
+)
+def test_one_o_takes_several_values(given: str, wanted: str) -> None:
+    assert split_outputs(given.split()) == wanted.split()
+
+
+def test_outputs_go_where_they_are_told(tmp_path: Path) -> None:
+    a, b = Path("clips/a.mp4"), Path("clips/b.v2.mkv")
+    assert output_paths([a], ["x.json", "y/x.html"]) == {a: [Path("x.json"), Path("y/x.html")]}
+    assert output_paths([a, b], [".json", ".HTML"]) == {
+        a: [Path("clips/a.json"), Path("clips/a.HTML")],
+        b: [Path("clips/b.v2.json"), Path("clips/b.v2.HTML")],
+    }
+    assert output_paths([a, b], ["out"]) == {a: [Path("out/a.json")], b: [Path("out/b.v2.json")]}
+    assert output_paths([a], [str(tmp_path), ".csv"]) == {a: [tmp_path / "a.csv"]}
+    assert output_paths([a], []) == {a: []}
+
+
+@pytest.mark.parametrize(
+    ("videos", "outputs", "message"),
+    [
+        (["a.mp4", "b.mp4"], ["x.json"], "one output x.json for 2 videos"),
+        (["a.mp4"], ["x.docx"], "no writer"),
+        (["a.mp4"], ["x.json", "x.json"], "written twice"),
+        (["a.mp4", "a.mkv"], [".json"], "written twice"),
+        (["p/a.mp4", "q/a.mp4"], ["out"], "written twice"),
+        (["a.mp4"], ["one", "two"], "two output folders"),
+    ],
+)
+def test_unclear_outputs_are_refused(videos: list[str], outputs: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        output_paths([Path(v) for v in videos], outputs)
+
+
+class Finder:
+    """A localizer that fails for files whose name begins with ``bad`` and finds two events."""
+
+    def __init__(self, model: object) -> None:
+        if model != "default":
+            raise UsageError(f"no model {model}")
+
+    def __call__(self, video: Path, *, progress: Any, **options: Any) -> Timeline:
+        progress(1, 2)
+        if video.name.startswith("bad"):
+            raise MediaError(f"{video}: isn't a media file")
+        if options["audio_track"] is not None:
+            raise UsageError("no such track")
+        return hand_timeline(video, [3, 0, 0, 1, 3])
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(localization, "Localizer", Finder)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def test_the_documented_call(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["localize", "street.mp4", "-o", "street.json", "street.html", "street.csv"]) == 0
+    assert json.loads(Path("street.json").read_text())["events"][0]["label"] == "Church bell"
+    assert Path("street.html").read_text().startswith("<!doctype html>")
+    assert Path("street.csv").read_text().count("\n") == 3
+    shown = capsys.readouterr()
+    assert "Church bell" in shown.out
+    assert "00:00:01.00" in shown.out
+    assert "note: picture" in shown.out
+    assert "wrote street.html" in shown.out
+    assert shown.err == ""  # no progress bar where nobody watches
+
+
+def test_json_on_the_terminal_is_one_object_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["localize", "a.mp4", "b.mp4", "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["video"] for line in lines] == ["a.mp4", "b.mp4"]
+
+
+def test_one_failing_file_is_named_and_the_others_done(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["localize", "a.mp4", "bad.mp4", "c.mp4", "-o", ".json"]) == 1
+    assert Path("a.json").exists()
+    assert Path("c.json").exists()
+    assert not Path("bad.json").exists()
+    said = capsys.readouterr().err
+    assert "bad.mp4: isn't a media file" in said
+    assert "1 of 3 files failed" in said
+
+
+def test_an_output_that_can_not_be_written_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("taken").write_text("a file where a folder is wanted")
+    assert main(["localize", "a.mp4", "-o", "taken/a.json"]) == 1
+    assert "taken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "localize",
+        "localize a.mp4 -o a.docx",
+        "localize a.mp4 b.mp4 -o a.json",
+        "localize a.mp4 --threshold 2",
+        "localize a.mp4 --min-length -1",
+        "localize a.mp4 --model nothing",
+        "localize a.mp4 --audio-track 7",
+        "localize a.mp4 --nonsense",
+        "localize a.mp4 -o",
+    ],
+)
+def test_wrong_calls_end_with_2(call: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(call.split()) == 2
+    assert capsys.readouterr().err
+    assert list(Path().iterdir()) == []
+
+
+def test_labels_with_brackets_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    from avel.cli.localize import _show
+
+    timeline = hand_timeline("[red]a.mp4", [0], notes=("[bold]note",))
+    _show(timeline, [Path("[x].json")], as_json=False)
+    shown = capsys.readouterr().out
+    assert "[red]a.mp4" in shown
+    assert "[bold]note" in shown
+    assert "[x].json" in shown

@@ -1,0 +1,324 @@
+"""The page without a browser: complete, escaped, bounded, right in its numbers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from avel.report import page, view
+from avel.report.cards import cautions, rows
+from avel.report.spectrogram import MAX_COLUMNS, mel_columns, spectrogram_png
+from avel.report.thumbs import attention_bytes, thumb_times
+from avel.types import Event, Grid, Scores, Timeline
+from tests.report_samples import CLASSES, hand_scores, hand_timeline, write_clip
+
+NOWHERE = "no-such-folder/clip.mp4"
+LABELS = [3, 0, 0, 0, 3, 1, 1, 3]
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes, and the texts of script elements."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] == "script" and self.cdata_elem == "script":
+            self.scripts[-1] += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def rendered(timeline: Timeline, folder: Path) -> tuple[str, Elements]:
+    text = page.render(timeline, page=folder / "page.html")
+    return text, Elements(text)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip") / "street & square.mp4")
+
+
+def test_the_page_holds_the_video_itself_and_refers_to_nothing(clip: Path, tmp_path: Path) -> None:
+    text, elements = rendered(hand_timeline(clip, LABELS), tmp_path)
+    embedded = elements.scripts[[s.get("id") for s in elements.all("script")].index("avel-media")]
+    assert base64.b64decode(embedded) == clip.read_bytes()
+    for _, attributes in elements.tags:
+        for key in ("src", "href", "poster", "action", "srcset"):
+            assert (attributes.get(key) or "data:").startswith(("data:", "#"))
+    assert "@import" not in text
+    assert not re.search(r"url\((?!data:)", text)
+    assert len(elements.all("button")) > 10
+
+
+def test_the_policy_allows_this_script_alone(clip: Path, tmp_path: Path) -> None:
+    _, elements = rendered(hand_timeline(clip, LABELS), tmp_path)
+    [policy] = [m["content"] for m in elements.all("meta") if m.get("http-equiv")]
+    digest = base64.b64encode(hashlib.sha256(elements.scripts[-1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in str(policy)
+    assert "default-src 'none'" in str(policy)
+    assert "http" not in str(policy)
+
+
+def test_events_lanes_table_and_thumbnails(clip: Path, tmp_path: Path) -> None:
+    _, elements = rendered(hand_timeline(clip, LABELS), tmp_path)
+    blocks = [b for b in elements.all("button") if b.get("class") == "event"]
+    assert [b["style"] for b in blocks] == [
+        "left: 12.5%; width: 37.5%",
+        "left: 62.5%; width: 25.0%",
+    ]
+    assert [b["aria-label"] for b in blocks] == [
+        "Church bell, 0:01 – 0:04, score 0.70",
+        "Bark, 0:05 – 0:07, score 0.70",
+    ]
+    moments = [b for b in elements.all("button") if b.get("class") == "moment"]
+    assert [float(str(b["data-at"])) for b in moments] == [i + 0.5 for i in range(8)]
+    assert len([r for r in elements.all("tr") if "data-event" in r]) == 2
+
+
+def test_toy_models_and_notes_are_said_aloud(clip: Path, tmp_path: Path) -> None:
+    text, _ = rendered(hand_timeline(clip, LABELS), tmp_path)
+    assert "This model is a toy" in text
+    assert html.escape("picture: 2 packets couldn't be decoded").replace("&#x27;", "&#39;") in text
+
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'\u2028<!--{{7*7}}"
+
+
+def test_names_and_labels_can_not_break_out(tmp_path: Path) -> None:
+    scores = hand_scores([0, 0, 3], classes=(HOSTILE, "b", "c"))
+    timeline = Timeline(
+        video=HOSTILE,
+        events=(Event(0, 2, HOSTILE, 0.7),),
+        duration=3.0,
+        classes=scores.classes,
+        scores=scores,
+        model={"model": HOSTILE, "data": {"name": HOSTILE, "note": HOSTILE}, HOSTILE: HOSTILE},
+        notes=(HOSTILE,),
+    )
+    text, elements = rendered(timeline, tmp_path)
+    assert [s.get("id") for s in elements.all("script")] == ["avel-data", None]
+    assert not [a for _, a in elements.tags if any(key.startswith("on") for key in a)]
+    assert json.loads(elements.scripts[0])["events"][0][2] == HOSTILE
+    assert "\u2028" not in elements.scripts[0]
+    assert "{{7*7}}" in text
+
+
+@given(st.text())
+def test_script_json_stays_inside_its_element(text: str) -> None:
+    held = page.script_json({"a": text})
+    assert not set("<>&\u2028\u2029") & set(held)
+    assert json.loads(held) == {"a": text}
+
+
+def test_without_the_video_the_page_says_so(tmp_path: Path) -> None:
+    text, elements = rendered(hand_timeline(NOWHERE, LABELS), tmp_path)
+    assert "clip.mp4 couldn’t be read" in text or "couldn&#39;t be read" in text
+    assert not elements.all("video")
+    assert len([b for b in elements.all("button") if b.get("class") == "event"]) == 2
+
+
+def test_no_events_shows_what_came_closest(tmp_path: Path) -> None:
+    text, _ = rendered(hand_timeline(NOWHERE, [3, 3, 3]), tmp_path)
+    assert "No event that is both seen and heard was found" in text
+    assert text.count("class-row") > 3  # style sheet and three rows
+    assert "at most 0.10" in text
+
+
+def test_events_without_scores(tmp_path: Path) -> None:
+    timeline = Timeline(NOWHERE, (Event(1, 2, "dog"),), 4.0, ("dog",))
+    text, _ = rendered(timeline, tmp_path)
+    assert '<svg class="curve"' not in text
+    assert "left: 25.0%; width: 25.0%" in text
+
+
+def test_an_empty_timeline(tmp_path: Path) -> None:
+    text, _ = rendered(Timeline(NOWHERE, (), 0.0, ()), tmp_path)
+    assert "No event" in text
+
+
+def test_large_and_unplayable_files_are_linked(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "EMBED_BYTES", 100)
+    text, elements = rendered(hand_timeline(clip, LABELS), clip.parent / "reports")
+    [video] = elements.all("video")
+    assert video["src"] == "../street%20%26%20square.mp4"
+    assert "media-src 'self' file:" in html.unescape(text)
+    assert "avel-media" not in [s.get("id") for s in elements.all("script")]
+    monkeypatch.undo()
+    other = clip.with_suffix(".mkv")
+    other.write_bytes(clip.read_bytes())
+    assert rendered(hand_timeline(other, LABELS), clip.parent)[1].all("video")[0]["src"]
+
+
+def test_hours_stay_small(tmp_path: Path) -> None:
+    count = 20_000
+    rng = np.random.default_rng(0)
+    values = rng.dirichlet(np.ones(31), count)
+    scores = Scores(
+        values,
+        tuple(f"class {i}" for i in range(30)),
+        Grid(float(count)),
+        values.argmax(axis=1),
+        attention=np.full((count, 7, 7), 1 / 49),
+        audible=rng.random(count) > 0.5,
+        visible=rng.random(count) > 0.5,
+    )
+    events = tuple(
+        Event(float(i), i + 1.0, scores.classes[i % 30], float(rng.random())) for i in range(9000)
+    )
+    timeline = Timeline(NOWHERE, events, float(count), scores.classes, scores)
+    text, elements = rendered(timeline, tmp_path)
+    assert len(text) < 4_000_000
+    data = json.loads(elements.scripts[0])
+    assert len(data["events"]) == view.MAX_EVENTS
+    assert len(data["lanes"]) == view.MAX_LANES
+    assert max(len(lane["values"]) for lane in data["lanes"]) <= view.MAX_POINTS
+    assert "2000 surest of 9000 events" in text
+
+
+def test_a_curve_keeps_its_peaks_when_it_is_thinned() -> None:
+    count = 5000
+    values = np.zeros((count, 2))
+    values[:, 1] = 1
+    values[4321] = [0.9, 0.1]
+    scores = Scores(values, ("a",), Grid(float(count)), np.ones(count, dtype=np.int64))
+    thinned = view.curve(scores, "a")
+    size = view.bin_size(count)
+    assert size == 3
+    assert max(thinned) == 900
+    assert thinned.index(900) == 4321 // size
+
+
+def test_curve_paths_end_with_the_file() -> None:
+    values = np.array([[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]])
+    scores = Scores(values, ("a",), Grid(2.5), np.zeros(3, dtype=np.int64))
+    line, area = view.curve_paths(view.curve(scores, "a"), scores)
+    assert line == "M0 750H40L40 0H80L80 500H100"
+    assert area == line + "V1000H0Z"
+
+
+def test_strips_tell_where_the_file_is_heard() -> None:
+    heard, seen = view.strips(hand_scores([0, 1, 2, 3]))
+    assert (heard.label, heard.spans, heard.summary) == (
+        "Heard",
+        ((0.0, 75.0),),
+        "75 % of the time",
+    )
+    assert seen.spans == ((0.0, 100.0),)
+
+
+def test_attention_is_scaled_to_its_highest_place_and_flat_maps_are_clear() -> None:
+    maps = np.full((2, 2, 2), 0.25)
+    maps[0] = [[0.1, 0.2], [0.3, 0.4]]
+    assert list(attention_bytes(maps, [0])) == [0, 85, 170, 255]
+    assert list(attention_bytes(maps, [1])) == [0, 0, 0, 0]
+    assert list(attention_bytes(np.full((1, 2, 2), np.nan), [0])) == [0, 0, 0, 0]
+
+
+def test_thumbnails_are_one_a_segment_or_the_events_first() -> None:
+    timeline = hand_timeline(NOWHERE, [0, 1, 3])
+    assert thumb_times(timeline) == [0.5, 1.5, 2.5]
+    long = Timeline(
+        NOWHERE, tuple(Event(10.0 * i, 10.0 * i + 4, "a", 0.5) for i in range(9)), 90.0, ("a",)
+    )
+    times = thumb_times(long, limit=12)
+    assert len(times) == 12
+    assert times == sorted(times)
+    assert {10.0 * i + 2 for i in range(9)} <= set(times)
+
+
+def test_the_spectrogram_shows_a_tone_where_it_is() -> None:
+    rate, seconds = 16000, 4
+    times = np.arange(rate * seconds) / rate
+    sound = np.sin(2 * np.pi * 1000 * times) * (times >= 2)
+    whole = mel_columns([sound], samples=len(sound))
+    parts = mel_columns(np.array_split(sound, 7), samples=len(sound))
+    np.testing.assert_allclose(parts, whole)
+    assert whole.shape == (64, 400)
+    power = whole.sum(axis=0)
+    assert power[:195].max() < 1e-6 * power[210:].min()
+    mel = 1127 * np.log1p(np.array([125, 1000, 7500]) / 700)
+    expected = (mel[1] - mel[0]) / (mel[2] - mel[0]) * 65 - 1
+    assert abs(whole[:, 300].argmax() - expected) <= 1
+    image = Image.open(io.BytesIO(spectrogram_png(whole))).convert("L")
+    pixels = np.asarray(image)
+    row = pixels[:, 300].argmax()
+    assert abs((63 - row) - expected) <= 1
+    assert pixels[:, 100].max() < 30
+
+
+def test_a_long_spectrogram_is_no_wider_than_its_bound() -> None:
+    second = np.random.default_rng(0).normal(size=16000) * 0.1
+    columns = mel_columns((second for _ in range(60)), samples=60 * 16000)
+    assert columns.shape == (64, MAX_COLUMNS)
+    assert columns.min() > 0
+
+
+def test_sound_shorter_than_a_window_is_silence_not_a_crash() -> None:
+    assert mel_columns([np.ones(100)], samples=100).shape == (64, 1)
+    assert spectrogram_png(mel_columns([], samples=0)).startswith(b"\x89PNG")
+
+
+def test_cards_in_words() -> None:
+    card = {
+        "model": "cspa_csea",
+        "task": "sel",
+        "step": 1.0,
+        "window": 10,
+        "audio_card": {"name": "mini_audio", "weights": "toybox"},
+        "data": {"name": "ave", "simulated": True},
+        "metrics": {"accuracy": 87.123456, "split": "test"},
+    }
+    assert dict(rows(card))["Hears with"] == "mini_audio, weights toybox"
+    assert dict(rows(card))["Measured"] == "accuracy 87.12"
+    assert any("simulated features" in c for c in cautions(card))
+    assert any("mini networks" in c for c in cautions(card))
+    assert not any("toy" in c for c in cautions(card))
+    assert rows({}) == []
+    assert cautions({}) == []
+    assert rows({"data": 3, "audio_card": [], "step": "x"}) == []
+
+
+def test_times_in_words() -> None:
+    assert [view.short_time(s) for s in (0, 7, 7.5, 65, 3725.25, 9.999)] == [
+        "0:00",
+        "0:07",
+        "0:07.5",
+        "1:05",
+        "1:02:05.2",
+        "0:10",
+    ]
+    assert [view.length_text(s) for s in (2.5, 59.9, 60, 200)] == [
+        "2.5 s",
+        "59.9 s",
+        "1 min",
+        "3 min 20 s",
+    ]
+
+
+def test_class_names_of_the_samples_are_what_the_page_lists(tmp_path: Path) -> None:
+    text, _ = rendered(hand_timeline(NOWHERE, LABELS), tmp_path)
+    assert [f"<li>{name}</li>" in text for name in CLASSES] == [True] * 3
