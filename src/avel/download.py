@@ -82,11 +82,12 @@ def download(
             if not left:
                 raise job.failure(f"{url} broke off {_TRIES} times ({e})") from e
         except (requests.RequestException, OSError) as e:
-            raise job.failure(f"{url} could not be downloaded: {_reason(e)}") from e
+            raise job.failure(f"{url} could not be downloaded: {root_cause(e)}") from e
     raise AssertionError("unreachable")
 
 
-def _reason(e: BaseException) -> str:
+def root_cause(e: BaseException) -> str:
+    """What the deepest of a chain of errors says."""
     while e.__cause__ or e.__context__:
         e = e.__cause__ or e.__context__ or e
     return str(e) or type(e).__name__
@@ -175,7 +176,7 @@ class _Job:
                     if self.progress:
                         self.progress(done, total or self.size)
         except requests.RequestException as e:
-            raise _BrokenOffError(_reason(e)) from e
+            raise _BrokenOffError(root_cause(e)) from e
         if total and done < total:
             raise _BrokenOffError(f"{done} of {total} bytes came")
 

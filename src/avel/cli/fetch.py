@@ -1,0 +1,66 @@
+"""`avel fetch`: the AVE data set, or a backbone's weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def fetch(
+    what: Annotated[str, typer.Argument(help="`ave`, or `weights`.")],
+    target: Annotated[
+        str | None, typer.Argument(help="For ave the folder; for weights the backbone's name.")
+    ] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="ave: only the small files.")] = False,
+    videos: Annotated[bool, typer.Option("--videos", help="ave: the videos too.")] = False,
+) -> None:
+    """Download the files of AVE's release into a folder, or weights into the cache."""
+    from avel.errors import unknown_name
+
+    if what == "ave":
+        _fetch_ave(Path(target or "data/AVE"), labels=labels, videos=videos)
+    elif what == "weights":
+        _fetch_weights(target)
+    else:
+        raise unknown_name("thing to fetch", what, ["ave", "weights"])
+
+
+def _fetch_ave(folder: Path, *, labels: bool, videos: bool) -> None:
+    from avel.data.ave_fetch import fetch_ave
+    from avel.data.ave_files import human_size
+    from avel.data.ave_store import terminal_progress
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    with terminal_progress("downloading") as progress:
+        got = fetch_ave(folder, labels_only=labels, videos=videos, progress=progress, say=say)
+    for path in got:
+        typer.echo(f"{path} ({human_size(path.stat().st_size)})")
+    typer.echo(f"AVE is in {folder}; `avel check {folder}` looks through it")
+
+
+def _fetch_weights(name: str | None) -> None:
+    from avel.backbones import backbones
+    from avel.data.ave_store import terminal_progress
+    from avel.errors import UsageError, unknown_name
+    from avel.weights import weights_file
+
+    known = {
+        f"{backbone}:{weights.name}": weights
+        for backbone, cls in backbones
+        for weights in cls.weights.values()
+        if weights.url
+    }
+    if not name:
+        raise UsageError(
+            "no weights named", wanted=f"one of {', '.join(known)}", do="avel fetch weights NAME"
+        )
+    full = name if ":" in name else next((k for k in known if k.startswith(f"{name}:")), name)
+    if full not in known:
+        raise unknown_name("weight", name, known)
+    with terminal_progress(full) as progress:
+        path = weights_file(known[full], progress=progress)
+    typer.echo(f"{full} is in {path}")
