@@ -115,13 +115,6 @@ def share(seconds: float, duration: float) -> float:
     return min(max(seconds / duration, 0.0), 1.0) if duration > 0 else 0.0
 
 
-def tick_step(duration: float, most: int = 10) -> float:
-    """A round number of seconds that cuts a duration into at most ``most`` parts."""
-    rounds = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
-    fitting = [r for r in rounds if duration / r <= most]
-    return fitting[0] if fitting else 3600.0 * math.ceil(duration / most / 3600)
-
-
 def runs(ids: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     """Maximal stretches of equal ids as (first index, one past the last, id)."""
     first = 0
