@@ -56,7 +56,8 @@ def _corner(sprite: Sprite, seconds: float, side: int, width: int, height: int) 
     return round(x * width - side / 2), round(y * height - side / 2)
 
 
-def _paste(canvas: NDArray[np.float32], sprite: Sprite, seconds: float) -> None:
+def paste_sprite(canvas: NDArray[np.float32], sprite: Sprite, seconds: float) -> None:
+    """Draw a thing, as it is at an instant, onto a (height, width, 3) canvas."""
     height, width = canvas.shape[:2]
     colours, alpha, _ = sprite.picture(seconds)
     side = len(alpha)
@@ -69,7 +70,8 @@ def _paste(canvas: NDArray[np.float32], sprite: Sprite, seconds: float) -> None:
     under += alpha[inner] * (colours[inner] - under)
 
 
-def _box(sprite: Sprite, seconds: float, width: int, height: int) -> Box:
+def sprite_box(sprite: Sprite, seconds: float, *, width: int, height: int) -> Box:
+    """A thing's bounding box in the picture at an instant."""
     if not on_at(sprite.thing.spans, seconds):
         return None
     _, alpha, (x0, y0, x1, y1) = sprite.picture(seconds)
@@ -166,7 +168,7 @@ def render_frames(
         canvas = camera.ground(seconds)
         for sprite in sprites:
             if on_at(sprite.thing.spans, seconds):
-                _paste(canvas, sprite, seconds)
+                paste_sprite(canvas, sprite, seconds)
         yield camera.expose(canvas)
 
 
@@ -176,7 +178,9 @@ def render_boxes(
     """For each thing the box of each frame."""
     sprites = [Sprite(thing, height=height) for thing in scene.things]
     instants = frame_instants(scene, fps)
-    return [[_box(sprite, t, width, height) for t in instants] for sprite in sprites]
+    return [
+        [sprite_box(sprite, t, width=width, height=height) for t in instants] for sprite in sprites
+    ]
 
 
 def render_sound(scene: Scene, *, rate: int = 16000) -> NDArray[np.float32]:
