@@ -50,8 +50,8 @@ class Knobs:
         ambience: Strength of the clip's constant sound, and of its clutter in the picture.
     """
 
-    likeness_audio: float = 0.30
-    likeness_visual: float = 0.30
+    likeness_audio: float = 0.305
+    likeness_visual: float = 0.32
     shared: float = 0.4
     rivals: float = 0.3
     rival_level: float = 0.8
