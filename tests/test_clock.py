@@ -172,11 +172,6 @@ def test_middle_and_share(start: float, length: float) -> None:
     assert 0 <= clock.share(start, length) <= 1
 
 
-@given(st.floats(0.01, 1e6), st.integers(2, 20))
-def test_tick_step_cuts_into_few_parts(duration: float, most: int) -> None:
-    assert duration / clock.tick_step(duration, most) <= most * (1 + 1e-9)
-
-
 def test_segments_to_seconds() -> None:
     assert clock.segments_to_seconds(3) == 3.0
     assert clock.segments_to_seconds(2.5, step=0.5) == 1.25
