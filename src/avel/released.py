@@ -93,9 +93,7 @@ def convert_weights(
     name, options, state = _recognise(path, held)
     if model not in (None, name):
         models.get(model)
-        raise UsageError(
-            f"{path} for {model}", wanted=f"--model {name}: the file holds its weights"
-        )
+        raise UsageError(f"{path} holds the weights of {name}", wanted=f"those of {model}")
     known = models.get(name).card.tasks
     task = task or known[0]
     if task not in known:
