@@ -336,3 +336,13 @@ def test_clashing_names_are_told_before_anything_runs(folder: Path) -> None:
         empty = folder / "empty"
         empty.mkdir()
         plan([empty], None)
+
+
+@pytest.mark.slow
+def test_every_real_file(shared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["extract", str(shared / "media" / "video"), "-o", str(tmp_path)]) == 0
+    assert "14 extracted, 0 already there, 0 failed" in capfd.readouterr().out
+    for path in tmp_path.glob("*.safetensors"):
+        found = Features.load(path)
+        assert np.isfinite(found.audio).all() and np.isfinite(found.visual).all()
+        assert found.visible.all()

@@ -20,6 +20,7 @@ from avel import clock
 from avel.decoding import Block, Damage, Sound, blocks, decoded, on_clock
 from avel.errors import MediaError, UsageError
 from avel.media import RATE, Media, Segment, audio_track, frames_at, open_media, write_video
+from avel.probe import _true_end
 from tests.conftest import shared_folder
 from tests.media_files import click, grey, mux, tone
 
@@ -375,6 +376,29 @@ def test_unknown_duration_comes_from_the_packets(tmp_path: Path) -> None:
     media = open_media(path)
     assert media.duration == pytest.approx(2.5, abs=0.11)
     assert [s.visible for s in media.segments()] == [True] * 3
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.mov"])
+def test_large_files_are_believed_without_a_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    frames = (grey(i) for i in range(85))
+    write_video(tmp_path / name, frames=frames, fps=25, audio=tone(3.4, 44100), rate=44100)
+    scanned = open_media(tmp_path / name).duration
+    monkeypatch.setattr("avel.probe._SCAN", 0)
+    monkeypatch.setattr("avel.probe._scan", None)
+    assert open_media(tmp_path / name).duration == pytest.approx(scanned, abs=0.08)
+
+
+@given(st.integers(40, 400), st.floats(0.02, 50), st.floats(1.1e5, 1e7))
+def test_a_wild_end_is_left_out_only_where_the_headers_say_so(
+    count: int, length: float, wild: float
+) -> None:
+    ends = [length * (i + 1) for i in range(count)]
+    last = max(ends)
+    assert _true_end([*ends, wild], said=last) == last
+    assert _true_end([*ends, wild], said=wild) == wild
+    assert _true_end([*ends, wild], said=None) == wild
 
 
 def test_raw_stream_without_timestamps(tmp_path: Path) -> None:
