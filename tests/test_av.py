@@ -379,3 +379,38 @@ def test_recipes() -> None:
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="model av"):
         build(**options)
+
+
+@pytest.mark.parametrize("task", ["sel", "wsel"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"stage": stage, "fusion": kind} for stage, kind in CELLS),
+        *({"inputs": name} for name in INPUTS if not name.startswith("amaps")),
+        *({"inputs": n, "audio_regions": 2} for n in INPUTS if n.startswith("amaps")),
+        {"variant": "release", "width": K},
+        {"variant": "release", "width": K, "fusion": "dmrn"},
+    ],
+    ids=lambda o: "-".join(map(str, o.values())),
+)
+def test_padding_and_batch_change_nothing(task: str, options: dict[str, Any]) -> None:
+    model = build(task=task, **options).eval()
+    audio, visual = clips(3, 6)
+    lengths = [6, 4, 1]
+    mask = torch.arange(6) < torch.tensor(lengths)[:, None]
+    audio[~mask], visual[~mask] = 9.0, -9.0
+    labels = torch.where(mask, torch.tensor([[1], [2], [C]]), -1)
+    tags = torch.eye(C + 1)[:3]
+    alone = []
+    with torch.no_grad():
+        together = model(audio=audio, visual=visual, mask=mask)
+        loss = model.loss(together, Batch(audio, visual, mask, labels, tags))
+        for i, n in enumerate(lengths):
+            own = slice(i, i + 1), slice(n)
+            answer = model(audio=audio[own], visual=visual[own])
+            torch.testing.assert_close(together.scores[i, :n], answer.scores[0], atol=1e-5, rtol=0)
+            batch = Batch(audio[own], visual[own], None, labels[own], tags[i : i + 1])
+            alone.append(float(model.loss(answer, batch)))
+    weights = lengths if task == "sel" else [1, 1, 1]
+    wanted = sum(w * x for w, x in zip(weights, alone, strict=True)) / sum(weights)
+    assert float(loss) == pytest.approx(wanted, abs=1e-5)
