@@ -51,8 +51,8 @@ from avel.files import whole, write_whole
 
 Progress = Callable[[int, int], None]
 
-#: Background clips of the release's weak setting.
-NOISY = 178
+#: Background clips of the release's weak setting for each of its annotation rows.
+NOISY = 178 / 4143
 _FEATURES = (AUDIO, VISUAL, VISUAL_VECTOR, AUDIO_NOISY, VISUAL_NOISY)
 _BLOCK = 16
 
@@ -118,7 +118,7 @@ def simulate(
         _Source(int(i), classes.index(rows[i].category), (rows[i].start, min(rows[i].end, SECONDS)))
         for i in kept
     ]
-    count = max(1, round(NOISY * scale))
+    count = max(1, round(NOISY * len(sources)))
     noisy = [_Source(2**30 + i, i % len(classes), (0, 0)) for i in range(count)]
     work = _Work(seed, world, len(classes), knobs, len(sources) + len(noisy), progress)
     _write_features(target, sources, work, AUDIO.name, VISUAL.name, VISUAL_VECTOR.name)

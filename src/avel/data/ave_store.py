@@ -29,7 +29,7 @@ Dtype = Literal["float16", "float32"]
 Progress = Callable[[int, int], None]
 
 #: Bytes of float32 in a block: with its copy in the store's type, what a conversion needs.
-_BLOCK = 64 * 2**20
+_BLOCK = 16 * 2**20
 
 
 def store_folder(root: Path) -> Path:
