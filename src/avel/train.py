@@ -190,6 +190,7 @@ class _Loop:
         record: Json = {"epoch": epoch + 1, "loss": self._train(epoch, clips)}
         last = epoch + 1 == self.recipe.epochs
         if last or (epoch + 1) % self.recipe.validate_every == 0:
+            self._finish(clips)
             record |= self._validate(judged)
             metric = tasks.selection_metric(self.task)
             if not self.metrics or record[metric] > self.metrics["value"]:
@@ -233,6 +234,17 @@ class _Loop:
             share = batch[rank::world]
             yield share if len(share) else batch[:1]  # every process takes every step
 
+    def _finish(self, clips: Resident) -> None:
+        """Let the model fit what gradients can't, on the training split in its own order."""
+        device = self.fabric.device
+        positions = torch.arange(len(clips), device=clips.lengths.device)
+        self.network.eval()
+        with autocast(device, self.bf16):
+            self.network.finish(
+                clips.batch(rows, device=device)
+                for rows in torch.split(positions, self.recipe.batch)
+            )
+
     def _validate(self, judged: Resident) -> dict[str, float]:
         predict = predictor(
             self.network, judged, self.task, device=self.fabric.device, bf16=self.bf16
@@ -274,7 +286,11 @@ class _Loop:
 
     def _restore(self) -> list[Json]:
         """The history of the state in the folder, its weights put back; [] where there is none."""
-        state = load_state(self.folder) if self.folder else None
+        if self.folder is None:
+            return []
+        for left in self.folder.glob(".*.tmp*"):  # half a file of a process that was killed
+            left.unlink()
+        state = load_state(self.folder)
         if state is None:
             return []
         differs = sorted(k for k, v in _identity(self.card).items() if state.identity.get(k) != v)
@@ -291,7 +307,7 @@ class _Loop:
             raise CheckpointError(f"{self.folder}: {e}", do="begin anew in another folder") from e
         self.best, self.metrics = state.best, state.metrics
         if self.metrics:  # the process may have died between the state and the checkpoint
-            self.trained().save(self.folder)  # type: ignore[arg-type]
+            self.trained().save(self.folder)
         return state.history
 
 
