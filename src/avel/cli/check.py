@@ -27,6 +27,19 @@ def _machine() -> Iterator[str]:
     yield from _versions()
     yield from _codecs()
     yield from _weights()
+    yield f"model      {_default_model()}"
+
+
+def _default_model() -> str:
+    from avel.checkpoint import load_model
+    from avel.errors import AvelError
+
+    try:
+        card = load_model("default").card
+    except AvelError as e:
+        return f"default: {e.got}"
+    classes = ", ".join(map(str, card.get("classes", ())))
+    return f"default: {card.get('model', 'unnamed')} for {classes}"
 
 
 def _versions() -> Iterator[str]:
