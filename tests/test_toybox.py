@@ -293,7 +293,7 @@ def test_ave_text_holds_the_whole_second_single_events(tmp_path):
     assert quality == "good"
 
 
-def test_same_seed_same_truth_and_same_decoded_frames(tmp_path):
+def test_same_seed_same_truth_and_same_clips(tmp_path):
     for name in ("one", "two"):
         synthesize(tmp_path / name, clips=2, plan=SMALL, jobs=1)
     for file in sorted((tmp_path / "one").rglob("*.*")):
@@ -302,8 +302,18 @@ def test_same_seed_same_truth_and_same_decoded_frames(tmp_path):
             assert file.read_bytes() == twin.read_bytes(), file.name
             continue
         for a, b in zip(open_media(file).segments(), open_media(twin).segments(), strict=True):
-            assert np.array_equal(np.stack(list(a.frames)), np.stack(list(b.frames)))
+            # x264 looks ahead with threads, so its choices may differ by a level here and there
+            assert np.abs(a.frames.astype(int) - b.frames.astype(int)).mean() < 2
             assert np.array_equal(a.audio, b.audio)
+
+
+def test_same_seed_same_frames_and_samples():
+    scene = make_scene(8, 3, seconds=1.0)
+    one, two = (list(render_frames(scene, fps=6)) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    assert np.array_equal(render_sound(scene), render_sound(scene))
+    other = list(render_frames(make_scene(8, 4, seconds=1.0), fps=6))
+    assert not np.array_equal(one[0], other[0])
 
 
 def test_fewer_clips_are_a_prefix_of_more_and_what_is_there_stays(tmp_path):
