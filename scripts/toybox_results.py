@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/toybox"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--csv", type=Path, default=ROOT / "results" / "toybox.csv")
     parser.add_argument("--default", type=Path, default=ROOT / "src/avel/pretrained/default")
     given = parser.parse_args()
