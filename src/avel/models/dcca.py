@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avel.models.base import Answer, Batch, Model, ModelCard, Query, Recipe, Task, models
-from avel.models.layers import mlp, window_sums
+from avel.models.layers import mlp, valid, window_sums
 
 PAIRS = ("event", "all")
 
@@ -186,9 +186,7 @@ class Dcca(Model):
 
     def _pairs(self, answer: Answer, batch: Batch) -> tuple[Tensor, Tensor]:
         heard, seen = answer.parts["audio"], answer.parts["visual"]
-        keep = torch.ones(heard.shape[:2], dtype=torch.bool, device=heard.device)
-        if batch.mask is not None:
-            keep = batch.mask
+        keep = valid(heard, batch.mask)
         if self.pairs == "event":
             keep = keep & batch.relevance(self.background).bool()
         return heard[keep], seen[keep]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avel.models.base import Answer, Batch, Model, ModelCard, Recipe, Task, models
-from avel.models.layers import average
+from avel.models.layers import average, valid
 
 INPUTS = ("visual", "audio", "both")
 EPS = 1e-5  #: added to the channels' maximum
@@ -112,11 +112,9 @@ class EdTcn(Model):
     def convolve(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(B, T, D) -> (B, T, first)."""
         length = x.shape[1]
-        if mask is None:
-            mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         extra = -length % 2 ** len(self.encoder)
+        silent = [~F.pad(valid(x, mask), (0, extra))[:, None]]  # (B, 1, T') at every level
         x = F.pad(x, (0, 0, 0, extra)).transpose(1, 2)  # (B, D, T')
-        silent = [~F.pad(mask, (0, extra))[:, None]]  # (B, 1, T') at every level
         for encode in self.encoder:
             x = cast(Tensor, encode(x.masked_fill(silent[-1], 0.0)))
             x = F.max_pool1d(x.masked_fill(silent[-1], 0.0), 2)

@@ -164,6 +164,11 @@ def _like(mask: Tensor, x: Tensor) -> Tensor:
     return mask.reshape(*mask.shape, *[1] * (x.ndim - mask.ndim))
 
 
+def valid(x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The mask (B, T) of (B, T, ...), all True where none is given."""
+    return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
+
+
 def average(values: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean of all values where ``mask`` of the same shape is True: a scalar, 0 where none is."""
     if mask is None:

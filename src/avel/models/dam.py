@@ -1,0 +1,299 @@
+"""DAM: dual attention matching (Wu, Zhu, Yan, Yang, ICCV 2019)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avel.errors import UsageError
+from avel.models.base import Answer, Batch, Model, ModelCard, Query, Recipe, Task, models
+from avel.models.layers import AVGA, as_read, average, masked_max, masked_mean, valid, window_sums
+from avel.models.recurrent import Recurrent, to_front
+
+CHOICES = {
+    "embedding": ("self-attention", "rnn", "mean", "max", "lstm", "gru", "bilstm"),
+    "matching": ("cross", "self", "none"),
+    "regions": ("auto", "guided", "mean"),
+}
+HALF = 0.5  #: below this relevance a segment is background
+
+
+class Embed(nn.Module):
+    """A sequence of segments made one global feature (eq. 1 to 4; table 3).
+
+    Args:
+        kind: Of ``CHOICES["embedding"]``. Whatever reads the sequence, the mean over time of what
+            it gives is the global feature; ``"max"`` is the largest of each channel.
+        width: d, of a segment and of the global feature.
+        heads, dropout: Of self-attention, one encoder block of Vaswani et al. 2017.
+    """
+
+    def __init__(self, kind: str, width: int, *, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.pool = masked_max if kind == "max" else masked_mean
+        self.block: nn.TransformerEncoderLayer | None = None
+        self.recurrent: Recurrent | None = None
+        if kind == "self-attention":
+            self.block = nn.TransformerEncoderLayer(
+                width, heads, 4 * width, dropout, batch_first=True
+            )
+        elif kind not in ("mean", "max"):
+            self.recurrent = Recurrent(kind.removeprefix("bi"), width, width, both=kind == "bilstm")
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        """Embed the segments of (B, T, d) that (B, T) keeps: (B, d), noise where it keeps none."""
+        x, kept = to_front(x, keep)
+        kept[:, 0] = True
+        if self.block is not None:
+            x = self.block(x, src_key_padding_mask=~kept)
+        elif self.recurrent is not None:
+            x, _ = self.recurrent(x, kept)
+        return self.pool(x, kept)
+
+
+@models.register("dam")
+class Dam(Model):
+    """The whole clip of one sense is asked for each segment of the other: is this part of you?
+
+    Args:
+        audio_dim, visual_dim: Widths A and V.
+        classes: C, without background.
+        task: ``"sel"`` or ``"cml"``.
+        embedding: How a sequence becomes one feature (table 3): ``"self-attention"``, ``"rnn"``,
+            ``"mean"``, ``"max"``, ``"lstm"``, ``"gru"`` or ``"bilstm"``.
+        matching: ``"cross"``, ``"self"`` (a sense's whole asks its own segments) or, in SEL,
+            ``"none"``: every segment gets the clip's category (tables 4, 5).
+        regions: How the picture is read: ``"guided"`` by the sound, ``"mean"`` over the regions,
+            ``"auto"``: guided in SEL, the mean in CML.
+        width: d, to which both senses are projected.
+        heads, dropout: Of self-attention.
+        lambda_s: The category's share of SEL's loss (eq. 8). 1 equals ``matching="none"``.
+        hidden, common: Widths d and 49 of :class:`avel.models.layers.AVGA`.
+
+    Raises:
+        ValueError: if an option has no such value or can't be with the others.
+    """
+
+    card: ClassVar[ModelCard] = ModelCard(
+        name="dam",
+        paper="Wu, Zhu, Yan, Yang 2019, Dual Attention Matching for Audio-Visual Event "
+        "Localization, ICCV",
+        tasks=("sel", "cml"),
+        summary="The whole of one sense is matched with each segment of the other.",
+        open_points=(
+            "both senses are projected linearly to one width, 256",
+            "self-attention is one encoder block (residual, norm, feed-forward of 4 d, dropout "
+            "0.1) of 8 heads without positions; the other embeddings' outputs are averaged too",
+            "the category is one linear layer on the two global features; a clip of several "
+            "classes counts as its most frequent one, a clip without event has no category loss",
+            "scores are p_t times the category's probabilities, and 1 - p_t for background: the "
+            "decision is background where that exceeds 0.5, else the best class, which isn't "
+            "always the argmax; of a long file the windows' mean scores are decided likewise",
+            "CML reads the mean over regions: attention would show a candidate its own sound",
+            "self-matching in CML: 1 - cosine of the query's whole and each candidate segment, "
+            "summed over the window",
+            "no recipe is printed: Adam 1e-3, batch 64, 300 epochs",
+        ),
+    )
+
+    def __init__(
+        self,
+        *,
+        audio_dim: int,
+        visual_dim: int,
+        classes: int,
+        task: Task = "sel",
+        embedding: str = "self-attention",
+        matching: str = "cross",
+        regions: str = "auto",
+        width: int = 256,
+        heads: int = 8,
+        dropout: float = 0.1,
+        lambda_s: float = 0.5,
+        hidden: int = 512,
+        common: int = 49,
+    ) -> None:
+        super().__init__()
+        _check(task, width, heads, lambda_s, dropout, embedding=embedding, matching=matching,
+               regions=regions)  # fmt: skip
+        self.task, self.background = task, classes
+        self.share = 1.0 if matching == "none" else float(lambda_s)
+        self.matching = "none" if task == "sel" and self.share == 1 else matching
+        guided = regions == "guided" or (regions == "auto" and task == "sel")
+        self.look = None
+        if guided:
+            self.look = AVGA(
+                audio_dim=audio_dim, visual_dim=visual_dim, hidden=hidden, width=common
+            )
+        self.audio_in = nn.Linear(audio_dim, width)
+        self.visual_in = nn.Linear(visual_dim, width)
+        self.audio_whole = Embed(embedding, width, heads=heads, dropout=dropout)
+        self.visual_whole = Embed(embedding, width, heads=heads, dropout=dropout)
+        self.category = nn.Linear(2 * width, classes) if task == "sel" else None
+
+    @classmethod
+    def recipe(cls, task: Task) -> Recipe:
+        """Ours: Adam 1e-3, 300 epochs of batch 64."""
+        return Recipe()
+
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
+        """Answer for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
+
+        Parts: SEL: ``category`` (B, C) logits, and but for ``matching="none"`` ``audio_match`` and
+        ``visual_match`` (B, T), the logits of p_A and p_V. CML: the local features ``audio`` and
+        ``visual`` (B, T, d).
+        """
+        heard, seen, attention = self.local(audio, visual)
+        keep = valid(heard, mask)
+        heard, seen = (x.masked_fill(~keep[..., None], 0.0) for x in (heard, seen))
+        if self.category is None:
+            return Answer(attention=attention, parts={"audio": heard, "visual": seen})
+        wholes = self.audio_whole(heard, keep), self.visual_whole(seen, keep)
+        category = cast(Tensor, self.category(torch.cat(wholes, -1))).float()
+        parts = {"category": category}
+        p = torch.ones(heard.shape[:2], device=heard.device)
+        if self.matching != "none":
+            parts["audio_match"], parts["visual_match"] = self.match(wholes, heard, seen)
+            p = (parts["audio_match"].sigmoid() + parts["visual_match"].sigmoid()) / 2
+        scores = torch.cat([p[..., None] * category.softmax(-1)[:, None], 1 - p[..., None]], -1)
+        best = scores[..., :-1].argmax(-1)
+        labels = best.masked_fill(scores[..., -1] > 1 - HALF, self.background)
+        return Answer(scores, labels, attention, parts)
+
+    @staticmethod
+    def decide(scores: NDArray[Any], parts: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """The paper's rule (3.4) for (..., C+1) scores: background where p_t < 0.5, else the best
+        class; ``parts`` aren't needed.
+        """  # fmt: skip
+        best = scores[..., :-1].argmax(-1)
+        background = scores[..., -1] > 1 - HALF
+        labels: NDArray[np.int64] = np.where(background, scores.shape[-1] - 1, best)
+        return labels.astype(np.int64)
+
+    def local(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """f_A and f_V, (B, T, d) each, and the attention (B, T, H, W) or None."""
+        regions = visual.shape[2:4]
+        audio, visual = as_read(self, audio, visual)
+        maps = None
+        if self.look is None:
+            seen = visual.mean(2)
+        else:
+            seen, maps = self.look(audio, visual)
+            maps = maps.reshape(*maps.shape[:2], *regions)
+        f_audio, f_visual = self.audio_in(audio), self.visual_in(seen)
+        return f_audio.float(), f_visual.float(), maps
+
+    def match(
+        self, wholes: tuple[Tensor, Tensor], heard: Tensor, seen: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The logits of p_A and p_V (eq. 5, 6).
+
+        Args:
+            wholes: phi_A and phi_V, (B, d) each.
+            heard, seen: f_A and f_V, (B, T, d) each.
+
+        Returns:
+            (B, T) twice.
+        """
+        phi_audio, phi_visual = wholes if self.matching == "self" else wholes[::-1]
+        audio = (heard.float() * phi_audio.float()[:, None]).sum(-1)
+        visual = (seen.float() * phi_visual.float()[:, None]).sum(-1)
+        return audio, visual
+
+    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+        """SEL: eq. 8. CML: cross-entropy of the relevance, the wholes of the event's segments.
+
+        Args:
+            answer: Of this model for the batch.
+            batch: With ``labels``; in CML clips without event segments cost nothing.
+        """
+        y = batch.relevance(self.background)
+        if self.category is None:
+            return self._cml(answer, batch, y)
+        found = self.share * self._category(answer.parts["category"], batch)
+        if self.matching == "none":
+            return found
+        each = relevance_entropy(answer.parts["audio_match"], answer.parts["visual_match"], y)
+        return found + (1 - self.share) * average(each, batch.mask)
+
+    def _category(self, logits: Tensor, batch: Batch) -> Tensor:
+        assert batch.labels is not None
+        labels = batch.labels.clamp(min=0)
+        held = F.one_hot(labels, self.background + 1)[..., :-1]
+        if batch.mask is not None:
+            held = held * batch.mask[..., None]
+        counts = held.sum(1)  # (B, C)
+        each = F.cross_entropy(logits, counts.argmax(-1), reduction="none")
+        return average(each, counts.any(-1))
+
+    def _cml(self, answer: Answer, batch: Batch, y: Tensor) -> Tensor:
+        heard, seen = answer.parts["audio"], answer.parts["visual"]
+        known = valid(heard, batch.mask)
+        event = known & y.bool()
+        wholes = self.audio_whole(heard, event), self.visual_whole(seen, event)
+        each = relevance_entropy(*self.match(wholes, heard, seen), y)
+        return average(each, known & event.any(1, keepdim=True))
+
+    def window_costs(self, *, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
+        """Minus the summed relevance of a window's segments to the query; see the base class.
+
+        A2V counts p_V alone, V2A p_A alone. Self-matching: 1 - cosine instead of -p.
+
+        Raises:
+            UsageError: if the query doesn't fit the tracks, or they differ in length although the
+                picture is read as the sound guides.
+        """
+        query.check(audio.shape[1], visual.shape[1])
+        if self.look is not None and audio.shape[1] != visual.shape[1]:
+            raise UsageError(
+                f"{audio.shape[1]} audio and {visual.shape[1]} visual segments",
+                wanted="both tracks of one recording: the sound guides how the picture is read",
+                do="train with regions=mean to match separate recordings",
+            )
+        heard, seen, _ = self.local(audio, visual)
+        asks, answers = (heard, seen) if query.sense == "audio" else (seen, heard)
+        embed = self.audio_whole if query.sense == "audio" else self.visual_whole
+        asks = asks[:, query.start : query.start + query.length]
+        whole = cast(Tensor, embed(asks, valid(asks))).double()[
+            :, None
+        ]  # float32's sigmoid ties at 1
+        if self.matching == "self":
+            cost = 1 - F.cosine_similarity(whole, answers.double(), dim=-1)
+        else:
+            cost = -(whole * answers.double()).sum(-1).sigmoid()
+        return window_sums(cost[:, None].expand(-1, query.length, -1))
+
+
+def relevance_entropy(audio: Tensor, visual: Tensor, y: Tensor) -> Tensor:
+    """Binary cross-entropy of the mean of two sigmoids (eq. 7), from their logits: never log 0.
+
+    Args:
+        audio, visual: Logits of p_A and p_V, any shape.
+        y: Same shape, 1 on segments of the event, else 0.
+    """
+    yes = torch.logaddexp(F.logsigmoid(audio), F.logsigmoid(visual)) - math.log(2)
+    no = torch.logaddexp(F.logsigmoid(-audio), F.logsigmoid(-visual)) - math.log(2)
+    return -(y * yes + (1 - y) * no)
+
+
+def _check(
+    task: str, width: int, heads: int, share: float, dropout: float, **options: str
+) -> None:  # fmt: skip
+    for name, known in CHOICES.items():
+        if options[name] not in known:
+            raise ValueError(f"{name}={options[name]!r}: wanted one of {', '.join(known)}")
+    if task == "cml" and options["matching"] == "none":
+        raise ValueError("matching='none' leaves nothing to answer cml with")
+    attends, both = options["embedding"] == "self-attention", options["embedding"] == "bilstm"
+    parts = heads if attends else 2 if both else 1
+    if width < 1 or parts < 1 or width % parts:
+        raise ValueError(f"width={width}: wanted a multiple of {parts}, as the embedding shares it")
+    if not 0 <= share <= 1 or not 0 <= dropout < 1:
+        raise ValueError(f"lambda_s={share}, dropout={dropout}: wanted 0 to 1, dropout below 1")
