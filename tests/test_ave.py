@@ -16,6 +16,7 @@ from avel.backbones.vgg19 import VGG19
 from avel.backbones.vggish import VGGish
 from avel.data import ave, ave_store
 from avel.data.ave_files import (
+    ANNOTATIONS,
     KEY,
     ORDER_KEY,
     ORDERS,
@@ -27,6 +28,7 @@ from avel.data.ave_files import (
 )
 from avel.data.ave_labels import LABEL_FILES, compare_labels, second_labels, video_tags
 from avel.data.oddities import examine
+from avel.download import hash_matches
 from avel.errors import DataError, UsageError
 
 EVENTS = (
@@ -104,6 +106,9 @@ def test_wrong_lines_are_named_not_shifted(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="3 of 4 lines") as raised:
         read_annotations(path)
     assert "Bark&y&good&5&3" in str(raised.value) and "Bark&z" in str(raised.value)
+    path.write_text("Bark&x&good&one&two\nBark&z&good&1&3\n")  # wrong, and no header either
+    with pytest.raises(DataError, match="1 of 2 lines"):
+        read_annotations(path)
     for nothing in ("", HEADER, "\x00\xff"):
         path.write_bytes(nothing.encode("latin-1"))
         with pytest.raises(DataError):
@@ -144,7 +149,9 @@ def test_a_folder_of_the_release(tmp_path: Path, dtype: str) -> None:
     background = data.splits["background"]
     assert (background.labels == 3).all() and background.tags is not None
     assert background.tags.tolist() == [[0, 0, 0, 1]] * 2
-    np.testing.assert_allclose(background.visual, read(root / "visual_feature_noisy.h5"), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(
+        background.visual, read(root / "visual_feature_noisy.h5"), rtol=1e-3, atol=1e-6
+    )
 
 
 def test_the_cards_are_those_of_the_backbones(tmp_path: Path) -> None:
@@ -363,6 +370,11 @@ def test_published_labels_follow_from_the_annotations(shared: Path) -> None:
 def test_published_class_order(published: avel.data.base.Dataset) -> None:
     assert published.classes[:3] == ("Church bell", "Male speech, man speaking", "Bark")
     assert published.classes[10] == "Frying (food)" and published.classes[27] == "Mandolin"
+
+
+def test_published_text_is_the_one_that_is_fetched(shared: Path) -> None:
+    path = shared / "ave" / "Annotations.txt"
+    assert hash_matches(path, ANNOTATIONS.hash) and path.stat().st_size == ANNOTATIONS.size
 
 
 def test_published_variants_of_the_text(shared: Path, tmp_path: Path) -> None:

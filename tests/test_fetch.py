@@ -27,6 +27,7 @@ class Internet:
         self.asked: list[str] = []
         self.down: set[str] = set()
         self.sorry: set[str] = set()
+        self.half: set[str] = set()
 
     def _give(self, name: str, target: Path) -> None:
         self.asked.append(name)
@@ -34,6 +35,8 @@ class Internet:
             raise OSError("Name or service not known")
         if name in self.sorry:
             target.write_text("<html>Too many users have downloaded this file</html>")
+        elif name in self.half:
+            target.write_bytes(b"\x89HDF\r\n\x1a\n and no more")
         elif target.suffix == ".h5":
             with h5py.File(target, "w") as f:
                 f["avadataset"] = np.zeros(3)
@@ -91,9 +94,10 @@ def test_what_fails_is_listed_and_the_rest_is_there(internet: Internet, tmp_path
 
 def test_a_page_that_says_sorry_is_no_data(internet: Internet, tmp_path: Path) -> None:
     internet.sorry = {"1hQwbhutA3fQturduRnHMyfRqdrRHgmC9", "Annotations.txt"}
-    with pytest.raises(DataError, match="2 of 15") as raised:
+    internet.half = {"mil_labels.h5"}
+    with pytest.raises(DataError, match="3 of 15") as raised:
         fetch_ave(tmp_path)
-    assert "<html>" in str(raised.value)
+    assert "<html>" in str(raised.value) and not (tmp_path / "mil_labels.h5").exists()
     assert not (tmp_path / "visual_feature.h5").exists()
     assert not (tmp_path / "Annotations.txt").exists()
 

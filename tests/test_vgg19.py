@@ -203,8 +203,6 @@ def test_full_size_files_of_random_values(tmp_path: Path, mode: str) -> None:
     with torch.no_grad():
         out = network(frame)
     assert out.shape == (1, 7, 7, 512) == (1, *VGG19.card.output)
-    expected = by_hand(frame[0, :64, :64].numpy(), kernels(SMALL), mode)  # the hand itself runs
-    assert expected.shape == (2, 2, 6)
     np.testing.assert_allclose(out[0], by_torch(frame, held, mode)[0], rtol=1e-2, atol=1e-2)
 
 

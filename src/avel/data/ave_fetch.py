@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import is_zipfile
 
 from avel.data.ave import MARKER
 from avel.data.ave_files import (
@@ -13,6 +14,7 @@ from avel.data.ave_files import (
     Remote,
     find,
     human_size,
+    open_array,
     read_annotations,
 )
 from avel.download import Progress, download, root_cause
@@ -20,7 +22,6 @@ from avel.errors import AvelError, DataError
 
 #: Files above this size are features.
 _SMALL = 2 * 2**20
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def fetch_ave(
@@ -79,7 +80,7 @@ def _fetch(file: Remote, target: Path, progress: Progress | None) -> Path:
     if file.drive:
         path = _from_drive(file, target, progress)
     else:
-        path = download(file.url, target, progress=progress)
+        path = download(file.url, target, hash=file.hash, progress=progress)
     _verify(path)
     return path
 
@@ -116,16 +117,17 @@ def _from_drive(file: Remote, target: Path, progress: Progress | None) -> Path:
 
 
 def _verify(path: Path) -> None:
-    """A page that says sorry is no data: it is removed."""
-    if path.name == ANNOTATIONS.name:
-        try:
+    """A page that says sorry is no data, nor is half a file: it is removed."""
+    try:
+        if path.name == ANNOTATIONS.name:
             read_annotations(path)
-        except DataError:
-            path.unlink()
-            raise
-    elif path.suffix in {".h5", ".zip"}:
+        elif path.suffix == ".h5":
+            with open_array(path):
+                pass
+        elif path.suffix == ".zip" and not is_zipfile(path):
+            raise DataError(f"{path.name} is no archive")
+    except DataError as e:
         with path.open("rb") as f:
-            head = f.read(8)
-        if not head.startswith(_HDF5 if path.suffix == ".h5" else b"PK"):
-            path.unlink()
-            raise DataError(f"{path.name} came as something else (begins with {head!r}; removed)")
+            head = f.read(24)
+        path.unlink()
+        raise DataError(f"{e.got} (begins with {head!r}; removed)") from e

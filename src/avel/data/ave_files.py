@@ -42,15 +42,17 @@ class Remote:
 
     Args:
         name: Its name.
-        url: Its public address; empty where it only comes with another file.
-        size: Bytes, about.
+        url: Its public address.
+        size: Bytes, about; 0 where not known.
         what: What it holds.
+        hash: Its sha256, or empty where it isn't known.
     """
 
     name: str
     url: str
     size: int
     what: str
+    hash: str = ""
 
     @property
     def drive(self) -> str:
@@ -58,8 +60,8 @@ class Remote:
         return self.url.removeprefix(_DRIVE) if self.url.startswith(_DRIVE) else ""
 
     def __str__(self) -> str:
-        where = f", from {self.url}" if self.url else ""
-        return f"{self.name} ({human_size(self.size)}{where})"
+        size = human_size(self.size) if self.size else "of unknown size"
+        return f"{self.name} ({size}, from {self.url})"
 
 
 def human_size(count: float) -> str:
@@ -71,7 +73,13 @@ def human_size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-ANNOTATIONS = Remote("Annotations.txt", _RAW + "Annotations.txt", 144287, "events, a row each")
+ANNOTATIONS = Remote(
+    "Annotations.txt",
+    _RAW + "Annotations.txt",
+    144287,
+    "events, a row each",
+    "sha256:0d24a9ec5cd4ceb779ebd83d74e83ec8e55c5e468cede3f320fb57346c9dd321",
+)
 AUDIO = Remote(
     "audio_feature.h5",
     _DRIVE + "1F6p4BAOY-i0fDXUOhG7xHuw_fnO5exBS",
@@ -207,7 +215,9 @@ def _text(path: Path) -> str:
 
 
 def _is_header(line: str) -> bool:
-    return "&" in line and not any(field.strip().isdigit() for field in line.split("&")[-2:])
+    """Only a line of column names: a first line that is merely wrong must not be dropped."""
+    names = {field.strip().casefold().replace(" ", "") for field in line.split("&")}
+    return bool(names & {"videoid", "starttime", "endtime"})
 
 
 def _parse(line: str) -> Row | None:

@@ -39,6 +39,10 @@ _PLACES = np.array([(i, j) for i in range(SIDE) for j in range(SIDE)], np.float3
 class Knobs:
     """How hard it is. The defaults put a BiLSTM on one sense near AVE's published figures.
 
+    Measured at full scale, seed 0, chosen on val, two training seeds: sound alone 58.5 and 57.8
+    (AVE's table 1 prints 59.5), picture's mean alone 55.8 and 54.8 (55.3), both concatenated 73.2
+    and 74.4 (71.4).
+
     Args:
         likeness_audio, likeness_visual: Standard deviation of how much of each other class the
             source has, its own class being 1.
