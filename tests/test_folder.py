@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from avel.data import load_dataset
-from avel.data.folder import assign_splits, read_rows, segment_labels
+from avel.data.annotations import read_rows
+from avel.data.folder import assign_splits, segment_labels
 from avel.errors import DataError
 from avel.features.store import feature_path
 from tests.training_data import features

@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avel import clock
+from avel.card import FORMAT, check_card
 from avel.data.base import backbone_identity
 from avel.errors import AvelError, CheckpointError
 from avel.files import write_whole
 from avel.models import Model, build_model, models
 from avel.models.base import Answer
 from avel.types import Features, Json, Scores
+from avel.windows import Means, chunks
 
 WEIGHTS, CARD, TRAIN_IDS = "model.safetensors", "card.json", "train_ids.json.gz"
-FORMAT = 1
-#: What strangers hand in is bounded: bytes of a card, of weights, of unpacked training ids; and
-#: the largest whole number that a card may give as a size or an option.
-LARGEST_CARD, LARGEST_WEIGHTS, LARGEST_IDS, LARGEST_SIZE = 2**22, 2**32, 2**26, 2**16
+#: What strangers hand in is bounded: bytes of a card, of weights, of unpacked training ids.
+LARGEST_CARD, LARGEST_WEIGHTS, LARGEST_IDS = 2**22, 2**32, 2**26
 #: Windows that go through the network at a time: memory doesn't grow with the file's length.
 CHUNK = 16
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -100,11 +100,11 @@ class Trained:
         """
         self._check(features)
         self.network.eval()
-        total = _Means(len(features))
+        total = Means(len(features))
         starts = clock.windows(len(features), self.window, max(1, self.window // 2))
         length = min(self.window, len(features))
         with torch.inference_mode():
-            for chunk in _chunks(starts, CHUNK):
+            for chunk in chunks(starts, CHUNK):
                 total.add(chunk, length, self._answer(features, chunk, length))
         scores = total.mean("scores")
         attention = total.mean("attention") if total.has("attention") else None
@@ -136,7 +136,7 @@ class Trained:
             )
         return answer
 
-    def _decide(self, scores: NDArray[np.floating[Any]], total: _Means) -> NDArray[np.int64]:
+    def _decide(self, scores: NDArray[np.floating[Any]], total: Means) -> NDArray[np.int64]:
         decide = getattr(self.network, "decide", None)
         if decide is None:
             return np.asarray(scores.argmax(axis=1), dtype=np.int64)
@@ -207,51 +207,6 @@ def backbone_name(card: Mapping[str, Any]) -> str:
 def _option(card: Mapping[str, Any]) -> str:
     name, weights = card.get("name", "?"), card.get("weights", "")
     return f"{name}:{weights}" if weights else str(name)
-
-
-def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for i in range(0, len(items), size):
-        yield items[i : i + size]
-
-
-class _Means:
-    """Running sums over windows of whatever a model answers for each segment."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.sums: dict[str, NDArray[np.float32]] = {}
-        self.seen = np.zeros(count, dtype=np.float32)
-        self.labels = np.zeros(count, dtype=np.int64)
-
-    def add(self, starts: Sequence[int], length: int, answer: Answer) -> None:
-        """Add the answer of some windows; (B, T, ...) each, one row a window."""
-        named = {"scores": answer.scores, "attention": answer.attention}
-        named |= {f"part:{n}": p for n, p in answer.parts.items() if p.ndim in (2, 3)}
-        shape = (len(starts), length)
-        for name, value in named.items():
-            if value is not None and tuple(value.shape[:2]) == shape:
-                self._sum(name, starts, length, value)
-        assert answer.labels is not None
-        for i, start in enumerate(starts):
-            self.seen[start : start + length] += 1
-            self.labels[start : start + length] = answer.labels[i].cpu().numpy()
-
-    def _sum(self, name: str, starts: Sequence[int], length: int, value: Tensor) -> None:
-        array = value.float().cpu().numpy()
-        held = self.sums.setdefault(name, np.zeros((self.count, *array.shape[2:]), np.float32))
-        for i, start in enumerate(starts):
-            held[start : start + length] += array[i]
-
-    def has(self, name: str) -> bool:
-        return name in self.sums
-
-    def mean(self, name: str) -> NDArray[np.float32]:
-        held = self.sums[name]
-        result: NDArray[np.float32] = held / self.seen.reshape(-1, *[1] * (held.ndim - 1))
-        return result
-
-    def parts(self) -> dict[str, NDArray[np.float32]]:
-        return {n[5:]: self.mean(n) for n in self.sums if n.startswith("part:")}
 
 
 def _storable(state: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
@@ -393,44 +348,9 @@ def _read_ids(path: Path, card: Json) -> tuple[str, ...] | None:
     return tuple(ids) if ids_hash(ids) == card.get("train_ids", {}).get("sha256") else None
 
 
-def _check_card(card: Json) -> list[str]:
-    """What is wrong with a card's entries, one clause each."""
-    wrong = []
-    if not isinstance(card.get("format"), int) or card["format"] > FORMAT:
-        wrong.append(f"format {card.get('format')!r}, this avel reads up to {FORMAT}")
-    classes = card.get("classes")
-    if not (isinstance(classes, list) and classes and all(isinstance(c, str) for c in classes)):
-        wrong.append("classes: no list of names")
-    elif len(classes) > LARGEST_SIZE or len(set(classes)) < len(classes):
-        wrong.append("classes: too many, or one twice")
-    for key in ("model", "task"):
-        if not isinstance(card.get(key), str):
-            wrong.append(f"{key}: no name")
-    for key in ("options", "dims", "audio_card", "visual_card", "data", "train_ids"):
-        if not isinstance(card.get(key), dict):
-            wrong.append(f"{key}: no object")
-    if not _size(card.get("window")):
-        wrong.append(f"window {card.get('window')!r}")
-    step = card.get("step")
-    if isinstance(step, bool) or not isinstance(step, int | float) or not 1e-3 <= step <= 3600:
-        wrong.append(f"step {step!r}")
-    if isinstance(dims := card.get("dims"), dict):
-        wrong += [
-            f"dims: {s} {dims.get(s)!r}" for s in ("audio", "visual") if not _size(dims.get(s))
-        ]
-    if isinstance(options := card.get("options"), dict):
-        numbers = {k: v for k, v in options.items() if isinstance(v, int | float)}
-        wrong += [f"options: {k}={v!r}" for k, v in numbers.items() if not abs(v) <= LARGEST_SIZE]
-    return wrong
-
-
-def _size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_SIZE
-
-
 def _rebuild(folder: Path, card: Json, state: Mapping[str, Tensor]) -> Model:
     """The network of a card; shapes are compared before anything of their size is allocated."""
-    wrong = _check_card(card)
+    wrong = check_card(card)
     if wrong:
         raise _damaged(folder / CARD, "; ".join(wrong))
     sizes = {"audio_dim": card["dims"]["audio"], "visual_dim": card["dims"]["visual"]}

@@ -10,20 +10,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from avel import tasks
-from avel._version import __version__
 from avel.batches import Resident, autocast, has_bf16_units, in_float, predictor, resident
-from avel.checkpoint import WEIGHTS, Trained, ids_hash, load_model
-from avel.data.base import Dataset, Split, fingerprint
+from avel.checkpoint import WEIGHTS, Trained, load_model
+from avel.data.base import Dataset, Split
 from avel.errors import AvelError, CheckpointError, UsageError
 from avel.files import write_whole
+from avel.lineage import count_leak, make_card, run_identity, take_weights, without
 from avel.models import Model, Recipe, build_model, models
 from avel.models.base import Batch, Task
-from avel.recipes import to_json, to_toml
+from avel.recipes import to_toml
 from avel.state import STATE, State, load_state, save_state
 from avel.types import Json
 
@@ -130,17 +129,17 @@ def fit(
     options = {**recipe.options, **tasks.model_options(task, setting)}
     recipe = replace(recipe, options=options)
     train, val, test = tasks.splits(data, task, setting)
-    train = _without(train, exclude)
+    train = without(train, exclude)
     start = load_model(init) if isinstance(init, str | Path) else init
-    leak = _leak(start, (*val.ids, *test.ids), allow_leak) if start else 0
+    leak = count_leak(start, (*val.ids, *test.ids), allow_leak) if start else 0
     folder = _folder(out, resume)
     with torch.random.fork_rng(devices=[]):
         fabric = _fabric(accelerator, devices)
         torch.manual_seed(seed)
         network = _network(model, data, train, task, recipe)
-        _take_weights(network, start)
+        take_weights(network, start)
         bf16 = _bf16(recipe, fabric.device)
-        card = _card(network, data, train, task, setting, recipe, seed, start, leak, bf16)
+        card = make_card(network, data, train, task, setting, recipe, seed, start, leak, bf16)
         loop = _Loop(fabric, network, recipe, task, seed, bf16, folder, card, train.ids)
         history = loop.run(train, val, resume=resume, tensorboard=tensorboard, progress=progress)
         return Run(loop.trained(), folder, tuple(history), data)
@@ -277,7 +276,7 @@ class _Loop:
         save_state(
             self.folder,
             State(self.network.state_dict(), self.adam.state_dict(), self.best, history,
-                  self.metrics, _identity(self.card)),
+                  self.metrics, run_identity(self.card)),
         )  # fmt: skip
         write_whole(self.folder / HISTORY, _csv(history))
         write_whole(self.folder / RECIPE, to_toml(self.recipe))
@@ -288,12 +287,15 @@ class _Loop:
         """The history of the state in the folder, its weights put back; [] where there is none."""
         if self.folder is None:
             return []
-        for left in self.folder.glob(".*.tmp*"):  # half a file of a process that was killed
-            left.unlink()
+        if self.fabric.is_global_zero:
+            for left in self.folder.glob(".*.tmp*"):  # half a file of a process that was killed
+                left.unlink()
         state = load_state(self.folder)
         if state is None:
             return []
-        differs = sorted(k for k, v in _identity(self.card).items() if state.identity.get(k) != v)
+        differs = sorted(
+            k for k, v in run_identity(self.card).items() if state.identity.get(k) != v
+        )
         if differs:
             raise CheckpointError(
                 f"{self.folder} holds another run: its {', '.join(differs)} differ",
@@ -306,7 +308,9 @@ class _Loop:
         except (RuntimeError, ValueError, KeyError) as e:
             raise CheckpointError(f"{self.folder}: {e}", do="begin anew in another folder") from e
         self.best, self.metrics = state.best, state.metrics
-        if self.metrics:  # the process may have died between the state and the checkpoint
+        if (
+            self.metrics and self.fabric.is_global_zero
+        ):  # the process may have died between the state and the checkpoint
             self.trained().save(self.folder)
         return state.history
 
@@ -336,42 +340,6 @@ def _mixed(seed: int, epoch: int) -> int:
     return int.from_bytes(digest[:7], "big")
 
 
-def _without(split: Split, exclude: Collection[str]) -> Split:
-    """The split without some clips, its arrays shared."""
-    out = set(exclude)
-    keep = np.array([i for i, name in enumerate(split.ids) if name not in out], dtype=np.int64)
-    if len(keep) == len(split):
-        return split
-    rows = np.arange(len(split)) if split.rows is None else split.rows
-    return replace(
-        split,
-        ids=tuple(split.ids[i] for i in keep),
-        lengths=split.lengths[keep],
-        labels=split.labels[keep],
-        tags=None if split.tags is None else split.tags[keep],
-        rows=rows[keep],
-    )
-
-
-def _leak(start: Trained, judged: Collection[str], allow: bool) -> int:
-    """How many clips this run is judged on the start model was trained on; -1 if not known."""
-    seen = None if start.train_ids is None else set(start.train_ids)
-    count = -1 if seen is None else len(seen & set(judged))
-    if count and not allow:
-        what = (
-            f"was trained on {count} of the {len(set(judged))} clips that this run is judged on"
-            if count > 0
-            else "doesn't say which clips it was trained on"
-        )
-        raise CheckpointError(
-            f"the model to start from {what}",
-            wanted="one that has seen none of the validation and test clips",
-            do="train it with those clips excluded (`avel train` does so for cml on its own), or"
-            " give --allow-leak, and the result will say so",
-        )
-    return count
-
-
 def _folder(out: str | Path | None, resume: bool) -> Path | None:
     if out is None:
         return None
@@ -393,73 +361,6 @@ def _network(model: str, data: Dataset, train: Split, task: Task, recipe: Recipe
         model, audio_dim=int(train.audio.shape[-1]), visual_dim=int(train.visual.shape[-1]),
         classes=len(data.classes), task=task, **recipe.options,
     )  # fmt: skip
-
-
-def _take_weights(network: Model, start: Trained | None) -> None:
-    """Weights of another model: by the model's own ``init_from``, else all that fit by name."""
-    if start is None:
-        return
-    state = start.network.state_dict()
-    own_rule = getattr(network, "init_from", None)
-    if own_rule is not None:
-        own_rule(state)
-        return
-    own = network.state_dict()
-    fitting = {n: t for n, t in state.items() if n in own and own[n].shape == t.shape}
-    if not fitting:
-        raise CheckpointError(
-            "the model to start from shares no weight with this one",
-            wanted="a model of the same kind and sizes",
-            do="start from another, or from none",
-        )
-    network.load_state_dict({**own, **fitting})
-
-
-def _card(
-    network: Model, data: Dataset, train: Split, task: Task, setting: str, recipe: Recipe,
-    seed: int, start: Trained | None, leak: int, bf16: bool,
-) -> Json:  # fmt: skip
-    return {
-        "avel": __version__,
-        "model": network.card.name,
-        "paper": network.card.paper,
-        "task": task,
-        "setting": setting,
-        "options": dict(recipe.options),
-        "dims": {"audio": int(train.audio.shape[-1]), "visual": int(train.visual.shape[-1])},
-        "classes": list(data.classes),
-        "step": data.step,
-        "window": int(train.labels.shape[1]),
-        "audio_card": data.audio_card,
-        "visual_card": data.visual_card,
-        "recipe": to_json(recipe),
-        "precision": "bf16" if bf16 else "float32",
-        "seed": seed,
-        "data": {
-            "name": data.name, "fingerprint": fingerprint(data), "simulated": data.simulated,
-            "note": data.note,
-        },
-        "train_ids": {"count": len(train), "sha256": ids_hash(train.ids)},
-        "init": _origin(start),
-        "leak": leak,
-        "metrics": {},
-    }  # fmt: skip
-
-
-def _origin(start: Trained | None) -> Json | None:
-    if start is None:
-        return None
-    keys = ("model", "task", "seed", "data", "train_ids", "metrics", "weights")
-    return {k: start.card[k] for k in keys if k in start.card}
-
-
-def _identity(card: Json) -> Json:
-    """What must be the same for one run to go on from another's state."""
-    recipe = {k: v for k, v in card["recipe"].items() if k not in ("epochs", "patience")}
-    keys = ("model", "task", "setting", "options", "dims", "seed", "precision", "train_ids")
-    same = {k: card[k] for k in keys}
-    start = (card["init"] or {}).get("train_ids")
-    return {**same, "recipe": recipe, "data": card["data"]["fingerprint"], "init": start}
 
 
 def _csv(history: list[Json]) -> str:

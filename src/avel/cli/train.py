@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,11 +68,19 @@ def train(
         place = folder / f"seed-{number}" if seeds > 1 else folder
         with _bar(f"{model} {task} seed {number}") as step:
             runs.append(_one(model, data, task, chosen, init, step, seed=number, out=place, **rest))
+        if _is_helper():
+            continue
         best = runs[-1].best
         print(f"seed {number}: {best['metric']} {100 * best['value']:.2f} on validation, "
               f"epoch {best['epoch']}; {place}")  # fmt: skip
-    print()
-    print(evaluate(runs))
+    if not _is_helper():
+        print()
+        print(evaluate(runs))
+
+
+def _is_helper() -> bool:
+    """Whether this process is one of several devices' and not the first: it stays quiet."""
+    return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def _one(
@@ -100,7 +109,9 @@ def _bar(title: str) -> Iterator[Callable[..., None]]:
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+    with Progress(
+        console=console, transient=True, disable=not console.is_terminal or _is_helper()
+    ) as bars:
         tasks: dict[str, Any] = {}
 
         def step(name: str, record: dict[str, Any], epochs: int) -> None:

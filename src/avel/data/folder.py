@@ -5,61 +5,23 @@ The features are those that `avel extract DIR` wrote; labels are made from the a
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avel import clock
+from avel.data.annotations import OPTIONAL, REQUIRED, SPLITS, Row, read_rows
 from avel.data.base import Dataset, Split, backbone_identity
 from avel.errors import DataError
 from avel.features.store import feature_path
-from avel.types import BACKGROUND, Features, Json
+from avel.types import Features, Json
 
-REQUIRED = ("file", "start", "end", "label")
-OPTIONAL = ("split", "video")
-SPLITS = ("train", "val", "test")
 #: Shares of the files that train, val and test take where the annotations name no split.
 SHARES = (0.7, 0.1, 0.2)
-#: An annotation file above this size isn't read: 64 MiB is about a million events.
-LARGEST = 64 * 2**20
-_TEXTS = (
-    ("train", "trainSet.txt"),
-    ("val", "valSet.txt"),
-    ("test", "testSet.txt"),
-    ("", "Annotations.txt"),
-)
-_MEDIA = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".ts", ".flv", ".ogv", ".mp3",
-          ".wav", ".flac", ".ogg", ".m4a")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of an annotation file: an event, or a clip without one (``label`` empty).
-
-    Args:
-        file: The clip, relative to the folder, with ``/``.
-        start, end: Seconds; 0 and 0 where there is no event.
-        label: Class name, or "".
-        split: ``train``, ``val``, ``test`` or "".
-        video: Clips of one video never stand in different splits; "" for the file itself.
-        where: File and line, for messages.
-    """
-
-    file: str
-    start: float
-    end: float
-    label: str
-    split: str
-    video: str
-    where: str
 
 
 @dataclass(frozen=True)
@@ -137,154 +99,6 @@ def _stop(root: Path, mistakes: Sequence[str], *, shown: int = 40) -> None:
         wanted=f"annotations.csv with {','.join(REQUIRED)} (and {', '.join(OPTIONAL)} if wanted)",
         do=f"mend them; where features are missing, run: avel extract {root}",
     )
-
-
-def read_rows(root: Path) -> tuple[list[Row], list[str]]:
-    """The rows of a folder's annotations, and what is wrong with those that couldn't be read.
-
-    Raises:
-        DataError: if the folder or its annotations aren't there.
-    """
-    if not root.is_dir():
-        raise DataError(f"{root} is no folder", do="give the folder that holds your clips")
-    table = root / "annotations.csv"
-    if table.is_file():
-        return _read_csv(table)
-    rows: list[Row] = []
-    mistakes: list[str] = []
-    for split, name in _TEXTS:
-        if (root / name).is_file() and (split or not rows):
-            more, wrong = _read_text(root, root / name, split)
-            rows, mistakes = rows + more, mistakes + wrong
-    if not rows and not mistakes:
-        raise DataError(
-            f"{root} holds no annotations",
-            wanted="annotations.csv, or AVE-style Annotations.txt",
-            do=f"write annotations.csv with the columns {','.join(REQUIRED)}, a row an event",
-        )
-    return rows, mistakes
-
-
-def _text_of(path: Path) -> str:
-    if path.stat().st_size > LARGEST:
-        raise DataError(
-            f"{path} has {path.stat().st_size} bytes", wanted=f"at most {LARGEST}", do="split it"
-        )
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise DataError(f"{path} isn't UTF-8 ({e})", do="save it as UTF-8") from e
-
-
-def _read_csv(path: Path) -> tuple[list[Row], list[str]]:
-    reader = csv.reader(io.StringIO(_text_of(path), newline=""))
-    try:
-        lines = [
-            (reader.line_num, [c.strip() for c in line])
-            for line in reader
-            if any(map(str.strip, line))
-        ]
-    except csv.Error as e:
-        return [], [f"{path.name}:{reader.line_num}: {e}"]
-    header = [name.lower() for name in lines[0][1]] if lines else []
-    mistakes = _check_header(path.name, header)
-    if mistakes:
-        return [], mistakes
-    rows: list[Row] = []
-    for number, cells in lines[1:]:
-        where = f"{path.name}:{number}"
-        if len(cells) != len(header):
-            mistakes.append(f"{where}: {len(cells)} columns, the first line has {len(header)}")
-            continue
-        row, wrong = _csv_row(dict(zip(header, cells, strict=True)), where)
-        mistakes += wrong
-        rows += [] if wrong else [row]
-    return rows, mistakes or ([] if rows else [f"{path.name} holds no rows"])
-
-
-def _check_header(name: str, header: Sequence[str]) -> list[str]:
-    known = (*REQUIRED, *OPTIONAL)
-    mistakes = [f"{name}: column {c!r} is missing" for c in REQUIRED if c not in header]
-    for column in header:
-        if column not in known:
-            near = get_close_matches(column, known, n=1)
-            hint = f": did you mean {near[0]}?" if near else f" (known: {', '.join(known)})"
-            mistakes.append(f"{name}: unknown column {column!r}{hint}")
-    mistakes += [f"{name}: column {c!r} stands twice" for c in known if header.count(c) > 1]
-    return mistakes
-
-
-def _csv_row(cells: dict[str, str], where: str) -> tuple[Row, list[str]]:
-    times = [cells["start"], cells["end"]]
-    empty = not cells["label"] and not any(times)
-    start, end, wrong = (0.0, 0.0, []) if empty else _times(*times)
-    wrong += _check_file(cells["file"])
-    if not empty and not cells["label"]:
-        wrong.append("times without a label")
-    if cells["label"].lower() == BACKGROUND:
-        wrong.append("background is no event: leave start, end and label empty")
-    split = cells.get("split", "").lower()
-    if split and split not in SPLITS:
-        near = get_close_matches(split, SPLITS, n=1)
-        wrong.append(f"split {split!r}: wanted {', '.join(SPLITS)}" + f" ({near[0]}?)" * bool(near))
-    row = Row(
-        PurePosixPath(cells["file"].replace("\\", "/")).as_posix(),
-        start, end, cells["label"], split, cells.get("video", ""), where,
-    )  # fmt: skip
-    return row, [f"{where}: {w}" for w in wrong]
-
-
-def _times(start: str, end: str) -> tuple[float, float, list[str]]:
-    wrong = []
-    values = []
-    for name, text in (("start", start), ("end", end)):
-        try:
-            values.append(clock.parse_time(text))
-        except ValueError:
-            wrong.append(f"{name} {text[:40]!r} is no time (seconds or minutes:seconds)")
-    if not wrong and values[1] <= values[0]:
-        wrong.append(f"end {end} isn't after start {start}")
-    return (*values, wrong) if len(values) == 2 else (0.0, 0.0, wrong)  # type: ignore[return-value]
-
-
-def _check_file(file: str) -> list[str]:
-    path = PurePosixPath(file.replace("\\", "/"))
-    if not file:
-        return ["no file"]
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in file:
-        return [f"file {file!r}: wanted a path inside the folder"]
-    return []
-
-
-def _read_text(root: Path, path: Path, split: str) -> tuple[list[Row], list[str]]:
-    """AVE's form ``Category&VideoID&Quality&Start&End``, with or without its header line."""
-    rows, mistakes = [], []
-    for number, line in enumerate(_text_of(path).splitlines(), start=1):
-        cells = [c.strip() for c in line.split("&")]
-        where = f"{path.name}:{number}"
-        if not line.strip() or (number == 1 and cells[0].lower() == "category"):
-            continue
-        if len(cells) != 5:
-            mistakes.append(f"{where}: wanted Category&VideoID&Quality&StartTime&EndTime")
-            continue
-        label, video, _, start, end = cells
-        empty = start == end  # AVE itself has one: an event of no length
-        first, last, wrong = (0.0, 0.0, []) if empty else _times(start, end)
-        wrong += _check_file(video)
-        mistakes += [f"{where}: {w}" for w in wrong]
-        if not wrong:
-            file = _file_of(root, video)
-            rows.append(Row(file, first, last, "" if empty else label, split, "", where))
-    return rows, mistakes
-
-
-def _file_of(root: Path, video: str) -> str:
-    """The media file of a video id: in the folder itself, or in ``videos`` or ``AVE`` below it."""
-    for folder in ("", "videos/", "AVE/"):
-        for ending in ("", *_MEDIA):
-            if (root / f"{folder}{video}{ending}").is_file():
-                return f"{folder}{video}{ending}"
-    return f"{video}.mp4"
 
 
 def _gather(rows: Iterable[Row]) -> tuple[list[Clip], list[str]]:
@@ -431,21 +245,12 @@ def _assemble(
     lost = sum(_lost(c, held) for c in clips)
     note = f"{len(clips)} files of {root.name} with {events} events"
     note += f"; {lost} too short to fill half of a segment" if lost else ""
+    if (root / "toybox.json").is_file():
+        note += "; Toybox: drawn things with synthetic sounds"
     return Dataset(
-        name=_name(root), classes=classes, splits=splits, audio_card=held.cards[0],
+        name=root.resolve().name, classes=classes, splits=splits, audio_card=held.cards[0],
         visual_card=held.cards[1], note=note, step=held.step,
     )  # fmt: skip
-
-
-def _name(root: Path) -> str:
-    """The name that ``dataset.json`` gives the folder (as Toybox does), or the folder's own."""
-    described = root / "dataset.json"
-    if described.is_file() and described.stat().st_size < 2**20:
-        try:
-            return str(json.loads(described.read_text("utf-8"))["name"])[:100]
-        except (ValueError, KeyError, TypeError):
-            return root.resolve().name
-    return root.resolve().name
 
 
 def _lost(clip: Clip, held: _Held) -> int:
