@@ -1,16 +1,24 @@
-"""Scores to events."""
+"""Scores to events, and files to timelines."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from avel import clock
-from avel.errors import UsageError
-from avel.localization import to_events
+from avel.backbones import load_backbone
+from avel.checkpoint import Trained
+from avel.errors import CheckpointError, UsageError
+from avel.localization import Localizer, localize, to_events
+from avel.media import write_video
+from avel.models import build_model
 from avel.types import Grid, Scores
+from tests.report_samples import write_clip
 
 A, B, BG = 0, 1, 2
 
@@ -103,3 +111,70 @@ def test_events_cover_exactly_the_labelled_segments(labels: list[int], step: flo
 def test_half_as_threshold_is_the_decision_where_it_is_the_argmax(labels: list[int]) -> None:
     scores = make_scores(labels)
     assert to_events(scores, threshold=0.5) == to_events(scores)
+
+
+@pytest.fixture(scope="module")
+def untrained() -> Trained:
+    """Fresh weights on the mini backbones: its answers mean nothing, their form counts."""
+    torch.manual_seed(0)
+    cards = [load_backbone(f"mini_{m}", modality=m)[1] for m in ("audio", "visual")]
+    dims = {m: int(card["output"][-1]) for m, card in zip(("audio", "visual"), cards, strict=True)}
+    network = build_model(
+        "cspa_csea", audio_dim=dims["audio"], visual_dim=dims["visual"], classes=2, task="sel"
+    )
+    card = {
+        "model": "cspa_csea",
+        "task": "sel",
+        "classes": ["bell", "dog"],
+        "dims": dims,
+        "step": 1.0,
+        "window": 4,
+        "audio_card": cards[0],
+        "visual_card": cards[1],
+    }
+    return Trained(network, card)
+
+
+def test_a_file_becomes_a_timeline(untrained: Trained, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", seconds=8)
+    done: list[tuple[int, int]] = []
+    found = localize(clip, model=untrained, progress=lambda *counts: done.append(counts))
+    assert found.video == str(clip)
+    assert found.scores is not None
+    assert found.duration == pytest.approx(8, abs=0.1)
+    assert len(found.scores.grid) == 8
+    assert found.scores.audible is not None
+    heard = found.scores.audible.tolist()
+    assert heard == [False, False, True, True, True, False, False, False]
+    assert found.scores.attention is not None
+    np.testing.assert_allclose(found.scores.attention.sum(axis=(1, 2)), 1, atol=1e-5)
+    assert done[-1] == (8, 8)
+    assert list(found.events) == to_events(found.scores)
+    assert all(e.start >= 2 and e.end <= 5 for e in found)
+    everything = localize(clip, model=untrained, threshold=1e-6, require_both=False)
+    end = pytest.approx(8, abs=0.1)
+    assert spans(list(everything)) == [(0, end, "bell"), (0, end, "dog")]
+    assert found.model["model"] == "cspa_csea"
+
+
+def test_what_is_missing_stands_in_the_notes(untrained: Trained, tmp_path: Path) -> None:
+    frames = [np.full((48, 64, 3), 90, np.uint8)] * 10
+    sound = (0.3 * np.sin(np.arange(32000) / 5)).astype(np.float32)
+    write_video(tmp_path / "mute.mp4", frames=frames, fps=5)
+    write_video(tmp_path / "blind.mp4", frames=[], fps=5, audio=sound, rate=16000)
+    write_video(tmp_path / "silent.mp4", frames=frames, fps=5, audio=0 * sound, rate=16000)
+    find = Localizer(untrained)
+    for name, note in [("mute", "no sound"), ("blind", "no picture"), ("silent", "is silent")]:
+        found = find(tmp_path / f"{name}.mp4")
+        assert len(found) == 0
+        assert [n for n in found.notes if note in n], found.notes
+        assert len(found.notes) == 1
+    write_video(tmp_path / "short.mp4", frames=frames[:2], fps=5, audio=sound[:6400], rate=16000)
+    assert "shorter than one segment" in " ".join(find(tmp_path / "short.mp4").notes)
+
+
+def test_a_model_of_other_weights_is_refused_before_a_file_is_read(untrained: Trained) -> None:
+    other = {**untrained.card["visual_card"], "hash": "sha256:0000"}
+    stale = Trained(untrained.network, {**untrained.card, "visual_card": other})
+    with pytest.raises(CheckpointError, match="sha256:0000"):
+        Localizer(stale)

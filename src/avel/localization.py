@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avel import clock
-from avel.errors import UsageError
+from avel.errors import CheckpointError, UsageError
 from avel.types import Bools, Event, Features, Json, Scores, Timeline
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class Localizer:
 
     Raises:
         CheckpointError: if the model can't be read.
+            It is refused too if it was trained on other weights of its backbones than are here.
         WeightsError: if a backbone's weights are missing.
     """
 
@@ -112,6 +113,7 @@ class Localizer:
             visual=_backbone(self.trained.visual_card),
             step=self.trained.step,
         )
+        _check_backbones(self.trained, self._extract.cards)
 
     def __call__(
         self,
@@ -145,6 +147,19 @@ class Localizer:
         )
 
 
+def _check_backbones(trained: Trained, cards: tuple[Json, Json]) -> None:
+    """Refuse a model whose backbones have other weights by now, before any file is read."""
+    from avel.checkpoint import backbone_name
+
+    for own, here in zip((trained.audio_card, trained.visual_card), cards, strict=True):
+        if own.get("hash") != here.get("hash"):
+            raise CheckpointError(
+                f"the model was trained on features of {backbone_name(own)}",
+                wanted=f"those of {backbone_name(here)}, the weights that are here",
+                do="train it again on features extracted with these, or bring back the old weights",
+            )
+
+
 def _backbone(card: Json) -> str:
     """The option that chooses a card's backbone: ``name:weights``."""
     name, weights = str(card.get("name", "")), str(card.get("weights", ""))
@@ -161,7 +176,8 @@ def _notes(media: Media, features: Features) -> Iterator[str]:
         yield "The file has no picture that can be read, so nothing in it is both seen and heard."
     if media.duration < features.grid.step:
         yield f"The file is shorter than one segment of {features.grid.step:g} s."
-    yield from (_sentence(note) for note in media.notes)
+    said_above = ("the file has no sound", "the file has no picture")
+    yield from (_sentence(n) for n in media.notes if not n.lower().startswith(said_above))
 
 
 def _sentence(note: str) -> str:

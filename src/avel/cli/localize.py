@@ -162,7 +162,8 @@ def localize(
             _show(found, placed[video], as_json=as_json)
         except (AvelError, OSError) as e:  # OSError: an output that can't be written
             failed.append(e)
-            typer.echo(f"avel: {video}: {e}", err=True)
+            named = str(e) if str(video) in str(e) else f"{video}: {e}"
+            typer.echo(f"avel: {named}", err=True)
     _finish(failed, len(files))
 
 

@@ -20,6 +20,7 @@ def rows(card: Json) -> list[tuple[str, str]]:
     data = _object(card.get("data"))
     given = [
         ("Model", name(card)),
+        ("Paper", _words(card.get("paper", ""))),
         ("Task", _TASKS.get(str(card.get("task")), _words(card.get("task", "")))),
         ("Hears with", _backbone(_object(card.get("audio_card")))),
         ("Sees with", _backbone(_object(card.get("visual_card")))),
@@ -53,7 +54,7 @@ def cautions(card: Json) -> list[str]:
         said.append("This model was trained on simulated features: it knows no real events.")
     backbones = (_object(card.get(key)) for key in ("audio_card", "visual_card"))
     if any(str(b.get("name", "")).startswith("mini_") for b in backbones):
-        said.append("It hears or sees with mini networks, which are for trying out.")
+        said.append("This model hears or sees with mini networks, which are for trying out.")
     return said
 
 
@@ -87,5 +88,10 @@ def _clip(card: Json) -> str:
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
+    metric, value = metrics.get("metric"), metrics.get("value")
+    if isinstance(metric, str) and _is_number(value):
+        selection = _words(metrics.get("selection", ""))
+        said = f"{metric.replace('_', ' ')} {value:.3f}" + (f" ({selection})" if selection else "")
+        return said[:_LONGEST]
     pairs = [f"{k.replace('_', ' ')} {v:.4g}" for k, v in metrics.items() if _is_number(v)]
     return ", ".join(pairs)[:_LONGEST]
