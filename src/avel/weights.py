@@ -121,6 +121,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
             wanted="a .pth file that holds tensors by name and nothing else",
             do="remove it and download it again",
         ) from e
+    if isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
+        held = held["state_dict"]
     if not isinstance(held, dict):
         raise WeightsError(f"{path} holds a {type(held).__name__}", wanted="tensors by name")
     return {str(name): t for name, t in held.items() if isinstance(t, torch.Tensor)}

@@ -105,6 +105,10 @@ class VisualBackbone(Backbone):
     """
 
 
+class ClipBackbone(VisualBackbone):
+    """Reads a segment's frames together: (N, card.frames, 224, 224, 3) uint8 -> (N, H, W, V)."""
+
+
 def load_backbone(
     name: str,
     *,

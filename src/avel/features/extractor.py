@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avel.backbones import load_backbone
+from avel.backbones import ClipBackbone, load_backbone
 from avel.errors import UsageError
 from avel.features.logmel import log_mel
 from avel.media import Media, Segment, open_media
@@ -147,14 +147,25 @@ class Extractor:
             samples = torch.from_numpy(np.stack([s.audio for s in heard]))
             rows = self._audio(log_mel(samples).to(self.device))
             table.audio[[s.index for s in heard]] = rows.float().cpu().numpy()
+        if isinstance(self._visual, ClipBackbone):
+            self._watch(table, [s for s in group.segments if s.visible])
+            return
         for first in range(0, len(group.images), self.batch):
             maps = self._see(group.images[first : first + self.batch])
             for one, shares in zip(maps, group.shares[first : first + self.batch], strict=True):
                 for index, share in shares.items():
                     table.visual[index] += share * one
 
+    def _watch(self, table: _Table, segments: list[Segment]) -> None:
+        """Segments whose frames go through the network together, short ones held at their end."""
+        wanted, together = self._visual.card.frames, max(1, self.batch // self._visual.card.frames)
+        for first in range(0, len(segments), together):
+            some = segments[first : first + together]
+            clips = [s.frames[np.minimum(np.arange(wanted), len(s.frames) - 1)] for s in some]
+            table.visual[[s.index for s in some]] = self._see(clips)
+
     def _see(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """(n, 224, 224, 3) pictures -> (n, H, W, V) maps."""
+        """(n, 224, 224, 3) pictures, or (n, frames, 224, 224, 3) clips -> (n, H, W, V) maps."""
         pictures = torch.from_numpy(np.stack(images)).to(self.device)
         fast = self.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=fast):

@@ -1,0 +1,195 @@
+"""C3D and VGGish's maps: layouts of their weights, what they see, and extraction with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from avel.backbones import Card, ClipBackbone, Weights
+from avel.backbones.c3d import C3D, NAMES
+from avel.backbones.vggish import VGGish
+from avel.backbones.vggish_maps import VGGishMaps
+from avel.errors import WeightsError
+from avel.features import Extractor
+from avel.media import RATE, open_media
+from avel.models import build_model
+from tests.media_files import grey, mux, tone
+
+WIDTHS = (2, 3, 4, 4, 5, 5, 6, 7)
+PUBLISHED = C3D.weights["sports1m"]
+
+
+def state(pattern: str = "{}.conv") -> dict[str, Tensor]:
+    g = torch.Generator().manual_seed(3)
+    held, before = {"fc6.weight": torch.zeros(2, 2)}, 3
+    for name, width in zip(NAMES, WIDTHS, strict=True):
+        weight = torch.randn(width, before, 3, 3, 3, generator=g) / (13 * before) ** 0.5
+        held[pattern.format(name) + ".weight"] = weight
+        held[pattern.format(name) + ".bias"] = torch.randn(width, generator=g) / 10
+        before = width
+    return held
+
+
+def loaded(path: Path, held: object) -> C3D:
+    torch.save(held, path)
+    network = C3D(WIDTHS)
+    network.load_weights(path, PUBLISHED)
+    return network.eval()
+
+
+def clips(n: int = 1) -> Tensor:
+    g = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (n, 16, 224, 224, 3), generator=g, dtype=torch.uint8)
+
+
+def test_both_layouts_of_the_file_and_its_wrapping(tmp_path: Path) -> None:
+    held = state()
+    ours = loaded(tmp_path / "w.pth", held)
+    assert ours.convolutions["conv3b"].weight.equal(held["conv3b.conv.weight"])
+    plain = {n.replace("1a", "1").replace("2a", "2"): t for n, t in state("{}").items()}
+    wrapped = {"state_dict": {f"backbone.{n}": t for n, t in held.items()}, "meta": {"epoch": 1}}
+    for other in (plain, wrapped):
+        again = loaded(tmp_path / "w.pth", other)
+        for name, tensor in ours.state_dict().items():
+            assert tensor.equal(again.state_dict()[name])
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    held = state()
+    del held["conv4a.conv.bias"]
+    held["conv5b.conv.weight"] = torch.zeros(1)
+    with pytest.raises(WeightsError) as raised:
+        loaded(tmp_path / "w.pth", held)
+    assert "convolutions.conv4a.bias: missing" in str(raised.value)
+    assert "convolutions.conv5b.weight: (1,), wanted (7, 6, 3, 3, 3)" in str(raised.value)
+
+
+def test_sizes_inside_are_the_papers(tmp_path: Path) -> None:
+    network = loaded(tmp_path / "w.pth", state())
+    sizes: list[tuple[int, ...]] = []
+    for convolution in network.convolutions.values():
+        convolution.register_forward_hook(lambda _m, _i, out: sizes.append(tuple(out.shape[2:])))
+    with torch.no_grad():
+        out = network(clips(2))
+    assert sizes == [
+        (16, 112, 112), (16, 56, 56), (8, 28, 28), (8, 28, 28), (4, 14, 14), (4, 14, 14),
+        (2, 7, 7), (2, 7, 7),
+    ]  # fmt: skip
+    assert out.shape == (2, 1, 1, 7)
+    assert bool((out >= 0).all()) and bool((out > 0).any())
+
+
+def test_published_widths_and_parameters() -> None:
+    with torch.device("meta"):
+        network = C3D()
+    assert isinstance(network, ClipBackbone)
+    assert sum(p.numel() for p in network.parameters()) == 27_655_936
+    assert C3D.card.output == (1, 1, 512)
+
+
+def test_it_sees_the_middle_and_what_moves(tmp_path: Path) -> None:
+    network = loaded(tmp_path / "w.pth", state())
+    frames = clips()
+    edge = frames.clone()
+    edge[:, :, :10], edge[:, :, :, -10:] = 0, 255
+    backwards = frames.flip(1)
+    still = frames[:, :1].expand(-1, 16, -1, -1, -1)
+    with torch.no_grad():
+        out = network(frames)
+        torch.testing.assert_close(network(edge), out, atol=1e-4, rtol=0)
+        assert (network(backwards) - out).abs().max() > 1e-3
+        torch.testing.assert_close(network(still.flip(1)), network(still))
+
+
+def test_preprocessing_is_the_ports() -> None:
+    frames = torch.zeros(1, 16, 224, 224, 3, dtype=torch.uint8)
+    frames[..., 0] = 200  # red
+    x = C3D(WIDTHS).prepare(frames)
+    assert x.shape == (1, 3, 16, 112, 112)
+    wanted = torch.tensor([200 - 104.0, -117.0, -128.0])
+    torch.testing.assert_close(x.amax((0, 2, 3, 4)), wanted)
+    torch.testing.assert_close(x.amin((0, 2, 3, 4)), wanted)
+
+
+def test_vggish_maps_are_what_vggish_sees_before_its_vector() -> None:
+    channels = (2, 3, 4, 4, 5, 6)
+    torch.manual_seed(0)
+    whole, maps = VGGish(channels, (8, 7, 9)), VGGishMaps(channels)
+    maps.load_state_dict({n: t for n, t in whole.state_dict().items() if "features" in n})
+    patches = torch.randn(2, 96, 64)
+    with torch.no_grad():
+        flat = maps(patches)
+        regions = whole.maps(patches).flatten(1, 2)  # (N, 24, channels)
+    assert flat.shape == (2, 24 * 6)
+    assert flat.reshape(2, 24, 6).equal(regions)  # as the model `av` reads them
+
+
+def test_vggishs_own_file_fills_the_maps(tmp_path: Path) -> None:
+    channels = (2, 3, 4, 4, 5, 6)
+    whole = VGGish(channels, (8, 7, 9))
+    torch.save(whole.state_dict(), tmp_path / "w.pth")
+    maps = VGGishMaps(channels)
+    maps.load_weights(tmp_path / "w.pth", VGGishMaps.weights["audioset"])
+    for name, tensor in maps.state_dict().items():
+        assert tensor.equal(whole.state_dict()[name])
+    assert VGGishMaps.card.output == (12288,)
+
+
+def test_the_supplements_model_reads_the_maps() -> None:
+    width = VGGishMaps.card.output[0]
+    net = build_model(
+        "av", audio_dim=width, visual_dim=8, classes=3, inputs="amaps+v-co-att", hidden=16, state=4
+    )
+    answer = net(audio=torch.rand(1, 2, width), visual=torch.rand(1, 2, 7, 7, 8))
+    assert answer.parts["audio_attention"].shape == (1, 2, 24)
+    torch.testing.assert_close(answer.parts["audio_attention"].sum(-1), torch.ones(1, 2))
+
+
+class Watching(ClipBackbone):
+    """The brightness of each of a segment's frames: (N, 1, 1, 5)."""
+
+    card = Card("watching", "visual", (1, 1, 5), "", "", frames=5)
+    weights: ClassVar[dict[str, Weights]] = {}
+
+    def load_weights(self, path: Path, weights: Weights) -> None: ...
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        assert inputs.shape[1:] == (5, 224, 224, 3) and inputs.dtype == torch.uint8
+        return inputs.float().mean((2, 3, 4))[:, None, None]
+
+
+class Deaf(nn.Module):
+    """Nothing of the sound: (N, 1)."""
+
+    card = Card("deaf", "audio", (1,), "", "")
+
+    def forward(self, patches: Tensor) -> Tensor:
+        return patches.new_zeros(len(patches), 1)
+
+
+@pytest.mark.parametrize("batch", [1, 10, 1000])
+def test_a_segments_frames_go_through_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    def load(name: str, *, modality: str) -> tuple[nn.Module, dict[str, str]]:
+        return (Deaf() if modality == "audio" else Watching()), {"name": name}
+
+    monkeypatch.setattr("avel.features.extractor.load_backbone", load)
+    pictures = [(i / 10, grey(20 + 5 * i)) for i in range(34)]  # ends at 3.4 s
+    path = mux(tmp_path / "a.mkv", pictures=pictures, sounds=[(0.0, tone(5.0, RATE))])
+    found = Extractor(batch=batch)(path)
+    assert found.visual.shape == (5, 1, 1, 5)
+    segments = list(open_media(path).segments(frames=5))
+    assert [len(s.frames) for s in segments][4] == 0
+    assert not found.visual[4].any()
+    for segment in segments[:4]:
+        own = segment.frames.reshape(len(segment.frames), -1).mean(1)
+        wanted = np.concatenate([own, np.repeat(own[-1:], 5 - len(own))])
+        assert np.abs(found.visual[segment.index, 0, 0] - wanted).max() < 1e-3
+        if len(own) == 5:
+            assert (np.diff(found.visual[segment.index, 0, 0]) > 5).all()  # in their order
