@@ -254,10 +254,16 @@ def test_commands_train_evaluate_and_resume(
     assert main([*train, "epochs=3", "-o", run, "--seeds", "2", "--resume"]) == 0
     capsys.readouterr()
     out = str(tmp_path / "r.json")
+    assert main(["evaluate", run]) == 0
+    alone = capsys.readouterr().out
     assert main(["evaluate", run, f"data={root}", "-o", out]) == 0
     held = json.loads(Path(out).read_text())
     assert held["metrics"]["segment_accuracy"]["n"] == 2 and held["data"] == "clips"
-    assert f"{100 * held['metrics']['segment_accuracy']['mean']:.2f}" in capsys.readouterr().out
+    assert f"{100 * held['metrics']['segment_accuracy']['mean']:.2f}" in alone
+    assert capsys.readouterr().out == alone
+    (tmp_path / "run" / "seed-0" / "data.json").write_text("{")
+    assert main(["evaluate", run]) == 2
+    assert "can't be read" in capsys.readouterr().err
 
 
 def test_command_trains_cml_from_mmel(

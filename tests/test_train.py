@@ -290,3 +290,12 @@ def test_the_card_says_what_it_is() -> None:
     assert card["data"]["fingerprint"] == fingerprint(data)
     assert card["options"]["common"] == 4 and card["recipe"]["batch"] == 8
     json.dumps(card, allow_nan=False)
+
+
+def test_tensorboard_is_written_when_asked(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    recipe = small_recipe("sel", "epochs=2")
+    fit("cspa_csea", make_dataset(), recipe=recipe, out=tmp_path, tensorboard=True)
+    (written,) = tmp_path.glob("events.out.tfevents.*")
+    held = written.read_bytes()
+    assert b"segment_accuracy" in held and b"loss" in held

@@ -19,7 +19,8 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="RUN... KEY=VALUE...",
-            help="Folders of runs (or of several seeds), and data=DIR, or data=ave root=DIR.",
+            help="Folders of runs (or of several seeds). Of other data than they were trained "
+            "on: data=DIR, or data=ave root=DIR.",
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="train, val, test, or another of the data.")] = "test",
@@ -55,7 +56,7 @@ def evaluate(
 
 def _runs(folders: list[Path], given: Given, split: str, out: list[Path]) -> None:
     from avel.checkpoint import load_model
-    from avel.cli.pairs import open_data
+    from avel.cli.pairs import open_data, recall
     from avel.evaluation import evaluate, kind, save
 
     if not folders:
@@ -65,6 +66,8 @@ def _runs(folders: list[Path], given: Given, split: str, out: list[Path]) -> Non
         for one in _seeds(folder):
             trained = load_model(one)
             groups.setdefault(kind(trained), []).append(trained)
+    if not given.data:
+        given = recall(_seeds(folders[0])[0])
     data = open_data(given)
     found = [evaluate(group, data, split=split) for group in groups.values()]
     print("\n\n".join(map(str, found)))

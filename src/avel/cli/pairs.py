@@ -12,6 +12,8 @@ from avel.errors import UsageError, all_at_once
 if TYPE_CHECKING:
     from avel.data.base import Dataset
 
+#: In a run's folder: which data it was trained on.
+DATA = "data.json"
 _NAMED = ("data", "root", "task", "setting")
 
 
@@ -60,6 +62,33 @@ def sort_pairs(pairs: Iterable[str]) -> Given:
     if wrong:
         raise all_at_once("arguments", wrong)
     return given
+
+
+def remember(given: Given, folder: Path) -> None:
+    """Write into a run's folder which data it was trained on, for `avel evaluate RUN` alone."""
+    import json
+
+    from avel.files import write_whole
+
+    named = given.data and not _is_path(given.data)
+    place = str(Path(given.root if named else given.data).absolute())
+    held = {"data": given.data if named else "folder", "root": place, "options": given.options}
+    write_whole(folder / DATA, json.dumps(held, indent=1) + "\n")
+
+
+def recall(folder: Path) -> Given:
+    """What :func:`remember` wrote, or nothing where it didn't."""
+    import json
+
+    path = folder / DATA
+    if not path.is_file() or path.stat().st_size > 2**16:
+        return Given()
+    try:
+        held = json.loads(path.read_text("utf-8"))
+        return Given(str(held["data"]), str(held["root"]), options=dict(held["options"]))
+    except (ValueError, KeyError, TypeError) as e:
+        cure = "name the data: data=DIR, or data=ave root=DIR"
+        raise UsageError(f"{path}: can't be read ({type(e).__name__})", do=cure) from e
 
 
 def _plain(text: str) -> Any:

@@ -44,7 +44,7 @@ def train(
     from avel.allocator import keep_memory
 
     keep_memory()
-    from avel.cli.pairs import open_data, sort_pairs
+    from avel.cli.pairs import open_data, remember, sort_pairs
     from avel.evaluation import evaluate
     from avel.recipes import resolve
     from avel.tasks import check_setting
@@ -70,6 +70,7 @@ def train(
             runs.append(_one(model, data, task, chosen, init, step, seed=number, out=place, **rest))
         if _is_helper():
             continue
+        remember(given, place)
         best = runs[-1].best
         print(f"seed {number}: {best['metric']} {100 * best['value']:.2f} on validation, "
               f"epoch {best['epoch']}; {place}")  # fmt: skip
