@@ -231,6 +231,14 @@ def test_residents_of_bfloat16_and_of_shared_rows() -> None:
     assert batch.mask is None
 
 
+def test_residents_of_a_memory_map(tmp_path: Path) -> None:
+    split = make_split("train", 150)
+    np.save(tmp_path / "v.npy", split.visual)
+    mapped = replace(split, visual=np.load(tmp_path / "v.npy", mmap_mode="r"))
+    assert torch.equal(resident(mapped).visual, torch.from_numpy(split.visual))
+    assert np.array_equal(mapped.visual, split.visual)  # the map can still be read
+
+
 def test_masks_are_only_where_lengths_differ() -> None:
     held = resident(make_split("train", 4, unequal=True))
     cpu = torch.device("cpu")

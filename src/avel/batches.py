@@ -107,9 +107,10 @@ def _read(array: Any, rows: NDArray[np.int64], dtype: torch.dtype | None) -> Ten
 
 def _release(array: Any) -> None:
     """Give a memory map's pages back: they lie in the file, and the copy is what is used."""
-    mapped = getattr(array, "_mmap", None)
-    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        mapped.madvise(mmap.MADV_DONTNEED)
+    for part in (array, getattr(array, "first", None), getattr(array, "second", None)):
+        mapped = getattr(part, "_mmap", None)
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def autocast(device: torch.device, bf16: bool) -> torch.autocast:
