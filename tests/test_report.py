@@ -230,12 +230,13 @@ def test_strips_tell_where_the_file_is_heard() -> None:
     assert seen.spans == ((0.0, 100.0),)
 
 
-def test_attention_is_scaled_to_its_highest_place_and_flat_maps_are_clear() -> None:
-    maps = np.full((2, 2, 2), 0.25)
-    maps[0] = [[0.1, 0.2], [0.3, 0.4]]
-    assert list(attention_bytes(maps, [0])) == [0, 85, 170, 255]
-    assert list(attention_bytes(maps, [1])) == [0, 0, 0, 0]
+def test_attention_is_clear_where_even_and_faint_where_unfocused() -> None:
+    maps = np.array([[[0.0, 0.0], [0.0, 1.0]], [[0.1, 0.2], [0.3, 0.4]], [[0.25] * 2] * 2])
+    assert list(attention_bytes(maps, [0])) == [0, 0, 0, 255]  # 4 times its even share
+    assert list(attention_bytes(maps, [1])) == [0, 0, 17, 51]  # 1.2 and 1.6 times
+    assert list(attention_bytes(maps, [2, 0])) == [0, 0, 0, 0, 0, 0, 0, 255]
     assert list(attention_bytes(np.full((1, 2, 2), np.nan), [0])) == [0, 0, 0, 0]
+    assert attention_bytes(maps, []) == b""
 
 
 def test_thumbnails_are_one_a_segment_or_the_events_first() -> None:

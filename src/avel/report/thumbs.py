@@ -15,6 +15,8 @@ from avel.types import Timeline
 
 #: Most thumbnails of a page, and their width in pixels.
 LIMIT, WIDTH = 40, 320
+#: How many times its even share a place must have for a map to be drawn at full strength.
+FOCUSED = 4.0
 
 
 def thumb_times(timeline: Timeline, *, limit: int = LIMIT) -> list[float]:
@@ -65,7 +67,10 @@ def data_uri(data: bytes, kind: str) -> str:
 
 
 def attention_bytes(maps: NDArray[np.floating[Any]], chosen: Sequence[int]) -> bytes:
-    """Attention maps as bytes: 0 for a map's lowest place, 255 for its highest, 0 where it is flat.
+    """Attention maps as bytes: 0 where no more than evenly looked at, 255 at a map's highest place.
+
+    A map whose highest place has less than ``FOCUSED`` times its even share stays faint, so that a
+    model that looks nowhere in particular doesn't seem to look somewhere.
 
     Args:
         maps: (T, H, W), each summing to 1.
@@ -74,9 +79,10 @@ def attention_bytes(maps: NDArray[np.floating[Any]], chosen: Sequence[int]) -> b
     Returns:
         ``len(chosen) * H * W`` bytes, row by row.
     """
-    held = np.asarray(maps, dtype=np.float64)[list(chosen)]
-    low = held.min(axis=(1, 2), keepdims=True)
-    spread = held.max(axis=(1, 2), keepdims=True) - low
-    flat = spread < 0.02 / (held.shape[1] * held.shape[2])  # all places within 2 % of even
-    shown = np.where(flat | ~np.isfinite(spread), 0.0, (held - low) / np.where(flat, 1.0, spread))
-    return (np.nan_to_num(shown) * 255).round().astype(np.uint8).tobytes()
+    held = np.nan_to_num(np.asarray(maps, dtype=np.float64)[list(chosen)])
+    excess = np.maximum(held * held[0].size - 1, 0) if len(held) else held
+    peak = excess.max(axis=(1, 2), keepdims=True, initial=0)
+    shown: NDArray[np.uint8] = (
+        (excess / np.maximum(peak, FOCUSED - 1) * 255).round().astype(np.uint8)
+    )
+    return shown.tobytes()
