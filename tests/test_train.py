@@ -239,6 +239,16 @@ def test_residents_of_a_memory_map(tmp_path: Path) -> None:
     assert np.array_equal(mapped.visual, split.visual)  # the map can still be read
 
 
+def test_large_residents_have_memory_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from avel import batches
+
+    split = make_split("train", 150)
+    monkeypatch.setattr(batches, "_LARGE", 1)
+    held = resident(split)
+    assert torch.equal(held.visual, torch.from_numpy(split.visual))
+    assert torch.equal(held.audio, torch.from_numpy(split.audio))
+
+
 def test_masks_are_only_where_lengths_differ() -> None:
     held = resident(make_split("train", 4, unequal=True))
     cpu = torch.device("cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from avel.models.base import Answer, Batch, Query
 
 #: Rows copied at a time: a store of several GB is never held twice.
 _ROWS = 64
+_LARGE = 2**26
 
 
 @dataclass
@@ -97,12 +99,24 @@ def resident(
 def _read(array: Any, rows: NDArray[np.int64], dtype: torch.dtype | None) -> Tensor:
     stored = np.dtype(array.dtype)
     kind = dtype or (torch.float16 if stored == np.float16 else torch.float32)
-    result = torch.empty((len(rows), *array.shape[1:]), dtype=kind)
+    result = _own_memory((len(rows), *array.shape[1:]), kind)
     for i in range(0, len(rows), _ROWS):
         block = np.asarray(array[rows[i : i + _ROWS]])
         result[i : i + len(block)] = torch.from_numpy(np.ascontiguousarray(block)).to(kind)
         _release(array)
     return result
+
+
+def _own_memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An uninitialised tensor; a large one in memory of its own that goes back when it dies.
+
+    The allocator keeps what is freed (see :mod:`avel.allocator`), and a block of over a gigabyte
+    that the next split doesn't fit into would be held for nothing.
+    """
+    count = math.prod(shape) * dtype.itemsize
+    if count < _LARGE:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(mmap.mmap(-1, count), dtype=dtype).reshape(shape)
 
 
 def _release(array: Any) -> None:
