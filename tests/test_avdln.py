@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor
 
+from avel.cli.main import main
 from avel.errors import UsageError
+from avel.mmel import starts_from_sel
 from avel.models import Answer, Batch, build_model
 from avel.models.avdln import Avdln
 from avel.models.base import Query
+from avel.recipes import resolve
+from avel.train import fit
+from tests.training_data import make_dataset
 
 A, V, C, H, W = 6, 8, 3, 2, 3
 
@@ -159,3 +165,21 @@ def test_it_learns_which_window_belongs(t: int, negatives: str) -> None:
         with torch.no_grad():
             costs = model.window_costs(audio=code, visual=visual, query=Query("audio", t // 4, 6))
         assert (costs.argmin(1) == t // 4).float().mean() > 0.7
+
+
+def test_it_is_trained_at_once_with_no_sel_model_before() -> None:
+    assert starts_from_sel("cspa_csea")
+    assert not starts_from_sel("avdln")
+    data = make_dataset(cml=True)
+    recipe = resolve("avdln", "cml", pairs=["epochs=2", "negatives=sync"])
+    run = fit("avdln", data, task="cml", recipe=recipe)
+    assert run.trained.card["options"] == {"negatives": "sync"}
+    assert run.trained.card["init"] is None
+
+
+def test_what_belongs_to_a_sel_model_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["train", "avdln", f"data={tmp_path}", "task=cml", "mmel.epochs=3"]
+    assert main(asked) == 2
+    assert "mmel.epochs=3" in capsys.readouterr().err

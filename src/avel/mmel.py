@@ -16,6 +16,12 @@ from avel.train import Run, fit
 _OWN = ("form", "negatives", "tau", "lambda_s", "lambda_w", "lambda_c")
 
 
+def starts_from_sel(model: str) -> bool:
+    """Whether a model's CML starts from its own SEL model: where it says what it takes from it."""
+    cls = models.get(model)
+    return "sel" in cls.card.tasks and hasattr(cls, "init_from")
+
+
 def judged_ids(data: Dataset, setting: str | None = None) -> tuple[str, ...]:
     """Names of the clips in CML's validation and test splits."""
     _, val, test = tasks.splits(data, "cml", setting)

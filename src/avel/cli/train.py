@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avel.errors import UsageError
+
 if TYPE_CHECKING:
     from avel.train import Run
 
@@ -58,10 +60,16 @@ def train(
         "setting": setting, "resume": resume, "allow_leak": allow_leak,
         "accelerator": accelerator, "devices": devices, "tensorboard": tensorboard,
     }  # fmt: skip
-    if task == "cml" and init is None:
-        from avel.mmel import mmel_recipe
+    from avel.mmel import mmel_recipe, starts_from_sel
 
+    if task == "cml" and init is None and starts_from_sel(model):
         rest["mmel"] = mmel_recipe(model, chosen, given.mmel)
+    elif given.mmel:
+        raise UsageError(
+            f"mmel.{given.mmel[0]} for a run that trains no such model",
+            wanted="CML of a model that starts from its SEL model, without --init",
+            do="leave it out",
+        )
     data = open_data(given)
     runs = []
     for number in range(seed, seed + seeds):
@@ -92,7 +100,7 @@ def _one(
     from avel.train import Stopped, fit
 
     try:
-        if task == "cml" and init is None:
+        if "mmel" in rest:
             return fit_cml(model, data, recipe=recipe, progress=step, **rest)
         return fit(
             model, data, task=task, recipe=recipe, init=init,
