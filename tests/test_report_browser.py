@@ -41,7 +41,7 @@ def browser() -> Iterator[Any]:
     if path is None:
         pytest.skip("no Chromium found: install it, or set AVEL_CHROMIUM to its path")
     with driver.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        started = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=120_000)
         yield started
         started.close()
 
@@ -63,6 +63,7 @@ class Opened:
         self.asked: list[str] = []
         view = {"width": size[0], "height": size[1]}
         self.context = browser.new_context(viewport=view, **options)
+        self.context.set_default_timeout(90_000)  # busy machines are slow, not wrong
         self.page = self.context.new_page()
         self.page.on("console", lambda m: self.said.append(m.text))
         self.page.on("pageerror", lambda e: self.said.append(str(e)))
