@@ -80,7 +80,8 @@ class GMB(MB):
 
     def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
         """(..., width) twice -> (..., width)."""
-        return self.gate(audio).sigmoid() * super().forward(audio, visual)
+        fused: Tensor = self.gate(audio).sigmoid() * super().forward(audio, visual)
+        return fused
 
 
 class GMU(Pair):
@@ -93,7 +94,8 @@ class GMU(Pair):
     def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
         """(..., width) twice -> (..., width)."""
         z = self.w_z(torch.cat([audio, visual], -1)).sigmoid()
-        return z * self.w_a(audio).tanh() + (1 - z) * self.w_v(visual).tanh()
+        fused: Tensor = z * self.w_a(audio).tanh() + (1 - z) * self.w_v(visual).tanh()
+        return fused
 
 
 class MRNBlock(nn.Module):
@@ -109,7 +111,8 @@ class MRNBlock(nn.Module):
     def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
         """(..., width) twice -> the updated audio (..., width)."""
         seen = self.w3(self.w2(visual).tanh()).tanh()
-        return self.w(audio) + self.w1(audio).tanh() * seen
+        fused: Tensor = self.w(audio) + self.w1(audio).tanh() * seen
+        return fused
 
 
 class MRN(nn.Module):
