@@ -59,7 +59,6 @@ class Dataset:
         simulated: True where the features are simulated; every result then says so.
         note: Where it comes from, in a sentence.
         step: Seconds a segment.
-        extras: Splits by other names (WSEL's background clips under ``"background"``).
     """
 
     name: str
