@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,13 @@ from hypothesis import strategies as st
 from avel import clock
 from avel.backbones import load_backbone
 from avel.checkpoint import Trained
-from avel.errors import CheckpointError, UsageError
+from avel.errors import CheckpointError, DataError, UsageError
+from avel.features import Extractor
 from avel.localization import Localizer, localize, to_events
 from avel.media import write_video
 from avel.models import build_model
 from avel.types import Grid, Scores
+from avel.windows import Rows
 from tests.report_samples import write_clip
 
 A, B, BG = 0, 1, 2
@@ -178,3 +182,66 @@ def test_a_model_of_other_weights_is_refused_before_a_file_is_read(untrained: Tr
     stale = Trained(untrained.network, {**untrained.card, "visual_card": other})
     with pytest.raises(CheckpointError, match="sha256:0000"):
         Localizer(stale)
+
+
+def test_a_stream_of_features_scores_as_the_whole_does(untrained: Trained, tmp_path: Path) -> None:
+    frames = [np.full((32, 32, 3), (7 * i) % 250, np.uint8) for i in range(2 * 95)]
+    sound = np.random.default_rng(0).normal(0, 0.1, 95 * 16000).astype(np.float32)
+    sound[: 20 * 16000] *= 1e-4
+    write_video(tmp_path / "long.mp4", frames=frames, fps=2, audio=sound, rate=16000)
+    extract = Extractor(batch=8)
+    features = extract(tmp_path / "long.mp4")
+    assert len(features) == 95
+    stream = extract.stream(tmp_path / "long.mp4")
+    whole, streamed = untrained.predict(features), untrained.predict(stream)
+    np.testing.assert_array_equal(streamed.values, whole.values)
+    np.testing.assert_array_equal(streamed.attention, whole.attention)
+    np.testing.assert_array_equal(streamed.labels, whole.labels)
+    np.testing.assert_array_equal(streamed.audible, features.audible)
+    assert not features.audible[:20].any()
+    assert features.audible[20:].all()
+    np.testing.assert_array_equal(streamed.visible, features.visible)
+
+
+class Blocks:
+    """Rows in blocks, with a count of those alive."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self.audio = np.arange(count, dtype=np.float32)[:, None]
+        self.visual = self.audio[:, None, None] * np.ones((1, 2, 2, 3), np.float32)
+        self.size = size
+        self.alive: list[weakref.ref[np.ndarray]] = []
+        self.most = 0
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for first in range(0, len(self.audio), self.size):
+            block = self.visual[first : first + self.size].copy()
+            self.alive.append(weakref.ref(block))
+            yield self.audio[first : first + self.size], block
+            del block
+            self.most = max(self.most, sum(r() is not None for r in self.alive))
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 8), st.integers(1, 5))
+def test_rows_of_blocks_are_those_of_the_whole(
+    count: int, size: int, length: int, hop: int
+) -> None:
+    blocks = Blocks(count, size)
+    rows = Rows(blocks)
+    length = min(length, count)
+    for start in clock.windows(count, length, hop):
+        audio, visual = rows.between(start, start + length)
+        np.testing.assert_array_equal(audio, blocks.audio[start : start + length])
+        np.testing.assert_array_equal(visual, blocks.visual[start : start + length])
+    with pytest.raises(DataError, match="end early"):
+        rows.between(count - 1, count + 1)
+
+
+def test_rows_that_were_used_are_let_go() -> None:
+    blocks = Blocks(1000, 10)
+    rows = Rows(blocks)
+    for start in range(0, 990, 5):
+        rows.between(start, start + 10)
+    rows.finish()
+    assert len(blocks.alive) == 100
+    assert blocks.most <= 3

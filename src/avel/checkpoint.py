@@ -10,10 +10,10 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,8 +27,11 @@ from avel.errors import AvelError, CheckpointError
 from avel.files import write_whole
 from avel.models import Model, build_model, models
 from avel.models.base import Answer
-from avel.types import Features, Json, Scores
-from avel.windows import Means, chunks
+from avel.types import Features, Floats, Json, Scores
+from avel.windows import Means, Rows, chunks
+
+if TYPE_CHECKING:
+    from avel.features import FeatureStream
 
 WEIGHTS, CARD, TRAIN_IDS = "model.safetensors", "card.json", "train_ids.json.gz"
 #: What strangers hand in is bounded: bytes of a card, of weights, of unpacked training ids.
@@ -85,8 +88,10 @@ class Trained:
         audio, visual = _option(self.audio_card), _option(self.visual_card)
         return {"audio": audio, "visual": visual, "step": self.step}
 
-    def predict(self, features: Features) -> Scores:
+    def predict(self, features: Features | FeatureStream) -> Scores:
         """Scores of every segment of a file of any length.
+
+        Of a stream only the rows of a few windows are held at a time; the scores are the same.
 
         A file longer than the training clips goes through in windows of their length, half a
         window apart; a segment's scores are the mean over its windows, and so are its attention
@@ -100,12 +105,14 @@ class Trained:
         """
         self._check(features)
         self.network.eval()
-        total = Means(len(features))
+        total = Means(len(features), parts=hasattr(self.network, "decide"))
+        rows = Rows(_blocks(features))
         starts = clock.windows(len(features), self.window, max(1, self.window // 2))
         length = min(self.window, len(features))
         with torch.inference_mode():
             for chunk in chunks(starts, CHUNK):
-                total.add(chunk, length, self._answer(features, chunk, length))
+                total.add(chunk, length, self._answer(rows, chunk, length))
+        rows.finish()
         scores = total.mean("scores")
         attention = total.mean("attention") if total.has("attention") else None
         if attention is not None:
@@ -120,13 +127,15 @@ class Trained:
             visible=features.visible,
         )
 
-    def _answer(self, features: Features, starts: Sequence[int], length: int) -> Answer:
+    def _answer(self, rows: Rows, starts: Sequence[int], length: int) -> Answer:
         device = next(self.network.parameters()).device
-        audio = np.stack([features.audio[s : s + length] for s in starts])
-        visual = np.stack([features.visual[s : s + length] for s in starts])
+        first = starts[0]
+        audio, visual = (
+            torch.from_numpy(np.stack([r[s - first : s - first + length] for s in starts]))
+            for r in rows.between(first, starts[-1] + length)
+        )
         answer: Answer = self.network(
-            audio=torch.from_numpy(audio).float().to(device),
-            visual=torch.from_numpy(visual).float().to(device),
+            audio=audio.float().to(device), visual=visual.float().to(device)
         )
         if answer.scores is None:
             raise CheckpointError(
@@ -143,7 +152,7 @@ class Trained:
         labels: NDArray[np.int64] = np.asarray(decide(scores, total.parts()), dtype=np.int64)
         return labels
 
-    def _check(self, features: Features) -> None:
+    def _check(self, features: Features | FeatureStream) -> None:
         for sense, own, theirs in (
             ("audio", self.audio_card, features.audio_card),
             ("visual", self.visual_card, features.visual_card),
@@ -154,7 +163,7 @@ class Trained:
                     wanted=f"those of {backbone_name(own)}, which the model was trained on",
                     do=f"extract with --{sense} {_option(own)}",
                 )
-        widths = features.audio.shape[-1], features.visual.shape[-1]
+        widths = _widths(features)
         wanted = self.card["dims"]["audio"], self.card["dims"]["visual"]
         if widths != wanted or not len(features):
             raise CheckpointError(
@@ -195,6 +204,18 @@ class Trained:
         write_whole(folder / WEIGHTS, save(state, metadata={"avel": text}))
         write_whole(folder / CARD, text + "\n")
         return folder
+
+
+def _blocks(features: Features | FeatureStream) -> Iterable[tuple[Floats, Floats]]:
+    if isinstance(features, Features):
+        return [(features.audio, features.visual)]
+    return features
+
+
+def _widths(features: Features | FeatureStream) -> tuple[int, int]:
+    if isinstance(features, Features):
+        return features.audio.shape[-1], features.visual.shape[-1]
+    return features.widths
 
 
 def backbone_name(card: Mapping[str, Any]) -> str:

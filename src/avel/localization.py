@@ -11,7 +11,7 @@ import numpy as np
 
 from avel import clock
 from avel.errors import CheckpointError, UsageError
-from avel.types import Bools, Event, Features, Json, Scores, Timeline
+from avel.types import Bools, Event, Json, Scores, Timeline
 
 if TYPE_CHECKING:
     from avel.checkpoint import Trained
@@ -131,7 +131,7 @@ class Localizer:
 
         check_options(min_length, threshold)
         media = open_media(video, audio_track=audio_track, video_track=video_track)
-        features = self._extract(media, progress=progress)
+        features = self._extract.stream(media, progress=progress)
         scores = self.trained.predict(features)
         events = to_events(
             scores, min_length=min_length, threshold=threshold, require_both=require_both
@@ -143,7 +143,7 @@ class Localizer:
             classes=scores.classes,
             scores=scores,
             model=self.trained.card,
-            notes=tuple(_notes(media, features)),
+            notes=tuple(_notes(media, scores)),
         )
 
 
@@ -166,16 +166,16 @@ def _backbone(card: Json) -> str:
     return f"{name}:{weights}" if weights else name
 
 
-def _notes(media: Media, features: Features) -> Iterator[str]:
+def _notes(media: Media, scores: Scores) -> Iterator[str]:
     """What a reader of the events must know of the file, a sentence each."""
     if media.audio is None:
         yield "The file has no sound that can be read, so nothing in it is both seen and heard."
-    elif not features.audible.any():
+    elif scores.audible is not None and not scores.audible.any():
         yield "The sound is silent, so nothing in the file is both seen and heard."
     if media.video is None:
         yield "The file has no picture that can be read, so nothing in it is both seen and heard."
-    if media.duration < features.grid.step:
-        yield f"The file is shorter than one segment of {features.grid.step:g} s."
+    if media.duration < scores.grid.step:
+        yield f"The file is shorter than one segment of {scores.grid.step:g} s."
     said_above = ("the file has no sound", "the file has no picture")
     yield from (_sentence(n) for n in media.notes if not n.lower().startswith(said_above))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avel.errors import DataError
 from avel.models.base import Answer
+from avel.types import Floats
 
 
 def chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
@@ -17,11 +19,65 @@ def chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
         yield items[i : i + size]
 
 
-class Means:
-    """Running sums over windows of whatever a model answers for each segment."""
+class Rows:
+    """The feature rows of a file in order, of which only those still wanted are held.
 
-    def __init__(self, count: int) -> None:
+    Args:
+        blocks: Audio (n, A) and visual (n, H, W, V) rows, a few or all at a time.
+    """
+
+    def __init__(self, blocks: Iterable[tuple[Floats, Floats]]) -> None:
+        self._blocks = iter(blocks)
+        self._held: tuple[Floats, Floats] | None = None
+        self._first = 0  # the index of the first row held
+
+    def between(self, first: int, stop: int) -> tuple[Floats, Floats]:
+        """Audio and visual rows from ``first`` to before ``stop``; forgets what lies before.
+
+        Raises:
+            DataError: if the rows end before.
+        """
+        while self._held is None or self._first + len(self._held[0]) < stop:
+            new = next(self._blocks, None)
+            if new is None:
+                raise DataError("features end early", wanted=f"{stop} rows", do="extract again")
+            self._append(new)
+            self._forget(first)
+        self._forget(first)
+        audio, visual = self._held
+        return audio[: stop - first], visual[: stop - first]
+
+    def _append(self, new: tuple[Floats, Floats]) -> None:
+        if self._held is None or not len(self._held[0]):
+            self._held = new
+        else:
+            audio, visual = self._held
+            self._held = np.concatenate([audio, new[0]]), np.concatenate([visual, new[1]])
+
+    def _forget(self, first: int) -> None:
+        assert self._held is not None and first >= self._first
+        gone = min(first - self._first, len(self._held[0]))
+        self._held = self._held[0][gone:], self._held[1][gone:]
+        self._first += gone
+
+    def finish(self) -> None:
+        """Read what is left, so that who makes the rows can tell what it learnt by the end."""
+        self._held = None
+        for _ in self._blocks:
+            pass
+
+
+class Means:
+    """Running sums over windows of whatever a model answers for each segment.
+
+    Args:
+        count: Segments of the file.
+        parts: Whether the answer's parts are wanted too.
+    """
+
+    def __init__(self, count: int, *, parts: bool = True) -> None:
         self.count = count
+        self._wants_parts = parts
         self.sums: dict[str, NDArray[np.float32]] = {}
         self.seen = np.zeros(count, dtype=np.float32)
         self.labels = np.zeros(count, dtype=np.int64)
@@ -29,7 +85,8 @@ class Means:
     def add(self, starts: Sequence[int], length: int, answer: Answer) -> None:
         """Add the answer of some windows; (B, T, ...) each, one row a window."""
         named = {"scores": answer.scores, "attention": answer.attention}
-        named |= {f"part:{n}": p for n, p in answer.parts.items() if p.ndim in (2, 3)}
+        if self._wants_parts:
+            named |= {f"part:{n}": p for n, p in answer.parts.items() if p.ndim in (2, 3)}
         shape = (len(starts), length)
         for name, value in named.items():
             if value is not None and tuple(value.shape[:2]) == shape:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Literal
@@ -18,7 +18,7 @@ from avel.backbones import ClipBackbone, load_backbone
 from avel.errors import UsageError
 from avel.features.logmel import log_mel
 from avel.media import Media, Segment, open_media
-from avel.types import Bools, Features, Json
+from avel.types import Bools, Features, Grid, Json
 
 #: Called with segments done and segments in all.
 Progress = Callable[[int, int], None]
@@ -116,53 +116,70 @@ class Extractor:
         video_track: int | None = None,
     ) -> Features:
         """Features of one file; arguments and errors as for :func:`extract`."""
+        return self.stream(
+            video, progress=progress, audio_track=audio_track, video_track=video_track
+        ).gather()
+
+    def stream(
+        self,
+        video: str | Path | Media,
+        *,
+        progress: Progress | None = None,
+        audio_track: int | None = None,
+        video_track: int | None = None,
+    ) -> FeatureStream:
+        """The same a few segments at a time, so that hours need no more memory than minutes.
+
+        Arguments as for :func:`extract`. What goes wrong in reading comes up while it is read.
+        """
         media = _opened(video, audio_track, video_track)
         grid = media.grid(self.step)
-        table = _Table.of(len(grid), self._audio.card.output, self._visual.card.output)
-        segments = media.segments(frames=max(1, self._visual.card.frames), step=self.step)
-        done = 0
-        for group in _groups(_ahead(segments), frames=self.batch):
-            self._fill(table, group)
-            done += len(group.segments)
-            if progress is not None:
-                progress(done, len(grid))
-        return Features(
-            audio=table.audio,
-            visual=table.visual,
+        return FeatureStream(
+            self._blocks(media, grid, progress),
             grid=grid,
-            audible=audible(table.levels),
-            visible=table.visible,
-            audio_card=self.audio_card,
-            visual_card=self.visual_card,
+            widths=(self._audio.card.output[-1], self._visual.card.output[-1]),
+            cards=self.cards,
             source=media.path.name,
         )
 
+    def _blocks(self, media: Media, grid: Grid, progress: Progress | None) -> Iterator[Block]:
+        segments = media.segments(frames=max(1, self._visual.card.frames), step=self.step)
+        done = 0
+        for group in _groups(_ahead(segments), frames=self.batch):
+            count = len(group.segments)
+            block = Block.of(count, self._audio.card.output, self._visual.card.output)
+            self._fill(block, group)
+            done += count
+            if progress is not None:
+                progress(done, len(grid))
+            yield block
+
     @torch.inference_mode()
-    def _fill(self, table: _Table, group: _Group) -> None:
+    def _fill(self, block: Block, group: _Group) -> None:
         for segment in group.segments:
-            table.levels[segment.index] = segment.rms
-            table.visible[segment.index] = segment.visible
+            block.levels[segment.index] = segment.rms
+            block.visible[segment.index] = segment.visible
         heard = [s for s in group.segments if s.n_samples_present]
         if heard:
             samples = torch.from_numpy(np.stack([s.audio for s in heard]))
             rows = self._audio(log_mel(samples).to(self.device))
-            table.audio[[s.index for s in heard]] = rows.float().cpu().numpy()
+            block.audio[[s.index for s in heard]] = rows.float().cpu().numpy()
         if isinstance(self._visual, ClipBackbone):
-            self._watch(table, [s for s in group.segments if s.visible])
+            self._watch(block, [s for s in group.segments if s.visible])
             return
         for first in range(0, len(group.images), self.batch):
             maps = self._see(group.images[first : first + self.batch])
             for one, shares in zip(maps, group.shares[first : first + self.batch], strict=True):
                 for index, share in shares.items():
-                    table.visual[index] += share * one
+                    block.visual[index] += share * one
 
-    def _watch(self, table: _Table, segments: list[Segment]) -> None:
+    def _watch(self, block: Block, segments: list[Segment]) -> None:
         """Segments whose frames go through the network together, short ones held at their end."""
         wanted, together = self._visual.card.frames, max(1, self.batch // self._visual.card.frames)
         for first in range(0, len(segments), together):
             some = segments[first : first + together]
             clips = [s.frames[np.minimum(np.arange(wanted), len(s.frames) - 1)] for s in some]
-            table.visual[[s.index for s in some]] = self._see(clips)
+            block.visual[[s.index for s in some]] = self._see(clips)
 
     def _see(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """(n, 224, 224, 3) pictures, or (n, frames, 224, 224, 3) clips -> (n, H, W, V) maps."""
@@ -185,8 +202,8 @@ def audible(levels: NDArray[np.floating]) -> Bools:
 
 
 @dataclass
-class _Table:
-    """The rows that fill up as a file is read; all that grows with its length."""
+class Block:
+    """Consecutive segments' rows: audio (n, A), visual (n, H, W, V), dBFS (n,), visible (n,)."""
 
     audio: NDArray[np.float32]
     visual: NDArray[np.float32]
@@ -194,7 +211,8 @@ class _Table:
     visible: Bools
 
     @classmethod
-    def of(cls, count: int, audio: tuple[int, ...], visual: tuple[int, ...]) -> _Table:
+    def of(cls, count: int, audio: tuple[int, ...], visual: tuple[int, ...]) -> Block:
+        """Rows of zeros, silent and without a picture."""
         return cls(
             audio=np.zeros((count, *audio), np.float32),
             visual=np.zeros((count, *visual), np.float32),
@@ -203,11 +221,81 @@ class _Table:
         )
 
 
+class FeatureStream:
+    """A file's features as they are made, to be read once: (n, A) and (n, H, W, V) rows in order.
+
+    Only what says which segments are audible and visible is kept of what was read; that is known
+    once all was read.
+
+    Args:
+        blocks: The rows.
+        grid: The file's segments.
+        widths: A and V.
+        cards: The cards of the audio and the visual backbone.
+        source: Name of the file, without its folder.
+    """
+
+    def __init__(
+        self,
+        blocks: Iterator[Block],
+        *,
+        grid: Grid,
+        widths: tuple[int, int],
+        cards: tuple[Json, Json],
+        source: str = "",
+    ) -> None:
+        self.grid, self.widths, self.source = grid, widths, source
+        self.audio_card, self.visual_card = cards
+        self.visible: Bools = np.zeros(len(grid), bool)
+        self._blocks = blocks
+        self._levels = np.full(len(grid), -np.inf)
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        first = 0
+        for block in self._blocks:
+            stop = first + len(block.audio)
+            self._levels[first:stop] = block.levels
+            self.visible[first:stop] = block.visible
+            first = stop
+            yield block.audio, block.visual
+
+    @property
+    def audible(self) -> Bools:
+        """(T,) True where a segment is loud enough; see :func:`audible`."""
+        return audible(self._levels)
+
+    def gather(self) -> Features:
+        """Read all of it."""
+        held: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+        first = 0
+        for rows in self:
+            if held is None:
+                audio, visual = (np.zeros((len(self), *r.shape[1:]), np.float32) for r in rows)
+                held = audio, visual
+            for whole, part in zip(held, rows, strict=True):
+                whole[first : first + len(part)] = part
+            first += len(rows[0])
+        assert held is not None, "a file has at least one segment"
+        return Features(
+            audio=held[0],
+            visual=held[1],
+            grid=self.grid,
+            audible=self.audible,
+            visible=self.visible,
+            audio_card=self.audio_card,
+            visual_card=self.visual_card,
+            source=self.source,
+        )
+
+
 @dataclass
 class _Group:
-    """Segments with their distinct pictures.
+    """Consecutive segments, numbered from the group's first, with their distinct pictures.
 
-    ``shares[k]`` says what share of which segments' frames picture k is, by segment index.
+    ``shares[k]`` says what share of which segments' frames picture k is, by those numbers.
     """
 
     segments: list[Segment] = field(default_factory=list)
@@ -216,6 +304,7 @@ class _Group:
 
     def add(self, segment: Segment) -> None:
         """Take a segment in; a picture equal to the one before it isn't kept twice."""
+        segment = replace(segment, index=len(self.segments))
         self.segments.append(segment)
         for image in segment.frames:
             if not self.images or not np.array_equal(image, self.images[-1]):
