@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -563,6 +564,30 @@ def test_write_video_is_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="neither"):
         write_video(tmp_path / "a.mp4", frames=[], fps=5)
     assert list(tmp_path.iterdir()) == []
+
+
+_ENCODE = """
+import hashlib, sys
+from pathlib import Path
+from avel.data.toybox import Plan, render_frames, render_sound
+from avel.media import write_video
+scene = Plan(seed=1, seconds=3).scene(0)
+frames = list(render_frames(scene, width=320, height=240, fps=12))
+sound = render_sound(scene, rate=16000)
+for _ in range(3):
+    write_video(sys.argv[1], frames=frames, fps=12, audio=sound, rate=16000)
+    print(hashlib.sha256(Path(sys.argv[1]).read_bytes()).hexdigest())
+"""
+
+
+def test_same_frames_and_sound_give_the_same_file(tmp_path: Path) -> None:
+    digests = set()
+    for filling in ("0", "60", "165"):  # what glibc leaves in memory that is handed out
+        command = [sys.executable, "-c", _ENCODE, str(tmp_path / "a.mp4")]
+        env = {**os.environ, "MALLOC_PERTURB_": filling}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+        digests |= set(done.stdout.split())
+    assert len(digests) == 1
 
 
 def test_segments_close_the_file_when_left(tmp_path: Path) -> None:
