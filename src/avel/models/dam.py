@@ -14,7 +14,16 @@ from torch.nn import functional as F
 
 from avel.errors import UsageError
 from avel.models.base import Answer, Batch, Model, ModelCard, Query, Recipe, Task, models
-from avel.models.layers import AVGA, as_read, average, masked_max, masked_mean, valid, window_sums
+from avel.models.layers import (
+    AVGA,
+    as_read,
+    average,
+    masked_max,
+    masked_mean,
+    region_mean,
+    valid,
+    window_sums,
+)
 from avel.models.recurrent import Recurrent, to_front
 
 CHOICES = {
@@ -183,7 +192,7 @@ class Dam(Model):
         audio, visual = as_read(self, audio, visual)
         maps = None
         if self.look is None:
-            seen = visual.mean(2)
+            seen = region_mean(visual)
         else:
             seen, maps = self.look(audio, visual)
             maps = maps.reshape(*maps.shape[:2], *regions)

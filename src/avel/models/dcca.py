@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avel.models.base import Answer, Batch, Model, ModelCard, Query, Recipe, Task, models
-from avel.models.layers import mlp, valid, window_sums
+from avel.models.layers import as_read, mlp, region_mean, valid, window_sums
 
 PAIRS = ("event", "all")
 
@@ -167,9 +167,9 @@ class Dcca(Model):
 
         Parts: ``audio`` and ``visual``, the perceptrons' outputs (B, T, width).
         """
-        weights = self.correlations.dtype
-        heard: Tensor = self.audio_net(audio.to(weights))
-        seen: Tensor = self.visual_net(visual.mean((2, 3), dtype=weights))
+        audio, visual = as_read(self, audio, visual)
+        heard: Tensor = self.audio_net(audio)
+        seen: Tensor = self.visual_net(region_mean(visual))
         return Answer(parts={"audio": heard.float(), "visual": seen.float()})
 
     def loss(self, answer: Answer, batch: Batch) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avel.models.base import Answer, Batch, Model, ModelCard, Recipe, Task, models
-from avel.models.layers import average, valid
+from avel.models.layers import as_read, average, region_mean, valid
 
 INPUTS = ("visual", "audio", "both")
 EPS = 1e-5  #: added to the channels' maximum
@@ -101,12 +101,12 @@ class EdTcn(Model):
 
     def read(self, audio: Tensor, visual: Tensor) -> Tensor:
         """The chosen input, (B, T, D)."""
-        dtype = self.head.weight.dtype
+        audio, visual = as_read(self, audio, visual)
         chosen: list[Tensor] = []
         if self.input != "visual":
-            chosen.append(audio.to(dtype))
+            chosen.append(audio)
         if self.input != "audio":
-            chosen.append(visual.mean((2, 3), dtype=dtype))
+            chosen.append(region_mean(visual))
         return torch.cat(chosen, -1)
 
     def convolve(self, x: Tensor, mask: Tensor | None) -> Tensor:

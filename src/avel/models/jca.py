@@ -33,7 +33,7 @@ from torch.nn import functional as F
 
 from avel.errors import UsageError
 from avel.models.base import Answer, Batch, Model, ModelCard, Recipe, Task, models
-from avel.models.layers import AVGA, as_read, average, mlp, soft_margin, valid
+from avel.models.layers import AVGA, as_read, average, mlp, region_mean, soft_margin, valid
 from avel.models.recurrent import Recurrent
 
 CHOICES = {
@@ -335,7 +335,7 @@ class Jca(Model):
         if self.look is not None:
             seen, maps = self.look(audio, visual)
             return seen, maps
-        return visual.mean(2) if self.early == "mean" else visual.amax(2), None
+        return region_mean(visual) if self.early == "mean" else visual.amax(2), None
 
     def fuse(self, a: Tensor, v: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
         """All recursions: (B, T, d_a), (B, T, d_v) -> likewise, zero where ``keep`` is False."""
