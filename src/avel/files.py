@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,23 +20,15 @@ def whole(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path``, renamed onto it when the block ends without an error."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(
-        dir=target.parent, prefix=f".{target.name[:80]}.", suffix=".tmp" + target.suffix
-    )
-    os.close(fd)
-    temporary = Path(name)
+    # 20 characters are 80 bytes at most: names end at 255 bytes. The system applies the umask.
+    short = f".{target.name[:20]}.{secrets.token_hex(6)}.tmp{target.suffix}"
+    temporary = target.with_name(short)
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_whole(path: str | Path, data: bytes | str) -> None:
