@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pkgutil
 import subprocess
 import sys
@@ -87,3 +88,12 @@ def test_wrong_calls_end_with_a_message_and_a_code(
     assert done.returncode == code
     assert said in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_names_that_the_terminal_can_not_show_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
+    assert main(["version"]) == 0
+    sys.stdout.write("鐘\udcff.mp4\n")
+    sys.stdout.flush()
+    assert written.getvalue().splitlines()[-1] == rb"\u9418\udcff.mp4"

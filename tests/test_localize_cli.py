@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from avel.cli.main import main
 from avel.errors import MediaError, UsageError
 from avel.types import Timeline
 from tests.report_samples import hand_timeline
+
+REAL = localization.Localizer  # before the stand-in takes its place
 
 
 @pytest.mark.parametrize(
@@ -118,7 +121,40 @@ def test_one_failing_file_is_named_and_the_others_done(capsys: pytest.CaptureFix
 def test_an_output_that_can_not_be_written_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     Path("taken").write_text("a file where a folder is wanted")
     assert main(["localize", "a.mp4", "-o", "taken/a.json"]) == 1
-    assert "taken" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "taken/a.json can't be written" in said
+    assert "taken is no folder" in said
+
+
+def test_a_full_disk_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Timeline, "save", full)
+    assert main(["localize", "a.mp4", "b.mp4", "-o", ".json"]) == 1
+    said = capsys.readouterr().err
+    assert "a.json can't be written (No space left on device)" in said
+    assert "2 of 2 files failed" in said
+
+
+def test_names_can_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["localize", "\x1b[31mred.mp4", "bad\x1b]0;t\x07.mp4", "-o", ".json"]) == 1
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out + shown.err
+    assert "\\x1b[31mred.mp4" in shown.out
+    assert "bad\\x1b]0;t\\x07.mp4" in shown.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text there")
+def test_names_that_are_no_text_are_shown_escaped(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(1, "w", encoding="utf-8", errors="strict", closefd=False) as strict:
+        monkeypatch.setattr(sys, "stdout", strict)
+        assert main(["localize", "x\udcff.mp4", "-o", ".json"]) == 0
+    assert "\\udcff.mp4" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -150,3 +186,11 @@ def test_labels_with_brackets_are_no_markup(capsys: pytest.CaptureFixture[str]) 
     assert "[red]a.mp4" in shown
     assert "[bold]note" in shown
     assert "[x].json" in shown
+
+
+def test_a_model_that_is_not_there_is_a_wrong_call(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(localization, "Localizer", REAL)
+    assert main(["localize", "a.mp4", "--model", "runs/nothing"]) == 2
+    assert "no trained model at 'runs/nothing'" in capsys.readouterr().err

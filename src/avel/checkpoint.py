@@ -23,7 +23,7 @@ from torch import Tensor
 from avel import clock
 from avel.card import FORMAT, check_card
 from avel.data.base import backbone_identity
-from avel.errors import AvelError, CheckpointError
+from avel.errors import AvelError, CheckpointError, NoSuchModelError
 from avel.files import write_whole
 from avel.models import Model, build_model, models
 from avel.models.base import Answer
@@ -298,7 +298,7 @@ def _find(path_or_name: str | Path) -> Path:
     if (folder / WEIGHTS).is_file():
         return folder
     packaged = sorted(p.parent.name for p in PRETRAINED.glob(f"*/{WEIGHTS}"))
-    raise CheckpointError(
+    raise NoSuchModelError(
         f"no trained model at {str(path_or_name)!r}",
         wanted=f"a folder that holds {WEIGHTS}"
         + (f", or a packaged name ({', '.join(packaged)})" if packaged else ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from unicodedata import category
 
 
 class AvelError(Exception):
@@ -46,6 +47,22 @@ class DataError(AvelError):
 
 class CheckpointError(AvelError):
     """A checkpoint can't be read, or doesn't fit what it is used on."""
+
+
+class NoSuchModelError(CheckpointError, UsageError):
+    """There is no trained model by that name or at that place: the call is wrong, not a file."""
+
+
+def printable(text: str) -> str:
+    r"""The text as a terminal may be shown it: control characters of hostile names as ``\x1b``.
+
+    Line ends stay; so do all letters, spaces and signs of any script.
+    """
+    hidden = {"Cc", "Cs", "Zl", "Zp"}
+    return "".join(
+        c if c == "\n" or category(c) not in hidden else c.encode("unicode_escape").decode()
+        for c in text
+    )
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avel.errors import AvelError, UsageError
+from avel.errors import AvelError, DataError, UsageError, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,7 +109,12 @@ def _check_outputs(videos: Sequence[Path], folders: list[Path], names: list[Path
 
 
 def localize(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Video files.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="Video files; one that begins with - stands after --."
+        ),
+    ],
     output: Annotated[
         list[str] | None,
         typer.Option(
@@ -149,6 +155,7 @@ def localize(
     failed: list[Exception] = []
     for video in files:
         try:
+            _check_places(placed[video])
             found = _run(
                 video,
                 find,
@@ -158,13 +165,34 @@ def localize(
                 video_track=video_track,
             )
             for path in placed[video]:
-                found.save(path)
+                _save(found, path)
             _show(found, placed[video], as_json=as_json)
-        except (AvelError, OSError) as e:  # OSError: an output that can't be written
+        except AvelError as e:
             failed.append(e)
             named = str(e) if str(video) in str(e) else f"{video}: {e}"
-            typer.echo(f"avel: {named}", err=True)
+            typer.echo(f"avel: {printable(named)}", err=True)
     _finish(failed, len(files))
+
+
+def _check_places(paths: Sequence[Path]) -> None:
+    """Refuse places that can't be written before a long video is gone through."""
+    for path in paths:
+        there = next(p for p in path.absolute().parents if p.exists())
+        if not there.is_dir():
+            raise _unwritable(path, f"{there} is no folder")
+        if not os.access(there, os.W_OK):
+            raise _unwritable(path, f"no right to write into {there}")
+
+
+def _save(found: Timeline, path: Path) -> None:
+    try:
+        found.save(path)
+    except OSError as e:
+        raise _unwritable(path, e.strerror or str(e)) from e
+
+
+def _unwritable(path: Path, why: str) -> DataError:
+    return DataError(f"{path} can't be written ({why})", do="make room there, or choose another")
 
 
 def _finish(failed: list[Exception], count: int) -> None:
@@ -200,9 +228,9 @@ def _show(found: Timeline, written: Sequence[Path], *, as_json: bool) -> None:
     console = Console(highlight=False)
     console.print(_table(found))
     for note in found.notes:
-        console.print(f"note: {escape(note)}")
+        console.print(f"note: {escape(printable(note))}")
     for path in written:
-        console.print(f"wrote {escape(str(path))}")
+        console.print(f"wrote {escape(printable(str(path)))}")
 
 
 def _table(found: Timeline) -> Table:
@@ -212,12 +240,13 @@ def _table(found: Timeline) -> Table:
     from avel.clock import format_time
 
     length = format_time(found.duration, decimals=1)
-    table = Table(title=Text(f"{Path(found.video).name}  ({length})"), title_justify="left")
+    title = f"{printable(Path(found.video).name)}  ({length})"
+    table = Table(title=Text(title), title_justify="left")
     for heading in ("start", "end", "event", "score"):
         table.add_column(heading, justify="left" if heading == "event" else "right")
     for e in found.events:
         times = (format_time(e.start, decimals=2), format_time(e.end, decimals=2))
-        table.add_row(*times, Text(e.label), f"{e.score:.2f}")
+        table.add_row(*times, Text(printable(e.label)), f"{e.score:.2f}")
     if not found.events:
         table.add_row("", "", "no events found", "")
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import pkgutil
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 import avel.cli
-from avel.errors import AvelError, UsageError
+from avel.errors import AvelError, UsageError, printable
 
 #: All done; some input failed (named, the others done); called wrongly.
 DONE, SOME_FAILED, CALLED_WRONGLY = 0, 1, 2
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from avel.cli.localize import split_outputs
 
+    _bear_any_name()
     arguments = split_outputs(list(sys.argv[1:] if argv is None else argv))
     try:
         code = build_app()(arguments, standalone_mode=False)
@@ -70,11 +72,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else DONE
 
 
+def _bear_any_name() -> None:
+    """Names that a terminal's encoding can't hold are shown escaped, in place of an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def _is_click_error(error: Exception) -> bool:
     # typer may carry its own copy of click, so its errors are known by what they can do
     return callable(getattr(error, "show", None)) and hasattr(error, "exit_code")
 
 
 def _say(message: str, code: int) -> int:
-    print(f"avel: {message}", file=sys.stderr)
+    print(f"avel: {printable(message)}", file=sys.stderr)
     return code
