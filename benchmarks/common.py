@@ -1,0 +1,98 @@
+"""What the benchmarks share: running `avel` as a user does, the machine's description, CSV."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avel.files import write_whole
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
+
+# the child reads its own peak: ru_maxrss of a child begins with its parent's
+_RUN = """
+import sys
+from avel.cli.main import main
+code = main(sys.argv[2:])
+try:
+    lines = open("/proc/self/status").read().splitlines()
+except OSError:
+    lines = []
+open(sys.argv[1], "w").write("".join(l.split()[1] for l in lines if l.startswith("VmHWM")))
+sys.exit(code)
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One command: exit code, wall-clock seconds with start-up, peak MB (None where unknown)."""
+
+    code: int
+    seconds: float
+    peak_mb: float | None
+    out: str
+    err: str
+
+    @property
+    def peak(self) -> str:
+        return "" if self.peak_mb is None else f"{self.peak_mb:.0f}"
+
+
+def run_avel(*arguments: str | Path) -> Ran:
+    """Run `avel` with these arguments in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        note = Path(folder) / "peak"
+        command = [sys.executable, "-c", _RUN, str(note), *map(str, arguments)]
+        start = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True)
+        seconds = time.perf_counter() - start
+        text = note.read_text() if note.is_file() else ""
+    peak = int(text) / 1024 if text else None
+    return Ran(done.returncode, seconds, peak, done.stdout, done.stderr)
+
+
+def machine() -> dict[str, str]:
+    """Where and with what it was measured, and how busy the machine was."""
+    names = ("torch", "av", "numpy")
+    versions = " ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return {
+        "cpu": cpu_model(),
+        "cores": str(os.cpu_count()),
+        "load": load,
+        "python": platform.python_version(),
+        "versions": f"avel {importlib.metadata.version('avel')} {versions}",
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows of the same keys, whole or not at all, and print them."""
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, out.getvalue())
+    print(out.getvalue(), end="")
+    print(f"wrote {path}", file=sys.stderr)
