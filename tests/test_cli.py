@@ -19,7 +19,7 @@ OTHERS = {"main", "pairs"}
 VERBS = [
     m.name.replace("_", "-")
     for m in pkgutil.iter_modules(avel.cli.__path__)
-    if m.name not in OTHERS
+    if m.name not in OTHERS and not m.name.startswith("_")
 ]
 
 
@@ -101,3 +101,18 @@ def test_names_that_the_terminal_can_not_show_are_escaped(monkeypatch: pytest.Mo
     sys.stdout.write("鐘\udcff.mp4\n")
     sys.stdout.flush()
     assert written.getvalue().splitlines()[-1] == rb"\u9418\udcff.mp4"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
+def test_ctrl_c_while_libraries_come_in_is_no_traceback() -> None:
+    code = (
+        "import os, signal, sys, types\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Late(types.ModuleType):\n"
+        "    def __getattr__(self, name): os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.modules['typer'] = Late('typer')\n"
+        "from avel.cli import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == ""

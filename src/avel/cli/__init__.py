@@ -7,6 +7,10 @@ def main() -> None:
     """The entry point of the command ``avel``."""
     import sys
 
-    from avel.cli.main import main as run
+    try:
+        from avel.cli.main import main as run
 
-    sys.exit(run())
+        code = run()
+    except KeyboardInterrupt:  # while the libraries are still coming in
+        code = 130
+    sys.exit(code)
