@@ -11,7 +11,7 @@ from avel.errors import UsageError
 
 if TYPE_CHECKING:
     from avel.checkpoint import Trained
-    from avel.cli.pairs import Given
+    from avel.cli._pairs import Given
 
 
 def evaluate(
@@ -33,7 +33,7 @@ def evaluate(
 ) -> None:
     """Judge runs: mean and sd over seeds | the paper's number | trivial answers."""
     from avel.allocator import keep_memory
-    from avel.cli.pairs import sort_pairs
+    from avel.cli._pairs import sort_pairs
 
     keep_memory()
     words = arguments or []
@@ -56,7 +56,7 @@ def evaluate(
 
 def _runs(folders: list[Path], given: Given, split: str, out: list[Path]) -> None:
     from avel.checkpoint import load_model
-    from avel.cli.pairs import open_data, recall
+    from avel.cli._pairs import open_data, recall
     from avel.evaluation import evaluate, kind, save
 
     if not folders:
@@ -85,7 +85,7 @@ def _trivial(given: Given, split: str, out: list[Path]) -> None:
     import json
 
     from avel import tasks
-    from avel.cli.pairs import open_data
+    from avel.cli._pairs import open_data
     from avel.data.base import fingerprint
     from avel.evaluation import table
     from avel.files import write_whole

@@ -19,7 +19,10 @@ DONE, SOME_FAILED, CALLED_WRONGLY = 0, 1, 2
 
 
 def build_app() -> typer.Typer:
-    """The command line with every verb of this package: a module's function of its own name."""
+    """The command line with every verb of this package: a module's function of its own name.
+
+    Modules with an underscore in front hold what several verbs share.
+    """
     app = typer.Typer(
         name="avel",
         help="Audio-visual event localization: which events are both seen and heard, and when.",
@@ -29,8 +32,8 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     for found in pkgutil.iter_modules(avel.cli.__path__):
-        verb = getattr(importlib.import_module(f"avel.cli.{found.name}"), found.name, None)
-        if verb is not None and found.name != "main":
+        if found.name != "main" and not found.name.startswith("_"):
+            verb = getattr(importlib.import_module(f"avel.cli.{found.name}"), found.name)
             app.command(found.name.replace("_", "-"))(verb)
     return app
 

@@ -31,7 +31,7 @@ def sweep(
 
     keep_memory()
     from avel import sweep as sweeps
-    from avel.cli.pairs import open_data, sort_pairs
+    from avel.cli._pairs import open_data, sort_pairs
     from avel.recipes import resolve
     from avel.train import Stopped
 

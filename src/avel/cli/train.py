@@ -46,7 +46,7 @@ def train(
     from avel.allocator import keep_memory
 
     keep_memory()
-    from avel.cli.pairs import open_data, remember, sort_pairs
+    from avel.cli._pairs import open_data, remember, sort_pairs
     from avel.evaluation import evaluate
     from avel.recipes import resolve
     from avel.tasks import check_setting
