@@ -1,0 +1,133 @@
+"""The models' pages, from the code itself: card, options, open points, weights, papers' numbers.
+
+python scripts/model_pages.py cspa_csea     # prints a page
+python scripts/model_pages.py --write       # docs/models/*.md anew
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avel.files import write_whole
+from avel.models import Model, build_model, models
+from avel.papers import rows
+
+#: AVE's published features and classes.
+AUDIO, VISUAL, CLASSES = 128, 512, 28
+FOLDER = Path(__file__).parent.parent / "docs" / "models"
+
+
+def page(name: str) -> str:
+    """The page of a model, Markdown."""
+    cls = models.get(name)
+    card = cls.card
+    parts = [
+        f"# `{name}`",
+        "<!-- written by scripts/model_pages.py: change the model, then run it with --write -->",
+        f"{card.summary}\n\nPaper: {card.paper}.  \nTasks: {', '.join(card.tasks)}.",
+        "## Options",
+        "```text\n" + (inspect.getdoc(cls) or "") + "\n```",
+        table(["option", "default"], [[f"`{k}`", f"`{v!r}`"] for k, v in cls.options().items()]),
+        "## What the paper leaves open, and what was decided here",
+        "\n".join(f"- {point}" for point in card.open_points) or "Nothing.",
+        "## Recipe",
+        recipes(cls),
+        "## Weights",
+        f"For AVE's features: audio {AUDIO} wide, picture {VISUAL} wide, {CLASSES} classes.",
+        *weights(name, cls),
+        "## What papers print",
+        printed(name),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def recipes(cls: type[Model]) -> str:
+    """The recipe of each task."""
+    keys = ("epochs", "batch", "lr", "weight_decay", "validate_every")
+    found = [[t, *(f"{getattr(cls.recipe(t), k):g}" for k in keys)] for t in cls.card.tasks]
+    return "Adam; any value can be changed by `key=value`.\n\n" + table(["task", *keys], found)
+
+
+def weights(name: str, cls: type[Model]) -> Iterator[str]:
+    """Trainable numbers by module, a table for tasks that are alike, and of papers' variants."""
+    alike: dict[str, list[str]] = {}
+    for task in cls.card.tasks:
+        found = counts(name, task)
+        listed = [[f"`{module}`", f"{count:,}"] for module, count in found.items()]
+        total = ["**all**", f"**{sum(found.values()):,}**"]
+        alike.setdefault(table(["module", "numbers"], [*listed, total]), []).append(task)
+    for text, tasks in alike.items():
+        yield f"{', '.join(tasks)}:\n\n{text}"
+    told = []
+    for row in rows(name):
+        if str(row.options.get("inputs", "")).startswith("amaps"):
+            continue  # reads other features
+        size = sum(counts(name, row.task, row.options).values())
+        if size != sum(counts(name, row.task).values()):
+            told.append([row.where, row.task, options(row.options), f"{size:,}"])
+    if told:
+        yield "Variants of the papers' tables that have other numbers, all in all:"
+        yield table(["variant", "task", "options", "numbers"], told)
+
+
+def counts(name: str, task: Any, given: Any = None) -> dict[str, int]:
+    """Numbers by module, counted without memory for them."""
+    with torch.device("meta"):
+        made = build_model(
+            name, audio_dim=AUDIO, visual_dim=VISUAL, classes=CLASSES, task=task, **(given or {})
+        )
+    return made.parameter_counts(depth=4)
+
+
+def printed(name: str) -> str:
+    """Every number that papers print for the model."""
+    found = []
+    for row in rows(name):
+        told = [
+            f"{metric} {value:g}"
+            for metric, value in row.values.items()
+            if metric != "mean_accuracy" or not row.mean_is_ours
+        ]
+        where = f"{row.paper}, {row.where}" + (f"; {row.remark}" if row.remark else "")
+        found.append([where, row.task, options(row.options) or "default", ", ".join(told)])
+    return (
+        "On AVE, in percent. None of them was measured here; `avel evaluate` puts them beside "
+        "what was.\n\n" + table(["where", "task", "options", "printed"], found)
+    )
+
+
+def options(given: Any) -> str:
+    """Options as the command line takes them."""
+    return " ".join(f"`{k}={v}`" for k, v in given.items())
+
+
+def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(
+        "| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines
+    )
+
+
+def main() -> None:
+    """Print pages, or write all of them."""
+    asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    asked.add_argument("models", nargs="*", help="registry names; all of them without any")
+    asked.add_argument("--write", action="store_true", help=f"into {FOLDER.name}/")
+    given = asked.parse_args()
+    for name in given.models or [n for n, _ in models]:
+        if given.write:
+            FOLDER.mkdir(parents=True, exist_ok=True)
+            write_whole(FOLDER / f"{name}.md", page(name))
+        else:
+            print(page(name), end="")
+
+
+if __name__ == "__main__":
+    main()
