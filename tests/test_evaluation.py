@@ -16,9 +16,9 @@ from avel.data.base import Dataset
 from avel.errors import CheckpointError, DataError, UsageError
 from avel.evaluation import Measured, evaluate, save
 from avel.features.store import feature_path
-from avel.models import models
-from avel.papers import FIGURE_5, TABLE_V, reported
-from avel.sweep import CONTROL, cells, sweep
+from avel.papers import TABLE_V
+from avel.recipes import resolve
+from avel.sweep import CONTROL, cells, plot, sweep
 from avel.train import Run, fit
 from avel.types import Features, Grid
 from tests.training_data import AUDIO_CARD, CLASSES, SMALL, VISUAL_CARD, make_dataset, small_recipe
@@ -133,44 +133,72 @@ def test_cml_is_judged_both_ways() -> None:
     assert set(found.trivial) == {"last_window", "first_window", "random_window"}
 
 
-# ---- the papers' numbers
+def test_each_class_is_judged_too(data: Dataset, runs: list[Run], tmp_path: Path) -> None:
+    found = evaluate(runs, data)
+    bell = {m.metric: m for m in found.by_class()["bell"]}
+    assert list(bell) == [
+        "accuracy", "video_accuracy", "event_f1_0.5", "event_f1_0.7", "boundary_error", "segments",
+    ]  # fmt: skip
+    assert bell["accuracy"].values == tuple(c["bell"]["accuracy"] for c in found.classes)
+    found.save(tmp_path / "r.csv")
+    rows = {(r["class"], r["metric"]): r for r in csv.DictReader((tmp_path / "r.csv").open())}
+    assert float(rows["bell", "accuracy"]["mean"]) == pytest.approx(
+        bell["accuracy"].mean, abs=1e-6
+    )  # fmt: skip
+    lines = found.class_table().splitlines()
+    assert lines[1].startswith("bell") and f"{100 * bell['accuracy'].mean:.2f}" in lines[1]
 
 
-def test_reported_numbers_are_those_of_the_paper(shared: Path) -> None:
-    table: dict[tuple[str, str, str], float] = {}
-    for row in csv.DictReader((shared / "papers" / "reported.csv").open()):
-        if row["paper"] == "xue2021" and row["table"] in ("V", "fig5"):
-            table[row["method"], row["task"], row["metric"]] = float(row["value"])
-    for name, (_, (a2v, v2a, sel, wsel)) in TABLE_V.items():
-        assert table[name, "cml", "a2v_accuracy"] == a2v
-        assert table[name, "cml", "v2a_accuracy"] == v2a
-        assert table[name, "sel", "segment_accuracy"] == sel
-        assert table[name, "wsel", "segment_accuracy"] == wsel
-    for weight, values in FIGURE_5.items():
-        task, metric = {"s": ("sel", "segment_accuracy"), "w": ("wsel", "segment_accuracy"),
-                        "c": ("cml", "mean_accuracy")}[weight[-1]]  # fmt: skip
-        for i, value in enumerate(values):
-            assert table[f"CSPA+CSEA {weight}={i / 10:.1f}", task, metric] == value
+def test_weak_results_say_how_many_background_clips_they_saw() -> None:
+    recipe = small_recipe("wsel", "epochs=1")
+    told = {}
+    for setting, held in (("tag", True), ("tag", False), ("tag-clean", True)):
+        made = make_dataset(background=held)
+        found = evaluate(fit("cspa_csea", made, task="wsel", setting=setting, recipe=recipe))
+        told[setting, held] = (found.background_clips, str(found).splitlines()[0])
+        assert found.to_json()["background_clips"] == found.rows()[0]["background_clips"]
+    assert told["tag", True][0] == 6 and "tag (6 background clips)" in told["tag", True][1]
+    assert told["tag", False][0] == 0 and "tag (no background clips)" in told["tag", False][1]
+    assert told["tag-clean", True][0] == 0
 
 
-def test_a_paper_has_numbers_for_its_own_variants_alone() -> None:
-    defaults = models.get("cspa_csea").options()
-
-    def values(task: str, **options: object) -> dict[str, float]:
-        return {r.metric: r.value for r in reported("cspa_csea", task, options, defaults)}
-
-    assert values("sel") == {"segment_accuracy": 0.765}
-    assert values("sel", modules="cspa+csea") == {"segment_accuracy": 0.765}
-    assert values("sel", v2a=False) == {"segment_accuracy": 0.759}
-    assert values("wsel", lambda_w=0.0) == {"segment_accuracy": 0.664}
-    assert values("cml") == {"a2v": 0.49, "v2a": 0.51, "mean_accuracy": 0.5}
-    assert values("cml", lambda_c=1.0) == {"mean_accuracy": 0.363}
-    assert values("sel", lambda_s=0.35) == {}
-    assert values("sel", gate="sigmoid") == {} == values("cml", form="unpaired")
-    assert reported("other", "sel", {}, {}) == []
+def test_papers_stand_beside_test_alone(data: Dataset) -> None:
+    own = fit("ed_tcn", data, recipe=resolve("ed_tcn", pairs=["epochs=1", "batch=8"]))
+    paper = evaluate(own)["segment_accuracy"].paper
+    assert paper is not None and str(paper) == "46.9 (tian2018, section 6.3, ED-TCN)"
+    assert str(paper) in str(evaluate(own))
+    assert evaluate(own, split="val")["segment_accuracy"].paper is None
 
 
 # ---- sweeps
+
+
+def test_the_plot_has_a_panel_a_metric_and_says_that_it_is_simulated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: drawn.append(self))
+    row = {"task": "sel", "metric": "segment_accuracy", "sd": 0.0, "n": 2, "trivial_best": 82.0,
+           "epochs": 3, "data": "ave", "simulated": True}  # fmt: skip
+    two = [
+        {**row, "row": "CSPA+CSEA", "ours": 70.0, "paper": 76.5},
+        {**row, "row": "neither", "ours": 60.0, "paper": ""},
+    ]
+    plot("table5", [*two, {**two[0], "task": "cml", "metric": "a2v", "sd": ""}], tmp_path / "x")
+    left, right = drawn[0].axes
+    assert (left.get_title(), right.get_title()) == ("SEL", "CML, A2V")
+    assert [p.get_width() for p in left.patches] == [70.0, 60.0]
+    assert [t.get_text() for t in left.get_yticklabels()] == ["CSPA+CSEA", "neither"]
+    marks = {line.get_label(): list(line.get_xdata()) for line in left.lines}  # type: ignore[arg-type]
+    assert marks["paper (on AVE)"] == [76.5] and 82.0 in marks["best answer that looks at nothing"]
+    assert "SIMULATED" in drawn[0].get_suptitle()
+    plot("table5", [{**r, "simulated": False} for r in two], tmp_path / "x")
+    assert "SIMULATED" not in drawn[1].get_suptitle()
+    steps = [{**row, "row": f"lambda_s={x}", "ours": x, "paper": ""} for x in (0.0, 0.5, 1.0)]
+    plot("lambda_s", steps, tmp_path / "x")
+    assert list(drawn[2].axes[0].lines[0].get_xdata()) == [0.0, 0.5, 1.0]  # type: ignore[arg-type]
 
 
 def test_table_five_has_its_rows_and_a_control() -> None:

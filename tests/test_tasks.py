@@ -181,9 +181,23 @@ def test_sel_is_judged_by_its_labels() -> None:
     assert found["boundary_error"] == pytest.approx(1 / 2 / 5 * 0.5)
     assert tasks.selection_metric("wsel") in found
     assert tasks.evaluate(lambda s: (answers, None), split, "wsel", C, step=0.5) == found
+    rows = tasks.details(lambda s: (answers, None), split, "sel", ("bell", "bird"), step=0.5)
+    background = {k: v for k, v in rows["background"].items() if v == v}
+    assert background == {"accuracy": pytest.approx(11 / 12), "segments": 12}
+    assert rows["bird"] == {
+        "accuracy": 1.0, "video_accuracy": 1.0, "event_f1_0.5": 1.0, "event_f1_0.7": 1.0,
+        "boundary_error": 0.0, "segments": 7,
+    }  # fmt: skip
+    assert rows["bell"] == {  # of three events one begins a segment early: IoU 2/3
+        "accuracy": 1.0, "video_accuracy": 1.0, "event_f1_0.5": 1.0,
+        "event_f1_0.7": pytest.approx(2 * 2 / 6), "boundary_error": pytest.approx(1 / 2 / 3 * 0.5),
+        "segments": 4,
+    }  # fmt: skip
+    answers[0] = 1  # a bell taken for a bird: bird's events are those of its own alone
     rows = tasks.details(lambda s: (answers, None), split, "sel", ("bell", "bird"))
-    assert rows["background"] == {"accuracy": pytest.approx(11 / 12), "segments": 12}
-    assert rows["bird"] == {"accuracy": 1.0, "segments": 7}
+    assert rows["bell"]["video_accuracy"] == 0.5 and rows["bird"]["video_accuracy"] == 1.0
+    assert rows["bird"]["event_f1_0.5"] == pytest.approx(2 * 2 / 5)
+    assert rows["bell"]["event_f1_0.5"] == pytest.approx(2 * 2 / 5)
 
 
 def test_answers_of_another_shape() -> None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,211 +14,15 @@ from avel.batches import Resident, predictor, resident
 from avel.checkpoint import Trained, backbone_name, load_model
 from avel.data.base import Dataset, Split, backbone_identity, fingerprint
 from avel.errors import CheckpointError, DataError, UsageError
-from avel.files import write_whole
+from avel.evaluated import Evaluation, Measured, save, table
 from avel.models import models
 from avel.papers import Reported, reported
 from avel.train import Run
 from avel.types import Json
 
+__all__ = ["Evaluation", "Measured", "evaluate", "kind", "save", "table"]
+
 Runs = Run | Trained | str | Path
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One metric over the runs.
-
-    Args:
-        metric: Its name.
-        values: One a run.
-        paper: What the paper prints, as a share, or None.
-    """
-
-    metric: str
-    values: tuple[float, ...]
-    paper: Reported | None = None
-
-    @property
-    def defined(self) -> tuple[float, ...]:
-        """The values that are numbers: a boundary error needs an event that was found."""
-        return tuple(v for v in self.values if not math.isnan(v))
-
-    @property
-    def mean(self) -> float:
-        """The mean over the runs where it is defined; NaN where it is in none."""
-        return sum(self.defined) / len(self.defined) if self.defined else math.nan
-
-    @property
-    def sd(self) -> float | None:
-        """The standard deviation over those runs (n - 1), None for fewer than two."""
-        if len(self.defined) < 2:
-            return None
-        return math.sqrt(sum((v - self.mean) ** 2 for v in self.defined) / (len(self.defined) - 1))
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What runs of one kind score on a split.
-
-    Args:
-        model, task, setting, options: What was trained.
-        data, split, fingerprint: What it was judged on.
-        simulated: True where the features are simulated; every output says so.
-        clips: Clips judged.
-        seeds: One a run.
-        selection: How the epochs were chosen.
-        measured: The metrics, the headline first.
-        trivial: Scores of answers that look at nothing.
-        classes: Per class and run: the task's metric and a count.
-        notes: What a reader must know besides: leaks, other data than trained on.
-    """
-
-    model: str
-    task: str
-    setting: str
-    options: Json
-    data: str
-    split: str
-    fingerprint: str
-    simulated: bool
-    clips: int
-    seeds: tuple[int, ...]
-    selection: str
-    measured: tuple[Measured, ...]
-    trivial: Mapping[str, float]
-    classes: tuple[Mapping[str, Mapping[str, float]], ...]
-    notes: tuple[str, ...] = ()
-
-    def __getitem__(self, metric: str) -> Measured:
-        return next(m for m in self.measured if m.metric == metric)
-
-    def __str__(self) -> str:
-        return "\n".join([*self._head(), "", *self._table(), "", *self._foot()])
-
-    def _head(self) -> list[str]:
-        options = " ".join(f"{k}={v}" for k, v in self.options.items())
-        told = " (simulated features)" if self.simulated else ""
-        return [
-            f"{self.model} {self.task}, setting {self.setting} {options}".rstrip(),
-            f"{self.data}{told}, split {self.split}, {self.clips} clips, "
-            f"data {self.fingerprint[:12]}",
-        ]
-
-    def _table(self) -> list[str]:
-        lines = [f"{'':24}{'ours':>9}{'sd':>8}{'n':>4}   paper (AVE)"]
-        for m in self.measured:
-            unit = " s" if m.metric == "boundary_error" else ""
-            mean = f"{m.mean:.2f}" + unit if unit else f"{100 * m.mean:.2f}"
-            sd = "-" if m.sd is None else f"{m.sd if unit else 100 * m.sd:.2f}"
-            paper = f"{100 * m.paper.value:.1f} ({m.paper.where})" if m.paper else "-"
-            lines.append(f"{m.metric:24}{mean:>9}{sd:>8}{len(m.defined):>4}   {paper}")
-        return lines
-
-    def _foot(self) -> list[str]:
-        looked = [f"{name} {100 * value:.2f}" for name, value in self.trivial.items()]
-        return [
-            "answers that look at nothing: " + ", ".join(looked),
-            "epoch selection: " + self.selection,
-            *(f"note: {n}" for n in self.notes),
-        ]
-
-    def to_json(self) -> Json:
-        """Everything as plain data; shares in [0, 1], None for what isn't defined."""
-        return {
-            "model": self.model,
-            "task": self.task,
-            "setting": self.setting,
-            "options": self.options,
-            "data": self.data,
-            "split": self.split,
-            "fingerprint": self.fingerprint,
-            "simulated": self.simulated,
-            "clips": self.clips,
-            "seeds": list(self.seeds),
-            "selection": self.selection,
-            "metrics": {m.metric: _measured(m) for m in self.measured},
-            "trivial": dict(self.trivial),
-            "classes": [_finite(dict(c)) for c in self.classes],
-            "notes": list(self.notes),
-        }
-
-    def rows(self) -> list[Json]:
-        """A flat row a metric, for CSV."""
-        common = {
-            "model": self.model,
-            "task": self.task,
-            "setting": self.setting,
-            "options": " ".join(f"{k}={v}" for k, v in self.options.items()),
-            "data": self.data,
-            "split": self.split,
-            "simulated": self.simulated,
-            "fingerprint": self.fingerprint,
-            "selection": self.selection,
-        }
-        ours = [
-            {
-                **common, "metric": m.metric, "mean": _number(m.mean), "sd": _number(m.sd),
-                "n": len(m.defined), "paper": m.paper.value if m.paper else "",
-                "paper_where": m.paper.where if m.paper else "",
-            }
-            for m in self.measured
-        ]  # fmt: skip
-        headline = "window_accuracy" if self.task == "cml" else "segment_accuracy"
-        looked = [
-            {**common, "metric": f"{headline} of {name}", "mean": _number(v), "sd": "", "n": "",
-             "paper": "", "paper_where": ""}
-            for name, v in self.trivial.items()
-        ]  # fmt: skip
-        return ours + looked
-
-    def save(self, path: str | Path) -> None:
-        """Write ``.json`` or ``.csv``, whole or not at all.
-
-        Raises:
-            UsageError: for another ending.
-        """
-        save([self], path)
-
-
-def save(evaluations: Sequence[Evaluation], path: str | Path) -> None:
-    """Write evaluations to one file; the ending, ``.csv`` or ``.json``, chooses the form."""
-    ending = Path(path).suffix.lower()
-    if ending == ".csv":
-        write_whole(path, table([row for e in evaluations for row in e.rows()]))
-    elif ending == ".json":
-        found = [e.to_json() for e in evaluations]
-        write_whole(path, json.dumps(found[0] if len(found) == 1 else found, indent=1) + "\n")
-    else:
-        raise UsageError(f"no writer for {path}", wanted=".csv or .json", do="change the ending")
-
-
-def table(rows: Sequence[Json]) -> str:
-    """Rows as CSV with a line of names."""
-    out = io.StringIO()
-    writer = csv.DictWriter(
-        out, list(dict.fromkeys(k for r in rows for k in r)), lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
-
-
-def _number(value: float | None) -> float | str:
-    return "" if value is None or math.isnan(value) else round(value, 6)
-
-
-def _measured(m: Measured) -> Json:
-    paper = None if m.paper is None else {**vars(m.paper)}
-    held = {"mean": m.mean, "sd": m.sd, "n": len(m.defined), "values": list(m.values)}
-    return {**_finite(held), "paper": paper}
-
-
-def _finite(value: Any) -> Any:
-    """The same with None for what isn't a number: JSON has no NaN."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
-    return [_finite(v) for v in value] if isinstance(value, list) else value
 
 
 def evaluate(
@@ -258,9 +58,7 @@ def evaluate(
     notes = _notes(found, data, chosen)
     held = resident(chosen)
     measured = [_judge(run, held, batch) for run in found]
-    papers = reported(
-        first.card["model"], task, first.card["options"], models.get(first.card["model"]).options()
-    )
+    papers = _papers(first, chosen)
     return Evaluation(
         model=first.card["model"],
         task=task,
@@ -284,7 +82,18 @@ def evaluate(
         trivial=tasks.trivial(chosen, task, len(classes)),
         classes=tuple(per_class for _, per_class in measured),
         notes=tuple(notes),
+        background_clips=first.card.get("background_clips"),
     )
+
+
+def _papers(run: Trained, chosen: Split) -> list[Reported]:
+    """What papers print for a run; they judge on test alone."""
+    if chosen.name not in ("test", "cml_test"):
+        return []
+    card, known = run.card, models.get(run.card["model"])
+    return reported(
+        card["model"], card["task"], card["options"], known.options(), card["setting"]
+    )  # fmt: skip
 
 
 def _trained(run: Runs) -> Trained:
@@ -297,7 +106,8 @@ def kind(run: Trained) -> tuple[Any, ...]:
     """What runs must share for their mean to make sense: all but the seed."""
     keys = ("model", "task", "setting", "options", "classes", "audio_card", "visual_card")
     recipe = {k: v for k, v in run.card.get("recipe", {}).items() if k != "options"}
-    return tuple(json.dumps(v, sort_keys=True) for v in [*(run.card[k] for k in keys), recipe])
+    held = [*(run.card[k] for k in keys), recipe, run.card.get("background_clips")]
+    return tuple(json.dumps(v, sort_keys=True) for v in held)
 
 
 def _one_kind(runs: Sequence[Trained]) -> None:
@@ -340,7 +150,7 @@ def _judge(
     count = len(run.classes)
     return (
         _headline_first(tasks.evaluate(predict, held.split, task, count, step=step), task),
-        tasks.details(predict, held.split, task, run.classes),
+        tasks.details(predict, held.split, task, run.classes, step=step),
     )
 
 

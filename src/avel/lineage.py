@@ -99,10 +99,19 @@ def make_card(
             "note": data.note,
         },
         "train_ids": {"count": len(train), "sha256": ids_hash(train.ids)},
+        "background_clips": _background_clips(data, train, task),
         "init": _origin(start),
         "leak": leak,
         "metrics": {},
     }  # fmt: skip
+
+
+def _background_clips(data: Dataset, train: Split, task: Task) -> int | None:
+    """WSEL: how many of the data set's background clips are trained on; None for other tasks."""
+    if task != "wsel":
+        return None
+    noise = data.splits.get("background")
+    return len(set(train.ids) & set(noise.ids)) if noise else 0
 
 
 def _origin(start: Trained | None) -> Json | None:

@@ -37,6 +37,12 @@ COLUMNS = (
     ("sel", "segment_accuracy"),
     ("wsel", "segment_accuracy"),
 )
+#: What a panel of the plot is called, by metric or task.
+PANELS = {
+    "a2v": "CML, A2V", "v2a": "CML, V2A", "mean_accuracy": "CML, mean of both", "sel": "SEL",
+    "wsel": "WSEL",
+}  # fmt: skip
+_LOOKED = "best answer that looks at nothing"
 _TASK_OF = {weight: task for task, weight in LAMBDA_OF.items()}
 
 
@@ -209,31 +215,71 @@ def _mmel_epochs(run: Run) -> int | str:
 
 
 def plot(name: str, rows: Sequence[Json], path: Path) -> None:
-    """Ours with error bars beside the paper's, a panel a sub-task; PNG."""
+    """Ours with error bars, the paper's beside it and the trivial answer; a panel a metric; PNG."""
     from matplotlib.figure import Figure
 
     panels = list(dict.fromkeys((r["task"], r["metric"]) for r in rows))
-    figure = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
-    for axes, (task, metric) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    bars = name == "table5"
+    names = list(dict.fromkeys(r["row"] for r in rows))
+    height = 1.9 + 0.34 * len(names) if bars else 3.7
+    figure = Figure(figsize=(2.6 + 2.7 * len(panels), height), layout="constrained")
+    for axes, panel in zip(
+        figure.subplots(1, len(panels), squeeze=False, sharey=bars)[0], panels, strict=True
     ):
-        own = [r for r in rows if (r["task"], r["metric"]) == (task, metric)]
-        _panel(axes, own, lines=name != "table5")
-        axes.set_title(f"{task} {metric}" + (" (simulated)" if own[0]["simulated"] else ""))
-        axes.set_ylabel("accuracy (%)")
+        own = [r for r in rows if (r["task"], r["metric"]) == panel]
+        (_bars if bars else _line)(axes, own, names)
+        axes.set_title(PANELS.get(panel[1], PANELS.get(panel[0], " ".join(panel))))
+        axes.grid(alpha=0.3, axis="x" if bars else "both")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
+    figure.suptitle(_title(name, rows), fontsize="medium")
     with whole(path) as temporary:
         figure.savefig(temporary, dpi=150)
 
 
-def _panel(axes: Axes, rows: Sequence[Json], *, lines: bool) -> None:
-    at = list(range(len(rows)))
-    names = [r["row"].partition("=")[2] if lines else r["row"] for r in rows]
-    style = "o-" if lines else "o"
-    error = [r["sd"] or 0.0 for r in rows]
-    axes.errorbar(at, [r["ours"] for r in rows], yerr=error, fmt=style, capsize=3, label="ours")
-    known = [i for i, r in enumerate(rows) if r["paper"] != ""]
-    printed = [rows[i]["paper"] for i in known]
-    axes.plot(known, printed, "s--" if lines else "s", color="grey", label="paper (AVE)")
-    axes.set_xticks(at, names, rotation=0 if lines else 60, ha="center" if lines else "right")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+def _title(name: str, rows: Sequence[Json]) -> str:
+    first = rows[0]
+    what = "Table V" if name == "table5" else f"Fig. 5, {name}"
+    told = ", SIMULATED features (says nothing about AVE)" if first["simulated"] else ""
+    epochs = sorted({int(r["epochs"]) for r in rows})
+    last = f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+    return f"{what} (Xue et al. 2021), {last} epochs, n = {first['n']}\n{first['data']}{told}"
+
+
+def _bars(axes: Axes, rows: Sequence[Json], names: Sequence[str]) -> None:
+    """A horizontal bar a row, the first on top."""
+    at = [names.index(r["row"]) for r in rows]
+    error = [0.0 if r["sd"] == "" else r["sd"] for r in rows]
+    axes.barh(at, [r["ours"] for r in rows], xerr=error, height=0.6, color="#8fb8de",
+              error_kw={"capsize": 3, "elinewidth": 1}, label="ours")  # fmt: skip
+    known = [(r["paper"], i) for r, i in zip(rows, at, strict=True) if r["paper"] != ""]
+    if known:
+        axes.plot(*zip(*known, strict=True), "D", color="#b3261e", ms=5, label="paper (on AVE)")
+    axes.axvline(rows[0]["trivial_best"], ls="--", color="0.3", lw=1, label=_LOOKED)
+    axes.set_yticks(range(len(names)), [_readable(n) for n in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("accuracy (%)")
+
+
+def _line(axes: Axes, rows: Sequence[Json], names: Sequence[str]) -> None:
+    """Over the weight that is swept."""
+    at = [float(r["row"].partition("=")[2]) for r in rows]
+    error = [0.0 if r["sd"] == "" else r["sd"] for r in rows]
+    axes.errorbar(at, [r["ours"] for r in rows], yerr=error, fmt="o-", capsize=3, label="ours")
+    known = [(x, r["paper"]) for r, x in zip(rows, at, strict=True) if r["paper"] != ""]
+    if known:
+        axes.plot(*zip(*known, strict=True), "D--", color="#b3261e", ms=4, label="paper (on AVE)")
+    axes.axhline(rows[0]["trivial_best"], ls="--", color="0.3", lw=1, label=_LOOKED)
+    axes.set_xlabel(names[0].partition("=")[0])
+    axes.set_ylabel("accuracy (%)")
+
+
+def _readable(row: str) -> str:
+    """A row of table V in words."""
+    words = {
+        "(CSPA/aa)+CSEA": "CSPA+CSEA without audio attention",
+        "CSPA+(CSEA/v2a)": "CSPA+CSEA without v2a",
+        "CSPA+(CSEA/a2v)": "CSPA+CSEA without a2v",
+    }
+    return words.get(row, row)

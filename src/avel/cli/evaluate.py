@@ -27,6 +27,9 @@ def evaluate(
     trivial: Annotated[
         bool, typer.Option("--trivial", help="Only what answers that look at nothing score.")
     ] = False,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Every class too (CSV and JSON always have them).")
+    ] = False,
     out: Annotated[
         list[Path] | None, typer.Option("--output", "-o", help=".csv or .json; may stand twice.")
     ] = None,
@@ -51,10 +54,12 @@ def evaluate(
     if trivial:
         _trivial(given, split, out or [])
     else:
-        _runs(runs, given, split, out or [])
+        _runs(runs, given, split, out or [], per_class=per_class)
 
 
-def _runs(folders: list[Path], given: Given, split: str, out: list[Path]) -> None:
+def _runs(
+    folders: list[Path], given: Given, split: str, out: list[Path], *, per_class: bool
+) -> None:
     from avel.checkpoint import load_model
     from avel.cli._pairs import open_data, recall
     from avel.evaluation import evaluate, kind, save
@@ -70,7 +75,8 @@ def _runs(folders: list[Path], given: Given, split: str, out: list[Path]) -> Non
         given = recall(_seeds(folders[0])[0])
     data = open_data(given)
     found = [evaluate(group, data, split=split) for group in groups.values()]
-    print("\n\n".join(map(str, found)))
+    told = [f"{e}\n\n{e.class_table()}" if per_class else str(e) for e in found]
+    print("\n\n".join(told))
     for path in out:
         save(found, path)
 
@@ -97,10 +103,14 @@ def _trivial(given: Given, split: str, out: list[Path]) -> None:
         name = _split_name(task, split, list(data.splits))
         chosen = tasks.prepare(data.splits[name], task, classes=len(data.classes))
         for answer, value in tasks.trivial(chosen, task, len(data.classes)).items():
-            rows.append({"task": task, "answer": answer, "split": name, "clips": len(chosen),
-                         "score": round(value, 6), "data": data.name})  # fmt: skip
+            rows.append({
+                "task": task, "answer": answer, "split": name, "clips": len(chosen),
+                "score": round(value, 6), "data": data.name, "simulated": data.simulated,
+                "fingerprint": fingerprint(data),
+            })  # fmt: skip
             print(f"{task:6}{answer:20}{100 * value:7.2f}   {name}, {len(chosen)} clips")
-    print(f"{data.name}, data {fingerprint(data)[:12]}")
+    told = " (simulated features)" if data.simulated else ""
+    print(f"{data.name}{told}, data {fingerprint(data)[:12]}")
     for path in out:
         as_json = path.suffix.lower() == ".json"
         write_whole(path, json.dumps(rows, indent=1) + "\n" if as_json else table(rows))

@@ -26,7 +26,7 @@ def sweep(
         bool, typer.Option("--keep-state", help="Keep what finished trainings could go on from.")
     ] = False,
 ) -> None:
-    """Run table V's rows or fig. 5's lambdas; called again, it goes on where it stopped."""
+    """Run table V's rows or figure 5's lambdas; called again, it goes on where it stopped."""
     from avel.allocator import keep_memory
 
     keep_memory()
@@ -57,5 +57,10 @@ def sweep(
     print(f"{'':28}{'task':6}{'metric':18}{'ours':>7}{'sd':>7}{'n':>3}{'paper':>7}")
     for row in rows:
         print(f"{row['row']:28}{row['task']:6}{row['metric']:18}{row['ours']:7.2f}"
-              f"{row['sd'] or '-':>7}{row['n']:3}{row['paper'] or '-':>7}")  # fmt: skip
-    print(f"{folder / name}.csv, {folder / name}.png")
+              f"{_number(row['sd'])}{row['n']:3}{_number(row['paper'])}")  # fmt: skip
+    told = ", simulated features" if data.simulated else ""
+    print(f"{folder / name}.csv, {folder / name}.png{told}")
+
+
+def _number(value: float | str) -> str:
+    return f"{'-' if value == '' else f'{value:.2f}':>7}"

@@ -71,6 +71,7 @@ def train(
             do="leave it out",
         )
     data = open_data(given)
+    told = " (simulated features)" if data.simulated else ""
     runs = []
     for number in range(seed, seed + seeds):
         place = folder / f"seed-{number}" if seeds > 1 else folder
@@ -81,7 +82,7 @@ def train(
         remember(given, place)
         best = runs[-1].best
         print(f"seed {number}: {best['metric']} {100 * best['value']:.2f} on validation, "
-              f"epoch {best['epoch']}; {place}")  # fmt: skip
+              f"epoch {best['epoch']}{told}; {place}")  # fmt: skip
     if not _is_helper():
         print()
         print(evaluate(runs))

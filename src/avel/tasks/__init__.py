@@ -163,14 +163,14 @@ def evaluate(
 
 
 def details(
-    predict: Predict, split: Split, task: str, classes: tuple[str, ...]
+    predict: Predict, split: Split, task: str, classes: tuple[str, ...], *, step: float = 1.0
 ) -> dict[str, dict[str, float]]:
-    """Accuracy and count of each class by name."""
+    """Metrics and count of each class by name."""
     from avel.tasks import cml, sel
 
     if task == "cml":
         return cml.details(predict, split, classes)
-    return sel.details(_labels(predict, split), split.labels, classes)
+    return sel.details(_labels(predict, split), split.labels, classes, step=step)
 
 
 def _labels(predict: Predict, split: Split) -> NDArray[np.int64]:

@@ -36,13 +36,40 @@ def score(labels: Ints, truth: Ints, classes: int, *, step: float = 1.0) -> dict
     }
 
 
-def details(labels: Ints, truth: Ints, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Accuracy and number of segments of each class, ``"background"`` last."""
+def details(
+    labels: Ints, truth: Ints, classes: Sequence[str], *, step: float = 1.0
+) -> dict[str, dict[str, float]]:
+    """Every metric of each class and its number of segments, ``"background"`` last.
+
+    ``accuracy`` of the class's segments, ``video_accuracy`` of the clips whose category it is, and
+    of its events alone F1 and boundary error. NaN where there is nothing to count; background
+    has segments, but neither clips nor events.
+    """
     accuracy = metrics.class_accuracy(labels, truth, len(classes))
     return {
-        name: {"accuracy": float(accuracy[i]), "segments": int((truth == i).sum())}
+        name: {
+            "accuracy": float(accuracy[i]),
+            **_events(labels, truth, i, len(classes), step),
+            "segments": int((truth == i).sum()),
+        }
         for i, name in enumerate((*classes, "background"))
     }
+
+
+def _events(labels: Ints, truth: Ints, own: int, classes: int, step: float) -> dict[str, float]:
+    names = ("video_accuracy", "event_f1_0.5", "event_f1_0.7", "boundary_error")
+    if own == classes:
+        return dict.fromkeys(names, float("nan"))
+    clips = metrics.clip_category(truth, classes) == own
+    answered = np.where(labels == own, own, classes)
+    true = np.where((truth == own) | (truth < 0), truth, classes)
+    found = (
+        metrics.video_accuracy(labels[clips], truth[clips], classes),
+        metrics.event_f1(answered, true, classes, 0.5),
+        metrics.event_f1(answered, true, classes, 0.7),
+        metrics.boundary_error(answered, true, classes, step),
+    )
+    return dict(zip(names, found, strict=True))
 
 
 def trivial(split: Split, classes: int) -> dict[str, float]:

@@ -1,0 +1,261 @@
+"""What an evaluation found, and how it is printed and written: lines, CSV, JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avel.errors import UsageError
+from avel.files import write_whole
+from avel.papers import Reported
+from avel.types import Json
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric over the runs.
+
+    Args:
+        metric: Its name.
+        values: One a run.
+        paper: What the paper prints, as a share, or None.
+    """
+
+    metric: str
+    values: tuple[float, ...]
+    paper: Reported | None = None
+
+    @property
+    def defined(self) -> tuple[float, ...]:
+        """The values that are numbers: a boundary error needs an event that was found."""
+        return tuple(v for v in self.values if not math.isnan(v))
+
+    @property
+    def mean(self) -> float:
+        """The mean over the runs where it is defined; NaN where it is in none."""
+        return sum(self.defined) / len(self.defined) if self.defined else math.nan
+
+    @property
+    def sd(self) -> float | None:
+        """The standard deviation over those runs (n - 1), None for fewer than two."""
+        if len(self.defined) < 2:
+            return None
+        return math.sqrt(sum((v - self.mean) ** 2 for v in self.defined) / (len(self.defined) - 1))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What runs of one kind score on a split.
+
+    Args:
+        model, task, setting, options: What was trained.
+        data, split, fingerprint: What it was judged on.
+        simulated: True where the features are simulated; every output says so.
+        clips: Clips judged.
+        seeds: One a run.
+        selection: How the epochs were chosen.
+        measured: The metrics, the headline first.
+        trivial: Scores of answers that look at nothing.
+        classes: Per class and run: the task's metric and a count.
+        notes: What a reader must know besides: leaks, other data than trained on.
+        background_clips: WSEL: background clips that training saw beside the split's own; None
+            for other tasks, or where a run doesn't say.
+    """
+
+    model: str
+    task: str
+    setting: str
+    options: Json
+    data: str
+    split: str
+    fingerprint: str
+    simulated: bool
+    clips: int
+    seeds: tuple[int, ...]
+    selection: str
+    measured: tuple[Measured, ...]
+    trivial: Mapping[str, float]
+    classes: tuple[Mapping[str, Mapping[str, float]], ...]
+    notes: tuple[str, ...] = ()
+    background_clips: int | None = None
+
+    def __getitem__(self, metric: str) -> Measured:
+        return next(m for m in self.measured if m.metric == metric)
+
+    def __str__(self) -> str:
+        return "\n".join([*self._head(), "", *self._table(), "", *self._foot()])
+
+    def _head(self) -> list[str]:
+        options = " ".join(f"{k}={v}" for k, v in self.options.items())
+        told = " (simulated features)" if self.simulated else ""
+        held = "" if self.background_clips is None else f" ({_clips(self.background_clips)})"
+        return [
+            f"{self.model} {self.task}, setting {self.setting}{held} {options}".rstrip(),
+            f"{self.data}{told}, split {self.split}, {self.clips} clips, "
+            f"data {self.fingerprint[:12]}",
+        ]
+
+    def _table(self) -> list[str]:
+        lines = [f"{'':24}{'ours':>9}{'sd':>8}{'n':>4}   paper (AVE)"]
+        for m in self.measured:
+            unit = " s" if m.metric == "boundary_error" else ""
+            mean = f"{m.mean:.2f}" + unit if unit else f"{100 * m.mean:.2f}"
+            sd = "-" if m.sd is None else f"{m.sd if unit else 100 * m.sd:.2f}"
+            paper = str(m.paper) if m.paper else "-"
+            lines.append(f"{m.metric:24}{mean:>9}{sd:>8}{len(m.defined):>4}   {paper}")
+        return lines
+
+    def _foot(self) -> list[str]:
+        looked = [f"{name} {100 * value:.2f}" for name, value in self.trivial.items()]
+        return [
+            "answers that look at nothing: " + ", ".join(looked),
+            "epoch selection: " + self.selection,
+            *(f"note: {n}" for n in self.notes),
+        ]
+
+    def to_json(self) -> Json:
+        """Everything as plain data; shares in [0, 1], None for what isn't defined."""
+        return {
+            "model": self.model,
+            "task": self.task,
+            "setting": self.setting,
+            "background_clips": self.background_clips,
+            "options": self.options,
+            "data": self.data,
+            "split": self.split,
+            "fingerprint": self.fingerprint,
+            "simulated": self.simulated,
+            "clips": self.clips,
+            "seeds": list(self.seeds),
+            "selection": self.selection,
+            "metrics": {m.metric: _measured(m) for m in self.measured},
+            "trivial": dict(self.trivial),
+            "classes": [_finite(dict(c)) for c in self.classes],
+            "notes": list(self.notes),
+        }
+
+    def rows(self) -> list[Json]:
+        """A flat row a metric, for CSV."""
+        common = {
+            "model": self.model,
+            "task": self.task,
+            "setting": self.setting,
+            "background_clips": "" if self.background_clips is None else self.background_clips,
+            "options": " ".join(f"{k}={v}" for k, v in self.options.items()),
+            "data": self.data,
+            "split": self.split,
+            "simulated": self.simulated,
+            "fingerprint": self.fingerprint,
+            "selection": self.selection,
+        }
+        headline = "window_accuracy" if self.task == "cml" else "segment_accuracy"
+        looked = [
+            {**common, "metric": f"{headline} of {name}", "mean": _number(v)}
+            for name, v in self.trivial.items()
+        ]
+        each = [
+            {**common, "class": name, **_row(m)}
+            for name, found in self.by_class().items()
+            for m in found
+        ]
+        empty = dict.fromkeys((*common, "class", *_row(self.measured[0])), "")
+        ours = [{**common, **_row(m)} for m in self.measured]
+        return [{**empty, **row} for row in ours + looked + each]
+
+    def by_class(self) -> dict[str, list[Measured]]:
+        """What ``classes`` holds, over the runs: the metrics of each class by its name."""
+        return {
+            name: [
+                Measured(metric, tuple(float(run[name][metric]) for run in self.classes))
+                for metric in found
+            ]
+            for name, found in (self.classes[0] if self.classes else {}).items()
+        }
+
+    def class_table(self) -> str:
+        """Means over the runs, a line a class: shares in percent, errors in seconds."""
+        found = self.by_class()
+        names = [m.metric for m in next(iter(found.values()), [])]
+        lines = [f"{'':32}" + "".join(f"{n:>17}" for n in names)]
+        for label, held in found.items():
+            cells = "".join(f"{_told(m):>17}" for m in held)
+            lines.append(f"{label[:31]:32}{cells}")
+        return "\n".join(lines)
+
+    def save(self, path: str | Path) -> None:
+        """Write ``.json`` or ``.csv``, whole or not at all.
+
+        Raises:
+            UsageError: for another ending.
+        """
+        save([self], path)
+
+
+def save(evaluations: Sequence[Evaluation], path: str | Path) -> None:
+    """Write evaluations to one file; the ending, ``.csv`` or ``.json``, chooses the form."""
+    ending = Path(path).suffix.lower()
+    if ending == ".csv":
+        write_whole(path, table([row for e in evaluations for row in e.rows()]))
+    elif ending == ".json":
+        found = [e.to_json() for e in evaluations]
+        write_whole(path, json.dumps(found[0] if len(found) == 1 else found, indent=1) + "\n")
+    else:
+        raise UsageError(f"no writer for {path}", wanted=".csv or .json", do="change the ending")
+
+
+def table(rows: Sequence[Json]) -> str:
+    """Rows as CSV with a line of names."""
+    out = io.StringIO()
+    writer = csv.DictWriter(
+        out, list(dict.fromkeys(k for r in rows for k in r)), lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def _clips(count: int) -> str:
+    return f"{count or 'no'} background clip{'s' * (count != 1)}"
+
+
+def _told(m: Measured) -> str:
+    """A class's mean as people read it."""
+    if math.isnan(m.mean):
+        return "-"
+    if m.metric in ("segments", "clips"):
+        return f"{m.mean:.0f}"
+    return f"{m.mean:.2f} s" if m.metric == "boundary_error" else f"{100 * m.mean:.2f}"
+
+
+def _row(m: Measured) -> Json:
+    paper = m.paper
+    return {
+        "metric": m.metric, "mean": _number(m.mean), "sd": _number(m.sd), "n": len(m.defined),
+        "paper": paper.value if paper else "",
+        "paper_where": f"{paper.paper}, {paper.where}" if paper else "",
+    }  # fmt: skip
+
+
+def _number(value: float | None) -> float | str:
+    return "" if value is None or math.isnan(value) else round(value, 6)
+
+
+def _measured(m: Measured) -> Json:
+    paper = None if m.paper is None else {**vars(m.paper)}
+    held = {"mean": m.mean, "sd": m.sd, "n": len(m.defined), "values": list(m.values)}
+    return {**_finite(held), "paper": paper}
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for what isn't a number: JSON has no NaN."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, list) else value
