@@ -54,6 +54,23 @@ def test_all_mistakes_at_once_with_the_nearest_names(tmp_path: Path) -> None:
     assert "10 mistakes" in told
 
 
+def test_values_that_the_model_refuses_are_named_with_the_rest() -> None:
+    """Before any data is read: a conversion of gigabytes must not come first."""
+    with pytest.raises(UsageError) as caught:
+        resolve("cspa_csea", "sel", pairs=["modules=foo", "form=bar", "epochs=0", "v2a=no"])
+    told = str(caught.value)
+    assert "modules='foo': wanted one of cspa+csea" in told
+    assert "form='bar': wanted one of paired" in told
+    assert "epochs='0': wanted at least 1" in told and "3 mistakes" in told
+    with pytest.raises(UsageError, match="v2a=False does nothing with modules='cspa'"):
+        resolve("cspa_csea", "sel", pairs=["modules=cspa", "v2a=no"])
+    with pytest.raises(UsageError, match="matching='none' leaves nothing"):
+        resolve("dam", "cml", pairs=["matching=none"])
+    assert resolve("dam", "sel", pairs=["width=100", "embedding=mean"]).options["width"] == 100
+    inputs = ["inputs=amaps", "audio_regions=7"]
+    assert resolve("av", "sel", pairs=inputs).options["audio_regions"] == 7
+
+
 @pytest.mark.parametrize(
     "pair",
     ["lr=0", "lr=-1", "lr=nan", "lr=inf", "epochs=0", "epochs=1e3", "batch=0", "epochs=99999999999",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avel.errors import UsageError, all_at_once, unknown_name
-from avel.models.base import Recipe, Task, models
+from avel.models.base import Model, Recipe, Task, models
 from avel.types import Json
 
 _PRECISIONS = ("auto", "float32", "bf16")
@@ -57,9 +57,32 @@ def resolve(
             given[key] = typed(key, value, known[key])
         except ValueError as e:
             mistakes.append(f"{where}{e}")
+    made = _changed(recipe, given)
+    mistakes += _refused(cls, task, made.options)
     if mistakes:
         raise all_at_once(f"recipe of {model}", mistakes)
-    return _changed(recipe, given)
+    return made
+
+
+def _refused(cls: type[Model], task: Task, options: Mapping[str, Any]) -> list[str]:
+    """What the model itself has against its options, found without memory for its weights."""
+    import torch
+
+    tried, mistakes = {**cls.options(), **options}, list[str]()
+    while len(mistakes) <= len(options):
+        sizes = {"audio_dim": 128 * int(tried.get("audio_regions", 1)), "visual_dim": 512}
+        try:
+            with torch.device("meta"):
+                cls(**sizes, classes=28, task=task, **tried)
+        except (ValueError, RuntimeError) as e:  # of torch: sizes that no memory holds
+            mistakes.append(str(e).partition("\n")[0])
+        else:
+            break
+        named = mistakes[-1].partition("=")[0]
+        if tried.get(named) == cls.options().get(named):
+            break
+        tried[named] = cls.options()[named]  # look for others
+    return mistakes
 
 
 def _known(recipe: Recipe, options: Mapping[str, Any]) -> dict[str, Any]:
