@@ -141,7 +141,7 @@ class Trained:
             raise CheckpointError(
                 f"a model trained for {self.card['task']} gives no class scores",
                 wanted="a model of task sel or wsel",
-                do="train one with `avel train MODEL task=sel`, or use `avel match`",
+                do="train one with `avel train MODEL task=sel`",
             )
         return answer
 
