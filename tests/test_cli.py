@@ -14,12 +14,10 @@ import avel
 import avel.cli
 from avel.cli.main import main
 
-#: Files of `cli` that hold no verb.
-OTHERS = {"main", "pairs"}
 VERBS = [
     m.name.replace("_", "-")
     for m in pkgutil.iter_modules(avel.cli.__path__)
-    if m.name not in OTHERS and not m.name.startswith("_")
+    if m.name != "main" and not m.name.startswith("_")
 ]
 
 
