@@ -16,7 +16,6 @@ from typing import Any
 import av
 from common import RESULTS, machine, run_avel, write_csv
 
-import avel
 from avel.data.toybox import Plan
 from avel.data.toybox.dataset import render_clip
 
@@ -24,12 +23,23 @@ from avel.data.toybox.dataset import render_clip
 MOST_MB, MOST_GROWTH = 2048, 5.0
 
 
+def period(clip: Path) -> float:
+    """Seconds from a file's first packet to its last one's end, so that copies don't overlap."""
+    first, end = 0.0, 0.0
+    with av.open(str(clip)) as source:
+        for p in source.demux():
+            if p.dts is not None and p.pts is not None:
+                first = min(first, float(p.dts * p.time_base))
+                end = max(end, float((max(p.pts, p.dts) + (p.duration or 0)) * p.time_base))
+    return end - first + 0.01
+
+
 def loop(clip: Path, target: Path, *, seconds: float) -> None:
     """Copy a file's packets again and again until it is that long; nothing is encoded anew."""
-    period = avel.open(clip).duration
+    length = period(clip)
     with av.open(str(target), "w") as out:
         copies = {}
-        for k in range(max(1, round(seconds / period))):
+        for k in range(max(1, round(seconds / length))):
             with av.open(str(clip)) as source:
                 picked = [*source.streams.video[:1], *source.streams.audio[:1]]
                 for stream in picked:
@@ -39,7 +49,7 @@ def loop(clip: Path, target: Path, *, seconds: float) -> None:
                     if packet.dts is None or packet.pts is None:
                         continue
                     index = packet.stream.index
-                    shift = round(k * period / packet.time_base)
+                    shift = round(k * length / packet.time_base)
                     packet.dts, packet.pts = packet.dts + shift, packet.pts + shift
                     packet.stream = copies[index]
                     out.mux(packet)

@@ -1,0 +1,135 @@
+"""The README is true: its example prints what it says, its commands exist, its numbers are ours."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from avel.cli.localize import split_outputs
+from avel.cli.main import build_app
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text("utf-8")
+TOLERANCE = 0.05
+_TWO_DECIMALS = re.compile(r"(?<![\d.:])\d+\.\d\d(?!\d)")
+_EXAMPLE = re.compile(
+    r"<!-- clip: seed=(\d+) seconds=(\d+) -->\s*```python\n(.*?)```\s*```text\n(.*?)```", re.S
+)
+_SPAN = re.compile(r"`(avel [^`]+)`")
+
+EXAMPLES = _EXAMPLE.findall(README)
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.S)
+LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
+COMMANDS = [line for line in LINES if line.startswith("avel ")]
+TARGETS = [line.split()[1] for line in LINES if line.startswith("make ")]
+LINKS = re.findall(r"\]\(([^)#\s]+)\)", README)
+
+
+def alike(printed: str, promised: str) -> bool:
+    """Equal but for numbers with two decimals, which may differ by ``TOLERANCE``."""
+    if _TWO_DECIMALS.sub("N", printed) != _TWO_DECIMALS.sub("N", promised):
+        return False
+    pairs = zip(_TWO_DECIMALS.findall(printed), _TWO_DECIMALS.findall(promised), strict=True)
+    return all(abs(float(a) - float(b)) <= TOLERANCE + 1e-9 for a, b in pairs)
+
+
+def test_what_counts_as_alike() -> None:
+    said = "00:00:05.000 - 00:00:13.000  bell  0.97"
+    assert alike(said, said.replace("0.97", "1.00"))
+    assert not alike(said, said.replace("0.97", "0.90"))
+    assert not alike(said, said.replace("05.000", "05.001"))
+    assert not alike(said, said.replace("bell", "cat"))
+
+
+def test_everything_is_found() -> None:
+    assert EXAMPLES and COMMANDS and LINKS
+    assert README.count("```python") == len(EXAMPLES), "a block of Python without clip or output"
+    assert {"demo", "test"} <= set(TARGETS)
+
+
+@pytest.mark.parametrize(("seed", "seconds", "code", "text"), EXAMPLES)
+def test_the_example_prints_what_it_says(
+    seed: str, seconds: str, code: str, text: str, tmp_path: Path
+) -> None:
+    from avel.data.toybox import Plan
+    from avel.data.toybox.dataset import render_clip
+
+    name = render_clip(Plan(seed=int(seed), seconds=float(seconds)), 0, tmp_path)
+    (tmp_path / "videos" / f"{name}.mp4").rename(tmp_path / "clip.mp4")
+    (tmp_path / "example.py").write_text(code, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert alike(done.stdout.strip(), text.strip()), done.stdout
+
+
+def check_command(line: str) -> None:
+    """Refuse a verb, an option or a number of arguments that `avel` doesn't know."""
+    group = typer.main.get_command(build_app())
+    verb, *rest = split_outputs(shlex.split(line)[1:])
+    commands = group.commands  # type: ignore[attr-defined]
+    assert verb in commands, f"{line}: no verb {verb}, only {', '.join(commands)}"
+    if rest or line in COMMANDS:  # in a sentence a bare verb is a name
+        commands[verb].make_context(verb, rest)  # parses, and does nothing
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_can_be_called_like_that(line: str) -> None:
+    check_command(line)
+
+
+@pytest.mark.parametrize("line", sorted(set(_SPAN.findall(README))))
+def test_commands_within_sentences_too(line: str) -> None:
+    check_command(line)
+
+
+@pytest.mark.parametrize(
+    "line", ["avel dance x", "avel localize a.mp4 --loud", "avel localize --json"]
+)
+def test_what_does_not_exist_is_noticed(line: str) -> None:
+    with pytest.raises(Exception, match=r"no verb|(?i:no such option)|(?i:missing)"):
+        check_command(line)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_targets_exist(target: str) -> None:
+    assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text("utf-8"), re.M)
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_links_lead_somewhere(link: str) -> None:
+    assert link.startswith("https://") or (ROOT / link).exists()
+
+
+def toybox_numbers() -> dict[str, list[float]]:
+    """Segment accuracies of results/toybox.csv in percent, by system."""
+    with (ROOT / "results" / "toybox.csv").open(newline="", encoding="utf-8") as f:
+        found: dict[str, list[float]] = {}
+        for row in csv.DictReader(f):
+            found.setdefault(row["system"], []).append(100 * float(row["segment_accuracy"]))
+    return found
+
+
+#: How the README calls the trivial answers.
+TRIVIAL = {
+    "trivial: true_category": "the true category at every second (trivial)",
+    "trivial: always_background": "always background (trivial)",
+}
+
+
+@pytest.mark.parametrize("system", toybox_numbers())
+def test_toybox_numbers_are_those_of_the_results(system: str) -> None:
+    values = toybox_numbers()[system]
+    said = f"{statistics.mean(values):.1f}"
+    if len(values) > 1:
+        said += f" ± {statistics.stdev(values):.1f} (n = {len(values)})"
+    assert f"| {TRIVIAL.get(system, system)} | {said} |" in README
