@@ -325,6 +325,21 @@ def test_windows_by_hand() -> None:
     torch.testing.assert_close(found.float(), wanted[None])
 
 
+@pytest.mark.parametrize("embedding", ["self-attention", "gru"])
+def test_each_sense_has_an_embedding_of_its_own(embedding: str) -> None:
+    model = build(task="cml", embedding=embedding)
+    audio, visual = clips(2, 6)
+    heard, seen, _ = model.local(audio, visual)
+    every = torch.ones(2, 2, dtype=torch.bool)
+    for sense, embed, asks, answers in (
+        ("audio", model.audio_whole, heard, seen), ("visual", model.visual_whole, seen, heard),
+    ):  # fmt: skip
+        whole = embed(asks[:, 3:5], every)
+        p = (answers * whole[:, None]).sum(-1).sigmoid()
+        found = model.window_costs(audio=audio, visual=visual, query=Query(sense, 3, 2))  # type: ignore[arg-type]
+        torch.testing.assert_close(found.float(), -(p[:, :-1] + p[:, 1:]))
+
+
 def test_self_matching_answers_by_the_cosine() -> None:
     model = build(task="cml", matching="self", embedding="mean", width=2, heads=1)
     audio, visual = clips(2, 6)

@@ -131,10 +131,10 @@ class Attend(nn.Module):
         self.u_h = nn.Linear(own, own, bias=False)
 
     def forward(self, a: Tensor, joint: Tensor, count: Tensor) -> Tensor:
-        """Attend; padding must be zero and stays so.
+        """Attend.
 
         Args:
-            a: (B, T, d_a).
+            a: (B, T, d_a), padding zero, so that what J holds there never counts.
             joint: (B, T, d).
             count: (B, 1, 1), the valid segments of each clip.
 
@@ -206,7 +206,7 @@ class Layer(nn.Module):
         count = (~silent).sum(1, keepdim=True).to(a.dtype)
         to_a, to_v = v, a
         if self.join is not None:
-            to_a = to_v = self.join(a, v).masked_fill(silent, 0.0)
+            to_a = to_v = self.join(a, v)
         new_a, new_v = self.audio(a, to_a, count), self.visual(v, to_v, count)
         return new_a.masked_fill(silent, 0.0), new_v.masked_fill(silent, 0.0)
 
