@@ -195,8 +195,11 @@ def test_missing_files_are_listed_with_addresses_and_sizes(tmp_path: Path) -> No
     assert "audio_feature.h5 (42.4 MB" in message and "1F6p4BAOY-i0fDXUOhG7xHuw_fnO5exBS" in message
     assert "visual_feature.h5 (8.3 GB" in message and "1hQwbhutA3fQturduRnHMyfRqdrRHgmC9" in message
     assert "avel fetch ave" in message
-    with pytest.raises(DataError, match=r"Annotations\.txt"):
+    with pytest.raises(DataError) as raised:
         ave.load(_empty(tmp_path))
+    for name in ("Annotations.txt", "val_order.h5", "audio_feature.h5", "visual_feature.h5"):
+        assert name in str(raised.value)  # all at once, not one run at a time
+    assert "lacks 6 of" in str(raised.value)
     with pytest.raises(DataError, match="no folder"):
         ave.load(tmp_path / "nowhere")
 

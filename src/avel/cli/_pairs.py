@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,25 @@ def sort_pairs(pairs: Iterable[str]) -> Given:
     if wrong:
         raise all_at_once("arguments", wrong)
     return given
+
+
+def together(*checks: Callable[[], Any]) -> list[Any]:
+    """What each gives, or one error with the mistakes of all of them.
+
+    Raises:
+        UsageError: if any does.
+    """
+    found, wrong = [], []
+    for check in checks:
+        try:
+            found.append(check())
+        except UsageError as e:
+            wrong.append(e)
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        raise UsageError("\n".join(str(e) for e in wrong))
+    return found
 
 
 def remember(given: Given, folder: Path) -> None:

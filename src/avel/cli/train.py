@@ -46,30 +46,26 @@ def train(
     from avel.allocator import keep_memory
 
     keep_memory()
-    from avel.cli._pairs import open_data, remember, sort_pairs
+    from avel.cli._pairs import open_data, remember, sort_pairs, together
     from avel.evaluation import evaluate
+    from avel.mmel import mmel_recipe
     from avel.recipes import resolve
     from avel.tasks import check_setting
 
     given = sort_pairs(pairs or [])
     task: Any = given.task or "sel"
-    setting = check_setting(task, given.setting)
-    chosen = resolve(model, task, file=recipe, pairs=given.recipe)
+    setting, chosen, first = together(
+        lambda: check_setting(task, given.setting),
+        lambda: resolve(model, task, file=recipe, pairs=given.recipe),
+        lambda: _first(model, task, given.mmel, init),
+    )
     folder = out or Path("runs") / f"{model}_{task}"
     rest: dict[str, Any] = {
         "setting": setting, "resume": resume, "allow_leak": allow_leak,
         "accelerator": accelerator, "devices": devices, "tensorboard": tensorboard,
     }  # fmt: skip
-    from avel.mmel import mmel_recipe, starts_from_sel
-
-    if task == "cml" and init is None and starts_from_sel(model):
+    if first:
         rest["mmel"] = mmel_recipe(model, chosen, given.mmel)
-    elif given.mmel:
-        raise UsageError(
-            f"mmel.{given.mmel[0]} for a run that trains no such model",
-            wanted="CML of a model that starts from its SEL model, without --init",
-            do="leave it out",
-        )
     data = open_data(given)
     told = " (simulated features)" if data.simulated else ""
     runs = []
@@ -86,6 +82,23 @@ def train(
     if not _is_helper():
         print()
         print(evaluate(runs))
+
+
+def _first(model: str, task: str, mmel: list[str], init: Path | None) -> bool:
+    """Whether CML trains the SEL model that it starts from; checks what is asked of that."""
+    from avel.mmel import starts_from_sel
+    from avel.recipes import resolve
+
+    if task == "cml" and init is None and starts_from_sel(model):
+        resolve(model, "sel", pairs=mmel)
+        return True
+    if mmel:
+        raise UsageError(
+            f"mmel.{mmel[0]} for a run that trains no such model",
+            wanted="CML of a model that starts from its SEL model, without --init",
+            do="leave it out",
+        )
+    return False
 
 
 def _is_helper() -> bool:

@@ -16,7 +16,9 @@ from avel.data.ave_files import (
     AUDIO,
     AUDIO_NOISY,
     LABELS_NOISY,
+    ORDERS,
     SECONDS,
+    TEXTS,
     VISUAL,
     VISUAL_NOISY,
     VISUAL_VECTOR,
@@ -80,7 +82,7 @@ def load(
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root} is no folder", do="name the folder of AVE's files")
-    (annotations,) = need(root, [ANNOTATIONS])
+    annotations = _need_all(root, visual, labels_only)
     rows = read_annotations(annotations)
     orders = split_rows(root, rows)
     arrays = _Arrays(
@@ -103,6 +105,15 @@ def load(
         simulated=arrays.simulated,
         note=_note(root, rows, arrays.simulated),
     )
+
+
+def _need_all(root: Path, visual: Visual, labels_only: bool) -> Path:
+    """The annotations, once everything that can't be done without is there."""
+    parts = [n for n in TEXTS if find(root, TEXTS[n]) is None]
+    wanted = [ANNOTATIONS, *(ORDERS[n] for n in parts)]
+    if not labels_only:
+        wanted += [AUDIO, VISUAL if visual == "maps" else VISUAL_VECTOR]
+    return need(root, wanted)[0]
 
 
 def _check_options(**given: str) -> None:
