@@ -145,6 +145,8 @@ def test_each_class_is_judged_too(data: Dataset, runs: list[Run], tmp_path: Path
     assert float(rows["bell", "accuracy"]["mean"]) == pytest.approx(
         bell["accuracy"].mean, abs=1e-6
     )  # fmt: skip
+    none = replace(found, measured=(Measured("boundary_error", (math.nan,)),))
+    assert "nan" not in str(none) and "nan" not in found.class_table()
     lines = found.class_table().splitlines()
     assert lines[1].startswith("bell") and f"{100 * bell['accuracy'].mean:.2f}" in lines[1]
 
@@ -160,6 +162,11 @@ def test_weak_results_say_how_many_background_clips_they_saw() -> None:
     assert told["tag", True][0] == 6 and "tag (6 background clips)" in told["tag", True][1]
     assert told["tag", False][0] == 0 and "tag (no background clips)" in told["tag", False][1]
     assert told["tag-clean", True][0] == 0
+    made = make_dataset(background=True)
+    two = [fit("cspa_csea", made, task="wsel", seed=s, recipe=recipe).trained for s in (0, 1)]
+    older = replace(two[1], card={k: v for k, v in two[1].card.items() if k != "background_clips"})
+    found = evaluate([two[0], older], made)
+    assert found.background_clips is None and "different numbers of background" in str(found)
 
 
 def test_papers_stand_beside_test_alone(data: Dataset) -> None:
@@ -315,6 +322,8 @@ def test_command_trains_cml_from_mmel(
         (["train", "cspa_csea", "data=.", "epoch=3", "lr=x"], "2 mistakes"),
         (["train", "cspa_csea", "task=cml", "mmel.epoch=3", "data=."], "did you mean epochs"),
         (["train", "cspa_csea", "task=wsel", "setting=tags"], "no setting 'tags'"),
+        (["train", "cspa_csea", "data=.", "task=wsel", "setting=x", "form=x"], "no setting"),
+        (["train", "cspa_csea", "data=.", "task=wsel", "setting=x", "form=x"], "form='x': wanted"),
         (["evaluate"], "no run named"),
         (["evaluate", "run", "epochs=3"], "means nothing here"),
         (["evaluate", "run", "-o", "x.xls"], "no writer"),

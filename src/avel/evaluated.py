@@ -105,7 +105,7 @@ class Evaluation:
         lines = [f"{'':24}{'ours':>9}{'sd':>8}{'n':>4}   paper (AVE)"]
         for m in self.measured:
             unit = " s" if m.metric == "boundary_error" else ""
-            mean = f"{m.mean:.2f}" + unit if unit else f"{100 * m.mean:.2f}"
+            mean = _told(m)
             sd = "-" if m.sd is None else f"{m.sd if unit else 100 * m.sd:.2f}"
             paper = str(m.paper) if m.paper else "-"
             lines.append(f"{m.metric:24}{mean:>9}{sd:>8}{len(m.defined):>4}   {paper}")

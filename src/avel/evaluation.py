@@ -82,8 +82,13 @@ def evaluate(
         trivial=tasks.trivial(chosen, task, len(classes)),
         classes=tuple(per_class for _, per_class in measured),
         notes=tuple(notes),
-        background_clips=first.card.get("background_clips"),
+        background_clips=_one_number([run.card.get("background_clips") for run in found]),
     )
+
+
+def _one_number(counts: Sequence[int | None]) -> int | None:
+    """The number that all runs say, None where they differ."""
+    return counts[0] if len(set(counts)) == 1 else None
 
 
 def _papers(run: Trained, chosen: Split) -> list[Reported]:
@@ -106,8 +111,7 @@ def kind(run: Trained) -> tuple[Any, ...]:
     """What runs must share for their mean to make sense: all but the seed."""
     keys = ("model", "task", "setting", "options", "classes", "audio_card", "visual_card")
     recipe = {k: v for k, v in run.card.get("recipe", {}).items() if k != "options"}
-    held = [*(run.card[k] for k in keys), recipe, run.card.get("background_clips")]
-    return tuple(json.dumps(v, sort_keys=True) for v in held)
+    return tuple(json.dumps(v, sort_keys=True) for v in [*(run.card[k] for k in keys), recipe])
 
 
 def _one_kind(runs: Sequence[Trained]) -> None:
@@ -171,6 +175,9 @@ def _notes(runs: Sequence[Trained], data: Dataset | Split, chosen: Split) -> lis
         notes.append(f"LEAK: {max(seen)} of {len(chosen)} clips were trained on")
     if any(run.train_ids is None for run in runs):
         notes.append("not known which clips it was trained on")
+    noise = [run.card.get("background_clips") for run in runs]
+    if len(set(noise)) > 1:
+        notes.append(f"the runs saw different numbers of background clips: {noise}")
     leaks = [int(run.card.get("leak", 0)) for run in runs]
     if any(leaks):
         count = max(leaks, key=abs)

@@ -200,6 +200,8 @@ def _rows(name: str, cell: Cell, found: Evaluation, runs: Sequence[Run]) -> Iter
             "trivial_best": round(100 * max(found.trivial.values()), 2),
             "epochs": card["recipe"]["epochs"],
             "mmel_epochs": _mmel_epochs(runs[0]),
+            "setting": found.setting,
+            "background_clips": "" if found.background_clips is None else found.background_clips,
             "data": found.data,
             "simulated": found.simulated,
             "clips": found.clips,
