@@ -629,3 +629,11 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
 _PATTERN = (
     np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8).repeat(8, 0).repeat(8, 1)
 )
+
+
+def test_damage_counts_in_words() -> None:
+    from avel.decoding import Damage
+
+    said = list(Damage(packets=1, corrupt=2).sentences("Picture"))
+    assert said[0] == "Picture: 1 packet couldn't be decoded"
+    assert said[1].startswith("Picture: 2 frames are damaged")

@@ -54,13 +54,19 @@ class Damage:
     def sentences(self, what: str) -> Iterator[str]:
         """A sentence for each kind of damage."""
         if self.packets:
-            yield f"{what}: {self.packets} packets couldn't be decoded"
+            yield f"{what}: {_count(self.packets, 'packet')} couldn't be decoded"
         if self.corrupt:
-            yield f"{what}: {self.corrupt} frames are damaged (used as they are)"
+            damaged = "frame is" if self.corrupt == 1 else "frames are"
+            yield f"{what}: {self.corrupt} {damaged} damaged (used as it came)"
         if self.dropped:
-            yield f"{what}: {self.dropped} frames left out, out of order or not convertible"
+            left = _count(self.dropped, "frame")
+            yield f"{what}: {left} left out, out of order or not convertible"
         if self.reads:
-            yield f"{what}: the file couldn't be read on at {self.reads} places"
+            yield f"{what}: the file couldn't be read on at {_count(self.reads, 'place')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def open_container(path: Path) -> Any:
