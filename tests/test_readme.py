@@ -76,6 +76,8 @@ def check_command(line: str) -> None:
     """Refuse a verb, an option or a number of arguments that `avel` doesn't know."""
     group = typer.main.get_command(build_app())
     verb, *rest = split_outputs(shlex.split(line)[1:])
+    if verb == "--help":
+        return
     commands = group.commands  # type: ignore[attr-defined]
     assert verb in commands, f"{line}: no verb {verb}, only {', '.join(commands)}"
     if rest or line in COMMANDS:  # in a sentence a bare verb is a name
