@@ -13,6 +13,7 @@ from avel.errors import CheckpointError, UsageError
 from avel.models.base import Answer, Batch, Model, ModelCard, Query, Recipe, Task, models
 from avel.models.coattention import CSEA, CSPA, Raw, Stream
 from avel.models.layers import (
+    as_read,
     average,
     contrastive,
     masked_max,
@@ -155,11 +156,7 @@ class CspaCsea(Model):
 
     def inputs(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
         """What the streams read: (B, T, A), (B, T, K, V), zeros where a sense is switched off."""
-        device = audio.device.type
-        weights = next(self.parameters()).dtype
-        mixed = torch.is_autocast_enabled(device)
-        audio = audio.to(weights)
-        visual = visual.flatten(2, 3).to(torch.get_autocast_dtype(device) if mixed else weights)
+        audio, visual = as_read(self, audio, visual)
         if self.senses == "audio":
             visual = torch.zeros_like(visual)
         elif self.senses == "picture":
