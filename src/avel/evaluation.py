@@ -54,7 +54,7 @@ def evaluate(
         raise UsageError("no data to judge on", do="give a data set or a split")
     first = found[0]
     task, classes = first.card["task"], first.classes
-    chosen = _split(data, task, split, len(classes))
+    chosen = choose_split(data, task, split, len(classes))
     notes = _notes(found, data, chosen)
     held = resident(chosen)
     measured = [_judge(run, held, batch) for run in found]
@@ -125,7 +125,12 @@ def _one_kind(runs: Sequence[Trained]) -> None:
         )
 
 
-def _split(data: Dataset | Split, task: str, name: str | None, classes: int) -> Split:
+def choose_split(data: Dataset | Split, task: str, name: str | None, classes: int) -> Split:
+    """The split to judge a task on, prepared for it: the task's test split if ``name`` is None.
+
+    Raises:
+        DataError: if the data have no such split.
+    """
     if isinstance(data, Split):
         return tasks.prepare(data, task, setting=None, classes=classes)
     known = data.splits
@@ -167,7 +172,7 @@ def _notes(runs: Sequence[Trained], data: Dataset | Split, chosen: Split) -> lis
     """What a reader must know; refuses data that the runs can't be judged on."""
     first, notes = runs[0], []
     if isinstance(data, Dataset):
-        _check_data(first, data)
+        check_data(first, data)
         if any(run.card["data"]["fingerprint"] != fingerprint(data) for run in runs):
             notes.append("judged on other data than it was trained on")
     seen = [len(set(run.train_ids or ()) & set(chosen.ids)) for run in runs]
@@ -186,7 +191,8 @@ def _notes(runs: Sequence[Trained], data: Dataset | Split, chosen: Split) -> lis
     return notes
 
 
-def _check_data(run: Trained, data: Dataset) -> None:
+def check_data(run: Trained, data: Dataset) -> None:
+    """Refuse data of other classes (DataError) or backbones (CheckpointError) than a run's."""
     if data.classes != run.classes:
         odd = sorted({*data.classes} ^ {*run.classes})
         raise DataError(
