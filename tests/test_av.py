@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from avel.errors import CheckpointError, UsageError
 from avel.models import Answer, Batch, build_model
-from avel.models.av import CHOICES, INPUTS, Av, Decision, Early, Late, Single
+from avel.models.av import INPUTS, Av, Decision, Early, Late, Single
 from avel.models.fusion import DMRN, DMRNBlock, MRNBlock, build_fusion
 from avel.models.layers import AVGA
 
@@ -20,8 +20,8 @@ A, V, C, H, W = 6, 8, 3, 2, 3
 K = H * W
 CELLS = [
     (stage, kind)
-    for stage in CHOICES["stage"]
-    for kind in CHOICES["fusion"]
+    for stage in Av.choices["stage"]
+    for kind in Av.choices["fusion"]
     if kind != "dmrfe" or stage == "late"
 ]
 

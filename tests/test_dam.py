@@ -15,7 +15,7 @@ from avel.checkpoint import Trained
 from avel.errors import UsageError
 from avel.models import Answer, Batch, build_model
 from avel.models.base import Query
-from avel.models.dam import CHOICES, Dam, Embed, relevance_entropy
+from avel.models.dam import Dam, Embed, relevance_entropy
 from avel.types import Features, Grid
 
 A, V, C, H, W, D = 6, 8, 3, 2, 3, 8
@@ -160,7 +160,7 @@ def test_parameters_by_hand() -> None:
 # ---- table 3: embeddings
 
 
-@pytest.mark.parametrize("kind", CHOICES["embedding"])
+@pytest.mark.parametrize("kind", Dam.choices["embedding"])
 def test_embeddings_see_what_is_kept_alone(kind: str) -> None:
     """Gaps and padding leave no trace, in training's path and in the faster one of inference."""
     torch.manual_seed(0)
@@ -196,7 +196,7 @@ def test_pooling_embeddings() -> None:
 
 
 def test_order_counts_for_recurrent_embeddings_alone() -> None:
-    for kind in CHOICES["embedding"]:
+    for kind in Dam.choices["embedding"]:
         torch.manual_seed(0)
         embed = Embed(kind, 4, heads=2, dropout=0.0).eval()
         x = torch.rand(1, 5, 4)
@@ -386,7 +386,7 @@ def test_a_candidate_never_hears_its_own_sound() -> None:
 
 
 VARIANTS: list[dict[str, Any]] = [
-    *({"embedding": e} for e in CHOICES["embedding"]),
+    *({"embedding": e} for e in Dam.choices["embedding"]),
     {"matching": "self"}, {"regions": "mean"}, {"regions": "guided"},
 ]  # fmt: skip
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import avel.models.jca
 from avel.errors import UsageError
 from avel.models import Answer, Batch, build_model
-from avel.models.jca import CHOICES, Attend, AttendFixed, Jca, Join
+from avel.models.jca import Attend, AttendFixed, Jca, Join
 
 A, V, C, H, W, N = 6, 8, 3, 2, 3, 10
 LN3 = math.log(3.0)
@@ -73,7 +73,7 @@ def test_any_length_by_hand() -> None:
     assert found == pytest.approx([1 + 1 + 2 * c, 3 + 3 + 4 * c])
 
 
-@pytest.mark.parametrize("kind", CHOICES["joint"])
+@pytest.mark.parametrize("kind", Jca.choices["joint"])
 def test_ways_to_form_j(kind: str) -> None:
     join = Join(kind, 2, 2)
     a, v = torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[5.0, 7.0]]])
@@ -132,7 +132,7 @@ def test_one_clip_written_out() -> None:
     torch.testing.assert_close(answer.attention, maps.reshape(1, 5, H, W))
 
 
-@pytest.mark.parametrize("early", CHOICES["early"])
+@pytest.mark.parametrize("early", Jca.choices["early"])
 def test_early_fusion(early: str) -> None:
     model = build(early=early).eval()
     audio, visual = clips(2, 3)
@@ -216,7 +216,7 @@ VARIANTS: list[dict[str, Any]] = [
     {}, *({"early": e} for e in ("dot", "mean", "max")), {"recurrent": "gru"}, {"unimodal": False},
     {"residual": False}, {"joint_recurrent": False}, {"attention": "co"}, {"form": "paper"},
     {"form": "paper", "attention": "co"}, {"form": "paper", "joint": "multiply"},
-    *({"joint": j} for j in CHOICES["joint"][1:]), {"recursions": 1}, {"recursions": 5},
+    *({"joint": j} for j in Jca.choices["joint"][1:]), {"recursions": 1}, {"recursions": 5},
     {"audio_out": 12, "visual_out": 20}, {"wide": 11},
 ]  # fmt: skip
 
@@ -351,7 +351,7 @@ def test_loss_by_hand() -> None:
     assert found.item() == pytest.approx(wanted, abs=1e-6)
 
 
-@pytest.mark.parametrize("form", CHOICES["form"])
+@pytest.mark.parametrize("form", Jca.choices["form"])
 def test_bfloat16_is_near(form: str) -> None:
     model = build(form=form).eval()
     audio, visual = clips(3, 6)

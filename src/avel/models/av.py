@@ -22,6 +22,7 @@ from avel.models.layers import (
     masked_max,
     masked_mean,
     mlp,
+    share_entropy,
     soft_margin,
     xavier,
 )
@@ -35,12 +36,6 @@ INPUTS: Mapping[str, tuple[str | None, str | None]] = {
     "amaps": ("mean", None), "amaps-att": ("att", None),
     "amaps+v": ("mean", "mean"), "amaps+v-co-att": ("att", "att"),
 }  # fmt: skip
-CHOICES = {
-    "inputs": tuple(INPUTS),
-    "fusion": (*PLAIN, *RESIDUAL),
-    "stage": ("early", "late", "decision"),
-    "variant": ("paper", "release"),
-}
 
 
 @models.register("av")
@@ -89,6 +84,12 @@ class Av(Model):
             "the `amaps` attentions are guided by the other sense's mean over its regions",
         ),
     )
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "inputs": tuple(INPUTS),
+        "fusion": (*PLAIN, *RESIDUAL),
+        "stage": ("early", "late", "decision"),
+        "variant": ("paper", "release"),
+    }
 
     def __init__(
         self,
@@ -110,7 +111,9 @@ class Av(Model):
     ) -> None:
         super().__init__()
         sizes = {"state": state, "hidden": hidden, "width": width, "common": common}
-        _check(inputs=inputs, fusion=fusion, stage=stage, variant=variant, blocks=blocks, **sizes)
+        self.check_choices(inputs=inputs, fusion=fusion, stage=stage, variant=variant)
+        _check_sizes(blocks=blocks, **sizes)
+        _check_together(inputs, fusion, stage, variant, blocks)
         self.task, self.background, self.release = task, classes, variant == "release"
         self.sound, self.sight = INPUTS[inputs]
         self.audio_regions = audio_regions if inputs.startswith("amaps") else 1
@@ -179,8 +182,7 @@ class Av(Model):
         """(..., C+1) twice -> (...)."""
         if self.release:
             return soft_margin(logits.softmax(-1), target)
-        share = target / target.sum(-1, keepdim=True).clamp(min=1e-6)
-        return -(share * logits.log_softmax(-1)).sum(-1)
+        return share_entropy(logits, target)
 
     def pooled(self, answer: Answer, mask: Tensor | None = None) -> Tensor:
         """The clip's logits (B, C+1): mean over time (eq. 7), in the release's form the largest."""
@@ -322,19 +324,18 @@ def _width(fuse: nn.Module) -> int:
     return width
 
 
-def _check(**options: str | int) -> None:
-    for name, known in CHOICES.items():
-        if options[name] not in known:
-            raise ValueError(f"{name}={options[name]!r}: wanted one of {', '.join(known)}")
-    small = [n for n, v in options.items() if n not in CHOICES and int(v) < 1]
+def _check_sizes(**sizes: int) -> None:
+    small = [n for n, v in sizes.items() if v < 1]
     if small:
         raise ValueError(f"{', '.join(small)}: wanted 1 or more")
-    inputs, kind, stage = (str(options[n]) for n in ("inputs", "fusion", "stage"))
+
+
+def _check_together(inputs: str, kind: str, stage: str, variant: str, blocks: int) -> None:
     if None in INPUTS[inputs] and (kind, stage) != ("concat", "late"):
         raise ValueError(f"fusion={kind!r} at stage={stage!r} does nothing with inputs={inputs!r}")
-    if inputs.startswith("amaps") and options["variant"] == "release":
+    if inputs.startswith("amaps") and variant == "release":
         raise ValueError(f"inputs={inputs!r} aren't in the release: wanted variant='paper'")
     if kind == "dmrfe" and stage != "late":
         raise ValueError("fusion='dmrfe' is late only")
-    if kind not in RESIDUAL and options["blocks"] != 1:
-        raise ValueError(f"blocks={options['blocks']} does nothing with fusion={kind!r}")
+    if kind not in RESIDUAL and blocks != 1:
+        raise ValueError(f"{blocks=} does nothing with fusion={kind!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -52,6 +53,7 @@ class Avdln(Model):
         ),
         distribution=False,
     )
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"negatives": ("release", "sync")}
 
     def __init__(
         self,
@@ -64,8 +66,7 @@ class Avdln(Model):
         tau: float = 2.0,
     ) -> None:
         super().__init__()
-        if negatives not in ("release", "sync"):
-            raise ValueError(f"negatives={negatives!r}: wanted one of release, sync")
+        self.check_choices(negatives=negatives)
         if not tau > 0:
             raise ValueError(f"tau={tau}: wanted more than 0")
         self.task, self.background = task, classes

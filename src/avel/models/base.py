@@ -122,6 +122,8 @@ class Model(nn.Module, ABC):
     """
 
     card: ClassVar[ModelCard]
+    #: The values of the options that have a few, by name: the contract tests try each of them.
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @classmethod
     def recipe(cls, task: Task) -> Recipe:
@@ -129,11 +131,30 @@ class Model(nn.Module, ABC):
         return Recipe()
 
     @classmethod
+    def widths(cls, options: Mapping[str, Any]) -> tuple[int, int]:
+        """A and V of the paper's features as these options read them, for checks without data."""
+        return 128, 512
+
+    @classmethod
     def options(cls) -> dict[str, Any]:
         """The constructor's own options with their defaults."""
         common = {"self", "audio_dim", "visual_dim", "classes", "task"}
         found = inspect.signature(cls.__init__).parameters
         return {n: p.default for n, p in found.items() if n not in common}
+
+    @classmethod
+    def check_choices(cls, **given: str) -> None:
+        """Whether options that have a few values have one of them.
+
+        Args:
+            given: A value for every name of ``choices``.
+
+        Raises:
+            ValueError: if a value is none of them.
+        """
+        for name, known in cls.choices.items():
+            if given[name] not in known:
+                raise ValueError(f"{name}={given[name]!r}: wanted one of {', '.join(known)}")
 
     def parameter_counts(self, depth: int = 3) -> dict[str, int]:
         """Number of trainable weights by module, names cut after ``depth`` parts."""

@@ -17,18 +17,12 @@ from avel.models.layers import (
     average,
     contrastive,
     masked_max,
+    matching_loss,
     pair_distance,
     soft_margin,
+    valid,
     window_sums,
 )
-
-CHOICES = {
-    "modules": ("cspa+csea", "cspa", "csea", "none"),
-    "gate": ("softmax", "sigmoid"),
-    "senses": ("both", "audio", "picture"),
-    "form": ("paired", "unpaired"),
-    "negatives": ("release", "sync"),
-}
 
 
 @models.register("cspa_csea")
@@ -75,6 +69,13 @@ class CspaCsea(Model):
             "windows aren't, and the two kinds weigh the same; likewise `sync`'s two kinds",
         ),
     )
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "modules": ("cspa+csea", "cspa", "csea", "none"),
+        "gate": ("softmax", "sigmoid"),
+        "senses": ("both", "audio", "picture"),
+        "form": ("paired", "unpaired"),
+        "negatives": ("release", "sync"),
+    }
 
     def __init__(
         self,
@@ -103,10 +104,11 @@ class CspaCsea(Model):
         sizes = {"common": common, "hidden": hidden, "state": state}
         if min(sizes.values()) < 1 or not tau > 0:
             raise ValueError(f"{sizes}, tau={tau}: wanted sizes of 1 or more and tau above 0")
-        _check(
-            modules=modules, gate=gate, senses=senses, form=form, negatives=negatives,
-            audio_attention=audio_attention, v2a=v2a, a2v=a2v,
-        )  # fmt: skip
+        self.check_choices(
+            modules=modules, gate=gate, senses=senses, form=form, negatives=negatives
+        )
+        _check_switches(modules, audio_attention=audio_attention, v2a=v2a, a2v=a2v)
+        _check_negatives(form, negatives)
         self.task, self.senses, self.form = task, senses, form
         self.negatives, self.tau = negatives, tau
         self.background = classes
@@ -208,29 +210,19 @@ class CspaCsea(Model):
         audio, visual = answer.parts[f"{name}.audio"], answer.parts[f"{name}.visual"]
         if self.form == "unpaired":
             return self._shifted(name, audio, visual, batch)
-        distance = torch.linalg.vector_norm(audio - visual, dim=-1)
-        match = batch.relevance(self.background)
-        aligned = average(contrastive(distance, match, self.tau), batch.mask)
-        if self.negatives == "release":
-            return aligned
-        crossed = pair_distance(audio, visual)
-        valid = torch.ones_like(match, dtype=torch.bool) if batch.mask is None else batch.mask
-        off = (
-            valid[:, :, None]
-            & valid[:, None, :]
-            & ~torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
-        )
-        apart = contrastive(crossed, torch.zeros_like(crossed), self.tau)
-        return (aligned + average(apart, off)) / 2
+        return matching_loss(
+            audio, visual, batch.relevance(self.background), batch.mask,
+            margin=self.tau, mismatched=self.negatives == "sync",
+        )  # fmt: skip
 
     def _shifted(self, name: str, audio: Tensor, visual: Tensor, batch: Batch) -> Tensor:
         windows = training_windows(batch, self.background)
         if not len(windows):
             return (audio.sum() + visual.sum()) * 0.0
-        distance, valid = self.window_distances(name, audio, visual, windows)
-        match = (windows[:, 1] == windows[:, 2])[:, None].expand_as(valid)
+        distance, held = self.window_distances(name, audio, visual, windows)
+        match = (windows[:, 1] == windows[:, 2])[:, None].expand_as(held)
         cost = contrastive(distance, match.float(), self.tau)
-        near, far = average(cost, valid & match), average(cost, valid & ~match)
+        near, far = average(cost, held & match), average(cost, held & ~match)
         return (near + far) / 2
 
     def window_distances(
@@ -331,8 +323,7 @@ def training_windows(batch: Batch, background: int) -> Tensor:
         (n, 4) int64: clip, first audio segment, first visual segment, length.
     """
     assert batch.labels is not None
-    valid = torch.ones_like(batch.labels, dtype=torch.bool) if batch.mask is None else batch.mask
-    counts = valid.sum(1).tolist()
+    counts = valid(batch.labels, batch.mask).sum(1).tolist()
     rows: list[tuple[int, int, int, int]] = []
     for clip, (labels, count) in enumerate(zip(batch.labels.tolist(), counts, strict=True)):
         inside = [i for i in range(count) if labels[i] != background]
@@ -355,16 +346,15 @@ def _shares(modules: str, share: float) -> dict[str, float]:
     return {"raw" if modules == "none" else modules: 1.0}
 
 
-def _check(**options: object) -> None:
-    for name, known in CHOICES.items():
-        if options[name] not in known:
-            raise ValueError(f"{name}={options[name]!r}: wanted one of {', '.join(known)}")
-    modules = str(options["modules"])
+def _check_switches(modules: str, **switches: bool) -> None:
     inside = {"audio_attention": "cspa", "v2a": "csea", "a2v": "csea"}
     for name, module in inside.items():
-        if not options[name] and module not in modules:
+        if not switches[name] and module not in modules:
             raise ValueError(f"{name}=False does nothing with modules={modules!r}")
-    if options["form"] == "unpaired" and options["negatives"] == "sync":
+
+
+def _check_negatives(form: str, negatives: str) -> None:
+    if form == "unpaired" and negatives == "sync":
         raise ValueError("negatives='sync' is the paired form's; unpaired takes shifted windows")
 
 

@@ -26,11 +26,6 @@ from avel.models.layers import (
 )
 from avel.models.recurrent import Recurrent, to_front
 
-CHOICES = {
-    "embedding": ("self-attention", "rnn", "mean", "max", "lstm", "gru", "bilstm"),
-    "matching": ("cross", "self", "none"),
-    "regions": ("auto", "guided", "mean"),
-}
 HALF = 0.5  #: below this relevance a segment is background
 
 
@@ -38,8 +33,8 @@ class Embed(nn.Module):
     """A sequence of segments made one global feature (eq. 1 to 4; table 3).
 
     Args:
-        kind: Of ``CHOICES["embedding"]``. Whatever reads the sequence, the mean over time of what
-            it gives is the global feature; ``"max"`` is the largest of each channel.
+        kind: A value of :class:`Dam`'s ``embedding``. Whatever reads the sequence, the mean over
+            time of what it gives is the global feature; ``"max"`` is the largest of each channel.
         width: d, of a segment and of the global feature.
         heads, dropout: Of self-attention, one encoder block of Vaswani et al. 2017.
     """
@@ -56,12 +51,17 @@ class Embed(nn.Module):
         elif kind not in ("mean", "max"):
             self.recurrent = Recurrent(kind.removeprefix("bi"), width, width, both=kind == "bilstm")
 
-    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        """Embed the segments of (B, T, d) that (B, T) keeps: (B, d), noise where it keeps none."""
-        x, kept = to_front(x, keep)
-        kept[:, 0] = True
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Embed the segments of (B, T, d) that (B, T) keeps: (B, d), noise where it keeps none.
+
+        None keeps all of them.
+        """
+        kept = None
+        if keep is not None:
+            x, kept = to_front(x, keep)
+            kept[:, 0] = True
         if self.block is not None:
-            x = self.block(x, src_key_padding_mask=~kept)
+            x = self.block(x, src_key_padding_mask=None if kept is None else ~kept)
         elif self.recurrent is not None:
             x, _ = self.recurrent(x, kept)
         return self.pool(x, kept)
@@ -111,6 +111,11 @@ class Dam(Model):
             "no recipe is printed: Adam 1e-3, batch 64, 300 epochs",
         ),
     )
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "embedding": ("self-attention", "rnn", "mean", "max", "lstm", "gru", "bilstm"),
+        "matching": ("cross", "self", "none"),
+        "regions": ("auto", "guided", "mean"),
+    }
 
     def __init__(
         self,
@@ -130,8 +135,8 @@ class Dam(Model):
         common: int = 49,
     ) -> None:
         super().__init__()
-        _check(task, width, heads, lambda_s, dropout, embedding=embedding, matching=matching,
-               regions=regions)  # fmt: skip
+        self.check_choices(embedding=embedding, matching=matching, regions=regions)
+        _check(task, embedding, matching, width, heads, lambda_s, dropout)
         self.task, self.background = task, classes
         self.share = 1.0 if matching == "none" else float(lambda_s)
         self.matching = "none" if task == "sel" and self.share == 1 else matching
@@ -164,7 +169,7 @@ class Dam(Model):
         heard, seen = (x.masked_fill(~keep[..., None], 0.0) for x in (heard, seen))
         if self.category is None:
             return Answer(attention=attention, parts={"audio": heard, "visual": seen})
-        wholes = self.audio_whole(heard, keep), self.visual_whole(seen, keep)
+        wholes = self.audio_whole(heard, mask), self.visual_whole(seen, mask)
         category = cast(Tensor, self.category(torch.cat(wholes, -1))).float()
         parts = {"category": category}
         p = torch.ones(heard.shape[:2], device=heard.device)
@@ -270,9 +275,7 @@ class Dam(Model):
         asks, answers = (heard, seen) if query.sense == "audio" else (seen, heard)
         embed = self.audio_whole if query.sense == "audio" else self.visual_whole
         asks = asks[:, query.start : query.start + query.length]
-        whole = cast(Tensor, embed(asks, valid(asks))).double()[
-            :, None
-        ]  # float32's sigmoid ties at 1
+        whole = cast(Tensor, embed(asks)).double()[:, None]  # float32's sigmoid ties at 1
         if self.matching == "self":
             cost = 1 - F.cosine_similarity(whole, answers.double(), dim=-1)
         else:
@@ -293,15 +296,11 @@ def relevance_entropy(audio: Tensor, visual: Tensor, y: Tensor) -> Tensor:
 
 
 def _check(
-    task: str, width: int, heads: int, share: float, dropout: float, **options: str
+    task: str, embedding: str, matching: str, width: int, heads: int, share: float, dropout: float
 ) -> None:  # fmt: skip
-    for name, known in CHOICES.items():
-        if options[name] not in known:
-            raise ValueError(f"{name}={options[name]!r}: wanted one of {', '.join(known)}")
-    if task == "cml" and options["matching"] == "none":
+    if task == "cml" and matching == "none":
         raise ValueError("matching='none' leaves nothing to answer cml with")
-    attends, both = options["embedding"] == "self-attention", options["embedding"] == "bilstm"
-    parts = heads if attends else 2 if both else 1
+    parts = {"self-attention": heads, "bilstm": 2}.get(embedding, 1)
     if width < 1 or parts < 1 or width % parts:
         raise ValueError(f"width={width}: wanted a multiple of {parts}, as the embedding shares it")
     if not 0 <= share <= 1 or not 0 <= dropout < 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import torch
@@ -11,8 +11,6 @@ from torch.nn import functional as F
 
 from avel.models.base import Answer, Batch, Model, ModelCard, Query, Recipe, Task, models
 from avel.models.layers import as_read, mlp, region_mean, valid, window_sums
-
-PAIRS = ("event", "all")
 
 
 class Moments:
@@ -123,6 +121,7 @@ class Dcca(Model):
         ),
         distribution=False,
     )
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"pairs": ("event", "all")}
 
     mean_audio: Tensor
     mean_visual: Tensor
@@ -143,8 +142,7 @@ class Dcca(Model):
         pairs: str = "event",
     ) -> None:
         super().__init__()
-        if pairs not in PAIRS:
-            raise ValueError(f"pairs={pairs!r}: wanted one of {', '.join(PAIRS)}")
+        self.check_choices(pairs=pairs)
         if not ridge > 0:
             raise ValueError(f"ridge={ridge}: wanted more than 0")
         if min(hidden, width) < 1:

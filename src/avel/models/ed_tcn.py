@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, cast
 
 import torch
@@ -11,7 +12,6 @@ from torch.nn import functional as F
 from avel.models.base import Answer, Batch, Model, ModelCard, Recipe, Task, models
 from avel.models.layers import as_read, average, region_mean, valid
 
-INPUTS = ("visual", "audio", "both")
 EPS = 1e-5  #: added to the channels' maximum
 
 
@@ -61,6 +61,7 @@ class EdTcn(Model):
             "no recipe is printed for this task: Adam 1e-3, batch 64, 300 epochs",
         ),
     )
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"input": ("visual", "audio", "both")}
 
     def __init__(
         self,
@@ -76,7 +77,8 @@ class EdTcn(Model):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        _check(input, first, second, kernel, dropout)
+        self.check_choices(input=input)
+        _check(first, second, kernel, dropout)
         self.task, self.input = task, input
         width = {"visual": visual_dim, "audio": audio_dim, "both": audio_dim + visual_dim}[input]
         ways = [(width, first), (first, second)]
@@ -111,13 +113,14 @@ class EdTcn(Model):
 
     def convolve(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(B, T, D) -> (B, T, first)."""
-        length = x.shape[1]
-        extra = -length % 2 ** len(self.encoder)
+        length, whole = x.shape[1], 2 ** len(self.encoder)
+        extra = (length + whole - 1) // whole * whole - length
         silent = [~F.pad(valid(x, mask), (0, extra))[:, None]]  # (B, 1, T') at every level
         x = F.pad(x, (0, 0, 0, extra)).transpose(1, 2)  # (B, D, T')
         for encode in self.encoder:
             x = cast(Tensor, encode(x.masked_fill(silent[-1], 0.0)))
-            x = F.max_pool1d(x.masked_fill(silent[-1], 0.0), 2)
+            x = x.masked_fill(silent[-1], 0.0)
+            x = torch.maximum(x[..., ::2], x[..., 1::2])
             silent.append(silent[-1][..., ::2])  # a pair counts where its first segment does
         for decode, off in zip(self.decoder, silent[-2::-1], strict=True):
             x = x.repeat_interleave(2, -1)
@@ -137,9 +140,7 @@ class EdTcn(Model):
         return average(F.cross_entropy(logits, labels, reduction="none"), batch.mask)
 
 
-def _check(input: str, first: int, second: int, kernel: int, dropout: float) -> None:
-    if input not in INPUTS:
-        raise ValueError(f"input={input!r}: wanted one of {', '.join(INPUTS)}")
+def _check(first: int, second: int, kernel: int, dropout: float) -> None:
     if min(first, second) < 1:
         raise ValueError(f"first={first}, second={second}: wanted both >= 1")
     if kernel < 1 or not kernel % 2:

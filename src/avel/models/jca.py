@@ -25,6 +25,7 @@ J=multiply+fc       | 22.78   | 17.51 | 13.40
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -35,16 +36,6 @@ from avel.errors import UsageError
 from avel.models.base import Answer, Batch, Model, ModelCard, Recipe, Task, models
 from avel.models.layers import AVGA, as_read, average, mlp, region_mean, soft_margin, valid
 from avel.models.recurrent import Recurrent
-
-CHOICES = {
-    "early": ("avga", "dot", "mean", "max"),
-    "recurrent": ("lstm", "gru"),
-    "attention": ("joint", "co"),
-    "joint": (
-        "concat+fc", "concat", "add+fc", "add", "multiply+fc", "multiply",
-    ),
-    "form": ("any", "paper"),
-}  # fmt: skip
 
 
 class DotAttention(nn.Module):
@@ -92,7 +83,7 @@ class Join(nn.Module):
     """The joint representation J of A and V (table 4).
 
     Args:
-        kind: Of ``CHOICES["joint"]``.
+        kind: A value of :class:`Jca`'s ``joint``.
         audio, visual: d_a and d_v.
     """
 
@@ -258,6 +249,13 @@ class Jca(Model):
             "no recipe is printed: Adam 1e-3, batch 64, 300 epochs",
         ),
     )
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "early": ("avga", "dot", "mean", "max"),
+        "recurrent": ("lstm", "gru"),
+        "attention": ("joint", "co"),
+        "joint": ("concat+fc", "concat", "add+fc", "add", "multiply+fc", "multiply"),
+        "form": ("any", "paper"),
+    }
 
     def __init__(
         self,
@@ -284,7 +282,9 @@ class Jca(Model):
         hidden: int = 256,
     ) -> None:
         super().__init__()
-        _check_names(early=early, recurrent=recurrent, attention=attention, joint=joint, form=form)
+        self.check_choices(
+            early=early, recurrent=recurrent, attention=attention, joint=joint, form=form
+        )
         _check_sizes(audio_out, visual_out, recursions, length, rows, joint_out, hidden, wide)
         _check_together(unimodal, residual, attention, joint, audio_out == visual_out)
         self.task, self.background, self.early = task, classes, early
@@ -372,12 +372,6 @@ def _reader(early: str, audio_dim: int, visual_dim: int) -> nn.Module | None:
     return DotAttention(audio_dim, visual_dim) if early == "dot" else None
 
 
-def _check_names(**options: str) -> None:
-    for name, known in CHOICES.items():
-        if options[name] not in known:
-            raise ValueError(f"{name}={options[name]!r}: wanted one of {', '.join(known)}")
-
-
 def _check_sizes(audio_out: int, visual_out: int, *sizes: int) -> None:
     *rest, wide = sizes
     if min(audio_out, visual_out, *rest) < 1 or wide < 0:
@@ -389,7 +383,7 @@ def _check_together(
 ) -> None:  # fmt: skip
     if not unimodal and not residual:
         raise ValueError("residual=False leaves nothing to read with unimodal=False")
-    if attention == "co" and joint != CHOICES["joint"][0]:
+    if attention == "co" and joint != Jca.choices["joint"][0]:
         raise ValueError(f"joint={joint!r} does nothing with attention='co': there is no J")
     if not joint.startswith("concat") and not same:
         raise ValueError(f"joint={joint!r}: wanted audio_out = visual_out")

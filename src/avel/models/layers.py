@@ -248,15 +248,15 @@ def matching_loss(
     aligned = average(contrastive(distance, match, margin), mask)
     if not mismatched:
         return aligned
-    valid = torch.ones_like(match, dtype=torch.bool) if mask is None else mask
-    off = (
-        valid[:, :, None]
-        & valid[:, None]
-        & ~torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
-    )
     crossed = pair_distance(audio, visual)
     apart = contrastive(crossed, torch.zeros_like(crossed), margin)
-    return (aligned + average(apart, off)) / 2
+    return (aligned + average(apart, mismatches(valid(match, mask)))) / 2
+
+
+def mismatches(known: Tensor) -> Tensor:
+    """(B, T) real segments -> (B, T, T) bool, True for two different ones of a clip."""
+    same = torch.eye(known.shape[1], dtype=torch.bool, device=known.device)
+    return known[:, :, None] & known[:, None] & ~same
 
 
 def window_sums(cost: Tensor) -> Tensor:
