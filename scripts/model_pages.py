@@ -16,7 +16,7 @@ import torch
 
 from avel.files import write_whole
 from avel.models import Model, build_model, models
-from avel.papers import rows
+from avel.papers import BY_CLASS, rows
 
 #: AVE's published features and classes.
 AUDIO, VISUAL, CLASSES = 128, 512, 28
@@ -66,7 +66,7 @@ def weights(name: str, cls: type[Model]) -> Iterator[str]:
         yield f"{', '.join(tasks)}:\n\n{text}"
     told = []
     for row in rows(name):
-        if str(row.options.get("inputs", "")).startswith("amaps"):
+        if any(t in str(row.options.get("inputs")) for t in ("amaps", "c3d")):
             continue  # reads other features
         size = sum(counts(name, row.task, row.options).values())
         if size != sum(counts(name, row.task).values()):
@@ -92,8 +92,9 @@ def printed(name: str) -> str:
         told = [
             f"{metric} {value:g}"
             for metric, value in row.values.items()
-            if metric != "mean_accuracy" or not row.mean_is_ours
-        ]
+            if not metric.startswith(BY_CLASS)
+            and (metric != "mean_accuracy" or not row.mean_is_ours)
+        ] or [f"{len(row.values)} accuracies by class"]
         where = f"{row.paper}, {row.where}" + (f"; {row.remark}" if row.remark else "")
         found.append([where, row.task, options(row.options) or "default", ", ".join(told)])
     return (

@@ -1,0 +1,82 @@
+"""What papers print, one paper a file: facts of theirs, on the AVE data set, beside ours.
+
+Each module has ``rows()``: every row of every table whose system can be trained, as printed, the
+rows that it quotes from others too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from avel.papers import duan2021, tian2018, wu2019, xue2021
+from avel.papers.rows import BY_CLASS, PARAMETERS, SEGMENT, Reported, Row
+from avel.papers.xue2021 import FIGURE_5, LAMBDA_OF, TABLE_V
+
+__all__ = [
+    "BY_CLASS", "FIGURE_5", "LAMBDA_OF", "PAPERS", "PARAMETERS", "SEGMENT", "TABLE_V", "Reported",
+    "Row", "reported", "rows", "tables",
+]  # fmt: skip
+
+#: The papers, in the order of their years.
+PAPERS = (tian2018, wu2019, duan2021, xue2021)
+#: Options that don't tell a paper's rows apart: two readings of one system, the paper's and the
+#: released code's, or the printed form and that for any length. Either stands beside its number.
+_READINGS = {"av": ("variant",), "avdln": ("negatives",), "jca": ("form",)}
+
+
+def tables() -> dict[str, list[Row]]:
+    """Every table by name (``"xue2021:III"``), as printed."""
+    found: dict[str, list[Row]] = {}
+    for paper in PAPERS:
+        for row in paper.rows():
+            found.setdefault(f"{row.paper}:{row.table}", []).append(row)
+    return found
+
+
+def rows(model: str) -> list[Row]:
+    """The rows that papers print for a model; of a model that none knows, nothing.
+
+    What a paper quotes is left out where the one that it is quoted from has it.
+    """
+    printed = [row for paper in PAPERS for row in paper.rows() if row.model == model]
+    found = [row for row in printed if not row.copied]
+    for row in printed:
+        if not any((r.task, r.options) == (row.task, row.options) for r in found):
+            found.append(row)
+    return found
+
+
+def reported(
+    model: str,
+    task: str,
+    options: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    setting: str | None = None,
+) -> list[Reported]:
+    """What papers print for a model, task and options; nothing for other variants.
+
+    Where several tables print one row, the first is the one to put beside ours.
+
+    Args:
+        model: Registry name.
+        task: ``"sel"``, ``"wsel"`` or ``"cml"``.
+        options: The run's model options.
+        defaults: The model's own, so that an option given as its default changes nothing.
+        setting: The task's; WSEL's numbers are all of ``"tag"``, and no others can be compared.
+    """
+    if task == "wsel" and setting not in (None, "tag"):
+        return []
+    alike = _READINGS.get(model, ())
+
+    def changed(given: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            k: v for k, v in given.items()
+            if k not in alike and (k not in defaults or defaults[k] != v)
+        }  # fmt: skip
+
+    found: list[Reported] = []
+    for row in rows(model):
+        if row.task == task and changed(row.options) == changed(options):
+            found += row.numbers()
+    return found
