@@ -113,7 +113,7 @@ def test_a_still_picture_is_computed_once(fakes: None, tmp_path: Path) -> None:
 
 
 def test_audible_is_above_50_dbfs_and_within_20_db_of_the_loudest() -> None:
-    from avel.features.extractor import audible
+    from avel.features.stream import audible
 
     levels = np.array([-10.0, -29.9, -30.1, -51.0])
     assert audible(levels).tolist() == [True, True, False, False]
@@ -158,7 +158,7 @@ def test_errors_of_either_side_come_out_and_end_the_thread(
 
 
 def test_decoding_runs_only_a_few_segments_ahead() -> None:
-    from avel.features.extractor import _ahead
+    from avel.features.stream import ahead
 
     made = 0
 
@@ -168,7 +168,7 @@ def test_decoding_runs_only_a_few_segments_ahead() -> None:
             made += 1
             yield object()
 
-    stream = _ahead(source())
+    stream = ahead(source())
     for taken in range(1, 60):
         next(stream)
         assert made <= taken + 10
