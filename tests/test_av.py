@@ -87,7 +87,7 @@ def test_attention_follows_the_sound_and_mean_doesnt() -> None:
 
 @pytest.mark.parametrize("name", INPUTS)
 def test_inputs_read_what_their_name_says(name: str) -> None:
-    model = build(inputs=name, audio_dim=4 * A, audio_regions=4)
+    model = build(inputs=name, audio_dim=4 * A, audio_regions=4, c3d_dim=3)
     g = torch.Generator().manual_seed(3)
     audio, visual = torch.rand(2, 5, 4 * A, generator=g), clips(t=5)[1]
     answer = model(audio=audio, visual=visual)
@@ -101,8 +101,44 @@ def test_inputs_read_what_their_name_says(name: str) -> None:
         deaf = model(audio=torch.zeros_like(audio), visual=visual).scores
         blind = model(audio=audio, visual=torch.zeros_like(visual)).scores
     assert answer.scores is not None
-    assert torch.equal(deaf, answer.scores) == (name == "v")
+    assert torch.equal(deaf, answer.scores) == (name in ("v", "v-c3d", "v+c3d"))
     assert torch.equal(blind, answer.scores) == (name in ("a", "amaps"))
+
+
+@pytest.mark.parametrize("name", ["v-c3d", "a+v-c3d"])
+def test_c3d_alone_is_the_last_channels_and_nothing_else(name: str) -> None:
+    model = build(inputs=name, c3d_dim=3)
+    audio, visual = clips()
+    other, moved = visual.clone(), visual.clone()
+    other[..., :-3] += 1
+    moved[..., -3:] += 1
+    with torch.no_grad():
+        before = model(audio=audio, visual=visual).scores
+        assert model(audio=audio, visual=other).scores.equal(before)
+        assert not torch.allclose(model(audio=audio, visual=moved).scores, before, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["v", "a+v"])
+def test_with_c3d_is_the_mean_of_the_maps_and_its_vector(name: str) -> None:
+    joint = build(inputs=f"{name}+c3d", c3d_dim=3)
+    plain = build(inputs=name)
+    plain.load_state_dict(joint.state_dict())
+    audio, visual = clips()
+    visual[..., -3:] = visual[:, :, :1, :1, -3:]  # C3D's, alike in every region
+    as_vector = torch.cat([visual[..., :-3].mean((2, 3)), visual[:, :, 0, 0, -3:]], -1)
+    with torch.no_grad():
+        got = joint(audio=audio, visual=visual).scores
+        wanted = plain(audio=audio, visual=as_vector[:, :, None, None]).scores
+    torch.testing.assert_close(got, wanted, atol=1e-6, rtol=0)
+
+
+def test_widths_are_those_of_the_papers_features() -> None:
+    for name in INPUTS:
+        audio, visual = Av.widths({"inputs": name})
+        assert audio == (12288 if name.startswith("amaps") else 128)
+        assert visual == (1024 if "c3d" in name else 512)
+        with torch.device("meta"):
+            build_model("av", audio_dim=audio, visual_dim=visual, classes=C, inputs=name)
 
 
 def test_maps_of_the_sound_are_read_region_by_region() -> None:
@@ -374,6 +410,9 @@ def test_recipes() -> None:
         {"inputs": "amaps"},  # 6 isn't a multiple of 24
         {"inputs": "amaps", "audio_regions": 0},
         {"inputs": "amaps", "audio_regions": 2, "variant": "release"},
+        {"inputs": "v+c3d"},  # 8 channels hold no 512 of C3D
+        {"inputs": "v-c3d", "c3d_dim": 8},  # nor are all of them C3D's
+        {"inputs": "a+v+c3d", "c3d_dim": 0},
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
@@ -386,7 +425,7 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None
     "options",
     [
         *({"stage": stage, "fusion": kind} for stage, kind in CELLS),
-        *({"inputs": name} for name in INPUTS if not name.startswith("amaps")),
+        *({"inputs": name, "c3d_dim": 3} for name in INPUTS if not name.startswith("amaps")),
         *({"inputs": n, "audio_regions": 2} for n in INPUTS if n.startswith("amaps")),
         {"variant": "release", "width": K},
         {"variant": "release", "width": K, "fusion": "dmrn"},

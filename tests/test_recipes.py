@@ -69,6 +69,9 @@ def test_values_that_the_model_refuses_are_named_with_the_rest() -> None:
     assert resolve("dam", "sel", pairs=["width=100", "embedding=mean"]).options["width"] == 100
     inputs = ["inputs=amaps", "audio_regions=7"]
     assert resolve("av", "sel", pairs=inputs).options["audio_regions"] == 7
+    assert resolve("av", "sel", pairs=["inputs=v+c3d"]).options == {"inputs": "v+c3d"}
+    with pytest.raises(UsageError, match="c3d_dim=0"):
+        resolve("av", "sel", pairs=["inputs=v+c3d", "c3d_dim=0"])
 
 
 @pytest.mark.parametrize(

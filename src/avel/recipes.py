@@ -70,10 +70,10 @@ def _refused(cls: type[Model], task: Task, options: Mapping[str, Any]) -> list[s
 
     tried, mistakes = {**cls.options(), **options}, list[str]()
     while len(mistakes) <= len(options):
-        sizes = {"audio_dim": 128 * int(tried.get("audio_regions", 1)), "visual_dim": 512}
         try:
+            audio, visual = cls.widths(tried)
             with torch.device("meta"):
-                cls(**sizes, classes=28, task=task, **tried)
+                cls(audio_dim=audio, visual_dim=visual, classes=28, task=task, **tried)
         except (ValueError, RuntimeError) as e:  # of torch: sizes that no memory holds
             mistakes.append(str(e).partition("\n")[0])
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from avel.models.layers import (
     masked_max,
     masked_mean,
     mlp,
+    region_mean,
     share_entropy,
     soft_margin,
     xavier,
@@ -29,10 +30,13 @@ from avel.models.layers import (
 
 HEAD_HIDDEN = 64  #: the release's
 
-#: How each sense is read, sound first: None not at all, "mean" over its maps, "att" attended.
+#: How each sense is read, sound first: None not at all, "mean" over its maps, "att" attended;
+#: "c3d" C3D's vector alone, "mean+c3d" the mean with it behind.
 INPUTS: Mapping[str, tuple[str | None, str | None]] = {
     "a": ("vector", None), "v": (None, "mean"), "v-att": (None, "att"),
     "a+v": ("vector", "mean"), "a+v-att": ("vector", "att"),
+    "v-c3d": (None, "c3d"), "v+c3d": (None, "mean+c3d"),
+    "a+v-c3d": ("vector", "c3d"), "a+v+c3d": ("vector", "mean+c3d"),
     "amaps": ("mean", None), "amaps-att": ("att", None),
     "amaps+v": ("mean", "mean"), "amaps+v-co-att": ("att", "att"),
 }  # fmt: skip
@@ -48,7 +52,9 @@ class Av(Model):
         task: ``"sel"`` or ``"wsel"``.
         inputs: What is read (table 1): ``"a"``, ``"v"``, ``"v-att"``, ``"a+v"``, ``"a+v-att"``.
             The supplement's A' models read maps of the sound, flattened into A:
-            ``"amaps"``, ``"amaps-att"``, ``"amaps+v"``, ``"amaps+v-co-att"``.
+            ``"amaps"``, ``"amaps-att"``, ``"amaps+v"``, ``"amaps+v-co-att"``; others C3D's vector,
+            which stands behind V's other channels, the same in every region: ``"v-c3d"`` and
+            ``"a+v-c3d"`` read it alone, ``"v+c3d"`` and ``"a+v+c3d"`` all channels.
         fusion: ``"concat"``, ``"additive"``, ``"maxpool"``, ``"gated"``, ``"mb"``, ``"gmu"``,
             ``"gmb"``, ``"mrn"``, ``"dmrn"`` or, late only, ``"dmrfe"`` (table 2).
         stage: ``"early"`` fuses what the BiLSTM reads, ``"late"`` what the two BiLSTMs say,
@@ -60,6 +66,7 @@ class Av(Model):
         common: Width to which early fusion projects both senses.
         audio_regions: Regions of the sound's maps (VGGish's last pooling: 6x4), region by region
             in A; of the `amaps` inputs alone.
+        c3d_dim: How many of V's channels, the last ones, are C3D's; of the `c3d` inputs alone.
 
     Raises:
         ValueError: if an option has no such value or does nothing beside the others.
@@ -82,6 +89,7 @@ class Av(Model):
             "DMRFE is trained on the mean of its two distributions",
             "weak tags of several classes are shared out evenly in the cross-entropy",
             "the `amaps` attentions are guided by the other sense's mean over its regions",
+            "C3D's vector is put behind the mean of VGG-19's regions before the BiLSTM",
         ),
     )
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -108,6 +116,7 @@ class Av(Model):
         width: int = 49,
         common: int = 128,
         audio_regions: int = 24,
+        c3d_dim: int = 512,
     ) -> None:
         super().__init__()
         sizes = {"state": state, "hidden": hidden, "width": width, "common": common}
@@ -119,6 +128,7 @@ class Av(Model):
         self.audio_regions = audio_regions if inputs.startswith("amaps") else 1
         if self.audio_regions < 1 or audio_dim % self.audio_regions:
             raise ValueError(f"audio {audio_dim} wide: wanted a multiple of {audio_regions=}")
+        self.moving = _moving_channels(inputs, visual_dim, c3d_dim)
         heard = audio_dim // self.audio_regions
         attention = partial(AVGA, hidden=hidden, width=width, release=self.release)
         self.look = self.listen = None
@@ -128,9 +138,18 @@ class Av(Model):
             self.listen = attention(audio_dim=visual_dim, visual_dim=heard)
         self.read = _reader(
             self.sound, self.sight, fusion, stage, blocks, self.release,
-            widths=(heard, visual_dim), state=state, common=common, out=classes + 1,
+            widths=(heard, self.moving or visual_dim), state=state, common=common, out=classes + 1,
         )  # fmt: skip
         xavier(self)
+
+    @classmethod
+    def widths(cls, options: Mapping[str, Any]) -> tuple[int, int]:
+        """VGGish's 128 or its maps of 512 channels; VGG-19's 512, and C3D's behind them."""
+        inputs, own = str(options["inputs"]), cls.options()
+        regions = int(options.get("audio_regions", own["audio_regions"]))
+        moving = int(options.get("c3d_dim", own["c3d_dim"]))
+        sound = 512 * regions if inputs.startswith("amaps") else 128
+        return sound, 512 + moving if "c3d" in inputs else 512
 
     @classmethod
     def recipe(cls, task: Task) -> Recipe:
@@ -146,18 +165,17 @@ class Av(Model):
         rows, columns = visual.shape[2:4]
         audio, visual = as_read(self, audio, visual)
         sounds = audio.reshape(*audio.shape[:2], self.audio_regions, -1)  # (B, T, regions, A')
-        heard, seen = sounds.mean(2), visual.mean(2)
+        heard = listened = sounds.mean(2)
         parts: dict[str, Tensor] = {}
         attention = None
-        attended = heard, seen
-        if self.look is not None:
-            looked, maps = self.look(heard, visual)
-            attended = attended[0], looked
-            attention = maps.reshape(*maps.shape[:2], rows, columns)
+        if self.look is None or self.listen is not None:  # over large maps the mean is dear
+            seen = region_mean(visual[..., -self.moving :])  # -0: all channels
         if self.listen is not None:
             listened, parts["audio_attention"] = self.listen(seen, sounds)
-            attended = listened, attended[1]
-        logits: Tensor = self.read(*attended, mask).float()
+        if self.look is not None:
+            seen, maps = self.look(heard, visual)
+            attention = maps.reshape(*maps.shape[:2], rows, columns)
+        logits: Tensor = self.read(listened, seen, mask).float()
         parts["logits"] = logits
         return Answer(logits.softmax(-1), logits.argmax(-1), attention, parts)
 
@@ -312,6 +330,18 @@ def _reader(
     if stage == "decision":
         return Decision(fuses[0], widths=widths, state=state, out=out)
     return Late(fuses, widths=widths, state=state, out=out, plain=kind in PLAIN)
+
+
+def _moving_channels(inputs: str, visual_dim: int, c3d_dim: int) -> int:
+    """How many of the picture's channels are read alone, the last ones; 0 reads all of them."""
+    if "c3d" not in inputs:
+        return 0
+    if not 1 <= c3d_dim < visual_dim:
+        raise ValueError(
+            f"{c3d_dim=} with a picture {visual_dim} wide: wanted C3D's channels behind others, as "
+            f"vgg19+c3d gives them, for {inputs=}"
+        )
+    return c3d_dim if inputs.endswith("-c3d") else 0
 
 
 def _head(width: int, out: int) -> nn.Module:
