@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ from avel.features.stream import Block, FeatureStream, Group, Progress, ahead, g
 from avel.media import Media, Segment, open_media
 from avel.types import Features, Grid, Json
 
-Precision = Literal["float32", "bf16"]
+Precision = Literal["auto", "float32", "bf16"]
 
 
 def extract(
@@ -132,6 +132,32 @@ class Extractor:
             cards=self.cards,
             source=media.path.name,
         )
+
+    def many(
+        self,
+        files: Iterable[str | Path | Media],
+        *,
+        audio_track: int | None = None,
+        video_track: int | None = None,
+    ) -> Iterator[tuple[Path, Features | Exception]]:
+        """Features of many files, in their order, without the networks ever waiting for one.
+
+        Args:
+            files: Read as they are needed, a few files ahead of what comes out, in another thread.
+            audio_track, video_track: As for :func:`extract`.
+
+        Yields:
+            Each file's path with its features, or with what was wrong with it.
+
+        Raises:
+            Exception: what ``files`` itself raises, and what isn't a file's fault.
+        """
+        for file in files:
+            path = file.path if isinstance(file, Media) else Path(file)
+            try:
+                yield path, self(file, audio_track=audio_track, video_track=video_track)
+            except Exception as e:
+                yield path, e
 
     def _blocks(self, media: Media, grid: Grid, progress: Progress | None) -> Iterator[Block]:
         segments = media.segments(frames=max(1, self._visual.card.frames), step=self.step)
