@@ -6,10 +6,13 @@ the case S = T = 1 of a batch of segments, the windows of unpaired CML the gener
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from avel.models.layers import BiLSTM, mlp, region_mean
+from avel.models.perceptron import over_regions
 
 FC4_HIDDEN = 256  #: table I
 HEAD_HIDDEN = 64  #: III-E
@@ -50,7 +53,9 @@ class CSPA(nn.Module):
         Returns:
             Audio (N, S, T, A), visual (N, S, T, V), attention (N, S, T, K) summing to 1 over K.
         """
-        a, v = self.f1(audio), self.f2(visual)  # (N, S, C'), (N, T, K, C')
+        a = self.f1(audio)  # (N, S, C')
+        wide, _, narrow = cast(tuple[nn.Linear, nn.ReLU, nn.Linear], tuple(self.f2))
+        v = over_regions(visual, wide, narrow)  # (N, T, K, C')
         z = torch.einsum("nsc,ntkc->nstk", a * self.f3.weight[0], v) + self.f3.bias
         attention = z.float().softmax(-1)
         seen = torch.einsum("nstk,ntkv->nstv", attention.to(visual.dtype), visual)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from avel.errors import UsageError
+from avel.models.perceptron import over_regions
 
 
 def mlp(*widths: int) -> nn.Sequential:
@@ -96,7 +97,7 @@ class AVGA(nn.Module):
             UsageError: in the `release` form, if K isn't ``width``.
         """
         heard = self.w_a(self.u_a(audio).relu())  # (B, T, width)
-        seen = self.w_v(self.u_v(visual).relu())  # (B, T, K, width)
+        seen = over_regions(visual, self.u_v, self.w_v)  # (B, T, K, width)
         if self.release and seen.shape[2] != seen.shape[3]:
             raise UsageError(
                 f"{seen.shape[2]} regions",
