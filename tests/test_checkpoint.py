@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from avel import checkpoint
+from avel import checkpoint, scoring
 from avel.checkpoint import CARD, TRAIN_IDS, WEIGHTS, Trained, load_model
 from avel.errors import CheckpointError
 from avel.train import fit
@@ -80,15 +80,16 @@ def test_scores_are_means_over_windows(trained: Trained, count: int) -> None:
 def test_a_models_own_decision_is_taken_over_mean_scores(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: dict[str, Any] = {}
+    seen: list[np.ndarray] = []
 
     def decide(scores: np.ndarray, parts: dict[str, np.ndarray]) -> np.ndarray:
-        seen.update(parts)
+        assert len(parts["cspa.logits"]) == len(scores)
+        seen.append(parts["cspa.logits"])
         return np.full(len(scores), 2)
 
     monkeypatch.setattr(type(trained.network), "decide", staticmethod(decide), raising=False)
     assert (trained.predict(features(20)).labels == 2).all()
-    assert seen["cspa.logits"].shape == (20, 4)
+    assert np.concatenate(seen).shape == (20, 4)  # every segment once, as soon as it is final
 
 
 def change(**more: Any) -> Callable[[Features], Features]:
@@ -137,7 +138,7 @@ def test_memory_is_flat_in_the_length(trained: Trained, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(type(trained.network), "forward", counted)
     trained.predict(features(1000))
-    assert max(sizes) <= checkpoint.CHUNK and sum(sizes) > 300
+    assert max(sizes) <= scoring.CHUNK and sum(sizes) > 300
 
 
 # ---- saving

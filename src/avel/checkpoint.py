@@ -10,39 +10,30 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from avel import clock
 from avel.card import FORMAT, check_card
-from avel.data.base import backbone_identity
 from avel.errors import AvelError, CheckpointError, NoSuchModelError
 from avel.files import write_whole
 from avel.models import Model, build_model, models
 from avel.models.base import Answer
-from avel.types import Features, Floats, Json, Scores
-from avel.windows import Means, Rows, chunks
-
-if TYPE_CHECKING:
-    from avel.features import FeatureStream
+from avel.scoring import Decide, Scorer
+from avel.types import Floats, Json
+from avel.windows import Reply
 
 WEIGHTS, CARD, TRAIN_IDS = "model.safetensors", "card.json", "train_ids.json.gz"
 #: What strangers hand in is bounded: bytes of a card, of weights, of unpacked training ids.
 LARGEST_CARD, LARGEST_WEIGHTS, LARGEST_IDS = 2**22, 2**32, 2**26
-#: Windows that go through the network at a time: memory doesn't grow with the file's length.
-CHUNK = 16
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
 @dataclass(frozen=True)
-class Trained:
+class Trained(Scorer):
     """A trained model with its card; :meth:`predict` is the arrow from Features to Scores.
 
     Args:
@@ -58,126 +49,36 @@ class Trained:
     train_ids: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The C event names, without background."""
-        return tuple(self.card["classes"])
+    def decide(self) -> Decide | None:
+        """The network's own decision over mean scores, where it has one."""
+        return getattr(self.network, "decide", None)
 
-    @property
-    def step(self) -> float:
-        """Seconds a segment."""
-        return float(self.card["step"])
-
-    @property
-    def window(self) -> int:
-        """Segments of a training clip."""
-        return int(self.card["window"])
-
-    @property
-    def audio_card(self) -> Json:
-        """The card of the audio backbone it was trained on."""
-        return dict(self.card["audio_card"])
-
-    @property
-    def visual_card(self) -> Json:
-        """The card of the visual backbone it was trained on."""
-        return dict(self.card["visual_card"])
-
-    @property
-    def wants(self) -> Json:
-        """What :func:`avel.extract` must be given to make features that fit, by keyword."""
-        audio, visual = _option(self.audio_card), _option(self.visual_card)
-        return {"audio": audio, "visual": visual, "step": self.step}
-
-    def predict(self, features: Features | FeatureStream) -> Scores:
-        """Scores of every segment of a file of any length.
-
-        Of a stream only the rows of a few windows are held at a time; the scores are the same.
-
-        A file longer than the training clips goes through in windows of their length, half a
-        window apart; a segment's scores are the mean over its windows, and so are its attention
-        maps, renormalised. Labels are the model's own where there is one window; with several, the
-        argmax of the mean scores, or the model's ``decide(scores, parts)`` where it has one (a
-        static method from (T, C+1) scores and the mean (T, ...) parts to (T,) class ids).
+    def reply(self, audio: Floats, visual: Floats) -> Reply:
+        """What the network says of windows (B, T, A) and (B, T, H, W, V), float32.
 
         Raises:
-            CheckpointError: if the features are of other backbones, widths or segment length than
-                the model was trained on.
+            CheckpointError: if the model was trained for a task without class scores.
         """
-        self._check(features)
-        self.network.eval()
-        total = Means(len(features), parts=hasattr(self.network, "decide"))
-        rows = Rows(_blocks(features))
-        starts = clock.windows(len(features), self.window, max(1, self.window // 2))
-        length = min(self.window, len(features))
-        with torch.inference_mode():
-            for chunk in chunks(starts, CHUNK):
-                total.add(chunk, length, self._answer(rows, chunk, length))
-        rows.finish()
-        scores = total.mean("scores")
-        attention = total.mean("attention") if total.has("attention") else None
-        if attention is not None:
-            attention = attention / attention.sum(axis=(1, 2), keepdims=True).clip(1e-12)
-        return Scores(
-            values=scores,
-            classes=self.classes,
-            grid=features.grid,
-            labels=total.labels if len(starts) == 1 else self._decide(scores, total),
-            attention=attention,
-            audible=features.audible,
-            visible=features.visible,
-        )
-
-    def _answer(self, rows: Rows, starts: Sequence[int], length: int) -> Answer:
         device = next(self.network.parameters()).device
-        first = starts[0]
-        audio, visual = (
-            torch.from_numpy(np.stack([r[s - first : s - first + length] for s in starts]))
-            for r in rows.between(first, starts[-1] + length)
-        )
-        answer: Answer = self.network(
-            audio=audio.float().to(device), visual=visual.float().to(device)
-        )
-        if answer.scores is None:
+        self.network.eval()
+        with torch.inference_mode():
+            answer: Answer = self.network(
+                audio=torch.from_numpy(audio).to(device),
+                visual=torch.from_numpy(visual).to(device),
+            )
+        if answer.scores is None or answer.labels is None:
             raise CheckpointError(
                 f"a model trained for {self.card['task']} gives no class scores",
                 wanted="a model of task sel or wsel",
                 do="train one with `avel train MODEL task=sel`",
             )
-        return answer
-
-    def _decide(self, scores: NDArray[np.floating[Any]], total: Means) -> NDArray[np.int64]:
-        decide = getattr(self.network, "decide", None)
-        if decide is None:
-            return np.asarray(scores.argmax(axis=1), dtype=np.int64)
-        labels: NDArray[np.int64] = np.asarray(decide(scores, total.parts()), dtype=np.int64)
-        return labels
-
-    def _check(self, features: Features | FeatureStream) -> None:
-        for sense, own, theirs in (
-            ("audio", self.audio_card, features.audio_card),
-            ("visual", self.visual_card, features.visual_card),
-        ):
-            if backbone_identity(own) != backbone_identity(theirs):
-                raise CheckpointError(
-                    f"{sense} features of {backbone_name(theirs)}",
-                    wanted=f"those of {backbone_name(own)}, which the model was trained on",
-                    do=f"extract with --{sense} {_option(own)}",
-                )
-        widths = _widths(features)
-        wanted = self.card["dims"]["audio"], self.card["dims"]["visual"]
-        if widths != wanted or not len(features):
-            raise CheckpointError(
-                f"{len(features)} segments of features {widths[0]} (audio) and {widths[1]} (visual)"
-                " wide",
-                wanted=f"at least one segment, {wanted[0]} and {wanted[1]} wide",
-                do="extract the file again with the model's backbones",
-            )
-        if abs(features.grid.step - self.step) > 1e-6:
-            raise CheckpointError(
-                f"segments of {features.grid.step:g} s",
-                wanted=f"segments of {self.step:g} s, which the model was trained on",
-                do=f"extract with --step {self.step:g}",
-            )
+        parts = answer.parts if self.decide is not None else {}
+        return Reply(
+            scores=_array(answer.scores),
+            labels=answer.labels.cpu().numpy(),
+            attention=None if answer.attention is None else _array(answer.attention),
+            parts={name: _array(part) for name, part in parts.items()},
+        )
 
     def save(self, folder: str | Path, *, dtype: str = "float32") -> Path:
         """Write the checkpoint; a reader finds the old one or the new one, never a mix.
@@ -206,28 +107,9 @@ class Trained:
         return folder
 
 
-def _blocks(features: Features | FeatureStream) -> Iterable[tuple[Floats, Floats]]:
-    if isinstance(features, Features):
-        return [(features.audio, features.visual)]
-    return features
-
-
-def _widths(features: Features | FeatureStream) -> tuple[int, int]:
-    if isinstance(features, Features):
-        return features.audio.shape[-1], features.visual.shape[-1]
-    return features.widths
-
-
-def backbone_name(card: Mapping[str, Any]) -> str:
-    """``vgg19:keras (md5:253f8cb5…)``: a backbone's name, weights and hash, for a message."""
-    if not card:
-        return "an unknown backbone"
-    return f"{_option(card)} ({str(card.get('hash', 'no hash'))[:40]})"
-
-
-def _option(card: Mapping[str, Any]) -> str:
-    name, weights = card.get("name", "?"), card.get("weights", "")
-    return f"{name}:{weights}" if weights else str(name)
+def _array(tensor: Tensor) -> Floats:
+    array: Floats = tensor.float().cpu().numpy()
+    return array
 
 
 def _storable(state: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:

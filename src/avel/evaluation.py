@@ -11,12 +11,13 @@ import torch
 
 from avel import tasks
 from avel.batches import Resident, predictor, resident
-from avel.checkpoint import Trained, backbone_name, load_model
+from avel.checkpoint import Trained, load_model
 from avel.data.base import Dataset, Split, backbone_identity, fingerprint
 from avel.errors import CheckpointError, DataError, UsageError
 from avel.evaluated import Evaluation, Measured, save, table
 from avel.models import models
 from avel.papers import Reported, reported
+from avel.scoring import backbone_name
 from avel.train import Run
 from avel.types import Json
 

@@ -149,7 +149,7 @@ class Localizer:
 
 def _check_backbones(trained: Trained, cards: tuple[Json, Json]) -> None:
     """Refuse a model whose backbones have other weights by now, before any file is read."""
-    from avel.checkpoint import backbone_name
+    from avel.scoring import backbone_name
 
     for own, here in zip((trained.audio_card, trained.visual_card), cards, strict=True):
         if own.get("hash") != here.get("hash"):

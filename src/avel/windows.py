@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from avel.errors import DataError
-from avel.models.base import Answer
 from avel.types import Floats
-
-
-def chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    """Stretches of at most ``size`` items."""
-    for i in range(0, len(items), size):
-        yield items[i : i + size]
 
 
 class Rows:
@@ -67,51 +61,59 @@ class Rows:
             pass
 
 
+@dataclass(frozen=True)
+class Reply:
+    """What a network says of some windows, as arrays.
+
+    Args:
+        scores: (B, T, C+1) in [0, 1], background last.
+        labels: (B, T) class ids by the model's own rule.
+        attention: (B, T, H, W), each map summing to 1, or None.
+        parts: (B, T) and (B, T, ...) arrays by name, where a model's decision needs them.
+    """
+
+    scores: Floats
+    labels: NDArray[np.integer[Any]]
+    attention: Floats | None = None
+    parts: Mapping[str, Floats] = field(default_factory=dict)
+
+
 class Means:
     """Running sums over windows of whatever a model answers for each segment.
 
     Args:
         count: Segments of the file.
-        parts: Whether the answer's parts are wanted too.
     """
 
-    def __init__(self, count: int, *, parts: bool = True) -> None:
+    def __init__(self, count: int) -> None:
         self.count = count
-        self._wants_parts = parts
         self.sums: dict[str, NDArray[np.float32]] = {}
         self.seen = np.zeros(count, dtype=np.float32)
-        self.labels = np.zeros(count, dtype=np.int64)
 
-    def add(self, starts: Sequence[int], length: int, answer: Answer) -> None:
+    def add(self, starts: Sequence[int], length: int, reply: Reply) -> None:
         """Add the answer of some windows; (B, T, ...) each, one row a window."""
-        named = {"scores": answer.scores, "attention": answer.attention}
-        if self._wants_parts:
-            named |= {f"part:{n}": p for n, p in answer.parts.items() if p.ndim in (2, 3)}
-        shape = (len(starts), length)
+        named = {f"part:{name}": part for name, part in reply.parts.items()}
+        named["scores"] = reply.scores
+        if reply.attention is not None:
+            named["attention"] = reply.attention
         for name, value in named.items():
-            if value is not None and tuple(value.shape[:2]) == shape:
+            if value.shape[:2] == (len(starts), length) and value.ndim in (2, 3, 4):
                 self._sum(name, starts, length, value)
-        assert answer.labels is not None
-        for i, start in enumerate(starts):
+        for start in starts:
             self.seen[start : start + length] += 1
-            self.labels[start : start + length] = answer.labels[i].cpu().numpy()
 
-    def _sum(self, name: str, starts: Sequence[int], length: int, value: Tensor) -> None:
-        array = value.float().cpu().numpy()
-        held = self.sums.setdefault(name, np.zeros((self.count, *array.shape[2:]), np.float32))
+    def _sum(self, name: str, starts: Sequence[int], length: int, value: Floats) -> None:
+        held = self.sums.setdefault(name, np.zeros((self.count, *value.shape[2:]), np.float32))
         for i, start in enumerate(starts):
-            held[start : start + length] += array[i]
+            held[start : start + length] += value[i]
 
-    def has(self, name: str) -> bool:
-        """Whether the model answered anything by that name."""
-        return name in self.sums
-
-    def mean(self, name: str) -> NDArray[np.float32]:
-        """(T, ...) the mean over each segment's windows."""
-        held = self.sums[name]
-        result: NDArray[np.float32] = held / self.seen.reshape(-1, *[1] * (held.ndim - 1))
+    def mean(self, name: str, segments: slice = slice(None)) -> NDArray[np.float32]:
+        """(n, ...) the mean over each segment's windows."""
+        held = self.sums[name][segments]
+        seen = self.seen[segments].reshape(-1, *[1] * (held.ndim - 1))
+        result: NDArray[np.float32] = held / seen
         return result
 
-    def parts(self) -> dict[str, NDArray[np.float32]]:
+    def parts(self, segments: slice = slice(None)) -> dict[str, NDArray[np.float32]]:
         """The means of the answer's parts by name."""
-        return {n[5:]: self.mean(n) for n in self.sums if n.startswith("part:")}
+        return {n[5:]: self.mean(n, segments) for n in self.sums if n.startswith("part:")}
