@@ -1,0 +1,82 @@
+"""The papers' figures: data in, artists out, on axes of yours or of a new figure.
+
+Every function takes ``ax=`` (``axes=`` where there are several) and returns what it drew; without
+axes it draws on a figure that pyplot knows nothing of, found as ``.figure`` of what is returned.
+:func:`save_figure` writes it. Nothing here imports matplotlib or torch before it is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avel.figures.curves import lambda_curves
+    from avel.figures.embeddings import neighbour_share, project, scatter, tsne
+    from avel.figures.judged import Judged, judge
+    from avel.figures.matrices import class_difference, confusion_matrix
+    from avel.figures.stages import Stage, Staged, staged_features
+    from avel.figures.strips import frame_strip, label_strip, log_mel_strip, waveform
+    from avel.figures.style import save_figure, stacked_axes
+    from avel.figures.timelines import clip_frames, timeline
+    from avel.figures.watched import Watched, attention_strip, watch
+
+_HOME = {
+    "Judged": "judged",
+    "Stage": "stages",
+    "Staged": "stages",
+    "Watched": "watched",
+    "attention_strip": "watched",
+    "class_difference": "matrices",
+    "clip_frames": "timelines",
+    "confusion_matrix": "matrices",
+    "frame_strip": "strips",
+    "judge": "judged",
+    "label_strip": "strips",
+    "lambda_curves": "curves",
+    "log_mel_strip": "strips",
+    "neighbour_share": "embeddings",
+    "project": "embeddings",
+    "save_figure": "style",
+    "scatter": "embeddings",
+    "stacked_axes": "style",
+    "staged_features": "stages",
+    "timeline": "timelines",
+    "tsne": "embeddings",
+    "watch": "watched",
+    "waveform": "strips",
+}
+
+__all__ = [
+    "Judged",
+    "Stage",
+    "Staged",
+    "Watched",
+    "attention_strip",
+    "class_difference",
+    "clip_frames",
+    "confusion_matrix",
+    "frame_strip",
+    "judge",
+    "label_strip",
+    "lambda_curves",
+    "log_mel_strip",
+    "neighbour_share",
+    "project",
+    "save_figure",
+    "scatter",
+    "stacked_axes",
+    "staged_features",
+    "timeline",
+    "tsne",
+    "watch",
+    "waveform",
+]
+
+
+def __getattr__(name: str) -> Any:  # imported late: the package costs nothing
+    if name not in _HOME:
+        raise AttributeError(f"module 'avel.figures' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"avel.figures.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,128 @@
+"""Accuracy over the weight of the two streams (xue2021 fig. 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from avel.errors import DataError
+from avel.figures.style import COLOURS, GREY, heading, new_axes, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.container import ErrorbarContainer
+
+#: What a sweep's weight and metric are called.
+WEIGHTS = {"lambda_s": r"$\lambda_s$", "lambda_w": r"$\lambda_w$", "lambda_c": r"$\lambda_c$"}
+CURVES = {
+    "a2v": "A2V", "v2a": "V2A", "mean_accuracy": "mean of A2V and V2A",
+    "segment_accuracy": "segments",
+}  # fmt: skip
+TASKS = {"sel": "SEL", "wsel": "WSEL", "cml": "CML"}
+_NEEDED = ("row", "task", "metric", "ours")
+
+
+def lambda_curves(
+    rows: Iterable[Mapping[str, Any]], *, ax: Axes | None = None
+) -> list[ErrorbarContainer]:
+    """A curve for each task and metric of a lambda sweep, with the paper's dashed beside it.
+
+    Args:
+        rows: Of a sweep's table, as `avel sweep` gives and writes them (numbers or their text):
+            ``row`` (``lambda_s=0.3``), ``task``, ``metric``, ``ours`` and, where known, ``sd``,
+            ``n``, ``paper``, ``trivial_best``, ``data``, ``simulated``, ``epochs``.
+        ax: Where to draw; a new figure if None.
+
+    Returns:
+        Ours, a curve each in the order of the rows; the paper's and the best answer that looks at
+        nothing are the axes' other lines.
+
+    Raises:
+        DataError: if there is no row, a row is of no weight, or the weights are of several kinds.
+    """
+    listed = list(rows)
+    weight = _check(listed)
+    series: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in sorted(listed, key=_at):
+        series.setdefault((str(row["task"]), str(row["metric"])), []).append(row)
+    ax = new_axes(ax, width=4.6, height=3.8)
+    drawn = [
+        _curve(ax, own, COLOURS[i % len(COLOURS)], _name(key, list(series)))
+        for i, (key, own) in enumerate(series.items())
+    ]
+    floors = {_number(r.get("trivial_best")) for r in listed} - {None}
+    for i, floor in enumerate(sorted(f for f in floors if f is not None)):
+        label = "best answer that looks at nothing" if not i else None
+        ax.axhline(floor, ls=":", color=GREY, lw=1.2, label=label)
+    ax.set_xlabel(f"{WEIGHTS.get(weight, plain(weight))}: weight of CSPA, the rest is CSEA's")
+    ax.set_ylabel("accuracy (%)")
+    ax.grid(alpha=0.3)
+    ax.set_title(_title(listed, weight), fontsize="medium")
+    ax.legend(fontsize="small", framealpha=0.9)
+    return drawn
+
+
+def _check(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The weight that was swept."""
+    wanted = "rows of `avel sweep lambda_s`, `lambda_w` or `lambda_c`"
+    if not rows:
+        raise DataError("a sweep without rows", wanted=wanted, do="run the sweep")
+    missing = sorted({n for n in _NEEDED for row in rows if n not in row})
+    if missing:
+        raise DataError(f"rows without {', '.join(missing)}", wanted=wanted, do="run the sweep")
+    names = {str(row["row"]).partition("=")[0] for row in rows}
+    try:
+        for row in rows:
+            _at(row), float(row["ours"])
+    except ValueError as e:
+        raise DataError(f"rows that hold no weight ({e})", wanted=wanted) from e
+    if len(names) > 1:
+        raise DataError(
+            f"rows of {', '.join(sorted(names))} together", wanted="one weight at a time",
+            do="give each sweep axes of its own",
+        )  # fmt: skip
+    return names.pop()
+
+
+def _at(row: Mapping[str, Any]) -> float:
+    return float(str(row["row"]).partition("=")[2])
+
+
+def _number(value: Any) -> float | None:
+    return None if value in (None, "") else float(value)
+
+
+def _curve(
+    ax: Axes, rows: Sequence[Mapping[str, Any]], colour: str, name: str
+) -> ErrorbarContainer:
+    at, error = [_at(r) for r in rows], [_number(r.get("sd")) or 0.0 for r in rows]
+    ours = ax.errorbar(
+        at, [float(r["ours"]) for r in rows], yerr=error if any(error) else None, fmt="o-",
+        color=colour, capsize=3, ms=4.5, lw=1.6, label=f"{name}, ours",
+    )  # fmt: skip
+    known = [(x, p) for r, x in zip(rows, at, strict=True) if (p := _number(r.get("paper")))]
+    if known:
+        ax.plot(*zip(*known, strict=True), "D--", color=colour, ms=4, lw=1, mfc="white",
+                label=f"{name}, paper (on AVE)")  # fmt: skip
+    return ours
+
+
+def _name(key: tuple[str, str], every: Sequence[tuple[str, str]]) -> str:
+    task, metric = key
+    of_task = TASKS.get(task, task)
+    alone = sum(t == task for t, _ in every) == 1
+    return of_task if alone else f"{of_task} {CURVES.get(metric, metric)}"
+
+
+def _title(rows: Sequence[Mapping[str, Any]], weight: str) -> str:
+    first = rows[0]
+    counts = sorted({int(float(r["n"])) for r in rows if _number(r.get("n"))})
+    epochs = sorted({int(float(r["epochs"])) for r in rows if _number(r.get("epochs"))})
+    told = [f"n = {_span(counts)}"] if counts else []
+    told += [f"{_span(epochs)} epochs"] if epochs else []
+    simulated = any(str(r.get("simulated", "")).lower() in ("true", "1") for r in rows)
+    return heading(", ".join([str(first.get("data") or weight), *told]), simulated=simulated)
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"

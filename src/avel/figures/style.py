@@ -1,0 +1,160 @@
+"""What every figure shares: axes without pyplot, colours, names that fit, files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avel.errors import UsageError, printable
+from avel.files import whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Right and wrong, first and second of two: pairs that the colour-blind tell apart (Okabe, Ito).
+RIGHT, WRONG = "#009E73", "#D55E00"
+FIRST, SECOND = "#E69F00", "#0072B2"
+#: Background, and what isn't known.
+FAINT, GREY = "#E4E7EC", "#8A919C"
+#: Classes of a scatter plot; with more classes the markers change too.
+COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5B4DB0", "#4D4D4D",
+)  # fmt: skip
+MARKERS = "os^DvPX*"
+#: What a picture may be written as.
+ENDINGS = (".png", ".svg", ".pdf")
+#: Printed beside everything that simulated features made.
+SIMULATED = "SIMULATED features: says nothing about real recordings"
+#: Smallest letters that can be read, in points.
+SMALLEST = 5.0
+
+
+def new_axes(ax: Axes | None, *, width: float, height: float) -> Axes:
+    """The axes given, or the only ones of a new figure of that size in inches."""
+    if ax is not None:
+        return ax
+    return new_figure(width, height).add_subplot()
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure that pyplot knows nothing of, laid out by itself."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def stacked_axes(
+    heights: Sequence[float], *, width: float, left: float = 0.9, right: float = 0.15,
+    top: float = 0.3, bottom: float = 0.45, gap: float = 0.08,
+) -> list[Axes]:  # fmt: skip
+    """Axes one above the other that share the horizontal axis; all measures are inches.
+
+    Args:
+        heights: Of the rows, the uppermost first.
+        width: Of what lies between the margins.
+        left, right, top, bottom, gap: Margins, and what lies between two rows.
+    """
+    from matplotlib.figure import Figure
+
+    total = top + sum(heights) + gap * (len(heights) - 1) + bottom
+    full = left + width + right
+    figure = Figure(figsize=(full, total))
+    made: list[Axes] = []
+    upper = total - top
+    for height in heights:
+        place = (left / full, (upper - height) / total, width / full, height / total)
+        made.append(figure.add_axes(place, sharex=made[0] if made else None))
+        upper -= height + gap
+    return made
+
+
+def plain(text: str) -> str:
+    """A name as a figure may show it: one line, no control characters, nothing read as formula."""
+    return printable(" ".join(text.split())).replace("$", r"\$")
+
+
+def short_names(names: Iterable[str], limit: int = 24) -> list[str]:
+    """Names cut to what tells them apart: before a comma, at most ``limit`` characters.
+
+    >>> short_names(["Bark", "Male speech, man speaking", "Baby cry, infant cry"])
+    ['Bark', 'Male speech', 'Baby cry']
+    """
+    full = [" ".join(n.split()) for n in names]
+    cut = [_cut(n.partition(",")[0], limit) for n in full]
+    return [
+        plain(short if cut.count(short) == 1 else _cut(name, max(limit, 40)))
+        for short, name in zip(cut, full, strict=True)
+    ]
+
+
+def _cut(name: str, limit: int) -> str:
+    return name if len(name) <= limit else name[: limit - 1].rstrip() + "…"
+
+
+def heading(*parts: str, simulated: bool) -> str:
+    """A title's lines, with the word SIMULATED in the last where that is so."""
+    lines = [plain(p) for p in parts if p]
+    return "\n".join([*lines, *([SIMULATED] if simulated else [])])
+
+
+def letter_size(inches: float, count: int) -> tuple[float, int]:
+    """Points for ``count`` names along a length, and of how many names one is shown.
+
+    >>> letter_size(6, 29)
+    (9.0, 1)
+    >>> letter_size(6, 300)
+    (5.0, 5)
+    """
+    room = 0.75 * 72 * inches / max(1, count)
+    if room >= SMALLEST:
+        return min(9.0, room), 1
+    return SMALLEST, -int(-SMALLEST // room)
+
+
+def size_of(ax: Axes) -> tuple[float, float]:
+    """Width and height of axes in inches, as they lie before the layout is made."""
+    box = ax.get_position()
+    width, height = ax.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
+    return float(box.width * width), float(box.height * height)
+
+
+def name_ticks(axis: Any, names: Sequence[str], *, inches: float, **text: Any) -> None:
+    """Name the ticks 0, 1, … of an axis, all of them or as many as can be read."""
+    size, every = letter_size(inches, len(names))
+    places = range(0, len(names), every)
+    axis.set_ticks(list(places), [names[i] for i in places], fontsize=size, **text)
+
+
+def ink_on(colour: Any) -> str:
+    """Black or white, whichever is read better on a colour."""
+    from matplotlib.colors import to_rgb
+
+    light = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    luminance = 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2]
+    return "black" if luminance > 0.22 else "white"
+
+
+def check_ending(path: Path) -> None:
+    """Refuse a name that no picture can be written to, before any work is done."""
+    if path.suffix.lower() not in ENDINGS:
+        raise UsageError(f"no writer for {path}", wanted=", ".join(ENDINGS), do="change the ending")
+
+
+def save_figure(figure: Figure, path: str | Path, *, dpi: int = 200) -> None:
+    """Write a figure as .png, .svg or .pdf, whole or not at all; the same figure, the same bytes.
+
+    Letters stay letters in a .pdf (TrueType, as publishers ask for).
+
+    Raises:
+        UsageError: for another ending.
+    """
+    from matplotlib import rc_context
+
+    path = Path(path)
+    check_ending(path)
+    undated = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    ending = path.suffix.lower()
+    with rc_context({"svg.hashsalt": "avel", "pdf.fonttype": 42}), whole(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, format=ending[1:], metadata=undated[ending])

@@ -1,0 +1,111 @@
+"""Clips with what is true and what was answered, second by second (xue2021 fig. 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avel import clock
+from avel.errors import UsageError
+from avel.figures.judged import Judged, same_clips
+from avel.figures.strips import Span, frame_strip, label_strip, row_name, spans, time_axis
+from avel.figures.style import heading, stacked_axes
+from avel.figures.watched import LIMIT, STRIP, WIDTH, picture_height
+from avel.types import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.patches import Rectangle
+
+Frames = Sequence[NDArray[np.uint8] | None]
+
+
+def timeline(
+    judged: Judged | Sequence[Judged],
+    clip: str | int,
+    *,
+    frames: Frames | None = None,
+    maps: Sequence[Floats] | None = None,
+    axes: Sequence[Axes] | None = None,
+) -> list[list[Rectangle]]:
+    """A clip's truth and under it what runs answered: ✓ green where right, ✗ red where wrong.
+
+    Args:
+        judged: What one or several runs answered to the same clips; a row each.
+        clip: Its name, a part of it, or its position.
+        frames: Pictures spread evenly over the clip, see :func:`clip_frames`; drawn above.
+        maps: (H, W) attention for each picture, or, without pictures, for as many even stretches.
+        axes: One for the truth and one a run, and one before them for pictures or maps; new ones
+            if None.
+
+    Returns:
+        For each run its boxes, see :func:`avel.figures.label_strip`.
+
+    Raises:
+        UsageError: for a clip that isn't there, runs on different clips, or another number of axes.
+    """
+    runs = [judged] if isinstance(judged, Judged) else list(judged)
+    for other in runs[1:]:
+        same_clips(runs[0], other)
+    first = runs[0]
+    at = first.find(clip)
+    length = int((first.truth[at] >= 0).sum())
+    duration = clock.segments_to_seconds(length, first.step)
+    count = len(frames or maps or ())
+    if axes is None:
+        axes = stacked_axes(timeline_heights(len(runs), frames, count), width=STRIP, left=1.6)
+    wanted = 1 + len(runs) + bool(count)
+    if len(axes) != wanted:
+        raise UsageError(f"{len(axes)} axes", wanted=f"{wanted}: pictures, truth, a row a run")
+    if count:
+        edges = np.linspace(0, duration, count + 1)
+        where: list[Span] = [(float(a), float(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        frame_strip(frames or [None] * count, where, ax=axes[0], maps=maps)
+    rows = axes[1:] if count else axes
+    truth = first.truth[at, :length]
+    label_strip(truth, first.classes, ax=rows[0], step=first.step)
+    row_name(rows[0], "true")
+    drawn = []
+    for run, ax in zip(runs, rows[1:], strict=True):
+        labels = run.labels[at, :length]
+        drawn.append(label_strip(labels, run.classes, ax=ax, truth=truth, step=run.step))
+        row_name(ax, run.name or "answered")
+    name = first.ids[at] if first.ids else str(at)
+    simulated = any(run.simulated for run in runs)
+    axes[0].set_title(heading(f"{name} ({first.data})", simulated=simulated), fontsize=9)
+    time_axis(axes[-1])
+    return drawn
+
+
+def timeline_heights(runs: int, frames: Frames | None, count: int) -> list[float]:
+    """Inches of a timeline's rows: pictures or maps where ``count`` isn't 0, truth, runs."""
+    picture = [picture_height(frames or [None], count)] if count else []
+    return [*picture, 0.34, *[0.34] * runs]
+
+
+def clip_frames(
+    video: str | Path, *, first: int = 0, count: int, step: float = 1.0, limit: int = LIMIT
+) -> list[Any]:
+    """Pictures spread evenly over a clip, one a segment while there are at most ``limit``.
+
+    Args:
+        video: The media file.
+        first, count: The clip's first segment in the file, and how many it has.
+        step: Seconds a segment.
+        limit: Pictures at most.
+
+    Returns:
+        (H, W, 3) uint8 pictures, None where the file has none.
+
+    Raises:
+        MediaError: if the file can't be read.
+    """
+    from avel.media import frames_at
+
+    chosen = spans(count, step, clock.segments_to_seconds(count, step), limit)
+    begin = clock.segments_to_seconds(first, step)
+    return frames_at(video, [begin + clock.middle(*span) for _, span in chosen], width=WIDTH)
