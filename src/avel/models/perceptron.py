@@ -30,7 +30,7 @@ def over_regions(x: Tensor, first: nn.Linear, second: nn.Linear) -> Tensor:
         w if w is None else w.to(x.dtype)
         for w in (first.weight, first.bias, second.weight, second.bias)
     ]
-    flat: Tensor = _Perceptron.apply(x.flatten(0, -2), *weights)
+    flat: Tensor = _Perceptron.apply(x.flatten(0, -2), *weights)  # type: ignore[no-untyped-call]
     return flat.reshape(*x.shape[:-1], -1)
 
 
