@@ -110,6 +110,12 @@ def recall(folder: Path) -> Given:
         raise UsageError(f"{path}: can't be read ({type(e).__name__})", do=cure) from e
 
 
+def seeds_of(folder: Path) -> list[Path]:
+    """The run in a folder, or those of several seeds below it."""
+    below = sorted(p.parent for p in folder.glob("seed-*/model.safetensors"))
+    return below if below and not (folder / "model.safetensors").is_file() else [folder]
+
+
 def _plain(text: str) -> Any:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"

@@ -61,30 +61,24 @@ def _runs(
     folders: list[Path], given: Given, split: str, out: list[Path], *, per_class: bool
 ) -> None:
     from avel.checkpoint import load_model
-    from avel.cli._pairs import open_data, recall
+    from avel.cli._pairs import open_data, recall, seeds_of
     from avel.evaluation import evaluate, kind, save
 
     if not folders:
         raise UsageError("no run named", do="give the folders that `avel train` wrote")
     groups: dict[object, list[Trained]] = {}
     for folder in folders:
-        for one in _seeds(folder):
+        for one in seeds_of(folder):
             trained = load_model(one)
             groups.setdefault(kind(trained), []).append(trained)
     if not given.data:
-        given = recall(_seeds(folders[0])[0])
+        given = recall(seeds_of(folders[0])[0])
     data = open_data(given)
     found = [evaluate(group, data, split=split) for group in groups.values()]
     told = [f"{e}\n\n{e.class_table()}" if per_class else str(e) for e in found]
     print("\n\n".join(told))
     for path in out:
         save(found, path)
-
-
-def _seeds(folder: Path) -> list[Path]:
-    """The run in a folder, or those of several seeds below it."""
-    below = sorted(p.parent for p in folder.glob("seed-*/model.safetensors"))
-    return below if below and not (folder / "model.safetensors").is_file() else [folder]
 
 
 def _trivial(given: Given, split: str, out: list[Path]) -> None:

@@ -21,7 +21,8 @@ DONE, SOME_FAILED, CALLED_WRONGLY = 0, 1, 2
 def build_app() -> typer.Typer:
     """The command line with every verb of this package: a module's function of its own name.
 
-    Modules with an underscore in front hold what several verbs share.
+    A verb with sub-commands is a ``Typer`` of that name. Modules with an underscore in front hold
+    what several verbs share.
     """
     app = typer.Typer(
         name="avel",
@@ -34,7 +35,11 @@ def build_app() -> typer.Typer:
     for found in pkgutil.iter_modules(avel.cli.__path__):
         if found.name != "main" and not found.name.startswith("_"):
             verb = getattr(importlib.import_module(f"avel.cli.{found.name}"), found.name)
-            app.command(found.name.replace("_", "-"))(verb)
+            name = found.name.replace("_", "-")
+            if isinstance(verb, typer.Typer):
+                app.add_typer(verb, name=name)
+            else:
+                app.command(name)(verb)
     return app
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avel.errors import DataError
@@ -19,7 +21,27 @@ CURVES = {
     "segment_accuracy": "segments",
 }  # fmt: skip
 TASKS = {"sel": "SEL", "wsel": "WSEL", "cml": "CML"}
+#: Bytes of a table at most.
+LARGEST = 2**22
 _NEEDED = ("row", "task", "metric", "ours")
+
+
+def read_rows(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a sweep's CSV.
+
+    Raises:
+        DataError: if the file is missing, too large or no CSV.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > LARGEST:
+            raise DataError(f"{path}: more than {LARGEST} bytes", wanted="the table of a sweep")
+        with path.open(newline="", encoding="utf-8") as f:
+            return [{str(k): str(v) for k, v in row.items()} for row in csv.DictReader(f)]
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise DataError(
+            f"{path}: can't be read ({e})", wanted="the table of a sweep", do="run `avel sweep`"
+        ) from e
 
 
 def lambda_curves(

@@ -61,8 +61,8 @@ def confusion_matrix(
     of = counts.sum(1, keepdims=True)
     share = np.ma.masked_where(np.broadcast_to(of == 0, counts.shape), counts / np.maximum(of, 1))
     names = [*short_names(runs[0].classes), BACKGROUND]
-    side = float(np.clip(2.4 + 0.2 * len(names), 4.2, 14.0))
-    ax = new_axes(ax, width=side + 0.4, height=side)
+    size = matrix_size(len(names) - 1)
+    ax = new_axes(ax, width=size[0], height=size[1])
     image = ax.imshow(100 * share, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
     ax.set_facecolor(FAINT)
     width, height = size_of(ax)
@@ -79,6 +79,12 @@ def confusion_matrix(
         bar.set_label("% of the true class's segments")
         bar.outline.set_visible(False)
     return image
+
+
+def matrix_size(classes: int) -> tuple[float, float]:
+    """Inches in which a matrix of C classes and background can be read."""
+    side = float(np.clip(2.6 + 0.2 * (classes + 1), 4.2, 14.0))
+    return side + 0.4, side
 
 
 def _matrix_title(runs: Sequence[Judged]) -> str:

@@ -47,27 +47,34 @@ def new_figure(width: float, height: float) -> Figure:
 
 def stacked_axes(
     heights: Sequence[float], *, width: float, left: float = 0.9, right: float = 0.15,
-    top: float = 0.3, bottom: float = 0.45, gap: float = 0.08,
+    top: float = 0.3, bottom: float = 0.45, gap: float | Sequence[float] = 0.08,
 ) -> list[Axes]:  # fmt: skip
-    """Axes one above the other that share the horizontal axis; all measures are inches.
+    """Axes one above the other, of one width; all measures are inches.
 
     Args:
         heights: Of the rows, the uppermost first.
         width: Of what lies between the margins.
-        left, right, top, bottom, gap: Margins, and what lies between two rows.
+        left, right, top, bottom: Margins.
+        gap: What lies between two rows, the same everywhere or one number for each pair.
     """
     from matplotlib.figure import Figure
 
-    total = top + sum(heights) + gap * (len(heights) - 1) + bottom
+    gaps = [gap] * (len(heights) - 1) if isinstance(gap, int | float) else list(gap)
+    total = top + sum(heights) + sum(gaps) + bottom
     full = left + width + right
     figure = Figure(figsize=(full, total))
     made: list[Axes] = []
     upper = total - top
-    for height in heights:
+    for height, below in zip(heights, [*gaps, 0.0], strict=True):
         place = (left / full, (upper - height) / total, width / full, height / total)
-        made.append(figure.add_axes(place, sharex=made[0] if made else None))
-        upper -= height + gap
+        made.append(figure.add_axes(place))
+        upper -= height + below
     return made
+
+
+def margin(names: Iterable[str]) -> float:
+    """Inches that the longest of some row names takes."""
+    return 0.25 + 0.068 * max((len(n) for n in names), default=0)
 
 
 def plain(text: str) -> str:

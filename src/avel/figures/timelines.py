@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from avel import clock
 from avel.errors import UsageError
-from avel.figures.judged import Judged, same_clips
+from avel.figures.judged import Judged, as_list
 from avel.figures.strips import Span, frame_strip, label_strip, row_name, spans, time_axis
-from avel.figures.style import heading, stacked_axes
+from avel.figures.style import heading, margin, stacked_axes
 from avel.figures.watched import LIMIT, STRIP, WIDTH, picture_height
 from avel.types import Floats
 
@@ -48,16 +48,14 @@ def timeline(
     Raises:
         UsageError: for a clip that isn't there, runs on different clips, or another number of axes.
     """
-    runs = [judged] if isinstance(judged, Judged) else list(judged)
-    for other in runs[1:]:
-        same_clips(runs[0], other)
+    runs = as_list(judged)
     first = runs[0]
     at = first.find(clip)
     length = int((first.truth[at] >= 0).sum())
     duration = clock.segments_to_seconds(length, first.step)
     count = len(frames or maps or ())
     if axes is None:
-        axes = stacked_axes(timeline_heights(len(runs), frames, count), width=STRIP, left=1.6)
+        axes = _stack(runs, [_heights(len(runs), frames, count)])
     wanted = 1 + len(runs) + bool(count)
     if len(axes) != wanted:
         raise UsageError(f"{len(axes)} axes", wanted=f"{wanted}: pictures, truth, a row a run")
@@ -81,7 +79,49 @@ def timeline(
     return drawn
 
 
-def timeline_heights(runs: int, frames: Frames | None, count: int) -> list[float]:
+def timelines(
+    judged: Judged | Sequence[Judged],
+    clips: Sequence[str | int],
+    *,
+    frames: Mapping[str | int, Frames | None] | None = None,
+) -> list[list[list[Rectangle]]]:
+    """Several clips, one under another, on a new figure.
+
+    Args:
+        judged, clips: As for :func:`timeline`.
+        frames: Pictures by clip, where there are any.
+
+    Returns:
+        What :func:`timeline` gives for each clip.
+
+    Raises:
+        UsageError: as :func:`timeline`, and if no clip is named.
+    """
+    runs = as_list(judged)
+    if not clips:
+        raise UsageError("no clip named", do="name at least one")
+    shown = [(frames or {}).get(clip) or None for clip in clips]
+    heights = [_heights(len(runs), own, len(own or ())) for own in shown]
+    axes, drawn = _stack(runs, heights), []
+    for clip, own, part in zip(clips, shown, heights, strict=True):
+        drawn.append(timeline(runs, clip, frames=own, axes=axes[: len(part)]))
+        axes = axes[len(part) :]
+    return drawn
+
+
+def _stack(runs: Sequence[Judged], heights: Sequence[Sequence[float]]) -> list[Axes]:
+    """Axes for several clips; between two of them there is room for time and title."""
+    simulated = any(run.simulated for run in runs)
+    room = 0.3 + 0.17 * simulated
+    gaps: list[float] = []
+    for part in heights:
+        gaps += [*[0.08] * (len(part) - 1), 0.45 + room]
+    every = [h for part in heights for h in part]
+    left = margin(["true", *(run.name for run in runs)])
+    return stacked_axes(every, width=STRIP, left=left, top=room, gap=gaps[:-1])
+
+
+def _heights(runs: int, frames: Frames | None, count: int) -> list[float]:
     """Inches of a timeline's rows: pictures or maps where ``count`` isn't 0, truth, runs."""
     picture = [picture_height(frames or [None], count)] if count else []
     return [*picture, 0.34, *[0.34] * runs]

@@ -25,7 +25,7 @@ from avel.figures.strips import (
     time_axis,
     waveform,
 )
-from avel.figures.style import heading, stacked_axes
+from avel.figures.style import heading, margin, stacked_axes
 from avel.types import Features, Floats, Scores
 
 if TYPE_CHECKING:
@@ -197,7 +197,8 @@ def attention_strip(
     """
     rows = rows_of(watched)
     if axes is None:
-        axes = stacked_axes([_height(watched, r) for r in rows], width=STRIP, right=0.6)
+        heights = [_height(watched, r) for r in rows]
+        axes = stacked_axes(heights, width=STRIP, left=margin(rows), right=0.6)
     if len(axes) != len(rows):
         raise UsageError(f"{len(axes)} axes", wanted=f"{len(rows)}: {', '.join(rows)}")
     by_row = dict(zip(rows, axes, strict=True))
@@ -210,6 +211,7 @@ def attention_strip(
     drawn = {row: draw[row](ax) for row, ax in by_row.items()}
     for row, ax in by_row.items():
         row_name(ax, row)
+        ax.set_xlim(0, watched.scores.grid.duration)
     axes[0].set_title(heading(f"{watched.video}, {watched.model}", simulated=False), fontsize=9)
     time_axis(axes[-1])
     return drawn

@@ -1,0 +1,294 @@
+"""`avel plot`: the papers' figures, a sub-command each, as .png, .svg or .pdf."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from avel.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from avel.cli._pairs import Given
+    from avel.data.base import Dataset
+    from avel.figures.judged import Judged
+
+plot = typer.Typer(
+    help="Draw the papers' figures as .png, .svg or .pdf.", no_args_is_help=True,
+    add_completion=False, rich_markup_mode=None,
+)  # fmt: skip
+
+_ON = (
+    "Folders of runs (or of several seeds). Of other data than they were trained on: data=DIR, or "
+    "data=ave root=DIR."
+)
+Words = Annotated[list[str], typer.Argument(metavar="RUN... KEY=VALUE...", help=_ON)]
+Split = Annotated[str, typer.Option(help="train, val, test, or another of the data.")]
+Dpi = Annotated[int, typer.Option(min=20, max=1200, help="Points an inch of a .png.")]
+Videos = Annotated[
+    Path | None,
+    typer.Option(help="Folder of AVE's videos, NAME.mp4; clips of your own folder find theirs."),
+]
+
+
+def _output(name: str) -> Any:
+    return typer.Option("--output", "-o", help=f"The picture; {name}.png.")
+
+
+@plot.command()
+def confusion(
+    words: Words,
+    split: Split = "test",
+    out: Annotated[Path, _output("confusion")] = Path("confusion.png"),
+    dpi: Dpi = 200,
+) -> None:
+    """Where the segments of each class went; a panel for each kind of run (xue2021 fig. 4 a, b)."""
+    runs, given = _sorted(words)
+    _ready(out)
+    from avel.figures.matrices import confusion_matrix, matrix_size
+    from avel.figures.style import new_figure
+
+    groups = _groups(runs, _data(runs, given), split)
+    width, height = matrix_size(len(groups[0][0].classes))
+    figure = new_figure(width * len(groups), height)
+    for ax, group in zip(_row(figure, len(groups)), groups, strict=True):
+        confusion_matrix(group, ax=ax)
+    _save(figure, out, dpi)
+
+
+@plot.command()
+def difference(
+    words: Words,
+    split: Split = "test",
+    out: Annotated[Path, _output("difference")] = Path("difference.png"),
+    dpi: Dpi = 200,
+) -> None:
+    """What the second run gains on the first in each class (xue2021 fig. 4 c)."""
+    runs, given = _sorted(words)
+    _ready(out)
+    if len(runs) != 2:
+        raise UsageError(f"{len(runs)} runs", wanted="two", do="give the baseline, then the other")
+    from avel.figures.matrices import class_difference
+
+    data = _data(runs, given)
+    first, second = _told_apart([_one_group(run, data, split) for run in runs], runs)
+    _save(class_difference(first, second)[0].figure, out, dpi)
+
+
+@plot.command(name="lambda")
+def lambda_(
+    tables: Annotated[list[Path], typer.Argument(metavar="CSV...", help="Of `avel sweep`.")],
+    out: Annotated[Path, _output("lambda")] = Path("lambda.png"),
+    dpi: Dpi = 200,
+) -> None:
+    """Accuracy over the weight of the two streams, a panel a sweep (xue2021 fig. 5)."""
+    _ready(out)
+    from avel.figures.curves import lambda_curves, read_rows
+    from avel.figures.style import new_figure
+
+    read = [read_rows(path) for path in tables]
+    figure = new_figure(4.4 * len(tables), 3.8)
+    for ax, rows in zip(_row(figure, len(tables)), read, strict=True):
+        lambda_curves(rows, ax=ax)
+    _save(figure, out, dpi)
+
+
+@plot.command()
+def attention(
+    video: Annotated[Path, typer.Argument(help="A video file of any length.")],
+    model: Annotated[str, typer.Option(help="A run's folder, or `default`.")] = "default",
+    frames: Annotated[int, typer.Option(min=1, max=60, help="Pictures at most.")] = 10,
+    out: Annotated[Path, _output("attention")] = Path("attention.png"),
+    dpi: Dpi = 200,
+) -> None:
+    """Where a model looked, second by second, with sound and answer (xue2021 fig. 6; tian2018)."""
+    _ready(out)
+    from avel.figures.watched import attention_strip, watch
+
+    drawn = attention_strip(watch(video, model, limit=frames))
+    _save(drawn["answer"][0].figure, out, dpi)
+
+
+@plot.command()
+def tsne(
+    words: Words,
+    split: Split = "test",
+    classes: Annotated[
+        int, typer.Option(min=1, max=64, help="So many of the most frequent classes.")
+    ] = 7,
+    only: Annotated[
+        list[str] | None, typer.Option("--class", help="This class; may stand several times.")
+    ] = None,
+    module: Annotated[
+        list[str] | None,
+        typer.Option(help="After this module in place of the usual ones; several times."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=10, help="Segments at most.")] = 1500,
+    perplexity: Annotated[float, typer.Option(min=1.0, help="Of t-SNE.")] = 30.0,
+    seed: Annotated[int, typer.Option(help="Of the drawing and of t-SNE.")] = 0,
+    out: Annotated[Path, _output("tsne")] = Path("tsne.png"),
+    dpi: Dpi = 200,
+) -> None:
+    """Segments' features before and after each module, in the plane (xue2021 fig. 7)."""
+    runs, given = _sorted(words)
+    _ready(out)
+    if len(runs) != 1:
+        raise UsageError(f"{len(runs)} runs", wanted="one, of one seed", do="draw one at a time")
+    from avel.figures.embeddings import tsne as draw
+    from avel.figures.stages import staged_features
+
+    staged = staged_features(
+        runs[0], _data(runs, given), split=split, classes=only or classes, limit=limit,
+        modules=module or (), seed=seed,
+    )  # fmt: skip
+    drawn = draw(staged, perplexity=perplexity, seed=seed)
+    _save(drawn[0][0].figure, out, dpi)
+
+
+@plot.command()
+def timeline(
+    words: Words,
+    clip: Annotated[list[str], typer.Option(help="A clip's name or a part of it; several times.")],
+    split: Split = "test",
+    videos: Videos = None,
+    frames: Annotated[int, typer.Option(min=0, max=60, help="Pictures at most; 0 none.")] = 10,
+    out: Annotated[Path, _output("timeline")] = Path("timeline.png"),
+    dpi: Dpi = 200,
+) -> None:
+    """Clips with truth and answers, right and wrong, a row a run (xue2021 fig. 8)."""
+    runs, given = _sorted(words)
+    _ready(out)
+    from avel.figures.timelines import timelines
+
+    data = _data(runs, given)
+    judged = [group[0] for group in _told_apart([_one_group(r, data, split) for r in runs], runs)]
+    places = [_root(runs, given), *([videos] if videos else [])]
+    pictures = {c: _pictures(judged[0], c, places, frames) for c in clip} if frames else {}
+    drawn = timelines(judged, clip, frames=pictures)
+    _save(drawn[0][0][0].figure, out, dpi)
+
+
+def _sorted(words: Sequence[str]) -> tuple[list[Path], Given]:
+    """Runs, one a seed, and what ``key=value`` says of the data."""
+    from avel.cli._pairs import sort_pairs
+
+    given = sort_pairs(w for w in words if "=" in w and not Path(w).is_dir())
+    if given.recipe:
+        raise UsageError(
+            f"{given.recipe[0]!r} means nothing here", do="recipes are for `avel train`"
+        )
+    runs = [Path(w) for w in words if "=" not in w or Path(w).is_dir()]
+    if not runs:
+        raise UsageError("no run named", do="give the folder that `avel train` wrote")
+    return runs, given
+
+
+def _given(runs: Sequence[Path], given: Given) -> Given:
+    """What was said of the data, or what the first run was trained on."""
+    from avel.cli._pairs import recall, seeds_of
+
+    return given if given.data else recall(seeds_of(runs[0])[0])
+
+
+def _data(runs: Sequence[Path], given: Given) -> Dataset:
+    from avel.checkpoint import load_model
+    from avel.cli._pairs import open_data, seeds_of
+
+    for run in runs:  # a run that isn't there is named before any data are read
+        load_model(seeds_of(run)[0])
+    return open_data(_given(runs, given))
+
+
+def _root(runs: Sequence[Path], given: Given) -> Path:
+    found = _given(runs, given)
+    return Path(found.root or found.data)
+
+
+def _groups(runs: Sequence[Path], data: Dataset, split: str) -> list[list[Judged]]:
+    """What all seeds of the runs answered, seeds of one kind together."""
+    from avel.checkpoint import load_model
+    from avel.cli._pairs import seeds_of
+    from avel.evaluation import kind
+    from avel.figures.judged import judge
+
+    groups: dict[object, list[Judged]] = {}
+    for run in runs:
+        for folder in seeds_of(run):
+            trained = load_model(folder)
+            groups.setdefault(kind(trained), []).append(judge(trained, data, split=split))
+    return list(groups.values())
+
+
+def _one_group(run: Path, data: Dataset, split: str) -> list[Judged]:
+    found = _groups([run], data, split)
+    if len(found) > 1:
+        raise UsageError(f"{run} holds runs of several kinds", do="name one of its folders")
+    return found[0]
+
+
+def _told_apart(groups: list[list[Judged]], runs: Sequence[Path]) -> list[list[Judged]]:
+    """The same, by their folders' names where the models' are the same."""
+    from dataclasses import replace
+
+    if len({group[0].name for group in groups}) == len(groups):
+        return groups
+    return [
+        [replace(one, name=str(run)) for one in group]
+        for group, run in zip(groups, runs, strict=True)
+    ]
+
+
+def _pictures(judged: Judged, clip: str, places: Sequence[Path], limit: int) -> list[Any] | None:
+    """Pictures of a clip, if its file is found below one of the places."""
+    from avel.figures.timelines import clip_frames
+
+    at = judged.find(clip)
+    name, _, first = judged.ids[at].partition("#")
+    video = _find_video(name, places)
+    if video is None:
+        return None
+    return clip_frames(
+        video, first=int(first or 0), count=int((judged.truth[at] >= 0).sum()), step=judged.step,
+        limit=limit,
+    )  # fmt: skip
+
+
+def _find_video(name: str, places: Sequence[Path]) -> Path | None:
+    """A clip's file: of a folder of clips by its path, of AVE (``row:video``) by the video's."""
+    from avel.media import ENDINGS
+
+    video = name.partition(":")[2]
+    for place in places:
+        found = [place / name, *(place / f"{video}{e}" for e in sorted(ENDINGS) if video)]
+        for path in found:
+            if path.is_file() and path.resolve().is_relative_to(place.resolve()):
+                return path
+    return None
+
+
+def _ready(out: Path) -> None:
+    """Refuse what can't be written before any work."""
+    from avel.figures.style import check_ending
+
+    check_ending(out)
+
+
+def _row(figure: Figure, count: int) -> list[Any]:
+    return list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def _save(figure: Any, out: Path, dpi: int) -> None:
+    from avel.errors import DataError
+    from avel.figures.style import save_figure
+
+    try:
+        save_figure(figure, out, dpi=dpi)
+    except OSError as e:
+        raise DataError(
+            f"{out} can't be written ({e.strerror or e})", do="make room there, or choose another"
+        ) from e
+    print(out)
