@@ -6,14 +6,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from avel.features.cache import cached
     from avel.features.extractor import Extractor, extract
-    from avel.features.store import cached, feature_path
+    from avel.features.store import feature_path
     from avel.features.stream import FeatureStream
 
 _HOME = {
     "Extractor": "extractor",
     "FeatureStream": "stream",
-    "cached": "store",
+    "cached": "cache",
     "extract": "extractor",
     "feature_path": "store",
 }

@@ -91,13 +91,18 @@ class FeatureStream:
     def __len__(self) -> int:
         return len(self.grid)
 
-    def __iter__(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    def blocks(self) -> Iterator[Block]:
+        """The rows with what is known of their segments; to be read once, or iterated instead."""
         first = 0
         for block in self._blocks:
             stop = first + len(block.audio)
             self.levels[first:stop] = block.levels
             self.visible[first:stop] = block.visible
             first = stop
+            yield block
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        for block in self.blocks():
             yield block.audio, block.visual
 
     @property

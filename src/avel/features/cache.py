@@ -1,0 +1,384 @@
+"""Features of a file kept for the next model: written as they are made, read as they are needed.
+
+An entry is a feature file like any other (see :class:`avel.types.Features`), in ``features`` of the
+cache folder, under a name made of the file's content, both backbones' cards, the step and the
+tracks. No torch, and never more than a few rows in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avel.errors import DataError, UsageError
+from avel.features.stream import Block, FeatureStream, Progress
+from avel.files import cache_folder, file_hash, whole
+from avel.types import Features, Grid, Json
+
+if TYPE_CHECKING:
+    from avel.media import Media
+
+#: Part of every entry's name: to be raised when the same cards give other features than before.
+FORMAT = 1
+#: Bytes of all entries together, unless ``AVEL_CACHE_GB`` says otherwise.
+LARGEST = 10 * 10**9
+_ENDING = ".safetensors"
+_ROWS = 64  # segments read at a time
+_HEADER = 2**16  # bytes kept free for the header, which is only known at the end
+_STALE = 24 * 3600  # seconds after which what a killed process left is removed
+_TYPES = {"F32": np.float32, "F64": np.float64, "U8": np.uint8}
+
+
+class Extracts(Protocol):
+    """What makes features: its cards and step name them."""
+
+    step: float
+
+    @property
+    def cards(self) -> tuple[Json, Json]:
+        """The cards of the audio and the visual backbone."""
+        ...
+
+    def stream(self, video: Media, *, progress: Progress | None = None) -> FeatureStream:
+        """The features of an open file."""
+        ...
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What must be known of a file beside its features.
+
+    Args:
+        heard, seen: Whether it has sound and picture that can be read.
+        notes: What was missing or damaged, a sentence each.
+    """
+
+    heard: bool = True
+    seen: bool = True
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, media: Media) -> Facts:
+        """Of a file that was read to its end."""
+        return cls(media.audio is not None, media.video is not None, tuple(media.notes))
+
+
+def entry_path(
+    path: str | Path,
+    extractor: Extracts,
+    *,
+    audio_track: int | None = None,
+    video_track: int | None = None,
+) -> Path:
+    """Where the features of a file are kept, or would be; the whole file is read for its hash.
+
+    Raises:
+        MediaError: if there is no such file.
+        UsageError: for a wrong ``AVEL_CACHE_GB``.
+    """
+    from avel.probe import check_file
+
+    largest()  # a wrong setting is named before the work
+    check_file(Path(path))
+    cards = list(extractor.cards)
+    key = [FORMAT, file_hash(path), cards, extractor.step, audio_track, video_track]
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+    return cache_folder() / "features" / (name + _ENDING)
+
+
+def kept(
+    entry: Path, *, source: str = "", progress: Progress | None = None
+) -> tuple[FeatureStream, Facts] | None:
+    """The features in an entry and what was known of the file; None where there are none.
+
+    A damaged entry is removed.
+
+    Args:
+        entry: See :func:`entry_path`.
+        source: What the file is called now.
+        progress: Called with segments read and segments in all.
+    """
+    try:
+        with entry.open("rb") as f:
+            arrays, meta, start = _read_header(f)
+            levels = _read(f, start, arrays["levels"])
+            visible = _read(f, start, arrays["visible"]).astype(bool)
+        grid = Grid(float(meta["duration"]), float(meta["step"]))
+        audio, visual = arrays["audio"].shape, arrays["visual"].shape
+        if {len(grid)} != {audio[0], visual[0], len(levels), len(visible)}:
+            raise ValueError("arrays of other lengths")
+        facts = Facts(bool(meta["heard"]), bool(meta["seen"]), tuple(map(str, meta["notes"])))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, DataError):
+        entry.unlink(missing_ok=True)
+        return None
+    with suppress(OSError):
+        os.utime(entry)  # the oldest in use goes first
+    stream = FeatureStream(
+        _kept_blocks(entry, arrays, start, levels, visible, progress),
+        grid=grid,
+        widths=(audio[-1], visual[-1]),
+        cards=(meta["audio_card"], meta["visual_card"]),
+        source=source,
+        loudest=float(levels.max(initial=-np.inf)),
+    )
+    return stream, facts
+
+
+def _kept_blocks(
+    entry: Path,
+    arrays: dict[str, _Array],
+    start: int,
+    levels: NDArray[Any],
+    visible: NDArray[Any],
+    progress: Progress | None,
+) -> Iterator[Block]:
+    with entry.open("rb") as f:
+        for first in range(0, len(levels), _ROWS):
+            stop = min(first + _ROWS, len(levels))
+            yield Block(
+                audio=_read(f, start, arrays["audio"], first, stop),
+                visual=_read(f, start, arrays["visual"], first, stop),
+                levels=levels[first:stop],
+                visible=visible[first:stop],
+            )
+            if progress is not None:
+                progress(stop, len(levels))
+
+
+@dataclass(frozen=True)
+class _Array:
+    """One array of a file: its type, shape and first byte behind the header."""
+
+    kind: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def row(self) -> int:
+        """Bytes of one row."""
+        return math.prod(self.shape[1:]) * np.dtype(_TYPES[self.kind]).itemsize
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.shape[0] * self.row
+
+
+def _read_header(f: IO[bytes]) -> tuple[dict[str, _Array], Json, int]:
+    """The arrays and the card of a feature file, and where its data begin."""
+    size = int.from_bytes(f.read(8), "little")
+    if not 0 < size <= 2**20:
+        raise ValueError(f"a header of {size} bytes")
+    head = json.loads(f.read(size))
+    meta = json.loads(head.pop("__metadata__")["avel"])
+    arrays = {
+        str(name): _Array(a["dtype"], tuple(map(int, a["shape"])), int(a["data_offsets"][0]))
+        for name, a in head.items()
+    }
+    length = os.fstat(f.fileno()).st_size - 8 - size
+    if any(min(a.shape) < 0 or a.offset < 0 or a.end > length for a in arrays.values()):
+        raise ValueError("arrays beyond the end of the file")
+    return arrays, meta, 8 + size
+
+
+def _read(
+    f: IO[bytes], start: int, array: _Array, first: int = 0, stop: int | None = None
+) -> NDArray[Any]:
+    stop = array.shape[0] if stop is None else stop
+    f.seek(start + array.offset + first * array.row)
+    data = f.read((stop - first) * array.row)
+    held = np.frombuffer(data, _TYPES[array.kind])
+    return held.reshape(stop - first, *array.shape[1:])
+
+
+def keeping(stream: FeatureStream, entry: Path, media: Media) -> FeatureStream:
+    """The same stream, which leaves an entry behind once it was read to its end.
+
+    Where the cache can't be written nothing is kept, and the stream goes on.
+
+    Args:
+        stream: What the extractor gives.
+        entry: See :func:`entry_path`.
+        media: The file; its notes are complete once it was read.
+    """
+    return FeatureStream(
+        _written(stream, entry, media),
+        grid=stream.grid,
+        widths=stream.widths,
+        cards=(stream.audio_card, stream.visual_card),
+        source=stream.source,
+        loudest=stream.loudest,
+    )
+
+
+def _written(stream: FeatureStream, entry: Path, media: Media) -> Iterator[Block]:
+    writer = _Writer(entry, len(stream))
+    try:
+        for block in stream.blocks():
+            writer.add(block)
+            yield block
+        writer.finish(stream, Facts.of(media))
+    finally:
+        writer.give_up()  # does nothing once it is finished
+    make_room(entry.parent)
+
+
+class _NotKeptError(Exception):
+    """Nothing is to be kept."""
+
+
+class _Writer:
+    """Writes a feature file a few rows at a time; the header comes last, into space kept free.
+
+    What the disk refuses ends the writing and is no error.
+    """
+
+    def __init__(self, entry: Path, count: int) -> None:
+        self.count, self.done = count, 0
+        self.arrays: dict[str, _Array] = {}
+        self._file: IO[bytes] | None = None
+        self._open = ExitStack()
+        with suppress(OSError):
+            temporary = self._open.enter_context(whole(entry))
+            self._file = self._open.enter_context(temporary.open("r+b"))
+
+    def give_up(self) -> None:
+        """Leave nothing behind."""
+        self._file = None
+        with suppress(_NotKeptError, OSError), self._open:
+            raise _NotKeptError
+
+    def _put(self, place: int, data: Any) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.seek(place)
+            self._file.write(data)
+        except OSError:
+            self.give_up()
+
+    def add(self, block: Block) -> None:
+        """The next rows."""
+        if not self.arrays:
+            self._lay_out(block)
+        for name in ("audio", "visual"):
+            array = self.arrays[name]
+            place = 8 + _HEADER + array.offset + self.done * array.row
+            self._put(place, np.ascontiguousarray(getattr(block, name), np.float32).data)
+        self.done += len(block.audio)
+
+    def _lay_out(self, block: Block) -> None:
+        shapes = {
+            "levels": ("F64", ()),
+            "audio": ("F32", block.audio.shape[1:]),
+            "visual": ("F32", block.visual.shape[1:]),
+            "audible": ("U8", ()),
+            "visible": ("U8", ()),
+        }
+        offset = 0
+        for name, (kind, shape) in shapes.items():
+            self.arrays[name] = _Array(kind, (self.count, *shape), offset)
+            offset = self.arrays[name].end
+
+    def finish(self, stream: FeatureStream, facts: Facts) -> None:
+        """What is known at the end, and the header."""
+        ends = {"levels": stream.levels, "audible": stream.audible, "visible": stream.visible}
+        for name, values in ends.items():
+            array = self.arrays[name]
+            data = np.ascontiguousarray(values, _TYPES[array.kind]).data
+            self._put(8 + _HEADER + array.offset, data)
+        header = self._header(stream, facts)
+        if len(header) > _HEADER:
+            self.give_up()
+        self._put(0, _HEADER.to_bytes(8, "little") + header.ljust(_HEADER))
+        if self._file is not None:
+            with suppress(OSError):
+                self._open.close()
+
+    def _header(self, stream: FeatureStream, facts: Facts) -> bytes:
+        meta = {
+            "kind": "features", "duration": stream.grid.duration, "step": stream.grid.step,
+            "audio_card": stream.audio_card, "visual_card": stream.visual_card,
+            "source": stream.source, "content": "",
+            "heard": facts.heard, "seen": facts.seen, "notes": [n[:500] for n in facts.notes[:50]],
+        }  # fmt: skip
+        head: Json = {"__metadata__": {"avel": json.dumps(meta, sort_keys=True)}}
+        for name, a in self.arrays.items():
+            offsets = [a.offset, a.end]
+            head[name] = {"dtype": a.kind, "shape": list(a.shape), "data_offsets": offsets}
+        return json.dumps(head).encode()
+
+
+def largest() -> int:
+    """How many bytes the entries may take together: ``AVEL_CACHE_GB``, or 10 GB.
+
+    Raises:
+        UsageError: if the variable is no number.
+    """
+    said = os.environ.get("AVEL_CACHE_GB", "")
+    try:
+        size = float(said) * 10**9 if said else float(LARGEST)
+    except ValueError:
+        size = math.nan
+    if not size >= 0:
+        raise UsageError(f"AVEL_CACHE_GB={said!r}", wanted="gigabytes, 0 or more")
+    return int(min(size, 2**62))
+
+
+def make_room(folder: Path) -> None:
+    """Remove the entries that were used longest ago until all fit, and what was left half done."""
+    found: list[tuple[float, int, Path]] = []
+    now = time.time()
+    for path in folder.glob(f"*{_ENDING}"):
+        with suppress(OSError):
+            stat = path.stat()
+            if not path.name.startswith("."):
+                found.append((stat.st_mtime, stat.st_size, path))
+            elif now - stat.st_mtime > _STALE:
+                path.unlink()
+    room = largest()
+    for _, size, path in sorted(found, reverse=True):
+        room -= size
+        if room < 0:
+            path.unlink(missing_ok=True)
+
+
+def cached(
+    path: str | Path,
+    extractor: Extracts,
+    *,
+    progress: Progress | None = None,
+    audio_track: int | None = None,
+    video_track: int | None = None,
+) -> Features:
+    """Features of a media file, from the cache where the same content was extracted before.
+
+    Args:
+        path: The media file.
+        extractor: The backbones.
+        progress, audio_track, video_track: As for :func:`avel.extract`.
+
+    Raises:
+        MediaError: if the file can't be read.
+    """
+    from avel.media import open_media
+
+    tracks = {"audio_track": audio_track, "video_track": video_track}
+    entry = entry_path(path, extractor, **tracks)
+    held = kept(entry, source=Path(path).name, progress=progress)
+    if held is not None:
+        return held[0].gather()
+    media = open_media(path, **tracks)
+    return keeping(extractor.stream(media, progress=progress), entry, media).gather()
