@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from avel import report
 from avel.errors import DataError, UsageError
-from avel.report import writers
+from avel.report.formats import base
 from avel.types import Event, Grid, Scores, Timeline
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -103,9 +103,9 @@ def test_a_hand_made_csv_with_clock_times_and_without_scores(tmp_path: Path) -> 
 
 def test_unknown_ending_names_the_known(tmp_path: Path) -> None:
     timeline = Timeline("v.mp4", (), 1.0, ("a",))
-    with pytest.raises(UsageError, match=r"\.csv, \.html, \.json"):
+    with pytest.raises(UsageError, match=r"\.csv, .*\.html, .*\.json"):
         timeline.save(tmp_path / "t.docx")
-    with pytest.raises(UsageError, match=r"\.json, \.csv"):
+    with pytest.raises(UsageError, match=r"one of .*\.json"):
         report.read(tmp_path / "t.html")
     assert not list(tmp_path.iterdir())
 
@@ -209,7 +209,7 @@ def test_size_encoding_and_absence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="UnicodeDecodeError"):
         report.read(path)
-    monkeypatch.setattr(writers, "MAX_BYTES", 10)
+    monkeypatch.setattr(base, "MAX_BYTES", 10)
     path.write_text(json.dumps(good()))
     with pytest.raises(DataError, match="more than"):
         report.read(path)

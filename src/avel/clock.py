@@ -151,3 +151,19 @@ def parse_time(text: str) -> float:
     hours, minutes, secs, part = found.groups()
     fraction = float(f"0.{part}") if part else 0.0
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(secs) + fraction
+
+
+def ticks(seconds: float, per_second: int = 1000) -> int:
+    """The whole tick nearest to an instant: milliseconds unless said otherwise."""
+    return round(seconds * per_second)
+
+
+def span_ticks(start: float, end: float, per_second: int = 1000) -> tuple[int, int]:
+    """Start and end in whole ticks, at least one tick apart: no event vanishes by rounding."""
+    first = ticks(start, per_second)
+    return first, max(ticks(end, per_second), first + 1)
+
+
+def from_ticks(count: float, per_second: float = 1000) -> float:
+    """Seconds of a number of ticks: milliseconds, or frames at so many a second."""
+    return count / per_second

@@ -1,0 +1,116 @@
+"""ELAN's annotation documents (.eaf), by way of ``pympi``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from avel import clock
+from avel.report.formats.base import (
+    MAX_ROWS,
+    Format,
+    event_of,
+    label_to_write,
+    media_name,
+    timeline_of,
+)
+from avel.report.formats.text import escape, unescape
+from avel.report.writers import writers
+from avel.types import Event, Timeline
+
+#: The most characters of XML that are read: a tree of them takes some twenty times the memory.
+_LARGEST = 2**25
+_MIMES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime",
+          ".mpg": "video/mpeg", ".mpeg": "video/mpeg", ".webm": "video/webm",
+          ".wav": "audio/x-wav", ".mp3": "audio/mpeg"}  # fmt: skip
+
+
+@writers.register(".eaf")
+class Elan(Format):
+    """A tier a class, an annotation an event, the label its value; whole milliseconds."""
+
+    name = "elan"
+    reads = (".eaf",)
+
+    def dump(self, timeline: Timeline, path: Path) -> str:
+        """The document, with the video's place absolute and relative to where it will lie."""
+        from pympi.Elan import Eaf, to_string
+
+        document = Eaf(author="avel")
+        document.remove_tier("default")
+        for tier, event in _tiers(timeline):
+            if tier not in document.tiers:
+                document.add_tier(tier)
+            first, last = clock.span_ticks(event.start, event.end)
+            document.add_annotation(tier, first, last, escape(event.label))
+        _link(document, timeline.video, path)
+        text: str = to_string(document)
+        # a carriage return in an attribute or a text can't survive; escape() leaves none
+        return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+
+    def load(self, text: str, path: Path) -> list[Timeline]:
+        """All annotations with times of their own; those that refer to others are left out."""
+        from defusedxml.ElementTree import fromstring
+        from pympi.Elan import Eaf
+
+        if len(text) > _LARGEST:
+            raise ValueError(f"more than {_LARGEST} characters")
+        if fromstring(text, forbid_dtd=True).tag != "ANNOTATION_DOCUMENT":
+            raise ValueError("no ANNOTATION_DOCUMENT")
+        document = Eaf(path.absolute(), suppress_version_warning=True)
+        if document.header.get("TIME_UNITS", "milliseconds") != "milliseconds":
+            raise ValueError(f"times in {document.header['TIME_UNITS']}")
+        events = list(_annotations(document))
+        referring = sum(len(tier[1]) for tier in document.tiers.values())
+        notes = [f"{referring} annotations that refer to others were left out."] * bool(referring)
+        video = _linked(document, path)
+        return [timeline_of(video, sorted(events, key=lambda e: (e.start, e.end)), notes=notes)]
+
+
+def _tiers(timeline: Timeline) -> Iterator[tuple[str, Event]]:
+    """Events with their tiers; where two of a class overlap, the later goes to a tier of its own.
+
+    Annotations of one tier can't overlap in ELAN.
+    """
+    ends: dict[str, list[int]] = {}
+    for event in sorted(timeline, key=lambda e: (e.start, e.end)):
+        name = escape(label_to_write(event))
+        first, last = clock.span_ticks(event.start, event.end)
+        taken = ends.setdefault(name, [])
+        place = next((i for i, end in enumerate(taken) if end <= first), len(taken))
+        taken[place : place + 1] = [last]
+        yield name if place == 0 else f"{name} ({place + 1})", event
+
+
+def _link(document: Any, video: str, path: Path) -> None:
+    if not video:
+        return
+    place = Path(video).absolute()
+    relative = Path(os.path.relpath(place, path.absolute().parent)).as_posix()
+    relative = relative if relative.startswith(".") else f"./{relative}"
+    mime = _MIMES.get(place.suffix.lower(), "unknown")
+    document.add_linked_file(place.as_uri(), escape(relative), mime)
+
+
+def _linked(document: Any, path: Path) -> str:
+    for media in document.media_descriptors:
+        for address in (media.get("RELATIVE_MEDIA_URL"), media.get("MEDIA_URL")):
+            if address:
+                return media_name(unescape(address), path.stem)
+    return path.stem
+
+
+def _annotations(document: Any) -> Iterator[Event]:
+    count = 0
+    for tier, (aligned, *_) in document.tiers.items():
+        for begin, end, value, _ in aligned.values():
+            count += 1
+            if count > MAX_ROWS:
+                raise ValueError(f"more than {MAX_ROWS} annotations")
+            times = document.timeslots[begin], document.timeslots[end]
+            if None in times:
+                raise ValueError(f"an annotation of tier {tier[:40]!r} without times")
+            start, stop = (clock.from_ticks(t) for t in times)
+            yield event_of(start, stop, unescape((value or "").strip()) or tier)

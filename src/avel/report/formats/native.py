@@ -1,0 +1,122 @@
+"""avel's own JSON: everything but the attention maps."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avel.errors import DataError
+from avel.report.formats.base import (
+    Format,
+    event_of,
+    name_of,
+    no_constant,
+    object_of,
+    probability_of,
+    rows_of,
+    seconds_of,
+)
+from avel.report.writers import writers
+from avel.types import BACKGROUND, Bools, Event, Grid, Json, Scores, Timeline
+
+
+@writers.register(".json")
+class NativeJson(Format):
+    """Segments with all scores, events, the model's card, notes."""
+
+    name = "json"
+    reads = (".json",)
+
+    def dump(self, timeline: Timeline, path: Path) -> bytes:
+        """The documented JSON form.
+
+        Raises:
+            DataError: if a score is no number: JSON has no way to say so.
+        """
+        try:
+            text = json.dumps(timeline.to_json(), ensure_ascii=False, allow_nan=False, indent=1)
+        except ValueError as e:
+            raise DataError(
+                f"{timeline.video}: a score that is no finite number",
+                wanted="probabilities",
+                do="look at the model: its weights may hold NaN",
+            ) from e
+        return text.encode("utf-8", "surrogatepass") + b"\n"
+
+    def load(self, text: str, path: Path) -> list[Timeline]:
+        """One timeline, with its scores where the file has any."""
+        data = object_of(json.loads(text, parse_constant=no_constant))
+        classes = tuple(name_of(c) for c in rows_of(data["classes"]))
+        segments = rows_of(data["segments"])
+        duration = seconds_of(data["duration"])
+        scores = _scores(segments, classes, duration, data["step"]) if segments else None
+        timeline = Timeline(
+            video=name_of(data["video"]),
+            events=tuple(_event(object_of(e), classes) for e in rows_of(data["events"])),
+            duration=duration,
+            classes=classes,
+            scores=scores,
+            model=object_of(data.get("model", {})),
+            notes=tuple(name_of(n) for n in rows_of(data.get("notes", []))),
+        )
+        return [timeline]
+
+    def knows(self, text: str) -> bool:
+        """Told by its list of segments."""
+        return text.lstrip()[:1] == "{" and '"segments"' in text
+
+
+def _event(row: Json, classes: tuple[str, ...]) -> Event:
+    label = name_of(row["label"])
+    if label not in classes:
+        raise ValueError(f"an event of the class {label[:40]!r}, which isn't among the classes")
+    return event_of(row["start"], row["end"], label, row["score"])
+
+
+def _scores(rows: list[Any], classes: tuple[str, ...], duration: float, step: Any) -> Scores:
+    grid = Grid(duration, seconds_of(step))
+    names = (*classes, BACKGROUND)
+    if len(rows) != len(grid):
+        raise ValueError(f"{len(rows)} segments where the duration has {len(grid)}")
+    if len(set(names)) != len(names):
+        raise ValueError("a class stands twice")
+    ids = {name: i for i, name in enumerate(names)}
+    values = np.zeros((len(rows), len(names)), dtype=np.float64)
+    labels = np.zeros(len(rows), dtype=np.int64)
+    for i, row in enumerate(rows):
+        _check_bounds(row, *grid.bounds(i))
+        given = object_of(row["scores"])
+        if len(given) != len(names):
+            raise ValueError(f"segment {i} has {len(given)} scores, wanted {len(names)}")
+        values[i] = [probability_of(given[name]) for name in names]
+        labels[i] = ids[row["label"]]
+    return Scores(
+        values=values,
+        classes=classes,
+        grid=grid,
+        labels=labels,
+        audible=_flags(row["audible"] for row in rows),
+        visible=_flags(row["visible"] for row in rows),
+    )
+
+
+def _check_bounds(row: Json, start: float, end: float) -> None:
+    if not (
+        math.isclose(seconds_of(row["start"]), start, abs_tol=1e-3)
+        and math.isclose(seconds_of(row["end"]), end, abs_tol=1e-3)
+    ):
+        raise ValueError(f"segment at {row['start']}: wanted {start} to {end} s")
+
+
+def _flags(values: Iterable[Any]) -> Bools | None:
+    held = list(values)
+    if all(v is None for v in held):
+        return None
+    if not all(isinstance(v, bool) for v in held):
+        raise ValueError("audible and visible: wanted true or false on every segment")
+    return np.array(held, dtype=bool)

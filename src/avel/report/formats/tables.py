@@ -1,0 +1,171 @@
+"""Tables of events, a row each: CSV, and DCASE's tab-separated form."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from avel.errors import DataError
+from avel.report.formats.base import MAX_ROWS, Format, event_of, media_name, time_of, timeline_of
+from avel.report.formats.text import neutral, restored
+from avel.report.writers import writers
+from avel.types import Event, Timeline
+
+#: Column names that are understood, by what they hold.
+COLUMNS = {
+    "file": ("file", "filename"),
+    "start": ("start", "onset"),
+    "end": ("end", "offset"),
+    "label": ("label", "event_label"),
+    "score": ("score",),
+}
+
+
+@writers.register(".csv")
+class Csv(Format):
+    """Start, end, label, score; and in front the file, where one table holds several."""
+
+    name = "csv"
+    reads = (".csv",)
+    many = True
+
+    def dump(self, timeline: Timeline, path: Path) -> str:
+        """A header and a row an event, comma-separated, as RFC 4180 quotes it."""
+        rows = [_cells(e) for e in timeline.events]
+        return _table(["start", "end", "label", "score"], rows, ",", "\r\n")
+
+    def write_all(self, timelines: Sequence[Timeline], path: Path) -> None:
+        """The same with the column ``file``; a video without events is a row without times."""
+        from avel.files import write_whole
+
+        names = shown_names(timelines)
+        rows = [
+            [neutral(name), *cells]
+            for name, t in zip(names, timelines, strict=True)
+            for cells in ([_cells(e) for e in t.events] or [["", "", "", ""]])
+        ]
+        header = ["file", "start", "end", "label", "score"]
+        write_whole(path, _encoded(_table(header, rows, ",", "\r\n"), path))
+
+    def load(self, text: str, path: Path) -> list[Timeline]:
+        """A timeline a file named; commas, semicolons or tabs, other columns left out."""
+        return _load(text, path)
+
+
+@writers.register(".tsv")
+class Dcase(Format):
+    """DCASE's strong labels: filename, onset, offset, event_label, tab-separated."""
+
+    name = "dcase"
+    reads = (".tsv", ".txt")
+    many = True
+
+    def dump(self, timeline: Timeline, path: Path) -> str:
+        """One video's events."""
+        return self._text([timeline])
+
+    def write_all(self, timelines: Sequence[Timeline], path: Path) -> None:
+        """Any number of videos' events; one without any is a row without times."""
+        from avel.files import write_whole
+
+        write_whole(path, _encoded(self._text(timelines), path))
+
+    def _text(self, timelines: Sequence[Timeline]) -> str:
+        rows = [
+            [neutral(name), *cells[:3]]
+            for name, t in zip(shown_names(timelines), timelines, strict=True)
+            for cells in ([_cells(e) for e in t.events] or [["", "", ""]])
+        ]
+        return _table(["filename", "onset", "offset", "event_label"], rows, "\t", "\n")
+
+    def load(self, text: str, path: Path) -> list[Timeline]:
+        """A timeline a file named."""
+        return _load(text, path)
+
+    def knows(self, text: str) -> bool:
+        """Told by its header."""
+        first = text.split("\n", 1)[0].lower()
+        return "\t" in first and "onset" in first and "event_label" in first
+
+
+def shown_names(timelines: Sequence[Timeline]) -> list[str]:
+    """What the videos are called in a table: bare names, or as given where two would be alike."""
+    names = [media_name(t.video, t.video) for t in timelines]
+    return names if len(set(names)) == len(names) else [t.video for t in timelines]
+
+
+def _cells(event: Event) -> list[str]:
+    times = repr(float(event.start)), repr(float(event.end))
+    return [*times, neutral(event.label), repr(round(float(event.score), 6))]
+
+
+def _table(header: list[str], rows: Sequence[list[str]], delimiter: str, end: str) -> str:
+    out = io.StringIO()
+    table = csv.writer(out, delimiter=delimiter, lineterminator=end)
+    table.writerow(header)
+    table.writerows(rows)
+    return out.getvalue()
+
+
+def _encoded(text: str, path: Path) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as e:
+        raise DataError(f"{path}: a name that UTF-8 can't hold ({e.reason})") from e
+
+
+def _load(text: str, path: Path) -> list[Timeline]:
+    header, rows = read_table(text)
+    if "label" not in header or not {"start", "end"} <= set(header):
+        raise ValueError(f"columns {list(header)}, wanted start,end,label or file,start,end,label")
+    held: dict[str, list[Event]] = {}
+    for number, row in rows:
+        file = restored(row.get("file", "")) if "file" in header else path.stem
+        if not file:
+            raise ValueError(f"line {number}: no file")
+        events = held.setdefault(file, [])
+        if row["start"] or row["end"] or row["label"]:
+            events.append(_event(row, number))
+    if not held and "file" not in header:
+        held[path.stem] = []
+    if not held:
+        raise ValueError("no rows")
+    return [timeline_of(file, events) for file, events in held.items()]
+
+
+def _event(row: dict[str, str], number: int) -> Event:
+    try:
+        score = float(row["score"]) if row.get("score") else 1.0
+        times = time_of(row["start"]), time_of(row["end"])
+        return event_of(*times, restored(row["label"]), score)
+    except ValueError as e:
+        raise ValueError(f"line {number}: {e}") from e
+
+
+def read_table(text: str) -> tuple[tuple[str, ...], Iterator[tuple[int, dict[str, str]]]]:
+    """The columns of a table under our names, and its rows with their line numbers.
+
+    The first line names the columns and tells what separates them: commas, semicolons or tabs.
+    """
+    first = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    named = {alias: ours for ours, aliases in COLUMNS.items() for alias in aliases}
+    header = tuple(named.get(c.strip().lower(), c.strip().lower()) for c in next(rows, []))
+    if len(set(header)) != len(header):
+        raise ValueError(f"columns {list(header)}: one stands twice")
+    return header, _rows(rows, header)
+
+
+def _rows(rows: Any, header: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    for count, cells in enumerate(rows):
+        if count >= MAX_ROWS:
+            raise ValueError(f"more than {MAX_ROWS} rows")
+        if not any(cells):
+            continue
+        if len(cells) != len(header):
+            raise ValueError(f"line {rows.line_num}: {len(cells)} columns, not {len(header)}")
+        yield rows.line_num, dict(zip(header, cells, strict=True))

@@ -1,0 +1,58 @@
+"""Labels in places that can't hold every character, and cells that no spreadsheet runs."""
+
+from __future__ import annotations
+
+import re
+from unicodedata import category
+
+# control characters, lone surrogates, line and paragraph separators
+_HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
+_NOT_IN_XML = "\ufffe\uffff"
+_SHORT = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_CODE = re.compile(r"\\(?:([\\nrt])|x([0-9a-f]{2})|u([0-9a-f]{4}))")
+_LONG = {"\\": "\\", "n": "\n", "r": "\r", "t": "\t"}
+# what spreadsheets take as the beginning of a formula, full-width forms too
+_FORMULA = re.compile(r"'*\s*[=+\-@\t\r\n＝＋－＠]")
+
+
+def _code(char: str) -> str:
+    if char in _SHORT:
+        return _SHORT[char]
+    number = ord(char)
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+
+
+def escape(label: str) -> str:
+    r"""A label on one line: ``\t``, ``\n``, ``\r``, ``\\``, ``\x1b``, ``\u2028``.
+
+    Coded are control characters, line separators, what XML can't hold, the backslash itself, and
+    white space at either end. All other letters stay as they are.
+    """
+    first = len(label) - len(label.lstrip())
+    last = len(label.rstrip())
+    return "".join(
+        _code(c)
+        if c == "\\" or category(c) in _HIDDEN or c in _NOT_IN_XML or not first <= i < last
+        else c
+        for i, c in enumerate(label)
+    )
+
+
+def unescape(text: str) -> str:
+    """The label that :func:`escape` wrote; backslashes before anything else stay."""
+    return _CODE.sub(_decoded, text)
+
+
+def _decoded(found: re.Match[str]) -> str:
+    short, two, four = found.groups()
+    return _LONG[short] if short else chr(int(two or four, 16))
+
+
+def neutral(cell: str) -> str:
+    """A cell with an apostrophe in front where a spreadsheet would take it for a formula."""
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def restored(cell: str) -> str:
+    """The cell that :func:`neutral` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

@@ -1,0 +1,105 @@
+"""Timelines from files: every format that is written is read, told by ending and content."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from avel.errors import AvelError, DataError, UsageError
+from avel.report.formats import base
+from avel.report.formats.base import Format
+from avel.report.writers import ending_of, format_named, format_names
+from avel.types import Timeline
+
+
+def read(path: str | Path, *, format: str | None = None) -> Timeline:
+    """Read the timeline of one video, from any format that is written but the page.
+
+    From .json everything but the attention maps returns; from the others the events (the classes
+    are then those that occur, and the duration is at least the last event's end).
+
+    Args:
+        path: The file.
+        format: Its format's name, where the ending and the content wouldn't tell.
+
+    Raises:
+        UsageError: if no format has that ending or name.
+        DataError: if the file is missing, too large, damaged, holds impossible times or scores,
+            or the events of several videos.
+    """
+    found = read_all(path, format=format)
+    if len(found) > 1:
+        raise DataError(
+            f"{path} holds the events of {len(found)} videos",
+            wanted="those of one",
+            do="read it with avel.report.read_all, or split it with `avel convert`",
+        )
+    return found[0]
+
+
+def read_all(path: str | Path, *, format: str | None = None) -> list[Timeline]:
+    """Read the timelines of all videos whose events a file holds; otherwise as :func:`read`."""
+    path = Path(path)
+    known = [_named(format)] if format is not None else _candidates(path)
+    text = _text(path)
+    chosen = next((f for f in known if f.knows(text)), known[0])
+    try:
+        return chosen.load(text, path)
+    except UsageError:
+        raise
+    except AvelError as e:
+        raise _refused(path, e.got) from e
+    except (RecursionError, csv.Error) as e:
+        raise _refused(path, f"{type(e).__name__}: {str(e)[:120]}") from e
+    except Exception as e:  # damaged files stop the formats' own parsers with nearly any error
+        raise _refused(path, f"{type(e).__name__}: {str(e)[:200]}") from e
+
+
+def readable_endings() -> tuple[str, ...]:
+    """The endings that :func:`read` knows, e.g. ``.eaf`` and ``.selections.txt``."""
+    return tuple(format_names().values())
+
+
+def _named(name: str) -> Format:
+    found = format_named(name)
+    assert isinstance(found, Format)
+    return found
+
+
+def _candidates(path: Path) -> list[Format]:
+    """The formats that may be met at an ending, the one whose own ending it is first."""
+    own = ending_of(path, readable_endings())
+    formats = [_named(name) for name in format_names()]
+    held = [f for f in formats if path.suffix.lower() in f.reads]
+    if not held:
+        raise UsageError(
+            f"can't read {path}: its ending is {path.suffix!r}",
+            wanted=f"one of {', '.join(readable_endings())}",
+            do="name it after what it is, or say --from FORMAT",
+        )
+    endings = format_names()
+    return sorted(held, key=lambda f: endings[f.name] != own)
+
+
+def _refused(path: Path, why: str) -> DataError:
+    return DataError(
+        f"{path}: no timeline ({why})",
+        wanted="the form that docs/formats.md describes",
+        do="write it again, or give the format by its name if the ending misleads",
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as f:
+            data = f.read(base.MAX_BYTES + 1)
+    except OSError as e:
+        raise _refused(path, e.strerror or str(e)) from e
+    if len(data) > base.MAX_BYTES:
+        raise _refused(path, f"more than {base.MAX_BYTES // 2**20} MB")
+    try:
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return data.decode("utf-16")
+        return data.decode("utf-8-sig", "surrogatepass")
+    except UnicodeDecodeError as e:
+        raise _refused(path, f"not UTF-8: {type(e).__name__}: {e}") from e

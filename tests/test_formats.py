@@ -1,0 +1,504 @@
+"""Every format: what is written is read, by us and by others' readers; what is bad is named."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from avel import report
+from avel.errors import DataError, UsageError
+from avel.report.formats import base
+from avel.report.formats.text import escape, neutral, restored, unescape
+from avel.report.writers import format_names, writer_for
+from avel.types import Event, Timeline
+
+#: What each format keeps of a time, in seconds; 0 keeps every bit.
+RESOLUTION = {
+    "json": 0.0, "csv": 0.0, "dcase": 0.0, "labelstudio": 0.0,
+    "otio": 1e-6, "audacity": 1e-6, "raven": 1e-6,
+    "vtt": 1e-3, "srt": 1e-3, "elan": 1e-3,
+}  # fmt: skip
+SCORED = {"json", "csv", "labelstudio", "otio", "raven"}
+
+labels = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=15),
+    st.sampled_from(
+        [
+            "Bark", "a\tb", "a\nb", "a\r\nb", "\\t", "\\", "C:\\new", 'say "hi"', '"', "a --> b",
+            "-->", "a, b; c", "=1+1", "+1", "-1", "@A1", "'=1", "''-x", " = 2", "<b>", "a < b > c",
+            "&amp;", "&lt;", "鳥の声", "لحن", "🐕", "a\u2028b", "\x00", "\x1b[31m", "\ufffe",
+            "\ufeff", " ", "12", "NOTE", "WEBVTT", "1\n00:00:01,000 --> 00:00:02,000", "nan", "None",
+            "\x85", "a  b", "]]>", "<!--", "\\x41", "background",
+        ]
+    ),
+)  # fmt: skip
+edges = st.one_of(
+    st.integers(0, 40).map(float),
+    st.floats(0, 90_000, allow_nan=False),
+    st.sampled_from([0.0, 0.1, 0.0004, 0.9996, 1.0005, 59.9995, 59.9999, 3599.9999, 3600.0]),
+)
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Event:
+    start = draw(edges)
+    length = draw(st.sampled_from([1.0, 0.001, 0.1, 1e-4, 7.5]) | st.floats(1e-4, 900))
+    score = round(draw(st.floats(0, 1)), 6)
+    return Event(start, start + length, draw(labels), score)
+
+
+@st.composite
+def timelines(draw: st.DrawFn) -> Timeline:
+    held = tuple(sorted(draw(st.lists(events(), max_size=5))))
+    names = tuple(dict.fromkeys(e.label for e in held))
+    return Timeline("clip.mp4", held, max([12.0, *(e.end for e in held)]), names)
+
+
+reuse_folder = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+def as_sorted(found: Timeline) -> list[Event]:
+    return sorted(found.events, key=lambda e: (e.start, e.end, e.label))
+
+
+def check_alike(name: str, back: Timeline, timeline: Timeline) -> None:
+    """The same labels at the same times, to the format's resolution; scores where it has any."""
+    step = RESOLUTION[name]
+    assert len(back) == len(timeline)
+    waiting = list(timeline.events)
+    for e in back.events:
+        near = [
+            w
+            for w in waiting
+            if w.label == e.label
+            and abs(w.start - e.start) <= step * 0.51 + 1e-9 * (step > 0)
+            and (
+                abs(w.end - e.end) <= step * 0.51 + 1e-9 * (step > 0)
+                or e.end - e.start <= 1.01 * step
+            )
+            and (name not in SCORED or w.score == e.score)
+        ]
+        assert near, f"{e} of {timeline.events}"
+        waiting.remove(near[0])
+
+
+@pytest.mark.parametrize("name", RESOLUTION)
+@reuse_folder
+@given(timeline=timelines())
+@example(timeline=Timeline("clip.mp4", (), 12.0, ()))
+@example(
+    timeline=Timeline("c.mp4", (Event(0, 5, "a"), Event(1, 4, "a"), Event(2, 9, "a")), 9, ("a",))
+)
+def test_what_is_written_is_read(name: str, timeline: Timeline, tmp_path: Path) -> None:
+    path = tmp_path / f"clip{format_names()[name]}"
+    timeline.save(path)
+    check_alike(name, report.read(path), timeline)
+
+
+def test_every_format_is_among_them() -> None:
+    assert set(format_names()) == set(RESOLUTION)
+
+
+@given(st.text())
+def test_escaped_labels_return(text: str) -> None:
+    line = escape(text)
+    assert unescape(line) == text
+    assert "\n" not in line and "\t" not in line and line == line.strip()
+    assert len(line.splitlines()) <= 1
+
+
+@given(st.text() | labels)
+def test_neutral_cells_return(text: str) -> None:
+    assert restored(neutral(text)) == text
+    assert neutral(text).lstrip()[:1] not in {"=", "+", "-", "@", "＝"}
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".selections.txt"])
+def test_no_cell_of_a_table_is_a_formula(ending: str, tmp_path: Path) -> None:
+    label = '=HYPERLINK("http://x","y")'
+    timeline = Timeline("=cmd|x.mp4", (Event(0, 1, label), Event(1, 2, "@SUM(1)")), 2, ())
+    timeline.save(tmp_path / f"t{ending}")
+    text = (tmp_path / f"t{ending}").read_text("utf-8")
+    cells = csv.reader(io.StringIO(text), delimiter="," if ending == ".csv" else "\t")
+    assert not [c for row in cells for c in row if c[:1] in "=+-@" and c]
+    assert {e.label for e in report.read(tmp_path / f"t{ending}")} == {label, "@SUM(1)"}
+
+
+# ---- several videos in one file
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".labelstudio.json"])
+def test_one_file_of_several_videos(ending: str, tmp_path: Path) -> None:
+    several = [
+        Timeline("a.mp4", (Event(0, 1, "x"), Event(2, 3.5, "y")), 3.5, ("x", "y")),
+        Timeline("b.mp4", (), 0.0, ()),
+        Timeline("=c.mp4", (Event(0, 1, "x"),), 1, ("x",)),
+    ]
+    report.save_all(several, tmp_path / f"all{ending}")
+    back = report.read_all(tmp_path / f"all{ending}")
+    assert [(t.video, t.events) for t in back] == [(t.video, t.events) for t in several]
+    with pytest.raises(DataError, match="3 videos"):
+        report.read(tmp_path / f"all{ending}")
+
+
+def test_formats_of_one_video_refuse_two(tmp_path: Path) -> None:
+    two = [Timeline("a.mp4", (), 1, ()), Timeline("b.mp4", (), 1, ())]
+    with pytest.raises(UsageError, match=r"2 videos for one t\.vtt"):
+        report.save_all(two, tmp_path / "t.vtt")
+    assert not list(tmp_path.iterdir())
+
+
+# ---- which format it is
+
+
+def test_content_tells_where_endings_are_shared(tmp_path: Path) -> None:
+    timeline = Timeline("clip.mp4", (Event(0, 1, "Bark"),), 1, ("Bark",))
+    for name, ending in (
+        ("audacity", ".txt"), ("raven", ".txt"), ("raven", ".tsv"), ("dcase", ".txt"),
+        ("dcase", ".tsv"), ("json", ".json"), ("labelstudio", ".json"),
+        ("audacity", ".selections.txt"), ("json", ".labelstudio.json"),
+    ):  # fmt: skip
+        path = tmp_path / f"clip{ending}"
+        report.save(timeline, path, format=name)
+        assert report.read(path).events == timeline.events, (name, ending)
+
+
+def test_a_format_by_its_name(tmp_path: Path) -> None:
+    timeline = Timeline("clip.mp4", (Event(0, 1, "Bark"),), 1, ("Bark",))
+    report.save(timeline, tmp_path / "clip.labels", format="audacity")
+    assert report.read(tmp_path / "clip.labels", format="audacity").events == timeline.events
+    with pytest.raises(UsageError, match="did you mean raven"):
+        writer_for("x.txt", format="ravn")
+    with pytest.raises(UsageError, match=r"can't read .*labels"):
+        report.read(tmp_path / "clip.labels")
+
+
+# ---- the tools' own files
+
+
+def test_audacity_with_frequencies_and_commas(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("1,5\t2,25\tdog\n\\\t100.0\t2000.0\n3.0\t4.0\tcat and dog\r\n", "utf-8")
+    assert report.read(path).events == (Event(1.5, 2.25, "dog"), Event(3, 4, "cat and dog"))
+
+
+def test_raven_takes_a_selection_of_two_views_once(tmp_path: Path) -> None:
+    path = tmp_path / "rec.Table.1.selections.txt"
+    path.write_text(
+        "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)"
+        "\tAnnotation\n"
+        "1\tWaveform 1\t1\t6.709509878\t15.09\t0\t1\tBirb\n"
+        "1\tSpectrogram 1\t1\t6.709509878\t15.09\t1739.0\t3798.8\tBirb\n",
+        "utf-8",
+    )
+    found = report.read(path)
+    assert found.events == (Event(6.709509878, 15.09, "Birb"),) and found.video == "rec"
+
+
+def test_raven_sequences_are_split_by_file(tmp_path: Path) -> None:
+    path = tmp_path / "all.selections.txt"
+    rows = (
+        "Selection\tBegin Time (s)\tEnd Time (s)\tCommon Name\tConfidence\tBegin Path"
+        "\tFile Offset (s)",
+        "1\t1.0\t4.0\tWren\t0.5\t/home/x/a.wav\t1.0",
+        "2\t61.0\t64.0\tWren\t0.25\t/home/x/b.wav\t1.5",
+    )
+    path.write_text("\n".join(rows), "utf-8")
+    found = {t.video: t.events for t in report.read_all(path)}
+    assert found == {
+        "a.wav": (Event(1, 4, "Wren", 0.5),),
+        "b.wav": (Event(1.5, 4.5, "Wren", 0.25),),
+    }
+
+
+def test_label_studio_frames_and_uploads(tmp_path: Path) -> None:
+    region = {
+        "type": "timelinelabels",
+        "value": {"ranges": [{"start": 1, "end": 50}], "timelinelabels": ["Moving"]},
+    }
+    skipped = {"was_cancelled": True, "result": [{**region, "value": "nonsense"}]}
+    task = {
+        "id": 1,
+        "data": {"video": "/data/upload/3/0a1b2c3d-my%20clip.mp4?x=1", "fps": 25},
+        "annotations": [{"result": [region, {"type": "choices", "value": {}}]}, skipped],
+        "predictions": [{"result": []}],
+    }
+    (tmp_path / "export.json").write_text(json.dumps([task]), "utf-8")
+    found = report.read(tmp_path / "export.json")
+    assert found.video == "my clip.mp4" and found.events == (Event(0, 2, "Moving"),)
+    assert found.notes == ("Frames were read as 25 a second.",)
+
+
+def test_spreadsheets_with_semicolons_and_utf16(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("start;end;label\r\n0;1,5;Hund\r\n1:02;1:03.5;Glocke\r\n".encode("utf-16"))
+    assert report.read(path).events == (Event(0, 1.5, "Hund"), Event(62, 63.5, "Glocke"))
+
+
+def test_subtitles_with_tags_settings_and_windows_line_ends(tmp_path: Path) -> None:
+    (tmp_path / "a.vtt").write_bytes(
+        b"WEBVTT - made by hand\r\n\r\nNOTE a comment\r\n\r\nfirst\r\n00:01.000 --> 00:02.500 "
+        b"align:start\r\n<v Anna><b>Dog</b> &amp;\r\ncat\r\n"
+    )
+    assert report.read(tmp_path / "a.vtt").events == (Event(1, 2.5, "Dog & cat"),)
+    (tmp_path / "a.srt").write_bytes(b"1\r\n00:00:01,000 --> 00:00:02,500\r\n<i>Dog</i>\r\n")
+    assert report.read(tmp_path / "a.srt").events == (Event(1, 2.5, "Dog"),)
+
+
+def test_otio_of_an_editor_with_a_start_timecode(tmp_path: Path) -> None:
+    otio = pytest.importorskip("opentimelineio")
+    at = otio.opentime.RationalTime
+    span = otio.opentime.TimeRange
+    media = otio.schema.ExternalReference("file:///x/clip.mov", span(at(90000, 25), at(500, 25)))
+    clip = otio.schema.Clip("clip", media, span(at(90050, 25), at(100, 25)))
+    clip.markers.append(otio.schema.Marker("Bark", span(at(90050, 25), at(25, 25))))
+    timeline = otio.schema.Timeline("edit")
+    timeline.tracks.append(otio.schema.Track("V1", [otio.schema.Gap(), clip]))
+    otio.adapters.write_to_file(timeline, str(tmp_path / "edit.otio"))
+    found = report.read(tmp_path / "edit.otio")
+    assert found.video == "clip.mov" and found.events == (Event(2, 3, "Bark"),)
+    assert found.duration == 20.0
+
+
+# ---- their own readers read ours
+
+
+@reuse_folder
+@given(timeline=timelines())
+def test_pympi_reads_our_elan(timeline: Timeline, tmp_path: Path) -> None:
+    from pympi import Eaf
+
+    path = tmp_path / "clip.eaf"
+    timeline.save(path)
+    document = Eaf(path)
+    media = document.get_linked_files()[0]
+    assert media["MEDIA_URL"].startswith("file:///") and media["MIME_TYPE"] == "video/mp4"
+    assert media["RELATIVE_MEDIA_URL"].endswith("clip.mp4")
+    values = [
+        v for t in document.get_tier_names() for *_, v in document.get_annotation_data_for_tier(t)
+    ]
+    assert sorted(unescape(v) for v in values) == sorted(e.label for e in timeline)
+
+
+@reuse_folder
+@given(timeline=timelines())
+def test_opentimelineio_reads_ours(timeline: Timeline, tmp_path: Path) -> None:
+    otio = pytest.importorskip("opentimelineio")
+    path = tmp_path / "clip.otio"
+    timeline.save(path)
+    read = otio.adapters.read_from_file(str(path))
+    assert isinstance(read, otio.schema.Timeline) and not read.is_unknown_schema
+    clips = read.find_clips()
+    assert [t.kind for t in read.tracks] == ["Video", "Audio"] and len(clips) == 2
+    assert isinstance(clips[0].media_reference, otio.schema.ExternalReference)
+    assert clips[0].duration().to_seconds() == pytest.approx(timeline.duration)
+    for found, event in zip(clips[0].markers, timeline, strict=True):
+        assert found.marked_range.start_time.to_seconds() == pytest.approx(event.start, abs=1e-6)
+        assert found.marked_range.duration.to_seconds() == pytest.approx(event.end - event.start)
+        assert unescape(found.name) == event.label
+
+
+@reuse_folder
+@given(timeline=timelines())
+def test_webvtt_py_reads_ours_strictly(timeline: Timeline, tmp_path: Path) -> None:
+    import webvtt
+
+    path = tmp_path / "clip.vtt"
+    timeline.save(path)
+    cues = webvtt.from_string(path.read_text("utf-8"), strict=True)
+    assert len(cues) == len(timeline)
+
+
+# ---- hostile files
+
+_RAVEN = "Begin Time (s)\tEnd Time (s)\tAnnotation\n"
+_DCASE = "filename\tonset\toffset\tevent_label\n"
+_BOMB = (
+    '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]>'
+    "<ANNOTATION_DOCUMENT>&b;</ANNOTATION_DOCUMENT>"
+)
+_XXE = (
+    '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
+    "<ANNOTATION_DOCUMENT>&a;</ANNOTATION_DOCUMENT>"
+)
+
+
+def eaf(slots: str = "", body: str = "", units: str = "milliseconds") -> str:
+    return (
+        '<ANNOTATION_DOCUMENT xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" VERSION="3.0" '
+        'xsi:noNamespaceSchemaLocation="http://www.mpi.nl/tools/elan/EAFv3.0.xsd">'
+        f'<HEADER TIME_UNITS="{units}"/><TIME_ORDER>{slots}</TIME_ORDER>{body}'
+        "</ANNOTATION_DOCUMENT>"
+    )
+
+
+def annotated(first: str, last: str, value: str = "dog") -> str:
+    slots = "".join(
+        f'<TIME_SLOT TIME_SLOT_ID="ts{i}" {f"TIME_VALUE={chr(34)}{t}{chr(34)}" if t else ""}/>'
+        for i, t in enumerate((first, last), start=1)
+    )
+    inner = (
+        '<TIER TIER_ID="t"><ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" '
+        'TIME_SLOT_REF1="ts1" TIME_SLOT_REF2="ts2">'
+        f"<ANNOTATION_VALUE>{value}</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION></TIER>"
+    )
+    return eaf(slots, inner)
+
+
+def region(**value: Any) -> str:
+    held = {"start": 0, "end": 1, "labels": ["a"], **value}
+    return json.dumps(
+        [{"data": {}, "annotations": [{"result": [{"type": "labels", "value": held}]}]}]
+    )
+
+
+def marker(value: float = 0, rate: float = 25, **changes: Any) -> str:
+    time = {"value": value, "rate": rate}
+    one = {"name": "a", "marked_range": {"start_time": time, "duration": {"value": 25, "rate": 25}}}
+    return json.dumps({"OTIO_SCHEMA": "Timeline.1", "tracks": {"markers": [{**one, **changes}]}})
+
+
+HOSTILE = {
+    ".eaf": {
+        "entity bomb": _BOMB, "external entity": _XXE, "no xml": "hello", "empty": "",
+        "another document": "<html/>", "deep": "<a>" * 100_000,
+        "no schema": "<ANNOTATION_DOCUMENT VERSION='3.0'/>",
+        "negative": annotated("-5", "10"), "backwards": annotated("10", "5"),
+        "no length": annotated("5", "5"), "not a number": annotated("x", "10"),
+        "float": annotated("0.5", "10"), "absurd": annotated("0", "9" * 40),
+        "no time": annotated("", "10"), "long label": annotated("0", "5", "x" * 5000),
+        "other units": eaf(units="NTSC-frames"),
+        "unknown slot": annotated("0", "5").replace('REF1="ts1"', 'REF1="ts9"'),
+    },
+    ".vtt": {
+        "empty": "", "no header": "00:01.000 --> 00:02.000\nx\n", "html": "<html>",
+        "backwards": "WEBVTT\n\n00:02.000 --> 00:01.000\nx\n",
+        "no text": "WEBVTT\n\n00:01.000 --> 00:02.000\n\n",
+        "broken time": "WEBVTT\n\n00:xx.000 --> 00:02.000\nx\n",
+        "absurd": "WEBVTT\n\n99999999:00:00.000 --> 99999999:00:01.000\nx\n",
+        "negative": "WEBVTT\n\n-00:01.000 --> 00:02.000\nx\n",
+    },
+    ".srt": {
+        "no times": "1\nhello\nthere\n", "backwards": "1\n00:00:02,000 --> 00:00:01,000\nx\n",
+        "broken": "1\n00:00:02,000 --> later\nx\n", "no text": "1\n00:00:01,0 --> 00:00:02,0\n",
+        "absurd": "1\n99999999:00:00,000 --> 99999999:00:01,000\nx\n",
+    },
+    ".txt": {
+        "prose": "Dear diary,\n", "columns": "1\t2\n", "nan": "nan\t2\tx\n", "inf": "0\tinf\tx\n",
+        "negative": "-1\t2\tx\n", "backwards": "2\t1\tx\n", "a point": "2.0\t2.0\tx\n",
+        "no label": "1\t2\t\n", "absurd": "0\t1e300\tx\n", "four": "1\t2\tx\ty\n",
+    },
+    ".selections.txt": {
+        "empty": "", "no label column": "Begin Time (s)\tEnd Time (s)\n1\t2\n",
+        "no times": "Selection\tAnnotation\n1\tx\n", "text": _RAVEN + "a\tb\tc\n",
+        "nan": _RAVEN + "nan\t2\tx\n", "negative": _RAVEN + "-1\t2\tx\n",
+        "backwards": _RAVEN + "2\t1\tx\n", "short row": _RAVEN + "1\t2\n",
+        "no label": _RAVEN + "1\t2\t\n",
+    },
+    ".tsv": {
+        "empty": "", "header alone": _DCASE, "nan": _DCASE + "a.wav\tnan\t2\tx\n",
+        "negative": _DCASE + "a.wav\t-1\t2\tx\n", "backwards": _DCASE + "a.wav\t2\t1\tx\n",
+        "no file": _DCASE + "\t1\t2\tx\n", "no label": _DCASE + "a.wav\t1\t2\t\n",
+        "columns": _DCASE + "a.wav\t1\t2\n",
+        "twice": "onset\tonset\toffset\tevent_label\n1\t1\t2\ta\n",
+        "absurd": _DCASE + "a.wav\t1\t1e18\tx\n",
+    },
+    ".labelstudio.json": {
+        "empty": "", "deep": "[" * 100_000, "no tasks": "[]", "numbers": "[1]",
+        "nan": region(start=float("nan")), "negative": region(start=-1), "backwards": region(end=0),
+        "no label": region(labels=[""]), "label no text": region(labels=[{}]),
+        "labels no list": region(labels="a"), "true": region(end=True),
+        "absurd": region(end=1e300), "huge integer": region(end=10**400),
+        "no value": region().replace("value", "values"),
+    },
+    ".otio": {
+        "empty": "", "deep": '{"a":' * 100_000, "a list": "[]",
+        "another schema": '{"OTIO_SCHEMA": "Clip.1"}',
+        "no tracks": '{"OTIO_SCHEMA": "Timeline.1"}', "rate 0": marker(rate=0),
+        "negative": marker(value=-1), "nan": marker(value=float("nan")),
+        "absurd": marker(value=1e300),
+        "name no text": marker(name=3), "no name": marker(name=""), "huge": marker(value=10**400),
+        "no range": marker(marked_range=None),
+        "deep children": '{"OTIO_SCHEMA": "Timeline.1", "tracks": '
+        + '{"children": [' * 400 + "1" + "]}" * 400 + "}",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ending", "text"),
+    [
+        pytest.param(ending, text, id=f"{ending} {why}")
+        for ending, texts in HOSTILE.items()
+        for why, text in texts.items()
+    ],
+)
+def test_hostile_files_are_refused_by_name(ending: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / f"t{ending}"
+    path.write_text(text, "utf-8")
+    with pytest.raises(DataError, match=r"t\.[a-z.]+: no timeline"):
+        report.read_all(path)
+
+
+@pytest.mark.parametrize("name", RESOLUTION)
+@reuse_folder
+@given(data=st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(name: str, data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f"t{format_names()[name]}"
+    path.write_bytes(data)
+    try:
+        report.read_all(path)
+    except DataError as e:
+        assert path.name in str(e)
+
+
+@pytest.mark.parametrize("name", RESOLUTION)
+def test_latin_1_is_refused_with_a_reason(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"t{format_names()[name]}"
+    path.write_bytes("naïve".encode("latin-1"))
+    with pytest.raises(DataError, match="not UTF-8"):
+        report.read(path)
+
+
+def test_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timeline = Timeline("v.mp4", (Event(0, 1, "a"),) * 50, 1, ("a",))
+    monkeypatch.setattr(base, "MAX_BYTES", 100)
+    for ending in format_names().values():
+        timeline.save(tmp_path / f"t{ending}")
+        with pytest.raises(DataError, match="more than"):
+            report.read(tmp_path / f"t{ending}")
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("file:///home/me/clip.mp4", "clip.mp4"),
+        ("C:\\videos\\clip.mp4", "clip.mp4"),
+        ("../../../etc/passwd", "passwd"),
+        ("/data/local-files/?d=videos/clip.mp4", "clip.mp4"),
+        ("https://x.org/a/my%20clip.mp4?token=1", "my clip.mp4"),
+        ("..", "default"),
+        ("", "default"),
+        ("a\0b", "default"),
+    ],
+)
+def test_of_an_address_nothing_but_the_name_is_taken(address: str, name: str) -> None:
+    assert base.media_name(address, "default") == name
+
+
+@pytest.mark.parametrize("ending", [".vtt", ".srt", ".eaf", ".txt", ".selections.txt", ".otio"])
+def test_an_empty_label_is_refused_where_it_cannot_stand(ending: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="without a label"):
+        Timeline("v.mp4", (Event(0, 1, ""),), 1, ("",)).save(tmp_path / f"t{ending}")
+    assert not list(tmp_path.iterdir())
