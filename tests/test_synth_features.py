@@ -14,6 +14,7 @@ from avel.cli.main import main
 from avel.data import ave
 from avel.data.ave_files import KEY, ORDER_KEY, ORDERS, Row, read_annotations
 from avel.data.ave_simulate import simulate, subset
+from avel.data.synth_extras import EXTRAS, ExtraKnobs, make_extra, make_extra_world
 from avel.data.synth_features import Knobs, make_clip, make_scene, make_world
 from avel.errors import DataError, UsageError
 
@@ -214,3 +215,123 @@ def test_the_source_is_seen_in_some_regions_only() -> None:
     _, maps = make_clip(np.random.default_rng(2), scene, world, quiet)
     lively = maps.sum(-1)[0]
     assert lively.max() > 3 * np.median(lively)
+
+
+# What the release lacks: maps of the sound, and C3D's vectors.
+
+
+@pytest.fixture(scope="module")
+def richer(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("richer")
+    done: list[tuple[int, int]] = []
+    simulate(
+        target, labels=labels, seed=4, extras=("audio_maps", "c3d"),
+        progress=lambda *at: done.append(at),
+    )  # fmt: skip
+    assert done[-1] == (114, 114)  # 36 clips and 2 of background, three times
+    return target
+
+
+def test_extras_change_nothing_else_and_are_named_by_the_marker(made: Path, richer: Path) -> None:
+    for name in ("audio_feature.h5", "visual_feature_vec.h5", "visual_feature_noisy.h5"):
+        assert (made / name).read_bytes() == (richer / name).read_bytes()
+    plain, marker = (json.loads((r / "SIMULATED.json").read_text()) for r in (made, richer))
+    assert marker["extras"] == ["audio_maps", "c3d"] and "extras" not in plain
+    assert {k: v for k, v in marker.items() if not k.startswith("extra")} == plain
+
+
+def test_extras_have_their_networks_shapes_and_values(richer: Path) -> None:
+    for name, shape in (("audio_maps", (6, 4, 512)), ("c3d_feature", (512,))):
+        for ending, count in (("", 36), ("_noisy", 2)):
+            held = read(richer / f"{name}{ending}.h5")
+            assert held.shape == (count, 10, *shape) and held.dtype == np.float32
+            assert held.min() == 0 and np.isfinite(held).all()
+        assert 0.6 < (read(richer / f"{name}.h5") == 0).mean() < 0.7
+
+
+def test_extras_are_of_the_same_scenes(richer: Path, labels: Path, tmp_path: Path) -> None:
+    simulate(tmp_path, labels=labels, scale=0.5, seed=4, extras=["c3d"])
+    kept = [ROWS.index(row) for row in read_annotations(tmp_path / "Annotations.txt")]
+    assert np.array_equal(read(richer / "c3d_feature.h5")[kept], read(tmp_path / "c3d_feature.h5"))
+    assert not (tmp_path / "audio_maps.h5").exists()
+    with pytest.raises(UsageError, match="did you mean c3d"):
+        simulate(tmp_path / "no", labels=labels, extras=["c3dd"])  # type: ignore[list-item]
+
+
+def test_a_sound_is_loudest_in_its_own_band() -> None:
+    knobs, quiet = Knobs(rivals=0.0, likeness_audio=0.1), ExtraKnobs(0.1, 0.1, 0.3, 0.3, 0.0)
+    world = make_extra_world("audio_maps", 0, 6, knobs, quiet)
+    assert len(set(world.bands.argmax(1).tolist())) > 1
+    for i in range(6):
+        scene = make_scene(np.random.default_rng([3, i]), i, (0, 10), 6, knobs)
+        found = make_extra("audio_maps", 0, i, scene, world, quiet)
+        assert found.mean((0, 1, 3)).argmax() == world.bands[i].argmax()
+
+
+def test_extras_tell_classes_apart() -> None:
+    knobs = Knobs(rivals=0.0, likeness_audio=0.1, likeness_visual=0.1)
+    quiet = ExtraKnobs(0.1, 0.1, noise_maps=0.3, noise_motion=0.3, ambience=0.0)
+    for extra in EXTRAS:
+        world = make_extra_world(extra, 0, 6, knobs, quiet)
+        means, kinds = [], []
+        for i in range(36):
+            scene = make_scene(np.random.default_rng([3, i]), i % 6, (0, 10), 6, knobs)
+            found = make_extra(extra, 0, i, scene, world, quiet)
+            means.append(found.reshape(10, -1).mean(0))
+            kinds.append(i % 6)
+        x, y = np.array(means[:18]), np.array(means[18:])
+        near = ((y[:, None] - x[None]) ** 2).sum(-1).argmin(1)
+        right = np.mean([kinds[18 + i] == kinds[j] for i, j in enumerate(near)])
+        assert right > 0.8  # a nearest clip; by chance 1 in 6
+        assert make_extra(extra, 0, 1, scene, world, quiet).std() > 0
+
+
+def test_ave_reads_them_as_av_wants_them(richer: Path) -> None:
+    data = ave.load(richer, audio="maps", visual="vector+c3d")
+    assert data.train.audio.shape[1:] == (10, 12288)
+    assert data.train.visual.shape[1:] == (10, 1, 1, 1024)
+    assert data.audio_card["name"] == "simulated-vggish_maps"
+    assert data.visual_card["name"] == "simulated-vgg19+c3d"
+    assert data.visual_card["output"] == [1, 1, 1024]
+    row = int(data.train.rows[3])  # type: ignore[index]
+    maps = read(richer / "audio_maps.h5")[row].reshape(10, 24, 512)
+    np.testing.assert_allclose(
+        data.train.audio[row].reshape(10, 24, 512), maps, rtol=1e-3, atol=1e-3
+    )
+    both = data.train.visual[np.array([row])][0]
+    vector, moving = (read(richer / f"{n}_feature{e}.h5")[row] for n, e in
+                      (("visual", "_vec"), ("c3d", "")))  # fmt: skip
+    np.testing.assert_allclose(both[:, 0, 0, :512], vector, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(both[:, 0, 0, 512:], moving, rtol=1e-3, atol=1e-3)
+    noise = data.splits["background"]
+    assert noise.visual.shape == (2, 10, 1, 1, 1024) and noise.audio.shape == (2, 10, 12288)
+
+
+def test_c3d_stands_behind_every_region_of_the_maps(richer: Path) -> None:
+    data = ave.load(richer, visual="maps+c3d")
+    assert data.train.visual.shape[1:] == (10, 7, 7, 1024)
+    some = data.train.visual[2:4]
+    assert some.shape == (2, 10, 7, 7, 1024)
+    assert (some[..., 512:] == some[:, :, :1, :1, 512:]).all()
+    np.testing.assert_allclose(some[..., :512], read(richer / "visual_feature.h5")[2:4], 1e-3, 1e-3)
+
+
+def test_what_isnt_there_is_named_with_where_it_comes_from(made: Path) -> None:
+    with pytest.raises(DataError, match=r"(?s)audio_maps.*not in the release.*c3d_feature"):
+        ave.load(made, audio="maps", visual="maps+c3d")
+    with pytest.raises(UsageError, match="'c3d': wanted maps or vector or maps"):
+        ave.load(made, visual="c3d")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("inputs", ["amaps", "amaps+v-co-att", "v-c3d", "a+v+c3d"])
+@pytest.mark.parametrize("task", ["sel", "wsel"])
+def test_the_supplements_rows_train_from_the_command_line(
+    richer: Path, tmp_path: Path, inputs: str, task: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["data.audio=maps"] if inputs.startswith("amaps") else []
+    data += ["data.visual=vector+c3d" if "c3d" in inputs else "data.visual=vector"]
+    sizes = ["epochs=1", "state=4", "hidden=8", "precision=float32"]
+    pairs = ["data=ave", f"root={richer}", f"task={task}", f"inputs={inputs}", *data, *sizes]
+    assert main(["train", "av", *pairs, "-o", str(tmp_path / "run")]) == 0
+    assert "simulated" in capsys.readouterr().out.lower()
+    assert main(["evaluate", str(tmp_path / "run")]) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,11 +16,23 @@ def synth_features(
     ] = None,
     scale: Annotated[float, typer.Option(help="Share of the 4143 clips.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Same seed, same features.")] = 0,
+    audio_maps: Annotated[
+        bool, typer.Option("--audio-maps", help="VGGish's last pooling maps too (2 GB more).")
+    ] = False,
+    c3d: Annotated[bool, typer.Option("--c3d", help="C3D's vectors too.")] = False,
 ) -> None:
-    """Write simulated features in the layout of AVE's release, 9 GB at full scale."""
+    """Write simulated features in the layout of AVE's release, 9 GB at full scale.
+
+    The last two are what tian2018's supplement reads and the release lacks; they are read by
+    `data.audio=maps` and `data.visual=vector+c3d`, for the `amaps` and `c3d` inputs of `av`.
+    """
     from avel.data.ave_simulate import simulate
     from avel.data.ave_store import terminal_progress
 
+    asked: dict[Any, bool] = {"audio_maps": audio_maps, "c3d": c3d}
     with terminal_progress("simulating") as progress:
-        count = simulate(folder, labels=labels or folder, scale=scale, seed=seed, progress=progress)
+        count = simulate(
+            folder, labels=labels or folder, scale=scale, seed=seed, progress=progress,
+            extras=[name for name, wanted in asked.items() if wanted],
+        )  # fmt: skip
     print(f"{count} clips with SIMULATED features in {folder}")

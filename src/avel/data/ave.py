@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 from avel.data.ave_files import (
     ANNOTATIONS,
     AUDIO,
+    AUDIO_MAPS,
+    AUDIO_MAPS_NOISY,
     AUDIO_NOISY,
+    C3D,
+    C3D_NOISY,
     LABELS_NOISY,
     ORDERS,
     SECONDS,
@@ -22,6 +26,7 @@ from avel.data.ave_files import (
     VISUAL,
     VISUAL_NOISY,
     VISUAL_VECTOR,
+    Remote,
     Row,
     class_order,
     find,
@@ -31,13 +36,14 @@ from avel.data.ave_files import (
     split_rows,
 )
 from avel.data.ave_labels import compare_labels, second_labels, video_tags
-from avel.data.ave_store import Dtype, Progress, store_folder, stored, terminal_progress
+from avel.data.ave_store import Beside, Dtype, Progress, store_folder, stored, terminal_progress
 from avel.data.base import Dataset, Split
 from avel.errors import DataError, all_at_once
 from avel.types import Json
 
 Memory = Literal["mmap", "ram"]
-Visual = Literal["maps", "vector"]
+Audio = Literal["vector", "maps"]
+Visual = Literal["maps", "vector", "maps+c3d", "vector+c3d"]
 #: What `avel synth-features` leaves beside the files it makes.
 MARKER = "SIMULATED.json"
 
@@ -47,6 +53,7 @@ def load(
     *,
     dtype: Dtype = "float16",
     memory: Memory = "mmap",
+    audio: Audio = "vector",
     visual: Visual = "maps",
     store: str | Path | None = None,
     labels_only: bool = False,
@@ -62,8 +69,12 @@ def load(
         root: The folder; files may also lie in its ``data`` or ``AVE_Dataset``.
         dtype: What the store holds.
         memory: ``"mmap"`` reads rows when they are wanted; ``"ram"`` holds all (2.1 GB in float16).
+        audio: ``"vector"`` (N, 10, 128), or ``"maps"``: VGGish's last pooling (audio_maps.h5, not
+            in the release) region by region, (N, 10, 6*4*512), for the `amaps` inputs of `av`.
         visual: ``"maps"`` (N, 10, 7, 7, 512), or ``"vector"``: the release's means over the
-            picture (visual_feature_vec.h5) as maps of one region, (N, 10, 1, 1, 512).
+            picture (visual_feature_vec.h5) as maps of one region, (N, 10, 1, 1, 512). ``"+c3d"``
+            puts C3D's vector (c3d_feature.h5, not in the release) behind the other channels, the
+            same in every region: 1024 channels, what `av` reads as its `c3d` inputs.
         store: Folder of the store; ``root/.avel``, or the cache where that can't be written.
         labels_only: Features of width 0 that take no memory, for answers that need none.
         progress: Called with (rows done, rows in all) while the store is written; a bar on the
@@ -78,46 +89,58 @@ def load(
         UsageError: for options that don't exist.
         DataError: if files are missing (each with address and size), damaged, or don't fit.
     """
-    _check_options(dtype=dtype, memory=memory, visual=visual)
+    _check_options(dtype=dtype, memory=memory, audio=audio, visual=visual)
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root} is no folder", do="name the folder of AVE's files")
-    annotations = _need_all(root, visual, labels_only)
+    files = _files(audio, visual)
+    annotations = _need_all(root, () if labels_only else files)
     rows = read_annotations(annotations)
     orders = split_rows(root, rows)
-    arrays = _Arrays(
-        root, Path(store) if store else store_folder(root), dtype, memory, visual, progress
-    )
+    place = Path(store) if store else store_folder(root)
+    arrays = _Arrays(root, place, dtype, memory, audio, visual, progress)
     if labels_only:
-        audio, maps = _empty(len(rows), SECONDS)
+        sounds, maps = _empty(len(rows), SECONDS)
     else:
-        audio, maps = arrays.pair(AUDIO.name, _visual_name(visual))
-        _check_shapes(root, audio, maps, count=len(rows))
-    table = _Table.of(rows, audio, maps)
+        sounds, maps = arrays.pair(files)
+        _check_shapes(root, sounds, maps, count=len(rows))
+    table = _Table.of(rows, sounds, maps)
     splits = {name: table.split(name, held) for name, held in orders.items()}
-    splits |= _background(root, rows, arrays, labels_only=labels_only, seconds=audio.shape[1])
+    splits |= _background(root, rows, arrays, labels_only=labels_only, seconds=sounds.shape[1])
     return Dataset(
         name="ave",
         classes=class_order(rows),
         splits=splits,
-        audio_card=_card("audio", audio.shape[2:], arrays.simulated),
+        audio_card=_card("audio", sounds.shape[2:], arrays.simulated, audio),
         visual_card=_card("visual", maps.shape[2:], arrays.simulated, visual),
         simulated=arrays.simulated,
         note=_note(root, rows, arrays.simulated),
     )
 
 
-def _need_all(root: Path, visual: Visual, labels_only: bool) -> Path:
+def _files(audio: Audio, visual: Visual, *, noisy: bool = False) -> tuple[Remote, ...]:
+    """The files of the sound, of the picture, and where it is asked for of C3D."""
+    if noisy:
+        sound, sight, moving = AUDIO_NOISY, VISUAL_NOISY, C3D_NOISY
+    else:
+        sound, moving = AUDIO, C3D
+        sight = VISUAL if visual.startswith("maps") else VISUAL_VECTOR
+    if audio == "maps":
+        sound = AUDIO_MAPS_NOISY if noisy else AUDIO_MAPS
+    return (sound, sight, moving) if visual.endswith("+c3d") else (sound, sight)
+
+
+def _need_all(root: Path, files: Sequence[Remote]) -> Path:
     """The annotations, once everything that can't be done without is there."""
     parts = [n for n in TEXTS if find(root, TEXTS[n]) is None]
-    wanted = [ANNOTATIONS, *(ORDERS[n] for n in parts)]
-    if not labels_only:
-        wanted += [AUDIO, VISUAL if visual == "maps" else VISUAL_VECTOR]
-    return need(root, wanted)[0]
+    return need(root, [ANNOTATIONS, *(ORDERS[n] for n in parts), *files])[0]
 
 
 def _check_options(**given: str) -> None:
-    known = {"dtype": get_args(Dtype), "memory": get_args(Memory), "visual": get_args(Visual)}
+    known = {
+        "dtype": get_args(Dtype), "memory": get_args(Memory), "audio": get_args(Audio),
+        "visual": get_args(Visual),
+    }  # fmt: skip
     mistakes = [
         f"{name}={given[name]!r}: wanted {' or '.join(values)}"
         for name, values in known.items()
@@ -125,10 +148,6 @@ def _check_options(**given: str) -> None:
     ]
     if mistakes:
         raise all_at_once("data ave", mistakes)
-
-
-def _visual_name(visual: Visual) -> str:
-    return VISUAL.name if visual == "maps" else VISUAL_VECTOR.name
 
 
 @dataclass(frozen=True)
@@ -139,6 +158,7 @@ class _Arrays:
     store: Path
     dtype: Dtype
     memory: Memory
+    audio: Audio
     visual: Visual
     progress: Progress | None
 
@@ -146,13 +166,18 @@ class _Arrays:
     def simulated(self) -> bool:
         return find(self.root, MARKER) is not None
 
-    def pair(self, audio: str, visual: str) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Audio (N, T, A) and visual (N, T, H, W, V)."""
-        remotes = {f.name: f for f in (AUDIO, VISUAL, VISUAL_VECTOR, AUDIO_NOISY, VISUAL_NOISY)}
-        paths = need(self.root, [remotes[audio], remotes[visual]])
-        sound, sight = (self._open(path) for path in paths)
+    def pair(self, files: Sequence[Remote]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Audio (N, T, A) and visual (N, T, H, W, V) of the files that :func:`_files` names."""
+        sound, sight, *more = (self._open(path) for path in need(self.root, files))
+        if sound.ndim == 5:  # maps of the sound: region by region, channels fastest
+            sound = sound.reshape(*sound.shape[:2], -1)
         if sight.ndim == 3:  # means over the picture: a map of one region
             sight = sight[:, :, None, None, :]
+        elif sight.ndim == 5 and self.visual.startswith("vector"):  # the background clips have none
+            sight = np.asarray(sight, np.float32).mean((2, 3), keepdims=True).astype(sight.dtype)
+        for moving in more:
+            _check_beside(self.root, sight, moving)
+            sight = cast(NDArray[Any], Beside(sight, moving[:, :, None, None, :]))
         return sound, sight
 
     def _open(self, path: Path) -> NDArray[Any]:
@@ -171,6 +196,16 @@ def _check_shapes(root: Path, audio: NDArray[Any], maps: NDArray[Any], *, count:
             f"features in {root} have the shapes {audio.shape} and {maps.shape}",
             wanted=f"({count}, T, A) and ({count}, T, H, W, V) for the {count} annotation rows",
             do="take features and annotations from one release",
+        )
+
+
+def _check_beside(root: Path, sight: NDArray[Any], moving: NDArray[Any]) -> None:
+    if moving.ndim != 3 or sight.ndim != 5 or moving.shape[:2] != sight.shape[:2]:
+        raise DataError(
+            f"C3D's features in {root} have the shape {moving.shape}",
+            wanted=f"({', '.join(map(str, sight.shape[:2]))}, V), as many clips and seconds as the "
+            "picture's",
+            do="make them for the same annotations",
         )
 
 
@@ -209,24 +244,34 @@ class _Table:
         )
 
 
-def _card(modality: str, shape: tuple[int, ...], simulated: bool, visual: str = "maps") -> Json:
-    """The card that features of the release bear: of simulated ones, or of the backbone."""
+def _card(modality: str, shape: tuple[int, ...], simulated: bool, kind: str) -> Json:
+    """The card that features of the release bear: of simulated ones, or of the backbone.
+
+    What isn't in the release says so by an empty hash: nobody knows of which weights it is.
+    """
     from avel.backbones.vgg19 import VGG19
     from avel.backbones.vggish import VGGish
 
     backbone = VGGish if modality == "audio" else VGG19
     weights = next(iter(backbone.weights.values()))
-    card = {
+    card: Json = {
         "name": backbone.card.name,
         "modality": modality,
         "output": list(shape),
         "weights": weights.name,
         "hash": weights.hash,
     }
+    name = card["name"]
+    if modality == "visual" and kind.startswith("vector") and not simulated:
+        name += "-mean"
+    if kind.endswith("+c3d"):
+        name, card = f"{name}+c3d", card | {"weights": "", "hash": ""}
+    elif (modality, kind) == ("audio", "maps"):
+        name, card = "vggish_maps", card | {"weights": "", "hash": ""}
     if simulated:
-        return card | {"name": f"simulated-{card['name']}", "weights": "", "hash": ""}
-    if modality == "visual" and visual == "vector":
-        return card | {"name": f"{card['name']}-mean"}
+        return card | {"name": f"simulated-{name}", "weights": "", "hash": ""}
+    if name != card["name"]:
+        return card | {"name": name}
     if 0 not in shape and tuple(shape) != backbone.card.output:
         return card | {"name": "unknown", "weights": "", "hash": ""}
     return card
@@ -236,20 +281,17 @@ def _background(
     root: Path, rows: Sequence[Row], arrays: _Arrays, *, labels_only: bool, seconds: int
 ) -> dict[str, Split]:
     """The background clips of the weak setting, where their files are there."""
-    wanted = [LABELS_NOISY.name]
-    if not labels_only:
-        wanted += [AUDIO_NOISY.name, VISUAL_NOISY.name]
-    if any(find(root, name) is None for name in wanted):
+    files = _files(arrays.audio, arrays.visual, noisy=True)
+    wanted = [LABELS_NOISY, *(() if labels_only else files)]
+    if any(find(root, file.name) is None for file in wanted):
         return {}
     width = len(class_order(rows)) + 1
     tags = read_small(cast(Path, find(root, LABELS_NOISY.name))).astype(np.float32)
     if labels_only:
         audio, maps = _empty(len(tags), seconds)
     else:
-        audio, maps = arrays.pair(AUDIO_NOISY.name, VISUAL_NOISY.name)
+        audio, maps = arrays.pair(files)
         _check_shapes(root, audio, maps, count=len(tags))
-        if arrays.visual == "vector":
-            maps = np.asarray(maps, np.float32).mean(axis=(2, 3), keepdims=True).astype(maps.dtype)
     if tags.shape != (len(tags), width) or not (tags.argmax(1) == width - 1).all():
         raise DataError(
             f"{LABELS_NOISY.name} in {root} has the shape {tags.shape} or other tags",

@@ -42,7 +42,7 @@ class Remote:
 
     Args:
         name: Its name.
-        url: Its public address.
+        url: Its public address; empty for what isn't in the release.
         size: Bytes, about; 0 where not known.
         what: What it holds.
         hash: Its sha256, or empty where it isn't known.
@@ -60,6 +60,8 @@ class Remote:
         return self.url.removeprefix(_DRIVE) if self.url.startswith(_DRIVE) else ""
 
     def __str__(self) -> str:
+        if not self.url:
+            return f"{self.name} ({self.what}: not in the release; `avel synth-features` makes it)"
         size = human_size(self.size) if self.size else "of unknown size"
         return f"{self.name} ({size}, from {self.url})"
 
@@ -113,6 +115,11 @@ CLOSS_LABELS = Remote("labels_closs.h5", _RAW + "labels_closs.h5", 167864, "even
 VIDEOS = Remote(
     "AVE_Dataset.zip", _DRIVE + "1FjKwe79e0u96vdjIVwfRQ1V6SoDHe7kK", 0, "the videos themselves"
 )
+#: What the release lacks and tian2018's supplement reads: clips' own, and background clips'.
+AUDIO_MAPS = Remote("audio_maps.h5", "", 0, "VGGish's last pooling (4143, 10, 6, 4, 512)")
+C3D = Remote("c3d_feature.h5", "", 0, "C3D's pool5, averaged (4143, 10, 512)")
+AUDIO_MAPS_NOISY = Remote("audio_maps_noisy.h5", "", 0, "of 178 background clips")
+C3D_NOISY = Remote("c3d_feature_noisy.h5", "", 0, "of 178 background clips")
 ORDERS = {
     f"{'cml_' if match else ''}{part}": Remote(
         f"{part}_order{match}.h5", f"{_RAW}{part}_order{match}.h5", size, f"rows of {part}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,11 @@ from avel.data.ave import MARKER
 from avel.data.ave_files import (
     ANNOTATIONS,
     AUDIO,
+    AUDIO_MAPS,
+    AUDIO_MAPS_NOISY,
     AUDIO_NOISY,
+    C3D,
+    C3D_NOISY,
     CLOSS_LABELS,
     KEY,
     LABELS_NOISY,
@@ -35,25 +39,44 @@ from avel.data.ave_files import (
     split_rows,
 )
 from avel.data.ave_labels import event_seconds, video_tags
+from avel.data.synth_extras import (
+    EXTRAS,
+    MAPS,
+    MOTION,
+    Extra,
+    ExtraKnobs,
+    make_extra,
+    make_extra_world,
+)
 from avel.data.synth_features import (
     AUDIO_WIDTH,
     SIDE,
     VISUAL_WIDTH,
     Knobs,
+    Scene,
     World,
     knobs_as_json,
     make_clip,
     make_scene,
     make_world,
 )
-from avel.errors import DataError, UsageError
+from avel.errors import DataError, UsageError, unknown_name
 from avel.files import whole, write_whole
+from avel.types import Json
 
 Progress = Callable[[int, int], None]
 
 #: Background clips of the release's weak setting for each of its annotation rows.
 NOISY = 178 / 4143
-_FEATURES = (AUDIO, VISUAL, VISUAL_VECTOR, AUDIO_NOISY, VISUAL_NOISY)
+#: The files of each extra, of the clips and of the background clips, and its shape.
+_EXTRA: dict[Extra, tuple[str, str, tuple[int, ...]]] = {
+    "audio_maps": (AUDIO_MAPS.name, AUDIO_MAPS_NOISY.name, MAPS),
+    "c3d": (C3D.name, C3D_NOISY.name, MOTION),
+}
+_FEATURES = (
+    AUDIO, VISUAL, VISUAL_VECTOR, AUDIO_NOISY, VISUAL_NOISY, AUDIO_MAPS, AUDIO_MAPS_NOISY, C3D,
+    C3D_NOISY,
+)  # fmt: skip
 _BLOCK = 16
 
 
@@ -73,6 +96,8 @@ def simulate(
     scale: float = 1.0,
     seed: int = 0,
     knobs: Knobs | None = None,
+    extras: Collection[Extra] = (),
+    extra_knobs: ExtraKnobs | None = None,
     progress: Progress | None = None,
 ) -> int:
     """Write a folder of simulated AVE.
@@ -87,16 +112,23 @@ def simulate(
         scale: Share of the rows, in (0, 1].
         seed: Same seed, same bytes.
         knobs: How hard it is; see :class:`avel.data.synth_features.Knobs`.
+        extras: What the release lacks and tian2018's supplement reads: ``"audio_maps"``, VGGish's
+            last pooling (2 GB of float32 at full scale), ``"c3d"``, C3D's vectors. With or
+            without, the other files are the same.
+        extra_knobs: How hard those are; see :class:`avel.data.synth_extras.ExtraKnobs`.
         progress: Called with (clips done, clips in all).
 
     Returns:
         How many annotated clips it wrote.
 
     Raises:
-        UsageError: for a scale at which a class or a split would vanish.
+        UsageError: for a scale at which a class or a split would vanish, or an unknown extra.
         DataError: if labels are missing, or the folder holds features that aren't simulated.
     """
-    target, knobs = Path(target), knobs or Knobs()
+    target, knobs, own = Path(target), knobs or Knobs(), extra_knobs or ExtraKnobs()
+    for extra in extras:
+        if extra not in EXTRAS:
+            raise unknown_name("extra", extra, EXTRAS)
     if not 0 < scale <= 1:
         raise UsageError(f"scale {scale}", wanted="a share in (0, 1]")
     (annotations,) = need(labels, [ANNOTATIONS])
@@ -109,7 +141,7 @@ def simulate(
         raise UsageError(
             f"scale {scale} would thin out the labels in {target}", do="name another folder"
         )
-    _mark(target, seed=seed, scale=scale, knobs=knobs)
+    _mark(target, seed=seed, scale=scale, knobs=knobs, extras=extras, own=own)
     if not in_place:
         _write_labels(target, [rows[i] for i in kept], splits, kept)
     classes = class_order(rows)
@@ -120,9 +152,14 @@ def simulate(
     ]
     count = max(1, round(NOISY * len(sources)))
     noisy = [_Source(2**30 + i, i % len(classes), (0, 0)) for i in range(count)]
-    work = _Work(seed, world, len(classes), knobs, len(sources) + len(noisy), progress)
+    total = (1 + len(extras)) * (len(sources) + len(noisy))
+    work = _Work(seed, world, len(classes), knobs, own, total, progress)
     _write_features(target, sources, work, AUDIO.name, VISUAL.name, VISUAL_VECTOR.name)
     _write_features(target, noisy, work, AUDIO_NOISY.name, VISUAL_NOISY.name)
+    for extra in extras:
+        name, name_noisy, _ = _EXTRA[extra]
+        _write_extra(target / name, sources, work, extra)
+        _write_extra(target / name_noisy, noisy, work, extra)
     tags = np.zeros((count, len(classes) + 1), np.float32)
     tags[:, -1] = 1
     _write_array(target / LABELS_NOISY.name, tags)
@@ -170,15 +207,20 @@ def _refuse_real(target: Path) -> None:
         )
 
 
-def _mark(target: Path, *, seed: int, scale: float, knobs: Knobs) -> None:
+def _mark(
+    target: Path, *, seed: int, scale: float, knobs: Knobs, extras: Collection[Extra],
+    own: ExtraKnobs,
+) -> None:  # fmt: skip
     """Before anything else, so that no unfinished folder is taken for the release."""
-    made = {
+    made: Json = {
         "what": "features simulated by `avel synth-features` on AVE's real labels",
         "seed": seed,
         "scale": scale,
         "knobs": knobs_as_json(knobs),
         "avel": __version__,
     }
+    if extras:
+        made |= {"extras": sorted(extras), "extra_knobs": asdict(own)}
     write_whole(target / MARKER, json.dumps(made, indent=2) + "\n")
 
 
@@ -209,6 +251,7 @@ class _Work:
     world: World
     classes: int
     knobs: Knobs
+    own: ExtraKnobs
     total: int
     progress: Progress | None
     done: int = 0
@@ -217,19 +260,34 @@ class _Work:
         self, sources: Sequence[_Source]
     ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
         """Where they go, audio (n, T, 128) and visual (n, T, 7, 7, 512), a few clips at a time."""
+        for where, part in self._parts(sources):
+            made = [make_clip(*self._scene(source), self.world, self.knobs) for source in part]
+            audio, visual = (np.stack(arrays) for arrays in zip(*made, strict=True))
+            yield where, audio, visual
+
+    def extra(
+        self, sources: Sequence[_Source], extra: Extra
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Where they go, and one of the extras of those clips."""
+        world = make_extra_world(extra, self.seed, self.classes, self.knobs, self.own)
+        for where, part in self._parts(sources):
+            yield where, np.stack([
+                make_extra(extra, self.seed, s.number, self._scene(s)[1], world, self.own)
+                for s in part
+            ])  # fmt: skip
+
+    def _parts(self, sources: Sequence[_Source]) -> Iterator[tuple[slice, Sequence[_Source]]]:
         for start in range(0, len(sources), _BLOCK):
             part = sources[start : start + _BLOCK]
-            made = [self._clip(source) for source in part]
-            audio, visual = (np.stack(arrays) for arrays in zip(*made, strict=True))
-            yield slice(start, start + len(part)), audio, visual
+            yield slice(start, start + len(part)), part
             self.done += len(part)
             if self.progress:
                 self.progress(self.done, self.total)
 
-    def _clip(self, source: _Source) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _scene(self, source: _Source) -> tuple[np.random.Generator, Scene]:
+        """What happens in a clip, and the clip's own random numbers from there on."""
         rng = np.random.default_rng([self.seed, source.number])
-        scene = make_scene(rng, source.category, source.event, self.classes, self.knobs)
-        return make_clip(rng, scene, self.world, self.knobs)
+        return rng, make_scene(rng, source.category, source.event, self.classes, self.knobs)
 
 
 def _write_features(
@@ -253,3 +311,14 @@ def _write_features(
             held[visual][where] = maps
             if vector:
                 held[vector][where] = maps.mean(axis=(2, 3))
+
+
+def _write_extra(path: Path, sources: Sequence[_Source], work: _Work, extra: Extra) -> None:
+    """Float32: no file of the release asks for more."""
+    import h5py
+
+    shape = (len(sources), SECONDS, *_EXTRA[extra][2])
+    with whole(path) as temporary, h5py.File(temporary, "w") as f:
+        held = f.create_dataset(KEY, shape, np.float32, track_times=False)
+        for where, made in work.extra(sources, extra):
+            held[where] = made

@@ -159,6 +159,31 @@ def _not_finite(array: h5py.Dataset, block: NDArray[Any], start: int, dtype: str
     )
 
 
+class Beside:
+    """Maps and a vector a second behind them in every region, joined only where rows are asked for.
+
+    Args:
+        first: (N, T, H, W, V), an array or memory map.
+        second: (N, T, 1, 1, V') likewise.
+    """
+
+    def __init__(self, first: NDArray[Any], second: NDArray[Any]) -> None:
+        self.first, self.second = first, second
+        self.shape: tuple[int, ...] = (*first.shape[:-1], first.shape[-1] + second.shape[-1])
+        self.dtype, self.ndim = np.result_type(first, second), first.ndim
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        maps, vector = np.asarray(self.first[rows]), np.asarray(self.second[rows])
+        vector = np.broadcast_to(vector, (*maps.shape[:-1], vector.shape[-1]))
+        return np.concatenate([maps, vector], -1)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+
 @contextmanager
 def terminal_progress(title: str) -> Iterator[Progress]:
     """A bar on the terminal, or nothing where the output isn't one."""

@@ -106,9 +106,9 @@ class Scene:
 def make_world(seed: int, classes: int, knobs: Knobs) -> World:
     """Prototypes and thresholds; the same for the same seed."""
     rng = np.random.default_rng([seed, 2**31])
-    audio, visual = _normal(rng, classes, AUDIO_WIDTH), _normal(rng, classes, VISUAL_WIDTH)
-    ambient, clutter = _normal(rng, 24, AUDIO_WIDTH), _normal(rng, 48, VISUAL_WIDTH)
-    spread = 1.5 * _normal(rng, AUDIO_WIDTH), 0.8 * _normal(rng, VISUAL_WIDTH)
+    audio, visual = normal(rng, classes, AUDIO_WIDTH), normal(rng, classes, VISUAL_WIDTH)
+    ambient, clutter = normal(rng, 24, AUDIO_WIDTH), normal(rng, 48, VISUAL_WIDTH)
+    spread = 1.5 * normal(rng, AUDIO_WIDTH), 0.8 * normal(rng, VISUAL_WIDTH)
     zero = np.zeros(1, np.float32)
     draft = World(audio, visual, ambient, clutter, zero, zero, 1.0, 1.0)
     sounds, sights = [], []
@@ -117,17 +117,18 @@ def make_world(seed: int, classes: int, knobs: Knobs) -> World:
         scene = make_scene(clip_rng, row % classes, (0, SECONDS), classes, knobs)
         sounds.append(_sound(clip_rng, scene, draft, knobs))
         sights.append(_sight(clip_rng, scene, draft, knobs)[:, ::7])
-    audio_cut, audio_gain = _cut(np.concatenate(sounds), spread[0], AUDIO_ZEROS, AUDIO_MEAN)
+    audio_cut, audio_gain = cut(np.concatenate(sounds), spread[0], AUDIO_ZEROS, AUDIO_MEAN)
     flat = np.concatenate(sights).reshape(-1, VISUAL_WIDTH)
-    visual_cut, visual_gain = _cut(flat, spread[1], VISUAL_ZEROS, VISUAL_MEAN)
+    visual_cut, visual_gain = cut(flat, spread[1], VISUAL_ZEROS, VISUAL_MEAN)
     return World(audio, visual, ambient, clutter, audio_cut, visual_cut, audio_gain, visual_gain)
 
 
-def _normal(rng: np.random.Generator, *shape: int) -> Floats:
+def normal(rng: np.random.Generator, *shape: int) -> Floats:
+    """Standard normal numbers of a shape, float32."""
     return rng.standard_normal(shape, dtype=np.float32)
 
 
-def _cut(values: Floats, spread: Floats, zeros: float, mean: float) -> tuple[Floats, float]:
+def cut(values: Floats, spread: Floats, zeros: float, mean: float) -> tuple[Floats, float]:
     """Thresholds a channel, some channels nearly always off and some mostly on, and the gain."""
     scattered = values - spread * values.std()
     level = np.quantile(scattered, zeros)
@@ -152,10 +153,10 @@ def make_scene(
         classes: C.
         knobs: How hard it is.
     """
-    common = _normal(rng, classes)
+    common = normal(rng, classes)
     mixtures = []
     for likeness in (knobs.likeness_audio, knobs.likeness_visual):
-        own = np.sqrt(knobs.shared) * common + np.sqrt(1 - knobs.shared) * _normal(rng, classes)
+        own = np.sqrt(knobs.shared) * common + np.sqrt(1 - knobs.shared) * normal(rng, classes)
         mixture = likeness * own
         mixture[category] += 1
         mixtures.append(mixture)
@@ -198,7 +199,7 @@ def _rival(rng: np.random.Generator, classes: int, knobs: Knobs) -> NDArray[np.f
 def _sound(rng: np.random.Generator, scene: Scene, world: World, knobs: Knobs) -> Floats:
     """(T, 128) before threshold and ReLU."""
     ambient = world.ambient[rng.integers(len(world.ambient))]
-    noise = knobs.noise_audio * _normal(rng, SECONDS, AUDIO_WIDTH)
+    noise = knobs.noise_audio * normal(rng, SECONDS, AUDIO_WIDTH)
     sound: Floats = scene.heard @ world.audio + knobs.ambience * ambient + noise
     return sound
 
@@ -216,7 +217,7 @@ def _sight(rng: np.random.Generator, scene: Scene, world: World, knobs: Knobs) -
     """(T, 49, 512) before threshold and ReLU."""
     textures = world.clutter[rng.integers(len(world.clutter), size=3)]
     where = rng.dirichlet((0.5, 0.5, 0.5), SIDE * SIDE).astype(np.float32)  # (49, 3)
-    maps = knobs.noise_visual * _normal(rng, SECONDS, SIDE * SIDE, VISUAL_WIDTH)
+    maps = knobs.noise_visual * normal(rng, SECONDS, SIDE * SIDE, VISUAL_WIDTH)
     maps += knobs.ambience * 2 * (where @ textures)
     for seen in (scene.seen, scene.rival_seen):
         if seen.any():
