@@ -21,6 +21,7 @@ from avel.data.base import fingerprint
 from avel.errors import AvelError, CheckpointError, UsageError
 from avel.mmel import fit_cml, judged_ids
 from avel.state import STATE, load_state
+from avel.steps import Objective
 from avel.train import Stopped, fit
 from tests.training_data import CLASSES, make_dataset, make_split, small_recipe
 
@@ -94,14 +95,14 @@ def test_stopped_in_the_midst_of_an_epoch(tmp_path: Path, monkeypatch: pytest.Mo
     data, recipe = make_dataset(), small_recipe("sel", "epochs=4")
     whole = fit("cspa_csea", data, recipe=recipe)
     steps = iter(range(100))
-    forward = training._Objective.forward
+    forward = Objective.forward
 
-    def stops(self: training._Objective, batch: object) -> torch.Tensor:
+    def stops(self: Objective, batch: object) -> torch.Tensor:
         if next(steps) == 7:  # three steps an epoch: in the third epoch
             raise KeyboardInterrupt
         return forward(self, batch)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(training._Objective, "forward", stops)
+    monkeypatch.setattr(Objective, "forward", stops)
     with pytest.raises(Stopped, match=r"after 2 epochs, saved in .*--resume"):
         fit("cspa_csea", data, recipe=recipe, out=tmp_path)
     monkeypatch.undo()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class Resident:
         labels: (N, T) int64.
         tags: (N, C+1) float32 or None.
         equal: True where all clips are of length T, so that no mask is needed.
+        buffers: Memory that batches are written into again and again, by sense.
     """
 
     split: Split
@@ -43,17 +44,21 @@ class Resident:
     labels: Tensor
     tags: Tensor | None
     equal: bool
+    buffers: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def batch(self, rows: Tensor, *, device: torch.device, length: int | None = None) -> Batch:
+    def batch(
+        self, rows: Tensor, *, device: torch.device, length: int | None = None, reuse: bool = False
+    ) -> Batch:
         """The clips at some positions, on a device, float32 except for bfloat16 maps.
 
         Args:
             rows: (B,) int64 positions, on the tensors' own device.
             device: Where the batch goes.
             length: Cut all clips to their first ``length`` segments, all of them real.
+            reuse: Write into the memory of the last such batch, which then holds this one.
         """
         t = length or int(self.labels.shape[1])
         lengths = self.lengths[rows]
@@ -61,8 +66,9 @@ class Resident:
         if not self.equal and length is None:
             t = int(lengths.max())
             mask = torch.arange(t, device=lengths.device) < lengths[:, None]
-        parts = [self.audio, self.visual, self.labels]
-        audio, visual, labels = (p.index_select(0, rows)[:, :t].to(device) for p in parts)
+        pick = self._reused if reuse else _picked
+        parts = {"audio": self.audio, "visual": self.visual, "labels": self.labels}
+        audio, visual, labels = (pick(n, p, rows)[:, :t].to(device) for n, p in parts.items())
         return Batch(
             audio=audio.float(),
             visual=visual if visual.dtype == torch.bfloat16 else visual.float(),
@@ -70,6 +76,16 @@ class Resident:
             labels=labels,
             tags=None if self.tags is None else self.tags[rows].to(device),
         )
+
+    def _reused(self, name: str, tensor: Tensor, rows: Tensor) -> Tensor:
+        held = self.buffers.get(name)
+        if held is None or len(held) < len(rows):
+            held = self.buffers[name] = tensor.new_empty(len(rows), *tensor.shape[1:])
+        return torch.index_select(tensor, 0, rows, out=held[: len(rows)])
+
+
+def _picked(_: str, tensor: Tensor, rows: Tensor) -> Tensor:
+    return tensor.index_select(0, rows)
 
 
 def resident(

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from avel import tasks
-from avel.batches import Resident, autocast, has_bf16_units, in_float, predictor, resident
+from avel.batches import Resident, autocast, has_bf16_units, predictor, resident
 from avel.checkpoint import WEIGHTS, Trained, load_model
 from avel.data.base import Dataset, Split
 from avel.errors import AvelError, CheckpointError, UsageError
+from avel.evaluated import table
 from avel.files import write_whole
 from avel.lineage import count_leak, make_card, run_identity, take_weights, without
 from avel.models import Model, Recipe, build_model, models
-from avel.models.base import Batch, Task
+from avel.models.base import Task
 from avel.recipes import to_toml
 from avel.state import STATE, State, load_state, save_state
+from avel.steps import Objective, Stepper, make_adam, restore_adam
 from avel.types import Json
 
 if TYPE_CHECKING:
@@ -38,17 +38,8 @@ class Stopped(KeyboardInterrupt):
     """Ctrl-C during training: what was trained is saved, and the message says how to go on."""
 
 
-class _Objective(nn.Module):
-    """The model and its loss as one module, so that devices and processes see one forward."""
-
-    def __init__(self, model: Model, bf16: bool) -> None:
-        super().__init__()
-        self.model, self.bf16 = model, bf16
-
-    def forward(self, batch: Batch) -> Tensor:
-        with autocast(batch.audio.device, self.bf16):
-            answer = self.model(audio=batch.audio, visual=batch.visual, mask=batch.mask)
-            return self.model.loss(in_float(answer), batch).float()
+class Enough(Exception):  # noqa: N818 - no error
+    """Raised by ``progress`` after an epoch that was validated, to make it the last one."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +106,7 @@ def fit(
         accelerator, devices: Lightning Fabric's: ``"cpu"``, ``"cuda"``, ``"auto"``; several
             devices share every batch.
         tensorboard: Write TensorBoard events into ``out`` as well.
-        progress: Called after every epoch.
+        progress: Called after every epoch; may raise :class:`Enough` (of one device alone).
 
     Raises:
         UsageError: for unknown names, a bad recipe, or an ``out`` that already holds a run.
@@ -154,10 +145,8 @@ class _Loop:
     ) -> None:  # fmt: skip
         self.fabric, self.network, self.recipe, self.task = fabric, network, recipe, task
         self.seed, self.bf16, self.folder, self.card, self.ids = seed, bf16, folder, card, ids
-        adam = torch.optim.Adam(
-            network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
-        )
-        self.objective, self.adam = fabric.setup(_Objective(network, bf16), adam)
+        adam = make_adam(network, recipe, fabric.device)
+        self.objective, self.adam = fabric.setup(Objective(network, bf16), adam)
         self.best: dict[str, Tensor] = {}
         self.metrics: Json = {}
 
@@ -170,26 +159,30 @@ class _Loop:
         clips = resident(train, dtype=kind, device=self.fabric.device)
         judged = resident(val, dtype=kind, device=self.fabric.device)
         history = self._restore() if resume else []
+        step = Stepper(self.fabric, self.objective, self.adam, clips, self.recipe)
+        step.record()
         board = _board(self.folder) if tensorboard else None
         try:
             while len(history) < self.recipe.epochs and not self._patient_no_more(history):
-                history.append(self._epoch(len(history), clips, judged))
+                history.append(self._epoch(len(history), step, judged))
                 self._save(history)
                 if board:
                     _show(board, history[-1])
                 if progress and self.fabric.is_global_zero:
                     progress(history[-1], self.recipe.epochs)
+        except Enough:
+            pass
         except KeyboardInterrupt as e:  # the last whole epoch is on disk already
             raise Stopped(_how_to_resume(self.folder, len(history))) from e
         return history
 
-    def _epoch(self, epoch: int, clips: Resident, judged: Resident) -> Json:
+    def _epoch(self, epoch: int, step: Stepper, judged: Resident) -> Json:
         """Train for one epoch, validate where it is due; the record."""
         torch.manual_seed(_mixed(self.seed, epoch))
-        record: Json = {"epoch": epoch + 1, "loss": self._train(epoch, clips)}
+        record: Json = {"epoch": epoch + 1, "loss": self._train(epoch, step)}
         last = epoch + 1 == self.recipe.epochs
         if last or (epoch + 1) % self.recipe.validate_every == 0:
-            self._finish(clips)
+            self._finish(step.clips)
             record |= self._validate(judged)
             metric = tasks.selection_metric(self.task)
             if not self.metrics or record[metric] > self.metrics["value"]:
@@ -198,40 +191,36 @@ class _Loop:
                 self.best = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
         return record
 
-    def _train(self, epoch: int, clips: Resident) -> float:
+    def _train(self, epoch: int, take: Stepper) -> float:
         """One pass in shuffled order; the mean loss."""
         self.objective.train()
-        total = torch.zeros((), device=self.fabric.device)
-        for step, rows in enumerate(self._batches(len(clips), epoch)):
-            batch = clips.batch(rows.to(clips.lengths.device), device=self.fabric.device)
-            loss = self.objective(batch)
-            if not torch.isfinite(loss):
-                raise AvelError(
-                    f"the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1}",
-                    wanted="a finite loss",
-                    do="lower lr, set clip_norm=1 or precision=float32, or look for features that"
-                    " aren't finite",
-                )
-            self.adam.zero_grad()
-            self.fabric.backward(loss)
-            if self.recipe.clip_norm:
-                self.fabric.clip_gradients(
-                    self.objective, self.adam, max_norm=self.recipe.clip_norm
-                )
-            self.adam.step()
-            total += loss.detach() * len(rows)
-        summed = self.fabric.all_reduce(total, reduce_op="sum")
-        assert isinstance(summed, Tensor)
-        return float(summed) / len(clips)
+        alone, losses = self.fabric.world_size == 1, list[Tensor]()
+        for own, share, size in self._shares(take.clips, epoch):
+            loss = take(own, share * self.fabric.world_size)
+            losses.append(loss * (share * size))
+            if alone and loss.device.type == "cpu":  # anything else would have to be waited for
+                _must_be_finite(losses[-1:], epoch, len(losses))
+        found = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum")
+        assert isinstance(found, Tensor)
+        _must_be_finite(list(found), epoch, 1)
+        return float(found.sum()) / len(take.clips)
 
-    def _batches(self, count: int, epoch: int) -> Iterator[Tensor]:
-        """Shuffled positions; with several processes each takes its share of every batch."""
+    def _shares(self, clips: Resident, epoch: int) -> Iterator[tuple[Tensor, float, int]]:
+        """This process's positions of every shuffled batch, their share of it, the batch's size.
+
+        Shares are of what the loss is a mean over, segments or (WSEL) clips, so that the processes'
+        gradients, each weighed by its share, add up to those of the whole batch.
+        """
         generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
-        order = torch.randperm(count, generator=generator)
+        order = torch.randperm(len(clips), generator=generator)
         rank, world = self.fabric.global_rank, self.fabric.world_size
+        weights = torch.from_numpy(clips.split.lengths).double()
+        if self.task == "wsel":
+            weights = torch.ones_like(weights)
         for batch in torch.split(order, self.recipe.batch):
-            share = batch[rank::world]
-            yield share if len(share) else batch[:1]  # every process takes every step
+            own = batch[rank::world]
+            share = float(weights[own].sum() / weights[batch].sum()) if world > 1 else 1.0
+            yield own if len(own) else batch[:1], share, len(batch)  # all take every step
 
     def _finish(self, clips: Resident) -> None:
         """Let the model fit what gradients can't, on the training split in its own order."""
@@ -278,7 +267,7 @@ class _Loop:
             State(self.network.state_dict(), self.adam.state_dict(), self.best, history,
                   self.metrics, run_identity(self.card)),
         )  # fmt: skip
-        write_whole(self.folder / HISTORY, _csv(history))
+        write_whole(self.folder / HISTORY, table(history))
         write_whole(self.folder / RECIPE, to_toml(self.recipe))
         if self.metrics and self.metrics["epoch"] == len(history):
             self.trained().save(self.folder)
@@ -304,7 +293,7 @@ class _Loop:
             )
         try:
             self.network.load_state_dict(state.model)
-            self.adam.load_state_dict(state.optimizer)
+            restore_adam(self.adam, state.optimizer)
         except (RuntimeError, ValueError, KeyError) as e:
             raise CheckpointError(f"{self.folder}: {e}", do="begin anew in another folder") from e
         self.best, self.metrics = state.best, state.metrics
@@ -326,6 +315,20 @@ def _fabric(accelerator: str, devices: int) -> Fabric:
         ) from e
     fabric.launch()
     return fabric
+
+
+def _must_be_finite(losses: list[Tensor], epoch: int, first: int) -> None:
+    """Raise AvelError with the number of the first step whose loss isn't finite."""
+    found = torch.stack(losses)
+    if bool(torch.isfinite(found).all()):
+        return
+    wrong = int(torch.isfinite(found).int().argmin())
+    raise AvelError(
+        f"the loss is {found[wrong].item()} in epoch {epoch + 1}, step {first + wrong}",
+        wanted="a finite loss",
+        do="lower lr, set clip_norm=1 or precision=float32, or look for features that"
+        " aren't finite",
+    )
 
 
 def _bf16(recipe: Recipe, device: torch.device) -> bool:
@@ -361,15 +364,6 @@ def _network(model: str, data: Dataset, train: Split, task: Task, recipe: Recipe
         model, audio_dim=int(train.audio.shape[-1]), visual_dim=int(train.visual.shape[-1]),
         classes=len(data.classes), task=task, **recipe.options,
     )  # fmt: skip
-
-
-def _csv(history: list[Json]) -> str:
-    columns = list(dict.fromkeys(k for record in history for k in record))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    return out.getvalue()
 
 
 def _how_to_resume(folder: Path | None, epochs: int) -> str:
