@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,14 +11,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from avel.backbones import Card, ClipBackbone, Weights
+from avel.backbones import Card, ClipBackbone, Weights, backbones, load_backbone
 from avel.backbones.c3d import C3D, NAMES
+from avel.backbones.joint import Joint
+from avel.backbones.vgg19 import VGG19
 from avel.backbones.vggish import VGGish
 from avel.backbones.vggish_maps import VGGishMaps
-from avel.errors import WeightsError
+from avel.errors import UsageError, WeightsError
 from avel.features import Extractor
 from avel.media import RATE, open_media
 from avel.models import build_model
+from avel.weights import weights_path
 from tests.media_files import grey, mux, tone
 
 WIDTHS = (2, 3, 4, 4, 5, 5, 6, 7)
@@ -114,6 +118,94 @@ def test_preprocessing_is_the_ports() -> None:
     wanted = torch.tensor([200 - 104.0, -117.0, -128.0])
     torch.testing.assert_close(x.amax((0, 2, 3, 4)), wanted)
     torch.testing.assert_close(x.amin((0, 2, 3, 4)), wanted)
+
+
+class SmallVGG(VGG19):
+    """VGG-19 of few channels."""
+
+    card = replace(VGG19.card, output=(7, 7, 5))
+
+    def __init__(self) -> None:
+        super().__init__((2, 3, 4, 4, 5))
+
+
+class SmallC3D(C3D):
+    """C3D of few channels."""
+
+    card: ClassVar[Card] = replace(C3D.card, output=(1, 1, 7))
+
+    def __init__(self) -> None:
+        super().__init__(WIDTHS)
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`vgg19` and `c3d` of few channels, with weights that are there."""
+    torch.manual_seed(5)
+    held, index = {}, 0
+    for name, convolution in SmallVGG().convolutions.items():
+        index += name.endswith("_conv1") and not name.startswith("block1")
+        held[f"features.{index}.weight"] = convolution.weight
+        held[f"features.{index}.bias"] = convolution.bias
+        index += 2
+    torch.save(held, tmp_path / VGG19.weights["torchvision"].filename)
+    torch.save(state(), tmp_path / PUBLISHED.filename)
+    monkeypatch.setattr(
+        "avel.weights.weights_file", lambda w: tmp_path / w.filename if w.url else weights_path(w)
+    )
+    backbones.names()
+    monkeypatch.setitem(backbones._entries, "vgg19", SmallVGG)
+    monkeypatch.setitem(backbones._entries, "c3d", SmallC3D)
+
+
+@pytest.mark.usefixtures("small")
+def test_vgg_and_c3d_side_by_side() -> None:
+    name = "vgg19+c3d:torchvision+sports1m"
+    network, card = load_backbone(name, modality="visual")
+    assert isinstance(network, ClipBackbone)
+    assert (card["name"], card["weights"]) == ("vgg19+c3d", "torchvision+sports1m")
+    assert card["output"] == [7, 7, 12] and network.card.frames == 16
+    assert card["hash"] == f"{VGG19.weights['torchvision'].hash}+{PUBLISHED.hash}"
+    assert f"{card['name']}:{card['weights']}" == name  # what `avel extract --visual` takes again
+    frames = clips(2)
+    with torch.no_grad():
+        both = network(frames)
+        vgg, c3d = (load_backbone(n, modality="visual")[0]
+                    for n in ("vgg19:torchvision", "c3d"))  # fmt: skip
+        maps = torch.stack([vgg(clip).mean(0) for clip in frames])
+        torch.testing.assert_close(both[..., :5], maps, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(both[..., 5:], c3d(frames).expand(-1, 7, 7, -1))
+
+
+@pytest.mark.usefixtures("small")
+def test_side_by_side_they_read_a_file_and_a_model_reads_them(tmp_path: Path) -> None:
+    pictures = [(i / 20, grey(20 + 4 * i)) for i in range(40)]
+    path = mux(tmp_path / "a.mkv", pictures=pictures, sounds=[(0.0, tone(2.0, RATE))])
+    found = Extractor(visual="vgg19+c3d:torchvision+sports1m")(path)
+    assert found.visual.shape == (2, 7, 7, 12)
+    assert (found.visual[..., 5:] == found.visual[:, :1, :1, 5:]).all()
+    assert found.visual[..., 5:].std() > 0
+    alone = Extractor(visual="vgg19:torchvision")(path)
+    np.testing.assert_allclose(found.visual[..., :5], alone.visual, rtol=1e-3, atol=1e-4)
+    net = build_model(
+        "av", audio_dim=128, visual_dim=12, classes=3, inputs="a+v+c3d", c3d_dim=7, state=4
+    )
+    audio, visual = (torch.from_numpy(x)[None] for x in (found.audio, found.visual))
+    assert net(audio=audio, visual=visual).labels.shape == (1, 2)
+
+
+@pytest.mark.usefixtures("small")
+def test_backbones_that_dont_go_together() -> None:
+    with pytest.raises(UsageError, match="unknown backbone 'c3e'"):
+        load_backbone("c3d+c3e", modality="visual")
+    with pytest.raises(UsageError, match="3 weights for 2 backbones"):
+        load_backbone("vgg19+c3d:a+b+c", modality="visual")
+    with pytest.raises(UsageError, match="unknown visual backbone 'vggish'"):
+        load_backbone("vggish+c3d", modality="visual")
+    a, b = (Watching() for _ in range(2))
+    b.card = replace(a.card, frames=7)  # type: ignore[misc]
+    with pytest.raises(UsageError, match="5 frames; watching"):
+        Joint([a, b])
 
 
 def test_vggish_maps_are_what_vggish_sees_before_its_vector() -> None:

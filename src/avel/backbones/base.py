@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from avel.errors import unknown_name
+from avel.errors import UsageError, unknown_name
 from avel.registry import Registry
 from avel.types import Json
 
@@ -119,17 +119,21 @@ def load_backbone(
 
     Args:
         name: Registry name, with the weights' name after a colon where it isn't the default:
-            ``"vgg19"``, ``"vgg19:torchvision"``.
+            ``"vgg19"``, ``"vgg19:torchvision"``. Visual ones can be put together:
+            ``"vgg19+c3d"``, ``"vgg19+c3d:keras+sports1m"``; see :mod:`avel.backbones.joint`.
         modality: What it has to read.
         weights: The weights' name, if not in ``name``.
 
     Raises:
-        UsageError: for an unknown name, or a backbone of the other modality.
+        UsageError: for an unknown name, a backbone of the other modality, or several that don't
+            fit together.
         WeightsError: if the weights aren't there and can't be had, or aren't the right file.
     """
     from avel.weights import weights_file
 
     name, _, suffix = name.partition(":")
+    if "+" in name and modality == "visual":
+        return _load_joint(name.split("+"), (suffix or weights or "").split("+"))
     cls = backbones.get(name)
     if cls.card.modality != modality:
         fitting = [n for n, c in backbones if c.card.modality == modality]
@@ -142,3 +146,18 @@ def load_backbone(
     network.load_weights(weights_file(chosen), chosen)
     network.eval().requires_grad_(False)
     return network, network.describe(chosen)
+
+
+def _load_joint(names: list[str], weights: list[str]) -> tuple[Backbone, Json]:
+    from avel.backbones.joint import joined
+
+    if weights == [""]:
+        weights *= len(names)
+    if len(weights) != len(names):
+        raise UsageError(
+            f"{len(weights)} weights for {len(names)} backbones",
+            wanted="none, or one for each",
+            do="name them in the backbones' order: vgg19+c3d:keras+sports1m",
+        )
+    pairs = zip(names, weights, strict=True)
+    return joined([load_backbone(n, modality="visual", weights=w or None) for n, w in pairs])

@@ -44,7 +44,8 @@ class C3D(ClipBackbone):
         "bilinearly without crop; then the middle 7/8",
         frames=FRAMES,
         paper="Tran et al. 2015, Learning Spatiotemporal Features with 3D Convolutional Networks",
-        note="pool5, averaged over its 4x4 regions to one vector, as in tian2018's supplement.",
+        note="pool5, averaged over its 4x4 regions to one vector, as in tian2018's supplement; "
+        "`vgg19+c3d` puts it behind VGG-19's channels.",
     )
     weights: ClassVar[Mapping[str, Weights]] = {
         "sports1m": Weights(
