@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class Elan(Format):
         from pympi.Elan import Eaf, to_string
 
         document = Eaf(author="avel")
+        document.adocument["DATE"] = datetime.now(UTC).isoformat(timespec="seconds")
+        document.properties = [("lastUsedAnnotationId", len(timeline))]
         document.remove_tier("default")
         for tier, event in _tiers(timeline):
             if tier not in document.tiers:
@@ -47,7 +50,6 @@ class Elan(Format):
             document.add_annotation(tier, first, last, escape(event.label))
         _link(document, timeline.video, path)
         text: str = to_string(document)
-        # a carriage return in an attribute or a text can't survive; escape() leaves none
         return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
 
     def load(self, text: str, path: Path) -> list[Timeline]:

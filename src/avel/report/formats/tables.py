@@ -10,7 +10,7 @@ from typing import Any
 
 from avel.errors import DataError
 from avel.report.formats.base import MAX_ROWS, Format, event_of, media_name, time_of, timeline_of
-from avel.report.formats.text import neutral, restored
+from avel.report.formats.text import escape, neutral, restored, unescape
 from avel.report.writers import writers
 from avel.types import Event, Timeline
 
@@ -75,15 +75,15 @@ class Dcase(Format):
 
     def _text(self, timelines: Sequence[Timeline]) -> str:
         rows = [
-            [neutral(name), *cells[:3]]
+            [neutral(escape(name)), *cells[:3]]
             for name, t in zip(shown_names(timelines), timelines, strict=True)
-            for cells in ([_cells(e) for e in t.events] or [["", "", ""]])
+            for cells in ([_cells(e, coded=True) for e in t.events] or [["", "", ""]])
         ]
         return _table(["filename", "onset", "offset", "event_label"], rows, "\t", "\n")
 
     def load(self, text: str, path: Path) -> list[Timeline]:
         """A timeline a file named."""
-        return _load(text, path)
+        return _load(text, path, coded=True)
 
     def knows(self, text: str) -> bool:
         """Told by its header."""
@@ -97,9 +97,16 @@ def shown_names(timelines: Sequence[Timeline]) -> list[str]:
     return names if len(set(names)) == len(names) else [t.video for t in timelines]
 
 
-def _cells(event: Event) -> list[str]:
+def _cells(event: Event, *, coded: bool = False) -> list[str]:
+    """Start, end, label and score; ``coded`` keeps a label on one line."""
     times = repr(float(event.start)), repr(float(event.end))
-    return [*times, neutral(event.label), repr(round(float(event.score), 6))]
+    label = escape(event.label) if coded else event.label
+    return [*times, neutral(label), repr(round(float(event.score), 6))]
+
+
+def label_in(cell: str, *, coded: bool = False) -> str:
+    """The label that a table's cell holds."""
+    return unescape(restored(cell)) if coded else restored(cell)
 
 
 def _table(header: list[str], rows: Sequence[list[str]], delimiter: str, end: str) -> str:
@@ -117,18 +124,18 @@ def _encoded(text: str, path: Path) -> bytes:
         raise DataError(f"{path}: a name that UTF-8 can't hold ({e.reason})") from e
 
 
-def _load(text: str, path: Path) -> list[Timeline]:
+def _load(text: str, path: Path, *, coded: bool = False) -> list[Timeline]:
     header, rows = read_table(text)
     if "label" not in header or not {"start", "end"} <= set(header):
         raise ValueError(f"columns {list(header)}, wanted start,end,label or file,start,end,label")
     held: dict[str, list[Event]] = {}
     for number, row in rows:
-        file = restored(row.get("file", "")) if "file" in header else path.stem
+        file = label_in(row.get("file", ""), coded=coded) if "file" in header else path.stem
         if not file:
             raise ValueError(f"line {number}: no file")
         events = held.setdefault(file, [])
         if row["start"] or row["end"] or row["label"]:
-            events.append(_event(row, number))
+            events.append(_event(row, number, coded=coded))
     if not held and "file" not in header:
         held[path.stem] = []
     if not held:
@@ -136,11 +143,11 @@ def _load(text: str, path: Path) -> list[Timeline]:
     return [timeline_of(file, events) for file, events in held.items()]
 
 
-def _event(row: dict[str, str], number: int) -> Event:
+def _event(row: dict[str, str], number: int, *, coded: bool) -> Event:
     try:
         score = float(row["score"]) if row.get("score") else 1.0
         times = time_of(row["start"]), time_of(row["end"])
-        return event_of(*times, restored(row["label"]), score)
+        return event_of(*times, label_in(row["label"], coded=coded), score)
     except ValueError as e:
         raise ValueError(f"line {number}: {e}") from e
 
