@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 import avel
 from avel.backbones import Card
-from avel.cli.extract import plan
 from avel.cli.main import main
 from avel.errors import DataError, MediaError, UsageError
 from avel.features import Extractor, cached, extract, feature_path
+from avel.features.listing import plan
 from avel.features.logmel import log_mel
 from avel.features.store import up_to_date
 from avel.media import RATE, Media, Segment, open_media
@@ -107,8 +107,8 @@ def test_a_still_picture_is_computed_once(fakes: None, tmp_path: Path) -> None:
     still = mux(tmp_path / "a.mkv", pictures=[(0.0, grey(77)), (20.0, grey(77))])
     make = Extractor(batch=16)
     found = make(still)
-    assert len(found) >= 20 and isinstance(make._visual, Seeing)
-    assert make._visual.seen == [1]
+    assert len(found) >= 20 and isinstance(make.seeing.backbone, Seeing)
+    assert make.seeing.backbone.seen == [1]
     assert np.abs(found.visual[:20] - 77).max() < 3
 
 
@@ -151,14 +151,14 @@ def test_errors_of_either_side_come_out_and_end_the_thread(
     def fails(frames: Tensor) -> Tensor:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(make._visual, "forward", fails)
+    monkeypatch.setattr(make.seeing.backbone, "forward", fails)
     with pytest.raises(RuntimeError, match="out of memory"):
         make(clip)
     assert threads() == []
 
 
 def test_decoding_runs_only_a_few_segments_ahead() -> None:
-    from avel.features.stream import ahead
+    from avel.features.pipeline import ahead
 
     made = 0
 
@@ -191,7 +191,7 @@ def test_an_open_file_and_nonsense(fakes: None, clip: Path) -> None:
 
 def test_bf16_is_noted_in_the_card(fakes: None, clip: Path) -> None:
     fast = Extractor(precision="bf16")
-    assert fast.visual_card["precision"] == "bf16"
+    assert [card["precision"] for card in fast.cards] == ["bf16", "bf16"]
     assert np.isfinite(fast(clip).visual).all()
 
 
@@ -223,15 +223,15 @@ def test_cache_goes_by_content_and_cards(
     make = Extractor()
     first = cached(clip, make)
     entries = list((tmp_path / "cache" / "features").iterdir())
-    assert len(entries) == 1 and isinstance(make._visual, Seeing)
-    calls = len(make._visual.seen)
+    assert len(entries) == 1 and isinstance(make.seeing.backbone, Seeing)
+    calls = len(make.seeing.backbone.seen)
     renamed = clip.rename(tmp_path / "other name.mkv")
     again = cached(renamed, make)
-    assert len(make._visual.seen) == calls and again.source == "other name.mkv"
+    assert len(make.seeing.backbone.seen) == calls and again.source == "other name.mkv"
     assert np.array_equal(again.visual, first.visual)
     entries[0].write_bytes(b"damaged")
     assert np.array_equal(cached(renamed, make).visual, first.visual)
-    assert len(make._visual.seen) > calls
+    assert len(make.seeing.backbone.seen) > calls
     cached(renamed, Extractor(step=0.5))
     cached(renamed, Extractor(visual="vgg19"))
     assert len(list((tmp_path / "cache" / "features").iterdir())) == 3
@@ -300,6 +300,7 @@ def test_a_bad_file_is_named_and_the_others_are_done(
     assert sorted(p.name for p in (folder / "out").rglob("*")) == [
         "a.safetensors",
         "b.safetensors",
+        "manifest.csv",
         "sub",
     ]
 

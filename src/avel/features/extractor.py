@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from avel.backbones import ClipBackbone, load_backbone
 from avel.errors import UsageError
 from avel.features.logmel import log_mel
-from avel.features.stream import Block, FeatureStream, Group, Progress, ahead, groups
-from avel.media import Media, Segment, open_media
+from avel.features.network import Network, Precision
+from avel.features.pipeline import Begun, Ended, Networks, Rows, run
+from avel.features.stream import Block, FeatureStream, Progress
+from avel.media import Media, open_media
 from avel.types import Features, Grid, Json
 
-Precision = Literal["auto", "float32", "bf16"]
+__all__ = ["Extractor", "Precision", "Progress", "extract"]
 
 
 def extract(
@@ -28,6 +30,7 @@ def extract(
     visual: str = "mini_visual",
     step: float = 1.0,
     batch: int = 32,
+    precision: Precision = "float32",
     progress: Progress | None = None,
     audio_track: int | None = None,
     video_track: int | None = None,
@@ -39,6 +42,7 @@ def extract(
         audio, visual: Backbones by name, e.g. ``"vggish"`` and ``"vgg19:torchvision"``.
         step: Seconds a segment.
         batch: Frames that go through the visual backbone together.
+        precision: As for :class:`Extractor`.
         progress: Called with segments done and segments in all.
         audio_track, video_track: As for :func:`avel.open`; for paths only.
 
@@ -49,7 +53,7 @@ def extract(
     """
     media = _opened(video, audio_track, video_track)
     media.grid(step)  # nonsense is named before heavy work begins
-    make = Extractor(audio=audio, visual=visual, step=step, batch=batch)
+    make = Extractor(audio=audio, visual=visual, step=step, batch=batch, precision=precision)
     return make(media, progress=progress)
 
 
@@ -64,11 +68,22 @@ def _opened(video: str | Path | Media, audio_track: int | None, video_track: int
 class Extractor:
     """Two backbones, loaded once, that make features of many files.
 
+    What a file's features are doesn't depend on the files, batches or threads they were computed
+    with, beyond the rounding of ``precision``.
+
     Args:
         audio, visual, step, batch: As for :func:`extract`.
-        precision: ``"bf16"`` runs the visual backbone in bfloat16, several times faster on
-            processors with units for it, with an error of about 1 %; noted in the visual card.
+        precision: ``"float32"``; ``"bf16"`` runs both backbones in bfloat16, several times faster
+            on processors with units for it, with an error of about 1 %; ``"auto"`` takes the one
+            that is faster here (measured once, then remembered in the cache folder). Other than
+            float32 is noted in the cards, and in those of features with the measured ``error``.
+        compile: Whether the visual backbone is compiled at its first batch, which takes 10 to 35 s
+            and, on a CPU, a C++ compiler: for corpora.
         device: A torch device; ``"auto"`` takes a GPU where there is one.
+
+    Raises:
+        UsageError: for unknown names, and a batch or precision out of bounds.
+        WeightsError: if weights are missing.
     """
 
     def __init__(
@@ -79,24 +94,44 @@ class Extractor:
         step: float = 1.0,
         batch: int = 32,
         precision: Precision = "float32",
+        compile: bool = False,
         device: str = "auto",
     ) -> None:
         if batch < 1:
             raise UsageError(f"a batch of {batch} frames", wanted="at least 1")
-        self.step, self.batch, self.precision = step, batch, precision
         cuda = device == "auto" and torch.cuda.is_available()
         self.device = torch.device("cuda" if cuda else "cpu" if device == "auto" else device)
-        self._audio, self.audio_card = load_backbone(audio, modality="audio")
-        self._visual, self.visual_card = load_backbone(visual, modality="visual")
-        self._audio.to(self.device)
-        self._visual.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if precision != "float32":
-            self.visual_card = {**self.visual_card, "precision": precision}
+        self.step, self.batch = step, batch
+        hearing, card = load_backbone(audio, modality="audio")
+        self.hearing = Network(hearing, card, precision=precision, device=self.device)
+        seeing, card = load_backbone(visual, modality="visual")
+        self._clip = isinstance(seeing, ClipBackbone)
+        self._frames = max(1, seeing.card.frames)
+        self.seeing = Network(
+            seeing,
+            card,
+            precision=precision,
+            device=self.device,
+            batch=max(1, batch // self._frames) if self._clip else batch,
+            compiled=compile,
+        )
 
     @property
     def cards(self) -> tuple[Json, Json]:
-        """The cards of the audio and the visual backbone as plain data."""
-        return self.audio_card, self.visual_card
+        """The cards of the audio and the visual backbone as plain data.
+
+        They say what features are comparable with, and are the same in every run; features' own
+        cards have the ``error`` of a faster precision besides.
+        """
+        return self.hearing.card, self.seeing.card
+
+    @property
+    def errors(self) -> tuple[float | None, float | None]:
+        """1 - cosine of the audio's and the picture's features, against float32 on real inputs.
+
+        None where a network runs in float32, or has read nothing yet.
+        """
+        return self.hearing.error, self.seeing.error
 
     def __call__(
         self,
@@ -125,13 +160,21 @@ class Extractor:
         """
         media = _opened(video, audio_track, video_track)
         grid = media.grid(self.step)
-        return FeatureStream(
-            self._blocks(media, grid, progress),
-            grid=grid,
-            widths=(self._audio.card.output[-1], self._visual.card.output[-1]),
-            cards=self.cards,
-            source=media.path.name,
-        )
+
+        def blocks() -> Iterator[Block]:
+            done = 0
+            for event in run([media], _itself, self._networks, step=self.step):
+                if isinstance(event, Ended) and event.error is not None:
+                    raise event.error
+                if isinstance(event, Rows):
+                    stream.audio_card, stream.visual_card = self._measured_cards
+                    done += len(event.block.audio)
+                    if progress is not None:
+                        progress(done, len(grid))
+                    yield event.block
+
+        stream = self._stream(blocks(), media, grid)
+        return stream
 
     def many(
         self,
@@ -140,69 +183,80 @@ class Extractor:
         audio_track: int | None = None,
         video_track: int | None = None,
     ) -> Iterator[tuple[Path, Features | Exception]]:
-        """Features of many files, in their order, without the networks ever waiting for one.
+        """Features of many files, in their order; batches cross the files' borders.
 
         Args:
-            files: Read as they are needed, a few files ahead of what comes out, in another thread.
+            files: Read as they are needed, in another thread; what comes out is some files behind,
+                where they are short.
             audio_track, video_track: As for :func:`extract`.
 
         Yields:
             Each file's path with its features, or with what was wrong with it.
 
         Raises:
-            Exception: what ``files`` itself raises, and what isn't a file's fault.
+            Exception: what ``files`` itself raises, and the networks, which is no file's fault.
         """
-        for file in files:
-            path = file.path if isinstance(file, Media) else Path(file)
-            try:
-                yield path, self(file, audio_track=audio_track, video_track=video_track)
-            except Exception as e:
-                yield path, e
+        paths: deque[Path] = deque()
 
-    def _blocks(self, media: Media, grid: Grid, progress: Progress | None) -> Iterator[Block]:
-        segments = media.segments(frames=max(1, self._visual.card.frames), step=self.step)
-        done = 0
-        for group in groups(ahead(segments), frames=self.batch):
-            count = len(group.segments)
-            block = Block.of(count, self._audio.card.output, self._visual.card.output)
-            self._fill(block, group)
-            done += count
-            if progress is not None:
-                progress(done, len(grid))
-            yield block
+        def noted() -> Iterator[str | Path | Media]:
+            for file in files:
+                paths.append(file.path if isinstance(file, Media) else Path(file))
+                yield file
 
-    @torch.inference_mode()
-    def _fill(self, block: Block, group: Group) -> None:
-        for segment in group.segments:
-            block.levels[segment.index] = segment.rms
-            block.visible[segment.index] = segment.visible
-        heard = [s for s in group.segments if s.n_samples_present]
-        if heard:
-            samples = torch.from_numpy(np.stack([s.audio for s in heard]))
-            rows = self._audio(log_mel(samples).to(self.device))
-            block.audio[[s.index for s in heard]] = rows.float().cpu().numpy()
-        if isinstance(self._visual, ClipBackbone):
-            self._watch(block, [s for s in group.segments if s.visible])
-            return
-        for first in range(0, len(group.images), self.batch):
-            maps = self._see(group.images[first : first + self.batch])
-            for one, shares in zip(maps, group.shares[first : first + self.batch], strict=True):
-                for index, share in shares.items():
-                    block.visual[index] += share * one
+        opened = partial(_opened, audio_track=audio_track, video_track=video_track)
+        going: dict[int, tuple[Begun, deque[Block]]] = {}
+        for event in run(noted(), opened, self._networks, step=self.step):
+            if isinstance(event, Begun):
+                going[event.file] = event, deque()
+            elif isinstance(event, Rows):
+                going[event.file][1].append(event.block)
+            elif event.error is not None:
+                going.pop(event.file, None)
+                yield paths.popleft(), event.error
+            else:
+                begun, rows = going.pop(event.file)
+                stream = self._stream(_drained(rows), begun.media, begun.grid)
+                yield paths.popleft(), stream.gather()
 
-    def _watch(self, block: Block, segments: list[Segment]) -> None:
-        """Segments whose frames go through the network together, short ones held at their end."""
-        wanted, together = self._visual.card.frames, max(1, self.batch // self._visual.card.frames)
-        for first in range(0, len(segments), together):
-            some = segments[first : first + together]
-            clips = [s.frames[np.minimum(np.arange(wanted), len(s.frames) - 1)] for s in some]
-            block.visual[[s.index for s in some]] = self._see(clips)
+    def _stream(self, blocks: Iterator[Block], media: Media, grid: Grid) -> FeatureStream:
+        return FeatureStream(
+            blocks,
+            grid=grid,
+            widths=(self.hearing.backbone.card.output[-1], self.seeing.backbone.card.output[-1]),
+            cards=self._measured_cards,
+            source=media.path.name,
+        )
 
-    def _see(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """(n, 224, 224, 3) pictures, or (n, frames, 224, 224, 3) clips -> (n, H, W, V) maps."""
-        pictures = torch.from_numpy(np.stack(images)).to(self.device)
-        fast = self.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
-            maps: Tensor = self._visual(pictures)
-        array: NDArray[np.float32] = maps.float().cpu().numpy()
-        return array
+    @property
+    def _measured_cards(self) -> tuple[Json, Json]:
+        return self.hearing.measured_card, self.seeing.measured_card
+
+    @property
+    def _networks(self) -> Networks:
+        return Networks(
+            hear=self._hear,
+            see=self._see,
+            audio=self.hearing.backbone.card.output,
+            visual=self.seeing.backbone.card.output,
+            frames=self._frames,
+            batch=self.seeing.batch,
+            clip=self._clip,
+        )
+
+    def _hear(self, sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Sounds of a segment each -> (n, A)."""
+        return self.hearing(log_mel(torch.from_numpy(np.stack(sounds))))
+
+    def _see(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Pictures (224, 224, 3), or clips (frames, 224, 224, 3) -> (n, H, W, V)."""
+        return self.seeing(torch.from_numpy(np.stack(pictures)))
+
+
+def _itself(media: object) -> Media:
+    assert isinstance(media, Media)
+    return media
+
+
+def _drained(blocks: deque[Block]) -> Iterator[Block]:
+    while blocks:
+        yield blocks.popleft()

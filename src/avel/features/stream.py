@@ -1,28 +1,20 @@
-"""Features as they are made: segments in groups, a few decoded ahead, rows in blocks. No torch."""
+"""Features as they are made: rows in blocks. No torch."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from queue import Empty, Full, Queue
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avel.types import Bools, Features, Grid, Json
 
-if TYPE_CHECKING:
-    from avel.media import Segment
-
 #: Called with segments done and segments in all.
 Progress = Callable[[int, int], None]
 
 #: A segment is audible above this level (dBFS) and within this of the file's loudest (dB).
 AUDIBLE_ABOVE, AUDIBLE_WITHIN = -50.0, 20.0
-_AHEAD = 8  # segments decoded ahead of the networks
-_GROUP = 64  # segments at most that wait for the networks together
 
 
 def audible(levels: NDArray[np.floating], *, loudest: float = -np.inf) -> Bools:
@@ -132,83 +124,3 @@ class FeatureStream:
             visual_card=self.visual_card,
             source=self.source,
         )
-
-
-@dataclass
-class Group:
-    """Consecutive segments, numbered from the group's first, with their distinct pictures.
-
-    ``shares[k]`` says what share of which segments' frames picture k is, by those numbers.
-    """
-
-    segments: list[Segment] = field(default_factory=list)
-    images: list[NDArray[np.uint8]] = field(default_factory=list)
-    shares: list[dict[int, float]] = field(default_factory=list)
-
-    def add(self, segment: Segment) -> None:
-        """Take a segment in; a picture equal to the one before it isn't kept twice."""
-        segment = replace(segment, index=len(self.segments))
-        self.segments.append(segment)
-        for image in segment.frames:
-            if not self.images or not np.array_equal(image, self.images[-1]):
-                self.images.append(image)
-                self.shares.append({})
-            shares = self.shares[-1]
-            shares[segment.index] = shares.get(segment.index, 0.0) + 1 / len(segment.frames)
-
-
-def groups(segments: Iterator[Segment], *, frames: int) -> Iterator[Group]:
-    """Segments in groups of at least ``frames`` distinct pictures, or of 64 segments."""
-    group = Group()
-    for segment in segments:
-        group.add(segment)
-        if len(group.images) >= frames or len(group.segments) >= _GROUP:
-            yield group
-            group = Group()
-    if group.segments:
-        yield group
-
-
-def ahead(segments: Iterator[Segment]) -> Iterator[Segment]:
-    """The same segments, made a few ahead in a thread of their own; its errors come out here."""
-    queue: Queue[Segment | BaseException | None] = Queue(_AHEAD)
-    stop = threading.Event()
-
-    def put(item: Segment | BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                return queue.put(item, timeout=0.1)
-            except Full:
-                continue
-
-    def work() -> None:
-        try:
-            for segment in segments:
-                put(segment)
-                if stop.is_set():
-                    return
-            put(None)
-        except BaseException as e:
-            put(e)
-
-    thread = threading.Thread(target=work, name="avel-decode", daemon=True)
-    thread.start()
-    try:
-        while (item := _next(queue, thread)) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _next(
-    queue: Queue[Segment | BaseException | None], thread: threading.Thread
-) -> Segment | BaseException | None:
-    while True:
-        try:
-            return queue.get(timeout=1.0)
-        except Empty:
-            if not thread.is_alive() and queue.empty():
-                return None

@@ -1,0 +1,201 @@
+"""A backbone as it runs on this machine: its precision, compiled or not, and what that costs.
+
+bfloat16 is chosen where it is measured to be faster, and its error is measured against float32 on
+the first real inputs of a run. Weights are cast once, never call by call.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import platform
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avel.backbones import Backbone, ClipBackbone, VisualBackbone
+from avel.errors import UsageError
+from avel.features.logmel import BANDS, FRAMES
+from avel.files import cache_folder, write_whole
+from avel.types import Json
+
+Precision = Literal["auto", "float32", "bf16"]
+PRECISIONS = ("auto", "float32", "bf16")
+
+#: ``auto`` takes bfloat16 where it is at least so many times faster.
+WORTH = 1.2
+#: Inputs by which the two precisions are timed, and by which the error is measured.
+_TIMED, _COMPARED = 8, 4
+_SIZE = 224
+
+
+class Network:
+    """A backbone that reads batches of any size and answers float32 arrays.
+
+    Args:
+        backbone: With its weights, in eval mode.
+        card: Its card as plain data.
+        precision: ``"float32"``, ``"bf16"``, or ``"auto"`` for the one that is faster here.
+        device: Where it runs.
+        batch: Inputs that go through it together; compiled networks are compiled for that many.
+        compiled: Whether it goes through torch.compile at its first batch (10 to 35 s, needs a
+            C++ compiler on a CPU).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        card: Json,
+        *,
+        precision: Precision = "float32",
+        device: torch.device,
+        batch: int = 32,
+        compiled: bool = False,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise UsageError(f"precision {precision}", wanted=" or ".join(PRECISIONS))
+        self.backbone, self.device, self.batch = backbone, device, batch
+        _place(backbone, device)
+        fast = _in_bf16(backbone) if precision != "float32" else None
+        if precision == "auto" and fast is not None and gain(backbone, fast, device) < WORTH:
+            fast = None
+        self.precision: Precision = "float32" if fast is None else "bf16"
+        #: 1 - cosine between the answers in bfloat16 and in float32, the worst of the inputs
+        #: compared; None before the first batch, and in float32.
+        self.error: float | None = None
+        self._compared_with = None if fast is None else backbone
+        self._card = card
+        self._run: Callable[[Tensor], Tensor] = backbone if fast is None else fast
+        self._full = batch if compiled else 0
+        if compiled:
+            self._run = _compiled(self._run)
+
+    @property
+    def card(self) -> Json:
+        """The backbone's card; with its precision where that isn't float32."""
+        plain = self.precision == "float32"
+        return self._card if plain else {**self._card, "precision": self.precision}
+
+    @property
+    def measured_card(self) -> Json:
+        """The card with the measured ``error`` of the precision, once there was a batch."""
+        return self.card if self.error is None else {**self.card, "error": round(self.error, 9)}
+
+    @torch.no_grad()
+    def __call__(self, inputs: Tensor) -> NDArray[np.float32]:
+        """What the backbone answers to these inputs, as the backbone's ``forward`` takes them."""
+        parts = torch.split(inputs, self.batch)
+        rows = np.concatenate([self._answer(part) for part in parts])
+        if self._compared_with is not None:
+            some = inputs[:_COMPARED]
+            exact = _array(self._compared_with(some.to(self.device)))
+            self.error = worst_cosine(rows[:_COMPARED], exact)
+            self._compared_with = None
+        return rows
+
+    def _answer(self, inputs: Tensor) -> NDArray[np.float32]:
+        count = len(inputs)
+        if count < self._full:  # a compiled network knows one size
+            inputs = torch.cat([inputs, inputs.new_zeros(self._full - count, *inputs.shape[1:])])
+        return _array(self._run(inputs.to(self.device)))[:count]
+
+
+def worst_cosine(found: NDArray[np.floating], exact: NDArray[np.floating]) -> float:
+    """The largest 1 - cosine between rows of two arrays (n, ...); 0 for rows that are both zero."""
+    a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (found, exact))
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    both_zero = ~a.any(axis=1) & ~b.any(axis=1)
+    cosines = np.where(both_zero, 1.0, (a * b).sum(axis=1) / np.maximum(norms, 1e-300))
+    return float(np.clip(1 - cosines, 0, None).max(initial=0.0))
+
+
+def gain(backbone: Backbone, fast: Backbone, device: torch.device) -> float:
+    """How many times faster the bfloat16 copy is here, measured once and then remembered.
+
+    What was measured is kept in ``speed.json`` of the cache folder, by processor, torch's version
+    and backbone, so that one machine always chooses alike.
+    """
+    key = "|".join((_processor(device), torch.__version__, backbone.card.name))
+    path = cache_folder() / "speed.json"
+    held = _read(path)
+    if key not in held:
+        inputs = _example(backbone)
+        slow = _seconds(backbone, inputs, device)
+        held[key] = round(slow / _seconds(fast, inputs, device), 3)
+        with suppress(OSError):  # a cache that can't be written to: measured anew the next time
+            write_whole(path, json.dumps(_read(path) | held, indent=1, sort_keys=True))
+    return held[key]
+
+
+def _read(path: Path) -> dict[str, float]:
+    try:
+        held = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(held, dict):
+        return {}
+    return {k: v for k, v in held.items() if isinstance(v, float) and 0 < v < 1e3}
+
+
+def _processor(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    keys = ("model name", "cpu family", "model", "stepping")
+    told = dict.fromkeys(line for line in lines if line.split("\t")[0].strip() in keys)
+    names = [line.split(":", 1)[-1].strip() for line in told]
+    return " ".join(names) or platform.processor() or platform.machine()
+
+
+def _example(backbone: Backbone) -> Tensor:
+    """Inputs of the right shape, for timing."""
+    noise = torch.Generator().manual_seed(0)
+    if backbone.card.modality == "audio":
+        return torch.randn(_TIMED, FRAMES, BANDS, generator=noise)
+    clip = (backbone.card.frames,) if isinstance(backbone, ClipBackbone) else ()
+    shape = (1 if clip else _TIMED, *clip, _SIZE, _SIZE, 3)
+    return torch.randint(0, 256, shape, generator=noise, dtype=torch.uint8)
+
+
+@torch.no_grad()
+def _seconds(backbone: Backbone, inputs: Tensor, device: torch.device) -> float:
+    """Of the faster of two runs, after one that warms up."""
+    inputs = inputs.to(device)
+    _array(backbone(inputs))
+    taken = []
+    for _ in range(2):
+        start = time.perf_counter()
+        _array(backbone(inputs))
+        taken.append(time.perf_counter() - start)
+    return max(min(taken), 1e-9)
+
+
+def _in_bf16(backbone: Backbone) -> Backbone:
+    """A copy with all its weights in bfloat16, cast once."""
+    return copy.deepcopy(backbone).to(torch.bfloat16)
+
+
+def _place(backbone: Backbone, device: torch.device) -> None:
+    backbone.to(device)
+    if isinstance(backbone, VisualBackbone) and not isinstance(backbone, ClipBackbone):
+        backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _compiled(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    made: Callable[[Tensor], Tensor] = torch.compile(run, dynamic=False, options={"freezing": True})
+    return made
+
+
+def _array(rows: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = rows.float().cpu().numpy()
+    return array

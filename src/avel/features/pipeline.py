@@ -1,0 +1,322 @@
+"""Many files through two networks that never wait: decoding ahead, batches across all borders.
+
+One thread decodes; pictures and sounds gather in batches that know neither segments nor files; a
+row of features is given out once all that it needs has come back. No torch in here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from queue import Empty, Full, Queue
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avel.features.stream import Block
+from avel.media import Media, Segment
+from avel.types import Grid
+
+_AHEAD = 8  # segments decoded ahead of the networks
+_WAITING = 64  # rows of a file at most that wait for a batch to fill
+_SOUNDS = 16  # segments of sound that go through the network together
+
+T = TypeVar("T")
+Floats = NDArray[np.float32]
+Pictures = NDArray[np.uint8]
+#: Finds out about a file: what :func:`avel.open` answers, or its error.
+Open = Callable[[Any], Media]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A file was opened: its place among the files, and its segments."""
+
+    file: int
+    grid: Grid
+    media: Media
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The next rows of a file."""
+
+    file: int
+    block: Block
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A file is through, or can't be read (further)."""
+
+    file: int
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What the rows are made with.
+
+    Args:
+        hear: Sounds, each (step * 16000,) float32, -> rows (n, A).
+        see: Pictures, each (224, 224, 3) uint8, or clips of ``clip`` of them, -> rows (n, H, W, V).
+        audio, visual: Shapes of one row.
+        frames: Pictures a segment.
+        batch: Pictures, or clips, that go through the network together.
+        clip: Whether the network sees a segment's pictures together.
+    """
+
+    hear: Callable[[Sequence[Floats]], Floats]
+    see: Callable[[Sequence[Pictures]], Floats]
+    audio: tuple[int, ...]
+    visual: tuple[int, ...]
+    frames: int
+    batch: int
+    clip: bool = False
+
+
+def run(
+    files: Iterable[Any], open_file: Open, networks: Networks, *, step: float
+) -> Iterator[Begun | Rows | Ended]:
+    """What happens to the files, as it happens; each file's rows come in order.
+
+    Args:
+        files: Anything that ``open_file`` opens; read in another thread, as they are needed.
+        open_file: Opens one.
+        networks: Makes rows.
+        step: Seconds a segment.
+
+    Raises:
+        Exception: what ``files`` raises, and the networks.
+    """
+    mill = _Mill(networks)
+    for event in ahead(_decoded(files, open_file, frames=networks.frames, step=step)):
+        if isinstance(event, Begun):
+            mill.begin(event)
+            yield event
+        elif isinstance(event, Ended):
+            yield from mill.end(event)
+        else:
+            yield from mill.take(*event)
+    yield from mill.flush()
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Row:
+    """One segment's row, and how many results it still waits for."""
+
+    level: float
+    visible: bool
+    audio: Floats
+    visual: Floats
+    waits: int = 0
+
+
+@dataclass
+class _Picture:
+    """A picture (or clip) on its way, and its share in each row that shows it."""
+
+    file: int
+    image: Pictures
+    shares: list[tuple[_Row, float]]
+    map: Floats | None = None
+
+    def show(self, row: _Row, share: float) -> None:
+        """Let it be seen in one more row, at once where it is computed already."""
+        if self.map is None:
+            row.waits += 1
+            self.shares.append((row, share))
+        else:
+            row.visual += np.float32(share) * self.map
+
+    def done(self, result: Floats) -> None:
+        """The network's answer has come."""
+        self.map = result
+        for row, share in self.shares:
+            row.visual += np.float32(share) * result
+            row.waits -= 1
+        self.shares.clear()
+
+
+@dataclass
+class _File:
+    """A file on its way: the rows not given out yet, its last picture, its end once it came."""
+
+    rows: deque[_Row] = field(default_factory=deque)
+    last: _Picture | None = None
+    end: Ended | None = None
+
+
+class _Mill:
+    """Gathers batches from segments of any files, and rows from batches."""
+
+    def __init__(self, networks: Networks) -> None:
+        self._networks = networks
+        self._files: dict[int, _File] = {}
+        self._pictures: list[_Picture] = []
+        self._sounds: list[tuple[int, _Row, Floats]] = []
+
+    def begin(self, event: Begun) -> None:
+        self._files[event.file] = _File()
+
+    def take(self, number: int, segment: Segment) -> Iterator[Rows | Ended]:
+        """Take a segment in; give out what became whole by it."""
+        file, told = self._files[number], self._networks
+        row = _Row(
+            segment.rms,
+            segment.visible,
+            np.zeros(told.audio, np.float32),
+            np.zeros(told.visual, np.float32),
+        )
+        file.rows.append(row)
+        if segment.n_samples_present:
+            row.waits += 1
+            self._sounds.append((number, row, segment.audio))
+        for image, share in self._seen(segment):
+            if file.last is None or not np.array_equal(image, file.last.image):
+                file.last = _Picture(number, image, [])
+                self._pictures.append(file.last)
+            file.last.show(row, share)
+        yield from self._work(full=len(file.rows) >= _WAITING)
+
+    def _seen(self, segment: Segment) -> Iterator[tuple[Pictures, float]]:
+        """The pictures to compute, equal neighbours once, with their shares of the segment."""
+        frames = segment.frames
+        if not len(frames):
+            return
+        if self._networks.clip:
+            wanted = np.minimum(np.arange(self._networks.frames), len(frames) - 1)
+            yield frames[wanted], 1.0
+            return
+        first = 0
+        for k in range(1, len(frames) + 1):
+            if k == len(frames) or not np.array_equal(frames[k], frames[first]):
+                yield frames[first], (k - first) / len(frames)
+                first = k
+
+    def end(self, event: Ended) -> Iterator[Rows | Ended]:
+        """A file was decoded to its end, or to its error; the rows before that still come."""
+        self._files.setdefault(event.file, _File()).end = event
+        yield from self._whole()
+
+    def flush(self) -> Iterator[Rows | Ended]:
+        """All that still waits."""
+        yield from self._work(full=True)
+
+    def _work(self, *, full: bool) -> Iterator[Rows | Ended]:
+        """Run the batches that are full, or all there is; give out the rows that became whole."""
+        ran = False
+        while len(self._pictures) >= (1 if full else self._networks.batch):
+            self._see(self._networks.batch)
+            ran = True
+        while len(self._sounds) >= (1 if full else _SOUNDS):
+            self._hear(_SOUNDS)
+            ran = True
+        if ran or full:
+            yield from self._whole()
+
+    def _see(self, count: int) -> None:
+        some, self._pictures = self._pictures[:count], self._pictures[count:]
+        for picture, result in zip(some, self._networks.see([p.image for p in some]), strict=True):
+            picture.done(result)
+
+    def _hear(self, count: int) -> None:
+        some, self._sounds = self._sounds[:count], self._sounds[count:]
+        results = self._networks.hear([sound for _, _, sound in some])
+        for (_, row, _), result in zip(some, results, strict=True):
+            row.audio[...] = result
+            row.waits -= 1
+
+    def _whole(self) -> Iterator[Rows | Ended]:
+        """The rows at the head of each file that wait for nothing, and the ends reached."""
+        for number, file in list(self._files.items()):
+            ready: list[_Row] = []
+            while file.rows and not file.rows[0].waits:
+                ready.append(file.rows.popleft())
+            if ready:
+                yield Rows(number, _block(ready))
+            if file.end is not None and not file.rows:
+                del self._files[number]
+                yield file.end
+
+
+def _block(rows: Sequence[_Row]) -> Block:
+    return Block(
+        audio=np.stack([r.audio for r in rows]),
+        visual=np.stack([r.visual for r in rows]),
+        levels=np.array([r.level for r in rows]),
+        visible=np.array([r.visible for r in rows]),
+    )
+
+
+# --- decoding ------------------------------------------------------------------------------------
+
+
+def _decoded(
+    files: Iterable[Any], open_file: Open, *, frames: int, step: float
+) -> Iterator[Begun | Ended | tuple[int, Segment]]:
+    """Beginnings, segments (with their file's number) and ends of files."""
+    for number, file in enumerate(files):
+        error: Exception | None = None
+        try:
+            media = open_file(file)
+            yield Begun(number, media.grid(step), media)
+            for segment in media.segments(frames=frames, step=step):
+                yield number, segment
+        except Exception as e:
+            error = e
+        yield Ended(number, error)
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, made a few ahead in a thread of their own; its errors come out here."""
+    queue: Queue[T | _Raised | None] = Queue(_AHEAD)
+    stop = threading.Event()
+
+    def put(item: T | _Raised | None) -> None:
+        while not stop.is_set():
+            try:
+                return queue.put(item, timeout=0.1)
+            except Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put(item)
+                if stop.is_set():
+                    return
+            put(None)
+        except BaseException as e:
+            put(_Raised(e))
+
+    thread = threading.Thread(target=work, name="avel-decode", daemon=True)
+    thread.start()
+    try:
+        while (item := _next(queue, thread)) is not None:
+            if isinstance(item, _Raised):
+                raise item.error
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class _Raised:
+    error: BaseException
+
+
+def _next(queue: Queue[T | _Raised | None], thread: threading.Thread) -> T | _Raised | None:
+    while True:
+        try:
+            return queue.get(timeout=1.0)
+        except Empty:
+            if not thread.is_alive() and queue.empty():
+                return None
