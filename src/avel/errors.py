@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from functools import partial
+from typing import Any
 from unicodedata import category
 
 
@@ -19,6 +21,9 @@ class AvelError(Exception):
     def __init__(self, got: str, *, wanted: str = "", do: str = "") -> None:
         self.got, self.wanted, self.do = got, wanted, do
         super().__init__(got, wanted, do)
+
+    def __reduce__(self) -> Any:  # so that it crosses to another process
+        return partial(type(self), wanted=self.wanted, do=self.do), (self.got,)
 
     def __str__(self) -> str:
         parts = [self.got]

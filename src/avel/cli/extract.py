@@ -1,27 +1,31 @@
-"""`avel extract`: features of media files and whole folders, skipping what is done."""
+"""`avel extract`: features of files, folders and lists of them, skipping what is done."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.errors import AvelError, DataError, UsageError, all_at_once
+from avel.errors import DataError, all_at_once
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
-    from avel.features import Extractor
-
-_ENDING = ".safetensors"
+    from avel.cli._meter import Meter
+    from avel.features.corpus import Job, Outcome, Outcomes, Settings
+    from avel.features.listing import Plan
 
 
 def extract(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="FILE|DIR...", help="Media files, or folders of them.")
+        list[Path],
+        typer.Argument(
+            metavar="FILE|DIR|LIST...",
+            help="Media files, folders of them, or text files (.txt, .lst) with a path a line.",
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -29,7 +33,7 @@ def extract(
             "--output",
             "-o",
             help="A folder for the features, or NAME.safetensors for one file. Without it: beside "
-            "a file, and in DIR/features for a folder.",
+            "a file, in DIR/features for a folder, in features beside a list.",
         ),
     ] = None,
     audio: Annotated[str, typer.Option(help="Audio backbone.")] = "mini_audio",
@@ -46,38 +50,75 @@ def extract(
     video_track: Annotated[
         int | None, typer.Option(help="Which video track, from 0, where there are several.")
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            help="Worker processes; 0 for one a core. Without it: none but this one, and on Ray "
+            "as many as the cluster has cores for.",
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(help="Threads of each worker; 0 shares the cores among them.")
+    ] = 0,
+    engine: Annotated[
+        str, typer.Option(help="local, or ray for a cluster (pip install 'avel[ray]').")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster; auto for this machine's.")
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Also what is done already.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Also what is in quarantine.")] = False,
 ) -> None:
-    """Make features of videos: what `avel train` reads, one file a clip."""
-    _check(dtype=dtype, precision=precision, batch=batch, step=step)
-    jobs = plan(inputs, out)
-    from avel.features import Extractor
+    """Make features of videos: what `avel train` reads, one file a clip.
 
-    make = Extractor(
-        audio=audio,
-        visual=visual,
-        step=step,
-        batch=batch,
-        precision="bf16" if precision == "bf16" else "float32",
-    )
-    tracks = {"audio_track": audio_track, "video_track": video_track}
-    tally = _run(jobs, make, dtype=dtype, again=again, **tracks)
-    typer.echo(f"{tally.made} extracted, {tally.kept} already there, {len(tally.failed)} failed")
-    for _, error in tally.failed:
-        typer.echo(f"avel: {error}", err=True)
-    if tally.failed:
-        wrong = all(isinstance(e, UsageError) for _, e in tally.failed)
-        raise typer.Exit(2 if wrong and len(tally.failed) == len(jobs) else 1)
+    What is done is skipped. A file that can't be used goes to quarantine, with the reason in
+    manifest.csv beside the features, until it changes or --retry.
+    """
+    from avel.features.corpus import Settings
+    from avel.features.listing import plan
+
+    _check(dtype=dtype, precision=precision, batch=batch, step=step, jobs=jobs, threads=threads,
+           engine=engine, address=address)  # fmt: skip
+    settings = Settings(
+        audio=audio, visual=visual, step=step, batch=batch, precision=precision, dtype=dtype,  # type: ignore[arg-type]
+        audio_track=audio_track, video_track=video_track, again=again, retry=retry,
+    )  # fmt: skip
+    found = plan(inputs, out)
+    how = partial(_engine, engine=engine, count=jobs, threads=threads, address=address)
+    tally = _run(found, settings, how)
+    typer.echo(str(tally))
+    for store in found.stores if tally.failed or tally.skipped else ():
+        typer.echo(f"see {store / 'manifest.csv'}")
+    if tally.failed or tally.skipped:
+        raise typer.Exit(2 if tally.wrong_calls == found.count else 1)
 
 
 @dataclass
 class _Tally:
+    """How many files came to what."""
+
     made: int = 0
     kept: int = 0
-    failed: list[tuple[Path, AvelError]] = field(default_factory=list)
+    failed: int = 0
+    skipped: int = 0
+    wrong_calls: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        counted = "failed" if outcome.status == "bad" else outcome.status
+        setattr(self, counted, getattr(self, counted) + 1)
+        self.wrong_calls += outcome.wrong_call
+
+    def __str__(self) -> str:
+        told = f"{self.made} extracted, {self.kept} already there, {self.failed} failed"
+        return told + (f", {self.skipped} in quarantine (--retry)" if self.skipped else "")
 
 
-def _check(*, dtype: str, precision: str, batch: int, step: float) -> None:
+def _check(
+    *, dtype: str, precision: str, batch: int, step: float, jobs: int | None, threads: int,
+    engine: str, address: str | None,
+) -> None:  # fmt: skip
     from avel.media import STEPS
 
     mistakes = []
@@ -89,114 +130,63 @@ def _check(*, dtype: str, precision: str, batch: int, step: float) -> None:
         mistakes.append(f"--batch {batch}: wanted 1 to 4096")
     if not STEPS[0] <= step <= STEPS[1]:
         mistakes.append(f"--step {step}: wanted {STEPS[0]} to {STEPS[1]} seconds")
+    if jobs is not None and not 0 <= jobs <= 4096:
+        mistakes.append(f"--jobs {jobs}: wanted 0 to 4096")
+    if not 0 <= threads <= 1024:
+        mistakes.append(f"--threads {threads}: wanted 0 to 1024")
+    if engine not in ("local", "ray"):
+        mistakes.append(f"--engine {engine}: wanted local or ray")
+    if address is not None and engine != "ray":
+        mistakes.append("--address: wanted --engine ray with it")
     if mistakes:
         raise all_at_once("avel extract", mistakes)
 
 
-def plan(inputs: Sequence[Path], out: Path | None) -> list[tuple[Path, Path]]:
-    """Each media file with the file its features go to.
-
-    Raises:
-        UsageError: if two would be written to one file, or one file is named for several inputs.
-        DataError: if a folder holds no media files.
-    """
-    named = out is not None and out.suffix == _ENDING and not out.is_dir()
-    if named and (len(inputs) > 1 or inputs[0].is_dir()):
-        raise UsageError(f"one output {out} for several files", wanted="a folder", do="-o FOLDER")
-    jobs = [job for given in inputs for job in _jobs(given, out, named=named)]
-    places: dict[Path, list[Path]] = {}
-    for file, target in jobs:
-        places.setdefault(target.absolute(), []).append(file)
-    clashes = [
-        f"{target} from {' and '.join(str(f) for f in files)}"
-        for target, files in places.items()
-        if len(files) > 1
-    ]
-    if clashes:
-        cure = "rename one of each, or extract them into folders of their own"
-        raise all_at_once("features would be written twice", clashes, do=cure)
-    return jobs
-
-
-def _jobs(given: Path, out: Path | None, *, named: bool) -> Iterator[tuple[Path, Path]]:
-    from avel.features.store import feature_path
-
-    if not given.is_dir():
-        beside = given.with_name(given.stem + _ENDING)
-        yield given, beside if out is None else out if named else out / beside.name
-        return
-    files = list(_media_files(given))
-    if not files:
-        raise DataError(
-            f"{given} holds no media files", wanted="mp4, mkv, wav… in it or its folders"
-        )
-    for file in files:
-        yield file, feature_path(given, file, out=out)
-
-
-def _media_files(root: Path) -> Iterator[Path]:
-    from avel.media import ENDINGS
-
-    for file in sorted(root.rglob("*")):
-        hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
-        if file.suffix.lower() in ENDINGS and not hidden and file.is_file():
-            yield file
-
-
-def _run(
-    jobs: Sequence[tuple[Path, Path]], make: Extractor, *, dtype: str, again: bool, **tracks: Any
-) -> _Tally:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    tally = _Tally()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        files = bars.add_task("files", total=len(jobs))
-        for media, target in jobs:
-            try:
-                if _one(media, target, make, bars, dtype=dtype, again=again, **tracks):
-                    tally.made += 1
-                else:
-                    tally.kept += 1
-            except AvelError as e:
-                tally.failed.append((media, e))
-            except OSError as e:  # a full disk, a folder without rights
-                cure = "make room there, or choose another folder with -o"
-                tally.failed.append((media, DataError(f"{target}: {e}", do=cure)))
-            bars.advance(files)
-    return tally
-
-
-def _one(
-    media: Path,
-    target: Path,
-    make: Extractor,
-    bars: Progress,
+def _engine(
+    jobs: Iterator[Job],
+    settings: Settings,
+    meter: Meter,
     *,
-    dtype: str,
-    again: bool,
-    **tracks: Any,
-) -> bool:
-    """Extract one file, unless that is done; whether there was anything to do."""
-    from avel.features.store import up_to_date
-    from avel.files import file_hash
-    from avel.probe import check_file
+    total: int,
+    engine: str,
+    count: int | None,
+    threads: int,
+    address: str | None,
+) -> Outcomes:
+    """The engine that was asked for, at work."""
+    if engine == "ray":
+        from avel.features.cluster import on_ray
 
-    check_file(media)
-    content = file_hash(media)
-    chosen = {key: value for key, value in tracks.items() if value is not None}
-    key = ":".join([content, *(f"{name}={value}" for name, value in sorted(chosen.items()))])
-    if not again and up_to_date(target, content=key, cards=make.cards, step=make.step):
-        return False
-    bar = bars.add_task(media.name, total=None)
+        return on_ray(jobs, settings.start, total=total, count=count or 0, threads=threads,
+                      address=address)  # fmt: skip
+    from avel.features.workers import cores, in_processes
 
-    def advance(done: int, total: int) -> None:
-        bars.update(bar, completed=done, total=total)
+    count = 1 if count is None else count or cores()
+    if count > 1:
+        return in_processes(jobs, settings.start, total=total, count=count, threads=threads)
+    from avel.features.corpus import in_process
 
-    try:
-        features = make(media, progress=advance, **tracks)
-    finally:
-        bars.remove_task(bar)
-    replace(features, content=key).save(target, dtype=dtype)
-    return True
+    return in_process(jobs, partial(settings.start, meter.part), total=total)
+
+
+def _run(found: Plan, settings: Settings, engine: Callable[..., Outcomes]) -> _Tally:
+    """Do all jobs; count, tell and write down what becomes of each as it comes."""
+    from avel.cli._meter import Meter
+    from avel.features.manifest import Manifest, quarantine
+
+    tally = _Tally()
+    kept_out = {str(store): quarantine(store) for store in found.stores if store.is_dir()}
+    with ExitStack() as stack:
+        books = {str(store): stack.enter_context(Manifest(store)) for store in found.stores}
+        meter = stack.enter_context(Meter(found.count))
+        outcomes = engine(found.jobs(kept_out), settings, meter, total=found.count)
+        for outcome in stack.enter_context(closing(outcomes)):
+            if outcome.job.store:
+                outcome = books[outcome.job.store].add(outcome)
+            tally.add(outcome)
+            meter.add(outcome)
+            if outcome.reason:
+                meter.say(f"avel: {outcome.reason}")
+            if outcome.hopeless:
+                raise DataError("stopped: all others would fail too", do="run it again then")
+    return tally

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +35,14 @@ def feature_path(root: str | Path, file: str | Path, *, out: str | Path | None =
     return Path(out or root / FOLDER) / relative.with_name(relative.stem + _ENDING)
 
 
-def up_to_date(path: str | Path, *, content: str, cards: tuple[Json, Json], step: float) -> bool:
+def up_to_date(
+    path: str | Path,
+    *,
+    content: str,
+    cards: tuple[Json, Json],
+    step: float,
+    dtype: str = "float16",
+) -> bool:
     """Whether a feature file is there and was made of this content by these backbones.
 
     Args:
@@ -44,21 +50,47 @@ def up_to_date(path: str | Path, *, content: str, cards: tuple[Json, Json], step
         content: sha256 of the media file.
         cards: The cards of the audio and the visual backbone.
         step: Seconds a segment.
+        dtype: What it has to be stored as at least: a float32 file also serves as float16.
     """
-    meta = _header(Path(path))
-    held = [meta.get(key) for key in ("content", "audio_card", "visual_card", "step")]
-    return held == [content, *_plain(cards), step]
+    meta = header(path)
+    held = [_unmeasured(meta.get(key)) for key in ("content", "audio_card", "visual_card", "step")]
+    fine = dtype == "float16" or meta.get("dtype") == dtype
+    return fine and held == [content, *map(_unmeasured, _plain(cards)), step]
 
 
-def _header(path: Path) -> Mapping[str, object]:
+def _unmeasured(value: object) -> object:
+    """A card without the error that was measured when it was used; all else as it is."""
+    return {k: v for k, v in value.items() if k != "error"} if isinstance(value, dict) else value
+
+
+def header(path: str | Path) -> Json:
+    """What a feature file says of itself, its arrays unread; empty where it is none, or damaged.
+
+    Returns:
+        ``duration``, ``step``, ``audio_card``, ``visual_card``, ``source`` and ``content`` as in
+        :class:`avel.types.Features`, and of the arrays ``dtype``, ``audio_shape``,
+        ``visual_shape``.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as f:
             meta = json.loads((f.metadata() or {}).get("avel", "{}"))
-    except (OSError, SafetensorError, ValueError):
+            audio, visual = f.get_slice("audio"), f.get_slice("visual")
+            types = {"F16": "float16", "F32": "float32"}
+            arrays = {
+                "dtype": types.get(audio.get_dtype(), ""),
+                "audio_shape": list(audio.get_shape()),
+                "visual_shape": list(visual.get_shape()),
+            }
+    except (OSError, SafetensorError, ValueError, RecursionError):
         return {}
-    return meta if isinstance(meta, dict) else {}
+    return meta | arrays if isinstance(meta, dict) else {}
+
+
+def _comparable(card: object) -> object:
+    """A stored card as it was before the run measured its precision's ``error``."""
+    return {k: v for k, v in card.items() if k != "error"} if isinstance(card, dict) else card
 
 
 def _plain(cards: tuple[Json, Json]) -> list[Json]:

@@ -1,0 +1,266 @@
+"""A Ray cluster as the engine: actors with the networks loaded once; a lost one loses nothing.
+
+Ray restarts an actor whose process dies and repeats its lot once; files that are done already are
+skipped. What dies again goes back to the :class:`~avel.features.corpus.Rota`, as does the lot of
+an actor that has fallen silent, and a new actor takes its place.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from avel import __version__
+from avel.errors import AvelError, DataError, UsageError
+from avel.features.corpus import Job, Outcome, Outcomes, Rota, Start
+from avel.features.listing import absolute
+from avel.features.workers import cannot_start, cores
+
+#: Cores of a worker where neither their number nor that of the workers is given.
+THREADS = 4
+_CARRIED = ("AVEL_CACHE", "AVEL_DEBUG")  # variables that go along to the workers
+_STORE = 80 * 2**20  # bytes of Ray's own memory for objects: an outcome is a few hundred
+
+
+def on_ray(
+    jobs: Iterable[Job],
+    start: Start,
+    *,
+    total: int,
+    count: int = 0,
+    threads: int = 0,
+    address: str | None = None,
+    patience: float = 120.0,
+    begin_within: float = 600.0,
+) -> Outcomes:
+    """Do the jobs on a Ray cluster; outcomes come as lots are done.
+
+    Args:
+        jobs: What is to be done. Media and features must lie where every node sees them by the
+            same paths.
+        start: Makes a worker's work; picklable.
+        total: How many jobs there are.
+        count: Workers; 0 for as many as the cluster has cores for.
+        threads: Cores of each; 0 shares the cluster's cores among ``count``.
+        address: Of a running cluster, ``"auto"`` for the one on this machine; None starts one here
+            for the time of the call (or takes that of the variable ``RAY_ADDRESS``).
+        patience: Seconds without a sign of life after which a worker is given up.
+        begin_within: Seconds within which the first worker must be there.
+
+    Raises:
+        UsageError: if Ray isn't installed, or there is no cluster at the address.
+        AvelError: if the networks can't be loaded.
+        DataError: if no worker comes up.
+    """
+    ray = _import()
+    with _connected(ray, address, count=count, threads=threads):
+        pool = _Pool.of(ray, start, count=count, threads=threads, patience=patience)
+        pool.count = max(1, min(pool.count, total))
+        rota = Rota(map(_absolute, jobs), total=total, workers=pool.count, tries=1)
+        try:
+            yield from pool.work(rota, begin_within)
+        finally:
+            pool.dismiss()
+
+
+def _absolute(job: Job) -> Job:
+    return replace(job, media=absolute(job.media), target=absolute(job.target))
+
+
+def _import() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as e:
+        raise UsageError("Ray isn't installed", do="pip install 'avel[ray]'") from e
+    return ray
+
+
+@contextmanager
+def _connected(ray: Any, address: str | None, *, count: int, threads: int) -> Iterator[None]:
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    carried = {name: os.environ[name] for name in _CARRIED if name in os.environ}
+    options: dict[str, Any] = {"runtime_env": {"env_vars": carried}} if carried else {}
+    if not address:
+        least = max(1, count) * max(1, threads)
+        options |= {"num_cpus": max(cores(), least), "include_dashboard": False}
+        options |= {"object_store_memory": _STORE}
+    try:
+        ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **options)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as e:
+        told = " ".join(str(e).split())[:300]
+        cure = "start one with `ray start --head`, or leave --address out"
+        raise UsageError(f"no Ray cluster at {address or 'this machine'} ({told})", do=cure) from e
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class _Hand:
+    """What runs on the cluster: one set of networks."""
+
+    def __init__(self, start: Start, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self.error: AvelError | None = None
+        try:
+            self.do = start()
+        except Exception as e:
+            self.error = cannot_start(e)
+
+    def ready(self) -> tuple[str, AvelError | None]:
+        """The version of avel on that node, and why the networks couldn't be loaded."""
+        return __version__, self.error
+
+    def work(self, lot: Sequence[Job]) -> list[Outcome]:
+        """Outcomes of all of a lot."""
+        return list(self.do(lot))
+
+    def ping(self) -> None:
+        """Answer, also while there is work."""
+
+
+@dataclass
+class _Member:
+    """An actor, what it is doing, and when it was last heard of."""
+
+    actor: Any
+    task: Any
+    lot: list[Job] = field(default_factory=list)
+    ping: Any = None
+    heard: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class _Pool:
+    """The actors of a job."""
+
+    ray: Any
+    start: Start
+    kind: Any
+    count: int
+    threads: int
+    patience: float
+    members: list[_Member] = field(default_factory=list)
+    stillborn: int = 0
+
+    @classmethod
+    def of(cls, ray: Any, start: Start, *, count: int, threads: int, patience: float) -> _Pool:
+        """As many actors as asked for, or as there are cores for; GPUs are shared evenly."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        whole = int(sum(node.get("CPU", 0) for node in nodes))
+        count = count or max(1, whole // (threads or THREADS))
+        largest = int(max(node.get("CPU", 1) for node in nodes))
+        threads = max(1, min(threads or whole // count, largest))
+        gpus = int(sum(node.get("GPU", 0) for node in nodes))
+        kind = ray.remote(
+            num_cpus=threads,
+            num_gpus=1 / math.ceil(count / gpus) if gpus else 0,
+            max_restarts=-1,
+            max_task_retries=1,
+            concurrency_groups={"signs": 1},
+        )(_Hand)
+        return cls(ray, start, kind, count, threads, patience)
+
+    def work(self, rota: Rota, begin_within: float) -> Iterator[Outcome]:
+        """Hand out lots until none is left."""
+        for _ in range(self.count):
+            self._hire()
+        begun, since = False, time.monotonic()
+        while not rota.empty or any(member.lot for member in self.members):
+            wait = min(self.patience / 4, 30.0)
+            tasks = [member.task for member in self.members]
+            done, _ = self.ray.wait(tasks, num_returns=1, timeout=wait)
+            for member in [m for m in self.members if m.task in done]:
+                begun = True
+                yield from self._answer(member, rota)
+            if begun:
+                self._listen(rota)
+            elif time.monotonic() - since > begin_within:
+                raise DataError(
+                    f"no worker of {self.threads} cores came up within {begin_within:.0f} s",
+                    do="see `ray status`, or ask for fewer cores with --threads",
+                )
+
+    def dismiss(self) -> None:
+        """Stop all actors."""
+        for member in self.members:
+            self._fire(member)
+        self.members.clear()
+
+    def _hire(self) -> None:
+        actor = self.kind.remote(self.start, self.threads)
+        self.members.append(_Member(actor, actor.ready.remote()))
+
+    def _fire(self, member: _Member) -> None:
+        with suppress(Exception):  # it may be gone already
+            self.ray.kill(member.actor)
+
+    def _answer(self, member: _Member, rota: Rota) -> Iterator[Outcome]:
+        """See to an actor that has done what it was told, or has died over it."""
+        member.heard = time.monotonic()
+        try:
+            told = self.ray.get(member.task)
+        except self.ray.exceptions.RayTaskError as e:
+            raise e.cause or e from e
+        except self.ray.exceptions.RayError as e:
+            yield from self._replace(member, rota, type(e).__name__)
+            return
+        if member.lot:
+            yield from told
+        else:
+            _check_ready(*told)
+        self.stillborn = 0
+        member.lot = rota.next()
+        if member.lot:
+            member.task = member.actor.work.remote(member.lot)
+        else:
+            self._fire(member)
+            self.members.remove(member)
+
+    def _replace(self, member: _Member, rota: Rota, how: str) -> Iterator[Outcome]:
+        self._fire(member)
+        self.members.remove(member)
+        if member.lot:
+            yield from rota.died(member.lot, how)
+        else:
+            self.stillborn += 1
+            if self.stillborn >= 3:
+                raise DataError(
+                    f"workers die while they load the networks ({how})",
+                    do="see Ray's logs, and whether the nodes have avel and enough memory",
+                )
+        self._hire()
+
+    def _listen(self, rota: Rota) -> None:
+        """Give up actors at work that don't answer: their node is gone, and no other is free."""
+        now = time.monotonic()
+        for member in [m for m in self.members if m.lot]:
+            if member.ping is None:
+                member.ping = member.actor.ping.options(concurrency_group="signs").remote()
+            elif self.ray.wait([member.ping], timeout=0)[0]:
+                member.ping, member.heard = None, now
+            elif now - member.heard > self.patience:
+                self._fire(member)
+                self.members.remove(member)
+                rota.back(member.lot)
+                self._hire()
+
+
+def _check_ready(version: str, error: AvelError | None) -> None:
+    if error is not None:
+        raise error
+    if version != __version__:
+        raise DataError(
+            f"a node has avel {version}", wanted=__version__, do="install the same on every node"
+        )

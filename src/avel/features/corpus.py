@@ -1,0 +1,333 @@
+"""Many files: what is done with each of them, wherever it is done, and who comes next.
+
+An engine is any way to get :class:`Outcome` from :class:`Job`, each exactly once, in any order:
+:func:`in_process` here, local processes in :mod:`avel.features.workers`, a Ray cluster in
+:mod:`avel.features.cluster`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from avel import clock
+from avel.errors import AvelError, DataError, UsageError, printable
+from avel.features.store import header, up_to_date
+from avel.files import file_hash
+from avel.types import Features
+
+if TYPE_CHECKING:
+    from avel.features.extractor import Extractor, Precision
+    from avel.features.stream import Progress
+
+#: Files that a worker is given at a time, at most.
+LOT = 8
+#: ``made`` now, ``kept`` from before; ``bad`` is the file's own fault and puts it in quarantine,
+#: where it stays as ``skipped``; ``failed`` is not, and is tried again the next time.
+Status = Literal["made", "kept", "bad", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One media file of a corpus.
+
+    Args:
+        name: What the manifest calls it.
+        media: Its path.
+        target: Where its features go.
+        store: The folder whose manifest it stands in, or "" for none.
+        quarantine: The sha256 with which it stands in quarantine, or "".
+    """
+
+    name: str
+    media: str
+    target: str
+    store: str = ""
+    quarantine: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Args:
+        job: The job.
+        status: See :data:`Status`.
+        content: sha256 of the file's bytes, "" where they couldn't be read.
+        reason: Why there are no features, as a message for people.
+        wrong_call: True where the call is at fault, e.g. a track that the file doesn't have.
+        hopeless: True where all others would fail too, e.g. on a full disk.
+        seconds, segments: Length of the file.
+        backbones: Both names with their weights.
+        precision: That of the visual network.
+        written: When the features were written, in seconds since 1970, 0 for never.
+    """
+
+    job: Job
+    status: Status
+    content: str = ""
+    reason: str = ""
+    wrong_call: bool = False
+    hopeless: bool = False
+    seconds: float = 0.0
+    segments: int = 0
+    backbones: str = ""
+    precision: str = ""
+    written: float = 0.0
+
+
+#: What an engine gives; closing it stops its workers.
+Outcomes = Generator[Outcome, None, None]
+#: What a worker does with some jobs.
+Work = Callable[[Sequence[Job]], Iterator[Outcome]]
+#: Makes a worker's work, networks and all, in the process where it will be done.
+Start = Callable[[], Work]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How every file of a corpus is extracted; picklable, so that each worker can start from it.
+
+    Args:
+        audio, visual, step, batch, precision: As for :class:`avel.features.Extractor`.
+        dtype: ``"float16"`` or ``"float32"``, as stored.
+        audio_track, video_track: As for :func:`avel.open`.
+        again: Also what is done, or in quarantine.
+        retry: Also what is in quarantine.
+    """
+
+    audio: str = "mini_audio"
+    visual: str = "mini_visual"
+    step: float = 1.0
+    batch: int = 32
+    precision: Precision = "float32"
+    dtype: str = "float16"
+    audio_track: int | None = None
+    video_track: int | None = None
+    again: bool = False
+    retry: bool = False
+
+    def start(self, progress: Progress | None = None) -> Work:
+        """Load the networks.
+
+        Args:
+            progress: Called with segments done and segments in all of the file at hand.
+
+        Raises:
+            UsageError: for unknown names.
+            WeightsError: if weights are missing.
+        """
+        from avel.allocator import keep_memory
+        from avel.features.extractor import Extractor
+
+        keep_memory()
+        make = Extractor(
+            audio=self.audio,
+            visual=self.visual,
+            step=self.step,
+            batch=self.batch,
+            precision=self.precision,
+        )
+        return _Work(self, make, progress)
+
+    @property
+    def tracks(self) -> dict[str, int]:
+        """The tracks that were chosen."""
+        held = {"audio_track": self.audio_track, "video_track": self.video_track}
+        return {name: number for name, number in held.items() if number is not None}
+
+
+class _Work:
+    """The work of one process: its networks, and what to do with a job."""
+
+    def __init__(self, settings: Settings, make: Extractor, progress: Progress | None) -> None:
+        self.settings, self.make, self.progress = settings, make, progress
+        cards = make.cards
+        self.backbones = "+".join(f"{c.get('name')}:{c.get('weights')}" for c in cards)
+        self.precision = str(cards[1].get("precision", "float32"))
+
+    def __call__(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        wanted = []
+        for job in jobs:
+            content, outcome = self._look(job)
+            if outcome is None:
+                wanted.append((job, content))
+            else:
+                yield outcome
+        for (job, content), found in zip(wanted, self._extract(wanted), strict=True):
+            yield self._keep(job, content, found)
+
+    def _look(self, job: Job) -> tuple[str, Outcome | None]:
+        """A file's content, and its outcome where there is nothing to extract."""
+        from avel.probe import check_file
+
+        path, content = Path(job.media), ""
+        try:
+            if path.is_file():
+                content = file_hash(path)
+            check_file(path)
+        except (AvelError, OSError, ValueError) as e:
+            skipped = self._in_quarantine(job, content)
+            return content, skipped or self._failed(job, content, e)
+        make, told = self.make, self.settings
+        done = not told.again and up_to_date(
+            job.target, content=self._key(content), cards=make.cards, step=make.step,
+            dtype=told.dtype,
+        )  # fmt: skip
+        outcome = self._kept(job, content) if done else self._in_quarantine(job, content)
+        return content, outcome
+
+    def _key(self, content: str) -> str:
+        """What the features are kept by: the file's content, and the tracks that were chosen."""
+        tracks = sorted(self.settings.tracks.items())
+        return ":".join([content, *(f"{name}={number}" for name, number in tracks)])
+
+    def _in_quarantine(self, job: Job, content: str) -> Outcome | None:
+        told = self.settings
+        if told.again or told.retry or not content or job.quarantine != content:
+            return None
+        return self._outcome(job, "skipped", content)
+
+    def _extract(self, wanted: Sequence[tuple[Job, str]]) -> Iterator[Features | Exception]:
+        """Features of each file, or what was wrong with it, in order."""
+        paths, tracks = [Path(job.media) for job, _ in wanted], self.settings.tracks
+        if len(paths) > 1:
+            for _, found in self.make.many(paths, **tracks):
+                yield found
+        for path in paths if len(paths) == 1 else ():
+            try:
+                yield self.make(path, progress=self.progress, **tracks)
+            except Exception as e:
+                yield e
+
+    def _keep(self, job: Job, content: str, found: Features | Exception) -> Outcome:
+        if isinstance(found, Exception):
+            return self._failed(job, content, found)
+        try:
+            _check_range(found, self.settings.dtype)
+            replace(found, content=self._key(content)).save(job.target, dtype=self.settings.dtype)
+        except DataError as e:
+            return replace(self._failed(job, content, e), status="failed")
+        except OSError as e:  # a full disk, a folder without rights
+            cure = "make room there, or choose another folder with -o"
+            full = e.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+            told = self._failed(job, "", DataError(f"{job.target}: {e}", do=cure))
+            return replace(told, hopeless=full)
+        return replace(self._kept(job, content), status="made")
+
+    def _kept(self, job: Job, content: str) -> Outcome:
+        meta = header(job.target)
+        return replace(
+            self._outcome(job, "kept", content),
+            seconds=float(meta["duration"]),
+            segments=clock.segment_count(float(meta["duration"]), float(meta["step"])),
+            written=Path(job.target).stat().st_mtime,
+        )
+
+    def _failed(self, job: Job, content: str, error: Exception) -> Outcome:
+        """Quarantine for what can be read but not used; a wrong call is no file's fault."""
+        if not isinstance(error, AvelError | OSError | ValueError) and os.environ.get("AVEL_DEBUG"):
+            raise error
+        wrong = isinstance(error, UsageError)
+        told = str(error) if isinstance(error, AvelError) else _unforeseen(job, error)
+        outcome = self._outcome(job, "bad" if content and not wrong else "failed", content)
+        return replace(outcome, reason=printable(told), wrong_call=wrong)
+
+    def _outcome(self, job: Job, status: Status, content: str) -> Outcome:
+        return Outcome(job, status, content, backbones=self.backbones, precision=self.precision)
+
+
+def _unforeseen(job: Job, error: Exception) -> str:
+    return f"{job.media}: {type(error).__name__}: {error}"[:2000]
+
+
+def _check_range(found: Features, dtype: str) -> None:
+    """Refuse features that the stored type can't hold."""
+    largest = float(np.finfo(dtype).max)
+    for sense, rows in (("audio", found.audio), ("visual", found.visual)):
+        most = float(np.abs(rows).max(initial=0.0))
+        if not most <= largest:  # NaN too
+            raise DataError(
+                f"{found.source}: {sense} features up to {most:g} don't fit {dtype}",
+                do="store them with --dtype float32",
+            )
+
+
+class Rota:
+    """Who comes next: jobs in lots that shrink towards the end, and the files of dead workers.
+
+    A worker that dies takes the files it was given with it. Those not done are tried again, each
+    alone; one that kills its worker then as well goes to quarantine.
+
+    Args:
+        jobs: All of them, read as they are wanted.
+        total: How many.
+        workers: How many share them.
+        tries: Deaths of a worker with one file alone that put this file in quarantine.
+    """
+
+    def __init__(self, jobs: Iterable[Job], *, total: int, workers: int, tries: int = 2) -> None:
+        self._jobs, self._left, self._workers, self._tries = iter(jobs), total, workers, tries
+        self._alone: deque[Job] = deque()
+        self._read = False
+        self._deaths: dict[str, int] = {}
+
+    def next(self) -> list[Job]:
+        """The next lot; empty where nothing is left."""
+        if self._alone:
+            return [self._alone.popleft()]
+        size = max(1, min(LOT, self._left // (4 * self._workers)))
+        lot = list(islice(self._jobs, size))
+        self._left -= len(lot)
+        self._read = len(lot) < size
+        return lot
+
+    @property
+    def empty(self) -> bool:
+        """Whether all is handed out; what a dead worker had may come back."""
+        return self._read and not self._alone
+
+    def died(self, lot: Sequence[Job], how: str) -> list[Outcome]:
+        """Take back what a dead worker left undone; the outcomes of those given up."""
+        if len(lot) == 1:
+            (job,) = lot
+            self._deaths[job.target] = self._deaths.get(job.target, 0) + 1
+            if self._deaths[job.target] >= self._tries:
+                del self._deaths[job.target]
+                return [_killer(job, how)]
+        self.back(lot)
+        return []
+
+    def back(self, lot: Sequence[Job]) -> None:
+        """Take back what nobody is at fault for; each file is tried alone."""
+        self._alone.extend(lot)
+
+
+def _killer(job: Job, how: str) -> Outcome:
+    try:
+        content = file_hash(job.media)
+    except OSError:
+        content = ""
+    reason = f"{job.media}: every process that read it died ({how})"
+    return Outcome(job, "bad" if content else "failed", content, printable(reason))
+
+
+def in_process(jobs: Iterable[Job], start: Start, *, total: int) -> Outcomes:
+    """Do the jobs here, one after the other.
+
+    Args:
+        jobs: What is to be done; read as it is wanted.
+        start: Makes the work.
+        total: How many jobs there are.
+    """
+    work, rota = start(), Rota(jobs, total=total, workers=1)
+    while lot := rota.next():
+        yield from work(lot)

@@ -1,0 +1,189 @@
+"""Which media files a call names: files, folders, and lists of paths."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePath
+
+from avel.errors import DataError, UsageError, all_at_once
+from avel.features.corpus import Job
+from avel.features.store import FOLDER, feature_path
+
+#: Endings of text files that hold a path a line.
+LISTS = (".txt", ".lst", ".list")
+#: A list above this size isn't read: 256 MiB are a few million paths.
+LARGEST = 256 * 2**20
+_LONGEST = 4096  # characters of a path
+_SHOWN = 20
+_ENDING = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The files of a call, walked anew each time they are asked for.
+
+    Args:
+        inputs: Files, folders and lists, as given.
+        out: A folder for all features, one feature file (``named``), or None for their own places.
+        named: Whether ``out`` is a feature file.
+        count: How many files there are.
+        stores: The folders of features that get a manifest.
+    """
+
+    inputs: tuple[Path, ...]
+    out: Path | None
+    named: bool = False
+    count: int = 0
+    stores: tuple[Path, ...] = ()
+
+    def jobs(self, quarantine: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[Job]:
+        """Each file with the place of its features.
+
+        Args:
+            quarantine: By folder of features, the hashes of files in quarantine by name.
+        """
+        from avel.features.manifest import plain_name
+
+        for given in self.inputs:
+            for job in _jobs(given, self.out, named=self.named, alone=len(self.inputs) == 1):
+                bad = (quarantine or {}).get(job.store, {}).get(plain_name(job.name), "")
+                yield replace(job, quarantine=bad) if bad else job
+
+
+def plan(inputs: Sequence[Path], out: Path | None) -> Plan:
+    """Look through the inputs once: how many files, and where each one's features go.
+
+    Args:
+        inputs: Media files, folders (all media files in them, hidden ones left out), and lists:
+            text files with a path a line, relative to the list's own folder.
+        out: A folder for the features, or ``NAME.safetensors`` for one file. Without it features
+            go beside a file, to ``DIR/features`` for a folder, and to ``features`` beside a list.
+
+    Raises:
+        UsageError: if two would be written to one file, or one file is named for several inputs.
+        DataError: if a folder or a list holds no media files, or a list is damaged.
+    """
+    named = out is not None and out.suffix == _ENDING and not out.is_dir()
+    if named and (len(inputs) > 1 or inputs[0].is_dir() or _is_list(inputs[0])):
+        raise UsageError(f"one output {out} for several files", wanted="a folder", do="-o FOLDER")
+    walk = Plan(tuple(inputs), out, named)
+    count, stores = 0, dict[str, None]()
+    taken, twice = set[int](), set[int]()
+    mirrored, last = len(inputs) == 1 and inputs[0].is_dir(), ""
+    for job in walk.jobs():
+        here = str(Path(job.target).parent)
+        if mirrored and here != last:  # a folder's files can only clash with one another
+            taken, last = set(), here
+        place = _place(job)
+        (twice if place in taken else taken).add(place)
+        if job.store:
+            stores[job.store] = None
+        count += 1
+    if twice:
+        _refuse_clashes(walk, twice)
+    return Plan(walk.inputs, out, named, count, tuple(map(Path, stores)))
+
+
+def absolute(path: str | Path) -> str:
+    """The whole path, ``..`` taken out, links not followed."""
+    return os.path.abspath(path)  # noqa: PTH100
+
+
+def _place(job: Job) -> int:
+    return hash(absolute(job.target))
+
+
+def _refuse_clashes(walk: Plan, twice: set[int]) -> None:
+    places: dict[str, list[str]] = {}
+    for job in walk.jobs():
+        if _place(job) in twice:
+            places.setdefault(job.target, []).append(job.media)
+    clashes = [f"{target} from {' and '.join(files)}" for target, files in places.items()]
+    more = [f"and {len(clashes) - _SHOWN} more"] if len(clashes) > _SHOWN else []
+    cure = "rename one of each, or extract them into folders of their own"
+    raise all_at_once("features would be written twice", clashes[:_SHOWN] + more, do=cure)
+
+
+def _jobs(given: Path, out: Path | None, *, named: bool, alone: bool) -> Iterator[Job]:
+    """The jobs of one input; where it isn't alone, the manifest names whole paths."""
+    if given.is_dir():
+        yield from _of_folder(given, out, alone=alone)
+    elif _is_list(given):
+        yield from _of_list(given, out, alone=alone)
+    else:
+        beside = given.with_name(given.stem + _ENDING)
+        target = beside if out is None else out if named else out / beside.name
+        store = "" if out is None or named else str(out)
+        yield Job(absolute(given), str(given), str(target), store)
+
+
+def _of_folder(root: Path, out: Path | None, *, alone: bool) -> Iterator[Job]:
+    store, some = str(out or root / FOLDER), False
+    for file in _media_files(root):
+        name = file.relative_to(root).as_posix() if alone else absolute(file)
+        yield Job(name, str(file), str(feature_path(root, file, out=out)), store)
+        some = True
+    if not some:
+        raise DataError(
+            f"{root} holds no media files", wanted="mp4, mkv, wav… in it or its folders"
+        )
+
+
+def _media_files(root: Path) -> Iterator[Path]:
+    """In a fixed order, a folder's names in memory at a time; linked folders aren't followed."""
+    from avel.media import ENDINGS
+
+    for place, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            file = Path(place, name)
+            if not name.startswith(".") and file.suffix.lower() in ENDINGS and file.is_file():
+                yield file
+
+
+def _is_list(path: Path) -> bool:
+    return path.suffix.lower() in LISTS and path.is_file()
+
+
+def _of_list(path: Path, out: Path | None, *, alone: bool) -> Iterator[Job]:
+    root = path.parent
+    store = out or root / FOLDER
+    seen: set[int] = set()
+    for line in _lines(path):
+        media = root / line
+        whole = absolute(media)
+        if hash(whole) in seen:
+            continue
+        seen.add(hash(whole))
+        inside = _inside(root, whole)
+        where = inside or PurePath(*PurePath(whole).parts[1:])
+        if not where.name:
+            raise DataError(f"{path}: {line!r} names no file", wanted="a path a line")
+        name = inside.as_posix() if inside and alone else whole
+        target = store / where.with_name(where.stem + _ENDING)
+        yield Job(name, str(media), str(target), str(store))
+    if not seen:
+        raise DataError(f"{path} names no files", wanted="a path a line")
+
+
+def _inside(root: Path, whole: str) -> PurePath | None:
+    """The path within the list's folder; None for a file elsewhere."""
+    base = PurePath(absolute(root))
+    return PurePath(whole).relative_to(base) if PurePath(whole).is_relative_to(base) else None
+
+
+def _lines(path: Path) -> Iterator[str]:
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise DataError(f"{path} has {size} bytes", wanted=f"at most {LARGEST}", do="split it")
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as f:
+        for number, line in enumerate(iter(partial(f.readline, _LONGEST + 2), ""), 1):
+            name = line.rstrip("\r\n")
+            if len(name) > _LONGEST or "\0" in name:
+                what = "a path too long" if len(name) > _LONGEST else "a zero byte"
+                raise DataError(f"{path}:{number}: {what}", wanted="text with a path a line")
+            if name.strip():
+                yield name
