@@ -135,6 +135,29 @@ def test_cml_loss_by_hand() -> None:
     assert nothing.item() == 0
 
 
+@pytest.mark.parametrize("matching", ["cross", "self"])
+def test_sync_by_hand(matching: str) -> None:
+    """Mean embedding: a single segment's whole is the segment; each is asked for in the others."""
+    heard = torch.tensor([[2.0, 1.0, 3.0, 50.0]])[..., None]
+    seen = torch.tensor([[0.5, -0.5, 1.0, 50.0]])[..., None]
+    answer = Answer(parts={"audio": heard, "visual": seen})
+    labels, mask = torch.tensor([[C, 1, 1, -1]]), torch.tensor([[True, True, True, False]])
+    batch = Batch(*clips(1, 4), mask, labels)
+    a, v = heard[0, :3, 0], seen[0, :3, 0]
+    costs = []
+    for s in range(3):
+        for t in range(3):
+            if s != t:
+                logits = (v[s] * a[t], a[s] * v[t]) if matching == "cross" else (
+                    a[s] * a[t], v[s] * v[t])  # fmt: skip
+                p = sum(torch.sigmoid(x) for x in logits) / 2
+                costs.append(-torch.log(1 - p))
+    kinds = [build(task="cml", embedding="mean", width=1, matching=matching, negatives=n)
+             for n in ("release", "sync")]  # fmt: skip
+    plain, both = (m.loss(answer, batch) for m in kinds)
+    torch.testing.assert_close(both, (plain + torch.stack(costs).mean()) / 2)
+
+
 def test_parameters_by_hand() -> None:
     d, ff = 256, 1024
     block = 4 * (d * d + d) + (d * ff + ff) + (ff * d + d) + 2 * 2 * d

@@ -120,8 +120,11 @@ def test_background_clips_of_another_shape() -> None:
 def test_settings() -> None:
     assert tasks.check_setting("wsel", None) == "tag"
     assert tasks.check_setting("cml", "sync") == "sync"
-    assert tasks.model_options("cml", "sync") == {"negatives": "sync"}
-    assert tasks.model_options("cml", "release") == tasks.model_options("wsel", "tag") == {}
+    known = ("tau", "negatives")
+    assert tasks.model_options("cml", "sync", known) == {"negatives": "sync"}
+    assert tasks.model_options("cml", "sync", ("tau",)) == {}
+    for task, setting in (("cml", "release"), ("wsel", "tag")):
+        assert tasks.model_options(task, setting, known) == {}
     with pytest.raises(UsageError, match="tag-clean"):
         tasks.check_setting("wsel", "tags")
     with pytest.raises(UsageError, match="did you mean wsel"):

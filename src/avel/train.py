@@ -117,7 +117,8 @@ def fit(
     """
     setting = tasks.check_setting(task, setting)
     recipe = recipe or models.get(model).recipe(task)
-    options = {**recipe.options, **tasks.model_options(task, setting)}
+    known = models.get(model).options()
+    options = {**recipe.options, **tasks.model_options(task, setting, known)}
     recipe = replace(recipe, options=options)
     train, val, test = tasks.splits(data, task, setting)
     train = without(train, exclude)

@@ -20,6 +20,7 @@ from avel.models.layers import (
     average,
     masked_max,
     masked_mean,
+    mismatches,
     region_mean,
     valid,
     window_sums,
@@ -79,6 +80,8 @@ class Dam(Model):
             ``"mean"``, ``"max"``, ``"lstm"``, ``"gru"`` or ``"bilstm"``.
         matching: ``"cross"``, ``"self"`` (a sense's whole asks its own segments) or, in SEL,
             ``"none"``: every segment gets the clip's category (tables 4, 5).
+        negatives: CML's: ``"release"`` background segments, ``"sync"`` those and every single
+            segment's mismatched pairs in its clip.
         regions: How the picture is read: ``"guided"`` by the sound, ``"mean"`` over the regions,
             ``"auto"``: guided in SEL, the mean in CML.
         width: d, to which both senses are projected.
@@ -106,6 +109,8 @@ class Dam(Model):
             "decision is background where that exceeds 0.5, else the best class, which isn't "
             "always the argmax; of a long file the windows' mean scores are decided likewise",
             "CML reads the mean over regions: attention would show a candidate its own sound",
+            "`sync` in CML: a single segment as the whole doesn't match the others of its clip; the "
+            "two kinds weigh the same",
             "self-matching in CML: 1 - cosine of the query's whole and each candidate segment, "
             "summed over the window",
             "no recipe is printed: Adam 1e-3, batch 64, 300 epochs",
@@ -115,6 +120,7 @@ class Dam(Model):
         "embedding": ("self-attention", "rnn", "mean", "max", "lstm", "gru", "bilstm"),
         "matching": ("cross", "self", "none"),
         "regions": ("auto", "guided", "mean"),
+        "negatives": ("release", "sync"),
     }
 
     def __init__(
@@ -127,6 +133,7 @@ class Dam(Model):
         embedding: str = "self-attention",
         matching: str = "cross",
         regions: str = "auto",
+        negatives: str = "release",
         width: int = 256,
         heads: int = 8,
         dropout: float = 0.1,
@@ -135,9 +142,11 @@ class Dam(Model):
         common: int = 49,
     ) -> None:
         super().__init__()
-        self.check_choices(embedding=embedding, matching=matching, regions=regions)
+        self.check_choices(
+            embedding=embedding, matching=matching, regions=regions, negatives=negatives
+        )
         _check(task, embedding, matching, width, heads, lambda_s, dropout)
-        self.task, self.background = task, classes
+        self.task, self.background, self.negatives = task, classes, negatives
         self.share = 1.0 if matching == "none" else float(lambda_s)
         self.matching = "none" if task == "sel" and self.share == 1 else matching
         guided = regions == "guided" or (regions == "auto" and task == "sel")
@@ -253,7 +262,23 @@ class Dam(Model):
         event = known & y.bool()
         wholes = self.audio_whole(heard, event), self.visual_whole(seen, event)
         each = relevance_entropy(*self.match(wholes, heard, seen), y)
-        return average(each, known & event.any(1, keepdim=True))
+        asked = average(each, known & event.any(1, keepdim=True))
+        if self.negatives == "release":
+            return asked
+        return (asked + self._apart(heard, seen, known)) / 2
+
+    def _apart(self, heard: Tensor, seen: Tensor, known: Tensor) -> Tensor:
+        """The cost of what every segment, asked for alone, finds in the others of its clip."""
+        single = known.flatten()[:, None]
+        phi_audio, phi_visual = (
+            embed(x.flatten(0, 1)[:, None], single).reshape_as(x).float()
+            for embed, x in ((self.audio_whole, heard), (self.visual_whole, seen))
+        )
+        if self.matching == "self":
+            phi_audio, phi_visual = phi_visual, phi_audio
+        audio = phi_visual @ heard.float().transpose(1, 2)  # (B, T, T): asked, answering
+        visual = phi_audio @ seen.float().transpose(1, 2)
+        return average(relevance_entropy(audio, visual, torch.zeros_like(audio)), mismatches(known))
 
     def window_costs(self, *, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
         """Minus the summed relevance of a window's segments to the query; see the base class.

@@ -116,6 +116,7 @@ class Dcca(Model):
             "Adam 1e-3, 100 epochs of 256 clips; the paper itself trains on the full set by L-BFGS",
             "the picture is the mean over regions, as in AVDLN",
             "the pairs are the event's segments: background ones aren't matches in CML",
+            "correlation has no negatives, so the settings `release` and `sync` train alike",
             "linear CCA is fitted on the training outputs before every judgement",
             "all canonical directions count the same in the cosine",
         ),

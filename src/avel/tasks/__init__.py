@@ -50,9 +50,16 @@ def check_setting(task: str, setting: str | None) -> str:
     return setting or known[0]
 
 
-def model_options(task: str, setting: str) -> dict[str, str]:
-    """The model options that a setting stands for, to be given to ``build_model``."""
-    return {"negatives": setting} if task == "cml" and setting != SETTINGS["cml"][0] else {}
+def model_options(task: str, setting: str, known: Container[str]) -> dict[str, str]:
+    """The model options that a setting stands for, to be given to ``build_model``.
+
+    Args:
+        task, setting: See :data:`SETTINGS`.
+        known: The model's option names: one without ``negatives`` learns from matches alone, so
+            CML's settings are the same to it.
+    """
+    asks = task == "cml" and setting != SETTINGS["cml"][0] and "negatives" in known
+    return {"negatives": setting} if asks else {}
 
 
 def split_names(task: str, known: Container[str] | None = None) -> tuple[str, str, str]:
