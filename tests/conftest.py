@@ -9,6 +9,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# no test reads features that an earlier run kept; those of the cache say so themselves
+os.environ["AVEL_CACHE_GB"] = "0"
+
 
 def shared_folder() -> Path | None:
     """The folder of real media, labels and golden numbers, where it is there."""

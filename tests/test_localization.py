@@ -16,12 +16,15 @@ from avel import clock
 from avel.backbones import load_backbone
 from avel.checkpoint import Trained
 from avel.errors import CheckpointError, DataError, UsageError
-from avel.features import Extractor
-from avel.localization import Localizer, localize, to_events
-from avel.media import write_video
+from avel.features import Extractor, FeatureStream
+from avel.features.cache import Extracts, Facts
+from avel.features.stream import Block
+from avel.localization import EventStream, Localizer, localize, to_events
+from avel.media import open_media, write_video
 from avel.models import build_model
-from avel.types import Grid, Scores
-from avel.windows import Rows
+from avel.scoring import Scorer
+from avel.types import Event, Grid, Scores
+from avel.windows import Reply, Rows
 from tests.report_samples import write_clip
 
 A, B, BG = 0, 1, 2
@@ -245,3 +248,165 @@ def test_rows_that_were_used_are_let_go() -> None:
     rows.finish()
     assert len(blocks.alive) == 100
     assert blocks.most <= 3
+
+
+# ---- events as they become final, and kept features
+
+
+class Made(Scorer):
+    """A model that says of every segment what stands in its audio features."""
+
+    def __init__(self, window: int = 4) -> None:
+        cards: dict[str, dict[str, str]] = {"audio_card": {}, "visual_card": {}}
+        dims = {"audio": 3, "visual": 3}
+        self.card = {
+            "classes": ["bell", "dog"],
+            "step": 1.0,
+            "window": window,
+            "dims": dims,
+        } | cards
+
+    def extractor(self) -> Extracts:
+        raise NotImplementedError
+
+    def reply(self, audio: np.ndarray, visual: np.ndarray) -> Reply:
+        return Reply(scores=audio, labels=audio.argmax(-1))
+
+
+def made_stream(values: np.ndarray, levels: np.ndarray, size: int, **more: float) -> FeatureStream:
+    """Rows in blocks of ``size``, every fifth segment without a picture."""
+
+    def blocks() -> Iterator[Block]:
+        for first in range(0, len(values), size):
+            block = Block.of(len(values[first : first + size]), (3,), (1, 1, 3))
+            block.audio[:] = values[first : first + size]
+            block.levels[:] = levels[first : first + size]
+            block.visible[:] = np.arange(first, first + len(block.audio)) % 5 > 0
+            yield block
+
+    return FeatureStream(
+        blocks(), grid=Grid(float(len(values))), widths=(3, 3), cards=({}, {}), **more
+    )
+
+
+@given(
+    st.lists(st.sampled_from([A, B, BG]), min_size=1, max_size=80),
+    st.integers(1, 9), st.integers(1, 20), st.integers(0, 2**32 - 1),
+    st.sampled_from([None, 0.2, 0.4]), st.sampled_from([0.0, 2.0, 3.0]), st.booleans(),
+)  # fmt: skip
+def test_events_of_a_stream_are_those_of_the_whole(
+    labels: list[int], window: int, size: int, seed: int,
+    threshold: float | None, min_length: float, both: bool,
+) -> None:  # fmt: skip
+    rng = np.random.default_rng(seed)
+    values = rng.dirichlet([0.3] * 3, len(labels)).astype(np.float32)
+    values[np.arange(len(labels)), labels] += 1
+    values /= values.sum(1, keepdims=True)
+    levels = rng.uniform(-60, 0, len(labels))
+    options = {"threshold": threshold, "min_length": min_length, "require_both": both}
+    model = Made(window)
+    whole = to_events(model.predict(made_stream(values, levels, size)), **options)
+    stream = EventStream(
+        "a.mp4",
+        model.scoring(made_stream(values, levels, size, loudest=float(levels.max()))),
+        Facts,
+        card={},
+        **options,
+    )
+    said = list(stream)
+    assert [e.end for e in said] == sorted(e.end for e in said)
+    assert sorted(said, key=spans_key) == sorted(whole, key=spans_key)
+    assert list(stream.timeline()) == whole
+
+
+def spans_key(event: Event) -> tuple[float, float, str]:
+    return event.start, event.end, event.label
+
+
+def test_first_events_come_while_the_rest_is_still_read() -> None:
+    values = np.tile(np.float32([[0.8, 0.1, 0.1]] * 5 + [[0.1, 0.1, 0.8]] * 5), (100, 1))
+    read = 0
+
+    def counted(stream: FeatureStream) -> Iterator[Block]:
+        nonlocal read
+        for block in stream.blocks():
+            read += len(block.audio)
+            yield block
+
+    inner = made_stream(values, np.zeros(1000), 10)
+    outer = FeatureStream(
+        counted(inner), grid=inner.grid, widths=(3, 3), cards=({}, {}), loudest=0.0
+    )
+    scoring = Made().scoring(outer)
+    events = iter(
+        EventStream(
+            "", scoring, Facts, card={}, min_length=0, threshold=None, require_both=False
+        )
+    )  # fmt: skip
+    assert spans([next(events)]) == [(0, 5, "bell")]
+    assert read <= 30
+    assert len(list(events)) == 99
+
+
+def test_a_file_streams_what_it_localizes(untrained: Trained, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", seconds=23)
+    find = Localizer(untrained)
+    whole = find(clip, threshold=0.3)
+    stream = find.stream(clip, threshold=0.3)
+    assert sorted(stream) == sorted(whole.events)
+    again = stream.timeline()
+    assert again.to_json() == whole.to_json()
+    assert len(again) > 0
+
+
+def test_a_second_model_on_the_same_file_decodes_nothing(
+    untrained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AVEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("AVEL_CACHE_GB", raising=False)
+    clip = write_clip(tmp_path / "clip.mp4", seconds=12)
+    data = bytearray(clip.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 300] = bytes(300)
+    clip.write_bytes(data)
+    first = Localizer(untrained, cache=True)(clip)
+    assert first.to_json() == Localizer(untrained)(clip).to_json()
+    torch.manual_seed(1)
+    other = Trained(
+        build_model("av", audio_dim=128, visual_dim=128, classes=2, task="sel"), untrained.card
+    )
+    wanted = Localizer(other)(clip).to_json()
+
+    def never(*args: object, **options: object) -> None:
+        raise AssertionError("decoded")
+
+    for name in ("avel.decoding.decoded", "avel.decoding.open_container"):
+        monkeypatch.setattr(name, never)
+    for name in ("avel.media.decoded", "avel.media.probe", "avel.media.open_media"):
+        monkeypatch.setattr(name, never)
+    with pytest.raises(AssertionError):
+        Localizer(untrained)(clip)
+    assert Localizer(untrained, cache=True)(clip).to_json() == first.to_json()
+    second = Localizer(other, cache=True)
+    assert second(clip).to_json() == wanted
+    stream = second.stream(clip)
+    assert sorted(stream) == sorted(stream.timeline().events)
+    assert first.notes, "damage stays in the notes"
+
+
+def test_no_room_in_the_cache_is_no_cache(
+    untrained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AVEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AVEL_CACHE_GB", "0")
+    Localizer(untrained, cache=True)(write_clip(tmp_path / "clip.mp4", seconds=2))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_loudest_segment_is_known_from_the_sound_alone(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", seconds=8)
+    media = open_media(clip)
+    for step in (1.0, 0.7):
+        levels = [s.rms for s in media.segments(frames=1, size=8, step=step)]
+        assert media.loudest(step) == max(levels) > -50
+    write_video(tmp_path / "mute.mp4", frames=[np.zeros((32, 32, 3), np.uint8)] * 5, fps=5)
+    assert open_media(tmp_path / "mute.mp4").loudest() == -120

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from avel import localization
 from avel.cli.localize import output_paths, split_outputs
 from avel.cli.main import main
 from avel.errors import MediaError, UsageError
-from avel.types import Timeline
+from avel.types import Event, Timeline
 from tests.report_samples import hand_timeline
 
 REAL = localization.Localizer  # before the stand-in takes its place
@@ -69,9 +70,10 @@ def test_unclear_outputs_are_refused(videos: list[str], outputs: list[str], mess
 class Finder:
     """A localizer that fails for files whose name begins with ``bad`` and finds two events."""
 
-    def __init__(self, model: object) -> None:
+    def __init__(self, model: object, *, cache: bool) -> None:
         if model != "default":
             raise UsageError(f"no model {model}")
+        self.cache = cache
 
     def __call__(self, video: Path, *, progress: Any, **options: Any) -> Timeline:
         progress(1, 2)
@@ -79,7 +81,24 @@ class Finder:
             raise MediaError(f"{video}: isn't a media file")
         if options["audio_track"] is not None:
             raise UsageError("no such track")
-        return hand_timeline(video, [3, 0, 0, 1, 3])
+        changes = {} if self.cache else {"notes": ("not kept",)}
+        return hand_timeline(video, [3, 0, 0, 1, 3], **changes)
+
+    def stream(self, video: Path, **options: Any) -> Events:
+        return Events(self(video, progress=lambda *counts: None, **options))
+
+
+class Events:
+    """Events that come one by one."""
+
+    def __init__(self, found: Timeline) -> None:
+        self.found = found
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self.found.events)
+
+    def timeline(self) -> Timeline:
+        return self.found
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +125,32 @@ def test_json_on_the_terminal_is_one_object_a_file(capsys: pytest.CaptureFixture
     assert main(["localize", "a.mp4", "b.mp4", "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["video"] for line in lines] == ["a.mp4", "b.mp4"]
+
+
+def test_a_stream_is_a_line_an_event_and_one_at_the_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["localize", "a.mp4", "bad.mp4", "b.mp4", "--stream", "-o", ".csv"]) == 1
+    shown = capsys.readouterr()
+    lines = [json.loads(line) for line in shown.out.splitlines()]
+    assert [(row["video"], row["kind"]) for row in lines] == [
+        (name, kind) for name in ("a.mp4", "b.mp4") for kind in ("event", "event", "end")
+    ]
+    assert lines[0] == {
+        "kind": "event", "video": "a.mp4", "start": 1.0, "end": 3.0, "label": "Church bell",
+        "score": lines[0]["score"],
+    }  # fmt: skip
+    assert set(lines[2]) == {"kind", "video", "duration", "events", "notes", "model"}
+    assert lines[2]["events"] == 2
+    assert Path("a.csv").exists() and Path("b.csv").exists()
+    assert "1 of 3 files failed" in shown.err
+
+
+def test_features_are_kept_unless_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["localize", "a.mp4"]) == 0
+    assert "not kept" not in capsys.readouterr().out
+    assert main(["localize", "a.mp4", "--no-cache"]) == 0
+    assert "not kept" in capsys.readouterr().out
 
 
 def test_one_failing_file_is_named_and_the_others_done(capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,6 +213,7 @@ def test_names_that_are_no_text_are_shown_escaped(
         "localize a.mp4 --model nothing",
         "localize a.mp4 --audio-track 7",
         "localize a.mp4 --nonsense",
+        "localize a.mp4 --stream --json",
         "localize a.mp4 -o",
     ],
 )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from avel.errors import AvelError
     from avel.evaluation import evaluate
     from avel.features import extract
-    from avel.localization import localize, to_events
+    from avel.localization import localize, stream_events, to_events
     from avel.media import open_media as open
     from avel.train import fit
     from avel.types import Event, Features, Grid, Scores, Timeline
@@ -38,6 +38,7 @@ _HOME = {
     "load_model": "checkpoint",
     "localize": "localization",
     "open": "media:open_media",
+    "stream_events": "localization",
     "to_events": "localization",
 }
 
@@ -56,6 +57,7 @@ __all__ = [
     "load_model",
     "localize",
     "open",
+    "stream_events",
     "to_events",
 ]
 

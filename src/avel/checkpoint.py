@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,9 +23,12 @@ from avel.errors import AvelError, CheckpointError, NoSuchModelError
 from avel.files import write_whole
 from avel.models import Model, build_model, models
 from avel.models.base import Answer
-from avel.scoring import Decide, Scorer
+from avel.scoring import Decide, Scorer, backbone_name
 from avel.types import Floats, Json
 from avel.windows import Reply
+
+if TYPE_CHECKING:
+    from avel.features import Extractor
 
 WEIGHTS, CARD, TRAIN_IDS = "model.safetensors", "card.json", "train_ids.json.gz"
 #: What strangers hand in is bounded: bytes of a card, of weights, of unpacked training ids.
@@ -52,6 +56,26 @@ class Trained(Scorer):
     def decide(self) -> Decide | None:
         """The network's own decision over mean scores, where it has one."""
         return getattr(self.network, "decide", None)
+
+    def extractor(self) -> Extractor:
+        """An extractor of the features it was trained on.
+
+        Raises:
+            CheckpointError: if its backbones have other weights here than it was trained with.
+            WeightsError: if a backbone's weights are missing.
+        """
+        from avel.features import Extractor
+
+        made = Extractor(**self.wants)
+        for own, here in zip((self.audio_card, self.visual_card), made.cards, strict=True):
+            if own.get("hash") != here.get("hash"):
+                raise CheckpointError(
+                    f"the model was trained on features of {backbone_name(own)}",
+                    wanted=f"those of {backbone_name(here)}, the weights that are here",
+                    do="train it again on features extracted with these, or bring back the old "
+                    "weights",
+                )
+        return made
 
     def reply(self, audio: Floats, visual: Floats) -> Reply:
         """What the network says of windows (B, T, A) and (B, T, H, W, V), float32.

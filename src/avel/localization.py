@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from avel import clock
-from avel.errors import CheckpointError, UsageError
+from avel.errors import UsageError
 from avel.types import Bools, Event, Json, Scores, Timeline
 
 if TYPE_CHECKING:
-    from avel.checkpoint import Trained
-    from avel.media import Media
+    from avel.features import FeatureStream
+    from avel.features.cache import Facts
+    from avel.scoring import Scorer, Scoring
 
 #: Called with segments done and segments in all.
 Progress = Callable[[int, int], None]
@@ -49,12 +50,23 @@ def to_events(
         UsageError: if ``threshold`` or ``min_length`` is out of range.
     """
     check_options(min_length, threshold)
-    possible = _possible(scores) if require_both else np.ones(len(scores.grid), dtype=bool)
+    every = range(len(scores.grid))
+    found = _runs(scores, every, threshold=threshold, require_both=require_both)
+    return [e for e in found if clock.lasts(e.start, e.end, min_length)]
+
+
+def _runs(
+    scores: Scores, segments: range, *, threshold: float | None, require_both: bool
+) -> list[Event]:
+    """The events of some consecutive segments, of any length, in order of time, then of class."""
+    place = slice(segments.start, segments.stop)
+    possible = _possible(scores)[place] if require_both else np.ones(len(segments), dtype=bool)
     found = [
         event
         for class_id in range(len(scores.classes))
-        for event in _events_of(scores, class_id, _active(scores, class_id, threshold) & possible)
-        if clock.lasts(event.start, event.end, min_length)
+        for event in _events_of(
+            scores, class_id, _active(scores, class_id, threshold)[place] & possible, place.start
+        )
     ]
     return sorted(found, key=lambda e: (e.start, e.end, scores.classes.index(e.label)))
 
@@ -81,14 +93,15 @@ def _active(scores: Scores, class_id: int, threshold: float | None) -> Bools:
     return np.asarray(scores.values[:, class_id] >= threshold)
 
 
-def _events_of(scores: Scores, class_id: int, active: Bools) -> Iterator[Event]:
-    for first, stop, on in clock.runs(active.tolist()):
+def _events_of(scores: Scores, class_id: int, active: Bools, offset: int) -> Iterator[Event]:
+    for begin, end, on in clock.runs(active.tolist()):
         if not on:
             continue
-        start, end = scores.grid.bounds(first)[0], scores.grid.bounds(stop - 1)[1]
+        first, stop = begin + offset, end + offset
+        seconds = scores.grid.bounds(first)[0], scores.grid.bounds(stop - 1)[1]
         score = float(np.mean(scores.values[first:stop, class_id], dtype=np.float64))
-        if end > start:
-            yield Event(start, end, scores.classes[class_id], min(max(score, 0.0), 1.0))
+        if seconds[1] > seconds[0]:
+            yield Event(*seconds, scores.classes[class_id], min(max(score, 0.0), 1.0))
 
 
 class Localizer:
@@ -96,6 +109,8 @@ class Localizer:
 
     Args:
         model: As for :func:`localize`.
+        cache: True keeps the features of every file in the cache folder, so that another model on
+            the same file costs only itself; see :mod:`avel.features.cache`.
 
     Raises:
         CheckpointError: if the model can't be read.
@@ -103,81 +118,169 @@ class Localizer:
         WeightsError: if a backbone's weights are missing.
     """
 
-    def __init__(self, model: str | Path | Trained = "default") -> None:
-        from avel.checkpoint import load_model
-        from avel.features import Extractor
+    def __init__(self, model: str | Path | Scorer = "default", *, cache: bool = False) -> None:
+        self.cache = cache
+        self.model = _load(model) if isinstance(model, str | Path) else model
+        self._extract = self.model.extractor()
 
-        self.trained = load_model(model) if isinstance(model, str | Path) else model
-        self._extract = Extractor(
-            audio=_backbone(self.trained.audio_card),
-            visual=_backbone(self.trained.visual_card),
-            step=self.trained.step,
-        )
-        _check_backbones(self.trained, self._extract.cards)
+    def __call__(self, video: str | Path, **options: Any) -> Timeline:
+        """The timeline of one file; options and errors as for :func:`localize`."""
+        return self._begin(video, ahead=False, **options).timeline()
 
-    def __call__(
+    def stream(self, video: str | Path, **options: Any) -> EventStream:
+        """The events of one file as they become final; options and errors as for :func:`localize`.
+
+        A segment is audible if it is near the file's loudest, which only the whole sound tells: it
+        is gone through first (a small part of the work). So nothing that was said changes later,
+        and the timeline in the end is the one of :meth:`__call__`.
+        """
+        return self._begin(video, ahead=True, **options)
+
+    def _begin(
         self,
         video: str | Path,
         *,
+        ahead: bool,
         min_length: float = 0.0,
         threshold: float | None = None,
         require_both: bool = True,
         audio_track: int | None = None,
         video_track: int | None = None,
         progress: Progress | None = None,
-    ) -> Timeline:
-        """The timeline of one file; arguments and errors as for :func:`localize`."""
+    ) -> EventStream:
+        check_options(min_length, threshold)
+        tracks = {"audio_track": audio_track, "video_track": video_track}
+        features, facts = self._features(video, tracks, progress, ahead=ahead and require_both)
+        return EventStream(
+            str(video),
+            self.model.scoring(features),
+            facts,
+            card=self.model.card,
+            min_length=min_length,
+            threshold=threshold,
+            require_both=require_both,
+        )
+
+    def _features(
+        self,
+        video: str | Path,
+        tracks: dict[str, int | None],
+        progress: Progress | None,
+        *,
+        ahead: bool,
+    ) -> tuple[FeatureStream, Callable[[], Facts]]:
+        """The features of a file, kept or made, and what is known of it once they were read."""
+        from avel.features import cache
+
+        entry = None
+        if self.cache and cache.largest():
+            entry = cache.entry_path(video, self._extract, **tracks)
+        if entry is not None:
+            held = cache.kept(entry, source=Path(video).name, progress=progress)
+            if held is not None:
+                return held[0], lambda: held[1]
         from avel.media import open_media
 
-        check_options(min_length, threshold)
-        media = open_media(video, audio_track=audio_track, video_track=video_track)
+        media = open_media(video, **tracks)
         features = self._extract.stream(media, progress=progress)
-        scores = self.trained.predict(features)
+        if ahead:
+            features.loudest = media.loudest(self.model.step)
+        if entry is not None:
+            features = cache.keeping(features, entry, media)
+        return features, lambda: cache.Facts.of(media)
+
+
+class EventStream:
+    """The events of a file as they become final; :meth:`timeline` has all of them in order.
+
+    Args:
+        video: The file as it was named.
+        scoring: Its scores in the making.
+        facts: Tells what is known of the file, once it was read.
+        card: The model's.
+        min_length, threshold, require_both: As in :func:`to_events`.
+    """
+
+    def __init__(
+        self,
+        video: str,
+        scoring: Scoring,
+        facts: Callable[[], Facts],
+        *,
+        card: Json,
+        min_length: float,
+        threshold: float | None,
+        require_both: bool,
+    ) -> None:
+        self.video, self.card, self.min_length = video, card, min_length
+        self.threshold, self.require_both = threshold, require_both
+        self._scoring, self._facts = scoring, facts
+        self._steps = iter(scoring)
+
+    def __iter__(self) -> Iterator[Event]:
+        """Every event once, as soon as no later second can change it: in order of their ends."""
+        first, said = 0, 0.0  # no event that is still to be said begins before, or ends before
+        for ready in self._steps:
+            scores = self._scoring.scores()
+            found = _runs(
+                scores,
+                range(first, ready),
+                threshold=self.threshold,
+                require_both=self.require_both,
+            )
+            edge = scores.grid.bounds(ready - 1)[1] if ready < len(scores.grid) else math.inf
+            for event in sorted(found, key=lambda e: e.end):
+                long = clock.lasts(event.start, event.end, self.min_length)
+                if long and said <= event.end < edge:
+                    yield event
+            going_on = [clock.segment_at(e.start, scores.grid.step) for e in found if e.end >= edge]
+            first, said = min([ready, *going_on]), edge
+
+    def timeline(self) -> Timeline:
+        """The timeline of the whole file; what wasn't iterated yet is gone through first."""
+        for _ in self._steps:
+            pass
+        scores, facts = self._scoring.scores(), self._facts()
         events = to_events(
-            scores, min_length=min_length, threshold=threshold, require_both=require_both
+            scores,
+            min_length=self.min_length,
+            threshold=self.threshold,
+            require_both=self.require_both,
         )
         return Timeline(
-            video=str(video),
+            video=self.video,
             events=tuple(events),
-            duration=media.duration,
+            duration=scores.grid.duration,
             classes=scores.classes,
             scores=scores,
-            model=self.trained.card,
-            notes=tuple(_notes(media, scores)),
+            model=self.card,
+            notes=tuple(_notes(facts, scores)),
         )
 
 
-def _check_backbones(trained: Trained, cards: tuple[Json, Json]) -> None:
-    """Refuse a model whose backbones have other weights by now, before any file is read."""
-    from avel.scoring import backbone_name
+def _load(model: str | Path) -> Scorer:
+    """A model from its folder, by its name, or from an exported file."""
+    if Path(model).suffix.lower() == ".onnx":
+        from avel.runtime import load_onnx
 
-    for own, here in zip((trained.audio_card, trained.visual_card), cards, strict=True):
-        if own.get("hash") != here.get("hash"):
-            raise CheckpointError(
-                f"the model was trained on features of {backbone_name(own)}",
-                wanted=f"those of {backbone_name(here)}, the weights that are here",
-                do="train it again on features extracted with these, or bring back the old weights",
-            )
+        return load_onnx(model)
+    from avel.checkpoint import load_model
+
+    return load_model(model)
 
 
-def _backbone(card: Json) -> str:
-    """The option that chooses a card's backbone: ``name:weights``."""
-    name, weights = str(card.get("name", "")), str(card.get("weights", ""))
-    return f"{name}:{weights}" if weights else name
-
-
-def _notes(media: Media, scores: Scores) -> Iterator[str]:
+def _notes(facts: Facts, scores: Scores) -> Iterator[str]:
     """What a reader of the events must know of the file, a sentence each."""
-    if media.audio is None:
+    if not facts.heard:
         yield "The file has no sound that can be read, so nothing in it is both seen and heard."
     elif scores.audible is not None and not scores.audible.any():
         yield "The sound is silent, so nothing in the file is both seen and heard."
-    if media.video is None:
+    if not facts.seen:
         yield "The file has no picture that can be read, so nothing in it is both seen and heard."
-    if media.duration < scores.grid.step:
+    if scores.grid.duration < scores.grid.step:
         yield f"The file is shorter than one segment of {scores.grid.step:g} s."
     said_above = ("the file has no sound", "the file has no picture")
-    yield from (_sentence(n) for n in media.notes if not n.lower().startswith(said_above))
+    yield from (_sentence(n) for n in facts.notes if not n.lower().startswith(said_above))
 
 
 def _sentence(note: str) -> str:
@@ -187,13 +290,14 @@ def _sentence(note: str) -> str:
 def localize(
     video: str | Path,
     *,
-    model: str | Path | Trained = "default",
+    model: str | Path | Scorer = "default",
     min_length: float = 0.0,
     threshold: float | None = None,
     require_both: bool = True,
     audio_track: int | None = None,
     video_track: int | None = None,
     progress: Progress | None = None,
+    cache: bool = False,
 ) -> Timeline:
     """Find the audio-visual events of a video file: the whole sentence.
 
@@ -203,12 +307,13 @@ def localize(
 
     Args:
         video: Path of the file.
-        model: A run's folder or checkpoint, ``"default"`` for the one that ships with avel, or a
-            model loaded already with :func:`avel.load_model`.
+        model: A run's folder or checkpoint, an exported ``.onnx`` file, ``"default"`` for the one
+            that ships with avel, or a model loaded already with :func:`avel.load_model`.
         min_length, threshold, require_both: As in :func:`to_events`.
         audio_track, video_track: Which track to read where the file has several, by its number in
             the file; the one marked as default if None.
         progress: Called with segments done and segments in all.
+        cache: True keeps the file's features for the next model; see :class:`Localizer`.
 
     Returns:
         The timeline; its ``notes`` say what was missing or damaged.
@@ -219,7 +324,7 @@ def localize(
         WeightsError: if a backbone's weights are missing.
         UsageError: for options out of range and tracks the file doesn't have.
     """
-    return Localizer(model)(
+    return Localizer(model, cache=cache)(
         video,
         min_length=min_length,
         threshold=threshold,
@@ -228,3 +333,29 @@ def localize(
         video_track=video_track,
         progress=progress,
     )
+
+
+def stream_events(
+    video: str | Path,
+    *,
+    model: str | Path | Scorer = "default",
+    cache: bool = False,
+    **options: Any,
+) -> EventStream:
+    """The events of a video file one by one, the first while the rest is still read.
+
+    >>> for event in stream_events("street.mp4"):  # doctest: +SKIP
+    ...     print(event)
+
+    Args:
+        video, model, cache: As for :func:`localize`.
+        options: Its others.
+
+    Returns:
+        The events in order of their ends, each as soon as it can't change any more; the object's
+        ``timeline()`` then gives what :func:`localize` gives.
+
+    Raises:
+        MediaError, CheckpointError, WeightsError, UsageError: As :func:`localize`.
+    """
+    return Localizer(model, cache=cache).stream(video, **options)

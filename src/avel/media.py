@@ -141,13 +141,22 @@ class Media:
         sound = Sound(self._blocks(heard), RATE)
         for index in range(len(grid)):
             times, images = _pick(screen, shrink, grid, index, count, size)
-            first, end = clock.sample_bounds(index, grid.step, RATE)
-            samples, present = sound.read(end - first)
-            present = min(present, end - first)
+            samples, present = _hear(sound, grid, index)
             yield Segment(index, images, samples, _level(samples, present), present, times)
         for note in (*seen.sentences("picture"), *heard.sentences("sound")):
             if note not in self.notes:
                 self.notes.append(note)
+
+    def loudest(self, step: float = 1.0) -> float:
+        """The level of the loudest segment in dBFS, from the sound alone; -120 where there is none.
+
+        Args:
+            step: Seconds a segment.
+        """
+        grid = self.grid(step)
+        sound = Sound(self._blocks(Damage()), RATE)
+        heard = (_hear(sound, grid, index) for index in range(len(grid)))
+        return max((_level(*h) for h in heard), default=SILENCE) if self.audio else SILENCE
 
     def _shown(self, damage: Damage, *, since: float | None = None) -> Iterator[Shown]:
         if self.video is None:
@@ -186,6 +195,13 @@ def _pick(
             images.append(image)
     stacked = np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
     return tuple(times), stacked
+
+
+def _hear(sound: Sound, grid: Grid, index: int) -> tuple[NDArray[np.float32], int]:
+    """The samples of the next segment, and how many of them came from the file."""
+    first, end = clock.sample_bounds(index, grid.step, RATE)
+    samples, present = sound.read(end - first)
+    return samples, min(present, end - first)
 
 
 def _level(samples: NDArray[np.float32], present: int) -> float:

@@ -17,6 +17,7 @@ from avel.windows import Means, Reply, Rows
 
 if TYPE_CHECKING:
     from avel.features import FeatureStream
+    from avel.features.cache import Extracts
 
 #: Windows that go through the network at a time: memory doesn't grow with the file's length, and
 #: the first scores of a stream come early.
@@ -38,6 +39,15 @@ class Scorer(ABC):
     @abstractmethod
     def reply(self, audio: Floats, visual: Floats) -> Reply:
         """What the network says of windows (B, T, A) and (B, T, H, W, V), float32."""
+
+    @abstractmethod
+    def extractor(self) -> Extracts:
+        """What makes the features it was trained on.
+
+        Raises:
+            CheckpointError: if its backbones have other weights here than it was trained with.
+            WeightsError: if a backbone's weights are missing.
+        """
 
     @property
     def decide(self) -> Decide | None:

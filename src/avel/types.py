@@ -227,6 +227,11 @@ class Event:
             wanted="0 <= start < end",
         )
 
+    def to_json(self) -> Json:
+        """``start``, ``end``, ``label`` and ``score`` (six decimals) as plain data."""
+        score = round(self.score, 6)
+        return {"start": self.start, "end": self.end, "label": self.label, "score": score}
+
     def __str__(self) -> str:
         span = f"{clock.format_time(self.start)} - {clock.format_time(self.end)}"
         return f"{span}  {self.label}  {self.score:.2f}"
@@ -271,10 +276,7 @@ class Timeline:
             "step": self.scores.grid.step if self.scores else None,
             "classes": list(self.classes),
             "segments": _segments(self.scores) if self.scores else [],
-            "events": [
-                {"start": e.start, "end": e.end, "label": e.label, "score": round(e.score, 6)}
-                for e in self.events
-            ],
+            "events": [e.to_json() for e in self.events],
             "model": self.model,
             "notes": list(self.notes),
         }

@@ -145,18 +145,35 @@ def localize(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a file in place of a table.")
     ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Print a JSON line an event as soon as it is final, and one at a file's end.",
+        ),
+    ] = False,
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache",
+            help="Neither take the file's features from the cache nor keep them there.",
+        ),
+    ] = False,
 ) -> None:
     """Find the events of videos that are both seen and heard, and when."""
     placed = output_paths(files, output or [])
+    if as_json and stream:
+        raise UsageError("--json and --stream", wanted="one of them", do="leave one out")
     from avel.localization import Localizer, check_options
 
     check_options(min_length, threshold)
-    find = Localizer(model)
+    find = Localizer(model, cache=not no_cache)
     failed: list[Exception] = []
     for video in files:
         try:
             _check_places(placed[video])
-            found = _run(
+            go = _stream if stream else _run
+            found = go(
                 video,
                 find,
                 min_length=min_length,
@@ -166,7 +183,8 @@ def localize(
             )
             for path in placed[video]:
                 _save(found, path)
-            _show(found, placed[video], as_json=as_json)
+            if not stream:
+                _show(found, placed[video], as_json=as_json)
         except AvelError as e:
             failed.append(e)
             named = str(e) if str(video) in str(e) else f"{video}: {e}"
@@ -216,6 +234,22 @@ def _run(video: Path, find: Localizer, **options: Any) -> Timeline:
             bar.update(task, completed=done, total=total)
 
         return find(video, progress=advance, **options)
+
+
+def _stream(video: Path, find: Localizer, **options: Any) -> Timeline:
+    """Print every event as soon as it is final, and a line that says the file is done."""
+    events, count = find.stream(video, **options), 0
+    for event in events:
+        count += 1
+        _line(kind="event", video=str(video), **event.to_json())
+    found = events.timeline()
+    ends = {"duration": found.duration, "events": count, "notes": list(found.notes)}
+    _line(kind="end", video=str(video), **ends, model=found.model)
+    return found
+
+
+def _line(**values: Any) -> None:
+    print(json.dumps(values, allow_nan=False), flush=True)
 
 
 def _show(found: Timeline, written: Sequence[Path], *, as_json: bool) -> None:

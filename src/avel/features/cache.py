@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: Part of every entry's name: to be raised when the same cards give other features than before.
 FORMAT = 1
-#: Bytes of all entries together, unless ``AVEL_CACHE_GB`` says otherwise.
+#: Bytes of all entries together, unless ``AVEL_CACHE_GB`` says otherwise (0 keeps nothing).
 LARGEST = 10 * 10**9
 _ENDING = ".safetensors"
 _ROWS = 64  # segments read at a time
