@@ -159,17 +159,54 @@ def timeline(
     out: Annotated[Path, _output("timeline")] = Path("timeline.png"),
     dpi: Dpi = 200,
 ) -> None:
-    """Clips with truth and answers, right and wrong, a row a run (xue2021 fig. 8)."""
+    """Clips with truth and answers, right and wrong, a row a run (xue2021 fig. 8).
+
+    Of a run of cml: the window that a sound was given in the picture, and the other way round.
+    """
     runs, given = _sorted(words)
     _ready(out)
+    from avel.checkpoint import load_model
+    from avel.cli._pairs import seeds_of
+
+    task = load_model(seeds_of(runs[0])[0]).card["task"]
+    places = [_root(runs, given), *([videos] if videos else [])]
+    draw = _matched if task == "cml" else _answered
+    _save(draw(runs, _data(runs, given), split, clip, places, frames), out, dpi)
+
+
+def _answered(
+    runs: Sequence[Path], data: Dataset, split: str, clips: Sequence[str],
+    places: Sequence[Path], frames: int,
+) -> Figure:  # fmt: skip
     from avel.figures.timelines import timelines
 
-    data = _data(runs, given)
     judged = [group[0] for group in _told_apart([_one_group(r, data, split) for r in runs], runs)]
-    places = [_root(runs, given), *([videos] if videos else [])]
-    pictures = {c: _pictures(judged[0], c, places, frames) for c in clip} if frames else {}
-    drawn = timelines(judged, clip, frames=pictures)
-    _save(drawn[0][0][0].figure, out, dpi)
+    first = judged[0]
+    pictures: dict[Any, Any] = {}
+    for clip in clips if frames else ():
+        at = first.find(clip)
+        count = int((first.truth[at] >= 0).sum())
+        pictures[clip] = _pictures(first.ids[at], count, first.step, places, frames)
+    figure: Figure = timelines(judged, clips, frames=pictures)[0][0][0].figure  # type: ignore[assignment]
+    return figure
+
+
+def _matched(
+    runs: Sequence[Path], data: Dataset, split: str, clips: Sequence[str],
+    places: Sequence[Path], frames: int,
+) -> Figure:  # fmt: skip
+    from avel.cli._pairs import seeds_of
+    from avel.figures.matched import match, match_timelines
+
+    if len(runs) > 1:
+        raise UsageError(f"{len(runs)} runs of cml", wanted="one", do="draw one at a time")
+    found = match(seeds_of(runs[0])[0], data, split=split)
+    pictures: dict[Any, Any] = {}
+    for clip in clips if frames else ():
+        at = found.find(clip)
+        pictures[clip] = _pictures(found.ids[at], int(found.count[at]), found.step, places, frames)
+    figure: Figure = match_timelines(found, clips, frames=pictures)[0][0].figure  # type: ignore[assignment]
+    return figure
 
 
 def _sorted(words: Sequence[str]) -> tuple[list[Path], Given]:
@@ -242,19 +279,17 @@ def _told_apart(groups: list[list[Judged]], runs: Sequence[Path]) -> list[list[J
     ]
 
 
-def _pictures(judged: Judged, clip: str, places: Sequence[Path], limit: int) -> list[Any] | None:
+def _pictures(
+    clip: str, count: int, step: float, places: Sequence[Path], limit: int
+) -> list[Any] | None:
     """Pictures of a clip, if its file is found below one of the places."""
     from avel.figures.timelines import clip_frames
 
-    at = judged.find(clip)
-    name, _, first = judged.ids[at].partition("#")
+    name, _, first = clip.partition("#")
     video = _find_video(name, places)
     if video is None:
         return None
-    return clip_frames(
-        video, first=int(first or 0), count=int((judged.truth[at] >= 0).sum()), step=judged.step,
-        limit=limit,
-    )  # fmt: skip
+    return clip_frames(video, first=int(first or 0), count=count, step=step, limit=limit)
 
 
 def _find_video(name: str, places: Sequence[Path]) -> Path | None:

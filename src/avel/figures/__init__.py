@@ -14,15 +14,17 @@ if TYPE_CHECKING:
     from avel.figures.curves import lambda_curves
     from avel.figures.embeddings import neighbour_share, project, scatter, tsne
     from avel.figures.judged import Judged, judge
+    from avel.figures.matched import Matched, match, match_timeline, match_timelines
     from avel.figures.matrices import class_difference, confusion_matrix
     from avel.figures.stages import Stage, Staged, staged_features
     from avel.figures.strips import frame_strip, label_strip, log_mel_strip, waveform
     from avel.figures.style import save_figure, stacked_axes
-    from avel.figures.timelines import clip_frames, timeline
+    from avel.figures.timelines import clip_frames, timeline, timelines
     from avel.figures.watched import Watched, attention_strip, watch
 
 _HOME = {
     "Judged": "judged",
+    "Matched": "matched",
     "Stage": "stages",
     "Staged": "stages",
     "Watched": "watched",
@@ -35,6 +37,9 @@ _HOME = {
     "label_strip": "strips",
     "lambda_curves": "curves",
     "log_mel_strip": "strips",
+    "match": "matched",
+    "match_timeline": "matched",
+    "match_timelines": "matched",
     "neighbour_share": "embeddings",
     "project": "embeddings",
     "save_figure": "style",
@@ -42,6 +47,7 @@ _HOME = {
     "stacked_axes": "style",
     "staged_features": "stages",
     "timeline": "timelines",
+    "timelines": "timelines",
     "tsne": "embeddings",
     "watch": "watched",
     "waveform": "strips",
@@ -49,6 +55,7 @@ _HOME = {
 
 __all__ = [
     "Judged",
+    "Matched",
     "Stage",
     "Staged",
     "Watched",
@@ -61,6 +68,9 @@ __all__ = [
     "label_strip",
     "lambda_curves",
     "log_mel_strip",
+    "match",
+    "match_timeline",
+    "match_timelines",
     "neighbour_share",
     "project",
     "save_figure",
@@ -68,6 +78,7 @@ __all__ = [
     "stacked_axes",
     "staged_features",
     "timeline",
+    "timelines",
     "tsne",
     "watch",
     "waveform",

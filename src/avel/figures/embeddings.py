@@ -149,7 +149,9 @@ def tsne(
         points = project(stage.values, perplexity=perplexity, seed=seed)
         drawn.append(scatter(points, staged.labels, staged.classes, ax=ax))
         share = neighbour_share(stage.values, staged.labels, staged.clips)
-        ax.set_xlabel("" if np.isnan(share) else f"neighbours alike: {100 * share:.0f} %", fontsize=8)
+        ax.set_xlabel(
+            "" if np.isnan(share) else f"neighbours alike: {100 * share:.0f} %", fontsize=8
+        )
         ax.set_title(f"{stage.sense}, {stage.name}", fontsize=8)
     if own:
         _legend(panels[0].figure, drawn[0], staged)
@@ -163,8 +165,7 @@ def _panels(staged: Staged) -> list[Axes]:
     figure = new_figure(0.3 + 2.15 * len(columns), 0.9 + 2.35 * len(rows))
     grid = figure.add_gridspec(len(rows), len(columns))
     return [
-        figure.add_subplot(grid[rows.index(s.sense), columns.index(s.name)])
-        for s in staged.stages
+        figure.add_subplot(grid[rows.index(s.sense), columns.index(s.name)]) for s in staged.stages
     ]
 
 

@@ -82,21 +82,29 @@ class Judged:
         Raises:
             UsageError: if none or several bear it.
         """
-        if isinstance(clip, int):
-            if not 0 <= clip < len(self.truth):
-                raise UsageError(f"clip {clip}", wanted=f"0 to {len(self.truth) - 1}")
-            return clip
-        ids = self.ids or tuple(str(i) for i in range(len(self.truth)))
-        found = [i for i, name in enumerate(ids) if name == clip]
-        found = found or [i for i, name in enumerate(ids) if clip in name]
-        if len(found) != 1:
-            some = ", ".join(ids[i] for i in (found or range(len(ids)))[:5])
-            raise UsageError(
-                f"{len(found) or 'no'} clips whose name holds {clip!r}",
-                wanted=f"one of the {len(ids)} clips: {some}…",
-                do="give more of the name",
-            )
-        return found[0]
+        return find_clip(self.ids or tuple(str(i) for i in range(len(self.truth))), clip)
+
+
+def find_clip(ids: Sequence[str], clip: str | int) -> int:
+    """The position of a clip, from its name, a unique part of its name, or its position.
+
+    Raises:
+        UsageError: if none or several bear it.
+    """
+    if isinstance(clip, int):
+        if not 0 <= clip < len(ids):
+            raise UsageError(f"clip {clip}", wanted=f"0 to {len(ids) - 1}")
+        return clip
+    found = [i for i, name in enumerate(ids) if name == clip]
+    found = found or [i for i, name in enumerate(ids) if clip in name]
+    if len(found) != 1:
+        some = ", ".join(ids[i] for i in (found or range(len(ids)))[:5])
+        raise UsageError(
+            f"{len(found) or 'no'} clips whose name holds {clip!r}",
+            wanted=f"one of the {len(ids)} clips: {some}…",
+            do="give more of the name",
+        )
+    return found[0]
 
 
 def judge(

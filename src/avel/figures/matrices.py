@@ -179,7 +179,8 @@ def _gains(
 
 
 def _ratio(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
-    return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
+    out: NDArray[Any] = np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
+    return out
 
 
 def _difference_title(first: Sequence[Judged], second: Sequence[Judged]) -> str:

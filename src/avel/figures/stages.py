@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Sense = Literal["audio", "visual", "both"]
 SENSES: tuple[Sense, ...] = ("audio", "visual", "both")
 RAW = "raw"
-_TITLES = {"cspa": "CSPA", "csea": "CSEA", "attend": "", "streams": "", "read": "", "raw": "mean"}
 
 
 @dataclass(frozen=True)
@@ -224,25 +223,22 @@ def _sense(name: str) -> Sense:
 
 
 def _title(name: str, kind: str) -> str:
-    """``streams.cspa.audio_lstm`` -> ``CSPA, BiLSTM``; ``layers.1`` -> ``layer 2``."""
+    """``streams.cspa.audio_lstm`` -> ``CSPA's BiLSTM``; ``layers.1`` -> ``co-attention 2``."""
     parts = name.split(".")
     if parts[0] == "layers" and len(parts) == 2:
         return f"co-attention {int(parts[1]) + 1}"
     if parts[0] == "streams":
         stream = parts[1].upper() if parts[1] != "raw" else "mean"
-        return f"{stream}, {kind}" if kind else stream
+        return f"{stream}'s {kind}" if kind else stream
     where = parts[0].removeprefix("audio_").removeprefix("visual_")
     known = {"joint": "joint ", "encoder": "encoder ", "decoder": "decoder "}
     return known.get(where, "") + kind
 
 
 @contextmanager
-def _hooked(
-    places: Sequence[_Place], take: Callable[[_Place, Any], None]
-) -> Iterator[None]:
+def _hooked(places: Sequence[_Place], take: Callable[[_Place, Any], None]) -> Iterator[None]:
     handles = [
-        p.module.register_forward_hook(lambda _m, _i, out, p=p: take(p, out))  # type: ignore[misc]
-        for p in places
+        p.module.register_forward_hook(lambda _m, _i, out, p=p: take(p, out)) for p in places
     ]
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from avel import clock
 from avel.errors import DataError
-from avel.figures.style import FAINT, GREY, RIGHT, WRONG, ink_on, plain, short_names
+from avel.figures.style import FAINT, GREY, RIGHT, WRONG, ink_on, plain, short_names, size_of
 from avel.metrics import Ints
 from avel.types import BACKGROUND, Floats
 
@@ -41,12 +42,14 @@ def spans(count: int, step: float, duration: float, limit: int) -> list[tuple[in
     """
     if count <= limit:
         return [(i, clock.segment_bounds(i, step, duration)) for i in range(count)]
-    edges = np.linspace(0, clock.segments_to_seconds(count, step), limit + 1)
-    found = []
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
-        index = clock.segment_at(clock.middle(float(start), float(end)), step)
-        found.append((min(index, count - 1), (float(start), float(end))))
-    return found
+    even = stretches(limit, clock.segments_to_seconds(count, step))
+    at = [clock.segment_at(clock.middle(*span), step) for span in even]
+    return [(min(index, count - 1), span) for index, span in zip(at, even, strict=True)]
+
+
+def stretches(count: int, duration: float) -> list[Span]:
+    """``count`` stretches of equal length, start and end in seconds."""
+    return list(pairwise(np.linspace(0, duration, count + 1).tolist()))
 
 
 def frame_strip(
@@ -60,7 +63,7 @@ def frame_strip(
     """Frames side by side over time, with attention over them where maps are given.
 
     Args:
-        frames: (H, W, 3) pictures, None where there is none.
+        frames: (H, W, 3) pictures, None where there is none; they keep their shape.
         where: Start and end of each on the time axis in seconds.
         ax: Where to draw.
         maps: (h, w) attention of each, summing to 1; drawn from transparent (its even share or
@@ -74,16 +77,35 @@ def frame_strip(
     drawn: list[AxesImage] = []
     shares = None if maps is None else [even_shares(m) for m in maps]
     top = peak or highest(shares or [])
+    inches = size_of(ax)
+    whole = max(where[-1][1] - where[0][0], 1e-9) if where else 1.0
     for i, ((start, end), frame) in enumerate(zip(where, frames, strict=True)):
         extent = (start, end, 0.0, 1.0)
         if frame is not None:
+            room = inches[0] * (end - start) / whole, inches[1]
+            extent = _fitted((start, end), frame.shape[:2], room)
+
             shown = frame if shares is None else _pale(frame)
             drawn.append(ax.imshow(shown, extent=extent, aspect="auto", interpolation="bilinear"))
         if shares is not None:
             drawn.append(_heat(ax, shares[i], extent, top, over=frame is not None))
         ax.axvline(end, color="white", lw=1)
-    _bare(ax, where)
+    bare(ax, where)
     return drawn
+
+
+def _fitted(
+    span: Span, shape: tuple[int, ...], room: tuple[float, float]
+) -> tuple[float, float, float, float]:
+    """Where a picture of that shape lies in its stretch, which is so many inches wide and high."""
+    high, wide = 1.0, 1.0
+    filled = (shape[0] / shape[1]) * room[0] / room[1]  # of the height, at full width
+    if filled < 0.9:
+        high = filled
+    elif filled > 1.1:
+        wide = 1 / filled
+    centre, half = clock.middle(*span), wide * (span[1] - span[0]) / 2
+    return centre - half, centre + half, 0.5 - high / 2, 0.5 + high / 2
 
 
 def even_shares(map_: Floats) -> NDArray[np.float64]:
@@ -127,7 +149,7 @@ def _scale(top: float) -> tuple[Any, Any]:
     return LinearSegmentedColormap.from_list("attention", HEAT), PowerNorm(0.5, 1.0, top)
 
 
-def heat_bar(ax: Axes, top: float, *, label: str = "× even share") -> None:
+def heat_bar(ax: Axes, top: float, *, words: str = "× even share") -> None:
     """A colour bar for maps drawn over pictures, to the right of some axes."""
     from matplotlib.cm import ScalarMappable
 
@@ -136,9 +158,12 @@ def heat_bar(ax: Axes, top: float, *, label: str = "× even share") -> None:
     bar = ax.figure.colorbar(ScalarMappable(norm, colours), cax=place)
     ends = [1.0, 1.0 + (top - 1) / 4, top]
     bar.set_ticks(ends, labels=[f"{v:.0f}" for v in ends])
+    sides: tuple[Literal["bottom", "center", "top"], ...] = ("bottom", "center", "top")
+    for label, side in zip(bar.ax.get_yticklabels(), sides, strict=True):
+        label.set_verticalalignment(side)
     bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=7, length=2)
-    bar.set_label(label, fontsize=7)
+    bar.set_label(words, fontsize=7)
     bar.outline.set_visible(False)
 
 
@@ -182,16 +207,21 @@ def log_mel_strip(
     drawn: list[AxesImage] = []
     shares = None if maps is None else [even_shares(m) for m in maps]
     top = highest(shares or [])
-    ends = {"vmin": float(np.min(patches, initial=0)), "vmax": float(np.max(patches, initial=1e-3))}
+    ends: dict[str, Any] = {
+        "vmin": float(np.min(patches, initial=0)),
+        "vmax": float(np.max(patches, initial=1e-3)),
+    }
     for i, (start, end) in enumerate(where):
         extent = (start, end, 0.0, 1.0)
         drawn.append(
-            ax.imshow(patches[i].T, cmap="gray_r", extent=extent, aspect="auto", origin="lower", **ends)
+            ax.imshow(
+                patches[i].T, cmap="gray_r", extent=extent, aspect="auto", origin="lower", **ends
+            )
         )
         if shares is not None:
             drawn.append(_heat(ax, shares[i].T, extent, top, over=True, origin="lower"))
         ax.axvline(end, color="white", lw=1)
-    _bare(ax, where)
+    bare(ax, where)
     return drawn
 
 
@@ -231,12 +261,15 @@ def label_strip(
         start = clock.segment_bounds(first, step, last)[0]
         end = clock.segment_bounds(stop - 1, step, last)[1]
         colour = _box_colour(label == c, right)
-        box = Rectangle((start, 0), end - start, 1, fc=colour, ec="white", lw=1.2)
+        edge = min(
+            1.2, 24 * size_of(ax)[0] * clock.share(end - start, last)
+        )  # thin boxes, thin edges
+        box = Rectangle((start, 0), end - start, 1, fc=colour, ec="white", lw=edge)
         ax.add_patch(box)
         boxes.append(box)
         mark = {None: "", True: "✓ ", False: "✗ "}[right]
-        _name_box(ax, (start, end), mark, names[label], colour, last)
-    _bare(ax, [(0.0, last)])
+        name_box(ax, (start, end), mark + names[label], colour, last)
+    bare(ax, [(0.0, last)])
     return boxes
 
 
@@ -248,24 +281,21 @@ def _box_colour(background: bool, right: bool | None) -> str:
     return WRONG
 
 
-def _name_box(
-    ax: Axes, span: Span, mark: str, name: str, colour: str, duration: float
-) -> None:
-    """The name if it fits, else the mark alone, else nothing."""
-    from avel.figures.style import size_of
-
+def name_box(ax: Axes, span: Span, text: str, colour: str, duration: float) -> None:
+    """Words in a box if they fit, else their first sign alone, else nothing."""
     inches = size_of(ax)[0] * (span[1] - span[0]) / max(duration, 1e-9)
     size = 8.0
     wide = 0.0088 * size  # inches a letter of that size takes, on the generous side
-    for text in (mark + name, mark.strip()):
-        fitting = min(size, inches / max(1, len(text)) / wide * size)
-        if text and fitting >= 5.5:
-            ax.text(clock.middle(*span), 0.47, text, ha="center", va="center", fontsize=fitting,
-                    color=ink_on(colour))  # fmt: skip
+    for words in (text, text[:1] if text[:2].endswith(" ") else ""):
+        fitting = min(size, inches / max(1, len(words)) / wide * size)
+        if words and fitting >= 5.5:
+            ax.text(clock.middle(*span), 0.47, words, ha="center", va="center", fontsize=fitting,
+                    color=ink_on(colour), zorder=4)  # fmt: skip
             return
 
 
-def _bare(ax: Axes, where: Sequence[Span]) -> None:
+def bare(ax: Axes, where: Sequence[Span]) -> None:
+    """A row without frame and ticks, as long as its pictures or boxes."""
     ax.set_xlim(where[0][0], where[-1][1])
     ax.set_ylim(0, 1)
     ax.set_yticks([])

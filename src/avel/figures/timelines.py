@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from avel import clock
 from avel.errors import UsageError
 from avel.figures.judged import Judged, as_list
-from avel.figures.strips import Span, frame_strip, label_strip, row_name, spans, time_axis
+from avel.figures.strips import frame_strip, label_strip, row_name, spans, stretches, time_axis
 from avel.figures.style import heading, margin, stacked_axes
 from avel.figures.watched import LIMIT, STRIP, WIDTH, picture_height
 from avel.types import Floats
@@ -60,8 +60,7 @@ def timeline(
     if len(axes) != wanted:
         raise UsageError(f"{len(axes)} axes", wanted=f"{wanted}: pictures, truth, a row a run")
     if count:
-        edges = np.linspace(0, duration, count + 1)
-        where: list[Span] = [(float(a), float(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        where = stretches(count, duration)
         frame_strip(frames or [None] * count, where, ax=axes[0], maps=maps)
     rows = axes[1:] if count else axes
     truth = first.truth[at, :length]
@@ -74,7 +73,9 @@ def timeline(
         row_name(ax, run.name or "answered")
     name = first.ids[at] if first.ids else str(at)
     simulated = any(run.simulated for run in runs)
-    axes[0].set_title(heading(f"{name} ({first.data})", simulated=simulated), fontsize=9)
+    axes[0].set_title(
+        heading(f"{name} ({first.data})" if first.data else name, simulated=simulated), fontsize=9
+    )
     time_axis(axes[-1])
     return drawn
 
@@ -110,15 +111,26 @@ def timelines(
 
 
 def _stack(runs: Sequence[Judged], heights: Sequence[Sequence[float]]) -> list[Axes]:
-    """Axes for several clips; between two of them there is room for time and title."""
-    simulated = any(run.simulated for run in runs)
+    names = ["true", *(run.name for run in runs)]
+    return stack_clips(names, heights, simulated=any(run.simulated for run in runs))
+
+
+def stack_clips(
+    names: Sequence[str], heights: Sequence[Sequence[float]], *, simulated: bool
+) -> list[Axes]:
+    """Axes for several clips; between two of them there is room for time and title.
+
+    Args:
+        names: Of the rows, for which there is room on the left.
+        heights: Inches of each clip's rows.
+        simulated: Whether titles have a line more.
+    """
     room = 0.3 + 0.17 * simulated
     gaps: list[float] = []
     for part in heights:
         gaps += [*[0.08] * (len(part) - 1), 0.45 + room]
     every = [h for part in heights for h in part]
-    left = margin(["true", *(run.name for run in runs)])
-    return stacked_axes(every, width=STRIP, left=left, top=room, gap=gaps[:-1])
+    return stacked_axes(every, width=STRIP, left=margin(names), top=room, gap=gaps[:-1])
 
 
 def _heights(runs: int, frames: Frames | None, count: int) -> list[float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,7 +174,7 @@ def sound_regions(count: int) -> tuple[int, int]:
     from avel.features.logmel import BANDS, FRAMES
 
     pairs = [(count // n, n) for n in range(1, count + 1) if count % n == 0]
-    return min(pairs, key=lambda p: abs(np.log(p[0] / p[1] * BANDS / FRAMES)))
+    return min(pairs, key=lambda p: abs(math.log(p[0] / p[1] * BANDS / FRAMES)))
 
 
 def attention_strip(
@@ -202,7 +203,7 @@ def attention_strip(
     if len(axes) != len(rows):
         raise UsageError(f"{len(axes)} axes", wanted=f"{len(rows)}: {', '.join(rows)}")
     by_row = dict(zip(rows, axes, strict=True))
-    draw = {
+    draw: dict[str, Callable[[Axes], list[Any]]] = {
         "frames": lambda ax: frame_strip(watched.frames, watched.where, ax=ax),
         "attention": lambda ax: _attended(watched, ax),
         "sound": lambda ax: _heard(watched, ax),
@@ -236,16 +237,18 @@ def _height(watched: Watched, row: str) -> float:
 
 
 def picture_height(frames: Sequence[NDArray[np.uint8] | None], count: int) -> float:
-    """Inches that pictures side by side over a strip must be high to keep their shape."""
-    shapes = [f.shape[:2] for f in frames if f is not None] or [(1, 1)]
-    return min(3.2, STRIP / count * shapes[0][0] / shapes[0][1])
+    """Inches that pictures side by side over a strip must be high to fill it, at most 2.4."""
+    high, wide = next((f.shape[:2] for f in frames if f is not None), (1, 1))
+    return float(min(2.4, STRIP / count * high / wide))
 
 
 def _attended(watched: Watched, ax: Axes) -> list[Any]:
     assert watched.maps is not None
     top = highest([even_shares(m) for m in watched.maps])
     heat_bar(ax, top)
-    return list(frame_strip(watched.frames, watched.where, ax=ax, maps=list(watched.maps), peak=top))
+    return list(
+        frame_strip(watched.frames, watched.where, ax=ax, maps=list(watched.maps), peak=top)
+    )
 
 
 def _heard(watched: Watched, ax: Axes) -> list[Any]:
