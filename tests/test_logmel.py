@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from avel.features import mel
 from avel.features.logmel import log_mel, mel_matrix
 
 
@@ -58,6 +59,16 @@ def test_equals_the_float64_reference(name: str) -> None:
     ours = log_mel(torch.from_numpy(second.astype(np.float32))[None])[0].double().numpy()
     assert ours.shape == (96, 64)
     assert np.abs(ours - reference(second.astype(np.float32).astype(np.float64))).max() < 1e-5
+
+
+@pytest.mark.parametrize("length", [1, 4000, 15600, 16000, 20000])
+def test_without_torch_it_is_the_same(length: int) -> None:
+    rng = np.random.default_rng(3)
+    samples = rng.normal(0, 0.1, (5, length)).astype(np.float32)
+    theirs = log_mel(torch.from_numpy(samples)).numpy()
+    ours = mel.log_mel(samples)
+    assert ours.shape == (5, 96, 64) and ours.dtype == np.float32
+    np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
 def test_golden_values_of_a_tone() -> None:

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from avel.card import FORMAT, check_card
-from avel.errors import AvelError, CheckpointError, NoSuchModelError
+from avel.errors import AvelError, CheckpointError, NoSuchModelError, UsageError
 from avel.files import write_whole
 from avel.models import Model, build_model, models
 from avel.models.base import Answer
-from avel.scoring import Decide, Scorer, backbone_name
+from avel.rules import Decide
+from avel.scoring import Scorer, backbone_name
 from avel.types import Floats, Json
 from avel.windows import Reply
 
@@ -284,6 +285,13 @@ def _rebuild(folder: Path, card: Json, state: Mapping[str, Tensor]) -> Model:
     given = {**sizes, "classes": len(card["classes"]), "task": card["task"], **card["options"]}
     try:
         models.get(card["model"])
+    except UsageError as e:
+        raise CheckpointError(
+            f"{folder}: {e.got}",
+            wanted=e.wanted,
+            do=f"{e.do}; for a model of your own name its file in {models.variable}",
+        ) from e
+    try:
         with torch.device("meta"):
             shapes = {
                 n: t.shape for n, t in build_model(card["model"], **given).state_dict().items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from avel import clock
 from avel.data.base import backbone_identity
 from avel.errors import CheckpointError
+from avel.rules import Decide
 from avel.types import Features, Floats, Json, Scores
 from avel.windows import Means, Reply, Rows
 
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 #: Windows that go through the network at a time: memory doesn't grow with the file's length, and
 #: the first scores of a stream come early.
 CHUNK = 4
-
-Ids = NDArray[np.int64]
-#: From (n, C+1) mean scores and (n, ...) mean parts to (n,) class ids, each segment by itself.
-Decide = Callable[[NDArray[Any], Mapping[str, NDArray[Any]]], Ids]
 
 
 class Scorer(ABC):
@@ -123,7 +120,7 @@ class Scoring:
         self.features = features
         self.classes = scorer.classes
         self.values = np.zeros((count, len(self.classes) + 1), np.float32)
-        self.labels: Ids = np.full(count, len(self.classes), np.int64)
+        self.labels: NDArray[np.int64] = np.full(count, len(self.classes), np.int64)
         self.attention: NDArray[np.float32] | None = None
         self._scorer = scorer
 

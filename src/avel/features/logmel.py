@@ -13,31 +13,22 @@ from functools import cache
 import torch
 from torch import Tensor
 
-RATE, WINDOW, HOP, FFT = 16000, 400, 160, 512
-FRAMES, BANDS = 96, 64
-LOWEST, HIGHEST = 125.0, 7500.0
-OFFSET = 0.01
-#: Samples that a patch is made of: 0.975 s.
-NEEDED = (FRAMES - 1) * HOP + WINDOW
+from avel.features import mel
+from avel.features.mel import BANDS, FFT, FRAMES, HOP, NEEDED, OFFSET, RATE, WINDOW
+
+__all__ = ["BANDS", "FFT", "FRAMES", "HOP", "NEEDED", "OFFSET", "RATE", "WINDOW"]
+__all__ += ["log_mel", "mel_matrix"]
 
 
 @cache
 def mel_matrix() -> Tensor:
-    """(257, 64) float64: triangles in mel, 1127 ln(1 + f/700), between 66 evenly spaced edges."""
-    hertz = torch.linspace(0, RATE / 2, FFT // 2 + 1, dtype=torch.float64)
-    mel = 1127 * torch.log1p(hertz / 700)[:, None]
-    ends = 1127 * torch.log1p(torch.tensor([LOWEST, HIGHEST], dtype=torch.float64) / 700)
-    edges = torch.linspace(float(ends[0]), float(ends[1]), BANDS + 2, dtype=torch.float64)
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    rising, falling = (mel - low) / (centre - low), (high - mel) / (high - centre)
-    weights = torch.minimum(rising, falling).clamp(min=0)
-    weights[0] = 0
-    return weights
+    """(257, 64) float64: triangles in mel; see :func:`avel.features.mel.mel_matrix`."""
+    return torch.from_numpy(mel.mel_matrix())
 
 
 @cache
 def _window() -> Tensor:
-    return torch.hann_window(WINDOW, periodic=True, dtype=torch.float64)
+    return torch.from_numpy(mel.window())
 
 
 def log_mel(samples: Tensor) -> Tensor:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,8 +24,7 @@ from avel.models.layers import (
     window_sums,
 )
 from avel.models.recurrent import Recurrent, to_front
-
-HALF = 0.5  #: below this relevance a segment is background
+from avel.rules import HALF, relevance
 
 
 class Embed(nn.Module):
@@ -109,7 +106,7 @@ class Dam(Model):
             "decision is background where that exceeds 0.5, else the best class, which isn't "
             "always the argmax; of a long file the windows' mean scores are decided likewise",
             "CML reads the mean over regions: attention would show a candidate its own sound",
-            "`sync` in CML: a single segment as the whole doesn't match the others of its clip; the "
+            "`sync` in CML: a single segment as the whole matches no other of its clip; the "
             "two kinds weigh the same",
             "self-matching in CML: 1 - cosine of the query's whole and each candidate segment, "
             "summed over the window",
@@ -190,15 +187,8 @@ class Dam(Model):
         labels = best.masked_fill(scores[..., -1] > 1 - HALF, self.background)
         return Answer(scores, labels, attention, parts)
 
-    @staticmethod
-    def decide(scores: NDArray[Any], parts: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
-        """The paper's rule (3.4) for (..., C+1) scores: background where p_t < 0.5, else the best
-        class; ``parts`` aren't needed.
-        """  # fmt: skip
-        best = scores[..., :-1].argmax(-1)
-        background = scores[..., -1] > 1 - HALF
-        labels: NDArray[np.int64] = np.where(background, scores.shape[-1] - 1, best)
-        return labels.astype(np.int64)
+    #: The paper's rule (3.4): background where p_t < 0.5, else the best class.
+    decide = staticmethod(relevance)
 
     def local(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """f_A and f_V, (B, T, d) each, and the attention (B, T, H, W) or None."""

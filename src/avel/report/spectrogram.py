@@ -39,13 +39,12 @@ def mel_columns(
     Returns:
         (64, columns) magnitudes, lowest band first; one column a hop while these are few enough.
     """
-    from avel.features.logmel import BANDS, FFT, HOP, WINDOW, mel_matrix
+    from avel.features.mel import BANDS, FFT, HOP, WINDOW, mel_matrix, window
 
     hops = max(1, samples // HOP)
     columns = min(hops, MAX_COLUMNS)
     total, count = np.zeros((columns, BANDS)), np.zeros(columns)
-    filters = mel_matrix().numpy()
-    taper = np.hanning(WINDOW + 1)[:-1]
+    filters, taper = mel_matrix(), window()
     left, first = np.zeros(0), 0  # what the last chunk left over, and the first hop in it
     for chunk in chunks:
         left = np.concatenate([left, np.asarray(chunk, dtype=np.float64)])
