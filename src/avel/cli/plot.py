@@ -178,7 +178,7 @@ def _answered(
     runs: Sequence[Path], data: Dataset, split: str, clips: Sequence[str],
     places: Sequence[Path], frames: int,
 ) -> Figure:  # fmt: skip
-    from avel.figures.timelines import timelines
+    from avel.figures.clips import timelines
 
     judged = [group[0] for group in _told_apart([_one_group(r, data, split) for r in runs], runs)]
     first = judged[0]
@@ -283,7 +283,7 @@ def _pictures(
     clip: str, count: int, step: float, places: Sequence[Path], limit: int
 ) -> list[Any] | None:
     """Pictures of a clip, if its file is found below one of the places."""
-    from avel.figures.timelines import clip_frames
+    from avel.figures.clips import clip_frames
 
     name, _, first = clip.partition("#")
     video = _find_video(name, places)

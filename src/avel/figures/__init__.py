@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from avel.figures.clips import clip_frames, timeline, timelines
     from avel.figures.curves import lambda_curves
     from avel.figures.embeddings import neighbour_share, project, scatter, tsne
     from avel.figures.judged import Judged, judge
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from avel.figures.stages import Stage, Staged, staged_features
     from avel.figures.strips import frame_strip, label_strip, log_mel_strip, waveform
     from avel.figures.style import save_figure, stacked_axes
-    from avel.figures.timelines import clip_frames, timeline, timelines
     from avel.figures.watched import Watched, attention_strip, watch
 
 _HOME = {
@@ -30,7 +30,7 @@ _HOME = {
     "Watched": "watched",
     "attention_strip": "watched",
     "class_difference": "matrices",
-    "clip_frames": "timelines",
+    "clip_frames": "clips",
     "confusion_matrix": "matrices",
     "frame_strip": "strips",
     "judge": "judged",
@@ -46,8 +46,8 @@ _HOME = {
     "scatter": "embeddings",
     "stacked_axes": "style",
     "staged_features": "stages",
-    "timeline": "timelines",
-    "timelines": "timelines",
+    "timeline": "clips",
+    "timelines": "clips",
     "tsne": "embeddings",
     "watch": "watched",
     "waveform": "strips",

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from avel import clock
 from avel.errors import UsageError
+from avel.figures.clips import Frames, stack_clips
 from avel.figures.judged import display_name, find_clip
 from avel.figures.strips import bare, frame_strip, name_box, row_name, stretches, time_axis
 from avel.figures.style import FAINT, RIGHT, WRONG, heading, short_names
-from avel.figures.timelines import Frames, stack_clips
 from avel.figures.watched import picture_height
 
 if TYPE_CHECKING:
