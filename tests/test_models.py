@@ -1,33 +1,29 @@
-"""The contract that every registered model keeps, in every task it declares."""
+"""The contract that every registered model keeps, in every task and variant it declares.
+
+Variants come from what the models and the papers' rows say of themselves
+(:mod:`tests.variants`), so that a new model, task, option value or row is under test by being
+there.
+"""
 
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load, save
 from torch import Tensor
 
+from avel.checkpoint import Trained, ids_hash, load_model
 from avel.errors import UsageError
 from avel.models import Answer, Batch, Model, Recipe, build_model, models
-from avel.models.base import Query, Task
+from avel.models.base import Query
+from tests.variants import A, C, H, V, Variant, W, variants
 
-A, V, C, H, W = 6, 8, 3, 2, 3
-EVERY = [(name, task) for name, cls in models for task in cls.card.tasks]
-CML = [name for name, cls in models if "cml" in cls.card.tasks]
-
-
-#: Smaller widths where the paper's take seconds a test.
-SMALL: dict[str, dict[str, int]] = {
-    "jca": {"audio_out": 32, "visual_out": 32, "joint_out": 64, "hidden": 16}
-}
-
-
-def build(name: str, task: Task, seed: int = 0, **options: object) -> Model:
-    torch.manual_seed(seed)
-    options = {**SMALL.get(name, {}), **options}
-    return build_model(name, audio_dim=A, visual_dim=V, classes=C, task=task, **options).eval()
+EVERY, REFUSED = variants()
+LABELLED = [v for v in EVERY if v.task != "cml"]
+MATCHED = [v for v in EVERY if v.task == "cml"]
+TASKS = [(name, task) for name, cls in models for task in cls.card.tasks]
 
 
 def clips(b: int, t: int, seed: int = 1) -> tuple[Tensor, Tensor]:
@@ -42,8 +38,19 @@ def targets(audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Batch:
     return Batch(audio, visual, mask, labels, torch.eye(C + 1)[torch.arange(b) % (C + 1)])
 
 
-def test_models_are_found() -> None:
+def loss_of(model: Model, batch: Batch) -> Tensor:
+    answer = model(audio=batch.audio, visual=batch.visual, mask=batch.mask)
+    return model.loss(answer, batch)
+
+
+def test_models_and_their_variants_are_found() -> None:
     assert "cspa_csea" in models.names()
+    assert {(v.model, v.task) for v in EVERY if not v.options} == set(TASKS)
+
+
+@pytest.mark.parametrize(("variant", "told"), REFUSED, ids=str)
+def test_a_variant_that_makes_no_sense_is_refused_by_its_name(variant: Variant, told: str) -> None:
+    assert all(name in told for name, _ in variant.told)
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -59,42 +66,73 @@ def test_card_and_signature(name: str) -> None:
     for sense in ("audio", "visual", "mask"):
         assert parameters[sense].kind is inspect.Parameter.KEYWORD_ONLY
     assert all(type(v) in (str, int, float, bool) for v in cls.options().values())
+    for option, values in cls.choices.items():
+        assert cls.options()[option] in values
+    audio, visual = cls.widths(cls.options())
+    with torch.device("meta"):
+        build_model(name, audio_dim=audio, visual_dim=visual, classes=C, task=card.tasks[0])
 
 
-@pytest.mark.parametrize(("name", "task"), EVERY)
-@pytest.mark.parametrize(("b", "t"), [(1, 1), (1, 10), (3, 3), (2, 37)])
-def test_answers_and_learns_at_any_length(name: str, task: Task, b: int, t: int) -> None:
-    model = build(name, task).train()
-    audio, visual = clips(b, t)
-    batch = targets(audio, visual)
-    answer = model(audio=audio, visual=visual)
-    assert isinstance(answer, Answer)
-    loss = model.loss(answer, batch)
-    assert loss.ndim == 0
-    assert bool(torch.isfinite(loss))
-    loss.backward()
-    grads = [p.grad for p in model.parameters() if p.grad is not None]
-    assert grads
-    assert all(bool(torch.isfinite(g).all()) for g in grads)
-    if task == "cml":
-        return
+@pytest.mark.parametrize("name", models.names())
+def test_a_value_that_an_option_hasnt_is_refused(name: str) -> None:
+    cls = models.get(name)
+    for option in cls.choices:
+        with pytest.raises(UsageError, match=f"{option}='nonsense': wanted one of"):
+            build_model(
+                name, audio_dim=A, visual_dim=V, classes=C, task=cls.card.tasks[0],
+                **{option: "nonsense"},
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", EVERY, ids=str)
+def test_answers_and_learns_at_any_length(variant: Variant) -> None:
+    for b, t in ((1, 1), (1, 10), (3, 3), (2, 37)):
+        model = variant.build().train()
+        audio, visual = clips(b, t)
+        answer = model(audio=audio, visual=visual)
+        assert isinstance(answer, Answer)
+        loss = model.loss(answer, targets(audio, visual))
+        assert loss.ndim == 0
+        assert bool(torch.isfinite(loss))
+        loss.backward()
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        assert grads
+        assert all(bool(torch.isfinite(g).all()) for g in grads)
+        if variant.task != "cml":
+            judged(answer, b, t, distribution=model.card.distribution)
+
+
+def judged(answer: Answer, b: int, t: int, *, distribution: bool) -> None:
+    """What SEL and WSEL must answer for clips of one length."""
     assert answer.scores is not None
     assert answer.labels is not None
     assert answer.scores.shape == (b, t, C + 1)
     assert answer.scores.min() >= 0
     assert answer.scores.max() <= 1
     assert answer.labels.shape == (b, t)
+    assert not answer.labels.is_floating_point()
     assert set(answer.labels.unique().tolist()) <= set(range(C + 1))
-    if model.card.distribution:
+    if distribution:
         torch.testing.assert_close(answer.scores.sum(-1), torch.ones(b, t))
     if answer.attention is not None:
         assert answer.attention.shape == (b, t, H, W)
         torch.testing.assert_close(answer.attention.sum((-1, -2)), torch.ones(b, t))
 
 
-@pytest.mark.parametrize(("name", "task"), [e for e in EVERY if e[1] != "cml"])
-def test_padding_and_batch_change_no_answer(name: str, task: Task) -> None:
-    model = build(name, task)
+@pytest.mark.parametrize("variant", EVERY, ids=str)
+def test_every_weight_learns_but_where_the_card_says_why_not(variant: Variant) -> None:
+    model = variant.build()
+    loss_of(model, targets(*clips(4, 7))).backward()
+    weights = dict(model.named_parameters())
+    still = [n for n, p in weights.items() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
+    idle = any(f"{name}={value}" in model.card.idle for name, value in variant.told)
+    assert bool(still) == idle, still
+    assert len(still) < len(weights)
+
+
+@pytest.mark.parametrize("variant", LABELLED, ids=str)
+def test_padding_and_batch_change_no_answer(variant: Variant) -> None:
+    model = variant.build()
     audio, visual = clips(3, 7)
     lengths = [7, 4, 1]
     mask = torch.arange(7) < torch.tensor(lengths)[:, None]
@@ -107,9 +145,9 @@ def test_padding_and_batch_change_no_answer(name: str, task: Task) -> None:
             assert together.labels[i, :n].equal(alone.labels[0])
 
 
-@pytest.mark.parametrize(("name", "task"), EVERY)
-def test_padding_changes_no_loss(name: str, task: Task) -> None:
-    model = build(name, task)
+@pytest.mark.parametrize("variant", EVERY, ids=str)
+def test_padding_changes_no_loss(variant: Variant) -> None:
+    model = variant.build()
     audio, visual = clips(2, 6)
     batch = targets(audio, visual)
     assert batch.labels is not None
@@ -118,39 +156,50 @@ def test_padding_changes_no_loss(name: str, task: Task) -> None:
     labels = torch.cat([batch.labels, torch.full((2, 3), -1)], 1)
     padded = Batch(longer[0], longer[1], mask, labels, batch.tags)
     with torch.no_grad():
-        plain = model.loss(model(audio=audio, visual=visual), batch)
-        answer = model(audio=longer[0], visual=longer[1], mask=mask)
-        torch.testing.assert_close(model.loss(answer, padded), plain, atol=1e-5, rtol=0)
+        plain, again = loss_of(model, batch), loss_of(model, padded)
+    torch.testing.assert_close(again, plain, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("name", "task"), EVERY)
-def test_state_goes_through_safetensors(name: str, task: Task) -> None:
-    model = build(name, task)
-    state = load(save(model.state_dict()))
-    other = build(name, task, seed=99)
-    other.load_state_dict(state)
-    audio, visual = clips(2, 5)
-    batch = targets(audio, visual)
+def card_of(variant: Variant) -> dict[str, object]:
+    names = [f"class {i}" for i in range(C)]
+    return {
+        "model": variant.model, "task": variant.task, "options": variant.small(), "classes": names,
+        "dims": {"audio": A, "visual": V}, "window": 5, "step": 1.0, "audio_card": {},
+        "visual_card": {}, "data": {}, "train_ids": {"count": 1, "sha256": ids_hash(["a"])},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", EVERY, ids=str)
+def test_a_checkpoint_gives_the_same_network(variant: Variant, tmp_path: Path) -> None:
+    model = variant.build(seed=3)
+    Trained(model, card_of(variant), ("a",)).save(tmp_path)
+    other = load_model(tmp_path).network
+    assert type(other) is type(model)
+    batch = targets(*clips(2, 5))
     with torch.no_grad():
-        both = [m.loss(m(audio=audio, visual=visual), batch) for m in (model, other)]
-    assert both[0].equal(both[1])
+        assert loss_of(model, batch).equal(loss_of(other, batch))
 
 
-@pytest.mark.parametrize("name", CML)
+@pytest.mark.parametrize("variant", MATCHED, ids=str)
 @pytest.mark.parametrize("sense", ["audio", "visual"])
-def test_window_costs(name: str, sense: str) -> None:
-    model = build(name, "cml")
+def test_window_costs(variant: Variant, sense: str) -> None:
+    model = variant.build()
     audio, visual = clips(2, 8)
     with torch.no_grad():
         costs = model.window_costs(audio=audio, visual=visual, query=Query(sense, 2, 3))  # type: ignore[arg-type]
+        whole = model.window_costs(audio=audio, visual=visual, query=Query(sense, 0, 8))  # type: ignore[arg-type]
+        for query in (Query(sense, 7, 2), Query(sense, -1, 2), Query(sense, 0, 0)):  # type: ignore[arg-type]
+            with pytest.raises(UsageError):
+                model.window_costs(audio=audio, visual=visual, query=query)
     assert costs.shape == (2, 6)
+    assert whole.shape == (2, 1)
     assert bool(torch.isfinite(costs).all())
     assert costs.std(1).min() > 0  # windows differ, so do their costs
 
 
-@pytest.mark.parametrize(("name", "task"), EVERY)
-def test_recipe(name: str, task: Task) -> None:
-    recipe = models.get(name).recipe(task)
+@pytest.mark.parametrize(("name", "task"), TASKS)
+def test_recipe(name: str, task: str) -> None:
+    recipe = models.get(name).recipe(task)  # type: ignore[arg-type]
     assert isinstance(recipe, Recipe)
     assert min(recipe.epochs, recipe.batch, recipe.lr) > 0
     assert set(recipe.options) <= set(models.get(name).options())

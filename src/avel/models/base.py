@@ -33,6 +33,8 @@ class ModelCard:
         summary: One sentence.
         open_points: What the paper leaves open and what was decided here, a sentence each.
         distribution: True where a row of its scores is a probability distribution over C+1.
+        idle: Variants (``"option=value"``) in which some weights have nothing to learn from, with
+            the reason; in all others every weight does.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ModelCard:
     summary: str
     open_points: tuple[str, ...] = ()
     distribution: bool = True
+    idle: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass  # not frozen: Lightning Fabric moves and converts its tensors by rebuilding it

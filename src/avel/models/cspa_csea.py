@@ -68,6 +68,7 @@ class CspaCsea(Model):
             "unpaired CML: every segment pair of the true window is a match, those of shifted "
             "windows aren't, and the two kinds weigh the same; likewise `sync`'s two kinds",
         ),
+        idle=dict.fromkeys(("senses=audio", "senses=picture"), "the other sense is all zeros"),
     )
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "modules": ("cspa+csea", "cspa", "csea", "none"),
