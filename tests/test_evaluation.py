@@ -137,7 +137,8 @@ def test_each_class_is_judged_too(data: Dataset, runs: list[Run], tmp_path: Path
     found = evaluate(runs, data)
     bell = {m.metric: m for m in found.by_class()["bell"]}
     assert list(bell) == [
-        "accuracy", "video_accuracy", "event_f1_0.5", "event_f1_0.7", "boundary_error", "segments",
+        "accuracy", "clip_accuracy", "video_accuracy", "event_f1_0.5", "event_f1_0.7",
+        "boundary_error", "segments",
     ]  # fmt: skip
     assert bell["accuracy"].values == tuple(c["bell"]["accuracy"] for c in found.classes)
     found.save(tmp_path / "r.csv")

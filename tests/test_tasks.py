@@ -188,11 +188,11 @@ def test_sel_is_judged_by_its_labels() -> None:
     background = {k: v for k, v in rows["background"].items() if v == v}
     assert background == {"accuracy": pytest.approx(11 / 12), "segments": 12}
     assert rows["bird"] == {
-        "accuracy": 1.0, "video_accuracy": 1.0, "event_f1_0.5": 1.0, "event_f1_0.7": 1.0,
-        "boundary_error": 0.0, "segments": 7,
+        "accuracy": 1.0, "clip_accuracy": 1.0, "video_accuracy": 1.0, "event_f1_0.5": 1.0,
+        "event_f1_0.7": 1.0, "boundary_error": 0.0, "segments": 7,
     }  # fmt: skip
     assert rows["bell"] == {  # of three events one begins a segment early: IoU 2/3
-        "accuracy": 1.0, "video_accuracy": 1.0, "event_f1_0.5": 1.0,
+        "accuracy": 1.0, "clip_accuracy": 0.9, "video_accuracy": 1.0, "event_f1_0.5": 1.0,
         "event_f1_0.7": pytest.approx(2 * 2 / 6), "boundary_error": pytest.approx(1 / 2 / 3 * 0.5),
         "segments": 4,
     }  # fmt: skip

@@ -11,11 +11,12 @@ from typing import Any
 
 from avel.papers import duan2021, tian2018, wu2019, xue2021
 from avel.papers.rows import BY_CLASS, PARAMETERS, SEGMENT, Reported, Row
+from avel.papers.tian2018 import CLASS_NAMES
 from avel.papers.xue2021 import FIGURE_5, LAMBDA_OF, TABLE_V
 
 __all__ = [
-    "BY_CLASS", "FIGURE_5", "LAMBDA_OF", "PAPERS", "PARAMETERS", "SEGMENT", "TABLE_V", "Reported",
-    "Row", "reported", "rows", "tables",
+    "BY_CLASS", "CLASS_NAMES", "FIGURE_5", "LAMBDA_OF", "PAPERS", "PARAMETERS", "SEGMENT",
+    "TABLE_V", "Reported", "Row", "reported", "rows", "tables", "titles",
 ]  # fmt: skip
 
 #: The papers, in the order of their years.
@@ -32,6 +33,13 @@ def tables() -> dict[str, list[Row]]:
         for row in paper.rows():
             found.setdefault(f"{row.paper}:{row.table}", []).append(row)
     return found
+
+
+def titles() -> dict[str, str]:
+    """What each table is about, by name."""
+    return {
+        f"{paper.PAPER}:{table}": title for paper in PAPERS for table, title in paper.TITLES.items()
+    }
 
 
 def rows(model: str) -> list[Row]:

@@ -9,6 +9,11 @@ from avel.papers.rows import PARAMETERS, SEGMENT, Row
 from avel.papers.wu2019 import quoted
 
 PAPER, MODEL = "duan2021", "jca"
+#: What each table is about.
+TITLES = {
+    "2": "supervised localization compared", "3": "parts of JCA", "4": "joint representations",
+    "5": "sizes and recursions",
+}  # fmt: skip
 #: Table 3, in percent.
 _PARTS: tuple[tuple[str, dict[str, Any], float], ...] = (
     ("no uni-modal BiLSTM", {"unimodal": False}, 74.5),

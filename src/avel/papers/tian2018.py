@@ -7,6 +7,12 @@ from collections.abc import Iterator
 from avel.papers.rows import BY_CLASS, SEGMENT, Row, both
 
 PAPER, MODEL = "tian2018", "av"
+#: What each table is about.
+TITLES = {
+    "1": "inputs, supervised and weak", "2": "fusions at three stages",
+    "3": "cross-modality localization", "6.3": "temporal labelling",
+    "S1": "by class, with C3D", "S2": "C3D", "S3": "attention over the sound's maps",
+}  # fmt: skip
 #: Table 1, in percent: sel, wsel; by `inputs`.
 _INPUTS = {
     "a": (59.5, 53.4), "v": (55.3, 52.9), "v-att": (58.6, 55.6),

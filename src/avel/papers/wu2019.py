@@ -8,6 +8,11 @@ from typing import Any
 from avel.papers.rows import SEGMENT, Row, both
 
 PAPER, MODEL = "wu2019", "dam"
+#: What each table is about.
+TITLES = {
+    "1": "cross-modality localization compared", "2": "supervised localization compared",
+    "3": "embeddings of the whole", "4": "matching, cross-modality", "5": "matching, supervised",
+}  # fmt: skip
 #: Table 3, in percent: a2v, v2a, mean; the paper's name and our `embedding`.
 _EMBEDDINGS = {
     "rnn": ("rnn", (47.9, 41.8, 44.9)), "average": ("mean", (46.1, 46.0, 46.1)),

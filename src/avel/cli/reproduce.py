@@ -1,0 +1,109 @@
+"""`avel reproduce`: the papers' tables, trained and put beside what they print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from avel.trainings import Estimate
+
+_TABLES = (
+    "TABLE (xue2021:III, tian2018:2, 'wu2019:*', all, systems) and data=DIR, or data=ave root=DIR; "
+    "task=sel,cml for some of the tasks; recipe fields for all trainings (epochs=20), for a task's "
+    "(cml.epochs=20) or a model's (jca.audio_out=128); mmel.KEY=… for the models that cml starts "
+    "from."
+)
+
+
+def reproduce(
+    given: Annotated[
+        list[str] | None, typer.Argument(metavar="TABLE... KEY=VALUE...", help=_TABLES)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of trainings and tables; reproduced/DATA."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Train this many seeds.")] = 1,
+    budget: Annotated[
+        float | None,
+        typer.Option(metavar="MINUTES", min=0.0,
+                     help="For a training and seed: the epoch in which they end is its last."),
+    ] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say how long it will take, and end there.")
+    ] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the tables and how many trainings they need.")
+    ] = False,
+    keep_state: Annotated[
+        bool, typer.Option("--keep-state", help="Keep what finished trainings could go on from.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Train what tables need, skip what is done, write paper | ours | difference."""
+    from avel.allocator import keep_memory
+
+    keep_memory()
+    from avel import reproduction
+    from avel.cli._pairs import open_data, sort_pairs
+    from avel.errors import UsageError
+    from avel.reproduced import slug
+    from avel.train import Stopped
+
+    names = [text for text in given or [] if "=" not in text]
+    named = sort_pairs([text for text in given or [] if "=" in text])
+    if listed or not names:
+        _list(names)
+        return
+    if named.setting:
+        raise UsageError(f"setting={named.setting} means nothing here: tables have their own",
+                         do="leave it out")  # fmt: skip
+    only = [t for t in named.task.split(",") if t]
+    found = reproduction.tables(names, only)  # mistakes are named before any work
+    reproduction.plan(found, pairs=named.recipe, mmel=named.mmel)
+    data = open_data(named)
+    folder = out or Path("reproduced") / slug(data)
+
+    def estimated(left: Estimate) -> bool:
+        typer.echo(_told(left), err=True)
+        return not estimate
+
+    try:
+        made = reproduction.reproduce(
+            names, data, out=folder, seeds=range(seeds), only=only, pairs=named.recipe,
+            mmel=named.mmel, budget=budget, keep_state=keep_state, estimated=estimated,
+            progress=lambda line: typer.echo(line, err=True),
+        )  # fmt: skip
+    except Stopped as e:
+        typer.echo("avel: stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from e
+    print(made.text())
+    print()
+    print(", ".join(map(str, made.save(folder))))
+
+
+def _list(names: list[str]) -> None:
+    from avel import reproduction
+
+    found = reproduction.tables(names or [reproduction.ALL, reproduction.SYSTEMS])
+    cells = reproduction.plan(found)
+    print(f"{'table':16}{'rows':>5}{'trainings':>11}")
+    for name, rows in found.items():
+        count = len(reproduction.trainings(c for c in cells if c.table == name))
+        print(f"{name:16}{len(rows):5}{count:11}  {reproduction.TITLES[name]}")
+    print(f"{'together':16}{len(cells):5}{len(reproduction.trainings(cells)):11}  "
+          "trainings that several rows need are done once")  # fmt: skip
+
+
+def _told(left: Estimate) -> str:
+    from avel.clock import format_time
+
+    if not left.trainings:
+        return "everything is trained"
+    least = "at least " if left.unknown else "about "
+    cut = f"; the time budget ends {left.cut} of them" if left.cut else ""
+    time = format_time(left.seconds, decimals=0)
+    return (f"{left.trainings} trainings to do (each seed is one): {least}{time} (h:min:s) at the "
+            f"speed measured{cut}")  # fmt: skip
