@@ -25,7 +25,7 @@ def mel_matrix() -> NDArray[np.float64]:
     rising, falling = (mel - low) / (centre - low), (high - mel) / (high - centre)
     weights = np.minimum(rising, falling).clip(min=0)
     weights[0] = 0
-    return weights
+    return np.asarray(weights)
 
 
 @cache
