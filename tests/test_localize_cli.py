@@ -174,7 +174,7 @@ def test_an_output_that_can_not_be_written_is_named(capsys: pytest.CaptureFixtur
 def test_a_full_disk_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*args: object) -> None:
+    def full(*args: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Timeline, "save", full)

@@ -57,6 +57,12 @@ def frame_times(index: int, count: int, step: float = 1.0) -> list[float]:
     return [index * step + k * step / count for k in range(count)]
 
 
+def frame_instants(start: float, end: float, fps: float) -> Iterator[float]:
+    """The instants from ``start`` on, ``fps`` a second, that fill a stretch; at least one."""
+    for k in range(max(1, round((end - start) * fps))):
+        yield start + k / fps
+
+
 def sample_index(seconds: float, rate: int) -> int:
     """The sample nearest to an instant."""
     return round(seconds * rate)

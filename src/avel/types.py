@@ -281,15 +281,19 @@ class Timeline:
             "notes": list(self.notes),
         }
 
-    def save(self, path: str | Path) -> None:
-        """Write the timeline; the ending chooses the writer (.json, .csv, .html…).
+    def save(self, path: str | Path, *, format: str | None = None) -> None:
+        """Write the timeline; the ending chooses the writer (.json, .vtt, .eaf, .html…).
+
+        Args:
+            path: The file; see docs/formats.md for the endings.
+            format: A format's name, such as ``"raven"``, where the ending isn't to choose.
 
         Raises:
-            UsageError: if no writer has that ending.
+            UsageError: if no writer has that ending or name.
         """
         from avel.report import save
 
-        save(self, path)
+        save(self, path, format=format)
 
 
 def _segments(scores: Scores) -> list[Json]:

@@ -1,63 +1,108 @@
-"""`avel convert`: files of others as ours, told apart by their endings."""
+"""`avel convert`: labels from one tool's format into another's; released weights into ours."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from avel.cli._labels import convert_labels, outputs_of
+from avel.cli._outputs import is_ending, is_folder
+from avel.cli._weights import WEIGHTS, convert_weights_file
 from avel.errors import UsageError
-
-#: The endings of weights; see :mod:`avel.released`.
-WEIGHTS = (".pt", ".pth", ".safetensors", ".npz", ".h5", ".hdf5")
-#: A list of class names longer than this isn't one.
-_LARGEST_LIST = 2**20
 
 
 def convert(
-    source: Annotated[
-        Path, typer.Argument(metavar="WEIGHTS", help="The AVE release's weights, as a state dict.")
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE... [TARGET]",
+            help="Label files of any format; without -o the last one is where to write. Or the "
+            "AVE release's weights.",
+        ),
     ],
-    out: Annotated[Path, typer.Option("--output", "-o", help="The folder of the new checkpoint.")],
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT...",
+            help="NAME.ending for one file of all; endings (.vtt .selections.txt) for one beside "
+            "each source, or into a folder that stands with them. For weights a new folder.",
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="Write this format whatever the ending: json, csv, vtt, srt, audacity, elan, "
+            "dcase, raven, labelstudio, otio.",
+        ),
+    ] = None,
+    read_as: Annotated[
+        str | None, typer.Option("--from", help="Read this format whatever the ending.")
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="The video of the labels, where it isn't beside them.")
+    ] = None,
+    clips: Annotated[
+        Path | None, typer.Option(help="A folder to cut every event into, a file each.")
+    ] = None,
+    thumbnails: Annotated[
+        Path | None, typer.Option(help="A folder for a picture of every event.")
+    ] = None,
     model: Annotated[
-        str | None, typer.Option(help="av or avdln; else told by the weights' names.")
+        str | None, typer.Option(help="Weights: av or avdln; else told by their names.")
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="sel, wsel or cml; wsel must be said, the names don't tell.")
+        str | None,
+        typer.Option(help="Weights: sel, wsel or cml; wsel must be said, the names don't tell."),
     ] = None,
     classes: Annotated[
-        Path | None, typer.Option(help="A class name a line, in the order of the ids; else AVE's.")
+        Path | None,
+        typer.Option(help="Weights: a class name a line, in the order of the ids; else AVE's."),
     ] = None,
 ) -> None:
-    """Make a checkpoint of the released code's weights: A+V-att, DMRN (PyTorch), AVDLN (Keras)."""
-    if source.suffix.lower() not in WEIGHTS:
+    """Turn labels of one tool into another's, or the released code's weights into a checkpoint."""
+    making = clips is not None or thumbnails is not None
+    sources, targets = _split(files, output or [], needs_target=not making)
+    weights = [s for s in sources if s.suffix.lower() in WEIGHTS]
+    if weights:
+        if len(sources) > 1 or len(targets) != 1:
+            raise UsageError(f"{weights[0]} and more", wanted="one file of weights, one folder")
+        convert_weights_file(weights[0], Path(targets[0]), model=model, task=task, classes=classes)
+        return
+    if model or task or classes:
+        raise UsageError("--model, --task or --classes", wanted="them with weights alone")
+    if read_as is None:
+        from avel.report.reading import check_readable
+
+        for source in sources:
+            check_readable(source)
+    outputs = outputs_of(targets, format=format, clips=clips, thumbnails=thumbnails)
+    if convert_labels(sources, outputs, read_as=read_as, video=video):
+        raise typer.Exit(1)
+
+
+def _split(
+    files: Sequence[Path], output: Sequence[str], *, needs_target: bool
+) -> tuple[list[Path], list[str]]:
+    """Sources and targets: what -o says, or the last of the files, which mustn't be there yet."""
+    if output or (not needs_target and len(files) == 1):
+        return list(files), list(output)
+    if len(files) < 2:
         raise UsageError(
-            f"{source}: {source.suffix or 'no ending'}", wanted=f"weights: {', '.join(WEIGHTS)}"
+            f"{files[0]} and nowhere to write it",
+            wanted="SOURCE... TARGET",
+            do=f"avel convert {files[0]} NAME.vtt, or -o .vtt",
         )
-    from avel.checkpoint import WEIGHTS as HELD
-    from avel.released import AVE_CLASSES, convert_weights
-
-    if (out / HELD).exists():
-        raise UsageError(f"{out} holds a model already", do="name another folder, or remove it")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file", wanted="a folder", do="name another one")
-    names = AVE_CLASSES if classes is None else _read_names(classes)
-    asked: Any = task  # checked there
-    trained = convert_weights(source, model=model, task=asked, classes=names)
-    trained.save(out)
-    card = trained.card
-    print(f"{out}: {card['model']} for {card['task']}, {len(trained.classes)} classes")
-
-
-def _read_names(path: Path) -> tuple[str, ...]:
-    try:
-        if path.stat().st_size > _LARGEST_LIST:
-            raise UsageError(f"{path} has over {_LARGEST_LIST} bytes", wanted="a class name a line")
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"{path}: {e}", wanted="a text file, a class name a line") from e
-    names = tuple(line.strip() for line in lines if line.strip())
-    if not names or len(set(names)) < len(names):
-        raise UsageError(f"{path}: no names, or one twice", wanted="a class name a line")
-    return names
+    target = files[-1]
+    if target.exists() and not is_folder(target) and not is_ending(str(target)):
+        raise UsageError(
+            f"{target} is there already",
+            wanted="a new file as the last one",
+            do=f"write over it with -o {target}",
+        )
+    return list(files[:-1]), [str(target)]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avel.errors import AvelError, DataError, UsageError, printable
+from avel.cli._outputs import is_ending, is_folder, unwritable, write_events
+from avel.errors import AvelError, UsageError, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,14 +23,14 @@ _OUTPUT = ("-o", "--output")
 
 
 def split_outputs(argv: Sequence[str]) -> list[str]:
-    """``-o a b c`` of `avel localize` as ``-o a -o b -o c``, so that one -o takes several values.
+    """``-o a b c`` of localize and convert as ``-o a -o b -o c``: one -o takes several values.
 
-    Everything after ``-o`` up to the next token that begins with ``-`` is an output. Files to
-    localize therefore stand before ``-o``, or after ``--``. Other commands' arguments, and
+    Everything after ``-o`` up to the next token that begins with ``-`` is an output. Their files
+    therefore stand before ``-o``, or after ``--``. Other commands' arguments, and
     everything after ``--``, return as they came.
     """
     tokens = list(argv)
-    if tokens[:1] != ["localize"]:
+    if tokens[:1] not in (["localize"], ["convert"]):
         return tokens
     answer: list[str] = []
     inside = False  # after an -o that has had its first value
@@ -63,9 +64,9 @@ def output_paths(videos: Sequence[Path], outputs: Sequence[str]) -> dict[Path, l
     """
     from avel.report.writers import writer_for
 
-    endings = [o for o in outputs if _is_ending(o)]
-    folders = [Path(o) for o in outputs if not _is_ending(o) and _is_folder(Path(o))]
-    names = [Path(o) for o in outputs if not _is_ending(o) and not _is_folder(Path(o))]
+    endings = [o for o in outputs if is_ending(o)]
+    folders = [Path(o) for o in outputs if not is_ending(o) and is_folder(Path(o))]
+    names = [Path(o) for o in outputs if not is_ending(o) and not is_folder(Path(o))]
     _check_outputs(videos, folders, names)
     if folders and not endings:
         endings = [".json"]
@@ -83,14 +84,6 @@ def output_paths(videos: Sequence[Path], outputs: Sequence[str]) -> dict[Path, l
                 do="localize videos of the same name one by one, into folders of their own",
             )
     return placed
-
-
-def _is_ending(output: str) -> bool:
-    return len(output) > 1 and output[0] == "." and not set(output[1:]) & set("./\\")
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() or not path.suffix
 
 
 def _check_outputs(videos: Sequence[Path], folders: list[Path], names: list[Path]) -> None:
@@ -121,7 +114,7 @@ def localize(
             "--output",
             "-o",
             metavar="OUT...",
-            help="One or more outputs: NAME.json NAME.csv NAME.html; or endings (.json .html) to "
+            help="One or more outputs: NAME.json NAME.html NAME.eaf…; or endings (.json .vtt) to "
             "write beside each video; or a folder. Stands after the files.",
         ),
     ] = None,
@@ -159,9 +152,23 @@ def localize(
             help="Neither take the file's features from the cache nor keep them there.",
         ),
     ] = False,
+    format: Annotated[
+        str | None,
+        typer.Option("--format", help="Write this format whatever the ending, e.g. raven."),
+    ] = None,
+    clips: Annotated[
+        Path | None, typer.Option(help="A folder to cut every event into, a file each.")
+    ] = None,
+    thumbnails: Annotated[
+        Path | None, typer.Option(help="A folder for a picture of every event.")
+    ] = None,
 ) -> None:
     """Find the events of videos that are both seen and heard, and when."""
     placed = output_paths(files, output or [])
+    if format is not None:
+        from avel.report.writers import format_named
+
+        format_named(format)
     if as_json and stream:
         raise UsageError("--json and --stream", wanted="one of them", do="leave one out")
     from avel.localization import Localizer, check_options
@@ -182,9 +189,10 @@ def localize(
                 video_track=video_track,
             )
             for path in placed[video]:
-                _save(found, path)
+                _save(found, path, format)
+            done = write_events(found, clips=clips, thumbnails=thumbnails)
             if not stream:
-                _show(found, placed[video], as_json=as_json)
+                _show(found, placed[video], done, as_json=as_json)
         except AvelError as e:
             failed.append(e)
             named = str(e) if str(video) in str(e) else f"{video}: {e}"
@@ -197,20 +205,16 @@ def _check_places(paths: Sequence[Path]) -> None:
     for path in paths:
         there = next(p for p in path.absolute().parents if p.exists())
         if not there.is_dir():
-            raise _unwritable(path, f"{there} is no folder")
+            raise unwritable(path, f"{there} is no folder")
         if not os.access(there, os.W_OK):
-            raise _unwritable(path, f"no right to write into {there}")
+            raise unwritable(path, f"no right to write into {there}")
 
 
-def _save(found: Timeline, path: Path) -> None:
+def _save(found: Timeline, path: Path, format: str | None) -> None:
     try:
-        found.save(path)
+        found.save(path, format=format)
     except OSError as e:
-        raise _unwritable(path, e.strerror or str(e)) from e
-
-
-def _unwritable(path: Path, why: str) -> DataError:
-    return DataError(f"{path} can't be written ({why})", do="make room there, or choose another")
+        raise unwritable(path, e.strerror or str(e)) from e
 
 
 def _finish(failed: list[Exception], count: int) -> None:
@@ -252,7 +256,7 @@ def _line(**values: Any) -> None:
     print(json.dumps(values, allow_nan=False), flush=True)
 
 
-def _show(found: Timeline, written: Sequence[Path], *, as_json: bool) -> None:
+def _show(found: Timeline, written: Sequence[Path], done: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(found.to_json(), allow_nan=False))
         return
@@ -265,6 +269,8 @@ def _show(found: Timeline, written: Sequence[Path], *, as_json: bool) -> None:
         console.print(f"note: {escape(printable(note))}")
     for path in written:
         console.print(f"wrote {escape(printable(str(path)))}")
+    for line in done:
+        console.print(escape(line))
 
 
 def _table(found: Timeline) -> Table:

@@ -55,6 +55,15 @@ def read_all(path: str | Path, *, format: str | None = None) -> list[Timeline]:
         raise _refused(path, f"{type(e).__name__}: {str(e)[:200]}") from e
 
 
+def check_readable(path: str | Path) -> None:
+    """Refuse a file whose ending no format has, before anything is done.
+
+    Raises:
+        UsageError: that names the endings.
+    """
+    _candidates(Path(path))
+
+
 def readable_endings() -> tuple[str, ...]:
     """The endings that :func:`read` knows, e.g. ``.eaf`` and ``.selections.txt``."""
     return tuple(format_names().values())
@@ -94,7 +103,9 @@ def _text(path: Path) -> str:
         with path.open("rb") as f:
             data = f.read(base.MAX_BYTES + 1)
     except OSError as e:
-        raise _refused(path, e.strerror or str(e)) from e
+        raise DataError(
+            f"{path} can't be read ({e.strerror or e})", do="correct the path, or its rights"
+        ) from e
     if len(data) > base.MAX_BYTES:
         raise _refused(path, f"more than {base.MAX_BYTES // 2**20} MB")
     try:
