@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avel.cli.main import main
 from avel.data import load_dataset
 from avel.data.annotations import read_rows
+from avel.data.base import fingerprint
 from avel.data.folder import assign_splits, segment_labels
+from avel.data.packed import Windows, open_pack, pack
 from avel.errors import DataError
 from avel.features.store import feature_path
 from tests.training_data import features
@@ -259,3 +262,142 @@ def test_events_too_short_for_a_segment_are_counted(tmp_path: Path) -> None:
     table = root / "annotations.csv"
     table.write_text(table.read_text() + "v/0.mp4,5.0,5.3,b\n")
     assert "1 too short" in load_dataset("folder", root=root).note
+
+
+# --- packed --------------------------------------------------------------------------------------
+
+
+def ragged(root: Path) -> Path:
+    rows = "".join(f"v/{i}.mp4,1,4,{'ab'[i % 2]}\n" for i in range(10))
+    return write(root, HEAD + rows, {f"v/{i}.mp4": 4 + 3 * i for i in range(10)})
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_pack_gives_the_same_data_set(tmp_path: Path, dtype: str) -> None:
+    root = ragged(tmp_path)
+    plain = load_dataset("folder", root=root, dtype=dtype, window=5)
+    assert main(["pack", str(root), "--dtype", dtype]) == 0
+    packed = load_dataset("folder", root=root, dtype=dtype, window=5)
+    assert isinstance(packed.train.audio, Windows)
+    assert fingerprint(plain) == fingerprint(packed) and plain.note == packed.note
+    assert plain.audio_card == packed.audio_card and plain.visual_card == packed.visual_card
+    for name, split in plain.splits.items():
+        for sense in ("audio", "visual"):
+            ours, theirs = getattr(split, sense), getattr(packed.splits[name], sense)
+            assert theirs.shape == ours.shape and theirs.dtype == ours.dtype
+            np.testing.assert_array_equal(np.asarray(theirs), ours)
+            some = np.array([len(split) - 1, 0, 0])
+            for index in (some, slice(0, 2), -1, np.arange(len(split)) > 0):
+                np.testing.assert_array_equal(theirs[index], ours[index])
+
+
+def test_training_on_a_pack_is_the_same(tmp_path: Path) -> None:
+    from avel.batches import resident
+
+    root = ragged(tmp_path)
+    plain = resident(load_dataset("folder", root=root).train)
+    pack(root / "features")
+    packed = resident(load_dataset("folder", root=root).train)
+    assert isinstance(packed.split.audio, Windows)
+    assert plain.audio.equal(packed.audio) and plain.visual.equal(packed.visual)
+
+
+def test_an_old_pack_is_left_aside(tmp_path: Path) -> None:
+    root = ten(tmp_path)
+    pack(root / "features")
+    assert isinstance(load_dataset("folder", root=root).train.audio, Windows)
+    features(6, seed=99).save(feature_path(root, "v/4.mp4"))
+    data = load_dataset("folder", root=root, dtype="float32")
+    assert "out of date" not in data.note  # a float16 pack is none for float32
+    data = load_dataset("folder", root=root)
+    assert not isinstance(data.train.audio, Windows)
+    assert f"its pack is out of date: `avel pack {root}`" in data.note
+    pack(root / "features")
+    data = load_dataset("folder", root=root)
+    assert isinstance(data.train.audio, Windows) and "out of date" not in data.note
+    held = {i: a for s in data.splits.values() for i, a in zip(s.ids, s.audio[:], strict=True)}
+    wanted = features(6, seed=99).audio.astype(np.float16)
+    np.testing.assert_array_equal(held["v/4.mp4"], wanted)
+    store = root / "features" / ".avel"
+    assert len(list(store.glob("*.npy"))) == 2 and len(list(store.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"layout":1', '"layout":2'),
+        ('"dtype":"float16"', '"dtype":"float32"'),
+        ('"id":"', '"id":"../'),
+        ('"step":1.0', '"step":0'),
+        ("[0,6,", "[6000,6,"),
+        ("[0,6,", "[-6,6,"),
+        ("[0,6,", '["0",6,'),
+        ("[0,6,", "[6,"),
+        ("{", "[" * 10000),
+        ('"files":', '"flies":'),
+    ],
+)
+def test_a_damaged_pack_is_no_pack(tmp_path: Path, old: str, new: str) -> None:
+    root = ten(tmp_path)
+    pack(root / "features")
+    table = root / "features" / ".avel" / "pack.json"
+    held = table.read_text()
+    assert old in held
+    table.write_text(held.replace(old, new, 1))
+    assert open_pack(root / "features") is None
+    load_dataset("folder", root=root)
+
+
+def test_arrays_that_are_not_the_tables(tmp_path: Path) -> None:
+    root = ten(tmp_path)
+    pack(root / "features")
+    (audio,) = (root / "features" / ".avel").glob("pack-audio-*.npy")
+    for wrong in (np.zeros((3, 5), np.float16), np.zeros((60, 5), object), np.zeros(60, "f2")):
+        np.save(audio, wrong)
+        assert open_pack(root / "features") is None
+    audio.write_bytes(audio.read_bytes()[:50])
+    assert open_pack(root / "features") is None
+
+
+def test_what_cannot_be_packed_is_named_at_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from dataclasses import replace
+
+    root = ten(tmp_path)
+    odd = [
+        ("v/1.mp4", replace(features(6), audio_card={"name": "vggish", "hash": "x"})),
+        ("v/2.mp4", features(6, step=0.5)),
+        ("v/3.mp4", replace(features(6), audio=np.zeros((6, 9), np.float32))),
+    ]
+    for file, found in odd:
+        found.save(feature_path(root, file))
+    feature_path(root, "v/4.mp4").write_bytes(b"junk")
+    assert main(["pack", str(root)]) == 1
+    told = capfd.readouterr().err
+    assert "4 of 10 can't be packed" in told and "Traceback" not in told
+    for what in ("other backbones", "another length", "another shape", "not a file of avel's"):
+        assert what in told
+    assert not (root / "features" / ".avel" / "pack.json").exists()
+
+
+def test_what_half_floats_cannot_hold_is_not_packed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from dataclasses import replace
+
+    root = ten(tmp_path)
+    loud = replace(features(6), audio=np.full((6, 5), 1e6, np.float32))
+    loud.save(feature_path(root, "v/4.mp4"))
+    assert main(["pack", str(root)]) == 1
+    assert "float16 can't hold" in capfd.readouterr().err
+    assert not list((root / "features" / ".avel").glob("*.npy"))
+    assert main(["pack", str(root), "--dtype", "float32"]) == 0
+
+
+def test_packing_called_wrongly(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["pack", str(tmp_path / "nothing")]) == 1
+    assert main(["pack", str(tmp_path)]) == 1
+    assert main(["pack", str(tmp_path), "--dtype", "int8"]) == 2
+    told = capfd.readouterr().err
+    assert "is no folder" in told and "holds no features" in told and "int8" in told

@@ -42,8 +42,13 @@ def extract(
     batch: Annotated[int, typer.Option(help="Frames that go through the network together.")] = 32,
     dtype: Annotated[str, typer.Option(help="float16 or float32, as stored.")] = "float16",
     precision: Annotated[
-        str, typer.Option(help="float32, or bf16 for the visual network: faster, error about 1 %.")
-    ] = "float32",
+        str,
+        typer.Option(help="float32; bf16: faster, error about 1 %; or auto: what is faster here."),
+    ] = "auto",
+    compile: Annotated[
+        bool,
+        typer.Option("--compile", help="Compile the visual network first: 10 to 35 s a worker."),
+    ] = False,
     audio_track: Annotated[
         int | None, typer.Option(help="Which sound track, from 0, where there are several.")
     ] = None,
@@ -82,8 +87,8 @@ def extract(
     _check(dtype=dtype, precision=precision, batch=batch, step=step, jobs=jobs, threads=threads,
            engine=engine, address=address)  # fmt: skip
     settings = Settings(
-        audio=audio, visual=visual, step=step, batch=batch, precision=precision, dtype=dtype,  # type: ignore[arg-type]
-        audio_track=audio_track, video_track=video_track, again=again, retry=retry,
+        audio=audio, visual=visual, step=step, batch=batch, precision=precision, compile=compile,  # type: ignore[arg-type]
+        dtype=dtype, audio_track=audio_track, video_track=video_track, again=again, retry=retry,
     )  # fmt: skip
     found = plan(inputs, out)
     how = partial(_engine, engine=engine, count=jobs, threads=threads, address=address)
@@ -104,15 +109,18 @@ class _Tally:
     failed: int = 0
     skipped: int = 0
     wrong_calls: int = 0
+    error: float = 0.0
 
     def add(self, outcome: Outcome) -> None:
         counted = "failed" if outcome.status == "bad" else outcome.status
         setattr(self, counted, getattr(self, counted) + 1)
         self.wrong_calls += outcome.wrong_call
+        self.error = max(self.error, outcome.error)
 
     def __str__(self) -> str:
         told = f"{self.made} extracted, {self.kept} already there, {self.failed} failed"
-        return told + (f", {self.skipped} in quarantine (--retry)" if self.skipped else "")
+        told += f", {self.skipped} in quarantine (--retry)" if self.skipped else ""
+        return told + (f"; bf16, 1 - cosine at most {self.error:.1g}" if self.error else "")
 
 
 def _check(
@@ -124,8 +132,8 @@ def _check(
     mistakes = []
     if dtype not in ("float16", "float32"):
         mistakes.append(f"--dtype {dtype}: wanted float16 or float32")
-    if precision not in ("float32", "bf16"):
-        mistakes.append(f"--precision {precision}: wanted float32 or bf16")
+    if precision not in ("auto", "float32", "bf16"):
+        mistakes.append(f"--precision {precision}: wanted auto, float32 or bf16")
     if not 1 <= batch <= 4096:
         mistakes.append(f"--batch {batch}: wanted 1 to 4096")
     if not STEPS[0] <= step <= STEPS[1]:

@@ -1,14 +1,16 @@
 """A person's own clips: a folder of media files with `annotations.csv` or AVE-style text.
 
-The features are those that `avel extract DIR` wrote; labels are made from the annotations.
+The features are those that `avel extract DIR` wrote, read from the store of `avel pack DIR` where
+that is up to date; labels are made from the annotations.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +18,10 @@ from numpy.typing import NDArray
 from avel import clock
 from avel.data.annotations import OPTIONAL, REQUIRED, SPLITS, Row, read_rows
 from avel.data.base import Dataset, Split, backbone_identity
+from avel.data.packed import Pack, Windows, open_pack
 from avel.errors import DataError
-from avel.features.store import feature_path
-from avel.types import Features, Json
+from avel.features.store import FOLDER, feature_path
+from avel.types import Features, Grid, Json
 
 #: Shares of the files that train, val and test take where the annotations name no split.
 SHARES = (0.7, 0.1, 0.2)
@@ -130,17 +133,38 @@ def _missing_files(root: Path, clips: Iterable[Clip]) -> list[str]:
 
 @dataclass
 class _Held:
-    """Features of all clips, as stored."""
+    """Features of all clips: as they were read one by one, or where they lie in a pack."""
 
-    features: dict[str, Features]
+    grids: dict[str, Grid] = field(default_factory=dict)
+    features: dict[str, Features] = field(default_factory=dict)
+    pack: Pack | None = None
+    firsts: dict[str, int] = field(default_factory=dict)
     cards: tuple[Json, Json] = ({}, {})
     step: float = 1.0
+    note: str = ""
+
+
+def _packed(root: Path, clips: Sequence[Clip], folder: str | Path | None, dtype: str) -> _Held:
+    """The clips' places in the folder's pack; none where it has none, or an old one."""
+    place = Path(folder or root / FOLDER)
+    held = open_pack(place, dtype=dtype)  # type: ignore[arg-type]
+    if held is None:
+        return _Held()
+    grids, firsts = {}, {}
+    for clip in clips:
+        entry = held.entry(place, feature_path(root, clip.file, out=folder))
+        if entry is None:
+            return _Held(note=f"its pack is out of date: `avel pack {root}`")
+        grids[clip.file], firsts[clip.file] = Grid(entry.duration, held.step), entry.first
+    return _Held(grids, {}, held, firsts, (held.audio_card, held.visual_card), held.step)
 
 
 def _read_features(
     root: Path, clips: Sequence[Clip], folder: str | Path | None, dtype: str
 ) -> tuple[_Held, list[str]]:
-    held, mistakes = _Held({}), []
+    held, mistakes = _packed(root, clips, folder, dtype), []
+    if held.pack is not None:
+        return held, []
     first: Features | None = None
     for clip in clips:
         path = feature_path(root, clip.file, out=folder)
@@ -162,6 +186,7 @@ def _read_features(
         if not (np.isfinite(audio).all() and np.isfinite(visual).all()):
             mistakes.append(f"{clip.file}: features that {dtype} can't hold, or not finite")
         held.features[clip.file] = replace(found, audio=audio, visual=visual)
+        held.grids[clip.file] = found.grid
     if first is not None:
         held.cards, held.step = (first.audio_card, first.visual_card), first.grid.step
     return held, mistakes
@@ -183,12 +208,12 @@ def _beyond_end(clips: Iterable[Clip], held: _Held) -> list[str]:
     """Events that begin after their file's end, or end more than a segment after it."""
     mistakes = []
     for clip in clips:
-        found = held.features.get(clip.file)
-        for start, end, label in clip.events if found else ():
-            assert found is not None
-            if start >= found.grid.duration or end > found.grid.duration + found.grid.step:
+        grid = held.grids.get(clip.file)
+        for start, end, label in clip.events if grid else ():
+            assert grid is not None
+            if start >= grid.duration or end > grid.duration + grid.step:
                 span = f"{label!r} from {start:g} to {end:g} s"
-                mistakes.append(f"{clip.file}: {span}, the file ends at {found.grid.duration:g} s")
+                mistakes.append(f"{clip.file}: {span}, the file ends at {grid.duration:g} s")
     return mistakes
 
 
@@ -247,6 +272,7 @@ def _assemble(
     note += f"; {lost} too short to fill half of a segment" if lost else ""
     if (root / "toybox.json").is_file():
         note += "; Toybox: drawn things with synthetic sounds"
+    note += f"; {held.note}" if held.note else ""
     return Dataset(
         name=root.resolve().name, classes=classes, splits=splits, audio_card=held.cards[0],
         visual_card=held.cards[1], note=note, step=held.step,
@@ -254,7 +280,7 @@ def _assemble(
 
 
 def _lost(clip: Clip, held: _Held) -> int:
-    count = len(held.features[clip.file])
+    count = len(held.grids[clip.file])
     return sum(not any(clock.event_labels(s, e, count, held.step)) for s, e, _ in clip.events)
 
 
@@ -262,17 +288,31 @@ def _split(
     name: str, clips: Sequence[Clip], classes: tuple[str, ...], held: _Held, window: int
 ) -> Split:
     """Windows of the clips, padded with zeros (labels with -1) to the longest."""
-    cut = [(c, s) for c in clips for s in range(0, len(held.features[c.file]), window)]
-    lengths = np.array([min(window, len(held.features[c.file]) - s) for c, s in cut])
-    t = int(lengths.max())
-    sample = held.features[cut[0][0].file]
-    audio = np.zeros((len(cut), t, *sample.audio.shape[1:]), dtype=sample.audio.dtype)
-    visual = np.zeros((len(cut), t, *sample.visual.shape[1:]), dtype=sample.visual.dtype)
-    labels = np.full((len(cut), t), -1, dtype=np.int64)
+    cut = [(c, s) for c in clips for s in range(0, len(held.grids[c.file]), window)]
+    lengths = np.array([min(window, len(held.grids[c.file]) - s) for c, s in cut])
+    labels = np.full((len(cut), int(lengths.max())), -1, dtype=np.int64)
     for i, (clip, s) in enumerate(cut):
-        found, n = held.features[clip.file], int(lengths[i])
-        audio[i, :n], visual[i, :n] = found.audio[s : s + n], found.visual[s : s + n]
-        own = segment_labels(clip.events, classes, len(found), held.step)
-        labels[i, :n] = own[s : s + n]
-    ids = [c.file if len(held.features[c.file]) <= window else f"{c.file}#{s}" for c, s in cut]
+        own = segment_labels(clip.events, classes, len(held.grids[clip.file]), held.step)
+        labels[i, : lengths[i]] = own[s : s + lengths[i]]
+    ids = [c.file if len(held.grids[c.file]) <= window else f"{c.file}#{s}" for c, s in cut]
+    places = [(c.file, s) for c, s in cut]
+    audio, visual = _windows(places, lengths, held)
     return Split(name, tuple(ids), audio, visual, lengths.astype(np.int64), labels)
+
+
+def _windows(
+    places: Sequence[tuple[str, int]], lengths: NDArray[np.int64], held: _Held
+) -> tuple[Any, Any]:
+    """Arrays (N, T, …) of the windows that begin at some segments of some files."""
+    if held.pack is not None:
+        firsts = np.array([held.firsts[file] + s for file, s in places])
+        return tuple(Windows(a, firsts, lengths) for a in (held.pack.audio, held.pack.visual))  # type: ignore[return-value]
+    sample = held.features[places[0][0]]
+    shape = (len(places), int(lengths.max()))
+    audio, visual = (
+        np.zeros((*shape, *a.shape[1:]), dtype=a.dtype) for a in (sample.audio, sample.visual)
+    )
+    for i, (file, s) in enumerate(places):
+        found, n = held.features[file], int(lengths[i])
+        audio[i, :n], visual[i, :n] = found.audio[s : s + n], found.visual[s : s + n]
+    return audio, visual

@@ -108,10 +108,7 @@ def _connected(ray: Any, address: str | None, *, count: int, threads: int) -> It
 class _Hand:
     """What runs on the cluster: one set of networks."""
 
-    def __init__(self, start: Start, threads: int) -> None:
-        import torch
-
-        torch.set_num_threads(threads)
+    def __init__(self, start: Start) -> None:
         self.error: AvelError | None = None
         try:
             self.do = start()
@@ -156,7 +153,10 @@ class _Pool:
 
     @classmethod
     def of(cls, ray: Any, start: Start, *, count: int, threads: int, patience: float) -> _Pool:
-        """As many actors as asked for, or as there are cores for; GPUs are shared evenly."""
+        """As many actors as asked for, or as there are cores for; GPUs are shared evenly.
+
+        Ray tells each actor by OMP_NUM_THREADS how many cores are its own.
+        """
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         whole = int(sum(node.get("CPU", 0) for node in nodes))
         count = count or max(1, whole // (threads or THREADS))
@@ -199,7 +199,7 @@ class _Pool:
         self.members.clear()
 
     def _hire(self) -> None:
-        actor = self.kind.remote(self.start, self.threads)
+        actor = self.kind.remote(self.start)
         self.members.append(_Member(actor, actor.ready.remote()))
 
     def _fire(self, member: _Member) -> None:

@@ -11,6 +11,7 @@ import errno
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,7 @@ from avel import clock
 from avel.errors import AvelError, DataError, UsageError, printable
 from avel.features.store import header, up_to_date
 from avel.files import file_hash
-from avel.types import Features
+from avel.types import Features, Json
 
 if TYPE_CHECKING:
     from avel.features.extractor import Extractor, Precision
@@ -67,7 +68,9 @@ class Outcome:
         hopeless: True where all others would fail too, e.g. on a full disk.
         seconds, segments: Length of the file.
         backbones: Both names with their weights.
-        precision: That of the visual network.
+        precision: That of both networks.
+        error: 1 - cosine of the features against float32 where they are less precise: the worse
+            of both networks' on the inputs compared.
         written: When the features were written, in seconds since 1970, 0 for never.
     """
 
@@ -81,6 +84,7 @@ class Outcome:
     segments: int = 0
     backbones: str = ""
     precision: str = ""
+    error: float = 0.0
     written: float = 0.0
 
 
@@ -97,7 +101,8 @@ class Settings:
     """How every file of a corpus is extracted; picklable, so that each worker can start from it.
 
     Args:
-        audio, visual, step, batch, precision: As for :class:`avel.features.Extractor`.
+        audio, visual, step, batch, precision, compile: As for :class:`avel.features.Extractor`.
+            With ``"auto"``, features of either precision count as done.
         dtype: ``"float16"`` or ``"float32"``, as stored.
         audio_track, video_track: As for :func:`avel.open`.
         again: Also what is done, or in quarantine.
@@ -109,6 +114,7 @@ class Settings:
     step: float = 1.0
     batch: int = 32
     precision: Precision = "float32"
+    compile: bool = False
     dtype: str = "float16"
     audio_track: int | None = None
     video_track: int | None = None
@@ -135,6 +141,7 @@ class Settings:
             step=self.step,
             batch=self.batch,
             precision=self.precision,
+            compile=self.compile,
         )
         return _Work(self, make, progress)
 
@@ -150,9 +157,6 @@ class _Work:
 
     def __init__(self, settings: Settings, make: Extractor, progress: Progress | None) -> None:
         self.settings, self.make, self.progress = settings, make, progress
-        cards = make.cards
-        self.backbones = "+".join(f"{c.get('name')}:{c.get('weights')}" for c in cards)
-        self.precision = str(cards[1].get("precision", "float32"))
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         wanted = []
@@ -180,7 +184,7 @@ class _Work:
         make, told = self.make, self.settings
         done = not told.again and up_to_date(
             job.target, content=self._key(content), cards=make.cards, step=make.step,
-            dtype=told.dtype,
+            dtype=told.dtype, any_precision=told.precision == "auto",
         )  # fmt: skip
         outcome = self._kept(job, content) if done else self._in_quarantine(job, content)
         return content, outcome
@@ -198,13 +202,15 @@ class _Work:
 
     def _extract(self, wanted: Sequence[tuple[Job, str]]) -> Iterator[Features | Exception]:
         """Features of each file, or what was wrong with it, in order."""
-        paths, tracks = [Path(job.media) for job, _ in wanted], self.settings.tracks
-        if len(paths) > 1:
-            for _, found in self.make.many(paths, **tracks):
-                yield found
-        for path in paths if len(paths) == 1 else ():
+        left, tracks = deque(Path(job.media) for job, _ in wanted), self.settings.tracks
+        if len(left) > 1:
+            with suppress(Exception):  # a network's: whose file it was shows one by one
+                for _, found in self.make.many(tuple(left), **tracks):
+                    left.popleft()
+                    yield found
+        while left:
             try:
-                yield self.make(path, progress=self.progress, **tracks)
+                yield self.make(left.popleft(), progress=self.progress, **tracks)
             except Exception as e:
                 yield e
 
@@ -225,8 +231,9 @@ class _Work:
 
     def _kept(self, job: Job, content: str) -> Outcome:
         meta = header(job.target)
+        cards = [meta["audio_card"], meta["visual_card"]]
         return replace(
-            self._outcome(job, "kept", content),
+            self._outcome(job, "kept", content, cards),
             seconds=float(meta["duration"]),
             segments=clock.segment_count(float(meta["duration"]), float(meta["step"])),
             written=Path(job.target).stat().st_mtime,
@@ -241,8 +248,19 @@ class _Work:
         outcome = self._outcome(job, "bad" if content and not wrong else "failed", content)
         return replace(outcome, reason=printable(told), wrong_call=wrong)
 
-    def _outcome(self, job: Job, status: Status, content: str) -> Outcome:
-        return Outcome(job, status, content, backbones=self.backbones, precision=self.precision)
+    def _outcome(
+        self, job: Job, status: Status, content: str, cards: Sequence[Json] = ()
+    ) -> Outcome:
+        cards = cards or self.make.cards
+        precisions = dict.fromkeys(str(card.get("precision", "float32")) for card in cards)
+        return Outcome(
+            job,
+            status,
+            content,
+            backbones="+".join(f"{card.get('name')}:{card.get('weights')}" for card in cards),
+            precision="+".join(precisions),
+            error=max(float(card.get("error", 0)) for card in cards),
+        )
 
 
 def _unforeseen(job: Job, error: Exception) -> str:

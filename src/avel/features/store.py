@@ -42,6 +42,7 @@ def up_to_date(
     cards: tuple[Json, Json],
     step: float,
     dtype: str = "float16",
+    any_precision: bool = False,
 ) -> bool:
     """Whether a feature file is there and was made of this content by these backbones.
 
@@ -51,16 +52,21 @@ def up_to_date(
         cards: The cards of the audio and the visual backbone.
         step: Seconds a segment.
         dtype: What it has to be stored as at least: a float32 file also serves as float16.
+        any_precision: Whether the networks may have run in another precision than the cards'.
     """
     meta = header(path)
-    held = [_unmeasured(meta.get(key)) for key in ("content", "audio_card", "visual_card", "step")]
-    fine = dtype == "float16" or meta.get("dtype") == dtype
-    return fine and held == [content, *map(_unmeasured, _plain(cards)), step]
+    if dtype != "float16" and meta.get("dtype") != dtype:
+        return False
+    left_out = {"error", "precision"} if any_precision else {"error"}
+    held = [meta.get("audio_card"), meta.get("visual_card")]
+    same = [_without(card, left_out) for card in held] == [
+        _without(card, left_out) for card in _plain(cards)
+    ]
+    return same and [meta.get("content"), meta.get("step")] == [content, step]
 
 
-def _unmeasured(value: object) -> object:
-    """A card without the error that was measured when it was used; all else as it is."""
-    return {k: v for k, v in value.items() if k != "error"} if isinstance(value, dict) else value
+def _without(card: object, keys: set[str]) -> object:
+    return {k: v for k, v in card.items() if k not in keys} if isinstance(card, dict) else card
 
 
 def header(path: str | Path) -> Json:

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from avel.errors import AvelError, DataError
 from avel.features.corpus import Job, Outcome, Outcomes, Rota, Start
 
+# read by torch, MKL and OpenBLAS when they are imported
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _STARTS = 3  # workers that die in a row while they load the networks
 _PATIENCE = 5.0  # seconds for a worker to go before it is killed
@@ -65,7 +66,7 @@ class _Worker:
     def __init__(self, start: Start, threads: int) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, start, threads), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, start), daemon=True)
         with _environment({name: str(threads) for name in _THREADS}):
             self.process.start()
         theirs.close()  # or its end would never be seen
@@ -168,12 +169,9 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _serve(pipe: Connection, start: Start, threads: int) -> None:
+def _serve(pipe: Connection, start: Start) -> None:
     """A worker's life: load, then take lots and answer, until an empty one comes."""
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to deal with
-    torch.set_num_threads(threads)
     with suppress(EOFError, OSError):  # the parent has gone
         try:
             work = start()
