@@ -1,20 +1,32 @@
-"""Names to classes, found by scanning a package: a new file is enough to be known."""
+"""Names to classes, found by scanning a package, and by files of a user's own that they name."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
+import inspect
+import os
 import pkgutil
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
+from pathlib import Path
+from types import ModuleType
 from typing import Generic, TypeVar
 
-from avel.errors import unknown_name
+from avel.errors import UsageError, unknown_name
 
 T = TypeVar("T")
 
 
 class Registry(Generic[T]):
     """The classes that the modules of one package register under names.
+
+    A user's own files are imported besides: those that the environment variable ``AVEL_MODELS``
+    (``AVEL_BACKBONES`` …) lists, separated as ``PATH`` is, and those given to :meth:`add_file`.
+    Nothing else is ever imported: no checkpoint and no data set can name a file.
 
     Args:
         kind: What one entry is called in messages, e.g. ``"model"``.
@@ -24,7 +36,13 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, package: str) -> None:
         self.kind, self.package = kind, package
         self._entries: dict[str, type[T]] = {}
+        self._own: dict[Path, list[str]] = {}
         self._scanned = False
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that lists files of the user's own."""
+        return f"AVEL_{self.kind.upper()}S"
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """A class decorator; registering one name for two classes is an error."""
@@ -45,6 +63,72 @@ class Registry(Generic[T]):
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
         self._scanned = True
+        for path in filter(None, os.environ.get(self.variable, "").split(os.pathsep)):
+            self.add_file(path)
+
+    def add_file(self, path: str | Path) -> list[str]:
+        """Import a Python file of the user's own, once, and take what it registers.
+
+        Its code runs as any program's does: name no file that you wouldn't run.
+
+        Returns:
+            The names that it registered, sorted.
+
+        Raises:
+            UsageError: if it isn't there, fails, registers nothing, or nothing complete, or a name
+                that is taken; the registry is then as it was.
+        """
+        self._scan()
+        path = Path(path).absolute()
+        if path in self._own:
+            return self._own[path]
+        before = dict(self._entries)
+        try:
+            _import(path, self.kind)
+            names = sorted(n for n, cls in self._entries.items() if before.get(n) is not cls)
+            self._check(path, names, before)
+        except UsageError:
+            self._entries = before
+            raise
+        self._own[path] = names
+        return names
+
+    def _check(self, path: Path, names: list[str], before: dict[str, type[T]]) -> None:
+        mistakes = []
+        for name in names:
+            cls = self._entries[name]
+            if name in before:
+                mistakes.append(f"the name {name!r} is taken")
+            if getattr(getattr(cls, "card", None), "name", None) != name:
+                mistakes.append(f"{cls.__name__} has no card of the name {name!r}")
+            if inspect.isabstract(cls):
+                lacking = sorted(getattr(cls, "__abstractmethods__", ()))
+                mistakes.append(f"{cls.__name__} lacks {', '.join(lacking)}")
+        if not names:
+            mistakes.append(f"no class stands under @{self.kind}s.register(NAME)")
+        if mistakes:
+            raise UsageError(
+                f"{path}: {'; '.join(mistakes)}",
+                wanted=f"a {self.kind} as CONTRIBUTING describes it",
+                do="correct the file",
+            )
+
+    def named(self, text: str) -> str:
+        """The name that a command line's argument means: a name, or a file that registers one.
+
+        Raises:
+            UsageError: for a file that :meth:`add_file` refuses, or that registers several.
+        """
+        if not text.endswith(".py"):
+            return text
+        names = self.add_file(text)
+        if len(names) > 1:
+            raise UsageError(
+                f"{text} registers {', '.join(names)}",
+                wanted="one",
+                do=f"set {self.variable}={text}, and name the {self.kind}",
+            )
+        return names[0]
 
     def names(self, pattern: str = "*") -> list[str]:
         """The names that match a shell pattern, sorted."""
@@ -64,3 +148,28 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[tuple[str, type[T]]]:
         return iter([(name, self._entries[name]) for name in self.names()])
+
+
+def _import(path: Path, kind: str) -> ModuleType:
+    """Run a file as a module of its own name.
+
+    Raises:
+        UsageError: if it isn't there or fails, with its own line where that is known.
+    """
+    if not path.is_file():
+        raise UsageError(f"no file {path}", wanted=f"a Python file that registers a {kind}")
+    name = f"avel_own_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is no Python file", wanted="a name that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as e:
+        del sys.modules[name]
+        lines = [f.lineno for f in traceback.extract_tb(e.__traceback__) if f.filename == str(path)]
+        line = getattr(e, "lineno", None) or (lines[-1] if lines else None)
+        where = f"{path}, line {line}" if line else str(path)
+        raise UsageError(f"{where}: {type(e).__name__}: {e}", do="correct the file") from e
+    return module

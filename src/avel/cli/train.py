@@ -23,7 +23,9 @@ _PAIRS = (
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="See `avel ls models`.")],
+    model: Annotated[
+        str, typer.Argument(help="See `avel ls models`; or a file of your own, ./mymodel.py.")
+    ],
     pairs: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help=_PAIRS)] = None,
     out: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/MODEL_TASK.")
@@ -49,9 +51,11 @@ def train(
     from avel.cli._pairs import open_data, remember, sort_pairs, together
     from avel.evaluation import evaluate
     from avel.mmel import mmel_recipe
+    from avel.models import models
     from avel.recipes import resolve
     from avel.tasks import check_setting
 
+    model = models.named(model)
     given = sort_pairs(pairs or [])
     task: Any = given.task or "sel"
     setting, chosen, first = together(
