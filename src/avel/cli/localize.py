@@ -256,7 +256,9 @@ def _line(**values: Any) -> None:
     print(json.dumps(values, allow_nan=False), flush=True)
 
 
-def _show(found: Timeline, written: Sequence[Path], done: Sequence[str], *, as_json: bool) -> None:
+def _show(
+    found: Timeline, written: Sequence[Path], done: Sequence[str] = (), *, as_json: bool
+) -> None:
     if as_json:
         typer.echo(json.dumps(found.to_json(), allow_nan=False))
         return
