@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from avel import train as training
 from avel.batches import resident
@@ -21,8 +23,9 @@ from avel.data.base import fingerprint
 from avel.errors import AvelError, CheckpointError, UsageError
 from avel.mmel import fit_cml, judged_ids
 from avel.state import STATE, load_state
-from avel.steps import Objective
+from avel.steps import Objective, Stepper
 from avel.train import Stopped, fit
+from tests.conftest import shared_folder
 from tests.training_data import CLASSES, make_dataset, make_split, small_recipe
 
 torch.set_num_threads(1)
@@ -259,10 +262,147 @@ def test_masks_are_only_where_lengths_differ() -> None:
     assert shorter.mask is None and shorter.audio.shape[1] == 5
 
 
+def test_batches_in_reused_memory_hold_the_same() -> None:
+    held, cpu = resident(make_split("train", 9)), torch.device("cpu")
+    for rows in (torch.tensor([3, 1, 2]), torch.tensor([8]), torch.tensor([0, 4, 5, 7])):
+        wanted = held.batch(rows, device=cpu)
+        found = held.batch(rows, device=cpu, reuse=True)
+        assert torch.equal(found.audio, wanted.audio) and torch.equal(found.visual, wanted.visual)
+        assert found.labels is not None and wanted.labels is not None
+        assert torch.equal(found.labels, wanted.labels)
+    places = {held.batch(rows, device=cpu, reuse=True).audio.data_ptr() for _ in range(3)}
+    assert len(places) == 1
+
+
+def on_paper(warm_up: int) -> Callable[[Callable[[], Tensor]], Callable[[], Tensor]]:
+    """A recorder that needs no GPU: like a CUDA graph, the replay runs on the same memory."""
+
+    def recorder(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        for _ in range(warm_up):
+            step()
+        return step
+
+    return recorder
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_recorded_steps_train_as_others_do(
+    broken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, recipe = make_dataset(), small_recipe("sel", "epochs=4", "batch=7", "clip_norm=0.5")
+    wanted = fit("cspa_csea", data, recipe=recipe)
+    record, recorded = Stepper.record, []
+
+    def fails(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        step()
+        raise RuntimeError("it waits")
+
+    def on_cpu(self: Stepper) -> bool:
+        recorded.append(record(self, fails if broken else on_paper(3)))
+        return recorded[-1]
+
+    monkeypatch.setattr(Stepper, "record", on_cpu)
+    found = fit("cspa_csea", data, recipe=recipe)  # 24 clips: batches of 7, 7, 7 and 3
+    assert recorded == [not broken]
+    assert weights(found) == weights(wanted)
+    assert json.dumps(found.history) == json.dumps(wanted.history)
+    fit("cspa_csea", data, recipe=replace(recipe, epochs=2), out=tmp_path)
+    again = fit("cspa_csea", data, recipe=recipe, out=tmp_path, resume=True)
+    assert weights(again) == weights(wanted)
+
+
+def test_steps_are_recorded_only_where_every_one_is_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    record, recorded = Stepper.record, []
+    monkeypatch.setattr(Stepper, "record", lambda s: recorded.append(record(s, on_paper(1))))
+    fit("cspa_csea", make_dataset(unequal=True), recipe=small_recipe("sel", "epochs=1"))
+    fit("cspa_csea", make_dataset(), recipe=small_recipe("sel", "epochs=1", "batch=25"))
+    fit("cspa_csea", make_dataset(), recipe=small_recipe("sel", "epochs=1", "batch=24"))
+    assert recorded == [False, False, True]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_recorded_on_a_gpu() -> None:
+    recipe = small_recipe("sel", "epochs=4", "batch=7")
+    found, again = (
+        fit("cspa_csea", make_dataset(), recipe=recipe, accelerator="cuda") for _ in range(2)
+    )
+    wanted = fit("cspa_csea", make_dataset(), recipe=recipe)
+    assert weights(found) == weights(again)
+    for ours, theirs in zip(found.history, wanted.history, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+
+
+_SHARED = """
+import json, os, sys, torch
+torch.set_num_threads(1)
+from avel.train import fit
+from tests.conftest import shared_folder
+from tests.training_data import make_dataset, small_recipe
+task, unequal = sys.argv[1], sys.argv[2] == "unequal"
+run = fit("cspa_csea", make_dataset(unequal=unequal), task=task, devices=2,
+          recipe=small_recipe(task, "epochs=4", "batch=7"))
+if os.environ.get("LOCAL_RANK", "0") == "0":
+    print(json.dumps([record["loss"] for record in run.history]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "lengths"), [("sel", "unequal"), ("wsel", "unequal"), ("cml", "equal")]
+)
+def test_two_processes_share_every_batch_as_one_does_them(
+    task: str, lengths: str, tmp_path: Path
+) -> None:
+    """24 clips in batches of 7, 7, 7 and 3: shares of 4 and 3, of 2 and 1, and masked means."""
+    script = tmp_path / "shared.py"
+    script.write_text(_SHARED)
+    told = run_python(script, task, lengths)
+    data = make_dataset(unequal=lengths == "unequal")
+    alone = fit("cspa_csea", data, task=task, recipe=small_recipe(task, "epochs=4", "batch=7"))
+    assert json.loads(told.splitlines()[-1]) == pytest.approx(
+        [record["loss"] for record in alone.history], rel=2e-6
+    )
+
+
+@pytest.mark.slow
+def test_the_command_on_two_devices_gives_the_curve_of_one(tmp_path: Path) -> None:
+    """`avel train --devices 2 --accelerator cpu`: losses within 1e-5 of one process's."""
+    from avel.data.ave_simulate import simulate
+
+    labels = shared_folder()
+    if labels is None:
+        pytest.skip("no shared material: set AVEL_SHARED to its folder")
+    simulate(tmp_path / "ave", labels=labels / "ave", scale=0.01)
+    curves = []
+    for devices in ("1", "2"):
+        out = tmp_path / devices
+        run_python(
+            "-m", "avel", "train", "cspa_csea", "data=ave", f"root={tmp_path / 'ave'}", "epochs=3",
+            "batch=9", "precision=float32", "--accelerator", "cpu", "--devices", devices, "-o", out,
+        )  # fmt: skip
+        rows = list(csv.DictReader((out / "history.csv").open()))
+        curves.append([[float(v) for v in row.values()] for row in rows])
+    assert len(curves[0]) == 3
+    for one, two in zip(*curves, strict=True):
+        assert two == pytest.approx(one, rel=1e-5)
+
+
+def run_python(*arguments: str | Path) -> str:
+    """What a Python process of its own prints."""
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, cwd=root,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 _KILLED = """
 import sys, torch
 torch.set_num_threads(1)
 from avel.train import fit
+from tests.conftest import shared_folder
 from tests.training_data import make_dataset, small_recipe
 fit("cspa_csea", make_dataset(), recipe=small_recipe("sel", "epochs=40"), out=sys.argv[1],
     resume=True)
