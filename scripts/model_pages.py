@@ -18,8 +18,8 @@ from avel.files import write_whole
 from avel.models import Model, build_model, models
 from avel.papers import BY_CLASS, rows
 
-#: AVE's published features and classes.
-AUDIO, VISUAL, CLASSES = 128, 512, 28
+#: AVE's.
+CLASSES = 28
 FOLDER = Path(__file__).parent.parent / "docs" / "models"
 
 
@@ -39,7 +39,8 @@ def page(name: str) -> str:
         "## Recipe",
         recipes(cls),
         "## Weights",
-        f"For AVE's features: audio {AUDIO} wide, picture {VISUAL} wide, {CLASSES} classes.",
+        f"For {CLASSES} classes and AVE's features: audio {{}} wide, picture {{}} wide; a variant "
+        "that reads others has their widths.".format(*cls.widths(cls.options())),
         *weights(name, cls),
         "## What papers print",
         printed(name),
@@ -66,8 +67,6 @@ def weights(name: str, cls: type[Model]) -> Iterator[str]:
         yield f"{', '.join(tasks)}:\n\n{text}"
     told = []
     for row in rows(name):
-        if any(t in str(row.options.get("inputs")) for t in ("amaps", "c3d")):
-            continue  # reads other features
         size = sum(counts(name, row.task, row.options).values())
         if size != sum(counts(name, row.task).values()):
             told.append([row.where, row.task, options(row.options), f"{size:,}"])
@@ -78,9 +77,11 @@ def weights(name: str, cls: type[Model]) -> Iterator[str]:
 
 def counts(name: str, task: Any, given: Any = None) -> dict[str, int]:
     """Numbers by module, counted without memory for them."""
+    cls, given = models.get(name), dict(given or {})
+    audio, visual = cls.widths({**cls.options(), **given})
     with torch.device("meta"):
         made = build_model(
-            name, audio_dim=AUDIO, visual_dim=VISUAL, classes=CLASSES, task=task, **(given or {})
+            name, audio_dim=audio, visual_dim=visual, classes=CLASSES, task=task, **given
         )
     return made.parameter_counts(depth=4)
 
