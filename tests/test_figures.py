@@ -76,7 +76,7 @@ def made_watched(t: int = 6, *, sound: bool = False, seen: bool = True) -> Watch
         video="clip.mp4", model="ours", scores=scores,
         where=tuple((float(i), i + 1.0) for i in range(t)),
         frames=tuple(picture(60 + 20 * i) if seen else None for i in range(t)),
-        maps=maps, patches=rng.random((t, 96, 64)),
+        maps=maps, patches=np.broadcast_to(np.linspace(-4, 2, 64), (t, 96, 64)),
         sound_maps=rng.dirichlet(np.ones(24), t).reshape(t, 6, 4) if sound else None,
         peaks=np.stack([-np.abs(np.sin(at)), np.abs(np.sin(at))], 1),
     )  # fmt: skip

@@ -119,6 +119,7 @@ def staged_features(
             at = clip[inside] - i, second[inside]
             for key, values in _through(trained.network, own, places).items():
                 found.setdefault(key, []).append(values[at])
+    _check_run(places if modules else (), {title for title, _ in found})
     return Staged(
         stages=tuple(Stage(n, s, np.concatenate(rows)) for (n, s), rows in found.items()),
         labels=chosen.labels[clip, second],
@@ -128,6 +129,17 @@ def staged_features(
         data=f"{data.name}, {chosen.name}",
         simulated=data.simulated or bool(trained.card["data"].get("simulated")),
     )
+
+
+def _check_run(places: Sequence[_Place], titles: set[str]) -> None:
+    """Refuse modules that were asked for and gave nothing."""
+    silent = [p.title for p in places if p.title not in titles]
+    if silent:
+        raise DataError(
+            f"{silent[0]}: nothing comes out of it when the model answers",
+            wanted="a module that is run and gives a tensor",
+            do="choose another module",
+        )
 
 
 def _wanted(
@@ -185,18 +197,23 @@ class _Place:
 
 def _places(network: Model, modules: Sequence[str]) -> list[_Place]:
     """The modules asked for, or all whose kind says that they end a stage."""
+    from avel.models.av import Single
+
     named = dict(network.named_modules())
     if modules:
         for name in modules:
             if not name or name not in named:
                 raise unknown_name("module", name, [n for n in named if n])
         return [_Place(named[n], f"after {n}", (_sense(n),)) for n in modules]
-    return [
-        _Place(module, f"after {_title(name, kind)}", senses)
-        for name, module in named.items()
-        for kind, senses in [_kind(name, module)]
-        if senses
-    ]
+    found = []
+    for name, module in named.items():
+        kind, senses = _kind(name, module)
+        above = named[name.rpartition(".")[0]]
+        if senses and isinstance(above, Single):  # one sense alone, which it says itself
+            senses = ("audio" if above.sound else "visual",)
+        if senses:
+            found.append(_Place(module, f"after {_title(name, kind)}", senses))
+    return found
 
 
 def _kind(name: str, module: nn.Module) -> tuple[str, tuple[Sense | None, ...]]:
@@ -211,11 +228,19 @@ def _kind(name: str, module: nn.Module) -> tuple[str, tuple[Sense | None, ...]]:
     if isinstance(module, AVGA):
         return "attention", ("audio" if "listen" in name else "visual",)
     if isinstance(module, BiLSTM | Recurrent):
-        inside = name.partition(".")[0] in ("audio_whole", "visual_whole")
-        return "BiLSTM", () if inside else (_sense(name),)
-    if name in ("audio", "visual", "audio_in", "visual_in"):  # towers and projections
+        inside = name.partition(".")[0] in ("audio_whole", "visual_whole")  # of a whole clip
+        return _network_name(module), () if inside else (_sense(name),)
+    if name.removesuffix("_in").removesuffix("_net") in ("audio", "visual"):
         return "projection", (_sense(name),)
     return "", ()
+
+
+def _network_name(module: nn.Module) -> str:
+    """``BiLSTM``, ``GRU``…: what a recurrent brick holds."""
+    from torch import nn
+
+    held = next((m for m in module.modules() if isinstance(m, nn.RNNBase)), None)
+    return "" if held is None else "Bi" * held.bidirectional + held.mode.partition("_")[0]
 
 
 def _sense(name: str) -> Sense:
@@ -271,10 +296,15 @@ def _through(
 
 
 def _per_segment(tensor: Tensor, b: int, t: int, title: str) -> Floats:
-    """What a module gave as (B, T, D): a row a segment, whatever lies between is width one."""
+    """What a module gave as (B, T, D): a row a segment, what it has of regions side by side."""
+    import torch
+
     held = tensor.detach().float().cpu()
     if held.ndim >= 3 and held.shape[0] == b and held.shape[1] >= t and held[0, 0].ndim == 1:
         return held[:, :t].numpy()
+    if held.ndim == 4 and held.shape[:3] == (b, t, t):  # all pairs of segments: the aligned ones
+        every = torch.arange(t)
+        return held[:, every, every].numpy()
     if held.numel() and held.shape[0] == b * t:
         return held.reshape(b, t, -1).numpy()
     raise DataError(

@@ -150,9 +150,10 @@ def check_ending(path: Path) -> None:
 
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 200) -> None:
-    """Write a figure as .png, .svg or .pdf, whole or not at all; no date, so that the same drawing is the same file.
+    """Write a figure as .png, .svg or .pdf, whole or not at all.
 
-    Letters stay letters in a .pdf (TrueType, as publishers ask for).
+    No date is written: the same drawing is the same file. Letters stay letters in a .pdf
+    (TrueType, as publishers ask for).
 
     Raises:
         UsageError: for another ending.
