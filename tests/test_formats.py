@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from avel import report
 from avel.errors import DataError, UsageError
-from avel.report.formats import base
-from avel.report.formats.text import escape, neutral, restored, unescape
-from avel.report.writers import format_names, writer_for
+from avel.formats import base, format_endings
+from avel.formats.text import escape, neutral, restored, unescape
+from avel.report.writers import writer_for
 from avel.types import Event, Timeline
 
 #: What each format keeps of a time, in seconds; 0 keeps every bit.
@@ -95,13 +95,13 @@ def check_alike(name: str, back: Timeline, timeline: Timeline) -> None:
     timeline=Timeline("c.mp4", (Event(0, 5, "a"), Event(1, 4, "a"), Event(2, 9, "a")), 9, ("a",))
 )
 def test_what_is_written_is_read(name: str, timeline: Timeline, tmp_path: Path) -> None:
-    path = tmp_path / f"clip{format_names()[name]}"
+    path = tmp_path / f"clip{format_endings()[name]}"
     timeline.save(path)
     check_alike(name, report.read(path), timeline)
 
 
 def test_every_format_is_among_them() -> None:
-    assert set(format_names()) == set(RESOLUTION)
+    assert set(format_endings()) == set(RESOLUTION)
 
 
 @given(st.text())
@@ -476,7 +476,7 @@ def test_hostile_files_are_refused_by_name(ending: str, text: str, tmp_path: Pat
 @reuse_folder
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(name: str, data: bytes, tmp_path: Path) -> None:
-    path = tmp_path / f"t{format_names()[name]}"
+    path = tmp_path / f"t{format_endings()[name]}"
     path.write_bytes(data)
     try:
         report.read_all(path)
@@ -486,7 +486,7 @@ def test_any_bytes_are_read_or_refused(name: str, data: bytes, tmp_path: Path) -
 
 @pytest.mark.parametrize("name", RESOLUTION)
 def test_latin_1_is_refused_with_a_reason(name: str, tmp_path: Path) -> None:
-    path = tmp_path / f"t{format_names()[name]}"
+    path = tmp_path / f"t{format_endings()[name]}"
     path.write_bytes("naïve".encode("latin-1"))
     with pytest.raises(DataError, match="not UTF-8"):
         report.read(path)
@@ -495,7 +495,7 @@ def test_latin_1_is_refused_with_a_reason(name: str, tmp_path: Path) -> None:
 def test_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     timeline = Timeline("v.mp4", (Event(0, 1, "a"),) * 50, 1, ("a",))
     monkeypatch.setattr(base, "MAX_BYTES", 100)
-    for ending in format_names().values():
+    for ending in format_endings().values():
         timeline.save(tmp_path / f"t{ending}")
         with pytest.raises(DataError, match="more than"):
             report.read(tmp_path / f"t{ending}")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from avel import report
 from avel.errors import DataError, UsageError
-from avel.report.formats import base
+from avel.formats import base
 from avel.types import Event, Grid, Scores, Timeline
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)

@@ -42,7 +42,8 @@ def outputs_of(values: Sequence[str], *, format: str | None, **folders: Path | N
     Raises:
         UsageError: for two folders, an unknown format, or a folder without a format for it.
     """
-    from avel.report.writers import format_named, format_names, writer_for
+    from avel.formats import format_endings, format_named
+    from avel.report.writers import writer_for
 
     endings = [v for v in values if is_ending(v)]
     places = [Path(v) for v in values if not is_ending(v)]
@@ -58,7 +59,7 @@ def outputs_of(values: Sequence[str], *, format: str | None, **folders: Path | N
                 wanted="an ending beside it, or a format",
                 do=f"-o {holders[0]} .vtt",
             )
-        endings = [format_names()[format]]
+        endings = [format_endings()[format]]
     names = tuple(p for p in places if p not in holders)
     for path in (*names, *(Path(f"video{ending}") for ending in endings)):
         writer_for(path, format=format)
@@ -104,7 +105,7 @@ _Held = list[tuple[Path, "Timeline", bool]]
 
 def _read(sources: Sequence[Path], read_as: str | None) -> tuple[_Held, list[AvelError]]:
     """The timelines with their sources, and whether each is its source's only one."""
-    from avel.report import read_all
+    from avel.formats import read_all
 
     held: _Held = []
     failed: list[AvelError] = []
@@ -123,12 +124,11 @@ def _read(sources: Sequence[Path], read_as: str | None) -> tuple[_Held, list[Ave
 
 def _jobs(held: _Held, outputs: Outputs) -> Iterator[tuple[Path, int]]:
     """A file an ending and video: its source's name, or the video's where a source holds many."""
+    from avel.formats import ending_of, format_endings
     from avel.report.clips import safe_name
-    from avel.report.reading import readable_endings
-    from avel.report.writers import ending_of
 
     for place, (source, timeline, one) in enumerate(held):
-        own = ending_of(source, readable_endings()) or source.suffix
+        own = ending_of(source, format_endings().values()) or source.suffix
         stem = source.name.removesuffix(source.name[len(source.name) - len(own) :])
         name = stem if one else safe_name(Path(timeline.video).stem)
         for ending in outputs.endings:

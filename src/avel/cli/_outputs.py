@@ -17,9 +17,9 @@ def is_ending(output: str) -> bool:
         return False
     if output.count(".") == 1:
         return True
-    from avel.report.writers import writers
+    from avel.report.writers import endings
 
-    return output.lower() in writers.names()
+    return output.lower() in endings()
 
 
 def is_folder(path: Path) -> bool:

@@ -77,7 +77,7 @@ def convert(
     if model or task or classes:
         raise UsageError("--model, --task or --classes", wanted="them with weights alone")
     if read_as is None:
-        from avel.report.reading import check_readable
+        from avel.formats import check_readable
 
         for source in sources:
             check_readable(source)

@@ -166,7 +166,7 @@ def localize(
     """Find the events of videos that are both seen and heard, and when."""
     placed = output_paths(files, output or [])
     if format is not None:
-        from avel.report.writers import format_named
+        from avel.formats import format_named
 
         format_named(format)
     if as_json and stream:

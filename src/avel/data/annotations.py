@@ -1,20 +1,26 @@
-"""Annotation files of a folder: `annotations.csv`, or text in AVE's form."""
+"""Annotations of a folder: a table of all clips, text in AVE's form, or a label file a clip."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from avel import clock
 from avel.errors import DataError
-from avel.types import BACKGROUND
+from avel.formats import ending_of, format_endings, read
+from avel.formats.tables import COLUMNS, label_in
+from avel.types import BACKGROUND, Timeline
 
 REQUIRED = ("file", "start", "end", "label")
 OPTIONAL = ("split", "video")
+#: A table's column that is left out, since labels have no score.
+_SCORE = "score"
+#: Tables that hold all clips, in the order in which they are looked for.
+TABLES = ("annotations.csv", "annotations.tsv")
 SPLITS = ("train", "val", "test")
 #: An annotation file above this size isn't read: 64 MiB is about a million events.
 LARGEST = 64 * 2**20
@@ -58,9 +64,9 @@ def read_rows(root: Path) -> tuple[list[Row], list[str]]:
     """
     if not root.is_dir():
         raise DataError(f"{root} is no folder", do="give the folder that holds your clips")
-    table = root / "annotations.csv"
-    if table.is_file():
-        return _read_csv(table)
+    for name in TABLES:
+        if (root / name).is_file():
+            return _read_table(root / name, root)
     rows: list[Row] = []
     mistakes: list[str] = []
     for split, name in _TEXTS:
@@ -68,9 +74,12 @@ def read_rows(root: Path) -> tuple[list[Row], list[str]]:
             more, wrong = _read_text(root, root / name, split)
             rows, mistakes = rows + more, mistakes + wrong
     if not rows and not mistakes:
+        rows, mistakes = _read_label_files(root)
+    if not rows and not mistakes:
         raise DataError(
             f"{root} holds no annotations",
-            wanted="annotations.csv, or AVE-style Annotations.txt",
+            wanted="annotations.csv or .tsv, AVE-style Annotations.txt, or a label file beside "
+            "each clip (clip.eaf, clip.vtt, clip.txt…)",
             do=f"write annotations.csv with the columns {','.join(REQUIRED)}, a row an event",
         )
     return rows, mistakes
@@ -87,8 +96,10 @@ def _text_of(path: Path) -> str:
         raise DataError(f"{path} isn't UTF-8 ({e})", do="save it as UTF-8") from e
 
 
-def _read_csv(path: Path) -> tuple[list[Row], list[str]]:
-    reader = csv.reader(io.StringIO(_text_of(path), newline=""))
+def _read_table(path: Path, root: Path) -> tuple[list[Row], list[str]]:
+    """Rows of a .csv, or of a .tsv in DCASE's form, where names may lack their folder."""
+    dcase = path.suffix == ".tsv"
+    reader = csv.reader(io.StringIO(_text_of(path), newline=""), delimiter="\t" if dcase else ",")
     try:
         lines = [
             (reader.line_num, [c.strip() for c in line])
@@ -97,7 +108,7 @@ def _read_csv(path: Path) -> tuple[list[Row], list[str]]:
         ]
     except csv.Error as e:
         return [], [f"{path.name}:{reader.line_num}: {e}"]
-    header = [name.lower() for name in lines[0][1]] if lines else []
+    header = [_ours(name.lower()) for name in lines[0][1]] if lines else []
     mistakes = _check_header(path.name, header)
     if mistakes:
         return [], mistakes
@@ -107,14 +118,77 @@ def _read_csv(path: Path) -> tuple[list[Row], list[str]]:
         if len(cells) != len(header):
             mistakes.append(f"{where}: {len(cells)} columns, the first line has {len(header)}")
             continue
-        row, wrong = _csv_row(dict(zip(header, cells, strict=True)), where)
+        given = dict(zip(header, (label_in(c, coded=dcase) for c in cells), strict=True))
+        row, wrong = _csv_row(given, where)
         mistakes += wrong
+        if not wrong and dcase and not (root / row.file).is_file():
+            row = replace(row, file=_file_of(root, row.file))
         rows += [] if wrong else [row]
     return rows, mistakes or ([] if rows else [f"{path.name} holds no rows"])
 
 
+def _ours(column: str) -> str:
+    """DCASE's name of a column as ours."""
+    return next((ours for ours, names in COLUMNS.items() if column in names), column)
+
+
+def _read_label_files(root: Path) -> tuple[list[Row], list[str]]:
+    """A label file of any format beside each clip, under its name; clips without one are left out.
+
+    An empty label file says that a clip has no event. What a model found (.json with scores) is no
+    annotation, and left out too.
+    """
+    rows: list[Row] = []
+    mistakes: list[str] = []
+    for clip, found in _labelled(root):
+        name = clip.relative_to(root).as_posix()
+        if len(found) > 1:
+            listed = ", ".join(sorted(f.name for f in found))
+            mistakes.append(f"{name}: {len(found)} label files ({listed}): keep one")
+        for label_file in found[:1]:
+            where = label_file.relative_to(root).as_posix()
+            try:
+                timeline = read(label_file)
+            except DataError as e:
+                mistakes.append(f"{where}: {e.got.removeprefix(f'{label_file}: ')}")
+                continue
+            if timeline.scores is None:
+                rows += _clip_rows(timeline, name, where)
+                mistakes += [f"{where}: background is no event: leave it out" for e in timeline
+                             if e.label.strip().lower() == BACKGROUND]  # fmt: skip
+    return rows, mistakes
+
+
+def _labelled(root: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """The clips of a folder that have label files, with them; features and hidden ones apart."""
+    labels: dict[tuple[Path, str], list[Path]] = {}
+    clips: list[Path] = []
+    endings = format_endings().values()
+    for path in sorted(root.rglob("*")):
+        inner = path.relative_to(root).parts
+        if inner[0] == "features" or any(p.startswith(".") for p in inner) or not path.is_file():
+            continue
+        ending = ending_of(path, endings)
+        if ending:
+            labels.setdefault((path.parent, path.name[: -len(ending)]), []).append(path)
+        elif path.suffix.lower() in _MEDIA:
+            clips.append(path)
+    for clip in clips:
+        own = [*labels.get((clip.parent, clip.stem), []), *labels.get((clip.parent, clip.name), [])]
+        if own:
+            yield clip, own
+
+
+def _clip_rows(timeline: Timeline, file: str, where: str) -> list[Row]:
+    held = [
+        Row(file, e.start, e.end, e.label.strip(), "", "", f"{where}:{i}")
+        for i, e in enumerate(timeline, start=1)
+    ]
+    return held or [Row(file, 0.0, 0.0, "", "", "", where)]
+
+
 def _check_header(name: str, header: Sequence[str]) -> list[str]:
-    known = (*REQUIRED, *OPTIONAL)
+    known = (*REQUIRED, *OPTIONAL, _SCORE)
     mistakes = [f"{name}: column {c!r} is missing" for c in REQUIRED if c not in header]
     for column in header:
         if column not in known:
@@ -190,7 +264,10 @@ def _read_text(root: Path, path: Path, split: str) -> tuple[list[Row], list[str]
 
 
 def _file_of(root: Path, video: str) -> str:
-    """The media file of a video id: in the folder itself, or in ``videos`` or ``AVE`` below it."""
+    """The media file of a video id: in the folder itself, or in ``videos`` or ``AVE`` below it.
+
+    A name with another ending, as of the sound alone, is taken for the clip of the same stem.
+    """
     for folder in ("", "videos/", "AVE/"):
         for ending in ("", *_MEDIA):
             if (root / f"{folder}{video}{ending}").is_file():

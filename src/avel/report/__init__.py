@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from avel.report.reading import read, read_all
+from avel.formats import read, read_all
 from avel.report.writers import writer_for
 from avel.types import Timeline
 

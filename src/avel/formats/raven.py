@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from avel.report.formats.base import (
+from avel.formats.base import (
     MAX_ROWS,
     Format,
     decimal_times,
     event_of,
+    formats,
     label_to_write,
     media_name,
     timeline_of,
 )
-from avel.report.formats.text import escape, neutral, restored, unescape
-from avel.report.writers import writers
+from avel.formats.text import escape, neutral, restored, unescape
 from avel.types import Event, Timeline
 
 _START, _END, _OFFSET = "Begin Time (s)", "End Time (s)", "File Offset (s)"
@@ -28,11 +28,11 @@ _LABELS = ("annotation", "label", "common name", "species", "species code", "tag
 _SCORES = ("score", "confidence")
 
 
-@writers.register(".selections.txt")
+@formats.register("raven")
 class Raven(Format):
     """What Raven Lite and Pro open as a selection table."""
 
-    name = "raven"
+    ending = ".selections.txt"
     reads = (".txt", ".tsv")
 
     def dump(self, timeline: Timeline, path: Path) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import ntpath
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from avel import clock
-from avel.errors import DataError
+from avel.errors import DataError, UsageError
 from avel.files import write_whole
-from avel.report.writers import Writer
+from avel.registry import Registry
 from avel.types import Event, Json, Timeline
 
 #: The largest file that is read, in bytes: about a day of segments of 28 classes.
@@ -24,14 +24,39 @@ MAX_ROWS, MAX_NAME = 1_000_000, 1000
 MAX_SECONDS = 1e7
 
 
+class Writer(ABC):
+    """One form that a timeline can be written in."""
+
+    #: Whether one file can hold the events of several videos.
+    many: ClassVar[bool] = False
+
+    @abstractmethod
+    def write(self, timeline: Timeline, path: Path) -> None:
+        """Write the file, whole or not at all."""
+
+    def write_all(self, timelines: Sequence[Timeline], path: Path) -> None:
+        """Write several videos' events into one file.
+
+        Raises:
+            UsageError: if the format holds one video a file.
+        """
+        if len(timelines) != 1:
+            raise UsageError(
+                f"{len(timelines)} videos for one {path.name}",
+                wanted="a format that holds many: .csv, .tsv or .labelstudio.json",
+                do="or give a folder or an ending, for a file each",
+            )
+        self.write(timelines[0], path)
+
+
 class Format(Writer):
     """One format that is written and read.
 
-    Subclasses name themselves (``name``, for ``--format``), say at which endings they may be met
+    Subclasses say which ending their files bear (``ending``), at which ones they may be met
     (``reads``), and know their own by its content where an ending is shared.
     """
 
-    name: ClassVar[str]
+    ending: ClassVar[str]
     reads: ClassVar[tuple[str, ...]]
 
     def write(self, timeline: Timeline, path: Path) -> None:
@@ -53,6 +78,30 @@ class Format(Writer):
     def knows(self, text: str) -> bool:
         """Whether a text looks like this format, asked where several share an ending."""
         return True
+
+
+formats: Registry[Format] = Registry("format", "avel.formats")
+
+
+def format_named(name: str) -> Format:
+    """The format that ``--format`` calls by a name.
+
+    Raises:
+        UsageError: if there is none; the nearest are suggested.
+    """
+    return formats.get(name)()
+
+
+def format_endings() -> dict[str, str]:
+    """The names of all formats, with their endings: ``{"raven": ".selections.txt", …}``."""
+    return {name: cls.ending for name, cls in formats}
+
+
+def ending_of(path: str | Path, endings: Iterable[str]) -> str:
+    """The longest of some endings that a file's name has after its stem, or ``""``."""
+    name = Path(path).name.lower()
+    held = [e for e in endings if name.endswith(e) and len(name) > len(e)]
+    return max(held, key=len, default="")
 
 
 def timeline_of(

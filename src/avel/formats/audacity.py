@@ -5,26 +5,26 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from avel.report.formats.base import (
+from avel.formats.base import (
     MAX_ROWS,
     Format,
     decimal_times,
     event_of,
+    formats,
     label_to_write,
     timeline_of,
 )
-from avel.report.formats.text import escape, unescape
-from avel.report.writers import writers
+from avel.formats.text import escape, unescape
 from avel.types import Event, Timeline
 
 _LABEL = re.compile(r"[\d.,]+\t[\d.,]+\t")
 
 
-@writers.register(".txt")
+@formats.register("audacity")
 class Audacity(Format):
     """What Audacity's File > Import > Labels reads and File > Export Other > Labels writes."""
 
-    name = "audacity"
+    ending = ".txt"
     reads = (".txt",)
 
     def dump(self, timeline: Timeline, path: Path) -> str:

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from avel import clock
-from avel.report.formats.base import (
+from avel.formats.base import (
     MAX_ROWS,
     Format,
     event_of,
+    formats,
     label_to_write,
     media_name,
     name_of,
@@ -25,8 +26,7 @@ from avel.report.formats.base import (
     rows_of,
     timeline_of,
 )
-from avel.report.formats.text import escape, unescape
-from avel.report.writers import writers
+from avel.formats.text import escape, unescape
 from avel.types import Event, Json, Timeline
 
 #: Frames a second that times are counted in where the video's own rate isn't known.
@@ -34,11 +34,11 @@ RATE = 25.0
 _COLOURS = ("RED", "ORANGE", "YELLOW", "GREEN", "CYAN", "BLUE", "PURPLE", "MAGENTA", "PINK")
 
 
-@writers.register(".otio")
+@formats.register("otio")
 class Otio(Format):
     """A clip on a video and a sound track, a marker an event, a colour a class."""
 
-    name = "otio"
+    ending = ".otio"
     reads = (".otio",)
 
     def dump(self, timeline: Timeline, path: Path) -> str:

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from avel import clock
-from avel.report.formats.base import (
+from avel.formats.base import (
     MAX_ROWS,
     Format,
     event_of,
+    formats,
     label_to_write,
     media_name,
     timeline_of,
 )
-from avel.report.formats.text import escape, unescape
-from avel.report.writers import writers
+from avel.formats.text import escape, unescape
 from avel.types import Event, Timeline
 
 #: The most characters of XML that are read: a tree of them takes some twenty times the memory.
@@ -28,11 +28,11 @@ _MIMES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime",
           ".wav": "audio/x-wav", ".mp3": "audio/mpeg"}  # fmt: skip
 
 
-@writers.register(".eaf")
+@formats.register("elan")
 class Elan(Format):
     """A tier a class, an annotation an event, the label its value; whole milliseconds."""
 
-    name = "elan"
+    ending = ".eaf"
     reads = (".eaf",)
 
     def dump(self, timeline: Timeline, path: Path) -> str:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from avel.errors import DataError
-from avel.report.formats.base import MAX_ROWS, Format, event_of, media_name, time_of, timeline_of
-from avel.report.formats.text import escape, neutral, restored, unescape
-from avel.report.writers import writers
+from avel.formats.base import MAX_ROWS, Format, event_of, formats, media_name, time_of, timeline_of
+from avel.formats.text import escape, neutral, restored, unescape
 from avel.types import Event, Timeline
 
 #: Column names that are understood, by what they hold.
@@ -24,11 +23,11 @@ COLUMNS = {
 }
 
 
-@writers.register(".csv")
+@formats.register("csv")
 class Csv(Format):
     """Start, end, label, score; and in front the file, where one table holds several."""
 
-    name = "csv"
+    ending = ".csv"
     reads = (".csv",)
     many = True
 
@@ -55,11 +54,11 @@ class Csv(Format):
         return _load(text, path)
 
 
-@writers.register(".tsv")
+@formats.register("dcase")
 class Dcase(Format):
     """DCASE's strong labels: filename, onset, offset, event_label, tab-separated."""
 
-    name = "dcase"
+    ending = ".tsv"
     reads = (".tsv", ".txt")
     many = True
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from avel import clock
-from avel.report.formats.base import MAX_ROWS, Format, event_of, label_to_write, timeline_of
-from avel.report.formats.text import escape, unescape
-from avel.report.writers import writers
+from avel.formats.base import MAX_ROWS, Format, event_of, formats, label_to_write, timeline_of
+from avel.formats.text import escape, unescape
 from avel.types import Event, Timeline
 
 # what would be taken for a tag or for the arrow between two times
@@ -18,11 +17,11 @@ _TAG = re.compile(r"<(?=[^>]*>)|(?<=--)>")
 _LINE_ENDS = re.compile(r"\r\n|\r")
 
 
-@writers.register(".vtt")
+@formats.register("vtt")
 class WebVtt(Format):
     """WebVTT, the subtitles of browsers: a cue an event."""
 
-    name = "vtt"
+    ending = ".vtt"
     reads = (".vtt",)
 
     def dump(self, timeline: Timeline, path: Path) -> str:
@@ -40,11 +39,11 @@ class WebVtt(Format):
         return [timeline_of(path.stem, _events(cues, text, web=True))]
 
 
-@writers.register(".srt")
+@formats.register("srt")
 class SubRip(Format):
     """SubRip, the subtitles of players: a numbered cue an event."""
 
-    name = "srt"
+    ending = ".srt"
     reads = (".srt",)
 
     def dump(self, timeline: Timeline, path: Path) -> str:

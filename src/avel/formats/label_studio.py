@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from avel import clock
-from avel.report.formats.base import (
+from avel.formats.base import (
     Format,
     event_of,
+    formats,
     label_to_write,
     media_name,
     name_of,
@@ -25,7 +26,6 @@ from avel.report.formats.base import (
     rows_of,
     timeline_of,
 )
-from avel.report.writers import writers
 from avel.types import Event, Json, Timeline
 
 #: Frames a second that ``<Video>`` takes unless its ``frameRate`` says otherwise.
@@ -33,11 +33,11 @@ FRAME_RATE = 24.0
 _MEDIA = ("video", "video_url", "audio", "audio_url", "url")
 
 
-@writers.register(".labelstudio.json")
+@formats.register("labelstudio")
 class LabelStudio(Format):
     """Tasks for import: predictions where a model found the events, else annotations."""
 
-    name = "labelstudio"
+    ending = ".labelstudio.json"
     reads = (".json",)
     many = True
 

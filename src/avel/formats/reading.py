@@ -6,9 +6,8 @@ import csv
 from pathlib import Path
 
 from avel.errors import AvelError, DataError, UsageError
-from avel.report.formats import base
-from avel.report.formats.base import Format
-from avel.report.writers import ending_of, format_named, format_names
+from avel.formats import base
+from avel.formats.base import Format, ending_of, format_endings, format_named
 from avel.types import Timeline
 
 
@@ -40,7 +39,7 @@ def read(path: str | Path, *, format: str | None = None) -> Timeline:
 def read_all(path: str | Path, *, format: str | None = None) -> list[Timeline]:
     """Read the timelines of all videos whose events a file holds; otherwise as :func:`read`."""
     path = Path(path)
-    known = [_named(format)] if format is not None else _candidates(path)
+    known = [format_named(format)] if format is not None else _candidates(path)
     text = _text(path)
     chosen = next((f for f in known if f.knows(text)), known[0])
     try:
@@ -64,30 +63,19 @@ def check_readable(path: str | Path) -> None:
     _candidates(Path(path))
 
 
-def readable_endings() -> tuple[str, ...]:
-    """The endings that :func:`read` knows, e.g. ``.eaf`` and ``.selections.txt``."""
-    return tuple(format_names().values())
-
-
-def _named(name: str) -> Format:
-    found = format_named(name)
-    assert isinstance(found, Format)
-    return found
-
-
 def _candidates(path: Path) -> list[Format]:
     """The formats that may be met at an ending, the one whose own ending it is first."""
-    own = ending_of(path, readable_endings())
-    formats = [_named(name) for name in format_names()]
-    held = [f for f in formats if path.suffix.lower() in f.reads]
+    endings = format_endings().values()
+    own = ending_of(path, endings)
+    known = [format_named(name) for name in format_endings()]
+    held = [f for f in known if path.suffix.lower() in f.reads]
     if not held:
         raise UsageError(
             f"can't read {path}: its ending is {path.suffix!r}",
-            wanted=f"one of {', '.join(readable_endings())}",
-            do="name it after what it is, or say --from FORMAT",
+            wanted=f"one of {', '.join(endings)}",
+            do="name it after what it is, or say which format it has",
         )
-    endings = format_names()
-    return sorted(held, key=lambda f: endings[f.name] != own)
+    return sorted(held, key=lambda f: f.ending != own)
 
 
 def _refused(path: Path, why: str) -> DataError:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from avel.errors import DataError
-from avel.report.formats.base import (
+from avel.formats.base import (
     Format,
     event_of,
+    formats,
     name_of,
     no_constant,
     object_of,
@@ -21,15 +22,14 @@ from avel.report.formats.base import (
     rows_of,
     seconds_of,
 )
-from avel.report.writers import writers
 from avel.types import BACKGROUND, Bools, Event, Grid, Json, Scores, Timeline
 
 
-@writers.register(".json")
+@formats.register("json")
 class NativeJson(Format):
     """Segments with all scores, events, the model's card, notes."""
 
-    name = "json"
+    ending = ".json"
     reads = (".json",)
 
     def dump(self, timeline: Timeline, path: Path) -> bytes:

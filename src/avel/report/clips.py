@@ -1,0 +1,162 @@
+"""Events as files of their own: clips and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from unicodedata import category
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avel import clock
+from avel.errors import DataError
+from avel.types import Event, Timeline
+
+#: Most clips or pictures of one video, the longest clip in seconds, and most of them together.
+MAX_CLIPS, MAX_SECONDS, MAX_TOTAL = 1000, 600.0, 3 * 3600.0
+#: Frames a second where the file doesn't say, and the most that a clip gets.
+_FPS, _MAX_FPS = 25.0, 60.0
+_WIDTH, _QUALITY, _BATCH = 640, 88, 16
+
+
+def safe_name(text: str, *, most: int = 80) -> str:
+    """A text as part of a file's name on any system: letters and digits of all scripts, ``-_.``.
+
+    Args:
+        text: Anything.
+        most: Bytes of UTF-8 at most.
+    """
+    kept = "".join(c if category(c)[0] in "LNM" or c in "-_." else "_" for c in text)
+    kept = "_".join(filter(None, kept.split("_"))).strip(".")
+    return kept.encode()[:most].decode(errors="ignore") or "_"
+
+
+def event_names(timeline: Timeline, events: Sequence[Event], ending: str) -> list[str]:
+    """``street_00003.000-00007.500_Church_bell.mp4``, in the order of the events, all different."""
+    names: list[str] = []
+    for event in events:
+        first, last = (f"{t // 1000:05d}.{t % 1000:03d}" for t in _ticks(event))
+        name = f"{safe_name(Path(timeline.video).stem)}_{first}-{last}_{safe_name(event.label)}"
+        count = sum(n == name or n.startswith(f"{name}~") for n in names)
+        names.append(name if not count else f"{name}~{count + 1}")
+    return [f"{name}{ending}" for name in names]
+
+
+def _ticks(event: Event) -> tuple[int, int]:
+    return clock.span_ticks(event.start, event.end)
+
+
+def check_bounds(timeline: Timeline, *, clips: bool) -> None:
+    """Refuse more, or longer, clips than are made, before any is.
+
+    Raises:
+        DataError: that says which bound is passed.
+    """
+    total = sum(e.end - e.start for e in timeline)
+    longest = max((e.end - e.start for e in timeline), default=0.0)
+    for found, most, what in (
+        (len(timeline), MAX_CLIPS, "events"),
+        (longest if clips else 0, MAX_SECONDS, "seconds in one event"),
+        (total if clips else 0, MAX_TOTAL, "seconds of events"),
+    ):
+        if found > most:
+            raise DataError(
+                f"{timeline.video}: {found:g} {what}",
+                wanted=f"at most {most:g} for a file each",
+                do="take fewer: raise --min-length or --threshold, or delete some",
+            )
+
+
+def cut_clips(timeline: Timeline, folder: str | Path) -> list[Path]:
+    """Cut every event out of its video into an .mp4 of its own, from its start to its end.
+
+    Pictures and sound are encoded anew (H.264, AAC mono), so that a clip begins and ends at the
+    event's edges and not at the nearest key frame. Each file is written whole or not at all.
+
+    Args:
+        timeline: Its ``video`` must lead to the file.
+        folder: Made where it isn't there.
+
+    Returns:
+        The files, in the events' order.
+
+    Raises:
+        MediaError: if the video can't be read.
+        DataError: if there are more than ``MAX_CLIPS`` events, or longer ones than are cut.
+    """
+    from avel.cutting import frame_size, pictures, sound
+    from avel.encode import write_video
+    from avel.media import open_media
+
+    check_bounds(timeline, clips=True)
+    media = open_media(timeline.video)
+    size = frame_size(media)
+    fps = min(media.video.fps or _FPS, _MAX_FPS) if media.video else _FPS
+    paths = [Path(folder) / n for n in event_names(timeline, timeline.events, ".mp4")]
+    for event, path in zip(timeline.events, paths, strict=True):
+        span = event.start, event.end
+        write_video(
+            path,
+            frames=pictures(media, *span, fps=fps, size=size) if size[0] else (),
+            fps=fps,
+            audio=sound(media, *span) if media.audio else None,
+        )
+    return paths
+
+
+def save_thumbnails(timeline: Timeline, folder: str | Path) -> list[Path]:
+    """Save a picture of every event: the middle of its segment with the highest score.
+
+    Args:
+        timeline: Its ``video`` must lead to the file. Without scores it is the event's middle.
+        folder: Made where it isn't there.
+
+    Returns:
+        The .jpg files; an event without a picture has none.
+
+    Raises:
+        MediaError: if the video can't be read.
+        DataError: if there are more than ``MAX_CLIPS`` events.
+    """
+    from avel.media import frames_at
+
+    check_bounds(timeline, clips=False)
+    names = event_names(timeline, timeline.events, ".jpg")
+    held = sorted((best_instant(timeline, e), n) for e, n in zip(timeline, names, strict=True))
+    written = []
+    for batch in _batches(held):
+        images = frames_at(timeline.video, [t for t, _ in batch], width=_WIDTH)
+        for (_, name), image in zip(batch, images, strict=True):
+            if image is not None:
+                written.append(_save_jpeg(image, Path(folder) / name))
+    return sorted(written)
+
+
+def best_instant(timeline: Timeline, event: Event) -> float:
+    """The middle of the event's segment in which its class is most probable."""
+    scores = timeline.scores
+    if scores is None or event.label not in scores.classes:
+        return clock.middle(event.start, event.end)
+    grid, column = scores.grid, scores.classes.index(event.label)
+    first = clock.segment_at(event.start, grid.step)
+    inside = [i for i in range(first, len(grid)) if grid.bounds(i)[0] < event.end]
+    if not inside:
+        return clock.middle(event.start, event.end)
+    start, end = grid.bounds(max(inside, key=lambda i: float(scores.values[i, column])))
+    return clock.middle(max(start, event.start), min(end, event.end))
+
+
+def _batches(held: Sequence[tuple[float, str]]) -> Iterator[Sequence[tuple[float, str]]]:
+    for i in range(0, len(held), _BATCH):
+        yield held[i : i + _BATCH]
+
+
+def _save_jpeg(image: NDArray[np.uint8], path: Path) -> Path:
+    from PIL import Image
+
+    from avel.files import whole
+
+    with whole(path) as temporary:
+        Image.fromarray(image).save(temporary, format="JPEG", quality=_QUALITY)
+    return path
