@@ -66,6 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader (head, less) has gone: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except ModuleNotFoundError as e:
+        if os.environ.get("AVEL_DEBUG") or (e.name or "avel").startswith("avel"):
+            raise
+        return _say(
+            f"this needs the Python package {e.name!r}, which isn't installed\n"
+            "  do: pip install it, or avel with all it needs",
+            CALLED_WRONGLY,
+        )
     except Exception as e:
         if _is_click_error(e):
             e.show()  # type: ignore[attr-defined]

@@ -1,0 +1,370 @@
+"""Exported models: they answer as in torch at any length and batch, and run without it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from avel import onnx_export, rules
+from avel.backbones import backbones
+from avel.checkpoint import Trained, load_model
+from avel.cli.main import main
+from avel.errors import CheckpointError, UsageError, WeightsError
+from avel.localization import Localizer
+from avel.models import Answer, build_model, models
+from avel.onnx_export import Exported, export_model
+from avel.types import Features, Grid
+
+onnx = pytest.importorskip("onnx", reason="the extra [onnx] isn't installed")
+pytest.importorskip("onnxscript", reason="the extra [onnx] isn't installed")
+ort = pytest.importorskip("onnxruntime", reason="the extra [onnx] isn't installed")
+
+from avel.runtime import OnnxModel, load_onnx  # noqa: E402
+
+A, V, C = 6, 8, 3
+SMALL: dict[str, dict[str, Any]] = {
+    "jca": {"audio_out": 32, "visual_out": 32, "joint_out": 64, "hidden": 16}
+}
+SCORING = [(n, t) for n, c in models for t in c.card.tasks if t in ("sel", "wsel")]
+
+
+def fresh(
+    name: str, task: Any = "sel", *, regions: tuple[int, ...] = (3, 2), **options: Any
+) -> Trained:
+    """A model with random weights and a card."""
+    torch.manual_seed(0)
+    options = {**SMALL.get(name, {}), **options}
+    network = build_model(name, audio_dim=A, visual_dim=V, classes=C, task=task, **options)
+    card = {
+        "format": 1, "model": name, "task": task, "options": options, "step": 1.0, "window": 4,
+        "classes": ["a", "b", "c"], "dims": {"audio": A, "visual": V}, "data": {}, "train_ids": {},
+        "audio_card": {"name": "ears", "weights": "w", "hash": "sha256:1"},
+        "visual_card": {"name": "eyes", "hash": "sha256:2", "output": [*regions, V]},
+    }  # fmt: skip
+    return Trained(network.eval(), card)
+
+
+def features(model: Trained, count: int, seed: int = 0) -> Features:
+    rng = np.random.default_rng(seed)
+    there = np.ones(count, bool)
+    regions = model.visual_card["output"][:2]
+    return Features(
+        rng.random((count, A), np.float32), rng.random((count, *regions, V), np.float32),
+        Grid(float(count)), there, there, model.audio_card, model.visual_card,
+    )  # fmt: skip
+
+
+def exported(model: Trained, folder: Path, **options: Any) -> OnnxModel:
+    export_model(model, folder / "m.onnx", with_backbones=False, **options)
+    return load_onnx(folder / "m.onnx")
+
+
+def check_alike(model: Trained, other: OnnxModel) -> None:
+    for count in (1, 3, 4, 9, 37):
+        file = features(model, count)
+        ours, theirs = model.predict(file), other.predict(file)
+        np.testing.assert_allclose(theirs.values, ours.values, atol=1e-5)
+        np.testing.assert_array_equal(theirs.labels, ours.labels)
+        assert (theirs.attention is None) == (ours.attention is None)
+        if ours.attention is not None and theirs.attention is not None:
+            np.testing.assert_allclose(theirs.attention, ours.attention, atol=1e-5)
+
+
+def test_files_of_any_length_are_scored_as_in_torch(tmp_path: Path) -> None:
+    model = fresh("dam")
+    other = exported(model, tmp_path, lengths=(1, 4, 9))
+    assert other.card == model.card
+    assert other.decision == "relevance"
+    check_alike(model, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "task"), SCORING)
+def test_every_model_that_scores_can_be_exported(name: str, task: str, tmp_path: Path) -> None:
+    model = fresh(name, task, regions=(7, 7))
+    check_alike(model, exported(model, tmp_path))
+
+
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("dam", {"embedding": "gru"}), ("dam", {"embedding": "rnn"}), ("dam", {"embedding": "lstm"}),
+    ("dam", {"embedding": "max", "matching": "none"}), ("jca", {"recurrent": "gru"}),
+    ("jca", {"early": "dot", "attention": "co"}), ("av", {"fusion": "dmrfe"}),
+    ("av", {"inputs": "amaps+v-co-att", "audio_regions": 3}), ("av", {"inputs": "a"}),
+    ("cspa_csea", {"modules": "none"}), ("cspa_csea", {"gate": "sigmoid"}),
+    ("ed_tcn", {"input": "both"}),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_their_variants_too(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    model = fresh(name, **options)
+    check_alike(model, exported(model, tmp_path))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Exported]:
+    """The model that is exported fastest."""
+    model = fresh("ed_tcn")
+    path = tmp_path_factory.mktemp("small") / "m.onnx"
+    return model, export_model(model, path, with_backbones=False, lengths=(1, 5))
+
+
+def test_batch_and_length_are_open(small: tuple[Trained, Exported]) -> None:
+    session = ort.InferenceSession(str(small[1].paths[0]))
+    shapes = {i.name: i.shape for i in session.get_inputs()}
+    assert shapes == {"audio": ["batch", "time", A], "visual": ["batch", "time", 3, 2, V]}
+    scores, labels = session.run(
+        None, {"audio": np.zeros((5, 23, A), "f4"), "visual": np.zeros((5, 23, 3, 2, V), "f4")}
+    )
+    assert scores.shape == (5, 23, C + 1) and labels.shape == (5, 23)
+
+
+def test_the_file_says_what_it_is(small: tuple[Trained, Exported]) -> None:
+    model, done = small
+    (path,) = done.paths
+    meta = json.loads(onnx.load(str(path)).metadata_props[0].value)
+    assert meta["kind"] == "model"
+    assert meta["card"] == model.card
+    assert meta["backbones"] == {"audio": "ears-w.onnx", "visual": "eyes.onnx"}
+    assert meta["checked"] == {
+        "difference": done.difference, "lengths": [1, 5], "batches": [1, 3]
+    }  # fmt: skip
+    assert 0 < done.difference < 1e-5
+
+
+# ---- what can't be exported
+
+
+def test_another_answer_is_refused_and_nothing_is_written(
+    small: tuple[Trained, Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = onnx.load(str(small[1].paths[0]))
+    monkeypatch.setattr(onnx_export, "_graph", lambda *args: held)
+    model = fresh("ed_tcn")
+    with torch.no_grad():
+        model.network.head.bias[0] += 1e-3
+    with pytest.raises(CheckpointError, match="for 1 segments it differs from torch"):
+        export_model(model, tmp_path / "m.onnx", with_backbones=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_length_that_was_fixed_is_refused(tmp_path: Path) -> None:
+    """A model that reads T as a number of its own, not from the data, as a trace would."""
+    model = fresh("ed_tcn")
+    plain = model.network.forward
+
+    def forward(**given: Any) -> Answer:
+        answer = plain(**given)
+        count = int(given["audio"].shape[1])
+        assert answer.scores is not None
+        return Answer(answer.scores * (1.0 if count > 5 else 0.5), answer.labels)
+
+    model.network.forward = forward  # type: ignore[method-assign]
+    with pytest.raises(CheckpointError, match="ed_tcn can't be exported"):
+        export_model(model, tmp_path / "m.onnx", with_backbones=False, lengths=(3, 10))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_of_one_length_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="of clips of 37 segments it says: clips of 37 seg"):
+        exported(fresh("jca", form="paper"), tmp_path)
+
+
+def test_cml_gives_no_scores(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no class scores"):
+        exported(fresh("cspa_csea", "cml"), tmp_path)
+
+
+def test_a_decision_without_a_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = fresh("ed_tcn")
+    monkeypatch.setattr(
+        type(model.network), "decide", staticmethod(lambda s, p: s.argmax(-1)), raising=False
+    )
+    with pytest.raises(CheckpointError, match=r"no name in avel\.rules"):
+        exported(model, tmp_path)
+
+
+def test_every_models_decision_has_a_name() -> None:
+    for name, cls in models:
+        assert rules.rule_name(getattr(cls, "decide", None)), name
+
+
+# ---- files of strangers
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The model that ships, with its backbones."""
+    folder = tmp_path_factory.mktemp("exported")
+    return export_model(load_model("default"), folder / "model.onnx", lengths=(1, 10, 37))
+
+
+def changed_copy(default: Exported, folder: Path, change: Any) -> Path:
+    """A copy of the files with other metadata in the model."""
+    for path in default.paths:
+        (folder / path.name).write_bytes(path.read_bytes())
+    model = onnx.load(str(folder / "model.onnx"))
+    meta = json.loads(model.metadata_props[0].value)
+    text = change(meta)
+    model.metadata_props[0].value = json.dumps(meta) if text is None else text
+    onnx.save(model, str(folder / "model.onnx"))
+    return folder / "model.onnx"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda m: m.update(kind="backbone"), "no model of avel's"),
+        (lambda m: m.update(format=99), "reads up to 1"),
+        (lambda m: m.update(decision="eval"), "'eval' isn't known"),
+        (lambda m: m["backbones"].update(audio="../mini_audio-toybox.onnx"), "no names"),
+        (lambda m: m.update(backbones=None), "no names"),
+        (lambda m: m.update(card=[1]), "no card"),
+        (lambda m: m["card"].update(window=-1), "window -1"),
+        (lambda m: "[" * 100000, "no model of avel's"),
+        (lambda m: "x", "no model of avel's"),
+    ],
+)  # fmt: skip
+def test_strange_metadata_are_refused(
+    default: Exported, tmp_path: Path, change: Any, told: str
+) -> None:
+    with pytest.raises(CheckpointError, match=told):
+        load_onnx(changed_copy(default, tmp_path, change))
+
+
+def test_damaged_and_missing_files_are_named(default: Exported, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no file .*none\.onnx"):
+        load_onnx(tmp_path / "none.onnx")
+    path = changed_copy(default, tmp_path, lambda m: None)
+    (tmp_path / "mini_audio-toybox.onnx").unlink()
+    with pytest.raises(WeightsError, match=r"mini_audio-toybox\.onnx is missing"):
+        Localizer(path)
+    (tmp_path / "mini_audio-toybox.onnx").write_bytes(b"nonsense")
+    with pytest.raises(WeightsError, match=r"mini_audio-toybox\.onnx"):
+        Localizer(path)
+    (tmp_path / "mini_audio-toybox.onnx").write_bytes(path.read_bytes())
+    with pytest.raises(WeightsError, match="no backbone of avel's"):
+        Localizer(path)
+    (tmp_path / "mini_audio-toybox.onnx").write_bytes(
+        (tmp_path / "mini_visual-toybox.onnx").read_bytes()
+    )
+    with pytest.raises(WeightsError, match="holds mini_visual:toybox"):
+        Localizer(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"model\.onnx"):
+        load_onnx(path)
+
+
+# ---- the whole way, without torch
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from avel.data.toybox import Plan
+    from avel.data.toybox.dataset import render_clip
+
+    folder = tmp_path_factory.mktemp("clip")
+    name = render_clip(Plan(seed=1_000_000_068, seconds=30), 0, folder)
+    return folder / "videos" / f"{name}.mp4"
+
+
+#: Runs `avel` where importing torch, or what only training and exporting need, is an error.
+WITHOUT = """
+import sys
+
+class Refuses:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "lightning_fabric", "onnx", "onnxscript", "h5py",
+                                      "sklearn", "scipy", "matplotlib", "requests", "gdown"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refuses())
+from avel.cli.main import main
+code = main(sys.argv[1:])
+assert not [m for m in sys.modules if m.partition(".")[0] == "torch"]
+sys.exit(code)
+"""
+
+
+def without_torch(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+def test_torch_is_never_imported_and_the_events_are_torchs(
+    default: Exported, clip: Path, tmp_path: Path
+) -> None:
+    call = ["localize", clip, "--model", default.paths[0], "-o", "a.json", "a.html", "a.csv"]
+    done = without_torch(*call, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "a.json").read_text())
+    wanted = Localizer()(clip).to_json()
+    assert len(found["events"]) == 2
+    for ours, theirs in zip(found["events"], wanted["events"], strict=True):
+        assert ours == {**theirs, "score": pytest.approx(theirs["score"], abs=1e-5)}
+    assert [s["label"] for s in found["segments"]] == [s["label"] for s in wanted["segments"]]
+    assert found["classes"] == wanted["classes"] and found["model"] == wanted["model"]
+    assert "data:image/png" in (tmp_path / "a.html").read_text()  # the spectrogram
+
+
+def test_events_stream_without_torch_too(default: Exported, clip: Path, tmp_path: Path) -> None:
+    call = ["localize", clip, "--stream", "--model", default.paths[0]]
+    done = without_torch(*call, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    kinds = [json.loads(line)["kind"] for line in done.stdout.splitlines()]
+    assert kinds == ["event", "event", "end"]
+
+
+def test_what_needs_torch_says_so_without_it(clip: Path, tmp_path: Path) -> None:
+    done = without_torch("localize", clip, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "needs the Python package 'torch'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# ---- backbones
+
+
+def alike(network: Any) -> float:
+    proto, difference = onnx_export._backbone_proto(network.eval())
+    assert proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    return difference
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", backbones.names())
+def test_every_backbone_answers_as_in_torch(name: str) -> None:
+    torch.manual_seed(0)
+    assert alike(backbones.get(name)()) < 1e-4
+
+
+# ---- the command
+
+
+def test_the_command_writes_the_model_and_its_backbones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def fake(model: Trained, path: Path, **options: Any) -> Exported:
+        asked.update(options, path=path)
+        path.write_bytes(b"12")
+        return Exported((path,), 1e-7)
+
+    monkeypatch.setattr(onnx_export, "export_model", fake)
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "default", "m.onnx", "--no-backbones"]) == 0
+    assert asked == {"with_backbones": False, "path": Path("m.onnx")}
+    assert "by at most 1.0e-07" in capsys.readouterr().out
+    assert main(["export", "default", "m.pt"]) == 2
+    assert main(["export", "nothing", "m.onnx"]) == 2
