@@ -372,7 +372,7 @@ def test_the_command_on_two_devices_gives_the_curve_of_one(tmp_path: Path) -> No
     labels = shared_folder()
     if labels is None:
         pytest.skip("no shared material: set AVEL_SHARED to its folder")
-    simulate(tmp_path / "ave", labels=labels / "ave", scale=0.01)
+    simulate(tmp_path / "ave", labels=labels / "ave", scale=0.02)
     curves = []
     for devices in ("1", "2"):
         out = tmp_path / devices
@@ -381,7 +381,7 @@ def test_the_command_on_two_devices_gives_the_curve_of_one(tmp_path: Path) -> No
             "batch=9", "precision=float32", "--accelerator", "cpu", "--devices", devices, "-o", out,
         )  # fmt: skip
         rows = list(csv.DictReader((out / "history.csv").open()))
-        curves.append([[float(v) for v in row.values()] for row in rows])
+        curves.append([[float(row[k]) for k in ("loss", "segment_accuracy")] for row in rows])
     assert len(curves[0]) == 3
     for one, two in zip(*curves, strict=True):
         assert two == pytest.approx(one, rel=1e-5)
@@ -396,6 +396,14 @@ def run_python(*arguments: str | Path) -> str:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_devices_cannot_share_what_only_the_whole_batch_has() -> None:
+    from avel.recipes import resolve
+
+    recipe = resolve("dcca", "cml", pairs=["epochs=1", "batch=24"])
+    with pytest.raises(UsageError, match="dcca on 2 devices"):
+        fit("dcca", make_dataset(), task="cml", recipe=recipe, devices=2)
 
 
 _KILLED = """

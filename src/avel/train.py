@@ -104,7 +104,8 @@ def fit(
         allow_leak: Accept an ``init`` trained on clips of this task's validation or test splits;
             the card then says so.
         accelerator, devices: Lightning Fabric's: ``"cpu"``, ``"cuda"``, ``"auto"``; several
-            devices share every batch.
+            devices share every batch, each in a process that holds all clips. The losses are those
+            of one device but for the last digits (unpaired CML's, a mean over windows, nearly).
         tensorboard: Write TensorBoard events into ``out`` as well.
         progress: Called after every epoch; may raise :class:`Enough` (of one device alone).
 
@@ -116,6 +117,12 @@ def fit(
         Stopped: on Ctrl-C, after saving.
     """
     setting = tasks.check_setting(task, setting)
+    if devices > 1 and not models.get(model).shares_batches:
+        raise UsageError(
+            f"{model} on {devices} devices",
+            wanted="one: its loss is the whole batch's, and devices would share it out",
+            do="leave --devices out",
+        )
     recipe = recipe or models.get(model).recipe(task)
     known = models.get(model).options()
     options = {**recipe.options, **tasks.model_options(task, setting, known)}

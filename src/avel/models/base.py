@@ -125,6 +125,8 @@ class Model(nn.Module, ABC):
     """
 
     card: ClassVar[ModelCard]
+    #: False where the loss is no mean over segments or clips, so that devices can't share a batch.
+    shares_batches: ClassVar[bool] = True
     #: The values of the options that have a few, by name: the contract tests try each of them.
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 

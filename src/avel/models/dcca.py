@@ -106,6 +106,7 @@ class Dcca(Model):
         ValueError: if an option has no such value.
     """
 
+    shares_batches: ClassVar[bool] = False  # correlations are those of the whole batch
     card: ClassVar[ModelCard] = ModelCard(
         name="dcca",
         paper="Andrew, Arora, Bilmes, Livescu 2013, Deep Canonical Correlation Analysis, ICML",
