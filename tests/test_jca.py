@@ -317,6 +317,8 @@ def test_it_trains_at_any_length() -> None:
         losses, _ = training_loss(t, 25)
         assert losses[-1] < 0.6 * losses[0]
         assert losses[-1] < 2 * short[-1]
+        printed, _ = training_loss(t, 25, form="paper", length=t, rows=32)
+        assert printed[-1] < 0.6 * printed[0]
 
 
 @pytest.mark.slow

@@ -130,6 +130,34 @@ def test_every_weight_learns_but_where_the_card_says_why_not(variant: Variant) -
     assert len(still) < len(weights)
 
 
+PLAIN = [v for v in EVERY if not v.options]
+LONG = [pytest.param(60), pytest.param(300, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("t", LONG)
+@pytest.mark.parametrize("variant", PLAIN, ids=str)
+def test_long_clips_are_learnt(variant: Variant, t: int) -> None:
+    model = variant.build()
+    batch = targets(*clips(4, t))
+    assert batch.labels is not None
+    event = batch.labels != C
+    batch.audio[..., 0] += 2 * event
+    for i in range(4):  # what tells events, and the clips' tags
+        batch.visual[i, ..., i] += 2 * event[i, :, None, None]
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    losses = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        loss = loss_of(model, batch)
+        loss.backward()
+        assert all(
+            bool(torch.isfinite(p.grad).all()) for p in model.parameters() if p.grad is not None
+        )
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.2 * abs(losses[0])
+
+
 @pytest.mark.parametrize("variant", LABELLED, ids=str)
 def test_padding_and_batch_change_no_answer(variant: Variant) -> None:
     model = variant.build()
