@@ -268,8 +268,11 @@ def _file_of(root: Path, video: str) -> str:
 
     A name with another ending, as of the sound alone, is taken for the clip of the same stem.
     """
-    for folder in ("", "videos/", "AVE/"):
-        for ending in ("", *_MEDIA):
-            if (root / f"{folder}{video}{ending}").is_file():
-                return f"{folder}{video}{ending}"
-    return f"{video}.mp4"
+    name = PurePosixPath(video)
+    bare = name.suffix.lower() in _MEDIA
+    for stem in (video, name.with_suffix("").as_posix()) if bare else (video,):
+        for folder in ("", "videos/", "AVE/"):
+            for ending in ("", *_MEDIA):
+                if (root / f"{folder}{stem}{ending}").is_file():
+                    return f"{folder}{stem}{ending}"
+    return video if bare else f"{video}.mp4"

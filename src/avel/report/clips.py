@@ -28,7 +28,7 @@ def safe_name(text: str, *, most: int = 80) -> str:
         most: Bytes of UTF-8 at most.
     """
     kept = "".join(c if category(c)[0] in "LNM" or c in "-_." else "_" for c in text)
-    kept = "_".join(filter(None, kept.split("_"))).strip(".")
+    kept = "_".join(filter(None, kept.split("_"))).strip("._-")
     return kept.encode()[:most].decode(errors="ignore") or "_"
 
 
