@@ -16,9 +16,7 @@ from avel.data.base import Dataset
 from avel.errors import CheckpointError, DataError, UsageError
 from avel.evaluation import Measured, evaluate, save
 from avel.features.store import feature_path
-from avel.papers import TABLE_V
 from avel.recipes import resolve
-from avel.sweep import CONTROL, cells, plot, sweep
 from avel.train import Run, fit
 from avel.types import Features, Grid
 from tests.training_data import AUDIO_CARD, CLASSES, SMALL, VISUAL_CARD, make_dataset, small_recipe
@@ -176,77 +174,6 @@ def test_papers_stand_beside_test_alone(data: Dataset) -> None:
     assert paper is not None and str(paper) == "46.9 (tian2018, section 6.3, ED-TCN)"
     assert str(paper) in str(evaluate(own))
     assert evaluate(own, split="val")["segment_accuracy"].paper is None
-
-
-# ---- sweeps
-
-
-def test_the_plot_has_a_panel_a_metric_and_says_that_it_is_simulated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from matplotlib.figure import Figure
-
-    drawn: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: drawn.append(self))
-    row = {"task": "sel", "metric": "segment_accuracy", "sd": 0.0, "n": 2, "trivial_best": 82.0,
-           "epochs": 3, "data": "ave", "simulated": True}  # fmt: skip
-    two = [
-        {**row, "row": "CSPA+CSEA", "ours": 70.0, "paper": 76.5},
-        {**row, "row": "neither", "ours": 60.0, "paper": ""},
-    ]
-    plot("table5", [*two, {**two[0], "task": "cml", "metric": "a2v", "sd": ""}], tmp_path / "x")
-    left, right = drawn[0].axes
-    assert (left.get_title(), right.get_title()) == ("SEL", "CML, A2V")
-    assert [p.get_width() for p in left.patches] == [70.0, 60.0]
-    assert [t.get_text() for t in left.get_yticklabels()] == ["CSPA+CSEA", "neither"]
-    marks = {line.get_label(): list(line.get_xdata()) for line in left.lines}  # type: ignore[arg-type]
-    assert marks["paper (on AVE)"] == [76.5] and 82.0 in marks["best answer that looks at nothing"]
-    assert "SIMULATED" in drawn[0].get_suptitle()
-    plot("table5", [{**r, "simulated": False} for r in two], tmp_path / "x")
-    assert "SIMULATED" not in drawn[1].get_suptitle()
-    steps = [{**row, "row": f"lambda_s={x}", "ours": x, "paper": ""} for x in (0.0, 0.5, 1.0)]
-    plot("lambda_s", steps, tmp_path / "x")
-    assert list(drawn[2].axes[0].lines[0].get_xdata()) == [0.0, 0.5, 1.0]  # type: ignore[arg-type]
-
-
-def test_table_five_has_its_rows_and_a_control() -> None:
-    found = cells("table5")
-    assert len(found) == 7 * 3 and {c.row for c in found} == {*TABLE_V, CONTROL}
-    assert len({c.place for c in found}) == len(found)
-    assert [c.options for c in cells("lambda_w")] == [{"lambda_w": i / 10} for i in range(11)]
-    with pytest.raises(UsageError, match="unknown sweep"):
-        cells("lambda_x")
-    with pytest.raises(UsageError, match="nothing for cml"):
-        cells("lambda_s", ["cml"])
-
-
-def test_a_sweep_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from avel import sweep as module
-
-    two = [module.Cell("CSPA", task, {"modules": "cspa"}) for task in ("cml", "sel")]
-    monkeypatch.setattr(module, "cells", lambda name, only=(): two)
-    data = make_dataset(cml=True)
-    pairs = [*SMALL, "epochs=1", "batch=8"]
-    told: list[str] = []
-    rows = sweep("table5", data, out=tmp_path, pairs=pairs, mmel=["epochs=1"], progress=told.append)
-    assert [(r["metric"], r["paper"]) for r in rows] == [
-        ("a2v", ""), ("v2a", ""), ("mean_accuracy", ""), ("segment_accuracy", ""),
-    ]  # fmt: skip
-    assert (tmp_path / "table5.png").stat().st_size > 5000
-    assert not list(tmp_path.rglob("state.safetensors"))
-    monkeypatch.setattr(module, "fit", None)
-    monkeypatch.setattr(module, "fit_cml", None)
-    again = sweep("table5", data, out=tmp_path, pairs=pairs, mmel=["epochs=1"])
-    assert (
-        again
-        == rows
-        == [
-            {**r, **{k: type(rows[i][k])(v) if v != "" else "" for k, v in r.items()}}
-            for i, r in enumerate(rows)
-        ]
-    )
-    with pytest.raises(UsageError, match="another recipe"):
-        sweep("table5", data, out=tmp_path, pairs=[*pairs, "lr=0.1"], mmel=["epochs=1"])
 
 
 # ---- the commands

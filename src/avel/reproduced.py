@@ -42,14 +42,14 @@ class Result:
     Args:
         table: The table's name.
         row: What is printed.
-        training: What was trained, None where it can't be on these data.
+        training: What is trained.
         outcomes: One a seed that is done.
-        why_not: Why it can't be trained here.
+        why_not: Why it can't be trained on these data.
     """
 
     table: str
     row: Row
-    training: Training | None
+    training: Training
     outcomes: tuple[Outcome, ...] = ()
     why_not: str = ""
 
@@ -58,13 +58,12 @@ class Result:
         """What is shown: the paper's, or for a row of our own the task's."""
         return tuple(self.row.values) if self.row.paper else METRICS[self.row.task]
 
-    def measured(self, metric: str, classes: Sequence[str]) -> Measured:
-        """Ours over the seeds: shares, and parameters in millions."""
+    def measured(self, metric: str, classes: Sequence[str] = ()) -> Measured:
+        """Ours over the seeds: shares, and parameters in millions; by class where it is AVE's."""
         return Measured(metric, tuple(_value(o, metric, classes) for o in self.outcomes))
 
     def changed(self) -> dict[str, Any]:
         """What the call changed of the row's own recipe and options."""
-        assert self.training is not None
         own, given = models.get(self.row.model).recipe(self.training.task), self.training.recipe
         options = {**models.get(self.row.model).options(), **own.options, **self.row.options}
         plain = [f.name for f in fields(own) if f.name != "options"]
@@ -73,12 +72,10 @@ class Result:
 
     def notes(self) -> list[str]:
         """What a reader must know of the row."""
-        found = [self.row.remark, self.why_not]
-        if self.training is not None:
-            shown = {k: v for k, v in self.changed().items() if k not in ("epochs", "precision")}
-            found.append(_pairs(shown))
-            if not self.outcomes:
-                found.append("not trained yet")
+        shown = {k: v for k, v in self.changed().items() if k not in ("epochs", "precision")}
+        found = [self.row.remark, _pairs(shown)]
+        if not self.outcomes:
+            found.append(f"not trained: {self.why_not}" if self.why_not else "not trained yet")
         if cut := sum(o.cut or o.start_cut for o in self.outcomes):
             found.append(f"time ran out in {cut} of {len(self.outcomes)}")
         found += {note: None for o in self.outcomes for note in o.evaluation["notes"]}
@@ -127,7 +124,7 @@ class Reproduction:
 
     def facts(self) -> list[str]:
         """What stands above the tables, the warning first where it isn't AVE."""
-        asked = sorted({_pairs(r.changed()) for r in self.results if r.training} - {""})
+        asked = sorted({_pairs(r.changed()) for r in self.results} - {""})
         done = [o for r in self.results for o in r.outcomes]
         cut = sum(o.cut or o.start_cut for o in done)
         clips = ", ".join(f"{task} {count}" for task, count in self.clips.items())
@@ -291,7 +288,7 @@ def _is_ave(data: Dataset) -> bool:
 
 def _trained(result: Result) -> Json:
     """Columns about the training."""
-    if not result.outcomes or result.training is None:
+    if not result.outcomes:
         return {"epochs": ""}
     found, recipe = result.outcomes, result.training.recipe
     started = [o.start_epochs for o in found if o.start_epochs is not None]

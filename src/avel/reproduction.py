@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,13 +10,24 @@ from typing import Any
 
 from avel import papers, tasks
 from avel.data.base import Dataset
-from avel.errors import UsageError
+from avel.errors import AvelError, UsageError
 from avel.models import models
 from avel.papers import Row
 from avel.reproduced import HEADLINE, Reproduction, Result
 from avel.trainings import Estimate, Outcome, Training, check_owners, prepare
 from avel.workshop import Workshop
 
+#: Options of a data set's loader, as pairs.
+Reading = tuple[tuple[str, str], ...]
+#: A workshop, and what is to be trained there.
+Work = tuple[Workshop, list[tuple[Training, int]]]
+#: Opens the data set again with such options.
+Reopen = Callable[[dict[str, str]], Dataset]
+#: What rows of tian2018's supplement read, by what their `inputs` hold, and what that is.
+_READS: dict[str, tuple[Reading, str]] = {
+    "amaps": ((("audio", "maps"),), "VGGish's last pooling maps"),
+    "c3d": ((("visual", "vector+c3d"),), "C3D's vectors"),
+}
 #: Our own table: every model in every task that it has.
 SYSTEMS = "systems"
 ALL = "all"
@@ -35,19 +46,19 @@ _VARIANTS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A row of a table and the training that it needs.
+    """A row of a table, the training that it needs, and what that reads.
 
     Args:
         table: The table's name.
         row: The row.
-        training: None where it can't be trained on the data.
-        why_not: Why.
+        training: What is trained for it.
+        reads: Options of AVE's loader for the features that it reads; of most rows none.
     """
 
     table: str
     row: Row
-    training: Training | None
-    why_not: str = ""
+    training: Training
+    reads: Reading = ()
 
 
 def tables(asked: Iterable[str], only: Sequence[str] = ()) -> dict[str, list[Row]]:
@@ -100,41 +111,45 @@ def _system(called: str, model: str, task: str, options: dict[str, Any]) -> Row:
 
 
 def plan(
-    found: dict[str, list[Row]],
-    data: Dataset | None = None,
-    *,
-    pairs: Sequence[str] = (),
-    mmel: Sequence[str] = (),
+    found: dict[str, list[Row]], *, pairs: Sequence[str] = (), mmel: Sequence[str] = ()
 ) -> list[Cell]:
     """Every row of some tables with its training.
 
     Args:
         found: See :func:`tables`.
-        data: What it is to be trained on; None where that doesn't matter yet.
         pairs, mmel: See :func:`avel.trainings.prepare`.
 
     Raises:
         UsageError: with the mistakes in them.
     """
     check_owners([*pairs, *mmel])
-    held: list[Cell] = []
+    held = []
     for name, rows in found.items():
         for row in rows:
-            why = _why_not(row, data) if data else ""
             task: Any = row.task
-            made = None if why else prepare(row.model, task, row.options, pairs=pairs, mmel=mmel)
-            held.append(Cell(name, row, made, why))
+            made = prepare(row.model, task, row.options, pairs=pairs, mmel=mmel)
+            inputs = str(row.options.get("inputs"))
+            reads = next((r for key, (r, _) in _READS.items() if key in inputs), ())
+            held.append(Cell(name, row, made, reads))
+    if mmel and not any(cell.training.start for cell in held):
+        raise UsageError(
+            f"mmel.{mmel[0]} for rows that start from no such model", do="leave it out"
+        )
     return held
 
 
 def trainings(cells: Iterable[Cell], *, starts: bool = True) -> list[Training]:
-    """The different trainings that cells need, what they start from included."""
+    """The different trainings that cells need; with ``starts`` also what they start from."""
     found: dict[str, Training] = {}
     for cell in cells:
-        for one in (cell.training.start if cell.training else None, cell.training):
-            if one is not None and (starts or one is cell.training):
-                found.setdefault(str(one.asked()), one)
+        for one in (cell.training.start if starts else None, cell.training):
+            if one is not None:
+                found.setdefault(_key(one), one)
     return list(found.values())
+
+
+def _key(training: Training) -> str:
+    return str(training.asked())
 
 
 def reproduce(
@@ -148,6 +163,7 @@ def reproduce(
     mmel: Sequence[str] = (),
     budget: float | None = None,
     keep_state: bool = False,
+    reopen: Reopen | None = None,
     estimated: Callable[[Estimate], bool] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Reproduction:
@@ -155,7 +171,8 @@ def reproduce(
 
     A training that several rows or tables need is done once. After each one the tables are written
     anew (``OUT/NAME.csv``, ``.md``, ``.html``), so that a call that was stopped goes on where it
-    was when it is called again; two at once share the work.
+    was when it is called again; two at once share the work. All rows are trained with the first
+    seed before the second one's turn comes.
 
     Args:
         asked: See :func:`tables`.
@@ -166,27 +183,107 @@ def reproduce(
         pairs, mmel: ``key=value`` for the recipes, see :func:`avel.trainings.prepare`.
         budget: Minutes a training and seed; it ends after the epoch in which they run out.
         keep_state: See :class:`avel.workshop.Workshop`.
+        reopen: Opens the data set with other features (:class:`Cell`); rows that need them aren't
+            trained without it, or where it raises an error: the tables say so.
         estimated: Called with what is to be done, once every training's first epochs were
             measured; False ends it there.
         progress: Called with a line before each training.
 
     Raises:
         UsageError: for unknown tables and mistakes in pairs.
+        AvelError: at the end, with every training that failed.
         Stopped: on Ctrl-C; the same call goes on.
     """
-    cells = plan(tables(asked, only), data, pairs=pairs, mmel=mmel)
-    shop = Workshop(out, data, budget=budget, keep_state=keep_state)
-    wanted = [(t, seed) for seed in seeds for t in trainings(cells, starts=False)]
-    whole = _empty("_".join(asked), cells, data, seeds, budget)
-    tell = _teller(shop, wanted, progress)
-    if estimated is not None:
-        shop.measure(wanted, lambda t, s: tell(t, s, "measured"))
+    cells = plan(tables(asked, only), pairs=pairs, mmel=mmel)
+    made = _empty("_".join(asked), cells, data, seeds, budget)
+    for results in carry_out(
+        cells, data, out=out, seeds=seeds, budget=budget, keep_state=keep_state, reopen=reopen,
+        estimated=estimated, progress=progress,
+    ):  # fmt: skip
+        made = replace(made, results=results)
+        made.save(out)
+    return made
+
+
+def carry_out(
+    cells: Sequence[Cell],
+    data: Dataset,
+    *,
+    out: str | Path,
+    seeds: Sequence[int],
+    budget: float | None = None,
+    keep_state: bool = False,
+    reopen: Reopen | None = None,
+    estimated: Callable[[Estimate], bool] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Iterator[tuple[Result, ...]]:
+    """Train what cells need: what came of all of them, first as it is and after each training.
+
+    Arguments and errors are those of :func:`reproduce`.
+    """
+    opened, lacking = _open(cells, data, reopen)
     held: dict[str, dict[int, Outcome]] = {}
-    go_on = estimated is None or estimated(shop.estimate(wanted))
-    for training, seed, outcome in shop.work(wanted, tell, train=go_on):
-        held.setdefault(str(training.asked()), {})[seed] = outcome
-        _fill(whole, cells, held).save(out)
-    return _fill(whole, cells, held)
+    work: list[Work] = []
+    for reads, own in opened.items():
+        shop = Workshop(out, own, budget=budget, keep_state=keep_state)
+        left = []
+        for seed in seeds:
+            for training in trainings((c for c in cells if c.reads == reads), starts=False):
+                if (found := shop.outcome(training, seed)) is None:
+                    left.append((training, seed))
+                else:
+                    held.setdefault(_key(training), {})[seed] = found
+        work.append((shop, left))
+    yield tuple(_result(cell, held, lacking) for cell in cells)
+    tell = _teller([one for _, left in work for one in left], progress)
+    if estimated is not None and not estimated(_measured(work, tell)):
+        return
+    failed: dict[str, AvelError] = {}
+    for shop, left in work:
+        for training, seed, outcome in shop.work(left, tell):
+            if isinstance(outcome, AvelError):
+                failed[f"{training.model} {training.task}, seed {seed}"] = outcome
+            else:
+                held.setdefault(_key(training), {})[seed] = outcome
+            yield tuple(_result(cell, held, lacking) for cell in cells)
+    if failed:
+        told = [f"{what}: {error.got}" for what, error in failed.items()]
+        raise AvelError(
+            f"{len(failed)} trainings failed, all others are done\n    " + "\n    ".join(told),
+            do=next(iter(failed.values())).do,
+        )
+
+
+def _open(
+    cells: Iterable[Cell], data: Dataset, reopen: Reopen | None
+) -> tuple[dict[Reading, Dataset], dict[Reading, str]]:
+    """The data set as the cells read it, and why it can't be read so."""
+    found: dict[Reading, Dataset] = {}
+    lacking: dict[Reading, str] = {}
+    for reads in dict.fromkeys(cell.reads for cell in cells):
+        what = next((name for own, name in _READS.values() if own == reads), "")
+        if not reads:
+            found[reads] = data
+        elif reopen is None:
+            lacking[reads] = f"needs {what}"
+        else:
+            try:
+                found[reads] = reopen(dict(reads))
+            except AvelError as e:
+                lacking[reads] = f"needs {what}: {e.got}"
+    return found, lacking
+
+
+def _measured(work: Sequence[Work], tell: Callable[..., None]) -> Estimate:
+    """What is to be done in all workshops, once the first epochs were trained."""
+    found = []
+    for shop, left in work:
+        shop.measure(left, lambda t, s: tell(t, s, "measured"))
+        found.append(shop.estimate(left))
+    return Estimate(
+        sum(e.trainings for e in found), sum(e.seconds for e in found), sum(e.cut for e in found),
+        sum(e.unknown for e in found),
+    )  # fmt: skip
 
 
 def _empty(
@@ -200,33 +297,24 @@ def _empty(
     return Reproduction(name, data, (), trivial, clips, tuple(seeds), budget, TITLES)
 
 
-def _fill(
-    whole: Reproduction, cells: Sequence[Cell], held: dict[str, dict[int, Outcome]]
-) -> Reproduction:
-    results = []
-    for cell in cells:
-        done = held.get(str(cell.training.asked()), {}) if cell.training else {}
-        outcomes = tuple(done[seed] for seed in sorted(done))
-        results.append(Result(cell.table, cell.row, cell.training, outcomes, cell.why_not))
-    return replace(whole, results=tuple(results))
+def _result(cell: Cell, held: dict[str, dict[int, Outcome]], lacking: dict[Reading, str]) -> Result:
+    done = held.get(_key(cell.training), {})
+    outcomes = tuple(done[seed] for seed in sorted(done))
+    return Result(cell.table, cell.row, cell.training, outcomes, lacking.get(cell.reads, ""))
 
 
 def _teller(
-    shop: Workshop, wanted: Sequence[tuple[Training, int]], progress: Callable[[str], None] | None
+    left: Sequence[tuple[Training, int]], progress: Callable[[str], None] | None
 ) -> Callable[..., None]:
     """Says what is trained next, and how much of it all that is."""
-    left = [(str(t.asked()), s) for t, s in wanted if shop.outcome(t, s) is None]
+    places = {(_key(training), seed): i + 1 for i, (training, seed) in enumerate(left)}
 
     def tell(training: Training, seed: int, what: str = "") -> None:
         if progress:
             options = " ".join(f"{k}={v}" for k, v in training.changed.items())
-            at = left.index((str(training.asked()), seed)) + 1
             told = " ".join(filter(None, [training.model, training.task, options]))
-            progress(f"{at}/{len(left)} {told}, seed {seed}" + (f": {what}" if what else ""))
+            at = places.get((_key(training), seed))
+            place = f"{at}/{len(left)}" if at else "to start from:"
+            progress(f"{place} {told}, seed {seed}" + (f": {what}" if what else ""))
 
     return tell
-
-
-def _why_not(row: Row, data: Dataset) -> str:
-    """Why a row can't be trained on these data: they lack the features that it reads."""
-    return ""

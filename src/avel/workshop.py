@@ -7,14 +7,14 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from avel.data.base import Dataset, fingerprint
-from avel.errors import CheckpointError
+from avel.errors import AvelError, CheckpointError
 from avel.evaluation import evaluate
 from avel.files import write_whole
 from avel.mmel import judged_ids
@@ -82,41 +82,33 @@ class Workshop:
         return None if goes_on else found
 
     def work(
-        self,
-        wanted: Sequence[tuple[Training, int]],
-        tell: Callable[[Training, int], None],
-        *,
-        train: bool = True,
-    ) -> Iterator[tuple[Training, int, Outcome]]:
-        """What came of trainings, each of one seed; those that aren't done are, one by one.
-
-        What another process is busy with comes last.
+        self, wanted: Sequence[tuple[Training, int]], tell: Callable[[Training, int], None]
+    ) -> Iterator[tuple[Training, int, Outcome | AvelError]]:
+        """Do trainings, each of one seed; what another process is busy with comes last.
 
         Args:
             wanted: Trainings and seeds.
-            tell: Called before each training.
-            train: False for those alone that are done.
+            tell: Called before each one.
+
+        Returns:
+            What came of each: an error where it failed, and the others are done all the same.
 
         Raises:
             Stopped: on Ctrl-C; what was trained is kept.
         """
-        left = []
-        for training, seed in wanted:
-            if (found := self.outcome(training, seed)) is not None:
-                yield training, seed, found
-            elif train:
-                left.append((training, seed))
-        busy = []
-        for training, seed in left:
-            tell(training, seed)
-            if (found := self.do(training, seed, wait=False)) is not None:
-                yield training, seed, found
-            else:
-                busy.append((training, seed))
-        for training, seed in busy:
-            found = self.do(training, seed)
-            assert found is not None
-            yield training, seed, found
+        busy: list[tuple[Training, int]] = []
+        for wait, some in ((False, wanted), (True, busy)):
+            for training, seed in some:
+                tell(training, seed)
+                found: Outcome | AvelError | None
+                try:
+                    found = self.do(training, seed, wait=wait)
+                except AvelError as e:
+                    found = e
+                if found is None:
+                    busy.append((training, seed))
+                else:
+                    yield training, seed, found
 
     def do(
         self, training: Training, seed: int, *, wait: bool = True, measure: bool = False
@@ -169,11 +161,12 @@ class Workshop:
             if self._speed(training) is not None:
                 continue
             tell(training, seed)
-            if training.start is None:
-                self.do(training, seed, wait=False, measure=True)
-            else:  # what it starts from isn't there yet: tried without, and thrown away
-                meter = _Meter(self.place(training, seed), None, True, None, keep=False)
-                self._fit(replace(training, start=None), seed, None, meter)
+            with suppress(AvelError):  # :meth:`work` will meet it again
+                if training.start is None:
+                    self.do(training, seed, wait=False, measure=True)
+                else:  # what it starts from isn't there yet: tried without, and thrown away
+                    meter = _Meter(self.place(training, seed), None, True, None, keep=False)
+                    self._fit(replace(training, start=None), seed, None, meter)
 
     def _left(self, wanted: Sequence[tuple[Training, int]]) -> list[tuple[Training, int]]:
         """What isn't done, what it starts from included, each once."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from avel.data.base import Dataset
     from avel.trainings import Estimate
 
 _TABLES = (
@@ -66,6 +68,9 @@ def reproduce(
     data = open_data(named)
     folder = out or Path("reproduced") / slug(data)
 
+    def reopen(reads: dict[str, str]) -> Dataset:
+        return open_data(replace(named, options={**named.options, **reads}))
+
     def estimated(left: Estimate) -> bool:
         typer.echo(_told(left), err=True)
         return not estimate
@@ -73,7 +78,8 @@ def reproduce(
     try:
         made = reproduction.reproduce(
             names, data, out=folder, seeds=range(seeds), only=only, pairs=named.recipe,
-            mmel=named.mmel, budget=budget, keep_state=keep_state, estimated=estimated,
+            mmel=named.mmel, budget=budget, keep_state=keep_state,
+            reopen=reopen if named.data == "ave" else None, estimated=estimated,
             progress=lambda line: typer.echo(line, err=True),
         )  # fmt: skip
     except Stopped as e:

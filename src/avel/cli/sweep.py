@@ -30,20 +30,20 @@ def sweep(
     from avel.allocator import keep_memory
 
     keep_memory()
+    from avel import reproduction
     from avel import sweep as sweeps
     from avel.cli._pairs import open_data, sort_pairs
-    from avel.recipes import resolve
     from avel.train import Stopped
 
     given = sort_pairs(pairs or [])
     only = [t for t in given.task.split(",") if t]
-    trainings = sweeps.cells(name, only)
-    for cell in trainings:  # mistakes are named before any work
-        resolve(sweeps.MODEL, cell.task, values=cell.options, pairs=given.recipe)  # type: ignore[arg-type]
-    resolve(sweeps.MODEL, "sel", pairs=given.mmel)
+    cells = reproduction.plan(  # mistakes are named before any work
+        {name: sweeps.rows(name, only)}, pairs=given.recipe, mmel=given.mmel
+    )
     folder = out or Path("sweeps") / name
     data = open_data(given)
-    print(f"{len(trainings)} trainings of {seeds} seed{'s' if seeds > 1 else ''} on {data.name}"
+    count = len(reproduction.trainings(cells))
+    print(f"{count} trainings of {seeds} seed{'s' if seeds > 1 else ''} on {data.name}"
           f"{' (simulated features)' if data.simulated else ''}")  # fmt: skip
     try:
         rows = sweeps.sweep(
