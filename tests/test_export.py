@@ -242,6 +242,11 @@ def test_strange_metadata_are_refused(
         load_onnx(changed_copy(default, tmp_path, change))
 
 
+def test_there_is_no_faster_precision(default: Exported) -> None:
+    with pytest.raises(UsageError, match="precision bf16"):
+        Localizer(default.paths[0], precision="bf16")
+
+
 def test_damaged_and_missing_files_are_named(default: Exported, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no file .*none\.onnx"):
         load_onnx(tmp_path / "none.onnx")

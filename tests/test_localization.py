@@ -266,7 +266,7 @@ class Made(Scorer):
             "dims": dims,
         } | cards
 
-    def extractor(self) -> Extracts:
+    def extractor(self, *, precision: str = "float32") -> Extracts:
         raise NotImplementedError
 
     def reply(self, audio: np.ndarray, visual: np.ndarray) -> Reply:

@@ -70,7 +70,8 @@ def test_unclear_outputs_are_refused(videos: list[str], outputs: list[str], mess
 class Finder:
     """A localizer that fails for files whose name begins with ``bad`` and finds two events."""
 
-    def __init__(self, model: object, *, cache: bool) -> None:
+    def __init__(self, model: object, *, cache: bool, precision: str) -> None:
+        assert precision == "auto"
         if model != "default":
             raise UsageError(f"no model {model}")
         self.cache = cache
@@ -214,6 +215,7 @@ def test_names_that_are_no_text_are_shown_escaped(
         "localize a.mp4 --audio-track 7",
         "localize a.mp4 --nonsense",
         "localize a.mp4 --stream --json",
+        "localize a.mp4 --precision fast",
         "localize a.mp4 -o",
     ],
 )

@@ -30,6 +30,7 @@ from avel.windows import Reply
 
 if TYPE_CHECKING:
     from avel.features import Extractor
+    from avel.features.network import Precision
 
 WEIGHTS, CARD, TRAIN_IDS = "model.safetensors", "card.json", "train_ids.json.gz"
 #: What strangers hand in is bounded: bytes of a card, of weights, of unpacked training ids.
@@ -58,8 +59,11 @@ class Trained(Scorer):
         """The network's own decision over mean scores, where it has one."""
         return getattr(self.network, "decide", None)
 
-    def extractor(self) -> Extractor:
+    def extractor(self, *, precision: Precision = "float32") -> Extractor:
         """An extractor of the features it was trained on.
+
+        Args:
+            precision: As for :class:`avel.features.Extractor`.
 
         Raises:
             CheckpointError: if its backbones have other weights here than it was trained with.
@@ -67,7 +71,7 @@ class Trained(Scorer):
         """
         from avel.features import Extractor
 
-        made = Extractor(**self.wants)
+        made = Extractor(**self.wants, precision=precision)
         for own, here in zip((self.audio_card, self.visual_card), made.cards, strict=True):
             if own.get("hash") != here.get("hash"):
                 raise CheckpointError(

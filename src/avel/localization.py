@@ -16,6 +16,7 @@ from avel.types import Bools, Event, Json, Scores, Timeline
 if TYPE_CHECKING:
     from avel.features import FeatureStream
     from avel.features.cache import Facts
+    from avel.features.network import Precision
     from avel.scoring import Scorer, Scoring
 
 #: Called with segments done and segments in all.
@@ -111,6 +112,7 @@ class Localizer:
         model: As for :func:`localize`.
         cache: True keeps the features of every file in the cache folder, so that another model on
             the same file costs only itself; see :mod:`avel.features.cache`.
+        precision: Of the backbones, as for :class:`avel.features.Extractor`.
 
     Raises:
         CheckpointError: if the model can't be read.
@@ -118,10 +120,16 @@ class Localizer:
         WeightsError: if a backbone's weights are missing.
     """
 
-    def __init__(self, model: str | Path | Scorer = "default", *, cache: bool = False) -> None:
+    def __init__(
+        self,
+        model: str | Path | Scorer = "default",
+        *,
+        cache: bool = False,
+        precision: Precision = "float32",
+    ) -> None:
         self.cache = cache
         self.model = _load(model) if isinstance(model, str | Path) else model
-        self._extract = self.model.extractor()
+        self._extract = self.model.extractor(precision=precision)
 
     def __call__(self, video: str | Path, **options: Any) -> Timeline:
         """The timeline of one file; options and errors as for :func:`localize`."""
@@ -298,6 +306,7 @@ def localize(
     video_track: int | None = None,
     progress: Progress | None = None,
     cache: bool = False,
+    precision: Precision = "float32",
 ) -> Timeline:
     """Find the audio-visual events of a video file: the whole sentence.
 
@@ -313,7 +322,7 @@ def localize(
         audio_track, video_track: Which track to read where the file has several, by its number in
             the file; the one marked as default if None.
         progress: Called with segments done and segments in all.
-        cache: True keeps the file's features for the next model; see :class:`Localizer`.
+        cache, precision: As for :class:`Localizer`.
 
     Returns:
         The timeline; its ``notes`` say what was missing or damaged.
@@ -324,7 +333,7 @@ def localize(
         WeightsError: if a backbone's weights are missing.
         UsageError: for options out of range and tracks the file doesn't have.
     """
-    return Localizer(model, cache=cache)(
+    return Localizer(model, cache=cache, precision=precision)(
         video,
         min_length=min_length,
         threshold=threshold,
@@ -340,6 +349,7 @@ def stream_events(
     *,
     model: str | Path | Scorer = "default",
     cache: bool = False,
+    precision: Precision = "float32",
     **options: Any,
 ) -> EventStream:
     """The events of a video file one by one, the first while the rest is still read.
@@ -348,7 +358,7 @@ def stream_events(
     ...     print(event)
 
     Args:
-        video, model, cache: As for :func:`localize`.
+        video, model, cache, precision: As for :func:`localize`.
         options: Its others.
 
     Returns:
@@ -358,4 +368,4 @@ def stream_events(
     Raises:
         MediaError, CheckpointError, WeightsError, UsageError: As :func:`localize`.
     """
-    return Localizer(model, cache=cache).stream(video, **options)
+    return Localizer(model, cache=cache, precision=precision).stream(video, **options)

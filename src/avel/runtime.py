@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from avel.rules import LARGEST, RULES, Decide
 from avel.scoring import Scorer, backbone_name
 from avel.types import Floats, Json
 from avel.windows import Reply
+
+if TYPE_CHECKING:
+    from avel.features.network import Precision
 
 #: The newest format of metadata that is read, and the most bytes of a file and its metadata.
 FORMAT, LARGEST_FILE, LARGEST_META = 1, 2**31, 2**22
@@ -60,12 +63,20 @@ class OnnxModel(Scorer):
         scores, labels, *attention = self.session.run(None, {"audio": audio, "visual": visual})
         return Reply(scores, labels, attention[0] if attention else None)
 
-    def extractor(self) -> OnnxExtractor:
+    def extractor(self, *, precision: Precision = "float32") -> OnnxExtractor:
         """The extractor of its features.
 
+        Args:
+            precision: ``"float32"``, or ``"auto"``, which means the same here.
+
         Raises:
+            UsageError: for another precision.
             WeightsError: if a backbone's file is missing, damaged, or of other weights.
         """
+        if precision not in ("float32", "auto"):
+            raise UsageError(
+                f"precision {precision}", wanted="float32: exported backbones have no other"
+            )
         return OnnxExtractor(
             audio=self._backbone("audio", self.audio_card),
             visual=self._backbone("visual", self.visual_card),

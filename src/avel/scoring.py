@@ -19,6 +19,7 @@ from avel.windows import Means, Reply, Rows
 if TYPE_CHECKING:
     from avel.features import FeatureStream
     from avel.features.cache import Extracts
+    from avel.features.network import Precision
 
 #: Windows that go through the network at a time: memory doesn't grow with the file's length, and
 #: the first scores of a stream come early.
@@ -38,8 +39,11 @@ class Scorer(ABC):
         """What the network says of windows (B, T, A) and (B, T, H, W, V), float32."""
 
     @abstractmethod
-    def extractor(self) -> Extracts:
+    def extractor(self, *, precision: Precision = "float32") -> Extracts:
         """What makes the features it was trained on.
+
+        Args:
+            precision: As for :class:`avel.features.Extractor`.
 
         Raises:
             CheckpointError: if its backbones have other weights here than it was trained with.
