@@ -254,6 +254,8 @@ def test_extras_are_of_the_same_scenes(richer: Path, labels: Path, tmp_path: Pat
     kept = [ROWS.index(row) for row in read_annotations(tmp_path / "Annotations.txt")]
     assert np.array_equal(read(richer / "c3d_feature.h5")[kept], read(tmp_path / "c3d_feature.h5"))
     assert not (tmp_path / "audio_maps.h5").exists()
+    simulate(tmp_path, labels=labels, scale=0.5, seed=5)  # those of another seed don't stay
+    assert not list(tmp_path.glob("c3d*"))
     with pytest.raises(UsageError, match="did you mean c3d"):
         simulate(tmp_path / "no", labels=labels, extras=["c3dd"])  # type: ignore[list-item]
 

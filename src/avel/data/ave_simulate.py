@@ -54,7 +54,6 @@ from avel.data.synth_features import (
     VISUAL_WIDTH,
     Knobs,
     Scene,
-    World,
     knobs_as_json,
     make_clip,
     make_scene,
@@ -126,11 +125,7 @@ def simulate(
         DataError: if labels are missing, or the folder holds features that aren't simulated.
     """
     target, knobs, own = Path(target), knobs or Knobs(), extra_knobs or ExtraKnobs()
-    for extra in extras:
-        if extra not in EXTRAS:
-            raise unknown_name("extra", extra, EXTRAS)
-    if not 0 < scale <= 1:
-        raise UsageError(f"scale {scale}", wanted="a share in (0, 1]")
+    _check(scale, extras)
     (annotations,) = need(labels, [ANNOTATIONS])
     rows = read_annotations(annotations)
     splits = split_rows(labels, rows)
@@ -145,7 +140,6 @@ def simulate(
     if not in_place:
         _write_labels(target, [rows[i] for i in kept], splits, kept)
     classes = class_order(rows)
-    world = make_world(seed, len(classes), knobs)
     sources = [
         _Source(int(i), classes.index(rows[i].category), (rows[i].start, min(rows[i].end, SECONDS)))
         for i in kept
@@ -153,17 +147,21 @@ def simulate(
     count = max(1, round(NOISY * len(sources)))
     noisy = [_Source(2**30 + i, i % len(classes), (0, 0)) for i in range(count)]
     total = (1 + len(extras)) * (len(sources) + len(noisy))
-    work = _Work(seed, world, len(classes), knobs, own, total, progress)
-    _write_features(target, sources, work, AUDIO.name, VISUAL.name, VISUAL_VECTOR.name)
-    _write_features(target, noisy, work, AUDIO_NOISY.name, VISUAL_NOISY.name)
-    for extra in extras:
-        name, name_noisy, _ = _EXTRA[extra]
-        _write_extra(target / name, sources, work, extra)
-        _write_extra(target / name_noisy, noisy, work, extra)
+    _write_all(
+        target, sources, noisy, _Work(seed, len(classes), knobs, own, total, progress), extras
+    )
     tags = np.zeros((count, len(classes) + 1), np.float32)
     tags[:, -1] = 1
     _write_array(target / LABELS_NOISY.name, tags)
     return len(sources)
+
+
+def _check(scale: float, extras: Collection[Extra]) -> None:
+    for extra in extras:
+        if extra not in EXTRAS:
+            raise unknown_name("extra", extra, EXTRAS)
+    if not 0 < scale <= 1:
+        raise UsageError(f"scale {scale}", wanted="a share in (0, 1]")
 
 
 def subset(rows: Sequence[Row], splits: Mapping[str, Rows], scale: float) -> Rows:
@@ -248,7 +246,6 @@ class _Work:
     """What making a clip takes, and how far the whole has come."""
 
     seed: int
-    world: World
     classes: int
     knobs: Knobs
     own: ExtraKnobs
@@ -260,8 +257,9 @@ class _Work:
         self, sources: Sequence[_Source]
     ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
         """Where they go, audio (n, T, 128) and visual (n, T, 7, 7, 512), a few clips at a time."""
+        world = make_world(self.seed, self.classes, self.knobs)
         for where, part in self._parts(sources):
-            made = [make_clip(*self._scene(source), self.world, self.knobs) for source in part]
+            made = [make_clip(*self._scene(source), world, self.knobs) for source in part]
             audio, visual = (np.stack(arrays) for arrays in zip(*made, strict=True))
             yield where, audio, visual
 
@@ -288,6 +286,22 @@ class _Work:
         """What happens in a clip, and the clip's own random numbers from there on."""
         rng = np.random.default_rng([self.seed, source.number])
         return rng, make_scene(rng, source.category, source.event, self.classes, self.knobs)
+
+
+def _write_all(
+    target: Path, sources: Sequence[_Source], noisy: Sequence[_Source], work: _Work,
+    extras: Collection[Extra],
+) -> None:  # fmt: skip
+    """Every feature file; extras of an earlier set that aren't asked for go."""
+    _write_features(target, sources, work, AUDIO.name, VISUAL.name, VISUAL_VECTOR.name)
+    _write_features(target, noisy, work, AUDIO_NOISY.name, VISUAL_NOISY.name)
+    for extra, (name, name_noisy, _) in _EXTRA.items():
+        if extra in extras:
+            _write_extra(target / name, sources, work, extra)
+            _write_extra(target / name_noisy, noisy, work, extra)
+        else:
+            (target / name).unlink(missing_ok=True)
+            (target / name_noisy).unlink(missing_ok=True)
 
 
 def _write_features(
