@@ -217,11 +217,12 @@ class Reproduction:
 
     def markdown(self) -> str:
         """Markdown."""
-        parts = [f"# {self.heading()}", "\n".join(f"- {fact}" for fact in self.facts())]
+        facts = "\n".join(f"- {_marked(fact)}" for fact in self.facts())
+        parts = [f"# {_marked(self.heading())}", facts]
         for title, lines, _ in self.blocks():
-            safe = [["".join(_marked(c)) for c in line] for line in lines]
+            safe = [[_marked(c) for c in line] for line in lines]
             body = [safe[0], ["---"] * len(safe[0]), *safe[1:]]
-            parts += [f"## {title}", "\n".join(f"| {' | '.join(line)} |" for line in body)]
+            parts += [f"## {_marked(title)}", "\n".join(f"| {' | '.join(line)} |" for line in body)]
         return "\n\n".join(parts) + "\n"
 
     def page(self) -> str:

@@ -236,11 +236,11 @@ def carry_out(
         work.append((shop, left))
     yield tuple(_result(cell, held, lacking) for cell in cells)
     tell = _teller([one for _, left in work for one in left], progress)
-    if estimated is not None and not estimated(_measured(work, tell)):
-        return
+    go_on = estimated is None or estimated(_measured(work, tell))
     failed: dict[str, AvelError] = {}
     for shop, left in work:
-        for training, seed, outcome in shop.work(left, tell):
+        wanted = left if go_on else [one for one in left if shop.outcome(*one)]
+        for training, seed, outcome in shop.work(wanted, tell):
             if isinstance(outcome, AvelError):
                 failed[f"{training.model} {training.task}, seed {seed}"] = outcome
             else:
