@@ -137,10 +137,12 @@ def _own_memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 def _release(array: Any) -> None:
     """Give a memory map's pages back: they lie in the file, and the copy is what is used."""
-    for part in (array, getattr(array, "first", None), getattr(array, "second", None)):
-        mapped = getattr(part, "_mmap", None)
-        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)
+    mapped = getattr(array, "_mmap", None)
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+    for part in ("first", "second"):  # of arrays that are joined where they are read
+        if hasattr(array, part):
+            _release(getattr(array, part))
 
 
 def autocast(device: torch.device, bf16: bool) -> torch.autocast:

@@ -99,11 +99,7 @@ def load(
     orders = split_rows(root, rows)
     place = Path(store) if store else store_folder(root)
     arrays = _Arrays(root, place, dtype, memory, audio, visual, progress)
-    if labels_only:
-        sounds, maps = _empty(len(rows), SECONDS)
-    else:
-        sounds, maps = arrays.pair(files)
-        _check_shapes(root, sounds, maps, count=len(rows))
+    sounds, maps = arrays.clips(() if labels_only else files, len(rows), SECONDS)
     table = _Table.of(rows, sounds, maps)
     splits = {name: table.split(name, held) for name, held in orders.items()}
     splits |= _background(root, rows, arrays, labels_only=labels_only, seconds=sounds.shape[1])
@@ -166,8 +162,18 @@ class _Arrays:
     def simulated(self) -> bool:
         return find(self.root, MARKER) is not None
 
-    def pair(self, files: Sequence[Remote]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Audio (N, T, A) and visual (N, T, H, W, V) of the files that :func:`_files` names."""
+    def clips(
+        self, files: Sequence[Remote], count: int, seconds: int
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Audio (N, T, A) and visual (N, T, H, W, V) of so many clips; of no file, of width 0."""
+        if not files:
+            return _empty(count, seconds)
+        audio, maps = self._pair(files)
+        _check_shapes(self.root, audio, maps, count=count)
+        return audio, maps
+
+    def _pair(self, files: Sequence[Remote]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """What the files that :func:`_files` names hold, in these shapes."""
         sound, sight, *more = (self._open(path) for path in need(self.root, files))
         if sound.ndim == 5:  # maps of the sound: region by region, channels fastest
             sound = sound.reshape(*sound.shape[:2], -1)
@@ -287,11 +293,7 @@ def _background(
         return {}
     width = len(class_order(rows)) + 1
     tags = read_small(cast(Path, find(root, LABELS_NOISY.name))).astype(np.float32)
-    if labels_only:
-        audio, maps = _empty(len(tags), seconds)
-    else:
-        audio, maps = arrays.pair(files)
-        _check_shapes(root, audio, maps, count=len(tags))
+    audio, maps = arrays.clips(() if labels_only else files, len(tags), seconds)
     if tags.shape != (len(tags), width) or not (tags.argmax(1) == width - 1).all():
         raise DataError(
             f"{LABELS_NOISY.name} in {root} has the shape {tags.shape} or other tags",
