@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from avel.errors import DataError, MediaError
 from avel.formats import format_endings
 from avel.report import clips
 from avel.types import Event, Timeline
+from tests.conftest import ROOT
 from tests.report_samples import hand_timeline, write_clip
 
 HELD = (Event(0.0, 1.5, "Bark"), Event(2.0, 3.0, "Church bell"))
@@ -134,6 +137,25 @@ def test_the_video_is_found_beside_its_labels(capsys: pytest.CaptureFixture[str]
     Path("evil.csv").write_text("file,start,end,label\n../../etc/hosts,0,1,A\n", "utf-8")
     assert main(["convert", "evil.csv", "-o", "x.json"]) == 0
     assert report.read("x.json").video == "../../etc/hosts"  # a name, and never opened
+
+
+def test_the_documented_calls_do_what_they_say() -> None:
+    text = (ROOT / "docs" / "formats.md").read_text("utf-8")
+    block = re.search(r"## avel convert\s*```sh\n(.*?)```", text, re.S)
+    assert block is not None
+    calls = [shlex.split(line, comments=True) for line in block.group(1).splitlines()]
+    for name in ("in.eaf", "a.eaf", "b.eaf", "c.txt", "dcase.tsv", "clip.txt", "clip.eaf"):
+        labels(name)
+    write_clip(Path("clip.mp4"), 4)
+    assert len(calls) == 8
+    for program, *call in calls:
+        assert program == "avel" and main(call) == 0, call
+    made = {p.as_posix() for p in Path().rglob("*") if p.is_file()}
+    assert {
+        "out.vtt", "c.srt", "labels/b.selections.txt", "annotations.csv", "labels/dcase.vtt",
+        "table.txt", "cuts/clip_00000.000-00001.500_Bark.mp4",
+        "pictures/clip_00002.000-00003.000_Church_bell.jpg",
+    } <= made  # fmt: skip
 
 
 # ---- clips and pictures

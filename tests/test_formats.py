@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from avel.formats import base, format_endings
 from avel.formats.text import escape, neutral, restored, unescape
 from avel.report.writers import writer_for
 from avel.types import Event, Timeline
+from tests.conftest import ROOT
 
 #: What each format keeps of a time, in seconds; 0 keeps every bit.
 RESOLUTION = {
@@ -523,3 +525,66 @@ def test_an_empty_label_is_refused_where_it_cannot_stand(ending: str, tmp_path: 
     with pytest.raises(DataError, match="without a label"):
         Timeline("v.mp4", (Event(0, 1, ""),), 1, ("",)).save(tmp_path / f"t{ending}")
     assert not list(tmp_path.iterdir())
+
+
+# ---- the documentation, and published schemas
+
+_DOCS = (ROOT / "docs" / "formats.md").read_text("utf-8")
+_EXAMPLES = re.findall(r"<!-- example: (\S+) -->\s*```\w+\n(.*?)```", _DOCS, re.S)
+STREET = Timeline(
+    "street.mp4",
+    (Event(0, 3, "Bark", 0.88), Event(5, 7, "Male speech, man speaking", 0.64)),
+    10.0,
+    ("Bark", "Male speech, man speaking"),
+)
+
+
+@pytest.mark.parametrize(("name", "text"), _EXAMPLES, ids=[n for n, _ in _EXAMPLES])
+def test_the_documented_examples_are_what_is_written(
+    name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    STREET.save(name)
+    written = "\n".join(line.rstrip() for line in Path(name).read_text("utf-8").splitlines())
+    wanted = [line.rstrip() for line in text.strip("\n").split("\n")]
+    inner = [line.strip() for line in written.split("\n")]
+    place = inner.index(wanted[0].strip())
+    assert inner[place : place + len(wanted)] == [line.strip() for line in wanted]
+
+
+def test_every_format_is_documented_with_an_example() -> None:
+    for name, ending in format_endings().items():
+        assert f"| `{ending}` | `{name}` |" in _DOCS
+        assert name == "json" or any(n == f"street{ending}" for n, _ in _EXAMPLES)
+
+
+def test_label_studio_s_published_forms_are_kept(tmp_path: Path) -> None:
+    """Its task format, and the schema of ``<Labels>`` in its SDK: start, end >= 0, labels."""
+    STREET.save(tmp_path / "t.labelstudio.json")
+    (task,) = json.loads((tmp_path / "t.labelstudio.json").read_text("utf-8"))
+    assert set(task) == {"data", "annotations"} and task["data"] == {"video": "street.mp4"}
+    (annotation,) = task["annotations"]
+    ids = [r["id"] for r in annotation["result"]]
+    assert len(set(ids)) == len(ids) == 2
+    for r in annotation["result"]:
+        assert {"id", "from_name", "to_name", "type", "value"} <= set(r)
+        assert (r["type"], r["from_name"], r["to_name"]) == ("labels", "events", "audio")
+        assert (
+            isinstance(r["value"]["start"], float) and 0 <= r["value"]["start"] < r["value"]["end"]
+        )
+        assert len(r["value"]["labels"]) == 1 and isinstance(r["value"]["labels"][0], str)
+    found = Timeline("a.mp4", STREET.events, 10, STREET.classes, model={"model": "cspa_csea"})
+    found.save(tmp_path / "t.labelstudio.json")
+    (task,) = json.loads((tmp_path / "t.labelstudio.json").read_text("utf-8"))
+    (prediction,) = task["predictions"]
+    assert prediction["model_version"] == "cspa_csea" and prediction["score"] == 0.76
+
+
+def test_dcase_is_what_a_plain_csv_reader_of_tabs_reads(tmp_path: Path) -> None:
+    """sed_eval's and sed_scores_eval's way: the header's four names, floats, one line an event."""
+    label = 'a "quoted", label\twith tab'
+    Timeline("v.mp4", (Event(0.5, 1.25, label),), 2, (label,)).save(tmp_path / "t.tsv")
+    with (tmp_path / "t.tsv").open(newline="", encoding="utf-8") as f:
+        header, row = csv.reader(f, delimiter="\t")
+    assert header == ["filename", "onset", "offset", "event_label"]
+    assert row == ["v.mp4", "0.5", "1.25", 'a "quoted", label\\twith tab']
