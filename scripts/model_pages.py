@@ -7,6 +7,7 @@ python scripts/model_pages.py --write       # docs/models/*.md anew
 from __future__ import annotations
 
 import argparse
+import csv
 import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ from avel.papers import BY_CLASS, rows
 
 #: AVE's.
 CLASSES = 28
-FOLDER = Path(__file__).parent.parent / "docs" / "models"
+ROOT = Path(__file__).parent.parent
+FOLDER, RESULTS = ROOT / "docs" / "models", ROOT / "results" / "systems.csv"
 
 
 def page(name: str) -> str:
@@ -44,6 +46,7 @@ def page(name: str) -> str:
         *weights(name, cls),
         "## What papers print",
         printed(name),
+        *trained(name),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -102,6 +105,40 @@ def printed(name: str) -> str:
         "On AVE, in percent. None of them was measured here; `avel evaluate` puts them beside "
         "what was.\n\n" + table(["where", "task", "options", "printed"], found)
     )
+
+
+def trained(name: str) -> Iterator[str]:
+    """What our trainings of the model gave, beside the paper's, from results/systems.csv."""
+    with RESULTS.open(newline="", encoding="utf-8") as f:
+        found = [r for r in csv.DictReader(f) if name in (r["model"], "") and r["task"]]
+    own = [r for r in found if r["model"]]
+    if not own:
+        return
+    data = [k.removeprefix("ours_on_") for k in found[0] if k.startswith("ours_on_")]
+    tasks = {r["task"] for r in own}
+    lines = [
+        [r["system"], r["task"], f"`{r['options']}`" if r["options"] else "", r["metric"],
+         r["paper"], *(ours(r, d) for d in data)]
+        for r in found if r["task"] in tasks
+    ]  # fmt: skip
+    yield "## What was trained here"
+    yield (
+        "From [results/systems.csv](../../results/systems.csv), which also says how: mean ± "
+        "standard deviation over seeds, epochs, what of the recipe was changed. **Neither data "
+        "set is AVE**: simulated features and rendered clips say nothing about the paper's "
+        "numbers beside them."
+    )
+    head = ["system", "task", "options", "metric", "paper, on AVE"]
+    yield table([*head, *(f"ours on {d.replace('_', ' ')}" for d in data)], lines)
+
+
+def ours(row: dict[str, str], data: str) -> str:
+    """A cell: the mean, the deviation, and how it was trained."""
+    if not row[f"ours_on_{data}"]:
+        return "not run"
+    sd, epochs = row[f"sd_on_{data}"], row[f"epochs_on_{data}"]
+    told = f"{row[f'ours_on_{data}']}" + (f" ± {sd} (n = {row[f'n_on_{data}']})" if sd else "")
+    return told + (f", {epochs} epochs" if epochs else "")
 
 
 def options(given: Any) -> str:

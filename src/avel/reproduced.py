@@ -26,9 +26,10 @@ METRICS = {
 #: The metric that trivial answers are judged by; in CML it is the same both ways.
 HEADLINE = {"sel": SEGMENT, "wsel": SEGMENT, "cml": "mean_accuracy"}
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 74rem; padding: 0 1rem }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem }
 table { border-collapse: collapse; margin: 0 0 2rem } caption { text-align: left; font-weight: 600 }
 th, td { border-bottom: 1px solid #ccc; padding: .25rem .7rem; text-align: left }
+td:first-child { white-space: nowrap }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 tr.trivial { color: #666; font-style: italic }
 .warning { background: #fff3cd; padding: .5rem .8rem }

@@ -1,0 +1,94 @@
+"""Put `avel reproduce systems` on several data sets into one table: results/systems.csv.
+
+    avel reproduce systems data=ave root=DIR ... -o reproduced/simulated_ave
+    avel reproduce systems data=data/toybox ... -o reproduced/toybox
+    python scripts/systems_results.py reproduced/*/systems.csv
+    python scripts/systems_results.py --readme     # the README's table, from results/systems.csv
+
+results/README.md names the calls in full.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from avel.evaluated import table
+from avel.files import write_whole
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results" / "systems.csv"
+OURS = "ours_on_"
+#: What a row is, and what each data set has of its own.
+SAME = ("system", "model", "task", "options", "metric", "paper")
+OWN = ("sd", "n", "epochs", "chosen", "mmel_epochs", "changed", "cut_by_budget", "clips",
+       "parameters", "fingerprint")  # fmt: skip
+HEADLINE = {"sel": "segment_accuracy", "wsel": "segment_accuracy", "cml": "mean_accuracy"}
+TOLD = {"simulated_ave": "simulated AVE, a tenth", "toybox": "Toybox"}
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV."""
+    with path.open(newline="", encoding="utf-8") as f:
+        return list(csv.DictReader(f))
+
+
+def data_of(row: dict[str, str]) -> list[str]:
+    """The data sets that a row has numbers of, by its columns' names."""
+    return [k.removeprefix(OURS) for k in row if k.startswith(OURS)]
+
+
+def join(tables: Sequence[list[dict[str, str]]]) -> list[dict[str, str]]:
+    """The tables side by side, the trivial answers of all tasks on top."""
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for held in tables:
+        (data,) = data_of(held[0])
+        for row in held:
+            key = tuple(row[k] for k in SAME)
+            whole = rows.setdefault(key, dict(zip(SAME, key, strict=True)))
+            whole[OURS + data] = row[OURS + data]
+            whole |= {f"{k}_on_{data}": row[k] for k in OWN}
+    names = dict.fromkeys(k for row in rows.values() for k in row)
+    return [{k: row.get(k, "") for k in names} for row in rows.values()]
+
+
+def readme(rows: Sequence[dict[str, str]]) -> str:
+    """The README's table: the headline metric of each system and task."""
+    data = data_of(rows[0])
+    head = ["system", "task", "paper, on AVE", *(f"ours, on {TOLD[d]}" for d in data)]
+    lines = [head, ["---"] * len(head)]
+    for row in rows:
+        if row["metric"] == HEADLINE[row["task"]]:
+            model = row["model"]
+            system = f"[{row['system']}](docs/models/{model}.md)" if model else row["system"]
+            paper = f"{float(row['paper']):.1f}" if row["paper"] else ""
+            lines.append([system, row["task"].upper(), paper, *(cell(row, d) for d in data)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cell(row: dict[str, str], data: str) -> str:
+    """Ours on a data set as people read it."""
+    if not row[OURS + data]:
+        return "not run"
+    mean, sd = float(row[OURS + data]), row[f"sd_on_{data}"]
+    seeds = row[f"n_on_{data}"]
+    told = f" ± {float(sd):.1f}" if sd else ""
+    return f"{mean:.1f}{told}" + (f" (n = {seeds})" if seeds not in ("", "3") else "")
+
+
+def main() -> None:
+    """Join tables, or print the README's."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("tables", nargs="*", type=Path)
+    parser.add_argument("--readme", action="store_true")
+    given = parser.parse_args()
+    if given.readme:
+        print(readme(read(RESULTS)))
+    else:
+        write_whole(RESULTS, table(join([read(path) for path in given.tables])))
+
+
+if __name__ == "__main__":
+    main()
