@@ -109,6 +109,8 @@ def printed(name: str) -> str:
 
 def trained(name: str) -> Iterator[str]:
     """What our trainings of the model gave, beside the paper's, from results/systems.csv."""
+    if not RESULTS.is_file():
+        return
     with RESULTS.open(newline="", encoding="utf-8") as f:
         found = [r for r in csv.DictReader(f) if name in (r["model"], "") and r["task"]]
     own = [r for r in found if r["model"]]
