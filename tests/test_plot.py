@@ -79,7 +79,10 @@ def test_runs_of_cml_match_and_others_judge(run: Trained) -> None:
 # ---- features by hooks
 
 
-@pytest.mark.parametrize("variant", variants()[0], ids=str)
+VARIANTS = [v if not v.options else pytest.param(v, marks=pytest.mark.slow) for v in variants()[0]]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_every_model_gives_a_row_a_segment_at_every_stage(variant: Variant) -> None:
     from avel.figures.stages import _places, _through
 
@@ -350,7 +353,7 @@ def test_pictures_never_come_from_outside(tmp_path: Path) -> None:
 def test_pyplot_is_never_touched(place: Path) -> None:
     code = (
         "import sys; from avel.cli.main import main\n"
-        "assert main(['plot', 'tsne', 'runs/other', '-o', 'quiet.png', '--dpi', '40']) == 0\n"
+        "assert main(['plot', 'confusion', 'runs/other', '-o', 'quiet.png', '--dpi', '40']) == 0\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=place, capture_output=True)
