@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -185,6 +186,7 @@ def _run(found: Plan, settings: Settings, engine: Callable[..., Outcomes]) -> _T
     tally = _Tally()
     kept_out = {str(store): quarantine(store) for store in found.stores if store.is_dir()}
     with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(sys.stderr))  # where Ray's own messages go
         books = {str(store): stack.enter_context(Manifest(store)) for store in found.stores}
         meter = stack.enter_context(Meter(found.count))
         outcomes = engine(found.jobs(kept_out), settings, meter, total=found.count)

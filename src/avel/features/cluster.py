@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,13 +18,14 @@ from typing import Any
 
 from avel import __version__
 from avel.errors import AvelError, DataError, UsageError
-from avel.features.corpus import Job, Outcome, Outcomes, Rota, Start
+from avel.features.corpus import Job, Outcome, Outcomes, Rota, Start, Work
 from avel.features.listing import absolute
 from avel.features.workers import cannot_start, cores
 
 #: Cores of a worker where neither their number nor that of the workers is given.
 THREADS = 4
 _CARRIED = ("AVEL_CACHE", "AVEL_DEBUG")  # variables that go along to the workers
+_KNOCK = 10.0  # seconds for a cluster to answer
 _STORE = 80 * 2**20  # bytes of Ray's own memory for objects: an outcome is a few hundred
 
 
@@ -94,8 +96,9 @@ def _connected(ray: Any, address: str | None, *, count: int, threads: int) -> It
         options |= {"num_cpus": max(cores(), least), "include_dashboard": False}
         options |= {"object_store_memory": _STORE}
     try:
+        _knock(address)
         ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **options)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as e:
+    except (ValueError, RuntimeError, OSError, OverflowError) as e:
         told = " ".join(str(e).split())[:300]
         cure = "start one with `ray start --head`, or leave --address out"
         raise UsageError(f"no Ray cluster at {address or 'this machine'} ({told})", do=cure) from e
@@ -105,23 +108,36 @@ def _connected(ray: Any, address: str | None, *, count: int, threads: int) -> It
         ray.shutdown()
 
 
+def _knock(address: str | None) -> None:
+    """Raise OSError where nobody listens: Ray itself would try for five minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isascii() and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
+
+
 class _Hand:
-    """What runs on the cluster: one set of networks."""
+    """What runs on the cluster: one set of networks.
+
+    They are loaded by a task and not by the constructor, which Ray would repeat for ever where
+    the process dies over it.
+    """
 
     def __init__(self, start: Start) -> None:
-        self.error: AvelError | None = None
-        try:
-            self.do = start()
-        except Exception as e:
-            self.error = cannot_start(e)
+        self._start = start
+        self._do: Work | None = None
 
     def ready(self) -> tuple[str, AvelError | None]:
         """The version of avel on that node, and why the networks couldn't be loaded."""
-        return __version__, self.error
+        try:
+            self._do = self._do or self._start()
+        except Exception as e:
+            return __version__, cannot_start(e)
+        return __version__, None
 
     def work(self, lot: Sequence[Job]) -> list[Outcome]:
         """Outcomes of all of a lot."""
-        return list(self.do(lot))
+        self._do = self._do or self._start()  # it was restarted meanwhile
+        return list(self._do(lot))
 
     def ping(self) -> None:
         """Answer, also while there is work."""

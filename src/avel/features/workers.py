@@ -70,7 +70,8 @@ class _Worker:
         with _environment({name: str(threads) for name in _THREADS}):
             self.process.start()
         theirs.close()  # or its end would never be seen
-        self.ready, self.lot = False, {}  # type: bool, dict[str, Job]
+        self.ready = False
+        self.lot: dict[str, Job] = {}
 
     def give(self, lot: list[Job]) -> None:
         """Hand over the next files; an empty list sends it home."""
