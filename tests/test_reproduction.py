@@ -244,7 +244,7 @@ def result(row: Row, **changed: Any) -> Result:
     }  # fmt: skip
     outcome = Outcome(
         **{"seed": 0, "recipe": {}, "epochs": 12, "asked_epochs": 300, "cut": True, "seconds": 61.0,
-           "parameters": 22_834_000, "start_epochs": None, "start_cut": False,
+           "budget": 1.0, "parameters": 22_834_000, "start_epochs": None, "start_cut": False,
            "evaluation": evaluation, **changed}
     )  # fmt: skip
     task: Any = row.task
@@ -270,7 +270,7 @@ def test_time_that_ran_out_stands_in_the_row_and_on_top() -> None:
         "1",
         "00:01:01",
     )
-    assert found["remark"] == "time ran out in 1 of 1"
+    assert found["remark"] == "time ran out in 1 of 1" and found["budget"] == "1"
     assert "Time budget: 1 min a training and seed; it ended 1 of 1." in whole.facts()
     assert found["ours_on_ave"] == "50.0" and found["difference"] == "3.1"
 

@@ -299,6 +299,7 @@ def _trained(result: Result) -> Json:
     return {
         "epochs": _spread([o.epochs for o in found], recipe.epochs),
         "chosen": ", ".join(best), "mmel_epochs": _spread(started),
+        "budget": ", ".join(sorted({f"{o.budget:g}" for o in found if o.budget is not None})),
         "cut_by_budget": sum(o.cut or o.start_cut for o in found), "batch": recipe.batch,
         "changed": _pairs(result.changed()), "seeds": " ".join(str(o.seed) for o in found),
         "time": format_time(sum(o.seconds for o in found) / len(found), decimals=0),

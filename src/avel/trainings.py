@@ -74,6 +74,7 @@ class Outcome:
         start_epochs: Of the training that it started from, None without one.
         start_cut: Whether that one's time ran out.
         evaluation: :meth:`avel.evaluated.Evaluation.to_json` on the test split.
+        budget: Minutes that it had, None without a limit.
     """
 
     seed: int
@@ -86,6 +87,7 @@ class Outcome:
     start_epochs: int | None
     start_cut: bool
     evaluation: Json
+    budget: float | None = None
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,7 @@ class Workshop:
             parameters=sum(run.trained.network.parameter_counts().values()),
             start_epochs=start.epochs if start else None,
             start_cut=bool(start and start.cut),
-            evaluation=evaluate(run).to_json(),
+            evaluation=evaluate(run).to_json(), budget=self.budget,
         )  # fmt: skip
 
 
