@@ -8,8 +8,9 @@ memory, a batch is ``x[ids]`` cast to float32, backward, Adam; float32, eager, t
 memory management. Both train every seed in a process of its own, plain and avel in turn; an epoch
 is timed with its validation (and avel's with its checkpoint).
 
-Writes results/training.csv (seconds, peak memory, ratios, accuracy on validation) and
-results/training_curves.csv (every epoch of every seed).
+Writes results/training.csv (seconds, peak memory, ratios, accuracy on validation; ``ready_s`` are
+the seconds from the process's start to its first step), results/training_curves.csv (every epoch
+of every seed) and results/training_startup.csv (how soon the command answers).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, machine, write_csv
+from common import RESULTS, machine, run_avel, write_csv
 
 #: Model, its options, and what results call it.
 MODELS = {"A+V-att": ("av", {"inputs": "a+v-att"}), "CSPA+CSEA": ("cspa_csea", {})}
@@ -36,6 +37,13 @@ SIDES = ("plain", "avel")
 #: means differ by more than their seeds make them.
 T_CRITICAL = {2: 4.303, 4: 2.776, 6: 2.447, 8: 2.306}
 RATIO, MEMORY = 4.0, 0.35
+BEGUN = time.perf_counter()
+#: How soon the command answers: to a question, and to a mistake that it finds before any work.
+ANSWERS = {
+    "avel --help": ["--help"],
+    "avel train --help": ["train", "--help"],
+    "avel train, no such folder": ["train", "cspa_csea", "data=/no/such/folder"],
+}
 
 
 # ---- the plain loop
@@ -123,6 +131,7 @@ def tell(epoch: int, start: tuple[float, float] | None, loss: float, accuracy: f
     """An epoch's line; its seconds are missing where they would hold more than the epoch."""
     took = (None, None) if start is None else (b - a for a, b in zip(start, clocks(), strict=True))
     line = dict(zip(("seconds", "cpu_seconds"), took, strict=True))
+    line["since_start"] = time.perf_counter() - BEGUN
     print(json.dumps({"epoch": epoch + 1, **line, "loss": loss, "accuracy": accuracy}), flush=True)
 
 
@@ -189,6 +198,7 @@ def summary(model: str, runs: dict[str, list[dict[str, Any]]]) -> list[dict[str,
         peaks = [r["peak_mb"] for r in runs[side]]
         cpu = [e["cpu_seconds"] for r in runs[side] for e in r["epochs"] if e["seconds"]]
         middle[side] = statistics.median(seconds), max(peaks)
+        ready = [r["epochs"][0]["since_start"] - middle[side][0] for r in runs[side]]
         best, mean = curve_figures(runs[side])
         rows.append({
             "model": model,
@@ -200,6 +210,7 @@ def summary(model: str, runs: dict[str, list[dict[str, Any]]]) -> list[dict[str,
             "most_s": f"{max(seconds):.2f}",
             "cpu_s": f"{statistics.median(cpu):.2f}",
             "epochs_timed": len(seconds),
+            "ready_s": f"{statistics.median(ready):.1f}",
             "peak_mb": f"{max(peaks):.0f}",
             "times_faster": f"{middle['plain'][0] / middle[side][0]:.2f}",
             "share_of_memory": f"{middle[side][1] / middle['plain'][1]:.3f}",
@@ -225,6 +236,18 @@ def apart(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]
     )
     difference = statistics.mean(ours) - statistics.mean(theirs)
     return difference, T_CRITICAL.get(len(ours) + len(theirs) - 2, 2.306) * noise
+
+
+def answers(runs: int = 5) -> list[dict[str, Any]]:
+    """Seconds until the command answers, a process each time."""
+    rows = []
+    for name, arguments in ANSWERS.items():
+        seconds = [run_avel(*arguments).seconds for _ in range(runs)]
+        rows.append({
+            "command": name, "median_s": f"{statistics.median(seconds):.2f}",
+            "least_s": f"{min(seconds):.2f}", "most_s": f"{max(seconds):.2f}", "runs": runs,
+        })  # fmt: skip
+    return rows
 
 
 def verdict(model: str, rows: list[dict[str, Any]], runs: dict[str, list[dict[str, Any]]]) -> str:
@@ -277,6 +300,7 @@ def main() -> None:
         rows += summary(model, runs)
         told.append(verdict(model, rows[-2:], runs))
     clips = given.rows or "all"
+    write_csv(given.results / "training_startup.csv", [r | where for r in answers()])
     write_csv(given.results / "training_curves.csv", epochs)
     write_csv(given.results / "training.csv", [r | {"clips": clips} | where for r in rows])
     print("\n".join(told))
