@@ -125,9 +125,7 @@ class Av(Model):
         _check_together(inputs, fusion, stage, variant, blocks)
         self.task, self.background, self.release = task, classes, variant == "release"
         self.sound, self.sight = INPUTS[inputs]
-        self.audio_regions = audio_regions if inputs.startswith("amaps") else 1
-        if self.audio_regions < 1 or audio_dim % self.audio_regions:
-            raise ValueError(f"audio {audio_dim} wide: wanted a multiple of {audio_regions=}")
+        self.audio_regions = _sound_regions(inputs, audio_dim, audio_regions)
         self.moving = _moving_channels(inputs, visual_dim, c3d_dim)
         heard = audio_dim // self.audio_regions
         attention = partial(AVGA, hidden=hidden, width=width, release=self.release)
@@ -332,6 +330,18 @@ def _reader(
     return Late(fuses, widths=widths, state=state, out=out, plain=kind in PLAIN)
 
 
+def _sound_regions(inputs: str, audio_dim: int, audio_regions: int) -> int:
+    """In how many regions the sound lies; 1 where it is a vector."""
+    if not inputs.startswith("amaps"):
+        return 1
+    if audio_regions < 1 or audio_dim % audio_regions:
+        raise ValueError(
+            f"{audio_regions=} with a sound {audio_dim} wide: wanted a multiple of them, as "
+            f"vggish_maps (of AVE: data.audio=maps) gives it, for {inputs=}"
+        )
+    return audio_regions
+
+
 def _moving_channels(inputs: str, visual_dim: int, c3d_dim: int) -> int:
     """How many of the picture's channels are read alone, the last ones; 0 reads all of them."""
     if "c3d" not in inputs:
@@ -339,7 +349,7 @@ def _moving_channels(inputs: str, visual_dim: int, c3d_dim: int) -> int:
     if not 1 <= c3d_dim < visual_dim:
         raise ValueError(
             f"{c3d_dim=} with a picture {visual_dim} wide: wanted C3D's channels behind others, as "
-            f"vgg19+c3d gives them, for {inputs=}"
+            f"vgg19+c3d (of AVE: data.visual=vector+c3d) gives them, for {inputs=}"
         )
     return c3d_dim if inputs.endswith("-c3d") else 0
 
