@@ -28,7 +28,7 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def labels(name: str, held: tuple[Event, ...] = HELD, video: str = "clip.mp4") -> Path:
-    Timeline(video, held, 5.0, ("Bark", "Church bell")).save(name)
+    Timeline(video, held, 5.0, tuple(dict.fromkeys(e.label for e in held))).save(name)
     return Path(name)
 
 
@@ -304,3 +304,21 @@ def test_what_convert_merges_is_a_data_source() -> None:
     assert not mistakes and [(r.start, r.label) for r in again] == [
         (r.start, r.label) for r in rows
     ]
+
+
+def test_a_data_set_from_label_files(tmp_path: Path) -> None:
+    from avel.data import load_dataset
+    from avel.features.store import feature_path
+    from tests.training_data import features
+
+    Path("d").mkdir()
+    for i, ending in enumerate(format_endings().values()):
+        Path(f"d/{i}.mp4").touch()
+        features(6, seed=i).save(feature_path(Path("d"), f"{i}.mp4"))
+        labels(f"d/{i}{ending}", (Event(1, 4, "ab"[i % 2]),), video=f"{i}.mp4")
+    data = load_dataset("folder", root="d")
+    assert set(data.classes) == {"a", "b"} and sum(len(s) for s in data.splits.values()) == 10
+    for split in data.splits.values():
+        for name, row in zip(split.ids, split.labels, strict=True):
+            own = data.classes.index("ab"[int(name[0]) % 2])
+            assert row.tolist() == [2, own, own, own, 2, 2]

@@ -527,6 +527,18 @@ def test_an_empty_label_is_refused_where_it_cannot_stand(ending: str, tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
+def test_lone_surrogates_are_coded_or_refused(tmp_path: Path) -> None:
+    timeline = Timeline("v.mp4", (Event(0, 1, "a\ud800"),), 1, ("a\ud800",))
+    for name, ending in format_endings().items():
+        path = tmp_path / f"t{ending}"
+        if name == "csv":
+            with pytest.raises(DataError, match="UTF-8"):
+                timeline.save(path)
+        else:
+            timeline.save(path)
+            assert report.read(path).events == timeline.events, name
+
+
 # ---- the documentation, and published schemas
 
 _DOCS = (ROOT / "docs" / "formats.md").read_text("utf-8")

@@ -61,7 +61,7 @@ class Format(Writer):
 
     def write(self, timeline: Timeline, path: Path) -> None:
         """Write one video's events, whole or not at all."""
-        write_whole(path, self.dump(timeline, path))
+        write_encoded(path, self.dump(timeline, path))
 
     @abstractmethod
     def dump(self, timeline: Timeline, path: Path) -> str | bytes:
@@ -102,6 +102,18 @@ def ending_of(path: str | Path, endings: Iterable[str]) -> str:
     name = Path(path).name.lower()
     held = [e for e in endings if name.endswith(e) and len(name) > len(e)]
     return max(held, key=len, default="")
+
+
+def write_encoded(path: Path, content: str | bytes) -> None:
+    """Write a file as UTF-8, whole or not at all.
+
+    Raises:
+        DataError: for a text that UTF-8 can't hold.
+    """
+    try:
+        write_whole(path, content.encode() if isinstance(content, str) else content)
+    except UnicodeEncodeError as e:
+        raise DataError(f"{path}: a name that UTF-8 can't hold ({e.reason})") from e
 
 
 def timeline_of(

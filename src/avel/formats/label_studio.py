@@ -25,6 +25,7 @@ from avel.formats.base import (
     object_of,
     rows_of,
     timeline_of,
+    write_encoded,
 )
 from avel.types import Event, Json, Timeline
 
@@ -47,9 +48,7 @@ class LabelStudio(Format):
 
     def write_all(self, timelines: Sequence[Timeline], path: Path) -> None:
         """A task a video."""
-        from avel.files import write_whole
-
-        write_whole(path, _dumped(timelines))
+        write_encoded(path, _dumped(timelines))
 
     def load(self, text: str, path: Path) -> list[Timeline]:
         """A timeline a task: its last annotation that wasn't cancelled, else its predictions."""

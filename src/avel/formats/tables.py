@@ -8,8 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from avel.errors import DataError
-from avel.formats.base import MAX_ROWS, Format, event_of, formats, media_name, time_of, timeline_of
+from avel.formats.base import (
+    MAX_ROWS,
+    Format,
+    event_of,
+    formats,
+    media_name,
+    time_of,
+    timeline_of,
+    write_encoded,
+)
 from avel.formats.text import escape, neutral, restored, unescape
 from avel.types import Event, Timeline
 
@@ -38,8 +46,6 @@ class Csv(Format):
 
     def write_all(self, timelines: Sequence[Timeline], path: Path) -> None:
         """The same with the column ``file``; a video without events is a row without times."""
-        from avel.files import write_whole
-
         names = shown_names(timelines)
         rows = [
             [neutral(name), *cells]
@@ -47,7 +53,7 @@ class Csv(Format):
             for cells in ([_cells(e) for e in t.events] or [["", "", "", ""]])
         ]
         header = ["file", "start", "end", "label", "score"]
-        write_whole(path, _encoded(_table(header, rows, ",", "\r\n"), path))
+        write_encoded(path, _table(header, rows, ",", "\r\n"))
 
     def load(self, text: str, path: Path) -> list[Timeline]:
         """A timeline a file named; commas, semicolons or tabs, other columns left out."""
@@ -68,9 +74,7 @@ class Dcase(Format):
 
     def write_all(self, timelines: Sequence[Timeline], path: Path) -> None:
         """Any number of videos' events; one without any is a row without times."""
-        from avel.files import write_whole
-
-        write_whole(path, _encoded(self._text(timelines), path))
+        write_encoded(path, self._text(timelines))
 
     def _text(self, timelines: Sequence[Timeline]) -> str:
         rows = [
@@ -114,13 +118,6 @@ def _table(header: list[str], rows: Sequence[list[str]], delimiter: str, end: st
     table.writerow(header)
     table.writerows(rows)
     return out.getvalue()
-
-
-def _encoded(text: str, path: Path) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as e:
-        raise DataError(f"{path}: a name that UTF-8 can't hold ({e.reason})") from e
 
 
 def _load(text: str, path: Path, *, coded: bool = False) -> list[Timeline]:
