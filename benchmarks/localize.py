@@ -1,9 +1,10 @@
-"""How fast `avel` starts, and how fast it localizes with the mini backbones; write localize.csv.
+"""How fast `avel` starts and localizes, by backbone, with torch and without; write localize.csv.
 
     python benchmarks/localize.py               # results/localize.csv
 
-Files of one minute from Toybox, 320x240 and 640x360. The real-time factor is the seconds that the
-work took for each second of video, start-up apart; below 1 is faster than the video plays.
+Files from Toybox, 320x240 and 640x360. The real-time factor is the seconds that the work took for
+each second of video, start-up apart; below 1 is faster than the video plays. vgg19 and vggish have
+random weights of their true shapes: how fast they are doesn't hang on what they know.
 """
 
 from __future__ import annotations
@@ -14,16 +15,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from common import RESULTS, machine, run_avel, write_csv
 
+from avel.backbones import backbones
+from avel.checkpoint import Trained, load_model
 from avel.data.toybox import Plan
 from avel.data.toybox.dataset import render_clip
 from avel.localization import Localizer
+from avel.models import build_model
+from avel.onnx_export import export_model
+from avel.runtime import load_onnx
 
 SIZES = ((320, 240), (640, 360))
 
@@ -47,7 +55,7 @@ def row(what: str, unit: str, values: list[float], **more: str) -> dict[str, Any
         "most": f"{max(values):.3f}",
         "runs": len(values),
         "precision": more.get("precision", ""),
-        "threads": more.get("threads", ""),
+        "threads": str(torch.get_num_threads()) if more else "",
     } | machine()
 
 
@@ -65,37 +73,115 @@ def starts(runs: int) -> list[dict[str, Any]]:
     ]
 
 
-def factors(folder: Path, *, seconds: float, runs: int) -> list[dict[str, Any]]:
-    """Real-time factors of a loaded Localizer, and of the whole command on the larger file."""
+def clip(folder: Path, seconds: float, width: int, height: int) -> Path:
+    plan = Plan(seed=1_000_000_002, seconds=seconds, width=width, height=height)
+    name = render_clip(plan, 0, folder / f"{width}-{seconds:g}")
+    return folder / f"{width}-{seconds:g}" / "videos" / f"{name}.mp4"
+
+
+Finders = dict[tuple[str, str], Callable[[Path], Any]]
+
+
+def alternating(
+    finders: Finders, video: Path, named: str, *, seconds: float, runs: int
+) -> list[dict[str, Any]]:
+    """Real-time factors of several ways on one file, turn by turn, after a turn that warms up."""
+    took: dict[tuple[str, str], list[float]] = {key: [] for key in finders}
+    for turn in range(runs + 1):
+        for key, find in finders.items():
+            spent = timed(lambda f=find: f(video)) / seconds
+            if turn:
+                took[key].append(spent)
+    return [
+        row(f"localize {named}, {way}", "s per s of video", values, precision=precision)
+        for (way, precision), values in took.items()
+    ]
+
+
+def ways(model: Trained, folder: Path) -> Finders:
+    """With torch in two precisions, and with onnxruntime."""
+    exported = export_model(model, folder / "model.onnx").paths[0]
+    return {
+        ("torch", "float32"): Localizer(model),
+        ("torch", "auto"): Localizer(model, precision="auto"),
+        ("onnxruntime", "float32"): Localizer(load_onnx(exported)),
+    }
+
+
+def minis(folder: Path, *, seconds: float, runs: int) -> list[dict[str, Any]]:
+    """The shipped model on both sizes, and from kept features; whole commands on the larger."""
     rows = []
-    find = Localizer()
-    told = {"precision": "float32", "threads": str(torch.get_num_threads())}
+    finders = ways(load_model("default"), folder / "mini")
     for width, height in SIZES:
-        plan = Plan(seed=1_000_000_002, seconds=seconds, width=width, height=height)
-        name = render_clip(plan, 0, folder / f"{width}")
-        video = folder / f"{width}" / "videos" / f"{name}.mp4"
-        find(video)  # the first one warms caches
-        took = [timed(lambda v=video: find(v)) / seconds for _ in range(runs)]
-        rows.append(row(f"localize {width}x{height}", "s per s of video", took, **told))
-        whole = [
-            run_avel("localize", video, "-o", folder / "a.json", folder / "a.html").seconds
-            for _ in range(runs)
-        ]
-        rows.append(
-            row(f"avel localize {seconds:g} s {width}x{height} json html", "s", whole, **told)
-        )
+        video = clip(folder, seconds, width, height)
+        named = f"mini {width}x{height}"
+        rows += alternating(finders, video, named, seconds=seconds, runs=runs)
+    kept: Finders = {("features kept", "float32"): Localizer(cache=True)}
+    rows += alternating(kept, video, named, seconds=seconds, runs=runs)
+    onnx = ("--model", folder / "mini" / "model.onnx")
+    outs = ("-o", folder / "a.json", folder / "a.html")
+    for told, options in (
+        ("-o json html, nothing kept", ("--no-cache", *outs)),
+        ("-o json html, features kept", outs),
+        ("-o json, features kept", outs[:2]),
+        ("-o json html, onnxruntime, nothing kept", ("--no-cache", *onnx, *outs)),
+    ):
+        run_avel("localize", video, *options)
+        whole = [run_avel("localize", video, *options).seconds for _ in range(runs)]
+        rows.append(row(f"avel localize {seconds:g} s {width}x{height} {told}", "s", whole))
     return rows
+
+
+def random_backbone(name: str, *, modality: str) -> tuple[Any, dict[str, Any]]:
+    """A backbone of its true shape with random weights, and a card that says so."""
+    cls = backbones.get(name.partition(":")[0])
+    torch.manual_seed(0)
+    network = cls().eval().requires_grad_(False)
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.kaiming_normal_(parameter)
+    card = network.describe(next(iter(cls.weights.values())))
+    return network, {**card, "weights": "random", "hash": "none"}
+
+
+@contextmanager
+def random_weights() -> Iterator[None]:
+    with ExitStack() as stack:
+        for place in ("avel.features.extractor", "avel.onnx_export"):
+            stack.enter_context(mock.patch(f"{place}.load_backbone", random_backbone))
+        yield
+
+
+def large(folder: Path, *, seconds: float, runs: int) -> list[dict[str, Any]]:
+    """vggish and vgg19 with an untrained model: their speed doesn't hang on what they know."""
+    names = ("vggish", "audio"), ("vgg19", "visual")
+    cards = [random_backbone(name, modality=sense)[1] for name, sense in names]
+    network = build_model("cspa_csea", audio_dim=128, visual_dim=512, classes=28, task="sel")
+    card = {
+        "format": 1, "model": "cspa_csea", "task": "sel", "options": {}, "step": 1.0, "window": 10,
+        "classes": [f"class {i}" for i in range(28)], "dims": {"audio": 128, "visual": 512},
+        "data": {}, "train_ids": {}, "audio_card": cards[0], "visual_card": cards[1],
+    }  # fmt: skip
+    video = clip(folder, seconds, *SIZES[-1])
+    named = f"vggish+vgg19 (random weights) {SIZES[-1][0]}x{SIZES[-1][1]}"
+    with random_weights():
+        finders = ways(Trained(network.eval(), card), folder / "large")
+        return alternating(finders, video, named, seconds=seconds, runs=runs)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60, help="length of the files")
+    parser.add_argument("--seconds", type=float, default=60, help="length of the minis' files")
+    parser.add_argument("--large-seconds", type=float, default=10, help="length of vgg19's file")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--csv", type=Path, default=RESULTS / "localize.csv")
     given = parser.parse_args()
     rows = starts(given.runs)
-    with tempfile.TemporaryDirectory() as folder:
-        rows += factors(Path(folder), seconds=given.seconds, runs=given.runs)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        with mock.patch.dict("os.environ", {"AVEL_CACHE": str(folder / "cache")}):
+            rows += minis(folder, seconds=given.seconds, runs=given.runs)
+            rows += large(folder, seconds=given.large_seconds, runs=given.runs)
     write_csv(given.csv, rows)
 
 
