@@ -323,6 +323,20 @@ def test_the_command_trains_writes_and_goes_on(
     assert "everything is trained" in capsys.readouterr().err
 
 
+def test_the_command_says_how_it_goes_on(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def stops(*args: Any, **rest: Any) -> Any:
+        raise Stopped
+
+    monkeypatch.setattr(workshop, "fit", stops)
+    root = write_folder(tmp_path / "clips", data)
+    out = str(tmp_path / "out")
+    assert main(["reproduce", "tian2018:6.3", f"data={root}", *FAST, "-o", out]) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
+
+
 def test_the_command_lists_tables_and_trainings(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce"]) == 0
     every = capsys.readouterr().out

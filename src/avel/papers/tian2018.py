@@ -26,7 +26,9 @@ _FUSIONS: dict[str, tuple[float | None, float, float | None]] = {
     "dmrfe": (None, 73.3, None),
 }  # fmt: skip
 #: Table S1, in percent by class: the names it gives AVE's classes, in their order, and by `inputs`
-#: the share of right seconds among the class's clips, background counted like any other.
+#: the share of right seconds among the class's clips, background counted like any other (over all
+#: clips they are table S2's figures, but for V, where they come to
+#: 54.3 and S2 says 55.3).
 CLASS_NAMES = (
     "bell", "man", "dog", "plane", "car", "woman", "copt.", "violin", "flute", "ukul.", "frying",
     "truck", "shofar", "moto.", "guitar", "train", "clock", "banjo", "goat", "baby", "bus",
