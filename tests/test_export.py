@@ -346,6 +346,15 @@ def alike(network: Any) -> float:
     return difference
 
 
+def test_licences_travel_with_the_weights() -> None:
+    keras = onnx_export._licence({"name": "vgg19", "weights": "keras"})
+    assert keras.startswith("CC BY 4.0")
+    both = {"name": "vgg19+c3d", "weights": "keras+sports1m"}
+    assert (
+        onnx_export._licence(both) == f"{keras}; Apache-2.0 (OpenMMLab's port); trained on Sport-1M"
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", backbones.names())
 def test_every_backbone_answers_as_in_torch(name: str) -> None:

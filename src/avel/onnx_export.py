@@ -303,13 +303,19 @@ def _backbone_file(card: Json, sense: str) -> bytes:
         )
     proto, difference = _backbone_proto(network)
     own = network.card
-    weights = backbones.get(own.name).weights.get(str(card.get("weights")))
     meta = {
         "kind": "backbone", "format": FORMAT, "card": here, "frames": own.frames,
         "clip": isinstance(network, ClipBackbone), "input": own.input, "paper": own.paper,
-        "licence": weights.licence if weights else "", "checked": {"difference": difference},
+        "licence": _licence(here), "checked": {"difference": difference},
     }  # fmt: skip
     return _with_meta(proto, meta)
+
+
+def _licence(card: Json) -> str:
+    """Of the weights; of several backbones side by side, each one's."""
+    names, weights = (str(card.get(key, "")).split("+") for key in ("name", "weights"))
+    held = [backbones.get(n).weights.get(w) for n, w in zip(names, weights, strict=True)]
+    return "; ".join(dict.fromkeys(w.licence for w in held if w is not None))
 
 
 def _backbone_proto(network: Backbone) -> tuple[onnx.ModelProto, float]:
