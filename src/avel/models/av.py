@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from avel.errors import CheckpointError
 from avel.models.base import Answer, Batch, Model, ModelCard, Recipe, Task, models
@@ -119,9 +118,8 @@ class Av(Model):
         c3d_dim: int = 512,
     ) -> None:
         super().__init__()
-        sizes = {"state": state, "hidden": hidden, "width": width, "common": common}
         self.check_choices(inputs=inputs, fusion=fusion, stage=stage, variant=variant)
-        _check_sizes(blocks=blocks, **sizes)
+        self.check_sizes(blocks=blocks, state=state, hidden=hidden, width=width, common=common)
         _check_together(inputs, fusion, stage, variant, blocks)
         self.task, self.background, self.release = task, classes, variant == "release"
         self.sound, self.sight = INPUTS[inputs]
@@ -189,9 +187,7 @@ class Av(Model):
         if self.task == "wsel":
             assert batch.tags is not None
             return self._cost(self.pooled(answer, batch.mask), batch.tags.float()).mean()
-        assert batch.labels is not None
-        labels = batch.labels.clamp(min=0)  # padding is masked out below
-        target = F.one_hot(labels, self.background + 1).float()
+        target = batch.one_hot(self.background)
         return average(self._cost(answer.parts["logits"], target), batch.mask)
 
     def _cost(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -362,12 +358,6 @@ def _width(fuse: nn.Module) -> int:
     width = fuse.out
     assert isinstance(width, int)
     return width
-
-
-def _check_sizes(**sizes: int) -> None:
-    small = [n for n, v in sizes.items() if v < 1]
-    if small:
-        raise ValueError(f"{', '.join(small)}: wanted 1 or more")
 
 
 def _check_together(inputs: str, kind: str, stage: str, variant: str, blocks: int) -> None:

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from avel.models.base import Answer, Batch, Model, ModelCard, Recipe, Task, models
 from avel.models.fusion import DMRN
@@ -85,8 +84,7 @@ class Avsdn(Model):
         width: int = 49,
     ) -> None:
         super().__init__()
-        if min(state, hidden, width) < 1:
-            raise ValueError(f"state={state}, hidden={hidden}, width={width}: wanted all >= 1")
+        self.check_sizes(state=state, hidden=hidden, width=width)
         self.task = task
         self.look = AVGA(audio_dim=audio_dim, visual_dim=visual_dim, hidden=hidden, width=width)
         self.audio_encoder = Recurrent("lstm", audio_dim, 2 * state)
@@ -128,7 +126,4 @@ class Avsdn(Model):
         if self.task == "wsel":
             assert batch.tags is not None
             return share_entropy(masked_mean(logits, batch.mask), batch.tags).mean()
-        assert batch.labels is not None
-        labels = batch.labels.clamp(min=0)  # padding is masked out below
-        each = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
-        return average(each, batch.mask)
+        return average(share_entropy(logits, batch.one_hot(logits.shape[-1] - 1)), batch.mask)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from avel.errors import UsageError, all_at_once
 from avel.registry import Registry
@@ -69,6 +70,11 @@ class Batch:
         """(B, T) float: 1 on segments of an event, 0 on background (CML's y_t)."""
         assert self.labels is not None
         return (self.labels != background).float()
+
+    def one_hot(self, background: int) -> Tensor:
+        """(B, T, C+1) float: each segment's class as a distribution, on padding any class's."""
+        assert self.labels is not None
+        return F.one_hot(self.labels.clamp(min=0), background + 1).float()
 
 
 @dataclass  # not frozen: see Batch
@@ -160,6 +166,17 @@ class Model(nn.Module, ABC):
         for name, known in cls.choices.items():
             if given[name] not in known:
                 raise ValueError(f"{name}={given[name]!r}: wanted one of {', '.join(known)}")
+
+    @staticmethod
+    def check_sizes(**given: int) -> None:
+        """Whether widths, lengths and numbers of layers are 1 or more.
+
+        Raises:
+            ValueError: if one of them isn't.
+        """
+        for name, value in given.items():
+            if value < 1:
+                raise ValueError(f"{name}={value}: wanted 1 or more")
 
     def parameter_counts(self, depth: int = 3) -> dict[str, int]:
         """Number of trainable weights by module, names cut after ``depth`` parts."""

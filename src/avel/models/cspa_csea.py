@@ -7,7 +7,6 @@ from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from avel.errors import CheckpointError, UsageError
 from avel.models.base import Answer, Batch, Model, ModelCard, Query, Recipe, Task, models
@@ -102,9 +101,9 @@ class CspaCsea(Model):
         tau: float = 2.0,
     ) -> None:
         super().__init__()
-        sizes = {"common": common, "hidden": hidden, "state": state}
-        if min(sizes.values()) < 1 or not tau > 0:
-            raise ValueError(f"{sizes}, tau={tau}: wanted sizes of 1 or more and tau above 0")
+        self.check_sizes(common=common, hidden=hidden, state=state)
+        if not tau > 0:
+            raise ValueError(f"tau={tau}: wanted more than 0")
         self.check_choices(
             modules=modules, gate=gate, senses=senses, form=form, negatives=negatives
         )
@@ -182,11 +181,8 @@ class CspaCsea(Model):
         ).sum()
 
     def _sel(self, name: str, answer: Answer, batch: Batch) -> Tensor:
-        assert batch.labels is not None
         logits = answer.parts[f"{name}.logits"]
-        labels = batch.labels.clamp(min=0)  # padding is masked out below
-        target = F.one_hot(labels, self.background + 1)
-        return average(soft_margin(logits, target), batch.mask)
+        return average(soft_margin(logits, batch.one_hot(self.background)), batch.mask)
 
     def _wsel(self, name: str, answer: Answer, batch: Batch) -> Tensor:
         assert batch.tags is not None

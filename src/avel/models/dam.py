@@ -237,9 +237,7 @@ class Dam(Model):
         return found + (1 - self.share) * average(each, batch.mask)
 
     def _category(self, logits: Tensor, batch: Batch) -> Tensor:
-        assert batch.labels is not None
-        labels = batch.labels.clamp(min=0)
-        held = F.one_hot(labels, self.background + 1)[..., :-1]
+        held = batch.one_hot(self.background)[..., :-1]
         if batch.mask is not None:
             held = held * batch.mask[..., None]
         counts = held.sum(1)  # (B, C)

@@ -147,8 +147,7 @@ class Dcca(Model):
         self.check_choices(pairs=pairs)
         if not ridge > 0:
             raise ValueError(f"ridge={ridge}: wanted more than 0")
-        if min(hidden, width) < 1:
-            raise ValueError(f"hidden={hidden}, width={width}: wanted all >= 1")
+        self.check_sizes(hidden=hidden, width=width)
         self.task, self.ridge, self.pairs, self.background = task, float(ridge), pairs, classes
         self.audio_net = mlp(audio_dim, hidden, width)
         self.visual_net = mlp(visual_dim, hidden, width)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avel.models.base import Answer, Batch, Model, ModelCard, Recipe, Task, models
-from avel.models.layers import as_read, average, region_mean, valid
+from avel.models.layers import as_read, average, region_mean, share_entropy, valid
 
 EPS = 1e-5  #: added to the channels' maximum
 
@@ -78,7 +78,8 @@ class EdTcn(Model):
     ) -> None:
         super().__init__()
         self.check_choices(input=input)
-        _check(first, second, kernel, dropout)
+        self.check_sizes(first=first, second=second)
+        _check(kernel, dropout)
         self.task, self.input = task, input
         width = {"visual": visual_dim, "audio": audio_dim, "both": audio_dim + visual_dim}[input]
         ways = [(width, first), (first, second)]
@@ -134,15 +135,11 @@ class EdTcn(Model):
             answer: Of this model for the batch.
             batch: With ``labels``.
         """
-        assert batch.labels is not None
-        logits = answer.parts["logits"].transpose(1, 2)  # (B, C+1, T)
-        labels = batch.labels.clamp(min=0)  # padding is masked out below
-        return average(F.cross_entropy(logits, labels, reduction="none"), batch.mask)
+        logits = answer.parts["logits"]
+        return average(share_entropy(logits, batch.one_hot(logits.shape[-1] - 1)), batch.mask)
 
 
-def _check(first: int, second: int, kernel: int, dropout: float) -> None:
-    if min(first, second) < 1:
-        raise ValueError(f"first={first}, second={second}: wanted both >= 1")
+def _check(kernel: int, dropout: float) -> None:
     if kernel < 1 or not kernel % 2:
         raise ValueError(f"kernel={kernel}: wanted an odd number of segments")
     if not 0 <= dropout < 1:

@@ -285,7 +285,12 @@ class Jca(Model):
         self.check_choices(
             early=early, recurrent=recurrent, attention=attention, joint=joint, form=form
         )
-        _check_sizes(audio_out, visual_out, recursions, length, rows, joint_out, hidden, wide)
+        self.check_sizes(
+            audio_out=audio_out, visual_out=visual_out, recursions=recursions, length=length,
+            rows=rows, joint_out=joint_out, hidden=hidden,
+        )  # fmt: skip
+        if wide < 0:
+            raise ValueError(f"wide={wide}: wanted 0 or more")
         _check_together(unimodal, residual, attention, joint, audio_out == visual_out)
         self.task, self.background, self.early = task, classes, early
         self.length = length if form == "paper" else None
@@ -360,9 +365,7 @@ class Jca(Model):
             answer: Of this model for the batch.
             batch: With ``labels``.
         """
-        assert batch.labels is not None
-        labels = batch.labels.clamp(min=0)  # padding is masked out below
-        target = F.one_hot(labels, self.background + 1)
+        target = batch.one_hot(self.background)
         return average(soft_margin(answer.parts["logits"], target), batch.mask)
 
 
@@ -370,12 +373,6 @@ def _reader(early: str, audio_dim: int, visual_dim: int) -> nn.Module | None:
     if early == "avga":
         return AVGA(audio_dim=audio_dim, visual_dim=visual_dim)
     return DotAttention(audio_dim, visual_dim) if early == "dot" else None
-
-
-def _check_sizes(audio_out: int, visual_out: int, *sizes: int) -> None:
-    *rest, wide = sizes
-    if min(audio_out, visual_out, *rest) < 1 or wide < 0:
-        raise ValueError("a width, length or number of recursions below 1: wanted 1 or more")
 
 
 def _check_together(
