@@ -433,12 +433,20 @@ def test_attention_over_time(t: int, sound: bool) -> None:
         assert drawn["sound"][1].origin == "lower"
     with pytest.raises(UsageError, match="4: frames"):
         figures.attention_strip(watched, axes=[])
+    assert SIMULATED not in title_of(drawn["answer"][0])
 
 
 def test_attention_without_pictures_or_maps() -> None:
     assert rows_of(made_watched(seen=False)) == ["attention", "sound", "answer"]
     blind = replace(made_watched(seen=False), maps=None)
     assert list(figures.attention_strip(blind)) == ["sound", "answer"]
+    bare = replace(made_watched(sound=True, seen=False), patches=None, peaks=None, simulated=True)
+    drawn = figures.attention_strip(bare)
+    assert list(drawn) == ["attention", "sound", "answer"]
+    assert bare.sound_maps is not None  # time to the right, low bands below
+    assert np.allclose(drawn["sound"][0].get_array(), bare.sound_maps[0].T[::-1] * 24)
+    assert SIMULATED in title_of(drawn["answer"][0])
+    assert rows_of(replace(blind, peaks=None)) == ["answer"]
 
 
 def test_regions_of_a_sound_are_shaped_like_a_patch() -> None:

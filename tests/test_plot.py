@@ -240,6 +240,8 @@ VERBS = {
     "tsne": "tsne runs/ours/seed-0 --perplexity 5 --classes 2 --limit 30",
     "timeline": "timeline runs/ours runs/other --clip test0 --clip test1.mp4",
     "matches": "timeline runs/match --clip test0",
+    "clip": "attention --model runs/ours/seed-0 --clip test0 --frames 3",
+    "plain": "attention data=data --model runs/other --clip test1.mp4 --split test",
     "named": "confusion runs/other data=data",
 }
 
@@ -256,7 +258,7 @@ def test_every_figure_from_the_command_line(
     )
     assert capsys.readouterr().out == f"{name}.png\n"
     shown = np.asarray(Image.open(f"{name}.png").convert("L"))
-    assert min(shown.shape) > 60 and shown.std() > 10
+    assert min(shown.shape) > 40 and shown.std() > 10
 
 
 def test_attention_of_a_video_with_the_model_that_ships(
@@ -271,6 +273,16 @@ def test_attention_of_a_video_with_the_model_that_ships(
     assert watched.where[-1][1] == watched.scores.grid.duration
     assert watched.peaks.shape == (3 * 200, 2) and watched.peaks[:, 1].max() > 0.25
     assert watched.patches[-1].max() > watched.patches[0].max()  # the tone begins at 2 s
+
+
+def test_a_clip_is_watched_as_it_was_judged(run: Trained, data: Dataset) -> None:
+    judged = figures.judge(run, data)
+    watched = figures.watch_clip(run, replace(data, simulated=True), "test0", limit=3)
+    at, length = judged.find("test0"), int(data.test.lengths[0])
+    assert (watched.scores.labels == judged.labels[at, :length]).all()
+    assert watched.maps is not None and watched.maps.shape == (3, 2, 2) and watched.simulated
+    assert len(watched.where) == 3 and watched.where[-1][1] == length
+    assert watched.peaks is None and "test0" in watched.video
 
 
 def test_sound_attention_is_the_models(place: Path) -> None:
@@ -309,6 +321,9 @@ def test_sound_attention_is_the_models(place: Path) -> None:
         ("tsne runs/other --class fog", "unknown class"),
         ("tsne runs/other --module hair", "unknown module"),
         ("attention missing.mp4", "missing.mp4"),
+        ("attention", "no videos"),
+        ("attention a.mp4 --clip x --model runs/other", "beside --clip"),
+        ("attention --clip nosuch --model runs/other", "no clips"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_written(

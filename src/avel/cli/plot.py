@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from avel.cli._pairs import Given
     from avel.data.base import Dataset
     from avel.figures.judged import Judged
+    from avel.figures.watched import Watched
 
 plot = typer.Typer(
     help="Draw the papers' figures as .png, .svg or .pdf.", no_args_is_help=True,
@@ -99,18 +100,40 @@ def lambda_(
 
 @plot.command()
 def attention(
-    video: Annotated[Path, typer.Argument(help="A video file of any length.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="VIDEO | KEY=VALUE...",
+            help="A video file of any length; or, with --clip, of other data than the model was "
+            "trained on: data=DIR, or data=ave root=DIR.",
+        ),
+    ] = None,
     model: Annotated[str, typer.Option(help="A run's folder, or `default`.")] = "default",
+    clip: Annotated[
+        str, typer.Option(help="In place of a video: a clip of the run's data, by its features.")
+    ] = "",
+    split: Split = "test",
+    videos: Videos = None,
     frames: Annotated[int, typer.Option(min=1, max=60, help="Pictures at most.")] = 10,
     out: Annotated[Path, _output("attention")] = Path("attention.png"),
     dpi: Dpi = 200,
 ) -> None:
     """Where a model looked, second by second, with sound and answer (xue2021 fig. 6; tian2018)."""
     _ready(out)
+    from avel.cli._pairs import seeds_of
     from avel.figures.watched import attention_strip, watch
 
-    drawn = attention_strip(watch(video, model, limit=frames))
-    _save(drawn["answer"][0].figure, out, dpi)
+    given = words or []
+    if clip:
+        runs, of = _sorted([model, *given])
+        watched = _watched_clip(runs, of, clip, split, videos, frames)
+    elif len(given) == 1:
+        watched = watch(given[0], seeds_of(Path(model))[0], limit=frames)
+    else:
+        raise UsageError(
+            f"{len(given) or 'no'} videos", wanted="one, or --clip", do="draw one at a time"
+        )
+    _save(attention_strip(watched)["answer"][0].figure, out, dpi)
 
 
 @plot.command()
@@ -172,6 +195,23 @@ def timeline(
     places = [_root(runs, given), *([videos] if videos else [])]
     draw = _matched if task == "cml" else _answered
     _save(draw(runs, _data(runs, given), split, clip, places, frames), out, dpi)
+
+
+def _watched_clip(
+    runs: Sequence[Path], given: Given, clip: str, split: str, videos: Path | None, frames: int
+) -> Watched:
+    from dataclasses import replace
+
+    from avel.cli._pairs import seeds_of
+    from avel.figures.watched import watch_clip
+
+    if len(runs) != 1:
+        raise UsageError("a video beside --clip", wanted="one of them", do="leave one out")
+    run, data = seeds_of(runs[0])[0], _data(runs, given)
+    found = watch_clip(run, data, clip, split=split, limit=frames)
+    grid, places = found.scores.grid, [_root(runs, given), *([videos] if videos else [])]
+    pictures = _pictures(found.video, len(grid), grid.step, places, frames)
+    return replace(found, frames=tuple(pictures)) if pictures else found
 
 
 def _answered(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from avel.figures.stages import Stage, Staged, staged_features
     from avel.figures.strips import frame_strip, label_strip, log_mel_strip, waveform
     from avel.figures.style import save_figure, stacked_axes
-    from avel.figures.watched import Watched, attention_strip, watch
+    from avel.figures.watched import Watched, attention_strip, watch, watch_clip
 
 _HOME = {
     "Judged": "judged",
@@ -50,6 +50,7 @@ _HOME = {
     "timelines": "clips",
     "tsne": "embeddings",
     "watch": "watched",
+    "watch_clip": "watched",
     "waveform": "strips",
 }
 
@@ -81,6 +82,7 @@ __all__ = [
     "timelines",
     "tsne",
     "watch",
+    "watch_clip",
     "waveform",
 ]
 

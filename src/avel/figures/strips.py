@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from matplotlib.patches import Rectangle
 
 Span = tuple[float, float]
+#: Left, right, lower and upper edge.
+Extent = tuple[float, float, float, float]
 #: Attention is drawn from its even share (nothing) to so many times that, or its highest.
 FOCUSED = 4.0
-#: Over pictures, which turn pale grey under it; and by itself.
-HEAT, ALONE = ("#FFD92F", "#FC8D00", "#E31A1C", "#7F0026"), "inferno"
+#: Over pictures, which turn pale grey under it, or over grey alone.
+HEAT = ("#FFD92F", "#FC8D00", "#E31A1C", "#7F0026")
 #: Points of a waveform's envelope.
 ENVELOPE = 1200
 
@@ -90,13 +92,13 @@ def frame_strip(
         if shares is not None:
             drawn.append(_heat(ax, shares[i], extent, top, over=frame is not None))
         ax.axvline(end, color="white", lw=1)
+    if shares is not None and any(f is None for f in frames):
+        ax.set_facecolor(FAINT)
     bare(ax, where)
     return drawn
 
 
-def _fitted(
-    span: Span, shape: tuple[int, ...], room: tuple[float, float]
-) -> tuple[float, float, float, float]:
+def _fitted(span: Span, shape: tuple[int, ...], room: tuple[float, float]) -> Extent:
     """Where a picture of that shape lies in its stretch, which is so many inches wide and high."""
     high, wide = 1.0, 1.0
     filled = (shape[0] / shape[1]) * room[0] / room[1]  # of the height, at full width
@@ -128,18 +130,16 @@ def _pale(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _heat(
-    ax: Axes, share: NDArray[np.float64], extent: tuple[float, ...], top: float, *,
+    ax: Axes, share: NDArray[np.float64], extent: Extent, top: float, *,
     over: bool, origin: Literal["upper", "lower"] = "upper",
 ) -> AxesImage:  # fmt: skip
-    """A map, given in multiples of its even share."""
-    common: dict[str, Any] = {"extent": extent, "aspect": "auto", "origin": origin}
-    if not over:
-        return ax.imshow(share, cmap=ALONE, vmin=0, vmax=top, interpolation="nearest", **common)
-    alpha = 0.85 * np.clip((share - 1) / (top - 1), 0, 1) ** 0.35
+    """A map, given in multiples of its even share: smooth over a picture, else region by region."""
+    alpha = (0.85 if over else 1.0) * np.clip((share - 1) / (top - 1), 0, 1) ** 0.35
     colours, norm = _scale(top)
     return ax.imshow(
-        share, cmap=colours, norm=norm, alpha=alpha, interpolation="bilinear", **common
-    )
+        share, cmap=colours, norm=norm, alpha=alpha, extent=extent, aspect="auto", origin=origin,
+        interpolation="bilinear" if over else "nearest",
+    )  # fmt: skip
 
 
 def _scale(top: float) -> tuple[Any, Any]:

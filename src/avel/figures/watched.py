@@ -27,12 +27,13 @@ from avel.figures.strips import (
     waveform,
 )
 from avel.figures.style import heading, margin, stacked_axes
-from avel.types import Features, Floats, Scores
+from avel.types import Features, Floats, Grid, Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from avel.checkpoint import Trained
+    from avel.data.base import Dataset
 
 #: Pictures of a strip at most, their width in pixels, and the stretches a second of a waveform.
 LIMIT, WIDTH, STRETCHES = 10, 224, 200
@@ -45,15 +46,17 @@ class Watched:
     """What a model saw and heard of a video, and what it made of it.
 
     Args:
-        video: Name of the file.
+        video: Name of the file or clip.
         model: What watched it.
         scores: Of every segment, with the spatial attention where the model has any.
         where: n segments' place on the time axis, (start, end) in seconds.
         frames: A picture from the middle of each, None where there is none.
         maps: (n, H, W) attention over the picture, or None.
-        patches: (n, frames, bands) log-mel of each.
+        patches: (n, frames, bands) log-mel of each; None where the sound isn't at hand.
         sound_maps: (n, rows, columns) attention over time and band of each, or None.
-        peaks: (m, 2) the sound's lowest and highest value, 200 times a second.
+        peaks: (m, 2) the sound's lowest and highest value, 200 times a second, or None.
+        data: Of a clip, what it belongs to.
+        simulated: True where the features are simulated.
     """
 
     video: str
@@ -62,9 +65,11 @@ class Watched:
     where: tuple[Span, ...]
     frames: tuple[NDArray[np.uint8] | None, ...]
     maps: Floats | None
-    patches: Floats
-    sound_maps: Floats | None
-    peaks: Floats
+    patches: Floats | None = None
+    sound_maps: Floats | None = None
+    peaks: Floats | None = None
+    data: str = ""
+    simulated: bool = False
 
 
 def watch(
@@ -108,6 +113,63 @@ def watch(
         patches=patches,
         sound_maps=None if heard is None else heard[index],
         peaks=peaks,
+    )
+
+
+def watch_clip(
+    run: Trained | str | Path,
+    data: Dataset,
+    clip: str | int,
+    *,
+    split: str | None = None,
+    frames: Sequence[NDArray[np.uint8] | None] | None = None,
+    limit: int = LIMIT,
+) -> Watched:
+    """Let a model look at a clip of a data set: its features are there, no backbone is needed.
+
+    Args:
+        run: A loaded model of task sel or wsel, or its folder.
+        data: A data set with the run's classes and backbones.
+        clip: Its name, a part of it, or its position in the split.
+        split: The test split if None.
+        frames: Pictures as :func:`avel.figures.clip_frames` gives them, where the clip's file is
+            there; as many as are shown.
+        limit: Maps at most where there are no pictures.
+
+    Raises:
+        UsageError: for a clip that isn't there, and a run of cml.
+        CheckpointError: if the features are of other backbones than the run was trained on.
+        DataError: if the data lack the split or have other classes.
+    """
+    from avel.checkpoint import Trained, load_model
+    from avel.evaluation import check_data, choose_split
+    from avel.figures.judged import display_name, find_clip
+
+    trained = run if isinstance(run, Trained) else load_model(run)
+    check_data(trained, data)
+    chosen = choose_split(data, trained.card["task"], split, len(trained.classes))
+    at = find_clip(chosen.ids, clip)
+    row, count = at if chosen.rows is None else int(chosen.rows[at]), int(chosen.lengths[at])
+    features = Features(
+        audio=np.asarray(chosen.audio[row][:count], np.float32),
+        visual=np.asarray(chosen.visual[row][:count], np.float32),
+        grid=Grid(clock.segments_to_seconds(count, data.step), data.step),
+        audible=np.ones(count, bool), visible=np.ones(count, bool),
+        audio_card=data.audio_card, visual_card=data.visual_card, source=chosen.ids[at],
+    )  # fmt: skip
+    scores, heard = trained.predict(features), sound_attention(trained, features)
+    where = spans(count, data.step, features.grid.duration, len(frames or ()) or limit)
+    index = [i for i, _ in where]
+    return Watched(
+        video=chosen.ids[at],
+        model=display_name(trained),
+        scores=scores,
+        where=tuple(span for _, span in where),
+        frames=tuple(frames or [None] * len(index)),
+        maps=None if scores.attention is None else scores.attention[index],
+        sound_maps=None if heard is None else heard[index],
+        data=f"{data.name}, {chosen.name}",
+        simulated=data.simulated or bool(trained.card["data"].get("simulated")),
     )
 
 
@@ -183,8 +245,8 @@ def attention_strip(
     """What a model attended to, second by second: frames, attention, sound and answer.
 
     Rows: ``frames``; ``attention`` over them, where the model attends to places; ``sound``: the
-    waveform, or the log-mel patches with the attention over them where the model attends to the
-    sound's maps; ``answer``: the classes it names.
+    waveform, or where the model attends to the sound's maps that attention over the log-mel
+    patches (alone where these aren't at hand); ``answer``: the classes it names.
 
     Args:
         watched: See :func:`watch`.
@@ -199,7 +261,8 @@ def attention_strip(
     rows = rows_of(watched)
     if axes is None:
         heights = [_height(watched, r) for r in rows]
-        axes = stacked_axes(heights, width=STRIP, left=margin(rows), right=0.6)
+        top = 0.3 + 0.17 * watched.simulated
+        axes = stacked_axes(heights, width=STRIP, left=margin(rows), right=0.6, top=top)
     if len(axes) != len(rows):
         raise UsageError(f"{len(axes)} axes", wanted=f"{len(rows)}: {', '.join(rows)}")
     by_row = dict(zip(rows, axes, strict=True))
@@ -213,7 +276,9 @@ def attention_strip(
     for row, ax in by_row.items():
         row_name(ax, row)
         ax.set_xlim(0, watched.scores.grid.duration)
-    axes[0].set_title(heading(f"{watched.video}, {watched.model}", simulated=False), fontsize=9)
+    name = f"{watched.video} ({watched.data})" if watched.data else watched.video
+    told = heading(f"{name}, {watched.model}", simulated=watched.simulated)
+    axes[0].set_title(told, fontsize=9)
     time_axis(axes[-1])
     return drawn
 
@@ -222,7 +287,8 @@ def rows_of(watched: Watched) -> list[str]:
     """The rows of :func:`attention_strip`, the uppermost first."""
     seen = any(f is not None for f in watched.frames)
     attends = watched.maps is not None
-    return ["frames"] * seen + ["attention"] * attends + ["sound", "answer"]
+    heard = watched.peaks is not None or watched.sound_maps is not None
+    return ["frames"] * seen + ["attention"] * attends + ["sound"] * heard + ["answer"]
 
 
 def _height(watched: Watched, row: str) -> float:
@@ -253,9 +319,14 @@ def _attended(watched: Watched, ax: Axes) -> list[Any]:
 
 def _heard(watched: Watched, ax: Axes) -> list[Any]:
     if watched.sound_maps is None:
+        assert watched.peaks is not None
         return [waveform(watched.peaks, rate=STRETCHES, ax=ax)]
     heat_bar(ax, highest([even_shares(m) for m in watched.sound_maps]))
-    return list(log_mel_strip(watched.patches, watched.where, ax=ax, maps=list(watched.sound_maps)))
+    maps = list(watched.sound_maps)
+    if watched.patches is None:  # time to the right, low bands below
+        turned = [m.T[::-1] for m in maps]
+        return list(frame_strip([None] * len(maps), watched.where, ax=ax, maps=turned))
+    return list(log_mel_strip(watched.patches, watched.where, ax=ax, maps=maps))
 
 
 def _answered(watched: Watched, ax: Axes) -> list[Any]:
