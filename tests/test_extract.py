@@ -157,25 +157,6 @@ def test_errors_of_either_side_come_out_and_end_the_thread(
     assert threads() == []
 
 
-def test_decoding_runs_only_a_few_segments_ahead() -> None:
-    from avel.features.pipeline import ahead
-
-    made = 0
-
-    def source() -> Iterator[Any]:
-        nonlocal made
-        for _i in range(100):
-            made += 1
-            yield object()
-
-    stream = ahead(source())
-    for taken in range(1, 60):
-        next(stream)
-        assert made <= taken + 10
-    stream.close()  # type: ignore[attr-defined]
-    assert made < 80 and threads() == []
-
-
 def test_an_open_file_and_nonsense(fakes: None, clip: Path) -> None:
     media = avel.open(clip)
     assert len(avel.extract(media)) == 4

@@ -69,6 +69,9 @@ class Backbone(nn.Module, ABC):
 
     Class attributes ``card`` and ``weights`` (by name, the default first) describe it. A built
     backbone has random weights; only :func:`load_backbone` gives one that may be used.
+
+    ``forward`` casts its input to its parameters' type, after any scaling, so that a copy in
+    bfloat16 runs as it is.
     """
 
     card: ClassVar[Card]

@@ -59,6 +59,7 @@ class MiniAudio(AudioBackbone):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, 96, 64) log-mel -> (N, 128), not negative."""
-        x = self.blocks((inputs[:, None] - _MEAN) / _SPREAD)  # (N, 128, 12, 8)
+        scaled = ((inputs[:, None] - _MEAN) / _SPREAD).to(self.out.weight.dtype)
+        x = self.blocks(scaled)  # (N, 128, 12, 8)
         pooled = torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1)  # (N, 256, 8)
         return functional.relu(self.out(pooled.flatten(1)))

@@ -117,7 +117,7 @@ class VGG19(VisualBackbone):
             if not name.startswith(block):
                 x = functional.max_pool2d(x, 2)
                 block = name.partition("_")[0]
-            x = functional.relu(convolution(x))
+            x = functional.relu(convolution(x), inplace=True)
         return functional.max_pool2d(x, 2).permute(0, 2, 3, 1)
 
 

@@ -60,14 +60,14 @@ class VGGish(AudioBackbone):
         layers: list[nn.Module] = []
         before = 1
         for i, width in enumerate(channels):
-            layers += [nn.Conv2d(before, width, kernel_size=3, padding=1), nn.ReLU()]
+            layers += [nn.Conv2d(before, width, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
             layers += [nn.MaxPool2d(2)] if i in _POOLED else []
             before = width
         self.features = nn.Sequential(*layers)
         dense: list[nn.Module] = []
         before *= 6 * 4
         for width in hidden:
-            dense += [nn.Linear(before, width), nn.ReLU()]
+            dense += [nn.Linear(before, width), nn.ReLU(inplace=True)]
             before = width
         self.embeddings = nn.Sequential(*dense)
 

@@ -15,7 +15,7 @@ from avel.backbones import ClipBackbone, load_backbone
 from avel.errors import UsageError
 from avel.features.logmel import log_mel
 from avel.features.network import Network, Precision
-from avel.features.pipeline import Begun, Ended, Networks, Rows, run
+from avel.features.pipeline import SOUNDS, Begun, Ended, Networks, Rows, run
 from avel.features.stream import Block, FeatureStream, Progress
 from avel.media import Media, open_media
 from avel.types import Features, Grid, Json
@@ -68,8 +68,8 @@ def _opened(video: str | Path | Media, audio_track: int | None, video_track: int
 class Extractor:
     """Two backbones, loaded once, that make features of many files.
 
-    What a file's features are doesn't depend on the files, batches or threads they were computed
-    with, beyond the rounding of ``precision``.
+    A file's features don't depend on the files and batches they were computed with: on a CPU they
+    are the same bits.
 
     Args:
         audio, visual, step, batch: As for :func:`extract`.
@@ -103,7 +103,7 @@ class Extractor:
         self.device = torch.device("cuda" if cuda else "cpu" if device == "auto" else device)
         self.step, self.batch = step, batch
         hearing, card = load_backbone(audio, modality="audio")
-        self.hearing = Network(hearing, card, precision=precision, device=self.device)
+        self.hearing = Network(hearing, card, precision=precision, device=self.device, batch=SOUNDS)
         seeing, card = load_backbone(visual, modality="visual")
         self._clip = isinstance(seeing, ClipBackbone)
         self._frames = max(1, seeing.card.frames)
@@ -244,8 +244,14 @@ class Extractor:
         )
 
     def _hear(self, sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Sounds of a segment each -> (n, A)."""
-        return self.hearing(log_mel(torch.from_numpy(np.stack(sounds))))
+        """Sounds of a segment each -> (n, A).
+
+        Always as many go together, silent ones where there are fewer: a matrix product rounds
+        otherwise for another number of rows, and a sound's row shall be the same in any company.
+        """
+        padded = np.zeros((SOUNDS, len(sounds[0])), np.float32)
+        padded[: len(sounds)] = sounds
+        return self.hearing(log_mel(torch.from_numpy(padded)))[: len(sounds)]
 
     def _see(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Pictures (224, 224, 3), or clips (frames, 224, 224, 3) -> (n, H, W, V)."""

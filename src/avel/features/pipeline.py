@@ -22,7 +22,8 @@ from avel.types import Grid
 
 _AHEAD = 8  # segments decoded ahead of the networks
 _WAITING = 64  # rows of a file at most that wait for a batch to fill
-_SOUNDS = 16  # segments of sound that go through the network together
+#: Segments of sound that go through the network together.
+SOUNDS = 16
 
 T = TypeVar("T")
 Floats = NDArray[np.float32]
@@ -81,7 +82,7 @@ class Networks:
 def run(
     files: Iterable[Any], open_file: Open, networks: Networks, *, step: float
 ) -> Iterator[Begun | Rows | Ended]:
-    """What happens to the files, as it happens; each file's rows come in order.
+    """What happens to the files, as it happens; rows come in order in each file, ends over all.
 
     Args:
         files: Anything that ``open_file`` opens; read in another thread, as they are needed.
@@ -215,8 +216,8 @@ class _Mill:
         while len(self._pictures) >= (1 if full else self._networks.batch):
             self._see(self._networks.batch)
             ran = True
-        while len(self._sounds) >= (1 if full else _SOUNDS):
-            self._hear(_SOUNDS)
+        while len(self._sounds) >= (1 if full else SOUNDS):
+            self._hear(SOUNDS)
             ran = True
         if ran or full:
             yield from self._whole()
@@ -234,14 +235,14 @@ class _Mill:
             row.waits -= 1
 
     def _whole(self) -> Iterator[Rows | Ended]:
-        """The rows at the head of each file that wait for nothing, and the ends reached."""
+        """The rows at the head of each file that wait for nothing, and ends in the files' order."""
         for number, file in list(self._files.items()):
             ready: list[_Row] = []
             while file.rows and not file.rows[0].waits:
                 ready.append(file.rows.popleft())
             if ready:
                 yield Rows(number, _block(ready))
-            if file.end is not None and not file.rows:
+            if file.end is not None and not file.rows and number == next(iter(self._files)):
                 del self._files[number]
                 yield file.end
 
