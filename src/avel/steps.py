@@ -162,7 +162,7 @@ def cuda_graph(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
     Raises:
         RuntimeError: if it does wait.
     """
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(WARM_UP):

@@ -220,11 +220,9 @@ class _Loop:
         gradients, each weighed by its share, add up to those of the whole batch.
         """
         generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
-        order = torch.randperm(len(clips), generator=generator)
+        order = torch.randperm(len(clips), generator=generator).to(clips.lengths.device)
+        weights = torch.ones_like(clips.lengths) if self.task == "wsel" else clips.lengths
         rank, world = self.fabric.global_rank, self.fabric.world_size
-        weights = torch.from_numpy(clips.split.lengths).double()
-        if self.task == "wsel":
-            weights = torch.ones_like(weights)
         for batch in torch.split(order, self.recipe.batch):
             own = batch[rank::world]
             share = float(weights[own].sum() / weights[batch].sum()) if world > 1 else 1.0
