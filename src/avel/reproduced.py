@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from avel import tasks
 from avel.clock import format_time
 from avel.data.base import Dataset
 from avel.evaluated import Measured, table
@@ -67,6 +68,7 @@ class Result:
         """What the call changed of the row's own recipe and options."""
         own, given = models.get(self.row.model).recipe(self.training.task), self.training.recipe
         options = {**models.get(self.row.model).options(), **own.options, **self.row.options}
+        options |= tasks.model_options(self.row.task, self.training.setting, options)
         plain = [f.name for f in fields(own) if f.name != "options"]
         kept = {k: getattr(given, k) for k in plain if getattr(given, k) != getattr(own, k)}
         return kept | {k: v for k, v in given.options.items() if options[k] != v}

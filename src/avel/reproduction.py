@@ -41,6 +41,7 @@ _VARIANTS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("av", "sel"): {"A+V": {"inputs": "a+v"}, "DMRN": {"fusion": "dmrn"}},
     ("av", "wsel"): {"A+V": {"inputs": "a+v"}},
     ("cspa_csea", "cml"): {"CSPA+CSEA, unpaired": {"form": "unpaired"}},
+    ("ed_tcn", "sel"): {"ED-TCN, both senses": {"input": "both"}},
 }
 
 
@@ -91,23 +92,33 @@ def tables(asked: Iterable[str], only: Sequence[str] = ()) -> dict[str, list[Row
 
 
 def systems() -> list[Row]:
-    """Every model in every task that it has, in the order of what papers print for them."""
+    """Every model in every task that it has, in the order of what papers print for them.
+
+    A model's variants that no paper prints come after the model.
+    """
     found = []
     for task in tasks.TASKS:
-        rows = []
+        rows: list[Row] = []
         for name, cls in models:
             if task in cls.card.tasks:
-                variants = {_NAMES.get(name, name): {}, **_VARIANTS.get((name, task), {})}
+                usual = _NAMES.get(name, name)
+                variants = {usual: {}, **_VARIANTS.get((name, task), {})}
                 rows += [_system(called, name, task, o) for called, o in variants.items()]
-        found += sorted(rows, key=lambda r: r.values.get(HEADLINE[r.task], 100.0))
+                if task == "cml" and "negatives" in cls.options():
+                    rows.append(_system(f"{usual}, sync", name, task, {}, "sync"))
+        known = {r.model: v for r in reversed(rows) if (v := r.values.get(HEADLINE[task]))}
+        found += sorted(
+            rows, key=lambda r: r.values.get(HEADLINE[r.task], known.get(r.model, 100.0))
+        )
     return found
 
 
-def _system(called: str, model: str, task: str, options: dict[str, Any]) -> Row:
+def _system(called: str, model: str, task: str, options: dict[str, Any], setting: str = "") -> Row:
     values: dict[str, float] = {}
-    for number in papers.reported(model, task, options, models.get(model).options()):
-        values.setdefault(number.metric, round(100 * number.value, 2))
-    return Row("", SYSTEMS, called, model, task, options, values)
+    if not setting:
+        for number in papers.reported(model, task, options, models.get(model).options()):
+            values.setdefault(number.metric, round(100 * number.value, 2))
+    return Row("", SYSTEMS, called, model, task, options, values, setting=setting)
 
 
 def plan(
@@ -127,7 +138,9 @@ def plan(
     for name, rows in found.items():
         for row in rows:
             task: Any = row.task
-            made = prepare(row.model, task, row.options, pairs=pairs, mmel=mmel)
+            made = prepare(
+                row.model, task, row.options, setting=row.setting or None, pairs=pairs, mmel=mmel
+            )
             inputs = str(row.options.get("inputs"))
             reads = next((r for key, (r, _) in _READS.items() if key in inputs), ())
             held.append(Cell(name, row, made, reads))

@@ -112,6 +112,7 @@ def prepare(
     task: Task,
     options: Mapping[str, Any],
     *,
+    setting: str | None = None,
     pairs: Sequence[str] = (),
     mmel: Sequence[str] = (),
 ) -> Training:
@@ -120,6 +121,7 @@ def prepare(
     Args:
         model, task: As for :func:`avel.fit`.
         options: What makes the row; ``pairs`` don't change them.
+        setting: The task's default if None.
         pairs: ``key=value`` for its recipe; with a model's or a task's name in front
             (``jca.audio_out=128``, ``cml.epochs=20``) for that one alone.
         mmel: The same for the SEL model that CML starts from.
@@ -127,21 +129,24 @@ def prepare(
     Raises:
         UsageError: with every mistake in them.
     """
+    setting = tasks.check_setting(task, setting)
+    options = {**options, **tasks.model_options(task, setting, models.get(model).options())}
     recipe = resolve(model, task, values=options, pairs=_own(pairs, model, task))
     start = None
     if task == "cml" and starts_from_sel(model):
         first = mmel_recipe(model, recipe, _own(mmel, model, task))
-        start = _full(model, "sel", first, spares=True)
-    return replace(_full(model, task, recipe), start=start)
+        start = _full(model, "sel", first, tasks.check_setting("sel", None), spares=True)
+    return replace(_full(model, task, recipe, setting), start=start)
 
 
 def _flat(recipe: Json) -> Json:
     return {**{k: v for k, v in recipe.items() if k != "options"}, **recipe["options"]}
 
 
-def _full(model: str, task: Task, recipe: Recipe, *, spares: bool = False) -> Training:
+def _full(
+    model: str, task: Task, recipe: Recipe, setting: str, *, spares: bool = False
+) -> Training:
     options = {**models.get(model).options(), **recipe.options}
-    setting = tasks.check_setting(task, None)
     return Training(model, task, replace(recipe, options=options), setting, spares=spares)
 
 

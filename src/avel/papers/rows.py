@@ -45,6 +45,7 @@ class Row:
         task: What is trained.
         options: The model options that make it what it is.
         values: What is printed, by metric: accuracies in percent, parameters in millions.
+        setting: The task's; "" for its default, which is what the papers' rows have.
         remark: What a reader must know besides.
         copied: True where the paper quotes another's number.
         mean_is_ours: True where the paper prints both directions and not their mean.
@@ -57,6 +58,7 @@ class Row:
     task: str
     options: Mapping[str, Any] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
+    setting: str = field(default="", kw_only=True)
     remark: str = field(default="", kw_only=True)
     copied: bool = field(default=False, kw_only=True)
     mean_is_ours: bool = field(default=False, kw_only=True)
