@@ -136,6 +136,19 @@ def test_hostile_names_are_shown_as_they_are_and_no_formula() -> None:
     assert words_apart(figures.confusion_matrix(judged).figure, [])  # draws without an error
 
 
+def test_names_of_other_scripts_look_for_a_font() -> None:
+    from matplotlib import font_manager
+
+    from avel.figures.style import FALLBACKS, find_fonts
+
+    image = figures.confusion_matrix(made_up(("dog", "กระดิ่ง", "狗")))
+    find_fonts(image.figure)  # type: ignore[arg-type]
+    there = set(font_manager.fontManager.get_font_names()) & set(FALLBACKS)
+    plain_name, thai = image.axes.get_xticklabels()[:2]
+    assert list(plain_name.get_fontfamily()) == ["sans-serif"]
+    assert set(thai.get_fontfamily()) == there | {"sans-serif"}
+
+
 def test_few_names_are_large_and_many_are_thinned() -> None:
     assert letter_size(6, 10) == (9.0, 1)
     size, every = letter_size(2, 400)

@@ -27,6 +27,14 @@ MARKERS = "os^DvPX*"
 ENDINGS = (".png", ".svg", ".pdf")
 #: Printed beside everything that simulated features made.
 SIMULATED = "SIMULATED features: says nothing about real recordings"
+#: Fonts that hold the scripts which matplotlib's own font lacks, taken where they are installed.
+FALLBACKS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR",
+    "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic",
+    "Malgun Gothic", "WenQuanYi Zen Hei", "Noto Sans Thai", "Noto Sans Devanagari",
+    "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Bengali", "Noto Sans Tamil",
+    "Arial Unicode MS",
+)  # fmt: skip
 #: Smallest letters that can be read, in points.
 SMALLEST = 5.0
 
@@ -143,6 +151,20 @@ def ink_on(colour: Any) -> str:
     return "black" if luminance > 0.22 else "white"
 
 
+def find_fonts(figure: Figure) -> None:
+    """Let names of any script be drawn, where a font for it is installed."""
+    from matplotlib.font_manager import fontManager
+    from matplotlib.text import Text
+
+    there = set(fontManager.get_font_names())
+    more = [name for name in FALLBACKS if name in there]
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if not text.get_text().isascii():
+            family = text.get_fontfamily()
+            text.set_fontfamily([*([family] if isinstance(family, str) else family), *more])
+
+
 def check_ending(path: Path) -> None:
     """Refuse a name that no picture can be written to, before any work is done."""
     if path.suffix.lower() not in ENDINGS:
@@ -164,5 +186,6 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: int = 200) -> None:
     check_ending(path)
     undated = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     ending = path.suffix.lower()
+    find_fonts(figure)
     with rc_context({"svg.hashsalt": "avel", "pdf.fonttype": 42}), whole(path) as temporary:
         figure.savefig(temporary, dpi=dpi, format=ending[1:], metadata=undated[ending])
