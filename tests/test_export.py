@@ -81,7 +81,7 @@ def test_files_of_any_length_are_scored_as_in_torch(tmp_path: Path) -> None:
     model = fresh("dam")
     other = exported(model, tmp_path, lengths=(1, 4, 9))
     assert other.card == model.card
-    assert other.decision == "relevance"
+    assert other.rule == "relevance"
     check_alike(model, other)
 
 
@@ -226,7 +226,7 @@ def changed_copy(default: Exported, folder: Path, change: Any) -> Path:
     [
         (lambda m: m.update(kind="backbone"), "no model of avel's"),
         (lambda m: m.update(format=99), "reads up to 1"),
-        (lambda m: m.update(decision="eval"), "'eval' isn't known"),
+        (lambda m: m.update(rule="eval"), "'eval' isn't known"),
         (lambda m: m["backbones"].update(audio="../mini_audio-toybox.onnx"), "no names"),
         (lambda m: m.update(backbones=None), "no names"),
         (lambda m: m.update(card=[1]), "no card"),

@@ -83,7 +83,7 @@ def export_model(
     cards = {"audio": model.audio_card, "visual": model.visual_card}
     files = {sense: backbone_file(card) for sense, card in cards.items()}
     meta = {
-        "kind": "model", "format": FORMAT, "card": model.card, "decision": rule,
+        "kind": "model", "format": FORMAT, "card": model.card, "rule": rule,
         "backbones": files,
         "checked": {"difference": difference, "lengths": list(lengths), "batches": list(BATCHES)},
     }  # fmt: skip

@@ -43,20 +43,21 @@ class OnnxModel(Scorer):
         path: Its file; the backbones lie beside it.
         card: As of :class:`avel.checkpoint.Trained`.
         backbones: The names of the backbones' files, by sense.
-        decision: A name of :data:`avel.rules.RULES`, or ``"largest"``.
+        rule: How labels follow from mean scores: a name of :data:`avel.rules.RULES`, or
+            ``"largest"``.
         session: Runs the network.
     """
 
     path: Path
     card: Json
     backbones: Mapping[str, str]
-    decision: str
+    rule: str
     session: Any
 
     @property
     def decide(self) -> Decide | None:
         """The decision over mean scores, where it is another than the largest score."""
-        return RULES.get(self.decision)
+        return RULES.get(self.rule)
 
     def reply(self, audio: Floats, visual: Floats) -> Reply:
         """What the network says of windows (B, T, A) and (B, T, H, W, V), float32."""
@@ -187,18 +188,18 @@ def load_onnx(path: str | Path) -> OnnxModel:
     if not path.is_file():
         raise UsageError(f"no file {path}", wanted="what `avel export` wrote", do="export it")
     session, meta = _open(path, "model")
-    files, decision = meta.get("backbones"), meta.get("decision")
+    files, rule = meta.get("backbones"), meta.get("rule")
     if not isinstance(files, dict) or any(
         not isinstance(files.get(s), str) or Path(files[s]).name != files[s]
         for s in ("audio", "visual")
     ):
         raise _damaged(path, "no names of its backbones' files")
-    if decision not in (*RULES, LARGEST):
-        raise _damaged(path, f"its decision {str(decision)[:40]!r} isn't known")
+    if rule not in (*RULES, LARGEST):
+        raise _damaged(path, f"its rule {str(rule)[:40]!r} isn't known")
     wrong = check_card(meta["card"])
     if wrong:
         raise _damaged(path, "; ".join(wrong))
-    return OnnxModel(path, meta["card"], files, str(decision), session)
+    return OnnxModel(path, meta["card"], files, str(rule), session)
 
 
 def _load_backbone(path: Path) -> _Backbone:
