@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from avel import clock
 from avel.backbones import load_backbone
 from avel.checkpoint import Trained
+from avel.decisions import Decision, Rule
 from avel.errors import CheckpointError, DataError, UsageError
 from avel.features import Extractor, FeatureStream
 from avel.features.cache import Extracts, Facts
@@ -289,32 +290,48 @@ def made_stream(values: np.ndarray, levels: np.ndarray, size: int, **more: float
     )
 
 
+@st.composite
+def rules(draw: st.DrawFn) -> Rule:
+    threshold = draw(st.sampled_from([None, 0.2, 0.4, 0.7]))
+    low = draw(st.sampled_from([None, 0.1, 0.2]))
+    lengths = st.sampled_from([0.0, 1.0, 2.0, 3.5])
+    return Rule(threshold=threshold, low=low, min_length=draw(lengths), bridge=draw(lengths))
+
+
+decided = st.builds(
+    Decision,
+    rule=rules(),
+    classes=st.dictionaries(st.sampled_from(["bell", "dog"]), rules()),
+    require_both=st.booleans(),
+    temperature=st.sampled_from([1.0, 0.5, 2.0]),
+)
+
+
 @given(
     st.lists(st.sampled_from([A, B, BG]), min_size=1, max_size=80),
-    st.integers(1, 9), st.integers(1, 20), st.integers(0, 2**32 - 1),
-    st.sampled_from([None, 0.2, 0.4]), st.sampled_from([0.0, 2.0, 3.0]), st.booleans(),
+    st.integers(1, 9), st.integers(1, 20), st.integers(0, 2**32 - 1), decided,
 )  # fmt: skip
 def test_events_of_a_stream_are_those_of_the_whole(
-    labels: list[int], window: int, size: int, seed: int,
-    threshold: float | None, min_length: float, both: bool,
-) -> None:  # fmt: skip
+    labels: list[int], window: int, size: int, seed: int, decision: Decision
+) -> None:
     rng = np.random.default_rng(seed)
     values = rng.dirichlet([0.3] * 3, len(labels)).astype(np.float32)
     values[np.arange(len(labels)), labels] += 1
     values /= values.sum(1, keepdims=True)
     levels = rng.uniform(-60, 0, len(labels))
-    options = {"threshold": threshold, "min_length": min_length, "require_both": both}
     model = Made(window)
-    whole = to_events(model.predict(made_stream(values, levels, size)), **options)
+    scores = decision.calibrated(model.predict(made_stream(values, levels, size)))
+    whole = to_events(scores, decision=decision)
     stream = EventStream(
         "a.mp4",
         model.scoring(made_stream(values, levels, size, loudest=float(levels.max()))),
         Facts,
         card={},
-        **options,
+        decision=decision,
     )
     said = list(stream)
-    assert [e.end for e in said] == sorted(e.end for e in said)
+    plain = all(r.low is None and not r.bridge for r in map(decision.of, ("bell", "dog")))
+    assert not plain or [e.end for e in said] == sorted(e.end for e in said)
     assert sorted(said, key=spans_key) == sorted(whole, key=spans_key)
     assert list(stream.timeline()) == whole
 
@@ -338,11 +355,7 @@ def test_first_events_come_while_the_rest_is_still_read() -> None:
         counted(inner), grid=inner.grid, widths=(3, 3), cards=({}, {}), loudest=0.0
     )
     scoring = Made().scoring(outer)
-    events = iter(
-        EventStream(
-            "", scoring, Facts, card={}, min_length=0, threshold=None, require_both=False
-        )
-    )  # fmt: skip
+    events = iter(EventStream("", scoring, Facts, card={}, decision=Decision(require_both=False)))
     assert spans([next(events)]) == [(0, 5, "bell")]
     assert read <= 30
     assert len(list(events)) == 99

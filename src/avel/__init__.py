@@ -15,6 +15,7 @@ from avel._version import __version__
 if TYPE_CHECKING:
     from avel.checkpoint import load_model
     from avel.data import load_dataset
+    from avel.decisions import Decision, Rule
     from avel.errors import AvelError
     from avel.evaluation import evaluate
     from avel.features import extract
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 # no module may bear the name of a public function: importing it would hide the function
 _HOME = {
     "AvelError": "errors",
+    "Decision": "decisions",
     "Event": "types",
     "Features": "types",
     "Grid": "types",
+    "Rule": "decisions",
     "Scores": "types",
     "Timeline": "types",
     "evaluate": "evaluation",
@@ -44,9 +47,11 @@ _HOME = {
 
 __all__ = [
     "AvelError",
+    "Decision",
     "Event",
     "Features",
     "Grid",
+    "Rule",
     "Scores",
     "Timeline",
     "__version__",

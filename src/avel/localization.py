@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avel import clock
-from avel.errors import UsageError
-from avel.types import Bools, Event, Json, Scores, Timeline
+from avel.decisions import Decision, Rule, bridged, masks, possible, spans
+from avel.types import Event, Json, Scores, Timeline
 
 if TYPE_CHECKING:
     from avel.features import FeatureStream
@@ -26,6 +25,7 @@ Progress = Callable[[int, int], None]
 def to_events(
     scores: Scores,
     *,
+    decision: Decision | None = None,
     min_length: float = 0.0,
     threshold: float | None = None,
     require_both: bool = True,
@@ -37,10 +37,13 @@ def to_events(
 
     Args:
         scores: What a model says; ``labels`` holds the decision of the model's own paper.
+        decision: Thresholds, hysteresis, gaps to bridge and smallest lengths, for all classes or
+            each; None takes the paper's decision, one class a segment. The other arguments change
+            it. Its temperature was applied when the scores were made by a localizer; here it is
+            with :meth:`avel.Decision.calibrated`.
         min_length: Seconds; shorter events are dropped.
-        threshold: None takes the paper's decision, one class a segment. A number in (0, 1] takes
-            for every class, background apart, the segments whose probability reaches it: events
-            of different classes may then overlap.
+        threshold: A number in (0, 1] takes for every class, background apart, the segments whose
+            probability reaches it: events of different classes may then overlap.
         require_both: An audio-visual event is heard *and* seen: segments known to be silent or
             without a picture are background. Without such knowledge nothing is dropped.
 
@@ -51,58 +54,52 @@ def to_events(
         UsageError: if ``threshold`` or ``min_length`` is out of range.
     """
     check_options(min_length, threshold)
-    every = range(len(scores.grid))
-    found = _runs(scores, every, threshold=threshold, require_both=require_both)
-    return [e for e in found if clock.lasts(e.start, e.end, min_length)]
-
-
-def _runs(
-    scores: Scores, segments: range, *, threshold: float | None, require_both: bool
-) -> list[Event]:
-    """The events of some consecutive segments, of any length, in order of time, then of class."""
-    place = slice(segments.start, segments.stop)
-    possible = _possible(scores)[place] if require_both else np.ones(len(segments), dtype=bool)
+    chosen = (decision or Decision()).asked(
+        threshold=threshold, min_length=min_length, require_both=require_both
+    )
+    every = slice(0, len(scores.grid))
     found = [
         event
-        for class_id in range(len(scores.classes))
-        for event in _events_of(
-            scores, class_id, _active(scores, class_id, threshold)[place] & possible, place.start
-        )
+        for class_id, name in enumerate(scores.classes)
+        for event in _events_of(scores, class_id, chosen, every)[0]
+        if clock.lasts(event.start, event.end, chosen.of(name).min_length)
     ]
     return sorted(found, key=lambda e: (e.start, e.end, scores.classes.index(e.label)))
 
 
 def check_options(min_length: float, threshold: float | None) -> None:
     """Refuse a minimal length or a threshold that makes no sense, before any work is done."""
-    if not (math.isfinite(min_length) and min_length >= 0):
-        raise UsageError(f"minimal length {min_length}", wanted="seconds >= 0")
-    if threshold is not None and not 0 < threshold <= 1:
-        raise UsageError(f"threshold {threshold}", wanted="a probability above 0 and up to 1")
+    Rule(threshold=threshold, min_length=min_length)
 
 
-def _possible(scores: Scores) -> Bools:
-    possible = np.ones(len(scores.grid), dtype=bool)
-    for known in (scores.audible, scores.visible):
-        if known is not None:
-            possible &= known
-    return possible
+def _events_of(
+    scores: Scores, class_id: int, decision: Decision, place: slice
+) -> tuple[list[Event], int]:
+    """A class's events in some consecutive segments, of any length.
+
+    Returns:
+        The events, and the first segment of the stretch at the end that a later segment could
+        still make an event of, or join to one (one past the last where there is none).
+    """
+    rule = decision.of(scores.classes[class_id])
+    values = scores.values[place, class_id]
+    allowed = possible(scores)[place] if decision.require_both else np.ones(len(values), bool)
+    seeds, over = masks(values, scores.labels[place] == class_id, rule, allowed)
+    starts, stops = spans(seeds, over, bridge=bridged(rule, scores.grid.step))
+    found = [
+        event
+        for first, stop in zip(starts + place.start, stops + place.start, strict=True)
+        for event in _event(scores, class_id, int(first), int(stop))
+    ]
+    trailing = len(over) - int(np.argmin(over[::-1])) if not over.all() else 0
+    return found, place.start + trailing
 
 
-def _active(scores: Scores, class_id: int, threshold: float | None) -> Bools:
-    if threshold is None:
-        return np.asarray(scores.labels == class_id)
-    return np.asarray(scores.values[:, class_id] >= threshold)
-
-
-def _events_of(scores: Scores, class_id: int, active: Bools, offset: int) -> Iterator[Event]:
-    for begin, end, on in clock.runs(active.tolist()):
-        if not on:
-            continue
-        first, stop = begin + offset, end + offset
-        seconds = scores.grid.bounds(first)[0], scores.grid.bounds(stop - 1)[1]
-        score = float(np.mean(scores.values[first:stop, class_id], dtype=np.float64))
-        if seconds[1] > seconds[0]:
-            yield Event(*seconds, scores.classes[class_id], min(max(score, 0.0), 1.0))
+def _event(scores: Scores, class_id: int, first: int, stop: int) -> Iterator[Event]:
+    start, end = scores.grid.bounds(first)[0], scores.grid.bounds(stop - 1)[1]
+    score = float(np.mean(scores.values[first:stop, class_id], dtype=np.float64))
+    if end > start:
+        yield Event(start, end, scores.classes[class_id], min(max(score, 0.0), 1.0))
 
 
 class Localizer:
@@ -149,6 +146,7 @@ class Localizer:
         video: str | Path,
         *,
         ahead: bool,
+        decision: Decision | None = None,
         min_length: float = 0.0,
         threshold: float | None = None,
         require_both: bool = True,
@@ -157,16 +155,19 @@ class Localizer:
         progress: Progress | None = None,
     ) -> EventStream:
         check_options(min_length, threshold)
+        chosen = (decision or tuned(self.model.card)).asked(
+            threshold=threshold, min_length=min_length, require_both=require_both
+        )
         tracks = {"audio_track": audio_track, "video_track": video_track}
-        features, facts = self._features(video, tracks, progress, ahead=ahead and require_both)
+        features, facts = self._features(
+            video, tracks, progress, ahead=ahead and chosen.require_both
+        )
         return EventStream(
             str(video),
             self.model.scoring(features),
             facts,
             card=self.model.card,
-            min_length=min_length,
-            threshold=threshold,
-            require_both=require_both,
+            decision=chosen,
         )
 
     def _features(
@@ -206,7 +207,7 @@ class EventStream:
         scoring: Its scores in the making.
         facts: Tells what is known of the file, once it was read.
         card: The model's.
-        min_length, threshold, require_both: As in :func:`to_events`.
+        decision: As in :func:`to_events`; its temperature is applied to the scores.
     """
 
     def __init__(
@@ -216,45 +217,49 @@ class EventStream:
         facts: Callable[[], Facts],
         *,
         card: Json,
-        min_length: float,
-        threshold: float | None,
-        require_both: bool,
+        decision: Decision,
     ) -> None:
-        self.video, self.card, self.min_length = video, card, min_length
-        self.threshold, self.require_both = threshold, require_both
+        self.video, self.card, self.decision = video, card, decision
         self._scoring, self._facts = scoring, facts
         self._steps = iter(scoring)
 
     def __iter__(self) -> Iterator[Event]:
-        """Every event once, as soon as no later second can change it: in order of their ends."""
-        first, said = 0, 0.0  # no event that is still to be said begins before, or ends before
+        """Every event once, as soon as no later second can change it.
+
+        That is in order of their ends, but for classes that wait longer (hysteresis, gaps).
+        """
+        first = [0] * len(self._scoring.classes)  # where each class's next event may begin
         for ready in self._steps:
-            scores = self._scoring.scores()
-            found = _runs(
-                scores,
-                range(first, ready),
-                threshold=self.threshold,
-                require_both=self.require_both,
-            )
-            edge = scores.grid.bounds(ready - 1)[1] if ready < len(scores.grid) else math.inf
-            for event in sorted(found, key=lambda e: e.end):
-                long = clock.lasts(event.start, event.end, self.min_length)
-                if long and said <= event.end < edge:
-                    yield event
-            going_on = [clock.segment_at(e.start, scores.grid.step) for e in found if e.end >= edge]
-            first, said = min([ready, *going_on]), edge
+            scores = self.decision.calibrated(self._scoring.scores())
+            final: list[Event] = []
+            for class_id in range(len(first)):
+                events, first[class_id] = self._final(scores, class_id, first[class_id], ready)
+                final += events
+            yield from sorted(final, key=lambda e: (e.end, e.start))
+
+    def _final(
+        self, scores: Scores, class_id: int, first: int, ready: int
+    ) -> tuple[list[Event], int]:
+        """A class's events that no segment from ``ready`` on can change, and where to go on."""
+        found, pending = _events_of(scores, class_id, self.decision, slice(first, ready))
+        rule, step = self.decision.of(scores.classes[class_id]), scores.grid.step
+        if ready == len(scores.grid):
+            pending = ready
+        else:
+            for event in reversed(found):  # those that may grow, or be joined to what may come
+                stop = clock.segment_at(event.end, step)
+                if stop >= pending or pending - stop <= bridged(rule, step):
+                    pending = min(pending, clock.segment_at(event.start, step))
+        over = scores.grid.bounds(pending)[0] if pending < ready else float("inf")
+        final = [e for e in found if e.start < over]
+        return [e for e in final if clock.lasts(e.start, e.end, rule.min_length)], pending
 
     def timeline(self) -> Timeline:
         """The timeline of the whole file; what wasn't iterated yet is gone through first."""
         for _ in self._steps:
             pass
-        scores, facts = self._scoring.scores(), self._facts()
-        events = to_events(
-            scores,
-            min_length=self.min_length,
-            threshold=self.threshold,
-            require_both=self.require_both,
-        )
+        scores, facts = self.decision.calibrated(self._scoring.scores()), self._facts()
+        events = to_events(scores, decision=self.decision)
         return Timeline(
             video=self.video,
             events=tuple(events),
@@ -264,6 +269,12 @@ class EventStream:
             model=self.card,
             notes=tuple(_notes(facts, scores)),
         )
+
+
+def tuned(card: Json) -> Decision:
+    """The decision that `avel tune` stored in a model's card, or the paper's."""
+    held = card.get("decision")
+    return Decision() if held is None else Decision.from_json(held)
 
 
 def _load(model: str | Path) -> Scorer:
@@ -299,6 +310,7 @@ def localize(
     video: str | Path,
     *,
     model: str | Path | Scorer = "default",
+    decision: Decision | None = None,
     min_length: float = 0.0,
     threshold: float | None = None,
     require_both: bool = True,
@@ -318,6 +330,8 @@ def localize(
         video: Path of the file.
         model: A run's folder or checkpoint, an exported ``.onnx`` file, ``"default"`` for the one
             that ships with avel, or a model loaded already with :func:`avel.load_model`.
+        decision: As in :func:`to_events`; None takes what `avel tune` stored in the model, or else
+            the paper's decision, and ``Decision()`` the latter.
         min_length, threshold, require_both: As in :func:`to_events`.
         audio_track, video_track: Which track to read where the file has several, by its number in
             the file; the one marked as default if None.
@@ -335,6 +349,7 @@ def localize(
     """
     return Localizer(model, cache=cache, precision=precision)(
         video,
+        decision=decision,
         min_length=min_length,
         threshold=threshold,
         require_both=require_both,
@@ -362,7 +377,7 @@ def stream_events(
         options: Its others.
 
     Returns:
-        The events in order of their ends, each as soon as it can't change any more; the object's
+        The events, each as soon as it can't change any more; the object's
         ``timeline()`` then gives what :func:`localize` gives.
 
     Raises:

@@ -1,0 +1,217 @@
+"""Decisions: from scores to events, by thresholds that can be chosen, stored and read again.
+
+Without settings a decision is the model's own, one class a segment. A :class:`Rule` says where an
+event begins and ends (threshold, hysteresis), which gaps in it are bridged and how short it may be;
+a :class:`Decision` holds one rule for all classes, others for some, and the temperature by which
+the probabilities are calibrated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avel import clock
+from avel.errors import UsageError
+from avel.types import Bools, Floats, Json, Scores
+
+Spans = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+#: Temperatures that are believed.
+TEMPERATURES = (0.01, 100.0)
+#: The longest gap or smallest length that a rule may ask for, seconds.
+LONGEST = 3600.0
+#: Most classes with a rule of their own.
+MOST = 2**16
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a class's segments are an event.
+
+    Args:
+        threshold: Probability in (0, 1] that a segment must reach; None takes the segments that
+            the model's own decision gives the class.
+        low: Hysteresis: an event goes on, both ways, while the probability is at least this; in
+            (0, threshold]. None: no hysteresis.
+        min_length: Seconds; shorter events are dropped, after gaps were bridged.
+        bridge: Seconds; gaps no longer than this, between two events of the class, become part
+            of one event, whatever is seen and heard in them.
+
+    Raises:
+        UsageError: if a value is out of range.
+    """
+
+    threshold: float | None = None
+    low: float | None = None
+    min_length: float = 0.0
+    bridge: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not _seconds(self.min_length):
+            raise UsageError(f"minimal length {self.min_length}", wanted="seconds >= 0")
+        if not _seconds(self.bridge):
+            raise UsageError(f"gaps of {self.bridge} to bridge", wanted="seconds >= 0")
+        top = 1.0 if self.threshold is None else self.threshold
+        if not _number(top) or not 0 < top <= 1:
+            raise UsageError(
+                f"threshold {self.threshold}", wanted="a probability above 0 and up to 1"
+            )
+        if self.low is not None and not (_number(self.low) and 0 < self.low <= top):
+            raise UsageError(f"hysteresis down to {self.low}", wanted=f"above 0 and up to {top:g}")
+
+
+def _number(value: object) -> bool:
+    whole = isinstance(value, int | float) and not isinstance(value, bool)
+    return whole and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def _seconds(value: object) -> bool:
+    return _number(value) and 0 <= value <= LONGEST  # type: ignore[operator]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How events are made of scores.
+
+    Args:
+        rule: For every class that has none of its own.
+        classes: Rules by class name.
+        require_both: An audio-visual event is heard *and* seen: segments known to be silent or
+            without a picture are background. Without such knowledge nothing is dropped.
+        temperature: What the logarithms of the probabilities are divided by; above 1 for a model
+            that is too sure of itself.
+
+    Raises:
+        UsageError: if the temperature is out of range.
+    """
+
+    rule: Rule = field(default_factory=Rule)
+    classes: Mapping[str, Rule] = field(default_factory=dict)
+    require_both: bool = True
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        first, last = TEMPERATURES
+        if not _number(self.temperature) or not first <= self.temperature <= last:
+            raise UsageError(f"temperature {self.temperature}", wanted=f"{first} to {last}")
+
+    def of(self, name: str) -> Rule:
+        """The rule of a class."""
+        return self.classes.get(name, self.rule)
+
+    def asked(
+        self, *, threshold: float | None = None, min_length: float = 0.0, require_both: bool = True
+    ) -> Decision:
+        """The same with what a caller asks for: one threshold for all, another smallest length."""
+        made = replace(self, require_both=self.require_both and require_both)
+        if threshold is not None:
+            base = replace(self.rule, threshold=threshold, low=None)
+            made = replace(made, rule=base, classes={})
+        if min_length != 0:
+            rules = {n: replace(r, min_length=min_length) for n, r in made.classes.items()}
+            made = replace(made, rule=replace(made.rule, min_length=min_length), classes=rules)
+        return made
+
+    def calibrated(self, scores: Scores) -> Scores:
+        """The scores at the decision's temperature; the labels stay."""
+        if self.temperature == 1:
+            return scores
+        return replace(scores, values=soften(scores.values, self.temperature))
+
+    def to_json(self) -> Json:
+        """Plain data, for a checkpoint's card."""
+        return {
+            "rule": asdict(self.rule),
+            "classes": {name: asdict(rule) for name, rule in self.classes.items()},
+            "require_both": self.require_both,
+            "temperature": self.temperature,
+        }
+
+    @classmethod
+    def from_json(cls, held: Any) -> Decision:
+        """What :meth:`to_json` wrote.
+
+        Raises:
+            UsageError: if it is something else, or a value is out of range.
+        """
+        try:
+            rules = dict(held["classes"])
+            if len(rules) > MOST or not isinstance(held["require_both"], bool):
+                raise TypeError("classes or require_both")
+            return cls(
+                rule=Rule(**held["rule"]),
+                classes={str(name): Rule(**rule) for name, rule in rules.items()},
+                require_both=held["require_both"],
+                temperature=held["temperature"],
+            )
+        except (KeyError, TypeError, ValueError) as e:
+            raise UsageError(
+                f"no decision ({type(e).__name__}: {e})",
+                wanted="what `avel tune` writes",
+                do="tune the model again",
+            ) from e
+
+
+def soften(values: Floats, temperature: float) -> Floats:
+    """Probabilities (..., C+1) with their logarithms divided by a temperature, summing to 1."""
+    logs = np.log(np.asarray(values, dtype=np.float64).clip(1e-12)) / temperature
+    logs -= logs.max(axis=-1, keepdims=True)
+    raised = np.exp(logs)
+    softened: Floats = (raised / raised.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return softened
+
+
+def possible(scores: Scores) -> Bools:
+    """(T,) where an audio-visual event can be: not where silence or no picture is known."""
+    held = np.ones(len(scores.grid), dtype=bool)
+    for known in (scores.audible, scores.visible):
+        if known is not None:
+            held &= known
+    return held
+
+
+def masks(
+    values: Floats, chosen: Bools, rule: Rule, allowed: Bools
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of one class, (T,) each: the segments that make an event, and those that it may go on over.
+
+    Args:
+        values: (T,) its probabilities.
+        chosen: (T,) where the model's own decision gives a segment to it.
+        rule: Its rule.
+        allowed: (T,) where events can be.
+    """
+    seeds = (chosen if rule.threshold is None else values >= rule.threshold) & allowed
+    if rule.low is None:
+        return seeds, seeds
+    return seeds, seeds | ((values >= rule.low) & allowed)
+
+
+def spans(seeds: Bools, over: Bools, *, bridge: int) -> Spans:
+    """First and one-past-last segments of the runs of ``over`` that hold a seed, gaps bridged.
+
+    Args:
+        seeds, over: (T,) as :func:`masks` gives them.
+        bridge: Segments; gaps no longer than this are bridged.
+    """
+    edges = np.diff(np.concatenate([[0], over.astype(np.int8), [0]]))
+    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    count = np.concatenate([[0], np.cumsum(seeds)])
+    keep = count[stops] > count[starts]
+    starts, stops = starts[keep], stops[keep]
+    if len(starts) > 1 and bridge > 0:
+        apart = starts[1:] - stops[:-1] > bridge
+        starts = starts[np.concatenate([[True], apart])]
+        stops = stops[np.concatenate([apart, [True]])]
+    return starts, stops
+
+
+def bridged(rule: Rule, step: float) -> int:
+    """How many whole segments the longest gap has that a rule bridges."""
+    return clock.segment_at(rule.bridge, step)
