@@ -109,7 +109,8 @@ class Network:
 
 def worst_cosine(found: NDArray[np.floating], exact: NDArray[np.floating]) -> float:
     """The largest 1 - cosine between rows of two arrays (n, ...); 0 for rows that are both zero."""
-    a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (found, exact))
+    size = int(np.prod(found.shape[1:]))
+    a, b = (x.reshape(len(x), size).astype(np.float64) for x in (found, exact))
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     both_zero = ~a.any(axis=1) & ~b.any(axis=1)
     cosines = np.where(both_zero, 1.0, (a * b).sum(axis=1) / np.maximum(norms, 1e-300))
