@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -89,11 +90,12 @@ def _value(outcome: Outcome, metric: str, classes: Sequence[str]) -> float:
     if metric == PARAMETERS:
         return outcome.parameters / 1e6
     if not metric.startswith(BY_CLASS):
-        return float(outcome.evaluation["metrics"][metric]["values"][0])
-    if len(classes) != len(CLASS_NAMES):  # not AVE's
-        return float("nan")
-    name = classes[CLASS_NAMES.index(metric.removeprefix(BY_CLASS))]
-    found = outcome.evaluation["classes"][0][name]["clip_accuracy"]
+        found = outcome.evaluation["metrics"][metric]["values"][0]
+    elif len(classes) == len(CLASS_NAMES):
+        name = classes[CLASS_NAMES.index(metric.removeprefix(BY_CLASS))]
+        found = outcome.evaluation["classes"][0][name]["clip_accuracy"]
+    else:  # other classes than AVE's
+        found = None
     return float("nan") if found is None else float(found)
 
 
@@ -177,11 +179,10 @@ class Reproduction:
         scale = 1 if metric == PARAMETERS else 100
         mean = round(scale * ours.mean, 2) if ours.defined else ""
         paper = row.values.get(metric, "")
-        own = not paper or (metric == "mean_accuracy" and row.mean_is_ours)
         return {
             "table": result.table, "system": row.name, "model": row.model, "task": row.task,
             "options": _pairs(row.options), "metric": metric, "paper": paper,
-            "paper_is": "" if own else "quoted" if row.copied else "own",
+            "paper_is": _printed(row, metric),
             "ours": mean, "sd": "" if ours.sd is None else round(scale * ours.sd, 2),
             "n": len(ours.defined),
             "difference": _less(mean, paper),
@@ -255,7 +256,7 @@ class Reproduction:
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write NAME.csv, .md and .html; their paths."""
-        name = "".join(c if c.isalnum() or c in "._-" else "_" for c in self.name)[:80]
+        name = re.sub(r"[^A-Za-z0-9.-]+", "_", self.name)[:80]
         found = {".csv": self.csv(), ".md": self.markdown(), ".html": self.page()}
         paths = [Path(folder) / f"{name}{ending}" for ending in found]
         for path, content in zip(paths, found.values(), strict=True):
@@ -309,6 +310,15 @@ def _trained(result: Result) -> Json:
         "background_clips": "" if first["background_clips"] is None else first["background_clips"],
         "fingerprint": first["fingerprint"][:12],
     }  # fmt: skip
+
+
+def _printed(row: Row, metric: str) -> str:
+    """How the paper comes by its number."""
+    if metric not in row.values:
+        return ""
+    if metric == "mean_accuracy" and row.mean_is_ours:
+        return "mean of its two"
+    return "quoted" if row.copied else "own"
 
 
 def _less(ours: float | str, paper: float | str) -> float | str:

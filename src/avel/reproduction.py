@@ -208,7 +208,7 @@ def reproduce(
         Stopped: on Ctrl-C; the same call goes on.
     """
     cells = plan(tables(asked, only), pairs=pairs, mmel=mmel)
-    made = _empty("_".join(asked), cells, data, seeds, budget)
+    made = _empty(", ".join(asked), cells, data, seeds, budget)
     for results in carry_out(
         cells, data, out=out, seeds=seeds, budget=budget, keep_state=keep_state, reopen=reopen,
         estimated=estimated, progress=progress,
