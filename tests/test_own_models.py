@@ -72,6 +72,7 @@ def test_the_contract_holds_for_it(example: Path) -> None:
     assert count and int(count[1]) >= 15, tested.stdout[-300:]
 
 
+@pytest.mark.slow
 def test_the_contract_notices_what_breaks_it(example: Path) -> None:
     example.write_text(example.read_text().replace("average(share_entropy(logits, labels), "
                        "batch.mask)", "share_entropy(logits, labels).mean()"))  # fmt: skip
