@@ -18,6 +18,9 @@ from avel.checkpoint import Trained, ids_hash, load_model
 from avel.errors import UsageError
 from avel.models import Answer, Batch, Model, Recipe, build_model, models
 from avel.models.base import Query
+from avel.tasks import SETTINGS
+from avel.train import fit
+from tests.training_data import make_dataset
 from tests.variants import A, C, H, V, Variant, W, variants
 
 EVERY, REFUSED = variants()
@@ -224,6 +227,18 @@ def test_window_costs(variant: Variant, sense: str) -> None:
     assert whole.shape == (2, 1)
     assert bool(torch.isfinite(costs).all())
     assert costs.std(1).min() > 0  # windows differ, so do their costs
+
+
+@pytest.mark.parametrize(
+    ("variant", "setting"), [(v, s) for v in PLAIN for s in SETTINGS[v.task]], ids=str
+)
+def test_every_setting_trains(variant: Variant, setting: str) -> None:
+    recipe = Recipe(epochs=1, batch=8, precision="float32", options=variant.small())
+    data = make_dataset(unequal=True, cml=variant.task == "cml", background=True)
+    run = fit(variant.model, data, task=variant.task, recipe=recipe, setting=setting)
+    assert run.trained.card["setting"] == setting
+    if variant.task == "cml" and "negatives" in models.get(variant.model).options():
+        assert run.trained.card["options"]["negatives"] == setting
 
 
 @pytest.mark.parametrize(("name", "task"), TASKS)
