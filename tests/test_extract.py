@@ -16,10 +16,12 @@ from torch import Tensor, nn
 import avel
 from avel.backbones import Card
 from avel.cli.main import main
+from avel.data.base import backbone_identity
 from avel.errors import DataError, MediaError, UsageError
 from avel.features import Extractor, cached, extract, feature_path
 from avel.features.listing import plan
 from avel.features.logmel import log_mel
+from avel.features.network import worst_cosine
 from avel.features.store import up_to_date
 from avel.media import RATE, Media, Segment, open_media
 from avel.types import Features
@@ -170,6 +172,65 @@ def test_an_open_file_and_nonsense(fakes: None, clip: Path) -> None:
     assert len(half) == 7 and half.grid.step == 0.5
 
 
+def test_many_are_what_each_is_alone(clip: Path, tmp_path: Path) -> None:
+    """To the bit, in both precisions, whatever the batch, errors between them."""
+    longer = mux(
+        tmp_path / "b.mkv",
+        pictures=[(i / 6, grey(9 * i)) for i in range(21)],
+        sounds=[(0.0, tone(3, RATE))],
+    )
+    (tmp_path / "bad.mp4").write_bytes(b"nonsense")
+    files = [clip, tmp_path / "bad.mp4", longer, tmp_path / "none.mp4", open_media(clip)]
+    for precision in ("float32", "bf16"):
+        alone = [Extractor(precision=precision, batch=2)(f) for f in (clip, longer)]  # type: ignore[arg-type]
+        for batch in (5, 64):
+            make = Extractor(precision=precision, batch=batch)  # type: ignore[arg-type]
+            found = list(make.many(files))
+            assert [p.name for p, _ in found] == [
+                "clip.mkv", "bad.mp4", "b.mkv", "none.mp4", "clip.mkv"
+            ]  # fmt: skip
+            assert [isinstance(f, MediaError) for _, f in found] == [False, True] * 2 + [False]
+            for (_, one), other in zip(found[::2], [*alone, alone[0]], strict=True):
+                assert isinstance(one, Features)
+                assert one.audio.tobytes() == other.audio.tobytes()
+                assert one.visual.tobytes() == other.visual.tobytes()
+                assert (one.audible == other.audible).all() and one.source == other.source
+    assert threads() == []
+
+
+def test_what_is_no_files_fault_ends_many(
+    fakes: None, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Extractor()
+
+    def fails(frames: Tensor) -> Tensor:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(make.seeing.backbone, "forward", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(make.many([clip, clip]))
+    found = list(make.many([clip], audio_track=7))
+    assert isinstance(found[0][1], UsageError) and threads() == []
+
+
+def test_the_error_of_bf16_goes_with_the_features(clip: Path) -> None:
+    fast, exact = Extractor(precision="bf16"), Extractor()
+    found, wanted = fast(clip), exact(clip)
+    told = found.audio_card["error"], found.visual_card["error"]
+    assert fast.errors == pytest.approx(told, rel=1e-3, abs=1e-9)
+    assert exact.errors == (None, None) and "error" not in wanted.visual_card
+    assert all("error" not in card for card in fast.cards)
+    assert backbone_identity(found.visual_card) == backbone_identity(wanted.visual_card)
+    assert worst_cosine(found.visual, wanted.visual) < 1e-3
+
+
+def test_a_model_reads_features_of_either_precision(clip: Path) -> None:
+    model = avel.load_model("default")
+    one, other = (model.predict(extract(clip, precision=p)) for p in ("float32", "bf16"))  # type: ignore[arg-type]
+    assert one.values.shape == other.values.shape
+    assert np.abs(one.values - other.values).max() < 0.1
+
+
 def test_bf16_is_noted_in_the_card(fakes: None, clip: Path) -> None:
     fast = Extractor(precision="bf16")
     assert [card["precision"] for card in fast.cards] == ["bf16", "bf16"]
@@ -201,6 +262,7 @@ def test_cache_goes_by_content_and_cards(
     fakes: None, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AVEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("AVEL_CACHE_GB")
     make = Extractor()
     first = cached(clip, make)
     entries = list((tmp_path / "cache" / "features").iterdir())
