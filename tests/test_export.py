@@ -242,6 +242,25 @@ def test_strange_metadata_are_refused(
         load_onnx(changed_copy(default, tmp_path, change))
 
 
+def test_no_other_file_is_read(tmp_path: Path) -> None:
+    """Weights outside of the file, which ONNX knows, would be any file of this machine's."""
+    held = onnx.numpy_helper.from_array(np.arange(4, dtype="f4"), "w")
+    held.ClearField("raw_data")
+    held.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", "secret.bin"), ("offset", "0"), ("length", "16")):
+        held.external_data.add(key=key, value=value)
+    (tmp_path / "secret.bin").write_bytes(np.arange(4, dtype="f4").tobytes())
+    node = onnx.helper.make_node("Add", ["x", "w"], ["y"])
+    x, y = (onnx.helper.make_tensor_value_info(n, 1, [4]) for n in "xy")
+    graph = onnx.helper.make_graph([node], "g", [x], [y], [held])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+    model.ir_version = 9
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    ort.InferenceSession(str(tmp_path / "m.onnx"))  # by its path it would be read
+    with pytest.raises(CheckpointError, match=r"m\.onnx"):
+        load_onnx(tmp_path / "m.onnx")
+
+
 def test_there_is_no_faster_precision(default: Exported) -> None:
     with pytest.raises(UsageError, match="precision bf16"):
         Localizer(default.paths[0], precision="bf16")
