@@ -76,6 +76,7 @@ def _absolute(job: Job) -> Job:
 
 def _import() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as the processes of other engines
     try:
         import ray
     except ImportError as e:

@@ -1,19 +1,11 @@
-"""Where features lie on disk: beside a folder of clips, and in the cache."""
+"""Feature files: where those of a folder of clips lie, and whether they are still theirs."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from avel.errors import DataError
-from avel.files import cache_folder, file_hash
-from avel.types import Features, Json
-
-if TYPE_CHECKING:
-    from avel.features.extractor import Extractor, Progress
+from avel.types import Json
 
 #: The folder, within a data folder, that holds the features of its clips.
 FOLDER = "features"
@@ -103,43 +95,3 @@ def _plain(cards: tuple[Json, Json]) -> list[Json]:
     """Cards as they come back from JSON."""
     plain: list[Json] = json.loads(json.dumps(cards))
     return plain
-
-
-def cached(
-    path: str | Path,
-    extractor: Extractor,
-    *,
-    progress: Progress | None = None,
-    audio_track: int | None = None,
-    video_track: int | None = None,
-) -> Features:
-    """Features of a media file, from the cache where the same content was extracted before.
-
-    They are kept as float32 in ``features`` of the cache folder, under a name made of the file's
-    content, both backbones' cards, the step and the tracks. A damaged entry is made anew.
-
-    Args:
-        path: The media file.
-        extractor: The backbones.
-        progress, audio_track, video_track: As for :func:`avel.extract`.
-
-    Raises:
-        MediaError: if the file can't be read.
-    """
-    from avel.probe import check_file
-
-    path = Path(path)
-    check_file(path)
-    content = file_hash(path)
-    key = [content, *extractor.cards, extractor.step, audio_track, video_track]
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
-    entry = cache_folder() / "features" / (name + _ENDING)
-    if entry.is_file():
-        try:
-            return replace(Features.load(entry), source=path.name)
-        except DataError:
-            entry.unlink(missing_ok=True)
-    made = extractor(path, progress=progress, audio_track=audio_track, video_track=video_track)
-    made = replace(made, content=content)
-    made.save(entry)
-    return made
