@@ -71,6 +71,7 @@ def machine() -> dict[str, str]:
     return {
         "cpu": cpu_model(),
         "cores": str(os.cpu_count()),
+        "units": " ".join(matrix_units()),
         "load": load,
         "python": platform.python_version(),
         "versions": f"avel {importlib.metadata.version('avel')} {versions}",
@@ -79,12 +80,24 @@ def machine() -> dict[str, str]:
 
 def cpu_model() -> str:
     """The processor's name."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def matrix_units() -> list[str]:
+    """What the processor has for products of matrices, as Linux calls it."""
+    wanted = "avx2 avx512f avx512_vnni avx512_bf16 avx512_fp16 amx_bf16 amx_int8".split()
+    flags = _cpuinfo("flags").split()
+    return [unit for unit in wanted if unit in flags]
+
+
+def _cpuinfo(key: str) -> str:
+    """The first entry of that name, empty where there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
+        return ""
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith(key))
+    return next(named, "")
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
