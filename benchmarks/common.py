@@ -85,7 +85,7 @@ def cpu_model() -> str:
 
 def matrix_units() -> list[str]:
     """What the processor has for products of matrices, as Linux calls it."""
-    wanted = "avx2 avx512f avx512_vnni avx512_bf16 avx512_fp16 amx_bf16 amx_int8".split()
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16")
     flags = _cpuinfo("flags").split()
     return [unit for unit in wanted if unit in flags]
 
