@@ -178,7 +178,8 @@ def _bars(axes: Axes, rows: Sequence[Json], names: Sequence[str]) -> None:
     """A horizontal bar a row, the first on top."""
     at = [names.index(r["row"]) for r in rows]
     error = [0.0 if r["sd"] == "" else r["sd"] for r in rows]
-    axes.barh(at, [r["ours"] for r in rows], xerr=error, height=0.6, color="#8fb8de",
+    axes.barh(at, [r["ours"] for r in rows], xerr=error if any(error) else None, height=0.6,
+              color="#8fb8de",
               error_kw={"capsize": 3, "elinewidth": 1}, label="ours")  # fmt: skip
     known = [(r["paper"], i) for r, i in zip(rows, at, strict=True) if r["paper"] != ""]
     if known:
