@@ -33,8 +33,8 @@ class ExtraKnobs:
     """How hard they are. The defaults put a BiLSTM on each alone near the supplement's figures.
 
     Measured at full scale, seed 0, one training seed (`avel train av data=ave inputs=… epochs=8
-    precision=float32`), chosen on val: `amaps` 54.4 (table S3 prints 54.3), `v-c3d` 46.4 (S2: 46.4),
-    `v+c3d` 58.7 (57.9), `a+v-c3d` 71.6 (68.7), `a+v+c3d` 72.6 (71.6).
+    precision=float32`), chosen on val: `amaps` 54.4 (table S3 prints 54.3), `v-c3d` 46.4 (S2 prints
+    46.4), `v+c3d` 58.7 (57.9), `a+v-c3d` 71.6 (68.7), `a+v+c3d` 72.6 (71.6).
 
     Args:
         likeness_maps, likeness_motion: Standard deviation of how much of each other class the
