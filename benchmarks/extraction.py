@@ -21,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ _REPLAYED = 4  # batches by which the networks alone are timed, at most
 
 
 # --- both sides ----------------------------------------------------------------------------------
+
+NETWORKS = (("vggish", "audio"), ("vgg19", "visual"))
 
 
 def backbone(name: str, *, modality: str) -> Any:
@@ -80,13 +83,6 @@ class Watch:
 
 
 # --- the plain side ------------------------------------------------------------------------------
-
-
-def plain(files: Sequence[Path]) -> Iterator[tuple[Path, Any, Any]]:
-    """Audio (T, 128) and visual (T, 7, 7, 512) of each file, the way the field's scripts do it."""
-    hearing, seeing = (backbone(n, modality=m)[0] for n, m in NETWORKS)
-    for file in files:
-        yield file, *plain_file(file, hearing, seeing)
 
 
 def plain_file(file: Path, hearing: Any, seeing: Any) -> tuple[Any, Any]:
@@ -162,17 +158,15 @@ def as_rgb(frame: Any, *size: int) -> Any:
 
 # --- avel's side ---------------------------------------------------------------------------------
 
-NETWORKS = (("vggish", "audio"), ("vgg19", "visual"))
-
 
 def extractor(precision: str, *, compiled: bool, batch: int) -> Any:
     from avel.features import extractor as module
 
-    module.load_backbone = backbone  # type: ignore[attr-defined]  # random weights will do
+    module.load_backbone = backbone  # random weights will do
     return module.Extractor(
         audio="vggish",
         visual="vgg19",
-        precision=precision,  # type: ignore[arg-type]
+        precision=precision,
         compile=compiled,
         batch=batch,
     )
@@ -203,18 +197,15 @@ def alone(make: Any, files: Sequence[Path]) -> tuple[Spent, Spent, float, int]:
 
     blind = Networks(hear, see, (128,), (7, 7, 512), frames=16, batch=make.batch)
     with Watch() as decoding:
-        for _ in run(files, avel.open, blind, step=1.0):
-            pass
+        deque(run(files, avel.open, blind, step=1.0), maxlen=0)
     pictures = sum(map(len, seen))
     some = seen[:_REPLAYED]
     share = sum(map(len, some)) / pictures
-    seconds = sum(map(len, heard))
     with Watch() as networks:
         for batch in some:
             make.seeing(torch.from_numpy(batch))
-        for batch in [b[:16] for b in heard[: math.ceil(len(heard) * share)]]:
+        for batch in heard[: math.ceil(len(heard) * share)]:
             make.hearing(log_mel(torch.from_numpy(batch)))
-    assert seconds, "files without sound"
     return networks.spent, decoding.spent, share, pictures
 
 
@@ -223,47 +214,67 @@ def alone(make: Any, files: Sequence[Path]) -> tuple[Spent, Spent, float, int]:
 
 def child(given: argparse.Namespace) -> None:
     """One side: every group of files once; prints JSON, and writes features beside it."""
-    groups = {name: [Path(f) for f in files] for name, files in json.loads(given.child).items()}
-    warm = min((f for files in groups.values() for f in files), key=lambda f: f.stat().st_size)
-    told: dict[str, Any] = {}
-    if given.side == "plain":
-        hearing, seeing = (backbone(n, modality=m)[0] for n, m in NETWORKS)
-        extracted = lambda files: ((f, *plain_file(f, hearing, seeing)) for f in files)  # noqa: E731
-    else:
-        from avel.allocator import keep_memory
-
-        keep_memory()
-        make = extractor(given.precision, compiled=given.compile, batch=given.batch)
-        extracted = lambda files: (  # noqa: E731
-            (path, found.audio, found.visual) for path, found in make.many(files)
-        )
-    list(extracted([warm]))
-    for name, files in groups.items():
-        with Watch() as watch:
-            rows = list(extracted(files))
-        told[name] = {"clock": watch.spent.clock, "cores": watch.spent.cores}
-        for path, audio, visual in rows:
-            np.savez(Path(given.out) / f"{given.side}-{path.name}.npz", audio=audio, visual=visual)
-        told[name]["segments"] = sum(len(audio) for _, audio, _ in rows)
-        if given.side == "avel":
-            networks, decoding, share, pictures = alone(make, files)
-            told[name] |= {
-                "networks": networks.clock / share,
-                "networks_cores": networks.cores / share,
-                "decoding_cores": decoding.cores,
-                "pictures": pictures,
-            }
-    if given.side == "avel":
-        cards = make._measured_cards
-        told["cards"] = [
-            {"precision": c.get("precision", "float32"), "error": c.get("error", 0.0)}
-            for c in cards
-        ]
-        told["weights"] = cards[1]["weights"]
     import torch
 
-    told["threads"] = torch.get_num_threads()
-    print(json.dumps(told))
+    groups = {name: [Path(f) for f in files] for name, files in json.loads(given.child).items()}
+    warm = min((f for files in groups.values() for f in files), key=lambda f: f.stat().st_size)
+    work = Plain() if given.side == "plain" else Avel(given)
+    work([warm])
+    told: dict[str, Any] = {"threads": torch.get_num_threads()}
+    for name, files in groups.items():
+        with Watch() as watch:
+            rows = work(files)
+        for path, audio, visual in rows:
+            np.savez(Path(given.out) / f"{given.side}-{path.name}.npz", audio=audio, visual=visual)
+        told[name] = {"clock": watch.spent.clock, "cores": watch.spent.cores}
+        told[name]["segments"] = sum(len(audio) for _, audio, _ in rows)
+        told[name] |= work.more(files)
+    print(json.dumps(told | work.card()))
+
+
+class Plain:
+    """The plain side's networks."""
+
+    def __init__(self) -> None:
+        self.hearing, self.seeing = (backbone(n, modality=m)[0] for n, m in NETWORKS)
+
+    def __call__(self, files: Sequence[Path]) -> list[Any]:
+        return [(file, *plain_file(file, self.hearing, self.seeing)) for file in files]
+
+    def more(self, files: Sequence[Path]) -> dict[str, Any]:
+        return {}
+
+    def card(self) -> dict[str, Any]:
+        return {}
+
+
+class Avel:
+    """avel's networks."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        from avel.allocator import keep_memory
+
+        keep_memory()  # as `avel extract` does
+        self.make = extractor(given.precision, compiled=given.compile, batch=given.batch)
+        self.cards: Any = ()
+
+    def __call__(self, files: Sequence[Path]) -> list[Any]:
+        found = list(self.make.many(files))
+        self.cards = found[-1][1].audio_card, found[-1][1].visual_card
+        return [(path, features.audio, features.visual) for path, features in found]
+
+    def more(self, files: Sequence[Path]) -> dict[str, Any]:
+        networks, decoding, share, pictures = alone(self.make, files)
+        return {
+            "networks": networks.clock / share,
+            "networks_cores": networks.cores / share,
+            "decoding_cores": decoding.cores,
+            "pictures": pictures,
+        }
+
+    def card(self) -> dict[str, Any]:
+        held = [(c.get("precision", "float32"), c.get("error", 0.0)) for c in self.cards]
+        return {"cards": held, "weights": self.cards[1]["weights"]}
 
 
 def side(name: str, groups: dict[str, list[Path]], given: argparse.Namespace, out: Path) -> Any:
@@ -329,8 +340,8 @@ def measured(name: str, files: Sequence[Path], turns: Sequence[Any], out: Path) 
     row |= {f"share_{k}": v for k, v in spread(shares, 3).items()}
     row |= {"share_ceiling": f"{statistics.median(ceilings):.3f}"}
     row |= {f"cosine_{k}": f"{cosines(files, out, k):.6f}" for k in ("audio", "visual")}
-    for kind, card in zip(("audio", "visual"), last["cards"], strict=True):
-        row |= {f"precision_{kind}": card["precision"], f"error_{kind}": f"{card['error']:.1e}"}
+    for kind, (precision, error) in zip(("audio", "visual"), last["cards"], strict=True):
+        row |= {f"precision_{kind}": precision, f"error_{kind}": f"{error:.1e}"}
     row |= {"weights": last["weights"], "threads": last["threads"], "runs": len(turns)}
     return row | machine()
 
