@@ -34,7 +34,8 @@ class ExtraKnobs:
 
     Measured at full scale, seed 0, one training seed (`avel train av data=ave inputs=… epochs=8
     precision=float32`), chosen on val: `amaps` 54.4 (table S3 prints 54.3), `v-c3d` 46.4 (S2 prints
-    46.4), `v+c3d` 58.7 (57.9), `a+v-c3d` 71.6 (68.7), `a+v+c3d` 72.6 (71.6).
+    46.4), `v+c3d` 58.7 (57.9), `a+v-c3d` 71.6 (68.7), `a+v+c3d` 72.6 (71.6). After
+    as many epochs `a` has 54.9, so in longer training these rise too.
 
     Args:
         likeness_maps, likeness_motion: Standard deviation of how much of each other class the
