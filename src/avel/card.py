@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from avel.decisions import Decision
+from avel.errors import UsageError
 from avel.types import Json
 
 FORMAT = 1
@@ -37,6 +39,11 @@ def check_card(card: Json) -> list[str]:
     if isinstance(options := card.get("options"), dict):
         numbers = {k: v for k, v in options.items() if isinstance(v, int | float)}
         wrong += [f"options: {k}={v!r}" for k, v in numbers.items() if not abs(v) <= LARGEST_SIZE]
+    if card.get("decision") is not None:
+        try:
+            Decision.from_json(card["decision"])
+        except UsageError as e:
+            wrong.append(f"decision: {e.got}")
     return wrong
 
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from avel import tasks
 from avel.batches import Resident, predictor, resident
 from avel.checkpoint import Trained, load_model
 from avel.data.base import Dataset, Split, backbone_identity, fingerprint
+from avel.decisions import Decision
 from avel.errors import CheckpointError, DataError, UsageError
 from avel.evaluated import Evaluation, Measured, save, table
 from avel.models import models
@@ -79,6 +81,7 @@ def evaluate(
                 next((p for p in papers if p.metric == name), None),
             )
             for name in measured[0][0]
+            if all(name in m for m, _ in measured)  # some may be tuned, others not
         ),
         trivial=tasks.trivial(chosen, task, len(classes)),
         classes=tuple(per_class for _, per_class in measured),
@@ -158,10 +161,31 @@ def _judge(
             return once
 
     count = len(run.classes)
+    measured = _headline_first(tasks.evaluate(predict, held.split, task, count, step=step), task)
+    if task != "cml":
+        measured |= _believed(run, held.split, *once[:2])
     return (
-        _headline_first(tasks.evaluate(predict, held.split, task, count, step=step), task),
+        measured,
         tasks.details(predict, held.split, task, run.classes, step=step),
     )
+
+
+def _believed(run: Trained, split: Split, labels: Any, scores: Any) -> dict[str, float]:
+    """The calibration error, and what the decision that `avel tune` stored makes of the scores.
+
+    ``nan`` where the scores are no probabilities over the classes.
+    """
+    from avel import calibration, tuning
+
+    values, truth = np.asarray(scores), np.asarray(split.labels)
+    whole = np.allclose(values[truth >= 0].sum(-1), 1, atol=1e-3)
+    found = {"ece": calibration.reliability(values, truth).ece if whole else float("nan")}
+    if run.card.get("decision") is not None:
+        held = tuning.laid_out(values, np.asarray(labels), truth)
+        stored = Decision.from_json(run.card["decision"])
+        tuned = tuning.judged(held, stored, run.classes, step=run.step)
+        found |= {f"{name}_tuned": value for name, value in tuned.items()}
+    return found
 
 
 def _headline_first(found: dict[str, float], task: str) -> dict[str, float]:

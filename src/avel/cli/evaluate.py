@@ -12,6 +12,7 @@ from avel.errors import UsageError
 if TYPE_CHECKING:
     from avel.checkpoint import Trained
     from avel.cli._pairs import Given
+    from avel.data.base import Dataset
 
 
 def evaluate(
@@ -30,6 +31,10 @@ def evaluate(
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Every class too (CSV and JSON always have them).")
     ] = False,
+    reliability: Annotated[
+        Path | None,
+        typer.Option(help="Draw confidence beside accuracy of the first run: .png, .svg, .pdf."),
+    ] = None,
     out: Annotated[
         list[Path] | None, typer.Option("--output", "-o", help=".csv or .json; may stand twice.")
     ] = None,
@@ -46,6 +51,10 @@ def evaluate(
         raise UsageError(
             f"{given.recipe[0]!r} means nothing here", do="recipes are for `avel train`"
         )
+    if reliability is not None:
+        from avel.figures.style import check_ending
+
+        check_ending(reliability)
     for path in out or []:
         if path.suffix.lower() not in (".csv", ".json"):
             raise UsageError(
@@ -54,11 +63,17 @@ def evaluate(
     if trivial:
         _trivial(given, split, out or [])
     else:
-        _runs(runs, given, split, out or [], per_class=per_class)
+        _runs(runs, given, split, out or [], per_class=per_class, reliability=reliability)
 
 
 def _runs(
-    folders: list[Path], given: Given, split: str, out: list[Path], *, per_class: bool
+    folders: list[Path],
+    given: Given,
+    split: str,
+    out: list[Path],
+    *,
+    per_class: bool,
+    reliability: Path | None,
 ) -> None:
     from avel.checkpoint import load_model
     from avel.cli._pairs import open_data, recall, seeds_of
@@ -79,6 +94,32 @@ def _runs(
     print("\n\n".join(told))
     for path in out:
         save(found, path)
+    if reliability is not None:
+        _draw(next(iter(groups.values()))[0], data, split, reliability)
+
+
+def _draw(run: Trained, data: Dataset, split: str, path: Path) -> None:
+    """The reliability figure of one run."""
+    from avel.calibration import reliability
+    from avel.evaluation import choose_split
+    from avel.figures.reliability import reliability_diagram
+    from avel.figures.style import new_figure, save_figure
+    from avel.localization import tuned
+    from avel.tuning import answers
+
+    held = answers(run, choose_split(data, run.card["task"], split, len(run.classes)))
+    soft = held.softened(tuned(run.card).temperature)
+    after = None if soft is held else reliability(soft.values, soft.truth)
+    told = " (simulated features)" if data.simulated else ""
+    figure = new_figure(4.2, 4.0)
+    reliability_diagram(
+        reliability(held.values, held.truth),
+        after,
+        title=f"{run.card['model']} on {data.name}{told}, {split}",
+        ax=figure.add_subplot(),
+    )
+    save_figure(figure, path)
+    print(f"wrote {path}")
 
 
 def _trivial(given: Given, split: str, out: list[Path]) -> None:

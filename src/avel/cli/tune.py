@@ -1,0 +1,71 @@
+"""`avel tune`: a decision chosen on validation, stored in the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avel.errors import UsageError
+
+if TYPE_CHECKING:
+    from avel.decisions import Decision, Rule
+    from avel.types import Json
+
+
+def tune(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or of its seeds.")],
+    pairs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE...]", help="Other data: data=DIR, data=ave root=DIR."),
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option(help="Fit the temperature of the probabilities too.")
+    ] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print it, store nothing.")] = False,
+) -> None:
+    """Choose threshold, hysteresis, gaps and smallest length on validation, and store them."""
+    from avel.allocator import keep_memory
+    from avel.checkpoint import load_model
+    from avel.cli._pairs import open_data, recall, seeds_of, sort_pairs
+    from avel.localization import tuned as stored
+    from avel.tuning import tune as choose
+
+    keep_memory()
+    given = sort_pairs(pairs or [])
+    if given.recipe:
+        raise UsageError(f"{given.recipe[0]!r} means nothing here", wanted="data=… root=…")
+    folders = seeds_of(run)
+    data = open_data(given if given.data else recall(folders[0]))
+    for folder in folders:
+        made, found = choose(load_model(folder), data, calibrate=calibrate)
+        told = " (simulated features)" if data.simulated else ""
+        print(f"{folder}, tuned on val of {data.name}{told}")
+        print(_table(found))
+        print(_words(stored(made.card)))
+        if not dry_run:
+            made.save(folder, dtype=str(made.card.get("dtype", "float32")))
+
+
+def _table(found: dict[str, Json]) -> str:
+    lines = [f"{'':24}{'untuned':>10}{'tuned':>10}"]
+    for split, held in found.items():
+        for metric in held["paper"]:
+            cells = (f"{100 * held[kind][metric]:10.2f}" for kind in ("paper", "tuned"))
+            lines.append(f"{split + ' ' + metric:24}{''.join(cells)}")
+    return "\n".join(lines)
+
+
+def _words(decision: Decision) -> str:
+    lines = [f"temperature {decision.temperature:g}", f"all classes: {_rule(decision.rule)}"]
+    lines += [f"{name}: {_rule(rule)}" for name, rule in decision.classes.items()]
+    return "\n".join(lines)
+
+
+def _rule(rule: Rule) -> str:
+    base = "the paper's decision" if rule.threshold is None else f"threshold {rule.threshold:g}"
+    on = "" if rule.low is None else f", going on down to {rule.low:g}"
+    gaps = f", gaps up to {rule.bridge:g} s bridged" if rule.bridge else ""
+    least = f", at least {rule.min_length:g} s" if rule.min_length else ""
+    return f"{base}{on}{gaps}{least}"
