@@ -209,4 +209,4 @@ def test_a_wrong_bound_is_named_before_the_work(
 ) -> None:
     monkeypatch.setenv("AVEL_CACHE_GB", said)
     with pytest.raises(UsageError, match="AVEL_CACHE_GB"):
-        cache.entry_path(file, Fake())
+        cache.features_of(file, Fake())

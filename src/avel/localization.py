@@ -10,11 +10,10 @@ import numpy as np
 
 from avel import clock
 from avel.decisions import Decision, Rule, bridged, masks, possible, spans
+from avel.features.cache import Facts, features_of
 from avel.types import Event, Json, Scores, Timeline
 
 if TYPE_CHECKING:
-    from avel.features import FeatureStream
-    from avel.features.cache import Facts
     from avel.features.network import Precision
     from avel.scoring import Scorer, Scoring
 
@@ -158,9 +157,14 @@ class Localizer:
         chosen = (decision or tuned(self.model.card)).asked(
             threshold=threshold, min_length=min_length, require_both=require_both
         )
-        tracks = {"audio_track": audio_track, "video_track": video_track}
-        features, facts = self._features(
-            video, tracks, progress, ahead=ahead and chosen.require_both
+        features, facts = features_of(
+            video,
+            self._extract,
+            keep=self.cache,
+            ahead=ahead and chosen.require_both,
+            progress=progress,
+            audio_track=audio_track,
+            video_track=video_track,
         )
         return EventStream(
             str(video),
@@ -169,34 +173,6 @@ class Localizer:
             card=self.model.card,
             decision=chosen,
         )
-
-    def _features(
-        self,
-        video: str | Path,
-        tracks: dict[str, int | None],
-        progress: Progress | None,
-        *,
-        ahead: bool,
-    ) -> tuple[FeatureStream, Callable[[], Facts]]:
-        """The features of a file, kept or made, and what is known of it once they were read."""
-        from avel.features import cache
-
-        entry = None
-        if self.cache and cache.largest():
-            entry = cache.entry_path(video, self._extract, **tracks)
-        if entry is not None:
-            held = cache.kept(entry, source=Path(video).name, progress=progress)
-            if held is not None:
-                return held[0], lambda: held[1]
-        from avel.media import open_media
-
-        media = open_media(video, **tracks)
-        features = self._extract.stream(media, progress=progress)
-        if ahead:
-            features.loudest = media.loudest(self.model.step)
-        if entry is not None:
-            features = cache.keeping(features, entry, media)
-        return features, lambda: cache.Facts.of(media)
 
 
 class EventStream:

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +85,9 @@ def entry_path(
 
     Raises:
         MediaError: if there is no such file.
-        UsageError: for a wrong ``AVEL_CACHE_GB``.
     """
     from avel.probe import check_file
 
-    largest()  # a wrong setting is named before the work
     check_file(Path(path))
     cards = list(extractor.cards)
     key = [FORMAT, file_hash(path), cards, extractor.step, audio_track, video_track]
@@ -355,30 +353,46 @@ def make_room(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def cached(
+def features_of(
     path: str | Path,
     extractor: Extracts,
     *,
+    keep: bool = True,
+    ahead: bool = False,
     progress: Progress | None = None,
     audio_track: int | None = None,
     video_track: int | None = None,
-) -> Features:
-    """Features of a media file, from the cache where the same content was extracted before.
+) -> tuple[FeatureStream, Callable[[], Facts]]:
+    """The features of a media file, kept or made, and what is known of it once they were read.
 
     Args:
         path: The media file.
         extractor: The backbones.
+        keep: False neither takes them from the cache nor keeps them there.
+        ahead: Whether the loudest segment has to be known before the first row: where it isn't
+            kept, the sound is gone through first.
         progress, audio_track, video_track: As for :func:`avel.extract`.
 
     Raises:
         MediaError: if the file can't be read.
+        UsageError: for tracks the file doesn't have, and a wrong ``AVEL_CACHE_GB``.
     """
+    tracks = {"audio_track": audio_track, "video_track": video_track}
+    entry = entry_path(path, extractor, **tracks) if keep and largest() else None
+    held = kept(entry, source=Path(path).name, progress=progress) if entry else None
+    if held is not None:
+        return held[0], lambda: held[1]
     from avel.media import open_media
 
-    tracks = {"audio_track": audio_track, "video_track": video_track}
-    entry = entry_path(path, extractor, **tracks)
-    held = kept(entry, source=Path(path).name, progress=progress)
-    if held is not None:
-        return held[0].gather()
     media = open_media(path, **tracks)
-    return keeping(extractor.stream(media, progress=progress), entry, media).gather()
+    stream = extractor.stream(media, progress=progress)
+    if ahead:
+        stream.loudest = media.loudest(extractor.step)
+    if entry is not None:
+        stream = keeping(stream, entry, media)
+    return stream, lambda: Facts.of(media)
+
+
+def cached(path: str | Path, extractor: Extracts, **options: Any) -> Features:
+    """All features of a media file at once; arguments and errors as for :func:`features_of`."""
+    return features_of(path, extractor, **options)[0].gather()
