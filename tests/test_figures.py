@@ -321,7 +321,7 @@ def test_curves_hold_ours_and_the_papers(tmp_path: Path) -> None:
     low, high = curve.lines[2][0].get_segments()[0][:, 1]
     assert (low, high) == (69.5, 70.5)
     names = curve.lines[0].axes.get_legend_handles_labels()[1]
-    assert names == ["SEL, paper (on AVE)", "best answer that looks at nothing", "SEL, ours"]
+    assert names == ["SEL, paper (on AVE)", "best that looks at nothing", "SEL, ours"]
 
 
 def test_curves_of_a_task_with_three_metrics() -> None:

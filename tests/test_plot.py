@@ -237,7 +237,7 @@ VERBS = {
     "confusion": "confusion runs/ours runs/other",
     "difference": "difference runs/other runs/ours --split val",
     "lambda": "lambda lambda_s.csv lambda_s.csv",
-    "tsne": "tsne runs/ours/seed-0 --perplexity 5 --classes 2 --limit 30",
+    "tsne": "tsne runs/ours --perplexity 5 --classes 2 --limit 30",
     "timeline": "timeline runs/ours runs/other --clip test0 --clip test1.mp4",
     "matches": "timeline runs/match --clip test0",
     "clip": "attention --model runs/ours/seed-0 --clip test0 --frames 3",

@@ -92,7 +92,7 @@ def lambda_(
     from avel.figures.style import new_figure
 
     read = [read_rows(path) for path in tables]
-    figure = new_figure(4.4 * len(tables), 3.8)
+    figure = new_figure(4.8 * len(tables), 4.2)
     for ax, rows in zip(_row(figure, len(tables)), read, strict=True):
         lambda_curves(rows, ax=ax)
     _save(figure, out, dpi)
@@ -156,17 +156,21 @@ def tsne(
     out: Annotated[Path, _output("tsne")] = Path("tsne.png"),
     dpi: Dpi = 200,
 ) -> None:
-    """Segments' features before and after each module, in the plane (xue2021 fig. 7)."""
+    """Segments' features before and after each module, in the plane (xue2021 fig. 7).
+
+    Of several seeds the first.
+    """
     runs, given = _sorted(words)
     _ready(out)
     if len(runs) != 1:
-        raise UsageError(f"{len(runs)} runs", wanted="one, of one seed", do="draw one at a time")
+        raise UsageError(f"{len(runs)} runs", wanted="one", do="draw one at a time")
+    from avel.cli._pairs import seeds_of
     from avel.figures.embeddings import tsne as draw
     from avel.figures.stages import staged_features
 
     staged = staged_features(
-        runs[0], _data(runs, given), split=split, classes=only or classes, limit=limit,
-        modules=module or (), seed=seed,
+        seeds_of(runs[0])[0], _data(runs, given), split=split, classes=only or classes,
+        limit=limit, modules=module or (), seed=seed,
     )  # fmt: skip
     drawn = draw(staged, perplexity=perplexity, seed=seed)
     _save(drawn[0][0].figure, out, dpi)

@@ -67,20 +67,22 @@ def lambda_curves(
     series: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in sorted(listed, key=_at):
         series.setdefault((str(row["task"]), str(row["metric"])), []).append(row)
-    ax = new_axes(ax, width=4.6, height=3.8)
+    ax = new_axes(ax, width=4.8, height=4.2)
     drawn = [
         _curve(ax, own, COLOURS[i % len(COLOURS)], _name(key, list(series)))
         for i, (key, own) in enumerate(series.items())
     ]
     floors = {_number(r.get("trivial_best")) for r in listed} - {None}
     for i, floor in enumerate(sorted(f for f in floors if f is not None)):
-        label = "best answer that looks at nothing" if not i else None
+        label = "best that looks at nothing" if not i else None
         ax.axhline(floor, ls=":", color=GREY, lw=1.2, label=label)
     ax.set_xlabel(f"{WEIGHTS.get(weight, plain(weight))}: weight of CSPA, the rest is CSEA's")
     ax.set_ylabel("accuracy (%)")
     ax.grid(alpha=0.3)
     ax.set_title(_title(listed, weight), fontsize="medium")
-    ax.legend(fontsize="small", framealpha=0.9)
+    ax.legend(
+        fontsize="small", frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2
+    )
     return drawn
 
 

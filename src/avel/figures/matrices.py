@@ -150,7 +150,7 @@ def class_difference(
     ax.grid(axis="x", alpha=0.3)
     ax.set_axisbelow(True)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlabel("difference in class accuracy, points (brackets: segments)")
+    ax.set_xlabel("points gained (in brackets: segments)")
     ax.set_title(_difference_title(theirs, ours), fontsize="medium")
     _explain(ax, theirs[0].name or "first", ours[0].name or "second")
     return bars
