@@ -124,11 +124,18 @@ def test_measuring_leaves_the_threads_as_they_were() -> None:
 
 
 def test_a_compiled_network_knows_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "true")
     monkeypatch.setattr(torch, "compile", lambda run, **_: run)
     backbone = Halves()
     found = of(backbone, batch=4, compiled=True)(patches(6))
     assert backbone.sizes == [4, 4] and found.shape == (6, 8)
     assert np.abs(found - of(backbone)(patches(6))).max() < 1e-6
+
+
+def test_without_a_compiler_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UsageError, match="no-such-compiler isn't there"):
+        of(Halves(), compiled=True)
 
 
 @pytest.mark.slow

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import platform
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -47,6 +49,9 @@ class Network:
         batch: Inputs that go through it together; compiled networks are compiled for that many.
         compiled: Whether it goes through torch.compile at its first batch (10 to 35 s, needs a
             C++ compiler on a CPU).
+
+    Raises:
+        UsageError: for another precision, and where there is no compiler.
     """
 
     def __init__(
@@ -61,7 +66,7 @@ class Network:
     ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"precision {precision}", wanted=" or ".join(PRECISIONS))
-        self.backbone, self.device, self.batch = backbone, device, batch
+        self.device, self.batch = device, batch
         _place(backbone, device)
         fast = _in_bf16(backbone) if precision != "float32" else None
         if precision == "auto" and fast is not None and gain(backbone, fast, device) < WORTH:
@@ -70,12 +75,14 @@ class Network:
         #: 1 - cosine between the answers in bfloat16 and in float32, the worst of the inputs
         #: compared; None before the first batch, and in float32.
         self.error: float | None = None
-        self._compared_with = None if fast is None else backbone
+        #: What runs: the backbone itself, or its copy in bfloat16.
+        self.backbone = backbone if fast is None else fast
+        self._compared_with = None if fast is None else backbone  # let go after that
         self._card = card
-        self._run: Callable[[Tensor], Tensor] = backbone if fast is None else fast
+        self._run: Callable[[Tensor], Tensor] = self.backbone
         self._full = batch if compiled else 0
         if compiled:
-            self._run = _compiled(self._run)
+            self._run = _compiled(self._run, device)
 
     @property
     def card(self) -> Json:
@@ -207,7 +214,14 @@ def _place(backbone: Backbone, device: torch.device) -> None:
         backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _compiled(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def _compiled(run: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
+    compiler = os.environ.get("CXX", "g++")
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise UsageError(
+            "a network to compile",
+            wanted=f"a C++ compiler ({compiler} isn't there)",
+            do="install g++, name another in CXX, or go without compiling",
+        )
     made: Callable[[Tensor], Tensor] = torch.compile(run, dynamic=False, options={"freezing": True})
     return made
 
