@@ -213,7 +213,9 @@ def _find(path_or_name: str | Path) -> Path:
         f"no trained model at {str(path_or_name)!r}",
         wanted=f"a folder that holds {WEIGHTS}"
         + (f", or a packaged name ({', '.join(packaged)})" if packaged else ""),
-        do="train one with `avel train`, or correct the path",
+        do="an exported model serves `avel localize` and avel.localize alone"
+        if folder.suffix.lower() == ".onnx"
+        else "train one with `avel train`, or correct the path",
     )
 
 
