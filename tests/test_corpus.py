@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -441,3 +443,24 @@ def test_the_meter_tells_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> 
         now[0] += took
         meter.add(outcome("x", status, seconds=20.0))
     assert meter.told() == "30.0 files/min, 10.0x real time, 00:00:12 left, 1 failed"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_ctrl_c_stops_the_workers_and_leaves_a_whole_manifest(tmp_path: Path) -> None:
+    pictures = [(k / 16, grey(k % 250)) for k in range(160)]
+    mux(tmp_path / "00.mkv", pictures=pictures)
+    for i in range(1, 200):
+        (tmp_path / f"{i:02d}.mkv").hardlink_to(tmp_path / "00.mkv")
+    out = tmp_path / "features"
+    command = [sys.executable, "-m", "avel", "extract", str(tmp_path), "-j", "2"]
+    with subprocess.Popen(
+        [*command, "--precision", "float32"], stderr=subprocess.PIPE, start_new_session=True
+    ) as running:
+        while running.poll() is None and len(list(out.glob("*.safetensors"))) < 3:
+            time.sleep(0.05)
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+        _, told = running.communicate(timeout=60)
+    assert running.returncode == 130 and b"Traceback" not in told
+    rows = rows_of(out)
+    assert 1 <= len(rows) < 200 and {row["status"] for row in rows.values()} == {"done"}
+    assert not list(out.glob(".manifest.*"))

@@ -33,7 +33,7 @@ class Meter:
         self._busy = 0.0  # seconds that went by before files that weren't there already
         self._last = self._told = time.monotonic()
         self._console = Console(stderr=True)
-        columns = TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn()
+        columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn()
         quiet = not self._console.is_terminal
         self._bar = Progress(
             *columns, TextColumn("{task.fields[told]}"), console=self._console, transient=True,
