@@ -183,6 +183,13 @@ def test_rows_that_read_other_features_are_trained_on_those(data: Dataset, tmp_p
             whole = reproduce([table], data, out=tmp_path, pairs=pairs, reopen=way)
             found |= {(bool(way), r.row.name): r for r in whole.results}
     assert found[False, "V+c3d"].why_not == "needs C3D's vectors"
+    card = {**data.visual_card, "name": "vgg19+c3d"}
+    whole = reproduce(["tian2018:S2"], replace(data, visual_card=card), out=tmp_path, pairs=pairs)
+    own = {r.row.name: (len(r.outcomes), r.why_not) for r in whole.results}
+    assert own["V+c3d"] == (1, "") and own["V"] == (
+        0,
+        "needs features without maps of the sound or C3D",
+    )
     assert len(found[True, "V+c3d"].outcomes) == len(found[True, "V"].outcomes) == 1
     told = found[True, "A'-att"].notes()
     assert told[-1] == "not trained: needs VGGish's last pooling maps: no audio_maps.h5"

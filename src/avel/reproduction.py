@@ -28,6 +28,7 @@ _READS: dict[str, tuple[Reading, str]] = {
     "amaps": ((("audio", "maps"),), "VGGish's last pooling maps"),
     "c3d": ((("visual", "vector+c3d"),), "C3D's vectors"),
 }
+_PLAIN = "features without maps of the sound or C3D"
 #: Our own table: every model in every task that it has.
 SYSTEMS = "systems"
 ALL = "all"
@@ -274,10 +275,10 @@ def _open(
     found: dict[Reading, Dataset] = {}
     lacking: dict[Reading, str] = {}
     for reads in dict.fromkeys(cell.reads for cell in cells):
-        what = next((name for own, name in _READS.values() if own == reads), "")
-        if not reads:
+        what = next((name for own, name in _READS.values() if own == reads), _PLAIN)
+        if reads == _reading(data):
             found[reads] = data
-        elif reopen is None:
+        elif reopen is None or not reads:
             lacking[reads] = f"needs {what}"
         else:
             try:
@@ -285,6 +286,14 @@ def _open(
             except AvelError as e:
                 lacking[reads] = f"needs {what}: {e.got}"
     return found, lacking
+
+
+def _reading(data: Dataset) -> Reading:
+    """What the data set holds, by its backbones' names."""
+    sound, picture = (str(c.get("name")) for c in (data.audio_card, data.visual_card))
+    if "c3d" in picture:
+        return _READS["c3d"][0]
+    return _READS["amaps"][0] if "maps" in sound else ()
 
 
 def _measured(work: Sequence[Work], tell: Callable[..., None]) -> Estimate:
