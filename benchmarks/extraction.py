@@ -307,15 +307,15 @@ def grouped(folder: Path, limit: float) -> dict[str, list[Path]]:
 
 def cosines(files: Sequence[Path], out: Path, key: str) -> float:
     """The least cosine between a segment's features of both sides."""
-    least = 1.0
+    from avel.features.network import worst_cosine
+
+    worst = 0.0
     for file in files:
-        a, b = (np.load(out / f"{s}-{file.name}.npz")[key] for s in ("plain", "avel"))
-        rows = min(len(a), len(b))
-        a, b = (x[:rows].reshape(rows, -1).astype(np.float64) for x in (a, b))
-        norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-        both = norm > 0
-        least = min(least, float(((a * b).sum(axis=1)[both] / norm[both]).min(initial=1.0)))
-    return least
+        plain, mine = (np.load(out / f"{s}-{file.name}.npz")[key] for s in ("plain", "avel"))
+        if plain.shape != mine.shape:
+            raise SystemExit(f"{file}: {key} {mine.shape}, plainly {plain.shape}")
+        worst = max(worst, worst_cosine(mine, plain))
+    return 1 - worst
 
 
 def spread(values: Sequence[float], digits: int = 2) -> dict[str, str]:
@@ -351,7 +351,10 @@ def judged(row: dict[str, Any]) -> str:
     cosine = min(float(row["cosine_audio"]), float(row["cosine_visual"]))
     least = SHARES[row["files"]]
     told = [
-        (f"{row['ratio_median']}x the plain side", float(row["ratio_median"]) >= RATIO),
+        (
+            f"{row['ratio_median']}x the plain side ({row['core_ratio']}x in core time)",
+            float(row["ratio_median"]) >= RATIO,
+        ),
         (f"cosine {cosine:.6f}", cosine >= COSINE),
         (
             f"{100 * float(row['share_median']):.0f} % of the networks' own rate "
