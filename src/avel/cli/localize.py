@@ -130,6 +130,10 @@ def localize(
             "model's own decision."
         ),
     ] = None,
+    untuned: Annotated[
+        bool,
+        typer.Option("--untuned", help="The paper's decision, whatever `avel tune` has stored."),
+    ] = False,
     audio_track: Annotated[
         int | None, typer.Option(help="Which sound track to read, by its number in the file.")
     ] = None,
@@ -176,6 +180,7 @@ def localize(
         format_named(format)
     if as_json and stream:
         raise UsageError("--json and --stream", wanted="one of them", do="leave one out")
+    from avel.decisions import Decision
     from avel.localization import Localizer, check_options
 
     check_options(min_length, threshold)
@@ -190,6 +195,7 @@ def localize(
             found = go(
                 video,
                 find,
+                decision=Decision() if untuned else None,
                 min_length=min_length,
                 threshold=threshold,
                 audio_track=audio_track,
