@@ -333,7 +333,8 @@ def test_curves_of_a_task_with_three_metrics() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [[], [{"row": "CSPA", "task": "sel", "metric": "m", "ours": 1}], [{"ours": 1}],
-     [*rows(), *rows("lambda_w")]],
+     [*rows(), *rows("lambda_w")], [{**rows()[0], "n": "many"}], [{**rows()[0], "sd": "inf"}],
+     [{**rows()[0], "ours": ""}], [{**rows()[0], "row": "lambda_s=nan"}]],
 )  # fmt: skip
 def test_rows_of_no_sweep_are_refused(wrong: list[dict[str, Any]]) -> None:
     with pytest.raises(DataError):

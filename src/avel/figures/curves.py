@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ CURVES = {
 TASKS = {"sel": "SEL", "wsel": "WSEL", "cml": "CML"}
 #: Bytes of a table at most.
 LARGEST = 2**22
+_NUMBERS = ("sd", "n", "paper", "trivial_best", "epochs")
 _NEEDED = ("row", "task", "metric", "ours")
 
 
@@ -97,15 +99,22 @@ def _check(rows: Sequence[Mapping[str, Any]]) -> str:
     names = {str(row["row"]).partition("=")[0] for row in rows}
     try:
         for row in rows:
-            _at(row), float(row["ours"])
-    except ValueError as e:
-        raise DataError(f"rows that hold no weight ({e})", wanted=wanted) from e
+            ours = float(row["ours"])
+            _finite([_at(row), ours, *(_number(row.get(key)) for key in _NUMBERS)])
+    except (ValueError, TypeError) as e:
+        raise DataError(f"rows that hold no weight or number ({e})", wanted=wanted) from e
     if len(names) > 1:
         raise DataError(
             f"rows of {', '.join(sorted(names))} together", wanted="one weight at a time",
             do="give each sweep axes of its own",
         )  # fmt: skip
     return names.pop()
+
+
+def _finite(values: Iterable[float | None]) -> None:
+    for value in values:
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"{value} is no number")
 
 
 def _at(row: Mapping[str, Any]) -> float:
