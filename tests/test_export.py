@@ -77,19 +77,14 @@ def check_alike(model: Trained, other: OnnxModel) -> None:
             np.testing.assert_allclose(theirs.attention, ours.attention, atol=1e-5)
 
 
-def test_files_of_any_length_are_scored_as_in_torch(tmp_path: Path) -> None:
-    model = fresh("dam")
-    other = exported(model, tmp_path, lengths=(1, 4, 9))
-    assert other.card == model.card
-    assert other.rule == "relevance"
-    check_alike(model, other)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "task"), SCORING)
 def test_every_model_that_scores_can_be_exported(name: str, task: str, tmp_path: Path) -> None:
     model = fresh(name, task, regions=(7, 7))
-    check_alike(model, exported(model, tmp_path))
+    other = exported(model, tmp_path)
+    assert other.card == model.card
+    assert other.rule == ("relevance" if name == "dam" else "largest")
+    check_alike(model, other)
 
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -115,6 +110,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Exported]:
     model = fresh("ed_tcn")
     path = tmp_path_factory.mktemp("small") / "m.onnx"
     return model, export_model(model, path, with_backbones=False, lengths=(1, 5))
+
+
+def test_files_of_any_length_are_scored_as_in_torch(small: tuple[Trained, Exported]) -> None:
+    check_alike(small[0], load_onnx(small[1].paths[0]))
 
 
 def test_batch_and_length_are_open(small: tuple[Trained, Exported]) -> None:
