@@ -1,6 +1,6 @@
 """What each step brings to VGG-19's trunk on one core; write results/extraction_ladder.csv.
 
-    python benchmarks/extraction_ladder.py       # about 3 minutes
+    python benchmarks/extraction_ladder.py       # about 4 minutes
 
 Every rung is a process of its own with one thread, and what counts is the time that its core spent,
 so that other work on the machine hardly disturbs it. Random weights (He), random pictures. Beside
