@@ -66,7 +66,7 @@ def extract(
         ),
     ] = None,
     threads: Annotated[
-        int, typer.Option(help="Threads of each worker; 0 shares the cores among them.")
+        int, typer.Option(help="Threads of each process; 0 shares the cores among them.")
     ] = 0,
     engine: Annotated[
         str, typer.Option(help="local, or ray for a cluster (pip install 'avel[ray]').")
@@ -175,6 +175,10 @@ def _engine(
         return in_processes(jobs, settings.start, total=total, count=count, threads=threads)
     from avel.features.corpus import in_process
 
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
     return in_process(jobs, partial(settings.start, meter.part), total=total)
 
 
