@@ -246,7 +246,8 @@ class Jca(Model):
             "the sigmoid is inside the loss, whose segments are averaged",
             "scores are the softmax of the logits, which doesn't change the argmax",
             "the parameter counts of tables 4 and 5 fit no one reading of k",
-            "no recipe is printed: Adam 1e-3, batch 64, 300 epochs",
+            "no recipe is printed: Adam 3e-4, batch 64, 300 epochs; at 1e-3 it answered background "
+            "everywhere for 15 epochs of Toybox and 30 of simulated features, in all seeds",
         ),
     )
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -310,8 +311,8 @@ class Jca(Model):
 
     @classmethod
     def recipe(cls, task: Task) -> Recipe:
-        """Ours: Adam 1e-3, 300 epochs of batch 64."""
-        return Recipe()
+        """Ours: Adam 3e-4 (at 1e-3 it doesn't begin to learn), 300 epochs of batch 64."""
+        return Recipe(lr=3e-4)
 
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
         """Answer for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
