@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import multiprocessing
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from avel.data.rendered import (
+    Labelled,
+    Progress,
+    check_card,
+    render_all,
+    size_mistakes,
+    write_annotations,
+    write_card,
+)
 from avel.data.toybox.render import render_boxes, render_frames, render_sound
 from avel.data.toybox.scene import VERSION, Scene, make_scene, script_json, split_of
 from avel.data.toybox.things import CLASSES
-from avel.errors import DataError, UsageError, all_at_once
-from avel.files import whole, write_whole
+from avel.errors import UsageError, all_at_once
+from avel.files import write_whole
 
 #: Samples a second of the sound tracks.
 RATE = 16000
-#: The largest picture: Toybox is for trying things out.
-LARGEST = (640, 360)
-AVE_HEADER = "Category&VideoID&Quality&StartTime&EndTime"
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -49,16 +48,9 @@ class Plan:
     height: int = 240
 
     def __post_init__(self) -> None:
-        most = f"even, 32x32 to {LARGEST[0]}x{LARGEST[1]}"
-        wide_enough = 32 <= self.width <= LARGEST[0] and 32 <= self.height <= LARGEST[1]
-        checks = {
-            f"seed {self.seed}: wanted 0 or more": self.seed >= 0,
-            f"seconds {self.seconds}: wanted 0.5 to 36000": 0.5 <= self.seconds <= 36000,
-            f"fps {self.fps}: wanted 1 to 60": 1 <= self.fps <= 60,
-            f"size {self.width}x{self.height}: wanted {most}": wide_enough
-            and not (self.width % 2 or self.height % 2),
-        }
-        mistakes = [what for what, fine in checks.items() if not fine]
+        mistakes = size_mistakes(
+            seed=self.seed, seconds=self.seconds, fps=self.fps, width=self.width, height=self.height
+        )
         if mistakes:
             raise all_at_once("toybox", mistakes)
 
@@ -147,98 +139,17 @@ def synthesize(
     folder = Path(root)
     if clips < 1:
         raise UsageError(f"{clips} clips", wanted="1 or more")
-    _check_folder(folder, plan)
-    _write_card(folder, plan, clips=clips, command=command)
-    _render_all(folder, plan, clips, jobs=jobs, progress=progress)
-    return _write_annotations(folder, plan, clips)
-
-
-def _check_folder(folder: Path, plan: Plan) -> None:
     card = folder / "toybox.json"
-    if not card.is_file():
-        return
-    try:
-        held = json.loads(card.read_text())
-    except ValueError as e:
-        raise DataError(f"{card}: not JSON ({e})", do="remove the folder or name another") from e
-    wanted = plan.as_json()
-    other = [
-        f"{key}: {held.get(key)} there, {wanted[key]} asked"
-        for key in wanted
-        if held.get(key) != wanted[key]
-    ]
-    if other:
-        listed = "\n    ".join(other)
-        raise UsageError(
-            f"{folder} holds clips of another plan:\n    {listed}",
-            do="name another folder, or ask for the same values",
-        )
+    check_card(card, plan.as_json())
+    write_card(card, plan.as_json(), clips=clips, command=command)
+    render_all(partial(_render_here, plan, str(folder)), range(clips), jobs=jobs, progress=progress)
+    return write_annotations(folder, (_labelled(plan, index) for index in range(clips)))
 
 
-def _write_card(folder: Path, plan: Plan, *, clips: int, command: str) -> None:
-    card = plan.as_json() | {"clips": clips, "command": command}
-    write_whole(folder / "toybox.json", json.dumps(card, indent=1, sort_keys=True) + "\n")
+def _render_here(plan: Plan, folder: str, index: int) -> str:
+    return render_clip(plan, index, folder)
 
 
-def _render_all(
-    folder: Path, plan: Plan, clips: int, *, jobs: int, progress: Progress | None
-) -> None:
-    jobs = min(jobs or os.cpu_count() or 1, clips)
-    if jobs == 1:
-        for index in range(clips):
-            render_clip(plan, index, folder)
-            if progress:
-                progress(index + 1, clips)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        futures = [pool.submit(render_clip, plan, index, str(folder)) for index in range(clips)]
-        try:
-            for done, future in enumerate(as_completed(futures), start=1):
-                future.result()
-                if progress:
-                    progress(done, clips)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _write_annotations(folder: Path, plan: Plan, clips: int) -> Path:
-    rows: list[list[str]] = []
-    ave: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-    for index in range(clips):
-        scene, split = plan.scene(index), split_of(plan.seed, index)
-        file = f"videos/{scene.name}.mp4"
-        rows += [[file, f"{e.start:g}", f"{e.end:g}", e.label, split] for e in scene.events] or [
-            [file, "", "", "", split]
-        ]
-        ave[split] += _ave_rows(scene)
-    target = folder / "annotations.csv"
-    with whole(target) as temporary:
-        temporary.write_text(_csv(rows), encoding="utf-8")
-    for split, lines in ave.items():
-        write_whole(folder / f"{split}Set.txt", _lines(lines))
-    everything = [line for lines in ave.values() for line in lines]
-    write_whole(folder / "Annotations.txt", _lines([AVE_HEADER, *everything]))
-    return target
-
-
-def _csv(rows: Iterable[list[str]]) -> str:
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["file", "start", "end", "label", "split"])
-    writer.writerows(rows)
-    return out.getvalue()
-
-
-def _lines(lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _ave_rows(scene: Scene) -> list[str]:
-    if len(scene.events) != 1:
-        return []
-    event = scene.events[0]
-    if not (event.start == int(event.start) and event.end == int(event.end)):
-        return []
-    return [f"{event.label}&{scene.name}&good&{int(event.start)}&{int(event.end)}"]
+def _labelled(plan: Plan, index: int) -> Labelled:
+    scene = plan.scene(index)
+    return Labelled(scene.name, split_of(plan.seed, index), scene.events, scene.events)

@@ -1,21 +1,19 @@
 """The script of a Toybox clip: what is seen and heard when. Pure and seeded; nothing is rendered.
 
-An event is a stretch in which a thing is on screen **and** sounds. Beside it most clips hold a
-rival sound (another class, its thing not in the picture) and a rival thing (yet another class, its
-sound not heard), drawn from the same distributions as the event's own sound and thing: one sense
-alone can't tell which of two it is. Lengths follow AVE's annotations.
+An event is a stretch in which a thing is on screen **and** sounds; who rivals it, ``acts`` draws.
 """
 
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from avel import clock
+from avel.data.acts import Rng, Span, acts_of, draw_act, units_of
 from avel.data.toybox.things import CLASSES, Colour, Look
 from avel.types import Event
 
@@ -24,17 +22,6 @@ VERSION = 1
 #: Seeds of different namespaces never give the same clip: the mini backbones are trained on
 #: "minis" alone, which no Toybox folder is drawn from.
 NAMESPACES = {"toybox": 1, "minis": 2}
-#: AVE's event lengths in seconds of ten, counted over its 4143 rows (the empty one left out).
-AVE_LENGTHS = {2: 214, 3: 220, 4: 217, 5: 196, 6: 200, 7: 139, 8: 111, 9: 95, 10: 2750}
-#: Shares of (rival sound, rival thing) in clips.
-RIVALS = {(True, True): 0.76, (True, False): 0.06, (False, True): 0.06, (False, False): 0.12}
-#: Share of clips without any event.
-EMPTY = 0.02
-#: Longest act in seconds: longer clips are several acts, each with its own event.
-ACT = 15.0
-
-Rng = np.random.Generator
-Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -167,7 +154,8 @@ def draw_size(rng: Rng) -> float:
     return float(np.exp(rng.uniform(np.log(1 / 7), np.log(1 / 2))))
 
 
-def _draw_path(size: float, rng: Rng, aspect: float) -> Path:
+def draw_path(size: float, rng: Rng, aspect: float) -> Path:
+    """A movement within the picture for a thing whose side is ``size`` of its height."""
     kind = str(rng.choice(["still", "linear", "bouncing", "circular"]))
     wide, high = size / aspect / 2, size / 2
     dx = 0.0 if kind == "still" else float(rng.uniform(0.02, 0.16))
@@ -183,8 +171,8 @@ def _draw_path(size: float, rng: Rng, aspect: float) -> Path:
     )
 
 
-def _crowding(path: Path, size: float, others: list[Thing], aspect: float) -> float:
-    """Share of the path's room that other things' rooms take up."""
+def crowding(path: Path, size: float, others: Iterable[tuple[Path, float]], aspect: float) -> float:
+    """Share of the path's room that the rooms of others, (path, size) each, take up."""
 
     def room(p: Path, s: float) -> tuple[float, float, float, float]:
         w, h = s / aspect / 2 + p.dx, s / 2 + p.dy
@@ -193,7 +181,7 @@ def _crowding(path: Path, size: float, others: list[Thing], aspect: float) -> fl
     x0, y0, x1, y1 = room(path, size)
     taken = 0.0
     for other in others:
-        u0, v0, u1, v1 = room(other.path, other.size)
+        u0, v0, u1, v1 = room(*other)
         taken += max(0.0, min(x1, u1) - max(x0, u0)) * max(0.0, min(y1, v1) - max(y0, v0))
     return taken / ((x1 - x0) * (y1 - y0))
 
@@ -203,8 +191,9 @@ def draw_thing_script(
 ) -> Thing:
     """A thing of a drawn size and look where it hides the others least."""
     size = draw_size(rng)
-    paths = [_draw_path(size, rng, aspect) for _ in range(12)]
-    path = min(paths, key=lambda p: _crowding(p, size, others, aspect))
+    paths = [draw_path(size, rng, aspect) for _ in range(12)]
+    rooms = [(other.path, other.size) for other in others]
+    path = min(paths, key=lambda p: crowding(p, size, rooms, aspect))
     return Thing(label, spans, size, path, draw_look(rng))
 
 
@@ -226,74 +215,6 @@ def draw_bed(rng: Rng) -> tuple[str, float]:
     return str(rng.choice(["white", "pink", "hum"])), float(rng.uniform(-56, -38))
 
 
-def _draw_length(units: int, rng: Rng) -> int:
-    """An event's length in units of the act, AVE's distribution scaled to the act."""
-    counts = np.array(list(AVE_LENGTHS.values()), dtype=float)
-    tenths = int(rng.choice(list(AVE_LENGTHS), p=counts / counts.sum()))
-    if tenths == 10 or units < 2:
-        return units
-    return int(np.clip(round(tenths * units / 10), 1, units - 1))
-
-
-def _spans_of_event(start: int, end: int, units: int, rng: Rng) -> tuple[Span, Span]:
-    """Spans (seen, heard) whose overlap is [start, end): each edge is made by one or both."""
-
-    def edge(limit: int, at: int) -> tuple[int, int]:
-        maker = rng.choice(["sight", "sound", "both"], p=[0.4, 0.4, 0.2])
-        low, high = sorted((limit, at))
-        early = int(rng.integers(low, high + 1)) if rng.random() < 0.5 else limit
-        return (at if maker != "sound" else early), (at if maker != "sight" else early)
-
-    seen0, heard0 = edge(0, start)
-    seen1, heard1 = edge(units, end)
-    return (seen0, seen1), (heard0, heard1)
-
-
-def _draw_event(units: int, full: bool, rng: Rng) -> tuple[Span, Span, Span]:
-    """(event, seen, heard) of an act of ``units`` seconds."""
-    if full:
-        return (0, units), (0, units), (0, units)
-    length = units
-    while length == units:
-        length = _draw_length(units, rng)
-    start = int(rng.integers(units - length + 1))
-    seen, heard = _spans_of_event(start, start + length, units, rng)
-    return (start, start + length), seen, heard
-
-
-@dataclass(frozen=True)
-class _Act:
-    event: tuple[str, Span] | None
-    seen: list[tuple[str, Span]]
-    heard: list[tuple[str, Span]]
-    rivals: tuple[bool, bool]
-
-
-def _draw_act(units: int, avoid: str, rng: Rng) -> _Act:
-    """Who is seen and heard in one act. Rivals' spans are drawn just as the event's are."""
-    full = units < 2 or _draw_length(units, rng) == units
-    label, sounding, showing = rng.permutation([c for c in CLASSES if c != avoid])[:3].tolist()
-    keys = list(RIVALS)
-    rivals = keys[int(rng.choice(len(keys), p=list(RIVALS.values())))]
-    event, seen, heard = _draw_event(units, full, rng)
-    empty = rng.random() < EMPTY
-    rivals = (True, True) if empty else rivals
-    in_sight = [] if empty else [(label, seen)]
-    in_sound = [] if empty else [(label, heard)]
-    if rivals[0]:
-        in_sound.append((sounding, _draw_event(units, full, rng)[2]))
-    if rivals[1]:
-        in_sight.append((showing, _draw_event(units, full, rng)[1]))
-    return _Act(None if empty else (label, event), in_sight, in_sound, rivals)
-
-
-def _acts(seconds: float) -> list[tuple[float, float]]:
-    """(start, length) of the acts, whole seconds each but for the end of the last."""
-    count = max(1, int(np.ceil(seconds / ACT - 1e-9)))
-    edges = [float(round(seconds * k / count)) for k in range(count)] + [seconds]
-    return [(a, b - a) for a, b in pairwise(edges)]
-
-
 def _shift(span: Span, start: float, units: int, length: float) -> Span:
     """A span of whole seconds within an act, on the clip's clock; the last second may be longer."""
     end = length if span[1] == units else span[1]
@@ -313,8 +234,8 @@ def make_scene(
     Args:
         seed: Of the data set, >= 0.
         index: Of the clip, >= 0.
-        seconds: Length of the clip; up to :data:`ACT` seconds hold one event, longer clips one
-            in each of several acts.
+        seconds: Length of the clip; up to ``acts.ACT`` seconds hold one event, longer clips one in
+            each of several acts.
         namespace: ``"toybox"``, or ``"minis"`` for training the mini backbones.
         aspect: Width over height of the picture.
 
@@ -328,9 +249,9 @@ def make_scene(
     events: list[Event] = []
     rivals = []
     avoid = ""
-    for start, length in _acts(seconds):
-        units = max(1, int(length + 1e-6))
-        act = _draw_act(units, avoid, rng)
+    for start, length in acts_of(seconds):
+        units = units_of(length)
+        act = draw_act(units, [c for c in CLASSES if c != avoid], rng)
         for label, span in (act.seen[i] for i in rng.permutation(len(act.seen))):
             on = (_shift(span, start, units, length),)
             here = [t for t in things if t.spans[-1][1] > start]

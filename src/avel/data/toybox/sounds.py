@@ -176,7 +176,7 @@ _VOICES: dict[str, Callable[[int, int, float, float, Rng], Wave]] = {
 }
 
 
-def _loudness(x: Wave, rate: int) -> float:
+def loudness(x: Wave, rate: int) -> float:
     """RMS of the louder twentieths of a second: what a listener takes for the level."""
     block = max(1, rate // 20)
     whole = x[: len(x) // block * block] if len(x) >= block else x
@@ -217,7 +217,7 @@ def play(
         (count,) samples with 20 ms fades at both ends.
     """
     x = _room(_VOICES[label](count, rate, pitch, pace, rng), rate, wet, rng)
-    x *= 10 ** (level / 20) / max(_loudness(x, rate), 1e-9)
+    x *= 10 ** (level / 20) / max(loudness(x, rate), 1e-9)
     edge = min(int(0.02 * rate), count // 2)
     ramp = np.linspace(0, 1, edge)
     x[:edge] *= ramp

@@ -1,0 +1,157 @@
+"""A folder of rendered clips: its card, its rendering in processes, its annotations and splits."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from avel.errors import DataError, UsageError
+from avel.files import whole, write_whole
+from avel.types import Event
+
+#: The largest picture: rendered clips are for trying out and for comparing.
+LARGEST = (640, 360)
+AVE_HEADER = "Category&VideoID&Quality&StartTime&EndTime"
+
+Progress = Callable[[int, int], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What the annotations say of one clip.
+
+    Args:
+        name: Its file is ``videos/<name>.mp4``.
+        split: ``train``, ``val`` or ``test``.
+        events: In seconds, as they go into ``annotations.csv``.
+        whole: The same on whole seconds, for AVE's text format.
+    """
+
+    name: str
+    split: str
+    events: tuple[Event, ...]
+    whole: tuple[Event, ...]
+
+
+def size_mistakes(*, seed: int, seconds: float, fps: int, width: int, height: int) -> list[str]:
+    """What is out of range of the values that all clips of a folder share."""
+    most = f"even, 32x32 to {LARGEST[0]}x{LARGEST[1]}"
+    wide_enough = 32 <= width <= LARGEST[0] and 32 <= height <= LARGEST[1]
+    checks = {
+        f"seed {seed}: wanted 0 or more": seed >= 0,
+        f"seconds {seconds}: wanted 0.5 to 36000": 0.5 <= seconds <= 36000,
+        f"fps {fps}: wanted 1 to 60": 1 <= fps <= 60,
+        f"size {width}x{height}: wanted {most}": wide_enough and not (width % 2 or height % 2),
+    }
+    return [what for what, fine in checks.items() if not fine]
+
+
+def check_card(card: Path, wanted: Mapping[str, Any]) -> None:
+    """Refuse a folder whose card says that its clips are of another plan.
+
+    Raises:
+        UsageError: with every value that differs.
+        DataError: for a card that is no JSON.
+    """
+    if not card.is_file():
+        return
+    try:
+        held = json.loads(card.read_text())
+    except ValueError as e:
+        raise DataError(f"{card}: not JSON ({e})", do="remove the folder or name another") from e
+    other = [
+        f"{key}: {held.get(key)} there, {wanted[key]} asked"
+        for key in wanted
+        if held.get(key) != wanted[key]
+    ]
+    if other:
+        listed = "\n    ".join(other)
+        raise UsageError(
+            f"{card.parent} holds clips of another plan:\n    {listed}",
+            do="name another folder, or ask for the same values",
+        )
+
+
+def write_card(card: Path, plan: Mapping[str, Any], *, clips: int, command: str) -> None:
+    """Write what the clips share, how many they are, and the command that made them."""
+    told = {**plan, "clips": clips, "command": command}
+    write_whole(card, json.dumps(told, indent=1, sort_keys=True) + "\n")
+
+
+def render_all(
+    render: Callable[[T], object], items: Sequence[T], *, jobs: int, progress: Progress | None
+) -> None:
+    """Render every item, in processes of their own where ``jobs`` isn't 1 (0: one a core)."""
+    count = len(items)
+    jobs = min(jobs or os.cpu_count() or 1, count)
+    if jobs == 1:
+        for done, item in enumerate(items, start=1):
+            render(item)
+            if progress:
+                progress(done, count)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        futures = [pool.submit(render, item) for item in items]
+        try:
+            for done, future in enumerate(as_completed(futures), start=1):
+                future.result()
+                if progress:
+                    progress(done, count)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def write_annotations(folder: Path, clips: Iterable[Labelled]) -> Path:
+    """Write ``annotations.csv``, and AVE's text files for clips with one event.
+
+    Returns:
+        The path of ``annotations.csv``.
+    """
+    rows: list[list[str]] = []
+    ave: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for clip in clips:
+        file = f"videos/{clip.name}.mp4"
+        rows += [
+            [file, f"{e.start:g}", f"{e.end:g}", e.label, clip.split] for e in clip.events
+        ] or [[file, "", "", "", clip.split]]
+        ave[clip.split] += _ave_rows(clip)
+    target = folder / "annotations.csv"
+    with whole(target) as temporary:
+        temporary.write_text(_csv(rows), encoding="utf-8")
+    for split, lines in ave.items():
+        write_whole(folder / f"{split}Set.txt", _lines(lines))
+    everything = [line for lines in ave.values() for line in lines]
+    write_whole(folder / "Annotations.txt", _lines([AVE_HEADER, *everything]))
+    return target
+
+
+def _csv(rows: Iterable[list[str]]) -> str:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["file", "start", "end", "label", "split"])
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _ave_rows(clip: Labelled) -> list[str]:
+    if len(clip.whole) != 1:
+        return []
+    event = clip.whole[0]
+    if not (event.start == int(event.start) and event.end == int(event.end)):
+        return []
+    return [f"{event.label}&{clip.name}&good&{int(event.start)}&{int(event.end)}"]
