@@ -49,6 +49,7 @@ def reproduce(
 
     keep_memory()
     from avel import reproduction
+    from avel.cli._outputs import unwritable
     from avel.cli._pairs import open_data, sort_pairs
     from avel.errors import UsageError
     from avel.reproduced import slug
@@ -67,6 +68,10 @@ def reproduce(
     reproduction.plan(found, pairs=named.recipe, mmel=named.mmel)
     data = open_data(named)
     folder = out or Path("reproduced") / slug(data)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise unwritable(folder, e.strerror or str(e)) from e
 
     def reopen(reads: dict[str, str]) -> Dataset:
         return open_data(replace(named, options={**named.options, **reads}))
