@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,3 +55,13 @@ def write_events(timeline: Timeline, *, clips: Path | None, thumbnails: Path | N
 def unwritable(path: Path, why: str) -> DataError:
     """The error for a place that can't be written."""
     return DataError(f"{path} can't be written ({why})", do="make room there, or choose another")
+
+
+def check_places(paths: Sequence[Path]) -> None:
+    """Refuse places that can't be written before a long video is gone through."""
+    for path in paths:
+        there = next(p for p in path.absolute().parents if p.exists())
+        if not there.is_dir():
+            raise unwritable(path, f"{there} is no folder")
+        if not os.access(there, os.W_OK):
+            raise unwritable(path, f"no right to write into {there}")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avel.cli._outputs import is_ending, is_folder, unwritable, write_events
+from avel.cli._outputs import check_places, is_ending, is_folder, unwritable, write_events
 from avel.errors import AvelError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -24,14 +23,14 @@ _OUTPUT = ("-o", "--output")
 
 
 def split_outputs(argv: Sequence[str]) -> list[str]:
-    """``-o a b c`` of localize and convert as ``-o a -o b -o c``: one -o takes several values.
+    """``-o a b c`` of localize, convert, match as ``-o a -o b -o c``: one -o, several values.
 
     Everything after ``-o`` up to the next token that begins with ``-`` is an output. Their files
     therefore stand before ``-o``, or after ``--``. Other commands' arguments, and
     everything after ``--``, return as they came.
     """
     tokens = list(argv)
-    if tokens[:1] not in (["localize"], ["convert"]):
+    if tokens[:1] not in (["localize"], ["convert"], ["match"]):
         return tokens
     answer: list[str] = []
     inside = False  # after an -o that has had its first value
@@ -190,7 +189,7 @@ def localize(
     failed: list[Exception] = []
     for video in files:
         try:
-            _check_places(placed[video])
+            check_places(placed[video])
             go = _stream if stream else _run
             found = go(
                 video,
@@ -211,16 +210,6 @@ def localize(
             named = str(e) if str(video) in str(e) else f"{video}: {e}"
             typer.echo(f"avel: {printable(named)}", err=True)
     _finish(failed, len(files))
-
-
-def _check_places(paths: Sequence[Path]) -> None:
-    """Refuse places that can't be written before a long video is gone through."""
-    for path in paths:
-        there = next(p for p in path.absolute().parents if p.exists())
-        if not there.is_dir():
-            raise unwritable(path, f"{there} is no folder")
-        if not os.access(there, os.W_OK):
-            raise unwritable(path, f"no right to write into {there}")
 
 
 def _save(found: Timeline, path: Path, format: str | None) -> None:
