@@ -112,7 +112,7 @@ def trained(name: str) -> Iterator[str]:
     if not RESULTS.is_file():
         return
     with RESULTS.open(newline="", encoding="utf-8") as f:
-        found = [r for r in csv.DictReader(f) if name in (r["model"], "") and r["task"]]
+        found = [r for r in csv.DictReader(f) if r["model"] in (name, "")]
     own = [r for r in found if r["model"]]
     if not own:
         return

@@ -1,0 +1,60 @@
+"""The table of every system on every data set: it is whole, and the README's is the same."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from avel.reproduction import systems
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    path = ROOT / "scripts" / "systems_results.py"
+    spec = importlib.util.spec_from_file_location("systems_results", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["systems_results"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_system_is_there_on_every_data_set(script: ModuleType) -> None:
+    rows = script.read(script.RESULTS)
+    assert script.data_of(rows[0]) == ["simulated_ave", "toybox"]
+    held = {(r["system"], r["task"]) for r in rows if r["model"]}
+    assert held == {(r.name, r.task) for r in systems()}
+    ours = [r[f"ours_on_{data}"] for r in rows for data in script.data_of(r)]
+    assert all(0 <= float(value) <= 100 for value in ours)
+    trivial = [not r["model"] for r in rows]
+    assert trivial == sorted(trivial, reverse=True) and any(trivial), "on top"
+
+
+def test_the_readme_holds_it(script: ModuleType) -> None:
+    table = script.readme(script.read(script.RESULTS))
+    assert table in (ROOT / "README.md").read_text("utf-8"), "run scripts/systems_results.py"
+
+
+def test_tables_are_put_side_by_side(script: ModuleType, tmp_path: Path) -> None:
+    same = "av,av,sel,,segment_accuracy,72.7"
+    none = "trivial: always background,,sel,,segment_accuracy,"
+    own = ",".join(script.OWN)
+    for name, value, sd in (("a", "50.0", "1.5"), ("b", "", "")):
+        lines = [
+            f"system,model,task,options,metric,paper,ours_on_{name},{own}",
+            f"{none},20.0,,,,,,,,38,,",
+            f"{same},{value},{sd},3,30,,,,0,38,99,f",
+        ]
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    rows = script.join([script.read(tmp_path / f"{name}.csv") for name in ("a", "b")])
+    assert [r["system"] for r in rows] == ["trivial: always background", "av"]
+    assert rows[1]["ours_on_a"] == "50.0" and rows[1]["sd_on_a"] == "1.5"
+    script.TOLD |= {"a": "A", "b": "B"}
+    assert script.readme(rows).splitlines()[-1] == (
+        "| [av](docs/models/av.md) | SEL | 72.7 | 50.0 ± 1.5 | not run |"
+    )
