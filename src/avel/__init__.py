@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from avel.evaluation import evaluate
     from avel.features import extract
     from avel.localization import localize, stream_events, to_events
+    from avel.matching import match
     from avel.media import open_media as open
     from avel.train import fit
     from avel.types import Event, Features, Grid, Scores, Timeline
@@ -40,6 +41,7 @@ _HOME = {
     "load_dataset": "data",
     "load_model": "checkpoint",
     "localize": "localization",
+    "match": "matching",
     "open": "media:open_media",
     "stream_events": "localization",
     "to_events": "localization",
@@ -61,6 +63,7 @@ __all__ = [
     "load_dataset",
     "load_model",
     "localize",
+    "match",
     "open",
     "stream_events",
     "to_events",

@@ -99,6 +99,23 @@ def _overlap(a0: float, a1: float, b0: float, b1: float) -> float:
     return max(0.0, min(a1, b1) - max(a0, b0))
 
 
+def segments_of(start: float, end: float, count: int, step: float = 1.0) -> tuple[int, int]:
+    """First and one past the last of the segments that a stretch of a file covers.
+
+    By AVE's rule; a stretch that fills half of none is given the segment at its middle.
+
+    Args:
+        start, end: Seconds, ``start < end``, within the file.
+        count: Segments of the file.
+        step: Seconds a segment.
+    """
+    covered = event_labels(start, end, count, step)
+    if not any(covered):
+        place = min(max(segment_at(middle(start, end), step), 0), count - 1)
+        return place, place + 1
+    return covered.index(True), count - covered[::-1].index(True)
+
+
 def iou(a: tuple[float, float], b: tuple[float, float]) -> float:
     """Intersection over union of two intervals in seconds; 0 for two empty ones."""
     shared = _overlap(*a, *b)
@@ -157,6 +174,21 @@ def parse_time(text: str) -> float:
     hours, minutes, secs, part = found.groups()
     fraction = float(f"0.{part}") if part else 0.0
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(secs) + fraction
+
+
+def parse_span(text: str) -> tuple[float, float]:
+    """Start and end in seconds from ``3-5``, ``1:02.5-1:04`` or ``90-`` (to the end of the file).
+
+    Raises:
+        ValueError: if the text is no stretch of time, or ends no later than it starts.
+    """
+    first, dash, last = text.partition("-")
+    if not dash:
+        raise ValueError(f"{text[:40]!r} is no stretch of time: wanted START-END")
+    start, end = parse_time(first), parse_time(last) if last.strip() else math.inf
+    if not start < end:
+        raise ValueError(f"{text[:40]!r} ends before it starts: wanted START-END")
+    return start, end
 
 
 def ticks(seconds: float, per_second: int = 1000) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath
@@ -122,7 +122,7 @@ def _jobs(given: Path, out: Path | None, *, named: bool, alone: bool) -> Iterato
 
 def _of_folder(root: Path, out: Path | None, *, alone: bool) -> Iterator[Job]:
     store, some = str(out or root / FOLDER), False
-    for file in _media_files(root):
+    for file in media_files(root):
         name = file.relative_to(root).as_posix() if alone else absolute(file)
         yield Job(name, str(file), str(feature_path(root, file, out=out)), store)
         some = True
@@ -132,8 +132,11 @@ def _of_folder(root: Path, out: Path | None, *, alone: bool) -> Iterator[Job]:
         )
 
 
-def _media_files(root: Path) -> Iterator[Path]:
-    """In a fixed order, a folder's names in memory at a time; linked folders aren't followed."""
+def media_files(root: Path) -> Iterator[Path]:
+    """A folder's media files and those of its folders, hidden ones left out, in a fixed order.
+
+    One folder's names are in memory at a time; linked folders aren't followed.
+    """
     from avel.media import ENDINGS
 
     for place, folders, names in os.walk(root):
@@ -142,6 +145,26 @@ def _media_files(root: Path) -> Iterator[Path]:
             file = Path(place, name)
             if not name.startswith(".") and file.suffix.lower() in ENDINGS and file.is_file():
                 yield file
+
+
+def named_files(within: str | Path | Iterable[str | Path]) -> list[Path]:
+    """The media files that files and folders name, each once.
+
+    Raises:
+        UsageError: if none is named.
+        DataError: if a folder holds none.
+    """
+    listed = [within] if isinstance(within, str | Path) else list(within)
+    found: dict[str, Path] = {}
+    for given in map(Path, listed):
+        held = list(media_files(given)) if given.is_dir() else [given]
+        if not held:
+            raise DataError(f"{given} holds no media files", wanted="mp4, mkv, wav… in it")
+        for file in held:
+            found.setdefault(absolute(file), file)
+    if not found:
+        raise UsageError("nothing to search", wanted="a file or a folder, or several")
+    return list(found.values())
 
 
 def _is_list(path: Path) -> bool:

@@ -118,6 +118,11 @@ class Avdln(Model):
         parts = self(audio=audio, visual=visual).parts
         return pair_distance(parts["audio"], parts["visual"])
 
+    @property
+    def reads_means(self) -> bool:
+        """Always: no region is looked at by itself."""
+        return True
+
     def window_costs(self, *, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
         """Summed distances of every window (eq. 8); see the base class.
 

@@ -205,6 +205,14 @@ class Model(nn.Module, ABC):
         """
         return
 
+    @property
+    def reads_means(self) -> bool:
+        """Whether CML reads no more of the picture than its mean over the regions.
+
+        A store of features to be searched then keeps that mean alone.
+        """
+        return False
+
     def window_costs(self, *, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
         """CML: the cost of every window of the other modality, lowest best.
 

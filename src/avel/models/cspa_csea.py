@@ -246,6 +246,11 @@ class CspaCsea(Model):
         heard, seen = stream.embed(audio[pick].float(), visual[pick].float(), mask)
         return torch.linalg.vector_norm(heard - seen, dim=-1), mask
 
+    @property
+    def reads_means(self) -> bool:
+        """Where there is no spatial attention."""
+        return "cspa" not in self.shares
+
     def window_costs(self, *, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
         """Summed distances of every window, the mean of the streams; see the base class.
 

@@ -269,6 +269,11 @@ class Dam(Model):
         visual = phi_audio @ seen.float().transpose(1, 2)
         return average(relevance_entropy(audio, visual, torch.zeros_like(audio)), mismatches(known))
 
+    @property
+    def reads_means(self) -> bool:
+        """Unless the sound guides how the picture is read."""
+        return self.look is None
+
     def window_costs(self, *, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
         """Minus the summed relevance of a window's segments to the query; see the base class.
 

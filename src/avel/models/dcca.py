@@ -216,6 +216,11 @@ class Dcca(Model):
     def _project(x: Tensor, mean: Tensor, way: Tensor) -> Tensor:
         return F.normalize((x.double() - mean.double()) @ way.double(), dim=-1)
 
+    @property
+    def reads_means(self) -> bool:
+        """Always: no region is looked at by itself."""
+        return True
+
     def window_costs(self, *, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
         """1 - cosine of the aligned segments' projections, summed; see the base class.
 

@@ -1,0 +1,179 @@
+"""Train `avel match`'s default on Toybox and measure it; write results/match_toybox.csv.
+
+    avel synth data/toybox --clips 1500 --seed 1
+    avel extract data/toybox
+    python scripts/match_default.py data/toybox            # trains, ships, measures
+    python scripts/match_default.py data/toybox --run RUN  # measures another run alone
+
+CSPA+CSEA, task cml, form unpaired, begun with an MMEL model that saw none of CML's validation and
+test clips; both chosen on validation. Three measures, sound asking for picture (a2v) and the
+reverse (v2a), on CML's test clips (one event, shorter than the clip), trivial answers beside:
+
+`start`     query and picture are of one clip: the window that starts exactly with the event.
+`other`     they are of different clips of one class: the best window of the other clip lies within
+            its event (or covers it, where the query is the longer), and the rank of the first
+            that does.
+`folder`    all other test clips are searched together, for a window of the query's class.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avel import evaluate, load_dataset, tasks
+from avel.allocator import keep_memory
+from avel.checkpoint import Trained, load_model
+from avel.data.base import Dataset, Split
+from avel.files import whole
+from avel.mmel import fit_cml, mmel_recipe
+from avel.nearest import costs
+from avel.recipes import resolve
+from avel.tasks import cml
+
+ROOT = Path(__file__).resolve().parents[1]
+Row = dict[str, Any]
+
+
+def train(data: Dataset, out: Path, *, seed: int, epochs: int, mmel: int) -> Trained:
+    folder = out / f"seed-{seed}"
+    if not (folder / "done").is_file():
+        recipe = resolve("cspa_csea", "cml", values={"epochs": epochs, "form": "unpaired"})
+        first = mmel_recipe("cspa_csea", recipe, [f"epochs={mmel}"])
+        fit_cml(
+            "cspa_csea", data, recipe=recipe, mmel=first, seed=seed, out=folder,
+            resume=folder.is_dir(), progress=told,
+        )  # fmt: skip
+        (folder / "done").touch()
+    return load_model(folder)
+
+
+def told(what: str, record: Any, epochs: int) -> None:
+    print(what, record.epoch, "of", epochs, flush=True)
+
+
+def exact_starts(trained: Trained, data: Dataset) -> Iterator[Row]:
+    found = evaluate(trained, data)
+    ours = {m.metric: m.values[0] for m in found.measured}
+    for way, _ in cml.SENSES:
+        yield {"measure": "start", "way": way, "answer": "ours", "hit": ours[way]}
+        for name, value in found.trivial.items():
+            yield {"measure": "start", "way": way, "answer": f"trivial: {name}", "hit": value}
+
+
+class Ranks:
+    """Where the right windows stand in some rankings, and where chance would put them."""
+
+    def __init__(self) -> None:
+        self.first: list[int] = []
+        self.chance: list[tuple[float, float]] = []  # share of right windows, expected first rank
+
+    def add(self, cost: NDArray[Any], right: NDArray[np.bool_]) -> None:
+        order = np.argsort(cost, kind="stable")
+        self.first.append(int(np.argmax(right[order])) + 1)
+        count, good = len(right), int(right.sum())
+        self.chance.append((good / count, (count + 1) / (good + 1)))
+
+    def rows(self, **named: Any) -> Iterator[Row]:
+        hits, ranks = zip(*self.chance, strict=True)
+        yield named | {
+            "answer": "ours", "hit": statistics.mean(r == 1 for r in self.first),
+            "mean_rank": statistics.mean(self.first), "median_rank": statistics.median(self.first),
+            "cases": len(self.first),
+        }  # fmt: skip
+        yield named | {
+            "answer": "trivial: random order", "hit": statistics.mean(hits),
+            "mean_rank": statistics.mean(ranks), "cases": len(ranks),
+        }  # fmt: skip
+
+
+def other_clips(
+    trained: Trained, test: Split, way: str, sense: Literal["audio", "visual"], most: int
+) -> Iterator[Row]:
+    cases = cml.usable(test, len(trained.classes))
+    at = cases.clip if test.rows is None else test.rows[cases.clip]
+    heard, seen = (np.asarray(store[at], np.float32) for store in (test.audio, test.visual))
+    asks, answers = (heard, seen) if sense == "audio" else (seen, heard)
+    pieces = [track[:count] for track, count in zip(answers, cases.count, strict=True)]
+    other, folder = Ranks(), Ranks()
+    for i in range(min(len(at), most)):
+        start, length = int(cases.start[i]), int(cases.length[i])
+        cost = costs(trained.network, asks[i, start : start + length], pieces, sense=sense)
+        first, windows, rights = 0, [], []
+        for j, count in enumerate(cases.count.tolist()):
+            own = cost[first : first + max(count - length + 1, 0)]
+            first += count
+            if j == i or not len(own):
+                continue
+            right = fits(cases, j, len(own), length) & bool(cases.label[j] == cases.label[i])
+            if right.any():
+                other.add(own, right)
+            windows.append(own)
+            rights.append(right)
+        if any(r.any() for r in rights):
+            folder.add(np.concatenate(windows), np.concatenate(rights))
+    yield from other.rows(measure="other", way=way)
+    yield from folder.rows(measure="folder", way=way)
+
+
+def fits(cases: cml.Usable, clip: int, windows: int, length: int) -> NDArray[np.bool_]:
+    """Which windows lie within a clip's event, or cover it."""
+    starts = np.arange(windows)
+    event, own = int(cases.start[clip]), int(cases.length[clip])
+    if own >= length:
+        return (starts >= event) & (starts + length <= event + own)
+    return (starts <= event) & (starts + length >= event + own)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--run", type=Path, help="measure this run alone, train and ship nothing")
+    parser.add_argument("--out", type=Path, default=Path("runs/match"))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--mmel-epochs", type=int, default=12)
+    parser.add_argument("--queries", type=int, default=10**6, help="at most, each way")
+    parser.add_argument("--csv", type=Path, default=ROOT / "results" / "match_toybox.csv")
+    parser.add_argument("--default", type=Path, default=ROOT / "src/avel/pretrained/match")
+    given = parser.parse_args()
+    keep_memory()
+    data = load_dataset("folder", root=given.data)
+    _, _, test = tasks.splits(data, "cml", None)
+    rows: list[Row] = []
+    for seed in range(1 if given.run else given.seeds):
+        if given.run:
+            trained = load_model(given.run)
+        else:
+            trained = train(data, given.out, seed=seed, epochs=given.epochs, mmel=given.mmel_epochs)
+            if seed == 0:
+                trained.save(given.default, dtype="float16")
+                trained = load_model(given.default)  # what ships is what is measured
+        own = list(exact_starts(trained, data))
+        for way, sense in cml.SENSES:
+            own += other_clips(trained, test, way, sense, given.queries)
+        best = trained.card["metrics"]
+        rows += [{"seed": trained.card["seed"], "epoch": best["epoch"]} | row for row in own]
+    write(rows, given.csv)
+
+
+def write(rows: list[Row], path: Path) -> None:
+    for row in rows:
+        row |= {k: round(v, 4) for k, v in row.items() if isinstance(v, float)}
+        print("  ".join(f"{k} {v}" for k, v in row.items()), flush=True)
+    fields = list(dict.fromkeys(k for row in rows for k in row))
+    with whole(path) as temporary, temporary.open("w", newline="") as f:
+        writer = csv.DictWriter(f, fields, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

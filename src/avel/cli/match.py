@@ -1,0 +1,143 @@
+"""`avel match`: a sound or a picture in, the moments that belong to it out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avel.cli._outputs import check_places, unwritable
+from avel.cli.localize import PRECISIONS
+from avel.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from avel.matching import Matcher
+    from avel.moments import Matches
+
+
+def match(
+    query: Annotated[
+        str,
+        typer.Option(
+            "--query", metavar="FILE[@START-END]", help="What asks; a stretch of it in seconds."
+        ),
+    ],
+    within: Annotated[
+        list[Path],
+        typer.Option("--in", metavar="PATH", help="A file or folder to search; may be repeated."),
+    ],
+    sense: Annotated[
+        str | None,
+        typer.Option(
+            help="sound: pictures answer the query's sound; picture: sounds answer its picture. "
+            "By default the sound where there is any."
+        ),
+    ] = None,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("--output", "-o", metavar="OUT...", help="NAME.csv or NAME.json, or both."),
+    ] = None,
+    top: Annotated[int, typer.Option(help="How many moments at most.")] = 10,
+    overlaps: Annotated[
+        bool, typer.Option("--overlaps", help="Also windows that overlap a better one.")
+    ] = False,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            help="NAME.safetensors: the features of what is searched, made or brought up to date."
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="A run's folder of task cml; `match` is the one that ships.")
+    ] = "match",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object in place of a table.")
+    ] = False,
+    precision: Annotated[
+        str,
+        typer.Option(help="float32; bf16: faster, error about 1 %; or auto: what is faster here."),
+    ] = "auto",
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache", help="Neither take files' features from the cache nor keep them there."
+        ),
+    ] = False,
+) -> None:
+    """Find the moments that look like a sound, or sound like a picture."""
+    from avel.matching import Matcher
+    from avel.moments import check_ending
+
+    outputs = output or []
+    for path in outputs:
+        check_ending(path)
+    check_places(outputs if index is None else [*outputs, index])
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision}", wanted=" or ".join(PRECISIONS))
+    find = Matcher(model, cache=not no_cache, precision=precision)  # type: ignore[arg-type]
+    found = _run(find, query, within, sense=sense, top=top, overlaps=overlaps, index=index)
+    for path in outputs:
+        try:
+            found.save(path)
+        except OSError as e:
+            raise unwritable(path, e.strerror or str(e)) from e
+    _show(found, outputs, as_json=as_json)
+    for name, error in found.failed:
+        said = str(error) if name in str(error) else f"{name}: {error}"
+        typer.echo(f"avel: {printable(said)}", err=True)
+    if found.failed:
+        raise typer.Exit(1)
+
+
+def _run(find: Matcher, query: str, within: list[Path], **options: object) -> Matches:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("searching", total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        return find(query, within, progress=advance, **options)  # type: ignore[arg-type]
+
+
+def _show(found: Matches, written: list[Path], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), allow_nan=False))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False)
+    console.print(_table(found))
+    for note in found.notes:
+        console.print(f"note: {escape(printable(note))}")
+    for path in written:
+        console.print(f"wrote {escape(printable(str(path)))}")
+
+
+def _table(found: Matches) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from avel.clock import format_time
+
+    span = f"{format_time(found.start, decimals=2)} - {format_time(found.end, decimals=2)}"
+    asked = f"the {found.sense} of {printable(Path(found.query).name)}, {span}"
+    files = f"{found.files} file{'s' * (found.files != 1)}"
+    title = f"{asked}, in {files} of {found.segments} segments"
+    table = Table(title=Text(title), title_justify="left")
+    for heading in ("", "start", "end", "distance", "file"):
+        table.add_column(heading, justify="left" if heading == "file" else "right")
+    for i, m in enumerate(found.moments, 1):
+        times = (format_time(m.start, decimals=2), format_time(m.end, decimals=2))
+        table.add_row(str(i), *times, f"{m.distance:.3f}", Text(printable(m.file)))
+    if not found.moments:
+        table.add_row("", "", "", "", "nothing found")
+    return table

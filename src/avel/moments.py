@@ -1,0 +1,120 @@
+"""What a search finds: moments of files, how far each is from the query, as table and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from avel import clock
+from avel.errors import AvelError, UsageError
+from avel.features.manifest import plain_name
+from avel.files import write_whole
+from avel.formats.text import neutral
+from avel.types import Json
+
+Sense = Literal["sound", "picture"]
+SENSES: tuple[Sense, ...] = ("sound", "picture")
+_ENDINGS = (".csv", ".json")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A window of a file, and how far it is from the query.
+
+    Args:
+        file: As it was named, or found in a folder.
+        start, end: Seconds.
+        distance: The model's cost of the window, the mean of its segments: the lowest is the best.
+            Distances of one query and model compare, others don't.
+    """
+
+    file: str
+    start: float
+    end: float
+    distance: float
+
+    def __str__(self) -> str:
+        span = f"{clock.format_time(self.start)} - {clock.format_time(self.end)}"
+        return f"{span}  {self.distance:.3f}  {self.file}"
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The moments found for a query, best first.
+
+    Args:
+        query: The query's file.
+        start, end: Its stretch in seconds.
+        sense: What of it was asked with; the other sense answers.
+        moments: In order of distance.
+        files, segments: How much was searched.
+        failed: Files that couldn't be searched, each with the reason.
+        notes: What a reader must know, a sentence each.
+        model: The model's card.
+    """
+
+    query: str
+    start: float
+    end: float
+    sense: Sense
+    moments: tuple[Moment, ...]
+    files: int
+    segments: int
+    failed: tuple[tuple[str, AvelError], ...] = ()
+    notes: tuple[str, ...] = ()
+    model: Json = field(default_factory=dict, repr=False)
+
+    def __iter__(self) -> Iterator[Moment]:
+        return iter(self.moments)
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+    def __str__(self) -> str:
+        return "\n".join(str(m) for m in self.moments) or "nothing found"
+
+    def to_json(self) -> Json:
+        """The documented JSON form (docs/match.md)."""
+        return {
+            "query": {
+                "file": self.query, "start": self.start, "end": self.end, "sense": self.sense
+            },
+            "windows": [
+                {"rank": i, "file": m.file, "start": m.start, "end": m.end,
+                 "distance": round(m.distance, 6)}
+                for i, m in enumerate(self.moments, 1)
+            ],
+            "searched": {"files": self.files, "segments": self.segments},
+            "failed": [{"file": name, "reason": e.got} for name, e in self.failed],
+            "notes": list(self.notes),
+            "model": self.model,
+        }  # fmt: skip
+
+    def save(self, path: str | Path) -> None:
+        """Write a ``.csv`` (a row a window) or ``.json``, whole or not at all.
+
+        Raises:
+            UsageError: for another ending.
+        """
+        check_ending(path)
+        if Path(path).suffix.lower() == ".json":
+            write_whole(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
+            return
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\r\n")
+        writer.writerow(["rank", "file", "start", "end", "distance"])
+        for i, m in enumerate(self.moments, 1):
+            name = neutral(plain_name(m.file))
+            writer.writerow([i, name, m.start, m.end, round(m.distance, 6)])
+        write_whole(path, text.getvalue())
+
+
+def check_ending(path: str | Path) -> None:
+    """Refuse an output that matches can't be written as."""
+    if Path(path).suffix.lower() not in _ENDINGS:
+        raise UsageError(f"an output {path}", wanted=f"a name that ends in {' or '.join(_ENDINGS)}")
