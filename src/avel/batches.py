@@ -18,7 +18,7 @@ from avel.models import Model
 from avel.models.base import Answer, Batch, Query
 
 #: Rows copied at a time: a store of several GB is never held twice.
-_ROWS = 64
+_ROWS = 8
 _LARGE = 2**26
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from avel.errors import CheckpointError
-from avel.files import write_whole
+from avel.files import whole
 from avel.types import Json
 
 STATE = "state.safetensors"
@@ -42,7 +42,7 @@ class State:
 
 def save_state(folder: Path, state: State) -> None:
     """Write the state, whole or not at all."""
-    from safetensors.torch import save
+    from safetensors.torch import save_file
 
     tensors = {f"model.{n}": t for n, t in state.model.items()}
     tensors |= {f"best.{n}": t for n, t in state.best.items()}
@@ -57,8 +57,9 @@ def save_state(folder: Path, state: State) -> None:
         "groups": state.optimizer["param_groups"], "plain": plain, "history": state.history,
         "metrics": state.metrics, "identity": state.identity,
     }  # fmt: skip
-    held = {n: t.detach().cpu().clone().contiguous() for n, t in tensors.items()}
-    write_whole(folder / STATE, save(held, metadata={"avel": json.dumps(meta)}))
+    held = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+    with whole(folder / STATE) as temporary:  # from where they lie: no second copy in memory
+        save_file(held, temporary, metadata={"avel": json.dumps(meta)})
 
 
 def load_state(folder: Path) -> State | None:
