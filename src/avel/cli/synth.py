@@ -1,13 +1,21 @@
-"""`avel synth`: a folder of drawn clips whose events are seen and heard, with their truth."""
+"""`avel synth`: clips whose events are seen and heard, drawn or composed, with their truth."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from avel.errors import UsageError
+
+if TYPE_CHECKING:
+    from avel.data.composer import Plan
+
+#: What Toybox's clips are where the call doesn't say otherwise; composed ones are as the pairs say.
+TOYBOX: dict[str, Any] = {"clips": 100, "size": "320x240", "seconds": 10.0, "fps": 12}
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -22,16 +30,133 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(wide[:6]), int(high[:6])
 
 
+def parse_offset(text: str) -> tuple[float, float]:
+    """``"1.5"`` or ``"0.5:3"`` as least and most seconds.
+
+    Raises:
+        UsageError: if the text is neither.
+    """
+    least, _, most = text.partition(":")
+    try:
+        return float(least), float(most or least)
+    except ValueError:
+        raise UsageError(f"offset {text[:40]!r}", wanted="seconds, or 0.5:3 for a range") from None
+
+
 def synth(
     folder: Annotated[Path, typer.Argument(help="Where the clips go; what is there is kept.")],
-    clips: Annotated[int, typer.Option(help="How many.")] = 100,
+    clips: Annotated[int | None, typer.Option(help="How many [100, or as the pairs say].")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same clips.")] = 0,
-    size: Annotated[str, typer.Option(help="Width x height, at most 640x360.")] = "320x240",
-    seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 10.0,
-    fps: Annotated[int, typer.Option(help="Frames a second.")] = 12,
+    size: Annotated[str | None, typer.Option(help="Width x height, at most 640x360.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Length of a clip [10].")] = None,
+    fps: Annotated[int | None, typer.Option(help="Frames a second [12].")] = None,
     jobs: Annotated[int, typer.Option(help="Processes; 0 for one a core.")] = 0,
+    pairs: Annotated[
+        str | None, typer.Option(help="Compose: a pairs.toml, or pairs10, the one that ships.")
+    ] = None,
+    sounds: Annotated[Path | None, typer.Option(help="Compose: folders of recordings.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Compose: folders of photographs.")] = None,
+    backgrounds: Annotated[
+        Path | None, typer.Option(help="Compose: photographs for backgrounds [the images].")
+    ] = None,
+    offset: Annotated[
+        str, typer.Option(help="Compose: seconds from sight to sound, 1.5 or 0.5:3.")
+    ] = "0",
 ) -> None:
-    """Render Toybox: drawn, moving things with sounds, as video files with annotations."""
+    """Render Toybox's drawn things, or compose clips of your own recordings and photographs."""
+    given = {"clips": clips, "size": size, "seconds": seconds, "fps": fps}
+    own = {"sounds": sounds, "images": images, "backgrounds": backgrounds}
+    if pairs is None:
+        named = [f"--{k}" for k, v in own.items() if v is not None]
+        named += ["--offset"] * (offset != "0")
+        if named:
+            raise UsageError(f"{', '.join(named)} without --pairs", do="give --pairs pairs.toml")
+        _toybox(folder, seed=seed, jobs=jobs, **_or_toybox(given))
+        return
+    if sounds is None or images is None:
+        raise UsageError("--pairs without --sounds and --images", do="name both folders")
+    plan = _plan(pairs, sounds, images, backgrounds, seed=seed, offset=offset, given=given)
+    _compose(folder, plan, clips, jobs, _told(folder, pairs, own, given, seed, offset))
+
+
+def _or_toybox(given: dict[str, Any]) -> dict[str, Any]:
+    return {k: v if given[k] is None else given[k] for k, v in TOYBOX.items()}
+
+
+def _toybox(
+    folder: Path, *, clips: int, seed: int, size: str, seconds: float, fps: int, jobs: int
+) -> None:
+    from avel.data.toybox import Plan, synthesize
+
+    width, height = parse_size(size)
+    plan = Plan(seed=seed, seconds=seconds, fps=fps, width=width, height=height)
+    command = (
+        f"avel synth {folder.name} --clips {clips} --seed {seed} --size {width}x{height} "
+        f"--seconds {seconds:g} --fps {fps}"
+    )
+
+    def work(progress: Callable[[int, int], None]) -> Path:
+        return synthesize(
+            folder, clips=clips, plan=plan, jobs=jobs, command=command, progress=progress
+        )
+
+    print(f"{clips} clips, {_watched(work)}")
+
+
+def _plan(
+    pairs: str,
+    sounds: Path,
+    images: Path,
+    backgrounds: Path | None,
+    *,
+    seed: int,
+    offset: str,
+    given: dict[str, Any],
+) -> Plan:
+    from avel.data.composer import Plan, changed, find_sources, read_pairs
+
+    apart = parse_offset(offset)
+    config = read_pairs(pairs)
+    wanted = {k: given[k] for k in ("seconds", "fps") if given[k] is not None}
+    if given["size"] is not None:
+        wanted["width"], wanted["height"] = parse_size(given["size"])
+    config = changed(config, **wanted)
+    bank = find_sources(config, sounds=sounds, images=images, backgrounds=backgrounds)
+    return Plan(config, bank, seed=seed, offset=apart)
+
+
+def _told(
+    folder: Path,
+    pairs: str,
+    own: dict[str, Path | None],
+    given: dict[str, Any],
+    seed: int,
+    offset: str,
+) -> str:
+    """The command as whoever reads the folder's card may run it, places left out."""
+    words = ["avel", "synth", folder.name, "--pairs", Path(pairs).name, "--seed", str(seed)]
+    for key, value in {k: v and v.name for k, v in own.items()}.items():
+        words += [f"--{key}", str(value)] if value else []
+    for key, value in given.items():
+        words += [f"--{key}", f"{value}"] if value is not None else []
+    return shlex.join([*words, *(["--offset", offset] if offset != "0" else [])])
+
+
+def _compose(folder: Path, plan: Plan, clips: int | None, jobs: int, command: str) -> None:
+    from avel.data.composer import compose
+
+    def work(progress: Callable[[int, int], None]) -> Path:
+        return compose(folder, plan, clips=clips, jobs=jobs, command=command, progress=progress)
+
+    annotations = _watched(work)
+    count = sum(plan.pairs.clips.values()) if clips is None else clips
+    print(f"{count} clips, {annotations}")
+    if plan.bank.twins:
+        print(f"{plan.bank.twins} files left out: another side holds the same bytes")
+
+
+def _watched(work: Callable[[Callable[[int, int], None]], Path]) -> Path:
+    """Do work that tells (clips done, clips in all), under a bar where there is a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -41,24 +166,8 @@ def synth(
         TimeRemainingColumn,
     )
 
-    from avel.data.toybox import Plan, synthesize
-
-    width, height = parse_size(size)
-    plan = Plan(seed=seed, seconds=seconds, fps=fps, width=width, height=height)
     console = Console(stderr=True)
     columns = TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    command = (
-        f"avel synth {folder.name} --clips {clips} --seed {seed} --size {width}x{height} "
-        f"--seconds {seconds:g} --fps {fps}"
-    )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=clips)
-        annotations = synthesize(
-            folder,
-            clips=clips,
-            plan=plan,
-            jobs=jobs,
-            command=command,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    print(f"{clips} clips, {annotations}")
+        task = bar.add_task("", total=None)
+        return work(lambda done, total: bar.update(task, completed=done, total=total))

@@ -272,6 +272,8 @@ def _assemble(
     note += f"; {lost} too short to fill half of a segment" if lost else ""
     if (root / "toybox.json").is_file():
         note += "; Toybox: drawn things with synthetic sounds"
+    if (root / "composer.json").is_file():
+        note += "; composed of recordings and photographs that were never filmed together"
     note += f"; {held.note}" if held.note else ""
     return Dataset(
         name=root.resolve().name, classes=classes, splits=splits, audio_card=held.cards[0],

@@ -123,7 +123,7 @@ def write_annotations(folder: Path, clips: Iterable[Labelled]) -> Path:
     for clip in clips:
         file = f"videos/{clip.name}.mp4"
         rows += [
-            [file, f"{e.start:g}", f"{e.end:g}", e.label, clip.split] for e in clip.events
+            [file, _seconds(e.start), _seconds(e.end), e.label, clip.split] for e in clip.events
         ] or [[file, "", "", "", clip.split]]
         ave[clip.split] += _ave_rows(clip)
     target = folder / "annotations.csv"
@@ -134,6 +134,12 @@ def write_annotations(folder: Path, clips: Iterable[Labelled]) -> Path:
     everything = [line for lines in ave.values() for line in lines]
     write_whole(folder / "Annotations.txt", _lines([AVE_HEADER, *everything]))
     return target
+
+
+def _seconds(value: float) -> str:
+    """As short as is right to half a millisecond."""
+    short = f"{value:g}"
+    return short if abs(float(short) - value) < 5e-4 else f"{value:.3f}"
 
 
 def _csv(rows: Iterable[list[str]]) -> str:

@@ -1,0 +1,210 @@
+"""A folder of composed clips: real video files, annotations, splits and the truth behind them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from avel.data.composer.bank import Bank
+from avel.data.composer.pairs import SPLITS, Pairs
+from avel.data.composer.pictures import read_picture
+from avel.data.composer.recordings import RATE, read_recording
+from avel.data.composer.render import Stage, frame_instants, frames_of, render_sound
+from avel.data.composer.scene import VERSION, Scene, make_scene, script_json, whole_events
+from avel.data.rendered import (
+    Labelled,
+    Progress,
+    check_card,
+    render_all,
+    write_annotations,
+    write_card,
+)
+from avel.errors import AvelError, DataError, UsageError
+from avel.files import write_whole
+
+#: What a folder of composed clips is known by.
+CARD = "composer.json"
+#: Most seconds that sound and sight are put apart.
+APART = 600.0
+#: Most clips of one folder.
+MOST_CLIPS = 300_000
+_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every clip of a folder shares.
+
+    Args:
+        pairs: The configuration.
+        bank: The files, shared out.
+        seed: Of the data set; a clip depends on it, its split and its index there alone.
+        offset: Least and most seconds from sight to sound.
+
+    Raises:
+        UsageError: for a seed below 0, or an offset that is none.
+    """
+
+    pairs: Pairs
+    bank: Bank
+    seed: int = 0
+    offset: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed}", wanted="0 or more")
+        least, most = self.offset
+        if not -APART <= least <= most <= APART:
+            raise UsageError(f"offset {least:g} to {most:g}", wanted=f"-{APART:g} to {APART:g} s")
+
+    def scene(self, split: str, index: int) -> Scene:
+        """The script of a clip."""
+        return make_scene(
+            self.pairs, self.bank, seed=self.seed, split=split, index=index, offset=self.offset
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """What must be the same for clips to lie in one folder."""
+        told = {
+            "composer": VERSION,
+            "pairs": self.pairs.as_json(),
+            "seed": self.seed,
+            "offset": list(self.offset),
+            "rate": RATE,
+            "classes": list(self.pairs.classes),
+            "sources": self.bank.fingerprint,
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(told))  # tuples as lists, as a card has them
+        return plain
+
+
+def shares(pairs: Pairs, clips: int | None) -> dict[str, int]:
+    """How many clips each split gets: the configuration's, or as many in its proportions.
+
+    Every split that has any in the configuration gets one at least, where there are enough.
+
+    Raises:
+        UsageError: for fewer than one, or more than ``MOST_CLIPS``.
+    """
+    if clips is None:
+        return dict(pairs.clips)
+    if not 1 <= clips <= MOST_CLIPS:
+        raise UsageError(f"{clips} clips", wanted=f"1 to {MOST_CLIPS}")
+    there = [s for s in SPLITS if pairs.clips[s]]
+    total = sum(pairs.clips.values())
+    counts = {s: round(clips * pairs.clips[s] / total) for s in there[1:]}
+    if clips >= len(there):
+        counts = {s: max(1, n) for s, n in counts.items()}
+    return {**dict.fromkeys(SPLITS, 0), **counts, there[0]: clips - sum(counts.values())}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a process needs for one clip."""
+
+    scene: Scene
+    roots: Mapping[str, Path]
+    fps: int
+    size: tuple[int, int]
+
+
+def render_clip(job: _Job, root: str | Path) -> str:
+    """Write one clip's video and, last, its truth; its name.
+
+    Raises:
+        AvelError: if one of its files can't be read.
+    """
+    from avel.encode import write_video
+
+    scene, folder = job.scene, Path(root)
+    instants = frame_instants(scene.seconds, job.fps)
+    stage = Stage(scene, job.roots, width=job.size[0], height=job.size[1])
+    track, laid = render_sound(scene, job.roots["sounds"])
+    video, truth = _places(folder, scene)
+    write_video(video, frames=frames_of(stage, instants), fps=job.fps, audio=track, rate=RATE)
+    told = script_json(scene, {what: root.name for what, root in job.roots.items()})
+    for thing, boxes in zip(told["things"], stage.boxes(instants), strict=True):
+        thing["boxes"] = boxes
+    for sound, pieces in zip(told["sounds"], laid, strict=True):
+        sound["onsets"] = [piece.as_json() for piece in pieces]
+    told |= {"fps": job.fps, "size": list(job.size), "rate": RATE}
+    write_whole(truth, json.dumps(told, sort_keys=True, separators=(",", ":")) + "\n")
+    return scene.name
+
+
+def _places(folder: Path, scene: Scene) -> tuple[Path, Path]:
+    return folder / "videos" / f"{scene.name}.mp4", folder / "truth" / f"{scene.name}.json"
+
+
+def compose(
+    root: str | Path,
+    plan: Plan,
+    *,
+    clips: int | None = None,
+    jobs: int = 0,
+    command: str = "",
+    progress: Progress | None = None,
+) -> Path:
+    """Render a folder of composed clips, or what is missing of it.
+
+    Writes ``videos/<split>_<index>.mp4``, ``truth/<split>_<index>.json``, ``annotations.csv`` (its
+    times to a millisecond), AVE's text files (on whole seconds) and ``composer.json``. Clips of a
+    smaller call are the first of each split of a larger one.
+
+    Args:
+        root: The folder; made where it is missing.
+        plan: Pairs, files, seed and offset.
+        clips: How many in all; None for what the configuration says.
+        jobs: Processes; 0 for one a core.
+        command: Kept in ``composer.json`` for whoever asks how the folder was made.
+        progress: Called with (clips done, clips in all).
+
+    Returns:
+        The path of ``annotations.csv``.
+
+    Raises:
+        UsageError: for no clips, or a folder that holds clips of another plan.
+        DataError: with all files that can't be used; nothing is rendered then.
+    """
+    folder = Path(root)
+    counts = shares(plan.pairs, clips)
+    card = folder / CARD
+    check_card(card, plan.as_json())
+    scenes = [plan.scene(split, index) for split in SPLITS for index in range(counts[split])]
+    missing = [s for s in scenes if not all(place.is_file() for place in _places(folder, s))]
+    _check_files(missing, plan.bank.roots)
+    write_card(card, plan.as_json(), clips=len(scenes), command=command)
+    size = (plan.pairs.width, plan.pairs.height)
+    work = [_Job(scene, plan.bank.roots, plan.pairs.fps, size) for scene in missing]
+    if work:
+        render_all(partial(render_clip, root=str(folder)), work, jobs=jobs, progress=progress)
+    return write_annotations(
+        folder, (Labelled(s.name, s.split, s.events, whole_events(s)) for s in scenes)
+    )
+
+
+def _used(scenes: list[Scene], roots: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    for scene in scenes:
+        yield from (("picture", roots["images"] / t.file.file) for t in scene.things)
+        yield from (("sound", roots["sounds"] / s.file.file) for s in scene.sounds)
+        yield "picture", roots["backgrounds"] / scene.ground[1].file
+
+
+def _check_files(scenes: list[Scene], roots: Mapping[str, Path]) -> None:
+    """Read every file that some clips need, once, before any of them is rendered."""
+    broken = []
+    for what, path in sorted(set(_used(scenes, roots))):
+        try:
+            read_picture(path) if what == "picture" else read_recording(path)
+        except AvelError as e:
+            broken.append(e.got)
+    if broken:
+        more = f"\n    and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+        raise DataError(
+            "files that can't be used:\n    " + "\n    ".join(broken[:_SHOWN]) + more,
+            do="mend or remove them all",
+        )
