@@ -583,7 +583,7 @@ def test_models_say_truly_whether_they_read_means(name: str, options: Json) -> N
     net = built(name, **options).network
     audio = torch.from_numpy(noise(3, 5))[None]
     visual = torch.randn(1, 5, 3, 2, WIDE, generator=torch.Generator().manual_seed(4))
-    given = {"audio": audio, "query": Query("audio", 1, 2)}
+    given: Json = {"audio": audio, "query": Query("audio", 1, 2)}
     with torch.inference_mode():
         whole = net.window_costs(visual=visual, **given)
         means = net.window_costs(visual=visual.mean((2, 3), keepdim=True), **given)

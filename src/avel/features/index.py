@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,7 +122,7 @@ class Index:
 
         self.path = Path(path)
         try:
-            self._file = safe_open(self.path, framework="numpy")
+            self._file = cast(Any, safe_open(self.path, framework="numpy"))
             meta = json.loads((self._file.metadata() or {})["avel"])
             if meta["kind"] != "index" or meta["layout"] != LAYOUT:
                 raise ValueError("another kind of file, or of a newer avel")
@@ -270,11 +270,9 @@ class _Builder:
 
     def __enter__(self) -> _Builder:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        folder = TemporaryDirectory(dir=self.path.parent, prefix=".index-")
-        self._folder = Path(self._open.enter_context(folder))
-        self._parts: dict[str, IO[bytes]] = {
-            name: self._open.enter_context((self._folder / name).open("w+b")) for name in _ARRAYS
-        }
+        enter = self._open.enter_context
+        place = Path(enter(TemporaryDirectory(dir=self.path.parent, prefix=".index-")))
+        self._parts: dict[str, IO[bytes]] = {n: enter((place / n).open("w+b")) for n in _ARRAYS}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -298,7 +296,7 @@ class _Builder:
         check_file(file)
         name = os.path.relpath(absolute(file), absolute(self.path.parent))
         stat, held = file.stat(), self._by_name.get(name)
-        is_now = {"name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        is_now: Json = {"name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         if held is not None and (held.size, held.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
             return _Source(held, new=False)
         try:
