@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avel.decisions import Decision, Rule, soften, spans
@@ -69,6 +69,7 @@ def test_a_class_may_have_a_rule_of_its_own() -> None:
     ]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.booleans(), max_size=30), st.lists(st.booleans(), max_size=30), st.integers(0, 4)
 )
@@ -95,6 +96,7 @@ rules = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(rules, st.dictionaries(st.text(max_size=9), rules), st.booleans(), st.floats(0.05, 20))
 def test_decisions_return_as_they_went(
     rule: Rule, classes: dict[str, Rule], both: bool, temperature: float
@@ -130,6 +132,22 @@ def test_what_a_caller_asks_for_comes_first() -> None:
     assert stored.asked(threshold=0.2) == Decision(Rule(0.2, None, 2.0, 1.0), {}, True, 1.5)
     assert stored.asked(min_length=3.0).of("dog") == Rule(0.9, min_length=3.0)
     assert not stored.asked(require_both=False).require_both
+    assert stored.asked(min_length=0.0).rule == Rule(0.6, 0.3, 0.0, 1.0)  # 0 is a length too
+    assert stored.asked(bridge=0.0).rule == Rule(0.6, 0.3, 2.0, 0.0)
+    both = stored.asked(low=0.5, bridge=2.0)
+    assert (both.rule, both.of("dog")) == (Rule(0.6, 0.5, 2.0, 2.0), Rule(0.9, 0.5, 0.0, 2.0))
+    assert stored.asked(threshold=0.8, low=0.7).rule == Rule(0.8, 0.7, 2.0, 1.0)
+    with pytest.raises(UsageError, match=r"hysteresis down to 0\.7"):
+        stored.asked(low=0.7)
+    quiet = Decision(Rule(0.6), {"dog": Rule(0.2)})
+    assert quiet.asked(low=0.5).of("dog") == Rule(0.2, 0.2)
+
+
+def test_what_is_asked_for_reaches_the_events() -> None:
+    scores = scores_of(P)
+    made = to_events(scores, threshold=0.7, low=0.4, bridge=3, min_length=2)
+    assert [(e.start, e.end) for e in made] == [(1, 9)]
+    assert [(e.start, e.end) for e in to_events(scores, low=0.4, min_length=3)] == [(1, 4)]
 
 
 def test_temperature_softens_and_keeps_the_order() -> None:

@@ -13,7 +13,7 @@ from avel.cli.main import main
 from avel.decisions import Decision, Rule, soften
 from avel.errors import CheckpointError, UsageError
 from avel.evaluation import evaluate
-from avel.figures.reliability import reliability_diagram
+from avel.figures import reliability_diagram
 from avel.figures.style import new_figure, save_figure
 from avel.localization import to_events, tuned
 from avel.metrics import event_f1
@@ -55,6 +55,8 @@ def test_reliability_by_hand() -> None:
 def test_scores_that_are_no_distribution_are_refused() -> None:
     with pytest.raises(UsageError, match="no probabilities"):
         calibration.fit_temperature(np.ones((2, 3)), np.zeros(2, dtype=int))
+    held = laid_out(np.ones((2, 3, 3)), np.zeros((2, 3), dtype=int), np.zeros((2, 3), dtype=int))
+    assert "ece" not in tuning.judged(held, Decision(), NAMES, step=1.0)
     with pytest.raises(UsageError, match="no segment"):
         calibration.fit_temperature(np.ones((2, 3)) / 3, np.full(2, -1))
 
@@ -85,6 +87,28 @@ def test_what_dips_and_spikes_need_is_chosen() -> None:
     assert paper < 0.6 and best == 1.0
     assert decision.rule.min_length >= 2 or (decision.rule.threshold or 0) > 0.6
     assert choose(held, NAMES, calibrate=False) == decision  # the same each time
+
+
+def test_a_few_events_more_are_no_reason() -> None:
+    scores, labels, truth = noisy(6)
+    held = laid_out(scores, labels, truth)
+    paper = tuning.event_f1(held, Decision(), NAMES, step=1.0)
+    better = tuning.event_f1(held, Decision(Rule(0.7, 0.4)), NAMES, step=1.0)
+    assert paper < better  # by some points, but of six events
+    assert choose(held, NAMES, calibrate=False) == Decision()
+    assert tuning.margin(6) > 0.8 and tuning.margin(50) == 0.1 and tuning.margin(1000) == 0.02
+
+
+def test_chance_alone_gives_no_class_a_rule_of_its_own() -> None:
+    rng = np.random.default_rng(3)
+    truth = np.full((200, 10), 10)
+    for row in truth:
+        first = rng.integers(0, 6)
+        row[first : first + 4] = rng.integers(10)
+    scores = rng.dirichlet([0.3] * 11, (200, 10)) * 0.4 + 0.6 * np.eye(11)[truth]
+    names = [str(i) for i in range(10)]
+    decision = choose(laid_out(scores, scores.argmax(-1), truth), names, calibrate=False)
+    assert decision.classes == {}
 
 
 def test_a_perfect_model_keeps_the_paper_s_decision() -> None:

@@ -65,6 +65,16 @@ def reliability(scores: Array, truth: Array, *, bins: int = BINS) -> Reliability
     )
 
 
+def are_probabilities(scores: Array, truth: Array) -> bool:
+    """Whether the judged segments' scores sum to 1 over the classes.
+
+    Args:
+        scores: (..., C+1).
+        truth: (...,) class ids, -1 for what isn't judged.
+    """
+    return bool(np.allclose(scores[truth >= 0].sum(-1), 1, atol=1e-3))
+
+
 def negative_log_likelihood(scores: Array, truth: Array) -> float:
     """Mean over the judged segments of -ln p(true class), in nats."""
     valid = truth >= 0
@@ -88,7 +98,7 @@ def fit_temperature(scores: Array, truth: Array) -> float:
     held, ids = scores[valid], truth[valid]
     if not len(ids):
         raise UsageError("no segment to calibrate on", wanted="a split with labels")
-    if not np.allclose(held.sum(-1), 1, atol=1e-3):
+    if not are_probabilities(scores, truth):
         raise UsageError(
             "scores that are no probabilities over the classes",
             wanted="rows that sum to 1",

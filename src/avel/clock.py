@@ -191,7 +191,7 @@ def parse_span(text: str) -> tuple[float, float]:
     return start, end
 
 
-def ticks(seconds: float, per_second: int = 1000) -> int:
+def ticks(seconds: float, per_second: float = 1000) -> int:
     """The whole tick nearest to an instant: milliseconds unless said otherwise."""
     return round(seconds * per_second)
 

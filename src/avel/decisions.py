@@ -106,17 +106,32 @@ class Decision:
         return self.classes.get(name, self.rule)
 
     def asked(
-        self, *, threshold: float | None = None, min_length: float = 0.0, require_both: bool = True
+        self,
+        *,
+        threshold: float | None = None,
+        low: float | None = None,
+        min_length: float | None = None,
+        bridge: float | None = None,
+        require_both: bool = True,
     ) -> Decision:
-        """The same with what a caller asks for: one threshold for all, another smallest length."""
+        """The same with what a caller asks for, for every class; None leaves what is here.
+
+        A threshold takes the place of all thresholds, those of single classes too, and ends the
+        hysteresis that went with them. A class with a threshold below ``low`` has no hysteresis.
+
+        Raises:
+            UsageError: for values out of range, and for ``low`` above the threshold for all.
+        """
         made = replace(self, require_both=self.require_both and require_both)
         if threshold is not None:
             base = replace(self.rule, threshold=threshold, low=None)
             made = replace(made, rule=base, classes={})
-        if min_length != 0:
-            rules = {n: replace(r, min_length=min_length) for n, r in made.classes.items()}
-            made = replace(made, rule=replace(made.rule, min_length=min_length), classes=rules)
-        return made
+        given = {"low": low, "min_length": min_length, "bridge": bridge}
+        asked = {name: value for name, value in given.items() if value is not None}
+        base = replace(made.rule, **asked)
+        return replace(
+            made, rule=base, classes={n: _changed(r, asked) for n, r in made.classes.items()}
+        )
 
     def calibrated(self, scores: Scores) -> Scores:
         """The scores at the decision's temperature; the labels stay."""
@@ -156,6 +171,14 @@ class Decision:
                 wanted="what `avel tune` writes",
                 do="tune the model again",
             ) from e
+
+
+def _changed(rule: Rule, asked: Mapping[str, float]) -> Rule:
+    """A class's own rule with what is asked for all; its threshold bounds the hysteresis."""
+    values: dict[str, Any] = dict(asked)
+    if rule.threshold is not None and "low" in asked:
+        values["low"] = min(asked["low"], rule.threshold)
+    return replace(rule, **values)
 
 
 def soften(values: Floats, temperature: float) -> Floats:

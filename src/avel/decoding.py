@@ -219,8 +219,8 @@ class Shrinker:
         return np.ascontiguousarray(image)
 
 
-def mono(frame: Any) -> Samples:
-    """(n,) floats in about [-1, 1]: the mean of all channels of an audio frame."""
+def mono(frame: Any, channel: int | None = None) -> Samples:
+    """(n,) floats in about [-1, 1]: the mean of all channels of an audio frame, or one of them."""
     data = frame.to_ndarray()
     if not frame.format.is_planar:
         data = data.reshape(-1, frame.layout.nb_channels).T
@@ -228,7 +228,8 @@ def mono(frame: Any) -> Samples:
         data = (data.astype(np.float32) - 128) / 128
     elif data.dtype.kind == "i":
         data = data.astype(np.float32) / np.float32(2.0 ** (8 * data.dtype.itemsize - 1))
-    mixed = data.mean(axis=0, dtype=np.float32)
+    one = data if channel is None else data[min(channel, len(data) - 1)][None]
+    mixed = one.mean(axis=0, dtype=np.float32)
     finite = np.nan_to_num(mixed, nan=0.0, posinf=0.0, neginf=0.0)
     clipped: Samples = np.clip(finite, -_LOUDEST, _LOUDEST).astype(np.float32)
     return clipped
@@ -243,8 +244,10 @@ class Block:
     samples: Samples
 
 
-def blocks(frames: Iterator[Any], *, start: float, damage: Damage) -> Iterator[Block]:
-    """Mono blocks of decoded audio frames, on the file's clock."""
+def blocks(
+    frames: Iterator[Any], *, start: float, damage: Damage, channel: int | None = None
+) -> Iterator[Block]:
+    """Mono blocks of decoded audio frames, on the file's clock: of one channel, or their mean."""
     waiting: Block | None = None
     for frame in frames:
         if not frame.samples or not 0 < frame.sample_rate <= 1_000_000:
@@ -252,7 +255,9 @@ def blocks(frames: Iterator[Any], *, start: float, damage: Damage) -> Iterator[B
             continue
         damage.corrupt += bool(frame.is_corrupt)
         block = Block(
-            None if frame.time is None else frame.time - start, frame.sample_rate, mono(frame)
+            None if frame.time is None else frame.time - start,
+            frame.sample_rate,
+            mono(frame, channel),
         )
         if waiting is not None:
             yield _placed(waiting, block)

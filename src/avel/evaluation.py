@@ -178,7 +178,7 @@ def _believed(run: Trained, split: Split, labels: Any, scores: Any) -> dict[str,
     from avel import calibration, tuning
 
     values, truth = np.asarray(scores), np.asarray(split.labels)
-    whole = np.allclose(values[truth >= 0].sum(-1), 1, atol=1e-3)
+    whole = calibration.are_probabilities(values, truth)
     found = {"ece": calibration.reliability(values, truth).ece if whole else float("nan")}
     if run.card.get("decision") is not None:
         held = tuning.laid_out(values, np.asarray(labels), truth)

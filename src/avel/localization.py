@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avel import clock
-from avel.decisions import Decision, Rule, bridged, masks, possible, spans
+from avel.decisions import Decision, bridged, masks, possible, spans
 from avel.features.cache import Facts, features_of
 from avel.types import Event, Json, Scores, Timeline
 
@@ -25,8 +25,10 @@ def to_events(
     scores: Scores,
     *,
     decision: Decision | None = None,
-    min_length: float = 0.0,
     threshold: float | None = None,
+    low: float | None = None,
+    min_length: float | None = None,
+    bridge: float | None = None,
     require_both: bool = True,
 ) -> list[Event]:
     """The events of a file: runs of segments that a decision gives the same class.
@@ -40,9 +42,11 @@ def to_events(
             each; None takes the paper's decision, one class a segment. The other arguments change
             it. Its temperature was applied when the scores were made by a localizer; here it is
             with :meth:`avel.Decision.calibrated`.
-        min_length: Seconds; shorter events are dropped.
         threshold: A number in (0, 1] takes for every class, background apart, the segments whose
             probability reaches it: events of different classes may then overlap.
+        low: Hysteresis: an event goes on, both ways, while the probability is at least this.
+        min_length: Seconds; shorter events are dropped.
+        bridge: Seconds; gaps no longer than this between two events of a class are bridged.
         require_both: An audio-visual event is heard *and* seen: segments known to be silent or
             without a picture are background. Without such knowledge nothing is dropped.
 
@@ -50,11 +54,14 @@ def to_events(
         Events in order of time, then of class.
 
     Raises:
-        UsageError: if ``threshold`` or ``min_length`` is out of range.
+        UsageError: if a value is out of range.
     """
-    check_options(min_length, threshold)
     chosen = (decision or Decision()).asked(
-        threshold=threshold, min_length=min_length, require_both=require_both
+        threshold=threshold,
+        low=low,
+        min_length=min_length,
+        bridge=bridge,
+        require_both=require_both,
     )
     every = slice(0, len(scores.grid))
     found = [
@@ -64,11 +71,6 @@ def to_events(
         if clock.lasts(event.start, event.end, chosen.of(name).min_length)
     ]
     return sorted(found, key=lambda e: (e.start, e.end, scores.classes.index(e.label)))
-
-
-def check_options(min_length: float, threshold: float | None) -> None:
-    """Refuse a minimal length or a threshold that makes no sense, before any work is done."""
-    Rule(threshold=threshold, min_length=min_length)
 
 
 def _events_of(
@@ -146,16 +148,21 @@ class Localizer:
         *,
         ahead: bool,
         decision: Decision | None = None,
-        min_length: float = 0.0,
         threshold: float | None = None,
+        low: float | None = None,
+        min_length: float | None = None,
+        bridge: float | None = None,
         require_both: bool = True,
         audio_track: int | None = None,
         video_track: int | None = None,
         progress: Progress | None = None,
     ) -> EventStream:
-        check_options(min_length, threshold)
         chosen = (decision or tuned(self.model.card)).asked(
-            threshold=threshold, min_length=min_length, require_both=require_both
+            threshold=threshold,
+            low=low,
+            min_length=min_length,
+            bridge=bridge,
+            require_both=require_both,
         )
         features, facts = features_of(
             video,
@@ -287,8 +294,10 @@ def localize(
     *,
     model: str | Path | Scorer = "default",
     decision: Decision | None = None,
-    min_length: float = 0.0,
     threshold: float | None = None,
+    low: float | None = None,
+    min_length: float | None = None,
+    bridge: float | None = None,
     require_both: bool = True,
     audio_track: int | None = None,
     video_track: int | None = None,
@@ -308,7 +317,7 @@ def localize(
             that ships with avel, or a model loaded already with :func:`avel.load_model`.
         decision: As in :func:`to_events`; None takes what `avel tune` stored in the model, or else
             the paper's decision, and ``Decision()`` the latter.
-        min_length, threshold, require_both: As in :func:`to_events`.
+        threshold, low, min_length, bridge, require_both: As in :func:`to_events`.
         audio_track, video_track: Which track to read where the file has several, by its number in
             the file; the one marked as default if None.
         progress: Called with segments done and segments in all.
@@ -326,8 +335,10 @@ def localize(
     return Localizer(model, cache=cache, precision=precision)(
         video,
         decision=decision,
-        min_length=min_length,
         threshold=threshold,
+        low=low,
+        min_length=min_length,
+        bridge=bridge,
         require_both=require_both,
         audio_track=audio_track,
         video_track=video_track,

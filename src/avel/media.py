@@ -173,11 +173,11 @@ class Media:
                     return screen
         return Screen(self._shown(Damage()))
 
-    def _blocks(self, damage: Damage) -> Iterator[Any]:
+    def _blocks(self, damage: Damage, *, channel: int | None = None) -> Iterator[Any]:
         if self.audio is None:
             return iter(())
         frames = decoded(self.path, self.audio.index, damage)
-        return blocks(frames, start=self.start, damage=damage)
+        return blocks(frames, start=self.start, damage=damage, channel=channel)
 
 
 def _pick(

@@ -23,9 +23,10 @@ Array = NDArray[Any]
 #: gaps and smallest lengths in segments.
 THRESHOLDS = (None, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SHARES, GAPS, LENGTHS = (None, 0.5), (0, 1, 2), (0, 2, 3)
-#: Another rule than the paper's must gain so much F1: less is chance on a small validation split.
-#: A class gets a threshold of its own from so many true events on, and for as much.
-FEWEST, GAIN = 10, 0.02
+#: Another rule than the paper's must gain so much F1, and as much as so many more events found
+#: would: a few that change sides are chance (five, all to one side: one in 32). The same holds
+#: for a class's threshold of its own, which it can get from so many true events on.
+GAIN, EVENTS, FEWEST = 0.02, 5, 10
 #: Overlap from which an answered event is the true one.
 IOU = 0.5
 
@@ -136,8 +137,9 @@ def choose(
     """The decision with the highest event F1, of those as good the simplest.
 
     First the temperature, by likelihood; then one rule for all classes, the paper's unless another
-    gains ``GAIN``; then a threshold of its own for each class that has ``FEWEST`` true events and
-    gains as much by it.
+    gains what :func:`margin` asks; then a threshold of its own for each class that has ``FEWEST``
+    true events and gains as much by it. What it gains on the split that chose it is flattered;
+    another split tells what it is worth.
 
     Args:
         held: The answers on a validation split, as the model gave them.
@@ -151,7 +153,8 @@ def choose(
     temperature = calibration.fit_temperature(held.values, held.truth) if calibrate else 1.0
     soft = held.softened(temperature)
     rule = Rule()
-    best = event_f1(soft, Decision(rule), names, step=step) + GAIN
+    true = len(event_runs(soft.truth[None], soft.count))
+    best = event_f1(soft, Decision(rule), names, step=step) + margin(true)
     for tried in candidates(step):
         found = event_f1(soft, Decision(tried), names, step=step)
         if found > best:
@@ -168,7 +171,7 @@ def _own_rule(held: Answers, rule: Rule, class_id: int, step: float) -> Rule | N
     counts = event_counts(held, rule, class_id, step=step)
     if counts[2] < FEWEST:
         return None
-    best, chosen = _f1(counts) + GAIN, None
+    best, chosen = _f1(counts) + margin(counts[2]), None
     for threshold in THRESHOLDS:
         top = 1.0 if threshold is None else threshold
         low = None if rule.low is None else min(rule.low, top)
@@ -179,13 +182,22 @@ def _own_rule(held: Answers, rule: Rule, class_id: int, step: float) -> Rule | N
     return chosen
 
 
+def margin(events: int) -> float:
+    """The event F1 that a rule must gain on a split of so many true events to be more than chance.
+
+    Each event found more adds about one over their number.
+    """
+    return max(GAIN, EVENTS / max(1, events))
+
+
 def judged(held: Answers, decision: Decision, names: Sequence[str], *, step: float) -> Json:
-    """ECE and event F1 of a split under a decision, as plain data."""
+    """Event F1 of a split under a decision, and ECE where the scores are probabilities."""
     soft = held.softened(decision.temperature)
-    return {
-        "ece": calibration.reliability(soft.values, soft.truth).ece,
-        "event_f1_0.5": event_f1(soft, decision, names, step=step),
-    }
+    found: Json = {}
+    if calibration.are_probabilities(soft.values, soft.truth):
+        found["ece"] = calibration.reliability(soft.values, soft.truth).ece
+    found["event_f1_0.5"] = event_f1(soft, decision, names, step=step)
+    return found
 
 
 def tune(

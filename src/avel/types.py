@@ -282,7 +282,7 @@ class Timeline:
         }
 
     def save(self, path: str | Path, *, format: str | None = None) -> None:
-        """Write the timeline; the ending chooses the writer (.json, .vtt, .eaf, .html…).
+        """Write the timeline; the ending chooses the writer (.json, .vtt, .eaf, .html, .mp4…).
 
         Args:
             path: The file; see docs/formats.md for the endings.
@@ -294,6 +294,12 @@ class Timeline:
         from avel.report import save
 
         save(self, path, format=format)
+
+    def _repr_html_(self) -> str:
+        """The report, for notebooks."""
+        from avel.report.notebook import frame
+
+        return frame(self)
 
 
 def _segments(scores: Scores) -> list[Json]:

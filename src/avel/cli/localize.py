@@ -114,20 +114,33 @@ def localize(
             "--output",
             "-o",
             metavar="OUT...",
-            help="One or more outputs: NAME.json NAME.html NAME.eaf…; or endings (.json .vtt) to "
-            "write beside each video; or a folder. Stands after the files.",
+            help="One or more outputs: NAME.json NAME.html NAME.eaf…, NAME.mp4 for a copy of the "
+            "video that shows the events; or endings (.json .vtt) to write beside each video; or "
+            "a folder. Stands after the files.",
         ),
     ] = None,
     model: Annotated[
         str, typer.Option(help="A run's folder, or `default`, the model that ships with avel.")
     ] = "default",
-    min_length: Annotated[float, typer.Option(help="Drop events shorter than this, s.")] = 0.0,
     threshold: Annotated[
         float | None,
         typer.Option(
             help="Take every class from this probability on (events may overlap) in place of the "
             "model's own decision."
         ),
+    ] = None,
+    low: Annotated[
+        float | None,
+        typer.Option(
+            help="An event goes on while the probability is at least this; up to the threshold."
+        ),
+    ] = None,
+    min_length: Annotated[
+        float | None, typer.Option(help="Drop events shorter than this, s.")
+    ] = None,
+    bridge: Annotated[
+        float | None,
+        typer.Option(help="Make one of events of a class that are no further apart than this, s."),
     ] = None,
     untuned: Annotated[
         bool,
@@ -180,9 +193,11 @@ def localize(
     if as_json and stream:
         raise UsageError("--json and --stream", wanted="one of them", do="leave one out")
     from avel.decisions import Decision
-    from avel.localization import Localizer, check_options
+    from avel.localization import Localizer
 
-    check_options(min_length, threshold)
+    asked: dict[str, Any] = {"threshold": threshold, "low": low}
+    asked |= {"min_length": min_length, "bridge": bridge}
+    Decision().asked(**asked)  # refused before a model is loaded
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision}", wanted=" or ".join(PRECISIONS))
     find = Localizer(model, cache=not no_cache, precision=precision)  # type: ignore[arg-type]
@@ -190,13 +205,13 @@ def localize(
     for video in files:
         try:
             check_places(placed[video])
+            _check_writers(video, placed[video], format)
             go = _stream if stream else _run
             found = go(
                 video,
                 find,
                 decision=Decision() if untuned else None,
-                min_length=min_length,
-                threshold=threshold,
+                **asked,
                 audio_track=audio_track,
                 video_track=video_track,
             )
@@ -210,6 +225,13 @@ def localize(
             named = str(e) if str(video) in str(e) else f"{video}: {e}"
             typer.echo(f"avel: {printable(named)}", err=True)
     _finish(failed, len(files))
+
+
+def _check_writers(video: Path, paths: Sequence[Path], format: str | None) -> None:
+    from avel.report.writers import writer_for
+
+    for path in paths:
+        writer_for(path, format=format).check(str(video), path)
 
 
 def _save(found: Timeline, path: Path, format: str | None) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from avel.figures.judged import Judged, judge
     from avel.figures.matched import Matched, match, match_timeline, match_timelines
     from avel.figures.matrices import class_difference, confusion_matrix
+    from avel.figures.reliability import reliability_diagram
     from avel.figures.stages import Stage, Staged, staged_features
     from avel.figures.strips import frame_strip, label_strip, log_mel_strip, waveform
     from avel.figures.style import save_figure, stacked_axes
@@ -42,6 +43,7 @@ _HOME = {
     "match_timelines": "matched",
     "neighbour_share": "embeddings",
     "project": "embeddings",
+    "reliability_diagram": "reliability",
     "save_figure": "style",
     "scatter": "embeddings",
     "stacked_axes": "style",
@@ -74,6 +76,7 @@ __all__ = [
     "match_timelines",
     "neighbour_share",
     "project",
+    "reliability_diagram",
     "save_figure",
     "scatter",
     "stacked_axes",

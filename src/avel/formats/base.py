@@ -30,6 +30,14 @@ class Writer(ABC):
     #: Whether one file can hold the events of several videos.
     many: ClassVar[bool] = False
 
+    def check(self, video: str, path: Path) -> None:  # noqa: B027
+        """Refuse, before any work is done, what couldn't be written; by default nothing.
+
+        Args:
+            video: The file that the timeline will be of.
+            path: Where it will be written.
+        """
+
     @abstractmethod
     def write(self, timeline: Timeline, path: Path) -> None:
         """Write the file, whole or not at all."""

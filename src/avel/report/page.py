@@ -93,13 +93,22 @@ class Pictures:
     notes: tuple[str, ...] = ()
 
 
-def render(timeline: Timeline, *, page: str | Path) -> str:
+def render(
+    timeline: Timeline,
+    *,
+    page: str | Path | None,
+    embed: int | None = None,
+    spectrogram: bool = True,
+) -> str:
     """The report as HTML.
 
     Args:
         timeline: What was found; ``timeline.video`` is read for pictures and sound where it is
             there.
-        page: Where the page will lie: a linked video is linked from there.
+        page: Where the page will lie: a linked video is linked from there. None where it lies
+            within another page, from which no video can be linked.
+        embed: Videos up to so many bytes are part of the page; ``EMBED_BYTES`` if None.
+        spectrogram: False leaves it out, and the sound unread.
 
     Returns:
         One page without outside references but a linked video.
@@ -113,15 +122,20 @@ def render(timeline: Timeline, *, page: str | Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(context(timeline, page=Path(page)))
+    place = None if page is None else Path(page)
+    limit = EMBED_BYTES if embed is None else embed
+    held = context(timeline, page=place, embed=limit, spectrogram=spectrogram)
+    return environment.get_template("page.html").render(held)
 
 
-def context(timeline: Timeline, *, page: Path) -> dict[str, Any]:
-    """Everything the template shows, bounded in size."""
+def context(
+    timeline: Timeline, *, page: Path | None, embed: int, spectrogram: bool
+) -> dict[str, Any]:
+    """Everything the template shows, bounded in size; arguments as for :func:`render`."""
     events = view.shown_events(timeline)
     rows = view.lanes(timeline, events)
     hues = {row.label: row.hue for row in rows}
-    pictures = read_pictures(timeline, hues, page=page)
+    pictures = read_pictures(timeline, hues, page=page, embed=embed, spectrogram=spectrogram)
     script = (_HERE / "page.js").read_text("utf-8")
     return {
         "name": Path(timeline.video).name or "video",
@@ -193,7 +207,9 @@ def _policy(script: str, player: Player) -> str:
     )
 
 
-def read_pictures(timeline: Timeline, hues: Mapping[str, int], *, page: Path) -> Pictures:
+def read_pictures(
+    timeline: Timeline, hues: Mapping[str, int], *, page: Path | None, embed: int, spectrogram: bool
+) -> Pictures:
     """Player, thumbnails and spectrogram; empty, with a note, where the video can't be read."""
     from avel.media import open_media
 
@@ -204,12 +220,12 @@ def read_pictures(timeline: Timeline, hues: Mapping[str, int], *, page: Path) ->
         gone = f"The video {video.name} couldn't be read when this page was made: no pictures."
         return Pictures(notes=(gone,))
     thumbs = _thumbs(timeline, video, hues) if media.video else ()
-    player = _player(video, media, page)
+    player = _player(video, media, page, embed)
     if thumbs:
         player = replace(player, poster=thumbs[0].uri)
-    spectrogram = _spectrogram(video, media.duration) if media.audio else ""
+    drawn = _spectrogram(video, media.duration) if media.audio and spectrogram else ""
     facts = (f"{player.width} × {player.height}",) if player.width else ()
-    return Pictures(player, thumbs, spectrogram, facts)
+    return Pictures(player, thumbs, drawn, facts)
 
 
 def _thumbs(timeline: Timeline, video: Path, hues: Mapping[str, int]) -> tuple[Thumb, ...]:
@@ -241,16 +257,18 @@ def _spectrogram(video: Path, duration: float) -> str:
     return data_uri(spectrogram_png(power), "image/png") if power.any() else ""
 
 
-def _player(video: Path, media: Any, page: Path) -> Player:
+def _player(video: Path, media: Any, page: Path | None, embed: int) -> Player:
     turned = media.video is not None and media.video.rotation % 180 != 0
     size = (media.video.width, media.video.height) if media.video else (0, 0)
     width, height = size[::-1] if turned else size
     shape = Player(tag="video" if media.video else "audio", width=width, height=height)
     codecs = {track.codec for track in (media.video, media.audio) if track is not None}
     kind = PLAYABLE.get(video.suffix.lower())
-    if kind and codecs <= CODECS and video.stat().st_size <= EMBED_BYTES:
+    if kind and codecs <= CODECS and video.stat().st_size <= embed:
         content = base64.b64encode(video.read_bytes()).decode()
         return replace(shape, kind="embedded", type=kind, content=content)
+    if page is None:
+        return shape
     return replace(shape, kind="linked", content=_address(video, page))
 
 

@@ -1,0 +1,84 @@
+"""The video with its events burned in: labels, a small timeline, attention."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avel.errors import MediaError, UsageError
+from avel.report import cards
+from avel.report.overlay import Overlay
+from avel.report.writers import Writer, writers
+from avel.types import Timeline
+
+if TYPE_CHECKING:
+    from avel.media import Media
+
+#: How the comment begins by which our own copies are known.
+MARK = "avel: events burned in"
+
+
+@writers.register(".mp4")
+class VideoWriter(Writer):
+    """A copy of the video that shows its events; no other video is ever written over."""
+
+    def check(self, video: str, path: Path) -> None:
+        """Refuse a video without pictures, and a place where another video lies.
+
+        Raises:
+            MediaError: if the video isn't there, can't be read, or has no picture.
+            UsageError: if ``path`` is the video itself, or a file that isn't such a copy.
+        """
+        readable(video, path)
+
+    def write(self, timeline: Timeline, path: Path) -> None:
+        """Write the copy, whole or not at all; errors as for :meth:`check`."""
+        from avel.copying import write_copy
+        from avel.cutting import frame_size
+
+        media = readable(timeline.video, path)
+        size = frame_size(media)
+        said = [MARK, cards.name(timeline.model), *cards.cautions(timeline.model)]
+        comment = "; ".join(filter(None, said))
+        write_copy(media, path, size=size, draw=Overlay(timeline, size), comment=comment)
+
+
+def readable(video: str, path: Path) -> Media:
+    """The video that a copy at some place is made of, if it may lie there; errors as above."""
+    from avel.media import open_media
+
+    source = Path(video)
+    if not source.exists():
+        raise MediaError(
+            f"{video}: the video isn't there, so nothing can be drawn on it",
+            do="say where it is: avel convert LABELS -o COPY.mp4 --video FILE",
+        )
+    if path.exists() and path.samefile(source):
+        raise UsageError(f"{path} is the video itself", wanted="another name for the copy")
+    if path.exists() and not is_copy(path):
+        raise UsageError(
+            f"{path} is there, and isn't a copy that avel has written",
+            wanted="a new name, or an earlier copy",
+            do="choose another name, or delete it first",
+        )
+    media = open_media(source)
+    if media.video is None:
+        raise MediaError(
+            f"{video}: has no picture to draw on",
+            wanted="a file of video",
+            do="leave the .mp4 out, or write .html or .vtt",
+        )
+    return media
+
+
+def is_copy(path: Path) -> bool:
+    """Whether a file is one that :class:`VideoWriter` has written."""
+    import av.error
+
+    from avel.decoding import open_container
+
+    try:
+        with open_container(path) as container:
+            return str(container.metadata.get("comment", "")).startswith(MARK)
+    except (av.error.FFmpegError, OSError):
+        return False

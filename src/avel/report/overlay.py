@@ -1,0 +1,266 @@
+"""What is drawn over a video's pictures: events, a small timeline, and where the model looks."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avel import clock
+from avel.errors import printable
+from avel.report import view
+from avel.report.thumbs import attention_bytes
+from avel.types import Event, Timeline
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFont import FreeTypeFont
+
+#: Most labels at a time; of more the surest are shown, and how many are left out.
+MOST = 4
+#: Dark ink on labels, the ground of the bar, and the place where one is.
+_INK, _GROUND, _HERE = (14, 17, 22), (14, 17, 22, 190), (255, 255, 255)
+# the attention's colours with their alpha, how fine it is drawn, and how strong: as the page does
+_STOPS = (
+    (40, 10, 110, 0), (120, 25, 140, 120), (240, 90, 60, 200), (255, 214, 74, 235),
+    (255, 251, 208, 255),
+)  # fmt: skip
+_FINE, _STRENGTH = 48, 0.72
+# lightness and chroma of the classes' colours, as the page's in the dark
+_LIGHT, _CHROMA = 0.74, 0.14
+_LONGEST = 120
+
+
+class Overlay:
+    """Draws a timeline on pictures of one size, one after the other.
+
+    Args:
+        timeline: Its events are named while they last, on a bar of the whole file too; where its
+            scores have attention maps, they lie over the picture.
+        size: Width and height of the pictures.
+    """
+
+    def __init__(self, timeline: Timeline, size: tuple[int, int]) -> None:
+        self.size, self.timeline = size, timeline
+        self._lanes = view.lanes(timeline, timeline.events) if timeline.events else []
+        self._hues = {lane.label: lane.hue for lane in self._lanes}
+        self._scored = timeline.scores is not None or any(e.score != 1 for e in timeline)
+        self._edges, self._held = stretches(timeline.events)
+        self._letters = max(10, round(0.04 * min(size)))
+        self._bar = self._draw_bar()
+        self._look: tuple[int, tuple[Image, Image]] | None = None
+        self._named: tuple[int, Image | None] = (-1, None)
+
+    def __call__(self, image: NDArray[np.uint8], seconds: float) -> NDArray[np.uint8]:
+        """The (H, W, 3) uint8 RGB picture with what is known of an instant drawn on it."""
+        from PIL import Image as Pictures
+
+        picture = Pictures.fromarray(image)
+        heat = self._attention(seconds)
+        if heat is not None:
+            picture.paste(heat[0], (0, 0), heat[1])
+        height = self.size[1] - self._bar.height
+        names = self._names(seconds)
+        if names is not None:
+            picture.paste(names, (0, max(0, height - names.height)), names)
+        picture.paste(self._bar, (0, height), self._bar)
+        self._mark(picture, seconds)
+        return np.asarray(picture)
+
+    def _attention(self, seconds: float) -> tuple[Image, Image] | None:
+        """Colours and how far each covers, or None where there is no map."""
+        scores = self.timeline.scores
+        if scores is None or scores.attention is None or not len(scores.grid):
+            return None
+        index = min(clock.segment_at(seconds, scores.grid.step), len(scores.grid) - 1)
+        if self._look is None or self._look[0] != index:
+            rows, columns = scores.attention.shape[1:]
+            flat = np.frombuffer(attention_bytes(scores.attention, [index]), np.uint8)
+            self._look = (index, heat_picture(flat.reshape(rows, columns), self.size))
+        return self._look[1]
+
+    def _names(self, seconds: float) -> Image | None:
+        place = bisect_right(self._edges, seconds)
+        if place != self._named[0]:
+            held = self._held[place - 1] if place else ()
+            self._named = (place, self._draw_names(held) if held else None)
+        return self._named[1]
+
+    def _draw_names(self, events: Sequence[Event]) -> Image:
+        """A label an event, one above the other, as wide as the picture."""
+        from PIL import Image, ImageDraw
+
+        letters, (width, high) = self._letters, self.size
+        pad, row, gap = letters // 2, round(1.6 * letters), max(2, letters // 5)
+        sure = sorted(events, key=lambda e: -e.score)
+        fitting = max(1, min(MOST, (high - self._bar.height) // (row + gap)))
+        lines = [(self._text(e), colour(self._hues.get(e.label, 0))) for e in sure[:fitting]]
+        if len(sure) > fitting:
+            more = f"+{len(sure) - fitting + 1} more"
+            lines[-1] = (f"{lines[-1][0]}  {more}" if fitting == 1 else more, lines[-1][1])
+        made = Image.new("RGBA", (width, len(lines) * (row + gap)), (0, 0, 0, 0))
+        pen = ImageDraw.Draw(made)
+        for i, (text, fill) in enumerate(lines):
+            font = font_for(text, letters)
+            shown = fitted(text, font, width - 4 * pad)
+            top, long = i * (row + gap), int(font.getlength(shown)) + 2 * pad
+            pen.rounded_rectangle((pad, top, pad + long, top + row), letters // 3, fill=fill)
+            pen.text((2 * pad, top + row / 2), shown, font=font, fill=_INK, anchor="lm")
+        return made
+
+    def _text(self, event: Event) -> str:
+        name = printable(" ".join(event.label.split()))[:_LONGEST] or "?"
+        return f"{name}  {event.score:.2f}" if self._scored else name
+
+    def _draw_bar(self) -> Image:
+        """The whole file as a strip: a row a class, or a shared one where there is no room."""
+        from PIL import Image, ImageDraw
+
+        width, height = self.size
+        most = max(6, round(0.05 * height))
+        rows = max(1, min(len(self._lanes), most // 4))
+        each = max(4, min(round(0.025 * height), most // rows))
+        made = Image.new("RGBA", (width, min(height, each * rows + 2)), _GROUND)
+        pen = ImageDraw.Draw(made)
+        for i, lane in enumerate(self._lanes):
+            for event in lane.events:
+                left = int(event.left / 100 * width)
+                right = max(left, int((event.left + event.width) / 100 * width) - 1)
+                top = 1 + i % rows * each
+                pen.rectangle((left, top, right, top + each - 2), fill=colour(lane.hue))
+        return made
+
+    def _mark(self, picture: Image, seconds: float) -> None:
+        """Where on the bar the instant lies."""
+        from PIL import ImageDraw
+
+        width, height = self.size
+        thick = max(1, round(width / 400))
+        at = round(clock.share(seconds, self.timeline.duration) * (width - thick))
+        place = (at, height - self._bar.height, at + thick - 1, height - 1)
+        ImageDraw.Draw(picture).rectangle(place, fill=_HERE)
+
+
+def stretches(events: Sequence[Event]) -> tuple[list[float], list[tuple[Event, ...]]]:
+    """The instants at which an event begins or ends, rising, and what goes on from each."""
+    begin: dict[float, list[Event]] = {}
+    for event in events:
+        begin.setdefault(event.start, []).append(event)
+    edges = sorted({*begin, *(e.end for e in events)})
+    held: list[tuple[Event, ...]] = []
+    now: list[Event] = []
+    for edge in edges:
+        now = [e for e in now if e.end > edge] + begin.get(edge, [])
+        held.append(tuple(now))
+    return edges, held
+
+
+def heat_picture(cells: NDArray[np.uint8], size: tuple[int, int]) -> tuple[Image, Image]:
+    """An attention map as the report shows it: blended between its cells, clear where it is even.
+
+    Args:
+        cells: (H, W) bytes of :func:`avel.report.thumbs.attention_bytes`.
+        size: Width and height of the pictures.
+
+    Returns:
+        Colours (RGB) and how far each covers (L), both of that size.
+    """
+    from PIL import Image
+
+    down, across = _weights(cells.shape[0]), _weights(cells.shape[1])
+    fine = (down @ cells.astype(np.float64) @ across.T) / 255  # (_FINE, _FINE)
+    stops, at = np.array(_STOPS, dtype=np.float64), np.linspace(0, 1, len(_STOPS))
+    ramp = np.stack([np.interp(fine, at, stops[:, c]) for c in range(4)], axis=-1)
+    ramp[..., 3] *= _STRENGTH
+    small = Image.fromarray(ramp.round().astype(np.uint8), mode="RGBA")
+    large = small.resize(size, Image.Resampling.BICUBIC)
+    return large.convert("RGB"), large.getchannel("A")
+
+
+def _weights(count: int) -> NDArray[np.float64]:
+    """(_FINE, count) how much each cell counts at each fine place; rows sum to 1."""
+    at = (np.arange(_FINE) + 0.5) / _FINE * count - 0.5
+    raw = np.exp(-((at[:, None] - np.arange(count)) ** 2) / 0.5)
+    return np.asarray(raw / raw.sum(axis=1, keepdims=True))
+
+
+def colour(hue: int) -> tuple[int, int, int]:
+    """RGB of a class's hue, as light and as strong as the page's in the dark.
+
+    Ottosson, A perceptual color space for image processing, 2020 (OKLab to linear sRGB).
+    """
+    a, b = _CHROMA * np.cos(np.radians(hue)), _CHROMA * np.sin(np.radians(hue))
+    long = _LIGHT + 0.3963377774 * a + 0.2158037573 * b
+    middle = _LIGHT - 0.1055613458 * a - 0.0638541728 * b
+    short = _LIGHT - 0.0894841775 * a - 1.2914855480 * b
+    cones = np.array([long, middle, short]) ** 3
+    linear = np.array(
+        [
+            [4.0767416621, -3.3077115913, 0.2309699292],
+            [-1.2684380046, 2.6097574011, -0.3413193965],
+            [-0.0041960863, -0.7034186147, 1.7076147010],
+        ]
+    ) @ cones  # fmt: skip
+    clear = linear.clip(0, 1)
+    shown = np.where(clear <= 0.0031308, 12.92 * clear, 1.055 * clear ** (1 / 2.4) - 0.055)
+    red, green, blue = (int(v) for v in (255 * shown).round())
+    return red, green, blue
+
+
+def fitted(text: str, font: FreeTypeFont, width: float) -> str:
+    """The text, cut with an ellipsis where it is wider than so many pixels."""
+    if font.getlength(text) <= width:
+        return text
+    for length in range(len(text) - 1, 0, -1):
+        cut = f"{text[:length].rstrip()}…"
+        if font.getlength(cut) <= width:
+            return cut
+    return ""
+
+
+def font_for(text: str, size: int) -> FreeTypeFont:
+    """A font that has a text's letters.
+
+    DejaVu Sans, which comes with matplotlib, or one for other scripts where it is installed; a
+    letter that none has is drawn as a box.
+    """
+    return _font(next((p for p in _fonts(text.isascii()) if _covers(p, text)), _own()), size)
+
+
+def _own() -> str:
+    import matplotlib
+
+    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+
+
+@lru_cache(maxsize=2)
+def _fonts(plain: bool) -> tuple[str, ...]:
+    """Files of the fonts that are tried."""
+    if plain:
+        return (_own(),)
+    from matplotlib.font_manager import findfont, fontManager
+
+    from avel.figures.style import FALLBACKS
+
+    there = set(fontManager.get_font_names())
+    return (_own(), *(findfont(name) for name in FALLBACKS if name in there))
+
+
+@lru_cache(maxsize=256)
+def _covers(path: str, text: str) -> bool:
+    from matplotlib.ft2font import FT2Font
+
+    face: Any = FT2Font(path)
+    return all(face.get_char_index(ord(c)) or c.isspace() for c in text)
+
+
+@lru_cache(maxsize=16)
+def _font(path: str, size: int) -> FreeTypeFont:
+    from PIL import ImageFont
+
+    return ImageFont.truetype(path, size)

@@ -1,0 +1,41 @@
+"""docs/decisions.md is true: its example prints what it says, its commands and numbers exist."""
+
+from __future__ import annotations
+
+import io
+import re
+from contextlib import redirect_stdout
+
+import pytest
+
+from avel import tuning
+from tests.conftest import ROOT
+from tests.test_readme import check_command
+
+PAGE = (ROOT / "docs" / "decisions.md").read_text("utf-8")
+[(CODE, PRINTED)] = re.findall(
+    r"<!-- example -->\s*```python\n(.*?)```\s*```text\n(.*?)```", PAGE, re.S
+)
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S)
+    for line in block.splitlines()
+]
+
+
+def test_the_example_prints_what_it_says() -> None:
+    said = io.StringIO()
+    with redirect_stdout(said):
+        exec(compile(CODE, "decisions.md", "exec"), {})
+    assert said.getvalue() == PRINTED
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_its_commands_can_be_called_like_that(line: str) -> None:
+    check_command(line)
+
+
+def test_its_numbers_are_those_of_the_code() -> None:
+    assert f"of {len(list(tuning.candidates(1.0)))}" in PAGE
+    assert (tuning.FEWEST, tuning.EVENTS, tuning.GAIN) == (10, 5, 0.02)
+    assert tuning.margin(50) == pytest.approx(0.1) and round(100 * tuning.margin(14)) == 36
