@@ -110,8 +110,8 @@ class Dam(Model):
             "two kinds weigh the same",
             "self-matching in CML: 1 - cosine of the query's whole and each candidate segment, "
             "summed over the window",
-            "no recipe is printed: Adam 1e-4, batch 64, 300 epochs; at 1e-3 some seeds of CML never "
-            "began to learn, and SEL never answered background on simulated features",
+            "no recipe is printed: Adam 1e-4, batch 64, 300 epochs; at 1e-3 some seeds of CML "
+            "never began to learn, and SEL never answered background on simulated features",
         ),
     )
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
