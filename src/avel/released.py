@@ -149,15 +149,25 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} is a pickled object, not a state dict: reading it would run code it names",
             wanted="a state dict: tensors by name",
-            do="if you trust the file, save one where the released code runs:\n"
-            f"    import torch; net = torch.load({path.name!r}, map_location='cpu')\n"
-            f"    torch.save(net.state_dict(), {path.stem + '_state.pt'!r})",
+            do=_advice(path),
         ) from e
     if isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
         held = held["state_dict"]
     if not isinstance(held, dict):
         raise WeightsError(f"{path} holds a {type(held).__name__}", wanted="tensors by name")
     return {str(n): t for n, t in held.items() if isinstance(t, Tensor)}
+
+
+def _advice(path: Path) -> str:
+    """Lines that turn a pickled module into a state dict, for any torch since 0.3."""
+    return (
+        "only if you trust the file, for these lines run what it names: where the released code "
+        "runs, on old torch or new,\n"
+        "    import os, torch\n"
+        "    os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = '1'  # torch 2.6 and later ask it\n"
+        f"    net = torch.load({path.name!r}, map_location=lambda kept, place: kept)\n"
+        f"    torch.save(net.state_dict(), {path.stem + '_state.pt'!r})"
+    )
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
