@@ -439,7 +439,12 @@ def test_a_damaged_copy_is_examined_not_crashed_on(shared: Path, tmp_path: Path)
         f[KEY][7] = 0
     (root / "labels_closs.h5").write_bytes(b"no")
     (root / "test_order.h5").unlink()
+    for name, clips in (("audio_maps.h5", 4143), ("c3d_feature.h5", 3)):
+        with h5py.File(root / name, "w") as f:
+            f[KEY] = np.zeros((clips, 1), np.float16)
     texts = [f.text for f in examine(root)]
+    assert "audio_maps.h5: (4143, 1) float16" in texts
+    assert "c3d_feature.h5: (3, 1) float16, which doesn't fit the 4143 annotations" in texts
     assert any("mil_labels.h5: 1 of 4143 rows differ" in t and "row 7" in t for t in texts)
     assert any("labels_closs.h5" in t and "HDF5" in t for t in texts)
     assert any("test_order.h5" in t for t in texts)

@@ -11,6 +11,10 @@ import numpy as np
 
 from avel.data.ave_files import (
     ANNOTATIONS,
+    AUDIO_MAPS,
+    AUDIO_MAPS_NOISY,
+    C3D,
+    C3D_NOISY,
     EVERYTHING,
     SECONDS,
     TEXTS,
@@ -27,6 +31,12 @@ from avel.data.ave_files import (
 )
 from avel.data.ave_labels import compare_labels, second_labels
 from avel.errors import DataError
+
+#: Files that may lie there, in the order in which they are told of.
+_FEATURES = (
+    *(file for file in EVERYTHING if "feature" in file.name),
+    AUDIO_MAPS, AUDIO_MAPS_NOISY, C3D, C3D_NOISY,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -209,9 +219,9 @@ def _matching(rows: Sequence[Row], splits: Mapping[str, Rows]) -> Iterator[Findi
 def _features(root: str | Path, rows: Sequence[Row]) -> Iterator[Finding]:
     if find(root, "SIMULATED.json"):
         yield Finding("features", "the features are simulated, not the published ones", {})
-    for file in EVERYTHING:
+    for file in _FEATURES:
         path = find(root, file.name)
-        if path is None or "feature" not in file.name:
+        if path is None:
             continue
         try:
             with open_array(path) as array:
