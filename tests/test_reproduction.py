@@ -54,6 +54,7 @@ def test_every_table_of_the_papers_has_a_name_and_a_title() -> None:
     assert list(tables(["wu2019:*", "systems"])) == [f"wu2019:{i}" for i in range(1, 6)] + [
         "systems"
     ]
+    assert list(tables(["wu2019"])) == list(tables(["wu2019:*"]))
     assert {r.task for r in tables(["tian2018:1"], ["wsel"])["tian2018:1"]} == {"wsel"}
     with pytest.raises(UsageError, match="no table 'xue2021:VI'"):
         tables(["xue2021:VI"])
@@ -99,6 +100,23 @@ def test_mistakes_are_named_before_any_work() -> None:
         plan(tables(["tian2018:3"]), mmel=["epochs=3"])
     with pytest.raises(UsageError, match="jac is no model"):
         plan(tables(["tian2018:3"]), pairs=["jac.hidden=3"])
+
+
+@pytest.mark.parametrize(
+    ("table", "pairs", "mmel"),
+    [
+        ("xue2021:III", ["jca.audio_out=-1"], []),
+        ("xue2021:III", ["cml.epochs=3", "sel.epochs=3"], []),
+        ("duan2021:5", ["jca.audio_out=128"], []),  # what the rows are about
+        ("xue2021:V", [], ["sel.epochs=3", "cml.epochs=3"]),
+    ],
+)
+def test_pairs_that_touch_no_row_are_mistakes(
+    table: str, pairs: list[str], mmel: list[str]
+) -> None:
+    with pytest.raises(UsageError, match=r"1 mistake\n    .*changes no row.*\n.*models and tasks"):
+        plan(tables([table]), pairs=pairs, mmel=mmel)
+    plan(tables([table]), pairs=pairs[1:], mmel=mmel[1:])
 
 
 # ---- what is done
@@ -288,6 +306,18 @@ def test_time_that_ran_out_stands_in_the_row_and_on_top() -> None:
     assert found["ours_on_ave"] == "50.0" and found["difference"] == "3.1"
 
 
+def test_a_row_that_scores_what_a_trivial_answer_does_says_so() -> None:
+    (row,) = papers.tables()["tian2018:6.3"]
+    one = result(row)
+    same = {"metrics": {"segment_accuracy": {"values": [0.1779]}}}
+    like = replace(one.outcomes[0], seed=1, evaluation={**one.outcomes[0].evaluation, **same})
+    told = "scores exactly what always background does"
+    for outcomes, end in (((like,), told), ((like, *one.outcomes), f"{told} in 1 of 2 seeds")):
+        (line,) = shown((replace(one, outcomes=outcomes),)).rows()[2:]
+        assert line["remark"].endswith(end)
+    assert "exactly" not in shown((one,)).csv()
+
+
 def test_parameters_are_counted_in_millions() -> None:
     row = next(r for r in tables(["duan2021:4"])["duan2021:4"] if "concatenation+fc" in r.name)
     found = {r["metric"]: r for r in read(shown((result(row),)).csv())[2:]}
@@ -336,6 +366,31 @@ def test_the_command_trains_writes_and_goes_on(
     assert "everything is trained" in capsys.readouterr().err
 
 
+def test_trainings_remember_their_data(
+    data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_folder(tmp_path / "clips", data)
+    call = ["reproduce", "tian2018:6.3", f"data={root}", *FAST, "-o", str(tmp_path / "out")]
+    assert main(call) == 0
+    (held,) = (tmp_path / "out").glob("ed_tcn_sel/*/seed-0/data.json")
+    (moved,) = root.rename(tmp_path / "moved").glob("annotations.csv")
+    assert main([*call[:2], f"data={moved.parent}", *call[3:]]) == 0  # trains nothing
+    assert "everything is trained" in capsys.readouterr().err
+    assert main(["evaluate", str(held.parent.parent)]) == 0
+    assert "ed_tcn sel" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_the_command_says_where_it_cannot_write(
+    out: str, data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_folder(tmp_path / "clips", data)
+    (tmp_path / "file").touch()
+    call = ["reproduce", "tian2018:6.3", f"data={root}", *FAST, "-o", str(tmp_path / out)]
+    assert main(call) == 1
+    assert f"{tmp_path / out} can't be written" in capsys.readouterr().err
+
+
 def test_the_command_says_how_it_goes_on(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -367,6 +422,7 @@ def test_the_command_lists_tables_and_trainings(capsys: pytest.CaptureFixture[st
         (["xue2021:III", "data=.", "setting=tag"], "means nothing here"),
         (["xue2021:III", "data=.", "task=cml"], "nothing for cml"),
         (["xue2021:III", "data=.", "epoch=3"], "did you mean epochs"),
+        (["xue2021:III", "data=.", "jca.audio_out=-1"], "jca.audio_out=-1: changes no row"),
     ],
 )
 def test_called_wrongly(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -187,8 +188,19 @@ class Reproduction:
             "n": len(ours.defined),
             "difference": _less(mean, paper),
             **_trained(result), "data": called(self.data), "simulated": self.data.simulated,
-            "clips": self.clips[row.task], "remark": "; ".join(result.notes()),
+            "clips": self.clips[row.task],
+            "remark": "; ".join([*result.notes(), *self._as_trivial(result)]),
         }  # fmt: skip
+
+    def _as_trivial(self, result: Result) -> Iterator[str]:
+        """A note for each answer that looks at nothing and scores exactly what this row does."""
+        metric, ours = HEADLINE[result.row.task], result.outcomes
+        found = [o.evaluation["metrics"].get(metric, {"values": [None]})["values"][0] for o in ours]
+        for answer, value in self.trivial[result.row.task].items():
+            same = sum(own is not None and math.isclose(own, value, abs_tol=1e-9) for own in found)
+            if same:
+                seeds = "" if same == len(ours) else f" in {same} of {len(ours)} seeds"
+                yield f"scores exactly what {answer.replace('_', ' ')} does{seeds}"
 
     # ---- for people
 

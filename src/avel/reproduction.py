@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from avel import papers, tasks
 from avel.data.base import Dataset
-from avel.errors import AvelError, UsageError
+from avel.errors import AvelError, UsageError, all_at_once
 from avel.models import models
 from avel.papers import Row
 from avel.reproduced import HEADLINE, Reproduction, Result
-from avel.trainings import Estimate, Outcome, Training, check_owners, prepare
+from avel.trainings import Estimate, Outcome, Training, check_owners, prepare, touches
 from avel.workshop import Workshop
 
 #: Options of a data set's loader, as pairs.
@@ -23,6 +24,8 @@ Reading = tuple[tuple[str, str], ...]
 Work = tuple[Workshop, list[tuple[Training, int]]]
 #: Opens the data set again with such options.
 Reopen = Callable[[dict[str, str]], Dataset]
+#: Writes beside a training (its folder) which data it is of, with such options (``reads``).
+Note = Callable[..., None]
 #: What rows of tian2018's supplement read, by what their `inputs` hold, and what that is.
 _READS: dict[str, tuple[Reading, str]] = {
     "amaps": ((("audio", "maps"),), "VGGish's last pooling maps"),
@@ -67,8 +70,8 @@ def tables(asked: Iterable[str], only: Sequence[str] = ()) -> dict[str, list[Row
     """Tables by name.
 
     Args:
-        asked: ``"xue2021:III"``, ``"systems"``, ``"all"`` (the papers'), or a pattern
-            (``"tian2018:*"``).
+        asked: ``"xue2021:III"``, ``"systems"``, ``"all"`` (the papers'), a pattern
+            (``"tian2018:*"``), or a paper (``"tian2018"``: all of its tables).
         only: Tasks to keep; all if empty.
 
     Raises:
@@ -77,8 +80,9 @@ def tables(asked: Iterable[str], only: Sequence[str] = ()) -> dict[str, list[Row
     known = {**papers.tables(), SYSTEMS: systems()}
     found: dict[str, list[Row]] = {}
     for name in asked:
-        wanted = "*:*" if name == ALL else name
-        hits = [t for t in known if fnmatchcase(t.lower(), wanted.lower())]
+        wanted = ("*:*" if name == ALL else name).lower()
+        of_paper = [t for t in known if t.lower().startswith(f"{wanted}:")]
+        hits = of_paper or [t for t in known if fnmatchcase(t.lower(), wanted)]
         if not hits:
             raise UsageError(
                 f"no table {name!r}",
@@ -132,7 +136,7 @@ def plan(
         pairs, mmel: See :func:`avel.trainings.prepare`.
 
     Raises:
-        UsageError: with the mistakes in them.
+        UsageError: with the mistakes in them, those that touch no row among them.
     """
     check_owners([*pairs, *mmel])
     held = []
@@ -149,7 +153,23 @@ def plan(
         raise UsageError(
             f"mmel.{mmel[0]} for rows that start from no such model", do="leave it out"
         )
+    _check_touched(held, pairs, mmel)
     return held
+
+
+def _check_touched(cells: Sequence[Cell], pairs: Sequence[str], mmel: Sequence[str]) -> None:
+    """Whether each pair is about some row's training."""
+    every = [(c.training, c.row.options) for c in cells]
+    starts: list[tuple[Training, dict[str, Any]]] = [(t, {}) for t, _ in every if t.start]
+    wrong = [
+        f"{mark}{pair}: changes no row of these tables"
+        for mark, own, rows in (("", pairs, every), ("mmel.", mmel, starts))
+        for pair in own
+        if not any(touches(pair, t.model, t.task, fixed) for t, fixed in rows)
+    ]
+    if wrong:
+        there = ", ".join(dict.fromkeys([t.model for t, _ in every] + [t.task for t, _ in every]))
+        raise all_at_once("arguments", wrong, do=f"leave them out; models and tasks there: {there}")
 
 
 def trainings(cells: Iterable[Cell], *, starts: bool = True) -> list[Training]:
@@ -178,6 +198,7 @@ def reproduce(
     budget: float | None = None,
     keep_state: bool = False,
     reopen: Reopen | None = None,
+    note: Note | None = None,
     estimated: Callable[[Estimate], bool] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Reproduction:
@@ -199,6 +220,8 @@ def reproduce(
         keep_state: See :class:`avel.workshop.Workshop`.
         reopen: Opens the data set with other features (:class:`Cell`); rows that need them aren't
             trained without it, or where it raises an error: the tables say so.
+        note: Called with the folder of each training that is there, and the options that its
+            data were opened with besides.
         estimated: Called with what is to be done, once every training's first epochs were
             measured; False ends it there.
         progress: Called with a line before each training.
@@ -212,7 +235,7 @@ def reproduce(
     made = _empty(", ".join(asked), cells, data, seeds, budget)
     for results in carry_out(
         cells, data, out=out, seeds=seeds, budget=budget, keep_state=keep_state, reopen=reopen,
-        estimated=estimated, progress=progress,
+        note=note, estimated=estimated, progress=progress,
     ):  # fmt: skip
         made = replace(made, results=results)
         made.save(out)
@@ -228,6 +251,7 @@ def carry_out(
     budget: float | None = None,
     keep_state: bool = False,
     reopen: Reopen | None = None,
+    note: Note | None = None,
     estimated: Callable[[Estimate], bool] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[Result, ...]]:
@@ -239,7 +263,8 @@ def carry_out(
     held: dict[str, dict[int, Outcome]] = {}
     work: list[Work] = []
     for reads, own in opened.items():
-        shop = Workshop(out, own, budget=budget, keep_state=keep_state)
+        beside = partial(note, reads=dict(reads)) if note else None
+        shop = Workshop(out, own, budget=budget, keep_state=keep_state, note=beside)
         left = []
         for seed in seeds:
             for training in trainings((c for c in cells if c.reads == reads), starts=False):
@@ -247,6 +272,7 @@ def carry_out(
                     left.append((training, seed))
                 else:
                     held.setdefault(_key(training), {})[seed] = found
+                    shop.note(shop.place(training, seed))
         work.append((shop, left))
     yield tuple(_result(cell, held, lacking) for cell in cells)
     tell = _teller([one for _, left in work for one in left], progress)

@@ -13,7 +13,7 @@ from avel.evaluation import table
 from avel.files import whole, write_whole
 from avel.papers import FIGURE_5, Row
 from avel.reproduced import METRICS, Result
-from avel.reproduction import carry_out, plan
+from avel.reproduction import Note, carry_out, plan
 from avel.types import Json
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def sweep(
     pairs: Sequence[str] = (),
     mmel: Sequence[str] = (),
     keep_state: bool = False,
+    note: Note | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> list[Json]:
     """Train every row of a sweep; what is done already is taken as it is.
@@ -85,6 +86,7 @@ def sweep(
         only: Tasks to keep.
         pairs, mmel: ``key=value`` for the recipes, see :func:`avel.trainings.prepare`.
         keep_state: Keep the states that training goes on from, several times a model's size.
+        note: See :func:`avel.reproduction.reproduce`.
         progress: Called with a line before each training.
 
     Returns:
@@ -93,7 +95,7 @@ def sweep(
     folder, found = Path(out), list[Json]()
     cells = plan({name: rows(name, only)}, pairs=pairs, mmel=mmel)
     for results in carry_out(
-        cells, data, out=folder, seeds=seeds, keep_state=keep_state, progress=progress
+        cells, data, out=folder, seeds=seeds, keep_state=keep_state, note=note, progress=progress
     ):
         found = [line for result in results for line in _lines(name, result)]
         write_whole(folder / f"{name}.csv", table(found))

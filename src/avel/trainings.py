@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -161,6 +161,19 @@ def check_owners(pairs: Sequence[str]) -> None:
              if _owner(pair) and _owner(pair) not in known]  # fmt: skip
     if wrong:
         raise all_at_once("arguments", wrong, do="see `avel ls models`")
+
+
+def touches(pair: str, model: str, task: str, fixed: Container[str] = ()) -> bool:
+    """Whether a pair changes the recipe of a model's row in a task.
+
+    Args:
+        pair: ``key=value``, with or without a model or a task in front.
+        model, task: Of the row.
+        fixed: Options that make the row what it is: no pair changes them.
+    """
+    owner = _owner(pair)
+    key = pair.partition("=")[0].removeprefix(f"{owner}.")
+    return owner in ("", task, model) and key not in fixed
 
 
 def _owner(pair: str) -> str:

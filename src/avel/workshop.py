@@ -43,6 +43,8 @@ class Workshop:
             which they ran out. One that was cut goes on when it is given more.
         keep_state: Keep the states that finished trainings could go on from, several times a
             model's size; those of trainings that were cut are kept anyway.
+        note: Called with the folder of each training that was done here, for what its caller
+            wants to have beside it.
     """
 
     def __init__(
@@ -52,9 +54,11 @@ class Workshop:
         *,
         budget: float | None = None,
         keep_state: bool = False,
+        note: Callable[[Path], None] | None = None,
     ) -> None:
         self.folder, self.data, self.budget = Path(folder), data, budget
         self.keep_state, self._print = keep_state, fingerprint(data)
+        self.note = note or (lambda place: None)
 
     def place(self, training: Training, seed: int) -> Path:
         """A training's folder: other data or another recipe is another folder."""
@@ -131,6 +135,7 @@ class Workshop:
             meter = _Meter(place, None if self.budget is None else 60 * self.budget, measure,
                            start.epochs if start else None)  # fmt: skip
             run = self._fit(training, seed, place, meter)
+            self.note(place)
             ended = len(run.history) >= training.recipe.epochs or not meter.asked_to_end
             if not ended and not meter.over:
                 return None

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from avel.cli._pairs import Given
     from avel.data.base import Dataset
     from avel.trainings import Estimate
 
 _TABLES = (
-    "TABLE (xue2021:III, tian2018:2, 'wu2019:*', all, systems) and data=DIR, or data=ave root=DIR; "
+    "TABLE (xue2021:III, tian2018:2, wu2019, all, systems) and data=DIR, or data=ave root=DIR; "
     "task=sel,cml for some of the tasks; recipe fields for all trainings (epochs=20), for a task's "
     "(cml.epochs=20) or a model's (jca.audio_out=128); mmel.KEY=… for the models that cml starts "
     "from."
@@ -50,7 +51,7 @@ def reproduce(
     keep_memory()
     from avel import reproduction
     from avel.cli._outputs import unwritable
-    from avel.cli._pairs import open_data, sort_pairs
+    from avel.cli._pairs import open_data, remember, sort_pairs
     from avel.errors import UsageError
     from avel.reproduced import slug
     from avel.train import Stopped
@@ -73,8 +74,14 @@ def reproduce(
     except OSError as e:
         raise unwritable(folder, e.strerror or str(e)) from e
 
+    def reading(reads: dict[str, str]) -> Given:
+        return replace(named, options={**named.options, **reads})
+
     def reopen(reads: dict[str, str]) -> Dataset:
-        return open_data(replace(named, options={**named.options, **reads}))
+        return open_data(reading(reads))
+
+    def note(place: Path, reads: dict[str, str]) -> None:
+        remember(reading(reads), place)
 
     def estimated(left: Estimate) -> bool:
         typer.echo(_told(left), err=True)
@@ -84,7 +91,7 @@ def reproduce(
         made = reproduction.reproduce(
             names, data, out=folder, seeds=range(seeds), only=only, pairs=named.recipe,
             mmel=named.mmel, budget=budget, keep_state=keep_state,
-            reopen=reopen if named.data == "ave" else None, estimated=estimated,
+            reopen=reopen if named.data == "ave" else None, note=note, estimated=estimated,
             progress=lambda line: typer.echo(line, err=True),
         )  # fmt: skip
     except Stopped as e:

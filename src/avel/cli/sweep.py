@@ -32,7 +32,7 @@ def sweep(
     keep_memory()
     from avel import reproduction
     from avel import sweep as sweeps
-    from avel.cli._pairs import open_data, sort_pairs
+    from avel.cli._pairs import open_data, remember, sort_pairs
     from avel.train import Stopped
 
     given = sort_pairs(pairs or [])
@@ -48,7 +48,7 @@ def sweep(
     try:
         rows = sweeps.sweep(
             name, data, out=folder, seeds=range(seeds), only=only, pairs=given.recipe,
-            mmel=given.mmel, keep_state=keep_state,
+            mmel=given.mmel, keep_state=keep_state, note=lambda place, **_: remember(given, place),
             progress=lambda line: typer.echo(line, err=True),
         )  # fmt: skip
     except Stopped as e:
