@@ -56,7 +56,7 @@ def train(data: Dataset, out: Path, *, seed: int, epochs: int, mmel: int) -> Tra
 
 
 def told(what: str, record: Any, epochs: int) -> None:
-    print(what, record.epoch, "of", epochs, flush=True)
+    print(what, record["epoch"], "of", epochs, flush=True)
 
 
 def exact_starts(trained: Trained, data: Dataset) -> Iterator[Row]:
@@ -138,8 +138,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="measure this run alone, train and ship nothing")
     parser.add_argument("--out", type=Path, default=Path("runs/match"))
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--mmel-epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--mmel-epochs", type=int, default=8)
     parser.add_argument("--queries", type=int, default=10**6, help="at most, each way")
     parser.add_argument("--csv", type=Path, default=ROOT / "results" / "match_toybox.csv")
     parser.add_argument("--default", type=Path, default=ROOT / "src/avel/pretrained/match")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import re
@@ -19,11 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-import avel
 from avel import clock, matching, nearest
-from avel.checkpoint import Trained
+from avel.checkpoint import Trained, load_model
 from avel.cli.main import main
-from avel.errors import CheckpointError, DataError, MediaError, UsageError
+from avel.errors import DataError, MediaError, UsageError
 from avel.features import index as indexes
 from avel.features.cache import Facts
 from avel.features.index import Index
@@ -718,10 +718,15 @@ def test_what_goes_wrong_is_said(
     assert said in told and "Traceback" not in told
 
 
-def test_a_missing_default_says_how_to_get_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("avel.checkpoint.PRETRAINED", tmp_path)
-    with pytest.raises(CheckpointError, match=r"form=unpaired"):
-        avel.match("a.wav", "b.mp4")
+def test_the_model_that_ships_matches_separate_recordings() -> None:
+    check_model(load_model(matching.DEFAULT))
+
+
+def test_the_pages_numbers_are_those_of_the_results() -> None:
+    path = ROOT / "scripts" / "match_default.py"
+    spec = importlib.util.spec_from_file_location("match_default", path)
+    assert spec and spec.loader
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    with (ROOT / "results" / "match_toybox.csv").open(newline="", encoding="utf-8") as f:
+        assert script.table(list(csv.DictReader(f))) in PAGE

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from avel import clock
-from avel.errors import AvelError, DataError, MediaError, NoSuchModelError, UsageError
+from avel.errors import AvelError, DataError, MediaError, UsageError
 from avel.features.cache import Facts, features_of
 from avel.features.index import Index, Kind, rows_of, update
 from avel.features.listing import named_files
@@ -312,14 +312,7 @@ def _count(number: int, one: str, many: str) -> str:
 def _load(model: str | Path) -> Trained:
     from avel.checkpoint import load_model
 
-    try:
-        return load_model(model)
-    except NoSuchModelError as e:
-        if str(model) != DEFAULT:
-            raise
-        raise NoSuchModelError(
-            "no model for matching ships with this avel", wanted="--model RUN", do=_TRAIN
-        ) from e
+    return load_model(model)
 
 
 _TRAIN = "train one with `avel train cspa_csea task=cml form=unpaired data=DIR -o RUN`"
