@@ -21,12 +21,14 @@ from avel.errors import DataError, UsageError
 from avel.evaluated import table
 from avel.figures import Judged, Matched, Watched
 from avel.figures.curves import read_rows
+from avel.figures.matrices import matrix_size
 from avel.figures.style import (
     RIGHT,
     SIMULATED,
     WRONG,
     ink_on,
     letter_size,
+    new_figure,
     plain,
     short_names,
 )
@@ -248,6 +250,16 @@ def test_names_of_a_matrix_never_cover_each_other(count: int) -> None:
     assert words_apart(ax.figure, ticks)
     assert len(ticks) == 2 * (count + 1) if count <= 28 else len(ticks) > 50
     assert len(ax.texts) == 0 or count <= 15
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_titles_of_two_matrices_keep_off_the_edge(simulated: bool) -> None:
+    figure = new_figure(2 * matrix_size(8)[0], matrix_size(8)[1])
+    for ax in figure.subplots(1, 2):
+        figures.confusion_matrix(made_up(AVE[:8], simulated=simulated), ax=ax)
+    figure.draw_without_rendering()
+    tops = [ax.title.get_window_extent().y1 for ax in figure.axes]
+    assert figure.bbox.height - max(tops) > 0.08 * figure.dpi
 
 
 def test_a_matrix_is_drawn_where_it_is_told() -> None:

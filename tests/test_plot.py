@@ -174,6 +174,22 @@ def test_neighbours_of_ones_own_clip_do_not_count() -> None:
     assert np.isnan(neighbour_share(values, labels, np.zeros(5, int)))
 
 
+def test_classes_of_one_clip_are_left_out_of_the_share(run: Trained, data: Dataset) -> None:
+    values = np.array([[0.0], [0.1], [0.2], [5.0]])
+    labels, of_clips = np.array([0, 0, 1, 1]), np.array([0, 1, 2, 2])
+    assert neighbour_share(values, labels, of_clips, count=1) == 1
+    assert np.isnan(neighbour_share(values, np.array([0, 1, 2, 2]), of_clips))
+    staged = figures.staged_features(run, data)
+    for clips, below, above in (
+        (staged.clips, "neighbours alike: ", "other clips"),
+        (staged.labels, "one clip a class", "segments"),
+        (np.where(staged.labels, staged.clips, 0), "neighbours alike: ", "left out of that"),
+    ):
+        ax = figures.tsne(replace(staged, clips=clips), perplexity=5)[0][0].axes
+        assert ax.get_xlabel().startswith(below)
+        assert ax.figure.get_suptitle().endswith(above)
+
+
 def test_a_panel_a_stage_with_every_class(run: Trained, data: Dataset) -> None:
     staged = figures.staged_features(run, replace(data, simulated=True), background=True)
     drawn = figures.tsne(staged, perplexity=5)
@@ -240,8 +256,10 @@ VERBS = {
     "tsne": "tsne runs/ours --perplexity 5 --classes 2 --limit 30",
     "timeline": "timeline runs/ours runs/other --clip test0 --clip test1.mp4",
     "matches": "timeline runs/match --clip test0",
+    "any": "timeline runs/other",
+    "any match": "timeline runs/match",
     "clip": "attention --model runs/ours/seed-0 --clip test0 --frames 3",
-    "plain": "attention data=data --model runs/other --clip test1.mp4 --split test",
+    "plain": "attention data=data --model runs/ours --clip test1.mp4 --split test",
     "named": "confusion runs/other data=data",
 }
 
@@ -253,10 +271,10 @@ def test_every_figure_from_the_command_line(
     from PIL import Image
 
     monkeypatch.chdir(place)
-    assert main(["plot", *VERBS[name].split(), "-o", f"{name}.png", "--dpi", "50"]) == 0, (
-        capsys.readouterr().err
-    )
-    assert capsys.readouterr().out == f"{name}.png\n"
+    code = main(["plot", *VERBS[name].split(), "-o", f"{name}.png", "--dpi", "50"])
+    told = capsys.readouterr()
+    assert code == 0 and told.out == f"{name}.png\n", told.err
+    assert ("--clip" in told.err) == name.startswith("any")
     shown = np.asarray(Image.open(f"{name}.png").convert("L"))
     assert min(shown.shape) > 40 and shown.std() > 10
 
@@ -303,6 +321,20 @@ def test_sound_attention_is_the_models(place: Path) -> None:
     assert sound_attention(Trained(deaf, card), features) is None
 
 
+def test_models_that_attend_are_known() -> None:
+    from avel.cli.plot import ATTENDING
+    from avel.figures.watched import attends
+
+    card = {"dims": {"audio": A, "visual": V}}
+    for variant in variants()[0]:
+        if variant.task == "sel" and not variant.options:
+            found = attends(Trained(variant.build(), card))
+            assert found == (variant.model in ATTENDING), variant
+    heard = Variant("av", "sel", "", (("inputs", "amaps+v-co-att"),)).build()
+    deaf = Variant("av", "sel", "", (("inputs", "amaps"),)).build()
+    assert attends(Trained(heard, card)) and not attends(Trained(deaf, card))
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -315,6 +347,9 @@ def test_sound_attention_is_the_models(place: Path) -> None:
         ("difference runs/ours", "two"),
         ("difference runs runs/ours", "no trained model"),
         ("lambda nothing.csv", "can't be read"),
+        ("lambda data/annotations.csv", "annotations.csv: no table of a sweep: no columns metric"),
+        ("attention --clip test0 --model runs/other", "modules=csea state=4 has no attention"),
+        ("attention a.mp4 --model runs/other", "wanted: one that has: most variants of av, avsdn"),
         ("timeline runs/ours --clip nosuch", "no clips"),
         ("timeline runs/match runs/match --clip test0", "one at a time"),
         ("tsne runs/ours runs/other", "one at a time"),
@@ -322,8 +357,8 @@ def test_sound_attention_is_the_models(place: Path) -> None:
         ("tsne runs/other --module hair", "unknown module"),
         ("attention missing.mp4", "missing.mp4"),
         ("attention", "no videos"),
-        ("attention a.mp4 --clip x --model runs/other", "beside --clip"),
-        ("attention --clip nosuch --model runs/other", "no clips"),
+        ("attention a.mp4 --clip x --model runs/ours", "beside --clip"),
+        ("attention --clip nosuch --model runs/ours", "no clips"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_written(
@@ -356,13 +391,13 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(
 
 
 def test_pictures_never_come_from_outside(tmp_path: Path) -> None:
-    from avel.cli.plot import _find_video
+    from avel.cli._pictures import find_video
 
     write_clip(tmp_path / "out.mp4", 1)
     (tmp_path / "in").mkdir()
     write_clip(tmp_path / "in" / "x.mp4", 1)
-    assert _find_video("../out.mp4", [tmp_path / "in"]) is None
-    assert _find_video("3:x", [tmp_path / "in"]) == tmp_path / "in" / "x.mp4"
+    assert find_video("../out.mp4", [tmp_path / "in"]) is None
+    assert find_video("3:x", [tmp_path / "in"]) == tmp_path / "in" / "x.mp4"
 
 
 def test_pyplot_is_never_touched(place: Path) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avel.errors import UsageError
+from avel.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from avel.checkpoint import Trained
     from avel.cli._pairs import Given
     from avel.data.base import Dataset
     from avel.figures.judged import Judged
@@ -34,6 +35,12 @@ Videos = Annotated[
     Path | None,
     typer.Option(help="Folder of AVE's videos, NAME.mp4; clips of your own folder find theirs."),
 ]
+
+
+#: Models whose attention can be drawn, most of their variants'.
+ATTENDING = ("av", "avsdn", "cspa_csea", "dam", "jca")
+#: Clips that a timeline shows where none is named.
+CLIPS = 3
 
 
 def _output(name: str) -> Any:
@@ -93,8 +100,11 @@ def lambda_(
 
     read = [read_rows(path) for path in tables]
     figure = new_figure(4.8 * len(tables), 4.2)
-    for ax, rows in zip(_row(figure, len(tables)), read, strict=True):
-        lambda_curves(rows, ax=ax)
+    for ax, path, rows in zip(_row(figure, len(tables)), tables, read, strict=True):
+        try:
+            lambda_curves(rows, ax=ax)
+        except DataError as e:  # a table of something else
+            raise UsageError(f"{path}: {e.got}", wanted=e.wanted, do=e.do) from e
     _save(figure, out, dpi)
 
 
@@ -120,15 +130,18 @@ def attention(
 ) -> None:
     """Where a model looked, second by second, with sound and answer (xue2021 fig. 6; tian2018)."""
     _ready(out)
+    from avel.checkpoint import load_model
     from avel.cli._pairs import seeds_of
     from avel.figures.watched import attention_strip, watch
 
     given = words or []
+    trained = load_model(seeds_of(Path(model))[0])
+    _check_attends(trained)
     if clip:
         runs, of = _sorted([model, *given])
         watched = _watched_clip(runs, of, clip, split, videos, frames)
     elif len(given) == 1:
-        watched = watch(given[0], seeds_of(Path(model))[0], limit=frames)
+        watched = watch(given[0], trained, limit=frames)
     else:
         raise UsageError(
             f"{len(given) or 'no'} videos", wanted="one, or --clip", do="draw one at a time"
@@ -179,7 +192,10 @@ def tsne(
 @plot.command()
 def timeline(
     words: Words,
-    clip: Annotated[list[str], typer.Option(help="A clip's name or a part of it; several times.")],
+    clip: Annotated[
+        list[str] | None,
+        typer.Option(help="A clip's name or a part of it, several times; 3 of the split if none."),
+    ] = None,
     split: Split = "test",
     videos: Videos = None,
     frames: Annotated[int, typer.Option(min=0, max=60, help="Pictures at most; 0 none.")] = 10,
@@ -198,7 +214,20 @@ def timeline(
     task = load_model(seeds_of(runs[0])[0]).card["task"]
     places = [_root(runs, given), *([videos] if videos else [])]
     draw = _matched if task == "cml" else _answered
-    _save(draw(runs, _data(runs, given), split, clip, places, frames), out, dpi)
+    _save(draw(runs, _data(runs, given), split, clip or (), places, frames), out, dpi)
+
+
+def _check_attends(trained: Trained) -> None:
+    """Refuse a model that attends to nothing before a video is gone through."""
+    from avel.figures.judged import display_name
+    from avel.figures.watched import attends
+
+    if trained.card["task"] != "cml" and not attends(trained):
+        raise UsageError(
+            f"{display_name(trained)} has no attention over the picture or the sound",
+            wanted=f"one that has: most variants of {', '.join(ATTENDING)}, or `default`",
+            do="choose one by --model; answers alone: `avel plot timeline RUN --clip NAME`",
+        )
 
 
 def _watched_clip(
@@ -207,6 +236,7 @@ def _watched_clip(
     from dataclasses import replace
 
     from avel.cli._pairs import seeds_of
+    from avel.cli._pictures import pictures_of
     from avel.figures.watched import watch_clip
 
     if len(runs) != 1:
@@ -214,7 +244,7 @@ def _watched_clip(
     run, data = seeds_of(runs[0])[0], _data(runs, given)
     found = watch_clip(run, data, clip, split=split, limit=frames)
     grid, places = found.scores.grid, [_root(runs, given), *([videos] if videos else [])]
-    pictures = _pictures(found.video, len(grid), grid.step, places, frames)
+    pictures = pictures_of(found.video, len(grid), grid.step, places, frames)
     return replace(found, frames=tuple(pictures)) if pictures else found
 
 
@@ -222,15 +252,17 @@ def _answered(
     runs: Sequence[Path], data: Dataset, split: str, clips: Sequence[str],
     places: Sequence[Path], frames: int,
 ) -> Figure:  # fmt: skip
+    from avel.cli._pictures import pictures_of
     from avel.figures.clips import timelines
 
     judged = [group[0] for group in _told_apart([_one_group(r, data, split) for r in runs], runs)]
     first = judged[0]
+    clips = clips or _some(first.ids)
     pictures: dict[Any, Any] = {}
     for clip in clips if frames else ():
         at = first.find(clip)
         count = int((first.truth[at] >= 0).sum())
-        pictures[clip] = _pictures(first.ids[at], count, first.step, places, frames)
+        pictures[clip] = pictures_of(first.ids[at], count, first.step, places, frames)
     figure: Figure = timelines(judged, clips, frames=pictures)[0][0][0].figure  # type: ignore[assignment]
     return figure
 
@@ -240,17 +272,34 @@ def _matched(
     places: Sequence[Path], frames: int,
 ) -> Figure:  # fmt: skip
     from avel.cli._pairs import seeds_of
+    from avel.cli._pictures import pictures_of
     from avel.figures.matched import match, match_timelines
 
     if len(runs) > 1:
         raise UsageError(f"{len(runs)} runs of cml", wanted="one", do="draw one at a time")
     found = match(seeds_of(runs[0])[0], data, split=split)
+    clips = clips or _some(found.ids)
     pictures: dict[Any, Any] = {}
     for clip in clips if frames else ():
         at = found.find(clip)
-        pictures[clip] = _pictures(found.ids[at], int(found.count[at]), found.step, places, frames)
+        pictures[clip] = pictures_of(
+            found.ids[at], int(found.count[at]), found.step, places, frames
+        )
     figure: Figure = match_timelines(found, clips, frames=pictures)[0][0].figure  # type: ignore[assignment]
     return figure
+
+
+def _some(ids: Sequence[str]) -> list[str]:
+    """Clips to draw where none was named, said aloud."""
+    from shlex import quote
+
+    from avel.errors import printable
+    from avel.figures.judged import spread_clips
+
+    found = spread_clips(ids, CLIPS)
+    told = " ".join(f"--clip {quote(name)}" for name in found)
+    typer.echo(f"avel: {len(found)} of {len(ids)} clips, as by {printable(told)}", err=True)
+    return found
 
 
 def _sorted(words: Sequence[str]) -> tuple[list[Path], Given]:
@@ -323,32 +372,6 @@ def _told_apart(groups: list[list[Judged]], runs: Sequence[Path]) -> list[list[J
     ]
 
 
-def _pictures(
-    clip: str, count: int, step: float, places: Sequence[Path], limit: int
-) -> list[Any] | None:
-    """Pictures of a clip, if its file is found below one of the places."""
-    from avel.figures.clips import clip_frames
-
-    name, _, first = clip.partition("#")
-    video = _find_video(name, places)
-    if video is None:
-        return None
-    return clip_frames(video, first=int(first or 0), count=count, step=step, limit=limit)
-
-
-def _find_video(name: str, places: Sequence[Path]) -> Path | None:
-    """A clip's file: of a folder of clips by its path, of AVE (``row:video``) by the video's."""
-    from avel.media import ENDINGS
-
-    video = name.partition(":")[2]
-    for place in places:
-        found = [place / name, *(place / f"{video}{e}" for e in sorted(ENDINGS) if video)]
-        for path in found:
-            if path.is_file() and path.resolve().is_relative_to(place.resolve()):
-                return path
-    return None
-
-
 def _ready(out: Path) -> None:
     """Refuse what can't be written before any work."""
     from avel.figures.style import check_ending
@@ -361,7 +384,6 @@ def _row(figure: Figure, count: int) -> list[Any]:
 
 
 def _save(figure: Any, out: Path, dpi: int) -> None:
-    from avel.errors import DataError
     from avel.figures.style import save_figure
 
     try:

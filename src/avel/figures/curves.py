@@ -95,14 +95,17 @@ def _check(rows: Sequence[Mapping[str, Any]]) -> str:
         raise DataError("a sweep without rows", wanted=wanted, do="run the sweep")
     missing = sorted({n for n in _NEEDED for row in rows if n not in row})
     if missing:
-        raise DataError(f"rows without {', '.join(missing)}", wanted=wanted, do="run the sweep")
+        lacks = f"no column{'s' * (len(missing) > 1)} {', '.join(missing)}"
+        raise DataError(f"no table of a sweep: {lacks}", wanted=wanted, do="run the sweep")
     names = {str(row["row"]).partition("=")[0] for row in rows}
     try:
         for row in rows:
             ours = float(row["ours"])
             _finite([_at(row), ours, *(_number(row.get(key)) for key in _NUMBERS)])
     except (ValueError, TypeError) as e:
-        raise DataError(f"rows that hold no weight or number ({e})", wanted=wanted) from e
+        raise DataError(
+            f"rows that hold no weight or number ({e})", wanted=wanted, do="run the sweep"
+        ) from e
     if len(names) > 1:
         raise DataError(
             f"rows of {', '.join(sorted(names))} together", wanted="one weight at a time",

@@ -97,7 +97,8 @@ def neighbour_share(
     """Share of a segment's nearest segments of other clips that are of its class, averaged.
 
     Counted in all channels, not in the plane. Segments of one clip are alike anyhow, so they
-    don't count; NaN where there is no other clip.
+    don't count, and those of a class with one clip are asked nothing: no other clip could be
+    alike. NaN where every class has one clip.
 
     Args:
         values: (n, D).
@@ -107,14 +108,19 @@ def neighbour_share(
     rows = np.asarray(values, dtype=np.float32)
     square = (rows**2).sum(1)
     right, total = 0.0, 0
-    for i in range(len(rows)):
+    for i in np.nonzero(np.isin(labels, shared_classes(labels, clips)))[0]:
         other = np.nonzero(clips != clips[i])[0]
-        if not len(other):
-            continue
         apart = square[other] - 2 * rows[other] @ rows[i]
         near = other[np.argsort(apart, kind="stable")[:count]]
         right, total = right + float((labels[near] == labels[i]).mean()), total + 1
     return right / total if total else float("nan")
+
+
+def shared_classes(labels: NDArray[np.int64], clips: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The classes that several clips have segments of."""
+    pairs = np.unique(np.stack([labels, clips]), axis=1)
+    found, count = np.unique(pairs[0], return_counts=True)
+    return np.asarray(found[count > 1])
 
 
 def tsne(
@@ -127,7 +133,8 @@ def tsne(
     """A panel for each stage and sense: a column a stage, a row a sense.
 
     Under each panel stands what the plane can't promise: the share of a segment's ten nearest
-    segments of other clips, by all channels, that are of its class.
+    segments of other clips, by all channels, that are of its class; classes with one clip are
+    left out of it.
 
     Args:
         staged: See :func:`avel.figures.staged_features`.
@@ -149,9 +156,8 @@ def tsne(
         points = project(stage.values, perplexity=perplexity, seed=seed)
         drawn.append(scatter(points, staged.labels, staged.classes, ax=ax))
         share = neighbour_share(stage.values, staged.labels, staged.clips)
-        ax.set_xlabel(
-            "" if np.isnan(share) else f"neighbours alike: {100 * share:.0f} %", fontsize=8
-        )
+        alike = f"neighbours alike: {100 * share:.0f} %"
+        ax.set_xlabel("one clip a class" if np.isnan(share) else alike, fontsize=8)
         ax.set_title(f"{stage.sense}, {stage.name}", fontsize=8)
     if own:
         _legend(panels[0].figure, drawn[0], staged)
@@ -171,9 +177,13 @@ def _panels(staged: Staged) -> list[Axes]:
 
 def _legend(figure: Any, drawn: Sequence[PathCollection], staged: Staged) -> None:
     names = [str(c.get_label()) for c in drawn]
-    told = f"{len(staged.labels)} segments; neighbours alike: of the 10 nearest of other clips"
+    shared = shared_classes(staged.labels, staged.clips)
+    told = f"{len(staged.labels)} segments"
+    told += "; neighbours alike: of the 10 nearest of other clips" * bool(len(shared))
+    some = 0 < len(shared) < len(np.unique(staged.labels))
+    left = "classes with one clip left out of that" * some
     figure.suptitle(
-        heading(f"{staged.name}, {staged.data}", told, simulated=staged.simulated), fontsize=9
+        heading(f"{staged.name}, {staged.data}", told, left, simulated=staged.simulated), fontsize=9
     )
     width = figure.get_size_inches()[0]
     columns = max(1, min(len(names), int(width / 1.5)))

@@ -107,6 +107,16 @@ def find_clip(ids: Sequence[str], clip: str | int) -> int:
     return found[0]
 
 
+def spread_clips(ids: Sequence[str], count: int) -> list[str]:
+    """So many clips, spread evenly over all, where nobody has named one.
+
+    >>> spread_clips(["a", "b", "c", "d", "e", "f"], 3), spread_clips(["a"], 3)
+    (['a', 'c', 'e'], ['a'])
+    """
+    count = min(count, len(ids))
+    return [ids[i * len(ids) // count] for i in range(count)]
+
+
 def judge(
     run: Trained | str | Path, data: Dataset, *, split: str | None = None, batch: int = 64
 ) -> Judged:

@@ -35,6 +35,8 @@ FALLBACKS = (
     "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Bengali", "Noto Sans Tamil",
     "Arial Unicode MS",
 )  # fmt: skip
+#: Inches that nothing is drawn on, around a figure.
+MARGIN = 0.1
 #: Smallest letters that can be read, in points.
 SMALLEST = 5.0
 
@@ -49,8 +51,10 @@ def new_axes(ax: Axes | None, *, width: float, height: float) -> Axes:
 def new_figure(width: float, height: float) -> Figure:
     """A figure that pyplot knows nothing of, laid out by itself."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(width, height), layout="constrained")
+    layout = ConstrainedLayoutEngine(h_pad=MARGIN, w_pad=MARGIN)
+    return Figure(figsize=(width, height), layout=layout)
 
 
 def stacked_axes(

@@ -227,6 +227,21 @@ def sound_attention(trained: Trained, features: Features) -> NDArray[np.float32]
     return found
 
 
+def attends(trained: Trained) -> bool:
+    """Whether a model of sel or wsel attends to places of the picture or to the sound's maps.
+
+    Told by what it answers to one made-up second.
+    """
+    import torch
+
+    size = trained.card["dims"]
+    with torch.inference_mode():
+        answer = trained.network.eval()(
+            audio=torch.zeros(1, 1, size["audio"]), visual=torch.zeros(1, 1, 1, 1, size["visual"])
+        )
+    return answer.attention is not None or "audio_attention" in answer.parts
+
+
 def sound_regions(count: int) -> tuple[int, int]:
     """Rows (time) and columns (bands) of ``count`` regions, shaped like a log-mel patch.
 
