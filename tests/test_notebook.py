@@ -46,7 +46,7 @@ def test_names_and_labels_can_not_break_out() -> None:
     name = f"x/\ud800{HOSTILE.replace('/', '')}.mp4"
     timeline = Timeline(name, (Event(0, 2, HOSTILE),), 3.0, (HOSTILE,), notes=(HOSTILE,))
     attributes, page = shown(timeline)
-    assert set(attributes) == {"sandbox", "referrerpolicy", "title", "style", "srcdoc"}
+    assert set(attributes) == {"sandbox", "allow", "referrerpolicy", "title", "style", "srcdoc"}
     assert [s.get("id") for s in Elements(page).all("script")] == ["avel-data", None]
     timeline._repr_html_().encode()  # a notebook is UTF-8
 

@@ -40,6 +40,7 @@ def frame(timeline: Timeline) -> str:
         )
     style = f"width: 100%; height: {HEIGHT}px; border: 0; border-radius: 8px; resize: vertical"
     return (
-        f'<iframe sandbox="allow-scripts allow-downloads" referrerpolicy="no-referrer" '
-        f'title="{name}" style="{style}" srcdoc="{escape(page)}"></iframe>'
+        '<iframe sandbox="allow-scripts allow-downloads" allow="fullscreen" '
+        f'referrerpolicy="no-referrer" title="{name}" style="{style}" '
+        f'srcdoc="{escape(page)}"></iframe>'
     )

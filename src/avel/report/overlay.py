@@ -142,8 +142,9 @@ class Overlay:
         width, height = self.size
         thick = max(1, round(width / 400))
         at = round(clock.share(seconds, self.timeline.duration) * (width - thick))
-        place = (at, height - self._bar.height, at + thick - 1, height - 1)
-        ImageDraw.Draw(picture).rectangle(place, fill=_HERE)
+        pen, top = ImageDraw.Draw(picture), height - self._bar.height
+        pen.rectangle((at - 1, top, at + thick, height - 1), fill=_INK)
+        pen.rectangle((at, top, at + thick - 1, height - 1), fill=_HERE)
 
 
 def stretches(events: Sequence[Event]) -> tuple[list[float], list[tuple[Event, ...]]]:
