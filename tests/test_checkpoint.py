@@ -247,7 +247,9 @@ def test_files_beyond_bounds_are_not_read(saved: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    "bad", [b"junk", gzip.compress(b'["someone elses"]'), gzip.compress(b"{}"), gzip.compress(b"[")]
+    "bad",
+    [b"junk", *(gzip.compress(text, mtime=0) for text in (b'["someone elses"]', b"{}", b"["))],
+    ids=["junk", "others", "table", "cut"],
 )
 def test_training_ids_that_do_not_fit_are_not_believed(saved: Path, bad: bytes) -> None:
     (saved / TRAIN_IDS).write_bytes(bad)
