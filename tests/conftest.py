@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Of headless Chromium, which asks nobody on the network.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 # no test reads features that an earlier run kept; those of the cache say so themselves
 os.environ["AVEL_CACHE_GB"] = "0"
@@ -26,3 +39,23 @@ def shared() -> Path:
     if folder is None:
         pytest.skip("no shared material: set AVEL_SHARED to its folder")
     return folder
+
+
+def chromium() -> str | None:
+    """The browser: ``AVEL_CHROMIUM``, or one on the path."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    given = os.environ.get("AVEL_CHROMIUM")
+    return given or next((p for p in map(shutil.which, names) if p), None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a screen; the test is skipped where there is none."""
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
+    path = chromium()
+    if path is None:
+        pytest.skip("no Chromium found: install it, or set AVEL_CHROMIUM to its path")
+    with driver.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=120_000)
+        yield started
+        started.close()

@@ -33,16 +33,10 @@ from avel.figures.style import (
     short_names,
 )
 from avel.figures.watched import rows_of, sound_regions
+from avel.released import AVE_CLASSES as AVE
 from avel.types import Grid, Scores
 from tests.conftest import ROOT
 
-AVE = (
-    "Church bell", "Male speech, man speaking", "Bark", "Fixed-wing aircraft, airplane",
-    "Race car, auto racing", "Female speech, woman speaking", "Helicopter", "Violin, fiddle",
-    "Flute", "Ukulele", "Frying (food)", "Truck", "Shofar", "Motorcycle", "Acoustic guitar",
-    "Train horn", "Clock", "Banjo", "Goat", "Baby cry, infant cry", "Bus", "Chainsaw", "Cat",
-    "Horse", "Toilet flush", "Rodents, rats, mice", "Accordion", "Mandolin",
-)  # fmt: skip
 BASELINES = Path(__file__).parent / "baselines"
 #: Root mean square of a picture's difference, of 255, that another machine may make.
 TOLERANCE = 8.0

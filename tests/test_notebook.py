@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from avel.report import notebook
 from avel.types import Event, Timeline
 from tests.report_samples import hand_timeline, write_clip
 from tests.test_report import HOSTILE, Elements
-from tests.test_report_browser import FLAGS, chromium
 
 LABELS = [3, 0, 0, 0, 3, 1, 1, 3]
 
@@ -69,18 +67,6 @@ def test_a_report_too_large_is_a_line(clip: Path, monkeypatch: pytest.MonkeyPatc
 def test_without_its_video_it_is_shown_too() -> None:
     _, page = shown(hand_timeline("nowhere/clip.mp4", LABELS))
     assert "read when this page was made" in html.unescape(page)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
-    path = chromium()
-    if path is None:
-        pytest.skip("no Chromium found: install it, or set AVEL_CHROMIUM to its path")
-    with driver.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=120_000)
-        yield started
-        started.close()
 
 
 @pytest.mark.slow

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,36 +12,8 @@ from avel.types import Event, Timeline
 from tests.report_samples import hand_timeline, write_clip
 
 pytestmark = pytest.mark.browser
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 LABELS = [3, 0, 0, 0, 3, 1, 1, 3]
 SIZES = {"laptop": (1280, 900), "phone": (390, 844)}
-
-
-def chromium() -> str | None:
-    """The browser: ``AVEL_CHROMIUM``, or one on the path."""
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    given = os.environ.get("AVEL_CHROMIUM")
-    return given or next((p for p in map(shutil.which, names) if p), None)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
-    path = chromium()
-    if path is None:
-        pytest.skip("no Chromium found: install it, or set AVEL_CHROMIUM to its path")
-    with driver.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=120_000)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from avel.cli._labels import convert_labels, outputs_of
+from avel.cli._options import Clips, Thumbnails
 from avel.cli._outputs import is_ending, is_folder
 from avel.cli._weights import WEIGHTS, convert_weights_file
 from avel.errors import UsageError
@@ -47,12 +48,8 @@ def convert(
     video: Annotated[
         Path | None, typer.Option(help="The video of the labels, where it isn't beside them.")
     ] = None,
-    clips: Annotated[
-        Path | None, typer.Option(help="A folder to cut every event into, a file each.")
-    ] = None,
-    thumbnails: Annotated[
-        Path | None, typer.Option(help="A folder for a picture of every event.")
-    ] = None,
+    clips: Clips = None,
+    thumbnails: Thumbnails = None,
     model: Annotated[
         str | None, typer.Option(help="Weights: av or avdln; else told by their names.")
     ] = None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avel.cli._options import Precision
 from avel.errors import DataError, all_at_once
 
 if TYPE_CHECKING:
@@ -42,10 +43,7 @@ def extract(
     step: Annotated[float, typer.Option(help="Seconds a segment.")] = 1.0,
     batch: Annotated[int, typer.Option(help="Frames that go through the network together.")] = 32,
     dtype: Annotated[str, typer.Option(help="float16 or float32, as stored.")] = "float16",
-    precision: Annotated[
-        str,
-        typer.Option(help="float32; bf16: faster, error about 1 %; or auto: what is faster here."),
-    ] = "auto",
+    precision: Precision = "auto",
     compile: Annotated[
         bool,
         typer.Option("--compile", help="Compile the visual network first: 10 to 35 s a worker."),

@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avel.cli._options import (
+    Clips,
+    Precision,
+    Thumbnails,
+    check_precision,
+    print_json,
+    print_table,
+    progress_bar,
+)
 from avel.cli._outputs import check_places, is_ending, is_folder, unwritable, write_events
 from avel.errors import AvelError, UsageError, printable
 
@@ -18,7 +27,6 @@ if TYPE_CHECKING:
     from avel.localization import Localizer
     from avel.types import Timeline
 
-PRECISIONS = ("auto", "float32", "bf16")
 _OUTPUT = ("-o", "--output")
 
 
@@ -162,10 +170,7 @@ def localize(
             help="Print a JSON line an event as soon as it is final, and one at a file's end.",
         ),
     ] = False,
-    precision: Annotated[
-        str,
-        typer.Option(help="float32; bf16: faster, error about 1 %; or auto: what is faster here."),
-    ] = "auto",
+    precision: Precision = "auto",
     no_cache: Annotated[
         bool,
         typer.Option(
@@ -177,12 +182,8 @@ def localize(
         str | None,
         typer.Option("--format", help="Write this format whatever the ending, e.g. raven."),
     ] = None,
-    clips: Annotated[
-        Path | None, typer.Option(help="A folder to cut every event into, a file each.")
-    ] = None,
-    thumbnails: Annotated[
-        Path | None, typer.Option(help="A folder for a picture of every event.")
-    ] = None,
+    clips: Clips = None,
+    thumbnails: Thumbnails = None,
 ) -> None:
     """Find the events of videos that are both seen and heard, and when."""
     placed = output_paths(files, output or [])
@@ -198,8 +199,7 @@ def localize(
     asked: dict[str, Any] = {"threshold": threshold, "low": low}
     asked |= {"min_length": min_length, "bridge": bridge}
     Decision().asked(**asked)  # refused before a model is loaded
-    if precision not in PRECISIONS:
-        raise UsageError(f"--precision {precision}", wanted=" or ".join(PRECISIONS))
+    check_precision(precision)
     find = Localizer(model, cache=not no_cache, precision=precision)  # type: ignore[arg-type]
     failed: list[Exception] = []
     for video in files:
@@ -251,16 +251,7 @@ def _finish(failed: list[Exception], count: int) -> None:
 
 
 def _run(video: Path, find: Localizer, **options: Any) -> Timeline:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(video.name, total=None)
-
-        def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
+    with progress_bar(video.name) as advance:
         return find(video, progress=advance, **options)
 
 
@@ -284,19 +275,9 @@ def _show(
     found: Timeline, written: Sequence[Path], done: Sequence[str] = (), *, as_json: bool
 ) -> None:
     if as_json:
-        typer.echo(json.dumps(found.to_json(), allow_nan=False))
-        return
-    from rich.console import Console
-    from rich.markup import escape
-
-    console = Console(highlight=False)
-    console.print(_table(found))
-    for note in found.notes:
-        console.print(f"note: {escape(printable(note))}")
-    for path in written:
-        console.print(f"wrote {escape(printable(str(path)))}")
-    for line in done:
-        console.print(escape(line))
+        print_json(found.to_json())
+    else:
+        print_table(_table(found), notes=found.notes, written=written, done=done)
 
 
 def _table(found: Timeline) -> Table:

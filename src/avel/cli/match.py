@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avel.cli._options import Precision, check_precision, print_json, print_table, progress_bar
 from avel.cli._outputs import check_places, unwritable
-from avel.cli.localize import PRECISIONS
-from avel.errors import UsageError, printable
+from avel.errors import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,10 +56,7 @@ def match(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object in place of a table.")
     ] = False,
-    precision: Annotated[
-        str,
-        typer.Option(help="float32; bf16: faster, error about 1 %; or auto: what is faster here."),
-    ] = "auto",
+    precision: Precision = "auto",
     no_cache: Annotated[
         bool,
         typer.Option(
@@ -76,8 +72,7 @@ def match(
     for path in outputs:
         check_ending(path)
     check_places(outputs if index is None else [*outputs, index])
-    if precision not in PRECISIONS:
-        raise UsageError(f"--precision {precision}", wanted=" or ".join(PRECISIONS))
+    check_precision(precision)
     find = Matcher(model, cache=not no_cache, precision=precision)  # type: ignore[arg-type]
     found = _run(find, query, within, sense=sense, top=top, overlaps=overlaps, index=index)
     for path in outputs:
@@ -94,32 +89,15 @@ def match(
 
 
 def _run(find: Matcher, query: str, within: list[Path], **options: object) -> Matches:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("searching", total=None)
-
-        def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
+    with progress_bar("searching") as advance:
         return find(query, within, progress=advance, **options)  # type: ignore[arg-type]
 
 
 def _show(found: Matches, written: list[Path], *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(found.to_json(), allow_nan=False))
-        return
-    from rich.console import Console
-    from rich.markup import escape
-
-    console = Console(highlight=False)
-    console.print(_table(found))
-    for note in found.notes:
-        console.print(f"note: {escape(printable(note))}")
-    for path in written:
-        console.print(f"wrote {escape(printable(str(path)))}")
+        print_json(found.to_json())
+    else:
+        print_table(_table(found), notes=found.notes, written=written)
 
 
 def _table(found: Matches) -> Table:

@@ -1,0 +1,70 @@
+"""Options that several verbs have, and how those verbs work before a person's eyes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avel.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from avel.types import Json
+
+PRECISIONS = ("auto", "float32", "bf16")
+Precision = Annotated[
+    str,
+    typer.Option(help="float32; bf16: faster, error about 1 %; or auto: what is faster here."),
+]
+Clips = Annotated[Path | None, typer.Option(help="A folder to cut every event into, a file each.")]
+Thumbnails = Annotated[Path | None, typer.Option(help="A folder for a picture of every event.")]
+
+
+def check_precision(precision: str) -> None:
+    """Refuse what is no precision, before anything heavy is imported.
+
+    Raises:
+        UsageError: with those there are.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision}", wanted=" or ".join(PRECISIONS))
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on the terminal, nothing elsewhere; called with what is done and what there is."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_json(found: Json) -> None:
+    """One JSON object on one line."""
+    typer.echo(json.dumps(found, allow_nan=False))
+
+
+def print_table(
+    table: Table, *, notes: Sequence[str], written: Sequence[Path], done: Sequence[str] = ()
+) -> None:
+    """A table, what must be known of it, the files it went into, and what else was done."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False)
+    console.print(table)
+    for note in notes:
+        console.print(f"note: {escape(printable(note))}")
+    for path in written:
+        console.print(f"wrote {escape(printable(str(path)))}")
+    for line in done:
+        console.print(escape(line))
