@@ -85,6 +85,11 @@ def test_attention_follows_the_sound_and_mean_doesnt() -> None:
         assert bool((before - after).abs().max() > 1e-6) == follows
 
 
+def same(found: Tensor, wanted: Tensor) -> bool:
+    """Up to rounding: a matrix product's last bit may hang on where in memory its input lies."""
+    return torch.allclose(found, wanted, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", INPUTS)
 def test_inputs_read_what_their_name_says(name: str) -> None:
     model = build(inputs=name, audio_dim=4 * A, audio_regions=4, c3d_dim=3)
@@ -101,8 +106,8 @@ def test_inputs_read_what_their_name_says(name: str) -> None:
         deaf = model(audio=torch.zeros_like(audio), visual=visual).scores
         blind = model(audio=audio, visual=torch.zeros_like(visual)).scores
     assert answer.scores is not None
-    assert torch.equal(deaf, answer.scores) == (name in ("v", "v-c3d", "v+c3d"))
-    assert torch.equal(blind, answer.scores) == (name in ("a", "amaps"))
+    assert same(deaf, answer.scores) == (name in ("v", "v-c3d", "v+c3d"))
+    assert same(blind, answer.scores) == (name in ("a", "amaps"))
 
 
 @pytest.mark.parametrize("name", ["v-c3d", "a+v-c3d"])

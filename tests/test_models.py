@@ -122,12 +122,17 @@ def judged(answer: Answer, b: int, t: int, *, distribution: bool) -> None:
         torch.testing.assert_close(answer.attention.sum((-1, -2)), torch.ones(b, t))
 
 
+#: A gradient that is zero on paper comes out of rounding at up to 3e-11, or at 0: the least of
+#: those that aren't is 1e-8.
+ROUNDING = 1e-9
+
+
 @pytest.mark.parametrize("variant", EVERY, ids=str)
 def test_every_weight_learns_but_where_the_card_says_why_not(variant: Variant) -> None:
     model = variant.build()
     loss_of(model, targets(*clips(4, 7))).backward()
     weights = dict(model.named_parameters())
-    still = [n for n, p in weights.items() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
+    still = [n for n, p in weights.items() if p.grad is None or p.grad.abs().sum() < ROUNDING]
     idle = any(f"{name}={value}" in model.card.idle for name, value in variant.told)
     assert bool(still) == idle, still
     assert len(still) < len(weights)

@@ -67,7 +67,12 @@ class CspaCsea(Model):
             "unpaired CML: every segment pair of the true window is a match, those of shifted "
             "windows aren't, and the two kinds weigh the same; likewise `sync`'s two kinds",
         ),
-        idle=dict.fromkeys(("senses=audio", "senses=picture"), "the other sense is all zeros"),
+        idle={
+            "senses=audio": "the other sense is all zeros",
+            "senses=picture": "the other sense is all zeros",
+            "audio_attention=False": "the biases of f2's second layer and of f3 move the scores of "
+            "all regions alike, which the softmax over regions cancels",
+        },
     )
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "modules": ("cspa+csea", "cspa", "csea", "none"),

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from avel.errors import UsageError
 from avel.models.perceptron import over_regions
+from avel.models.recurrent import run
 
 
 def mlp(*widths: int) -> nn.Sequential:
@@ -130,10 +131,10 @@ class BiLSTM(nn.Module):
         A mask is True on a clip's first segments, one at least, and False after them.
         """
         if mask is None or bool(mask.all()):
-            return cast(Tensor, self.lstm(x)[0])
+            return cast(Tensor, run(self.lstm, x)[0])
         lengths = mask.sum(1).cpu()
         packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        out = cast(PackedSequence, self.lstm(packed)[0])
+        out = cast(PackedSequence, run(self.lstm, packed)[0])
         return pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])[0]
 
 

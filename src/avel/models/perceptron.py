@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -38,7 +39,14 @@ def _fused(x: Tensor) -> bool:
     """Whether it is a step of a training on constants, in bfloat16, by oneDNN."""
     learns = torch.is_grad_enabled() and not x.requires_grad and not torch.compiler.is_compiling()
     small = x.device.type == "cpu" and x.dtype == torch.bfloat16
-    return learns and small and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return learns and small and onednn_has_bfloat16()
+
+
+@cache
+def onednn_has_bfloat16() -> bool:
+    """Whether oneDNN computes in bfloat16 on this processor; without AVX-512 it raises if asked."""
+    there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return there and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class _Perceptron(torch.autograd.Function):

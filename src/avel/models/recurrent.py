@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from avel.models.perceptron import onednn_has_bfloat16
+
 KINDS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 #: (directions, B, width of a direction); an LSTM has two, h and c.
@@ -50,14 +52,36 @@ class Recurrent(nn.Module):
         """
         hx = None if start is None else _as_given(start)
         if mask is None or bool(mask.all()):
-            out, last = self.net(x, hx)
+            out, last = run(self.net, x, hx)
             return cast(Tensor, out), _as_tuple(last)
         packed = pack_padded_sequence(x, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
-        found, last = self.net(packed, hx)
+        found, last = run(self.net, packed, hx)
         out, _ = pad_packed_sequence(
             cast(PackedSequence, found), batch_first=True, total_length=x.shape[1]
         )
         return out, _as_tuple(last)
+
+
+def run(net: nn.RNNBase, x: Tensor | PackedSequence, start: Any = None) -> tuple[Any, Any]:
+    """A recurrent network's outputs and last states, as ``net(x, start)`` gives them.
+
+    Under autocast on a processor for which oneDNN has no bfloat16 it runs in float32: there the
+    network itself would raise.
+    """
+    data = x.data
+    if data.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or onednn_has_bfloat16():
+        return cast("tuple[Any, Any]", net(x, start))
+    with torch.autocast("cpu", enabled=False):
+        return cast("tuple[Any, Any]", net(_as_float(x), _as_float(start)))
+
+
+def _as_float(x: Any) -> Any:
+    """In float32: a tensor, packed segments, a state of either kind, or None."""
+    if x is None:
+        return None
+    if isinstance(x, tuple) and not isinstance(x, PackedSequence):
+        return tuple(part.float() for part in x)
+    return x.float()
 
 
 def _as_given(state: State) -> Any:
