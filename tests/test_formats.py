@@ -288,7 +288,7 @@ def test_pympi_reads_our_elan(timeline: Timeline, tmp_path: Path) -> None:
 
 
 def test_elan_s_schema_is_kept(tmp_path: Path) -> None:
-    """Order and types of EAF 2.8's schema, as far as our documents use it (it isn't at hand)."""
+    """Order and types of EAF 2.8's schema, as far as our documents use it (it isn't shipped)."""
     from datetime import datetime
     from xml.etree import ElementTree
 
