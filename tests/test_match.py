@@ -684,11 +684,22 @@ def test_both_ways_from_real_files(here: Path, capsys: pytest.CaptureFixture[str
     assert {w["file"] for w in found["windows"]} == {"silent.mp4"}
     spans = sorted((w["start"], w["end"]) for w in found["windows"])
     assert all(end - start == 2 for start, end in spans) and len(spans) in (1, 2)
-    asked = ["match", "--query", "silent.mp4@1-2", "--in", "recording.wav", "-o", "x.csv", "x.json"]
+    asked = [
+        "match",
+        "--query",
+        "silent.mp4@1-2",
+        "--in",
+        "recording.wav",
+        "-o",
+        "x.csv",
+        "x.json",
+        "x.html",
+    ]
     assert main(asked) == 0
     assert "the picture of silent.mp4" in capsys.readouterr().out
     assert Path("x.csv").read_text().startswith("rank,file,start,end,distance\n")
     assert json.loads(Path("x.json").read_text())["query"]["sense"] == "picture"
+    assert 'id="cut-query"' in Path("x.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -701,7 +712,7 @@ def test_both_ways_from_real_files(here: Path, capsys: pytest.CaptureFixture[str
         ("--query bark.wav --in silent.mp4 --sense smell", 2, "sound or picture"),
         ("--query bark.wav --in silent.mp4 --model default", 2, "task sel"),
         ("--query bark.wav --in silent.mp4 --model nowhere", 2, "no trained model"),
-        ("--query bark.wav --in silent.mp4 -o x.html", 2, ".csv or .json"),
+        ("--query bark.wav --in silent.mp4 -o x.pdf", 2, ".csv or .json or .html"),
         ("--query bark.wav --in silent.mp4 --index bark.wav", 2, ".safetensors"),
         ("--query bark.wav --in silent.mp4 --precision half", 2, "float32"),
         ("--query bark.wav", 2, "--in"),

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from avel.report import page, view
+from avel.report import layout, page, view
 from avel.report.cards import cautions, rows
 from avel.report.spectrogram import MAX_COLUMNS, mel_columns, spectrogram_png
 from avel.report.thumbs import attention_bytes, thumb_times
@@ -127,7 +127,7 @@ def test_names_and_labels_can_not_break_out(tmp_path: Path) -> None:
 
 @given(st.text())
 def test_script_json_stays_inside_its_element(text: str) -> None:
-    held = page.script_json({"a": text})
+    held = layout.script_json({"a": text})
     assert not set("<>&\u2028\u2029") & set(held)
     assert json.loads(held) == {"a": text}
 

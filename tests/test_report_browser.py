@@ -28,7 +28,15 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Opened:
     """A page with everything it complained of and asked for."""
 
-    def __init__(self, browser: Any, path: Path, size: tuple[int, int], **options: Any) -> None:
+    def __init__(
+        self,
+        browser: Any,
+        path: Path,
+        size: tuple[int, int],
+        *,
+        media: str = "media",
+        **options: Any,
+    ) -> None:
         self.said: list[str] = []
         self.asked: list[str] = []
         view = {"width": size[0], "height": size[1]}
@@ -40,8 +48,8 @@ class Opened:
         self.page.on("request", lambda r: self.asked.append(r.url))
         self.page.goto(path.as_uri())
         self.page.wait_for_function(
-            "() => { const m = document.getElementById('media');"
-            " return !m || m.readyState >= 1 || m.error }"
+            f"() => {{ const m = document.getElementById('{media}');"
+            " return !m || !m.currentSrc || m.readyState >= 1 || m.error }"
         )
 
     @property

@@ -133,6 +133,11 @@ def middle(start: float, end: float) -> float:
     return start + (end - start) / 2
 
 
+def widened(start: float, end: float, by: float, duration: float) -> tuple[float, float]:
+    """A stretch of a file with so many seconds more on either side, as far as the file goes."""
+    return max(0.0, start - by), max(end, min(duration, end + by))
+
+
 def share(seconds: float, duration: float) -> float:
     """How far into a file an instant lies, from 0 to 1; 0 where the file has no length."""
     return min(max(seconds / duration, 0.0), 1.0) if duration > 0 else 0.0

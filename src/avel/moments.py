@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,6 @@ from avel.types import Json
 
 Sense = Literal["sound", "picture"]
 SENSES: tuple[Sense, ...] = ("sound", "picture")
-_ENDINGS = (".csv", ".json")
 
 
 @dataclass(frozen=True)
@@ -96,25 +95,38 @@ class Matches:
         }  # fmt: skip
 
     def save(self, path: str | Path) -> None:
-        """Write a ``.csv`` (a row a window) or ``.json``, whole or not at all.
+        """Write a ``.csv`` (a row a window), ``.json`` or ``.html`` (a page), whole or not at all.
 
         Raises:
             UsageError: for another ending.
         """
         check_ending(path)
-        if Path(path).suffix.lower() == ".json":
-            write_whole(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
-            return
+        write_whole(path, _FORMS[Path(path).suffix.lower()](self, Path(path)))
+
+    def _as_json(self, _: Path) -> str:
+        return json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n"
+
+    def _as_page(self, page: Path) -> bytes:
+        from avel.report.found import render
+
+        return render(self, page=page).encode("utf-8", "replace")
+
+    def _as_table(self, _: Path) -> str:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\r\n")
         writer.writerow(["rank", "file", "start", "end", "distance"])
         for i, m in enumerate(self.moments, 1):
             name = neutral(plain_name(m.file))
             writer.writerow([i, name, m.start, m.end, round(m.distance, 6)])
-        write_whole(path, text.getvalue())
+        return text.getvalue()
+
+
+_FORMS: dict[str, Callable[[Matches, Path], str | bytes]] = {
+    ".csv": Matches._as_table, ".json": Matches._as_json, ".html": Matches._as_page,
+}  # fmt: skip
 
 
 def check_ending(path: str | Path) -> None:
     """Refuse an output that matches can't be written as."""
-    if Path(path).suffix.lower() not in _ENDINGS:
-        raise UsageError(f"an output {path}", wanted=f"a name that ends in {' or '.join(_ENDINGS)}")
+    if Path(path).suffix.lower() not in _FORMS:
+        raise UsageError(f"an output {path}", wanted=f"a name that ends in {' or '.join(_FORMS)}")

@@ -38,7 +38,12 @@ def match(
     ] = None,
     output: Annotated[
         list[Path] | None,
-        typer.Option("--output", "-o", metavar="OUT...", help="NAME.csv or NAME.json, or both."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT...",
+            help="NAME.csv, NAME.json, NAME.html (a page), or several.",
+        ),
     ] = None,
     top: Annotated[int, typer.Option(help="How many moments at most.")] = 10,
     overlaps: Annotated[

@@ -48,7 +48,7 @@ def cautions(card: Json) -> list[str]:
     if "toybox" in text or card.get("toy"):
         said.append(
             "This model is a toy: it was trained on Toybox, rendered clips of drawn things with "
-            "synthetic sounds. Events it names in real recordings mean nothing."
+            "synthetic sounds. What it finds in real recordings means nothing."
         )
     if data.get("simulated") or card.get("simulated"):
         said.append("This model was trained on simulated features: it knows no real events.")

@@ -1,7 +1,5 @@
-"use strict";
 (() => {
-  const $ = (id) => document.getElementById(id);
-  const data = JSON.parse($("avel-data").textContent);
+  const { $, data } = avel;
   const duration = data.duration || 0;
   const media = $("media"), tracks = $("tracks"), scroller = $("scroller"), ruler = $("ruler");
   const overlay = $("overlay"), still = $("still");
@@ -12,15 +10,7 @@
   let playable = Boolean(media);
   let zoom = 1;
 
-  // ---- time in words
-  const pad = (n) => String(n).padStart(2, "0");
-  function words(seconds, decimals) {
-    const scale = 10 ** decimals, ticks = Math.round(Math.max(0, seconds) * scale);
-    const whole = Math.floor(ticks / scale), part = ticks % scale;
-    const h = Math.floor(whole / 3600), m = Math.floor(whole / 60) % 60, s = whole % 60;
-    const head = duration >= 3600 ? `${h}:${pad(m)}` : String(m);
-    return `${head}:${pad(s)}` + (decimals ? `.${String(part).padStart(decimals, "0")}` : "");
-  }
+  const words = (seconds, decimals) => avel.words(seconds, decimals, duration >= 3600);
 
   // ---- position
   const position = () => Math.min(playable ? media.currentTime : virtual, duration);
@@ -89,9 +79,7 @@
   if (media) {
     const held = $("avel-media");
     if (held) {
-      const bytes = Uint8Array.from(atob(held.textContent.trim()), (c) => c.charCodeAt(0));
-      media.src = URL.createObjectURL(new Blob([bytes], { type: held.dataset.type }));
-      held.remove();
+      media.src = avel.address(held);
     }
     media.addEventListener("error", () => {
       playable = false;
@@ -116,7 +104,7 @@
 
   // ---- attention: cells blended by a Gaussian, drawn from clear violet to pale yellow
   const look = data.attention;
-  const cells = look ? Uint8Array.from(atob(look.data), (c) => c.charCodeAt(0)) : null;
+  const cells = look ? avel.bytes(look.data) : null;
   const stops = [[40, 10, 110, 0], [120, 25, 140, 120], [240, 90, 60, 200], [255, 214, 74, 235], [255, 251, 208, 255]];
   const ramp = Array.from({ length: 256 }, (_, v) => {
     const x = (v / 255) * (stops.length - 1), k = Math.min(Math.floor(x), stops.length - 2);

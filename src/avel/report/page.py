@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from avel import clock
 from avel.errors import AvelError
 from avel.files import write_whole
-from avel.report import cards, view
+from avel.report import view
+from avel.report.layout import address, filled, of_model
 from avel.report.thumbs import WIDTH, data_uri, jpeg_uri, thumb_times
 from avel.report.writers import Writer, writers
 from avel.types import BACKGROUND, Timeline
@@ -36,7 +33,8 @@ PLAYABLE = {
 }
 CODECS = {"h264", "vp8", "vp9", "av1", "libdav1d", "aac", "mp3", "mp3float", "opus", "vorbis"}
 CODECS |= {"flac", "pcm_s16le"}
-_HERE = Path(__file__).parent
+#: Where a page's media may come from.
+_SOURCES = {"embedded": "blob:", "linked": "'self' file:", "none": "'none'"}
 
 
 @writers.register(".html")
@@ -113,19 +111,10 @@ def render(
     Returns:
         One page without outside references but a linked video.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     place = None if page is None else Path(page)
     limit = EMBED_BYTES if embed is None else embed
     held = context(timeline, page=place, embed=limit, spectrogram=spectrogram)
-    return environment.get_template("page.html").render(held)
+    return filled("page", held)
 
 
 def context(
@@ -136,12 +125,10 @@ def context(
     rows = view.lanes(timeline, events)
     hues = {row.label: row.hue for row in rows}
     pictures = read_pictures(timeline, hues, page=page, embed=embed, spectrogram=spectrogram)
-    script = (_HERE / "page.js").read_text("utf-8")
     return {
         "name": Path(timeline.video).name or "video",
         "facts": (*_facts(timeline), *pictures.facts),
         "notes": (*timeline.notes, *pictures.notes, *_left_out(timeline, events)),
-        "cautions": cards.cautions(timeline.model),
         "player": pictures.player,
         "thumbs": pictures.thumbs,
         "spectrogram": pictures.spectrogram,
@@ -152,22 +139,13 @@ def context(
         "has_scores": timeline.scores is not None,
         "background": BACKGROUND,
         "duration": timeline.duration,
-        "model": cards.rows(timeline.model),
-        "model_name": cards.name(timeline.model),
-        "model_json": json.dumps(timeline.model, indent=2, ensure_ascii=False)[:20_000],
         "classes": timeline.classes,
-        "data": script_json(view.page_data(timeline, events, rows)),
-        "style": (_HERE / "page.css").read_text("utf-8"),
-        "script": script,
-        "policy": _policy(script, pictures.player),
-        "version": _version(),
+        "data": view.page_data(timeline, events, rows),
+        "media": {"embedded": "blob:", "linked": "'self' file:"}.get(
+            pictures.player.kind, "'none'"
+        ),
+        **of_model(timeline.model),
     }
-
-
-def _version() -> str:
-    from avel import __version__
-
-    return __version__
 
 
 def _facts(timeline: Timeline) -> tuple[str, ...]:
@@ -190,21 +168,6 @@ def _left_out(timeline: Timeline, events: tuple[Any, ...]) -> tuple[str, ...]:
             "has all."
         )
     return tuple(said)
-
-
-def script_json(data: Mapping[str, Any]) -> str:
-    """JSON that can stand inside a script element, whatever texts it holds."""
-    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _policy(script: str, player: Player) -> str:
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    media = {"embedded": "blob:", "linked": "'self' file:", "none": "'none'"}[player.kind]
-    return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
-        f"img-src data:; media-src {media}; base-uri 'none'; form-action 'none'"
-    )
 
 
 def read_pictures(
@@ -269,12 +232,4 @@ def _player(video: Path, media: Any, page: Path | None, embed: int) -> Player:
         return replace(shape, kind="embedded", type=kind, content=content)
     if page is None:
         return shape
-    return replace(shape, kind="linked", content=_address(video, page))
-
-
-def _address(video: Path, page: Path) -> str:
-    try:
-        relative = os.path.relpath(video.resolve(), page.resolve().parent)
-    except ValueError:  # another drive
-        return video.resolve().as_uri()
-    return quote(Path(relative).as_posix())
+    return replace(shape, kind="linked", content=address(video, page))

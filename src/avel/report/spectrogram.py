@@ -28,13 +28,14 @@ _STOPS = (
 
 
 def mel_columns(
-    chunks: Iterable[NDArray[np.floating[Any]]], *, samples: int
+    chunks: Iterable[NDArray[np.floating[Any]]], *, samples: int, most: int = MAX_COLUMNS
 ) -> NDArray[np.float64]:
-    """Mean mel magnitudes of a sound in at most ``MAX_COLUMNS`` columns, with flat memory.
+    """Mean mel magnitudes of a sound in a bounded number of columns, with flat memory.
 
     Args:
         chunks: The sound in order, 16 kHz mono, each of any length.
         samples: How many samples there are in all.
+        most: Columns at most.
 
     Returns:
         (64, columns) magnitudes, lowest band first; one column a hop while these are few enough.
@@ -42,7 +43,7 @@ def mel_columns(
     from avel.features.mel import BANDS, FFT, HOP, WINDOW, mel_matrix, window
 
     hops = max(1, samples // HOP)
-    columns = min(hops, MAX_COLUMNS)
+    columns = min(hops, most)
     total, count = np.zeros((columns, BANDS)), np.zeros(columns)
     filters, taper = mel_matrix(), window()
     left, first = np.zeros(0), 0  # what the last chunk left over, and the first hop in it

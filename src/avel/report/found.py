@@ -1,0 +1,156 @@
+"""The page of a search: the query beside the moments found, all of it in one offline file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avel import clock
+from avel.moments import Matches, Moment
+from avel.report import view
+from avel.report.layout import address, filled, of_model
+from avel.report.shots import Cutter, Shot
+from avel.types import Json
+
+#: Most moments of a page, and most files named that couldn't be searched.
+MOST, NAMED = 50, 5
+
+
+@dataclass(frozen=True)
+class Card:
+    """The query, or a moment, as the page shows it.
+
+    Args:
+        name, folder: Of its file.
+        times: Its stretch in words.
+        link: Where the page finds the file, at the stretch.
+        shot: What is shown of it; None where the file couldn't be read.
+        start, end, length: The stretch within the cut, and the cut's length, in seconds.
+        left, width: The same in percent of the cut.
+        distance: The moment's.
+        bar: The distance in percent of the farthest moment's.
+    """
+
+    name: str
+    folder: str
+    times: str
+    link: str
+    shot: Shot | None
+    start: float
+    end: float
+    length: float
+    left: float
+    width: float
+    distance: float = 0.0
+    bar: float = 0.0
+
+
+def render(found: Matches, *, page: str | Path) -> str:
+    """What a search found, as HTML.
+
+    Each moment is cut out of its file anew, small, so that the page needs none of the files and
+    stays small whatever their length; what goes beyond the bounds (here and in
+    :mod:`avel.report.shots`) is linked, and the page says so.
+
+    Args:
+        found: What was found; the files are read where they are there.
+        page: Where the page will lie: files are linked from there.
+
+    Returns:
+        One page without outside references but those links.
+    """
+    place, cutter = Path(page), Cutter()
+    shown = found.moments[:MOST]
+    query = _card(cutter, found.query, found.start, found.end, place, found.sense == "picture")
+    bars = _bars([m.distance for m in shown])
+    moments = [_moment(cutter, m, place, found, bar) for m, bar in zip(shown, bars, strict=True)]
+    held = {
+        "name": f"The {found.sense} of {Path(found.query).name or 'a query'}",
+        "facts": (query.times, _count(len(found), "moment"), _searched(found)),
+        "notes": (*found.notes, *_failed(found), *_left_out(found, query, moments)),
+        "sense": found.sense,
+        "other": "picture" if found.sense == "sound" else "sound",
+        "query": query,
+        "moments": moments,
+        "classes": (),
+        "data": {
+            "sense": found.sense,
+            "query": _data(query),
+            "moments": [_data(m) for m in moments],
+        },
+        "media": "blob:",
+        **of_model(found.model),
+    }
+    return filled("found", held)
+
+
+def _card(
+    cutter: Cutter, file: str, start: float, end: float, page: Path, sight: bool, **more: float
+) -> Card:
+    shot = cutter.shot(file, start, end, sight=sight)
+    first, last = (shot.first, shot.last) if shot else (start, end)
+    length = last - first
+    left, right = (100 * clock.share(t - first, length) for t in (start, end))
+    path = Path(file)
+    folder = "" if path.parent == Path() else str(path.parent)
+    link = f"{address(path, page)}#t={start:g},{end:g}"
+    return Card(
+        path.name, folder, view.span_text(start, end), link, shot,
+        round(start - first, 3), round(end - first, 3), round(length, 3),
+        round(left, 3), round(right - left, 3), **more,
+    )  # fmt: skip
+
+
+def _moment(cutter: Cutter, moment: Moment, page: Path, found: Matches, bar: float) -> Card:
+    stretch = (moment.file, moment.start, moment.end)
+    sight = found.sense == "sound"
+    return _card(cutter, *stretch, page, sight, distance=moment.distance, bar=bar)
+
+
+def _bars(distances: Sequence[float]) -> list[float]:
+    """How long each distance is drawn, in percent of the longest, from 0 or the lowest below it."""
+    foot = min([0.0, *distances])
+    span = max([0.0, *distances]) - foot
+    return [round(100 * (d - foot) / span, 2) if span else 0.0 for d in distances]
+
+
+def _data(card: Card) -> Json:
+    """What the page's script needs of a card."""
+    shot = card.shot
+    return {
+        "name": card.name, "times": card.times, "link": card.link,
+        "start": card.start, "end": card.end, "length": card.length,
+        "distance": round(card.distance, 6), "left": card.left, "width": card.width,
+        "seen": bool(shot and shot.seen),
+    }  # fmt: skip
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _searched(found: Matches) -> str:
+    return f"{_count(found.files, 'file')} of {_count(found.segments, 'segment')} searched"
+
+
+def _failed(found: Matches) -> Iterator[str]:
+    for name, error in found.failed[:NAMED]:
+        yield error.got if name in error.got else f"{name}: {error.got}"
+    more = len(found.failed) - NAMED
+    if more > 0:
+        yield f"{_count(more, 'more file')} couldn't be searched."
+
+
+def _left_out(found: Matches, query: Card, moments: Sequence[Card]) -> Iterator[str]:
+    if len(moments) < len(found):
+        yield f"This page shows the {len(moments)} nearest of {len(found)} moments."
+    gone = sum(c.shot is None for c in (query, *moments))
+    if gone:
+        yield f"{_count(gone, 'stretch' if gone == 1 else 'stretche')} couldn't be read again."
+    uncut = sum(c.shot is not None and not c.shot.cut for c in (query, *moments))
+    if uncut:
+        yield (
+            f"So that this page stays small, {uncut} of {1 + len(moments)} stretches are shown by "
+            "a picture and a link alone, the farthest ones."
+        )

@@ -1,0 +1,132 @@
+"""Stretches of files as a page holds them: a picture or a spectrogram, and a cut that plays."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from avel import clock
+from avel.cutting import frame_size, pictures, sound
+from avel.encode import write_video
+from avel.errors import AvelError
+from avel.media import RATE, Media, open_media
+from avel.report.spectrogram import mel_columns, spectrogram_png
+from avel.report.thumbs import data_uri, jpeg_uri
+
+#: Most bytes and seconds of all cuts of a page together.
+BYTES, SECONDS = 5_000_000, 120.0
+#: Seconds that a cut begins before its stretch and ends after it.
+MARGIN = 2.0
+#: A cut's longer side in pixels, its frames a second and its quality; a picture's longer side.
+SIDE, FPS, QUALITY, WIDTH = 480, 25.0, 28, 320
+#: Most columns of a spectrogram.
+COLUMNS = 400
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A stretch of a file.
+
+    Args:
+        first, last: Seconds of the file from when and until when the cut goes.
+        image: What was asked for, as a data URI: the picture in the middle of the stretch, or the
+            spectrogram from ``first`` to ``last``; empty where there is none.
+        seen: Whether the cut has a picture.
+        cut: Base64 of an .mp4; empty where the stretch couldn't be read, or was one too many.
+    """
+
+    first: float
+    last: float
+    image: str = ""
+    seen: bool = False
+    cut: str = ""
+
+
+class Cutter:
+    """Cuts stretches out of files, as long as the cuts together stay within bounds.
+
+    The first one that would pass a bound isn't made, nor any behind it; pictures are.
+
+    Args:
+        size, seconds: Most bytes and seconds of all cuts; ``BYTES`` and ``SECONDS`` if None.
+    """
+
+    def __init__(self, *, size: int | None = None, seconds: float | None = None) -> None:
+        self._bytes = BYTES if size is None else size
+        self._seconds = SECONDS if seconds is None else seconds
+        self._opened: dict[str, Media | None] = {}
+
+    def shot(self, file: str, start: float, end: float, *, sight: bool) -> Shot | None:
+        """A stretch of a file, or None where the file can't be read.
+
+        Args:
+            file: Its path.
+            start, end: Seconds.
+            sight: True for the stretch's picture, False for its spectrogram.
+        """
+        media = self._media(file)
+        if media is None:
+            return None
+        first, last = clock.widened(start, end, MARGIN, media.duration)
+        try:
+            image = _picture(media, start, end) if sight else _spectrogram(media, first, last)
+            return Shot(first, last, image, media.video is not None, self._cut(media, first, last))
+        except AvelError:
+            return None
+
+    def _media(self, file: str) -> Media | None:
+        if file not in self._opened:
+            try:
+                self._opened[file] = open_media(file)
+            except AvelError:
+                self._opened[file] = None
+        return self._opened[file]
+
+    def _cut(self, media: Media, first: float, last: float) -> str:
+        self._seconds -= last - first
+        if self._seconds < 0:
+            return ""
+        made = cut(media, first, last)
+        self._bytes -= len(made)
+        if self._bytes < 0:
+            self._seconds = -1.0
+            return ""
+        return base64.b64encode(made).decode()
+
+
+def cut(media: Media, first: float, last: float) -> bytes:
+    """A stretch of a file as a small .mp4, which browsers play: H.264 where seen, AAC where heard.
+
+    Args:
+        media: The file.
+        first, last: Seconds.
+    """
+    size = frame_size(media, most=SIDE)
+    fps = min(media.video.fps or FPS, FPS) if media.video else FPS
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cut.mp4"
+        write_video(
+            path,
+            frames=pictures(media, first, last, fps=fps, size=size) if media.video else (),
+            fps=fps,
+            audio=sound(media, first, last) if media.audio else None,
+            quality=QUALITY,
+        )
+        return path.read_bytes()
+
+
+def _picture(media: Media, start: float, end: float) -> str:
+    if media.video is None:
+        return ""
+    size = frame_size(media, most=WIDTH)
+    return jpeg_uri(next(pictures(media, clock.middle(start, end), end, fps=FPS, size=size)))
+
+
+def _spectrogram(media: Media, first: float, last: float) -> str:
+    if media.audio is None:
+        return ""
+    samples = sound(media, first, last, rate=RATE)
+    power = mel_columns([samples], samples=len(samples), most=COLUMNS)
+    return data_uri(spectrogram_png(power), "image/png")
