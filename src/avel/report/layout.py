@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,12 @@ def filled(name: str, held: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = _both(name, "js")
+    script = _script(name)
     return environment.get_template(f"{name}.html").render(
         {
             **held,
             "data": script_json(held["data"]),
-            "style": _both(name, "css"),
+            "style": _read("base.css", f"{name}.css"),
             "script": script,
             "policy": _policy(script, held["media"]),
             "version": __version__,
@@ -61,10 +62,14 @@ def of_model(card: Json) -> dict[str, Any]:
     }
 
 
-def _both(name: str, ending: str) -> str:
-    """What all pages have, then a page's own."""
-    files = (_HERE / f"base.{ending}", _HERE / f"{name}.{ending}")
-    return "\n".join(file.read_text("utf-8") for file in files)
+def _read(*names: str) -> str:
+    return "\n".join((_HERE / name).read_text("utf-8") for name in names)
+
+
+def _script(name: str) -> str:
+    """What is shared with the page of `avel serve`, there a module; what all have; its own."""
+    shared = re.sub(r"^export ", "", _read("shared.js"), flags=re.MULTILINE)
+    return f'"use strict";\n{shared}\n{_read("base.js", f"{name}.js")}'
 
 
 def script_json(data: Mapping[str, Any]) -> str:

@@ -102,52 +102,13 @@
     }
   }
 
-  // ---- attention: cells blended by a Gaussian, drawn from clear violet to pale yellow
-  const look = data.attention;
-  const cells = look ? avel.bytes(look.data) : null;
-  const stops = [[40, 10, 110, 0], [120, 25, 140, 120], [240, 90, 60, 200], [255, 214, 74, 235], [255, 251, 208, 255]];
-  const ramp = Array.from({ length: 256 }, (_, v) => {
-    const x = (v / 255) * (stops.length - 1), k = Math.min(Math.floor(x), stops.length - 2);
-    return stops[k].map((c, i) => c + (stops[k + 1][i] - c) * (x - k));
-  });
-  const FINE = 48;
-  function weights(count) { // (FINE, count): how much each cell counts at each fine place
-    return Array.from({ length: FINE }, (_, i) => {
-      const at = ((i + 0.5) / FINE) * count - 0.5;
-      const w = Array.from({ length: count }, (_, k) => Math.exp(-((at - k) ** 2) / 0.5));
-      const sum = w.reduce((a, b) => a + b);
-      return w.map((x) => x / sum);
-    });
-  }
-  const across = look ? weights(look.columns) : null, down = look ? weights(look.rows) : null;
-  function drawMap(canvas, index) {
-    canvas.width = canvas.height = FINE;
-    const pen = canvas.getContext("2d"), image = pen.createImageData(FINE, FINE);
-    const first = index * look.rows * look.columns;
-    for (let y = 0; y < FINE; y++) {
-      const line = Array.from({ length: look.columns }, (_, c) => {
-        let sum = 0;
-        for (let r = 0; r < look.rows; r++) sum += down[y][r] * cells[first + r * look.columns + c];
-        return sum;
-      });
-      for (let x = 0; x < FINE; x++) {
-        let value = 0;
-        for (let c = 0; c < look.columns; c++) value += across[x][c] * line[c];
-        const [r, g, b, a] = ramp[Math.min(255, Math.round(value))];
-        image.data.set([r, g, b, a], 4 * (y * FINE + x));
-      }
-    }
-    pen.putImageData(image, 0, 0);
-  }
-  const mapAt = (t) => {
-    const count = cells.length / (look.rows * look.columns);
-    return Math.min(Math.floor(t / look.seconds + 1e-6), count - 1);
-  };
+  // ---- attention
+  const look = data.attention, maps = look ? attentionMaps(look) : null;
   let drawn = -1;
   function drawOverlay(t) {
     if (!look || !overlay || overlay.closest(".sound")) return;
-    const index = mapAt(t);
-    if (index !== drawn && index >= 0) drawMap(overlay, (drawn = index));
+    const index = maps.at(t);
+    if (index !== drawn && index >= 0) maps.draw(overlay, (drawn = index));
   }
   function placeOverlay() { // over the picture itself, not over the black bars beside it
     if (!overlay) return;
@@ -161,7 +122,7 @@
     overlay.style.left = `${(stage.clientWidth - a * scale) / 2}px`;
     overlay.style.top = `${(stage.clientHeight - b * scale) / 2}px`;
   }
-  if (look) moments.forEach((m) => drawMap(m.querySelector("canvas"), mapAt(Number(m.dataset.at))));
+  if (look) moments.forEach((m) => maps.draw(m.querySelector("canvas"), maps.at(Number(m.dataset.at))));
   function toggleAttention() {
     const button = $("attention");
     if (!button) return;
@@ -171,11 +132,9 @@
   $("attention")?.addEventListener("click", toggleAttention);
 
   // ---- ruler and zoom
-  const rounds = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600];
   const laneWidth = () => ruler.clientWidth || 1;
   function rule() {
-    const most = Math.max(2, laneWidth() / 76);
-    const step = rounds.find((r) => duration / r <= most) ?? 43200;
+    const step = rulerStep(duration, laneWidth());
     const marks = [];
     for (let t = 0; t <= duration + 1e-6; t += step) {
       const mark = document.createElement("span");
