@@ -361,7 +361,11 @@ def test_command_line(tmp_path, capsys):
     assert "annotations.csv" in capsys.readouterr().out
     card = json.loads((folder / "toybox.json").read_text())
     assert card["command"].startswith("avel synth toys --clips 1 --seed 0 --size 64x48")
+    assert main(["synth", str(folder), *asked, "--pairs", "toybox"]) == 0  # what it is by default
+    assert json.loads((folder / "toybox.json").read_text()) == card
     assert main(["synth", str(folder), *asked, "--seed", "9"]) == 2
+    assert main(["synth", str(folder), *asked, "--offset", "1"]) == 2
+    assert "draws its things" in capsys.readouterr().err
     assert main(["synth", str(folder), "--size", "9999x9"]) == 2
 
 

@@ -14,8 +14,10 @@ from avel.errors import UsageError
 if TYPE_CHECKING:
     from avel.data.composer import Plan
 
-#: What Toybox's clips are where the call doesn't say otherwise; composed ones are as the pairs say.
-TOYBOX: dict[str, Any] = {"clips": 100, "size": "320x240", "seconds": 10.0, "fps": 12}
+#: The configuration that needs no folders: its things are drawn and its sounds synthesised.
+TOYBOX = "toybox"
+#: What its clips are where the call doesn't say otherwise; composed ones are as the pairs say.
+_TOYBOX_CLIPS: dict[str, Any] = {"clips": 100, "size": "320x240", "seconds": 10.0, "fps": 12}
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -52,8 +54,8 @@ def synth(
     fps: Annotated[int | None, typer.Option(help="Frames a second [12].")] = None,
     jobs: Annotated[int, typer.Option(help="Processes; 0 for one a core.")] = 0,
     pairs: Annotated[
-        str | None, typer.Option(help="Compose: a pairs.toml, or pairs10, the one that ships.")
-    ] = None,
+        str, typer.Option(help="What is paired: toybox, or to compose pairs10 or a pairs.toml.")
+    ] = TOYBOX,
     sounds: Annotated[Path | None, typer.Option(help="Compose: folders of recordings.")] = None,
     images: Annotated[Path | None, typer.Option(help="Compose: folders of photographs.")] = None,
     backgrounds: Annotated[
@@ -66,11 +68,14 @@ def synth(
     """Render Toybox's drawn things, or compose clips of your own recordings and photographs."""
     given = {"clips": clips, "size": size, "seconds": seconds, "fps": fps}
     own = {"sounds": sounds, "images": images, "backgrounds": backgrounds}
-    if pairs is None:
+    if pairs == TOYBOX:
         named = [f"--{k}" for k, v in own.items() if v is not None]
         named += ["--offset"] * (offset != "0")
         if named:
-            raise UsageError(f"{', '.join(named)} without --pairs", do="give --pairs pairs.toml")
+            wanted = "none of them: Toybox draws its things and plays its sounds itself"
+            raise UsageError(
+                f"{', '.join(named)} for Toybox", wanted=wanted, do="give --pairs pairs.toml"
+            )
         _toybox(folder, seed=seed, jobs=jobs, **_or_toybox(given))
         return
     if sounds is None or images is None:
@@ -80,7 +85,7 @@ def synth(
 
 
 def _or_toybox(given: dict[str, Any]) -> dict[str, Any]:
-    return {k: v if given[k] is None else given[k] for k, v in TOYBOX.items()}
+    return {k: v if given[k] is None else given[k] for k, v in _TOYBOX_CLIPS.items()}
 
 
 def _toybox(
