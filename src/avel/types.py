@@ -71,7 +71,7 @@ def _load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Json]:
         raise DataError(
             f"{path}: not a file of avel's features or scores ({e})",
             wanted="a .safetensors file written by avel",
-            do="write it again with `avel extract`",
+            do="write it again",
         ) from e
 
 
@@ -209,6 +209,41 @@ class Scores:
             "attention maps of another length",
             wanted=f"({t}, H, W)",
         )
+
+    def save(self, path: str | Path) -> None:
+        """Write a .safetensors file with all of it, attention too; whole or not at all."""
+        arrays: dict[str, NDArray[Any]] = {"values": self.values, "labels": self.labels}
+        for name in ("attention", "audible", "visible"):
+            held = getattr(self, name)
+            if held is not None:
+                arrays[name] = held.astype(np.uint8) if held.dtype == bool else held
+        grid = {"duration": self.grid.duration, "step": self.grid.step}
+        _save_arrays(Path(path), arrays, {"kind": "scores", "classes": self.classes, **grid})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Scores:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DataError: if the file is missing, damaged or something else.
+        """
+        arrays, meta = _load_arrays(Path(path))
+        known = {n: arrays[n].astype(bool) for n in ("audible", "visible") if n in arrays}
+        try:
+            return cls(
+                values=arrays["values"],
+                classes=tuple(str(c) for c in meta["classes"]),
+                grid=Grid(float(meta["duration"]), float(meta["step"])),
+                labels=arrays["labels"].astype(np.int64),
+                attention=arrays.get("attention"),
+                **known,
+            )
+        except (KeyError, TypeError, ValueError) as e:
+            raise DataError(
+                f"{path}: holds no scores ({type(e).__name__}: {e})",
+                wanted="a file written by Scores.save",
+                do="score the file again",
+            ) from e
 
 
 @dataclass(frozen=True, order=True)

@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection, wait
 from avel.errors import AvelError, DataError
 from avel.features.corpus import Job, Outcome, Outcomes, Rota, Start
 
-# read by torch, MKL and OpenBLAS when they are imported
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+#: Read by torch, MKL and OpenBLAS when they are imported.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _STARTS = 3  # workers that die in a row while they load the networks
 _PATIENCE = 5.0  # seconds for a worker to go before it is killed
 
@@ -67,7 +67,7 @@ class _Worker:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, start), daemon=True)
-        with _environment({name: str(threads) for name in _THREADS}):
+        with environment({name: str(threads) for name in THREADS}):
             self.process.start()
         theirs.close()  # or its end would never be seen
         self.ready = False
@@ -156,7 +156,7 @@ def cannot_start(error: Exception) -> AvelError:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def environment(values: dict[str, str]) -> Iterator[None]:
     """Variables for processes that are started meanwhile."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

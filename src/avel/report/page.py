@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from avel import clock
 from avel.errors import AvelError
 from avel.files import write_whole
 from avel.report import view
 from avel.report.layout import address, filled, of_model
-from avel.report.thumbs import WIDTH, data_uri, jpeg_uri, thumb_times
+from avel.report.spectrogram import file_spectrogram
+from avel.report.thumbs import data_uri, jpeg_uri, thumbnails
 from avel.report.writers import Writer, writers
 from avel.types import BACKGROUND, Timeline
 
@@ -182,42 +182,23 @@ def read_pictures(
     except AvelError:
         gone = f"The video {video.name} couldn't be read when this page was made: no pictures."
         return Pictures(notes=(gone,))
-    thumbs = _thumbs(timeline, video, hues) if media.video else ()
+    thumbs = _thumbs(timeline, hues) if media.video else ()
     player = _player(video, media, page, embed)
     if thumbs:
         player = replace(player, poster=thumbs[0].uri)
-    drawn = _spectrogram(video, media.duration) if media.audio and spectrogram else ""
+    sound = file_spectrogram(video, media.duration) if media.audio and spectrogram else b""
+    drawn = data_uri(sound, "image/png") if sound else ""
     facts = (f"{player.width} × {player.height}",) if player.width else ()
     return Pictures(player, thumbs, drawn, facts)
 
 
-def _thumbs(timeline: Timeline, video: Path, hues: Mapping[str, int]) -> tuple[Thumb, ...]:
-    from avel.media import frames_at
-
-    times = thumb_times(timeline)
-    try:
-        images = frames_at(video, times, width=WIDTH)
-    except AvelError:
-        return ()
+def _thumbs(timeline: Timeline, hues: Mapping[str, int]) -> tuple[Thumb, ...]:
     made = []
-    for time, image in zip(times, images, strict=True):
-        if image is not None:
-            label, score = view.label_at(timeline, time)
-            text = view.short_time(time)
-            made.append(Thumb(time, jpeg_uri(image), label, score, hues.get(label), text))
+    for time, image in thumbnails(timeline):
+        label, score = view.label_at(timeline, time)
+        text = view.short_time(time)
+        made.append(Thumb(time, jpeg_uri(image), label, score, hues.get(label), text))
     return tuple(made)
-
-
-def _spectrogram(video: Path, duration: float) -> str:
-    from avel.media import RATE, audio_track
-    from avel.report.spectrogram import mel_columns, spectrogram_png
-
-    try:
-        samples = clock.sample_index(duration, RATE)
-        power = mel_columns(audio_track(video, RATE), samples=samples)
-    except AvelError:
-        return ""
-    return data_uri(spectrogram_png(power), "image/png") if power.any() else ""
 
 
 def _player(video: Path, media: Any, page: Path | None, embed: int) -> Player:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from avel import clock
+from avel.errors import AvelError
 
 #: Most columns of a picture, and the range it shows below the loudest point, in dB.
 MAX_COLUMNS, RANGE_DB = 1600, 70.0
@@ -25,6 +29,23 @@ _STOPS = (
     (254, 180, 123),
     (252, 253, 205),
 )
+
+
+def file_spectrogram(path: str | Path, duration: float) -> bytes:
+    """The PNG of a media file's sound; empty where it is silent or can't be read.
+
+    Args:
+        path: The file.
+        duration: Its seconds.
+    """
+    from avel.media import RATE, audio_track
+
+    try:
+        samples = clock.sample_index(duration, RATE)
+        power = mel_columns(audio_track(path, RATE), samples=samples)
+    except AvelError:
+        return b""
+    return spectrogram_png(power) if power.any() else b""
 
 
 def mel_columns(

@@ -11,12 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel import clock
+from avel.errors import AvelError
 from avel.types import Timeline
 
 #: Most thumbnails of a page, and their width in pixels.
 LIMIT, WIDTH = 40, 320
 #: How many times its even share a place must have for a map to be drawn at full strength.
 FOCUSED = 4.0
+
+
+def thumbnails(timeline: Timeline) -> list[tuple[float, NDArray[np.uint8]]]:
+    """The instants worth a picture with their (H, WIDTH, 3) pictures; empty where none is read."""
+    from avel.media import frames_at
+
+    times = thumb_times(timeline)
+    try:
+        images = frames_at(timeline.video, times, width=WIDTH)
+    except AvelError:
+        return []
+    return [(t, i) for t, i in zip(times, images, strict=True) if i is not None]
 
 
 def thumb_times(timeline: Timeline, *, limit: int = LIMIT) -> list[float]:
@@ -52,13 +65,18 @@ def thumb_times(timeline: Timeline, *, limit: int = LIMIT) -> list[float]:
     return sorted(chosen.values())
 
 
-def jpeg_uri(image: NDArray[np.uint8], *, quality: int = 74) -> str:
-    """An (H, W, 3) RGB picture as a data URI."""
+def jpeg(image: NDArray[np.uint8], *, quality: int = 74) -> bytes:
+    """An (H, W, 3) RGB picture as a JPEG file."""
     from PIL import Image
 
     out = io.BytesIO()
     Image.fromarray(image).save(out, format="JPEG", quality=quality, optimize=True)
-    return data_uri(out.getvalue(), "image/jpeg")
+    return out.getvalue()
+
+
+def jpeg_uri(image: NDArray[np.uint8]) -> str:
+    """The same as a data URI."""
+    return data_uri(jpeg(image), "image/jpeg")
 
 
 def data_uri(data: bytes, kind: str) -> str:

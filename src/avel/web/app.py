@@ -1,0 +1,104 @@
+"""The application: the page, its files, and the API under `/api`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import FastAPI, Query
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from avel import __version__
+from avel.errors import AvelError
+from avel.web import refusal, routes_jobs, routes_review
+from avel.web.desk import Desk
+from avel.web.guard import COOKIE, LOCAL, Guard, cookie_of, same
+from avel.web.refusal import refuse
+from avel.web.schemas import ErrorReply, LoginIn
+
+STATIC = Path(__file__).parent / "static"
+_DESCRIPTION = (
+    "Finds which events of a video are both seen and heard. Progress of jobs comes as server-sent "
+    "events from /api/progress, which isn't listed here, since it never ends."
+)
+
+
+def create_app(
+    desk: Desk,
+    *,
+    token: str | None = None,
+    hosts: Collection[str] = LOCAL,
+    any_address: bool = False,
+) -> FastAPI:
+    """The application of a desk whose models are loaded; it begins and ends the desk's work.
+
+    Args:
+        desk: The jobs.
+        token: What everybody must show, or None.
+        hosts: Names that the server may be called by.
+        any_address: Whether any IP address will do as well.
+    """
+
+    @asynccontextmanager
+    async def living(_: FastAPI) -> AsyncIterator[None]:
+        desk.feed.begin()
+        desk.crew.begin()
+        yield
+        desk.feed.end()
+        desk.close()
+
+    guard = Middleware(Guard, token=token, hosts=hosts, any_address=any_address)
+    app = FastAPI(
+        title="avel serve", version=__version__, description=_DESCRIPTION, lifespan=living,
+        docs_url=None, redoc_url=None, middleware=[guard], separate_input_output_schemas=False,
+        responses={
+            code: {"model": ErrorReply} for code in (400, 401, 403, 404, 409, 413, 422, 507)
+        },
+        exception_handlers={
+            HTTPException: refusal.on_http_error,
+            RequestValidationError: refusal.on_invalid,
+            AvelError: refusal.on_avel_error,
+            OSError: refusal.on_disk_error,
+            Exception: refusal.on_bug,
+        },
+    )  # fmt: skip
+    routes_jobs.add(app, desk)
+    routes_review.add(app, desk)
+    _add_page(app, token)
+    return app
+
+
+def _add_page(app: FastAPI, token: str | None) -> None:
+    """The page, its files, and the two ways to show the token."""
+
+    @app.get("/", include_in_schema=False)
+    def page(given: Annotated[str | None, Query(alias="token")] = None) -> Response:
+        """The page; with the right token in the address, a cookie and the address without it."""
+        if given is None:
+            return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+        away = RedirectResponse("/", 303)
+        if token is not None and same(given, token):
+            _remember(away, token)
+        return away
+
+    @app.post("/api/login", status_code=204, tags=["about"])
+    def login(given: LoginIn) -> Response:
+        """Take the token, and remember the browser by a cookie."""
+        answer = Response(status_code=204)
+        if token is not None:
+            if not same(given.token, token):
+                raise refuse(401, "a wrong token", "the one that the server printed", "try again")
+            _remember(answer, token)
+        return answer
+
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+
+def _remember(response: Response, token: str) -> None:
+    response.set_cookie(COOKIE, cookie_of(token), httponly=True, samesite="strict", path="/")

@@ -1,0 +1,318 @@
+"""Worker processes for jobs, each watched by a thread: they can be stopped, and replaced."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from avel.errors import AvelError, DataError
+from avel.features.workers import THREADS, cannot_start, cores, environment
+from avel.types import Json
+from avel.web.store import Job, Store
+from avel.web.work import Does, Task, renamed
+
+#: Makes a worker's work, within the worker: picklable.
+Start = Callable[[], Any]
+#: Called with the id of a job that has changed.
+Changed = Callable[[str], None]
+_TICK = 0.2  # seconds between looks at what else may have happened
+_START = 300.0  # most seconds for loading the models
+_OFTEN = 0.2  # seconds between two reports of progress
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a running job is.
+
+    Args:
+        done, total: Segments.
+        seconds_left: By the pace so far; None where that can't be told yet.
+    """
+
+    done: int
+    total: int
+    seconds_left: float | None
+
+
+class WorkerDiedError(Exception):
+    """The process is gone; says how."""
+
+
+class Worker:
+    """One process that does a task at a time.
+
+    Args:
+        start: Makes its work.
+        threads: Of its arithmetic.
+    """
+
+    def __init__(self, start: Start, threads: int) -> None:
+        context = get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_live, args=(theirs, start), daemon=True)
+        with environment({name: str(threads) for name in THREADS}):
+            self._process.start()
+        theirs.close()  # or its end would never be seen
+
+    def cards(self) -> dict[str, Json]:
+        """Wait until the models are loaded, and answer their cards.
+
+        Raises:
+            AvelError: if they can't be.
+        """
+        held: Any
+        try:
+            kind, held = self.heard(_START) or ("", None)
+        except WorkerDiedError as e:
+            raise DataError(
+                f"the worker process died while it loaded the models ({e})",
+                do="see whether there is enough memory",
+            ) from e
+        if kind == "failed":
+            self.kill()
+            raise held
+        if kind != "ready":
+            self.kill()
+            raise DataError(f"the models weren't loaded within {_START:g} s")
+        return dict(held)
+
+    def give(self, task: Task) -> None:
+        """Hand over a task; if the process is gone, that is seen when it is listened to."""
+        with suppress(OSError):
+            self._pipe.send(task)
+
+    def heard(self, seconds: float) -> tuple[str, Any] | None:
+        """What it says within some seconds.
+
+        Raises:
+            WorkerDiedError: if the process is gone.
+        """
+        try:
+            return self._pipe.recv() if self._pipe.poll(seconds) else None
+        except (EOFError, OSError) as e:
+            raise WorkerDiedError(self.kill()) from e
+
+    def kill(self) -> str:
+        """End the process, whatever it is doing; how it ended."""
+        self._process.join(0.1)
+        if self._process.is_alive():
+            self._process.kill()
+        self._process.join()
+        self._pipe.close()
+        code = self._process.exitcode or 0
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+class Crew:
+    """Takes jobs from the store, in order, and has them done.
+
+    Args:
+        store: The jobs.
+        start: Makes a worker's work.
+        task_of: What a worker must be told of a job; raises AvelError if it can't be done.
+        changed: Called from other threads whenever a job has changed.
+        gone: Called once nothing works on a deleted job any more.
+        count: Worker processes.
+        limit: Seconds that a job may take.
+    """
+
+    def __init__(
+        self, store: Store, start: Start, *, task_of: Callable[[Job], Task], changed: Changed,
+        gone: Changed, count: int, limit: float,
+    ) -> None:  # fmt: skip
+        self._store, self._start, self._task_of = store, start, task_of
+        self._changed, self._gone, self._limit = changed, gone, limit
+        self._count, self._threads = count, max(1, cores() // count)
+        self._news = threading.Condition()
+        self._stopping = False
+        self._busy: dict[str, Step | None] = {}
+        self._dropped: set[str] = set()
+        self._first: Worker | None = None
+        self._members: list[threading.Thread] = []
+
+    def load(self) -> dict[str, Json]:
+        """Start the first worker, and answer the models' cards.
+
+        Raises:
+            AvelError: if a model can't be loaded.
+        """
+        self._first = Worker(self._start, self._threads)
+        return self._first.cards()
+
+    def begin(self) -> None:
+        """Work from now on."""
+        for number in range(self._count):
+            worker, self._first = self._first, None
+            member = threading.Thread(target=self._work, args=(worker,), name=f"crew-{number}")
+            self._members.append(member)
+            member.start()
+
+    def stop(self) -> None:
+        """End all workers; the jobs that they were at wait again."""
+        with self._news:
+            self._stopping = True
+            self._news.notify_all()
+        for member in self._members:
+            member.join()
+        if self._first is not None:
+            self._first.kill()
+
+    def wake(self) -> None:
+        """A job waits."""
+        with self._news:
+            self._news.notify_all()
+
+    def drop(self, id: str) -> bool:
+        """Stop what works on a job; False where nothing does."""
+        with self._news:
+            if id in self._busy:
+                self._dropped.add(id)
+            return id in self._busy
+
+    def step_of(self, id: str) -> Step | None:
+        """How far a running job is."""
+        return self._busy.get(id)
+
+    def _take(self) -> Job | None:
+        with self._news:
+            if self._stopping:
+                return None
+            job = self._store.take(self._busy)
+            if job is None:
+                self._news.wait(2.0)
+            else:
+                self._busy[job.id] = None
+            return job
+
+    def _work(self, worker: Worker | None) -> None:
+        while not self._stopping:
+            job = self._take()
+            if job is None:
+                continue
+            self._changed(job.id)
+            worker = self._do(job, worker)
+            with self._news:
+                del self._busy[job.id]
+                self._dropped.discard(job.id)
+                self._news.notify_all()
+            if self._store.get(job.id) is None:
+                self._gone(job.id)
+            self._changed(job.id)
+        if worker is not None:
+            worker.kill()
+
+    def _do(self, job: Job, worker: Worker | None) -> Worker | None:
+        """Have a job done, and note how it ended; the worker, if it lives on."""
+        try:
+            task = self._task_of(job)
+            if worker is None:
+                worker = Worker(self._start, self._threads)
+                worker.cards()
+            worker.give(task)
+            facts = self._listen(job, worker)
+        except AvelError as e:
+            self._failed(job, e)
+            return worker
+        except WorkerDiedError as e:
+            self._failed(job, _died(job, str(e)))
+            return None
+        if facts is None:
+            worker.kill()
+            return None
+        self._store.finish(job.id, "done", facts=facts)
+        return worker
+
+    def _failed(self, job: Job, error: AvelError) -> None:
+        told = {"got": error.got, "wanted": error.wanted, "do": error.do}
+        self._store.finish(job.id, "failed", error=told)
+
+    def _listen(self, job: Job, worker: Worker) -> Json | None:
+        """The facts of a job, or None where it was stopped.
+
+        Raises:
+            AvelError: as the worker says.
+            WorkerDiedError: if it is gone.
+        """
+        begun = time.monotonic()
+        while True:
+            message = worker.heard(_TICK)
+            if message is not None:
+                kind, held = message
+                if kind == "done":
+                    return dict(held)
+                if kind == "failed":
+                    raise held
+                self._step(job, *held, since=begun)
+            if job.id in self._dropped:
+                return None
+            if self._stopping:
+                self._store.put_back(job.id)
+                return None
+            if time.monotonic() - begun > self._limit:
+                self._failed(job, _too_long(job, self._limit))
+                return None
+
+    def _step(self, job: Job, done: int, total: int, *, since: float) -> None:
+        spent = time.monotonic() - since
+        left = spent / done * (total - done) if done and spent > 1 else None
+        self._busy[job.id] = Step(done, total, left)
+        self._changed(job.id)
+
+
+def _died(job: Job, how: str) -> AvelError:
+    return DataError(
+        f"{job.name}: the process that worked on it died ({how})",
+        do="try again; if it dies again, the file may need more memory than there is",
+    )
+
+
+def _too_long(job: Job, limit: float) -> AvelError:
+    return DataError(
+        f"{job.name}: took longer than {limit / 60:g} minutes",
+        wanted="a file that is done within that time",
+        do="cut it, or start the server with a larger --job-minutes",
+    )
+
+
+def _live(pipe: Connection, start: Start) -> None:
+    """A worker's life: load, then take tasks and answer until the server is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to deal with
+    with suppress(EOFError, OSError):
+        try:
+            does = start()
+        except Exception as e:
+            return pipe.send(("failed", cannot_start(e)))
+        pipe.send(("ready", getattr(does, "cards", {})))
+        while True:
+            pipe.send(_answer(does, pipe.recv(), pipe))
+
+
+def _answer(does: Does, task: Task, pipe: Connection) -> tuple[str, Any]:
+    last = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done in (0, total) or now - last >= _OFTEN:
+            last = now
+            pipe.send(("step", (done, total)))
+
+    try:
+        return "done", does(task, progress)
+    except AvelError as e:
+        return "failed", renamed(e, Path(task.media), task.name)
+    except OSError as e:
+        return "failed", DataError(f"{task.name}: {e.strerror or e}", do="see to it, and try again")
+    except Exception as e:
+        return "failed", DataError(
+            f"{task.name}: stumbled over something unforeseen ({type(e).__name__})",
+            do="report it, with the file if you can",
+        )

@@ -1,0 +1,377 @@
+"""What can be asked of jobs: taken in, called off, begun again, deleted; and their files."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from avel.errors import DataError, UsageError
+from avel.media import ENDINGS
+from avel.types import Json
+from avel.web import kept
+from avel.web.crew import Crew, Start
+from avel.web.dataset import Corrected
+from avel.web.feed import Feed
+from avel.web.refusal import refuse
+from avel.web.roots import media_inside
+from avel.web.store import Job, Store
+from avel.web.uploads import plain_name
+from avel.web.work import Task
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What strangers may ask for.
+
+    Args:
+        upload_bytes: Of one file.
+        total_bytes: Of all uploads together.
+        minutes: That a file may last.
+        queue: Jobs that may wait.
+        job_minutes: That one job may take.
+    """
+
+    upload_bytes: int = 2 * 10**9
+    total_bytes: int = 100 * 10**9
+    minutes: float = 120
+    queue: int = 32
+    job_minutes: float = 60
+
+
+class Desk:
+    """Jobs with their files, and the crew that does them.
+
+    Args:
+        folder: Where everything is kept; made where it isn't there.
+        start: Makes a worker's work, within the worker; see :class:`avel.web.crew.Crew`.
+        roots: Folders whose files may be localized where they lie, by name.
+        data: The folder that corrections go to as a data set, or None.
+        limits: What may be asked for.
+        jobs: Worker processes.
+
+    Raises:
+        DataError: if another server uses the folder, or it can't be used.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        start: Start,
+        *,
+        roots: Mapping[str, Path],
+        data: Path | None = None,
+        limits: Limits = Limits(),
+        jobs: int = 1,
+    ) -> None:
+        self.folder, self.roots, self.limits = folder, dict(roots), limits
+        self.cards: dict[str, Json] = {}
+        self._coming, self._lock = 0, threading.Lock()
+        for place in (self._jobs, self.incoming):
+            place.mkdir(parents=True, exist_ok=True)
+        self._only_one = _only_one(folder / "in-use.sqlite")
+        self.store = Store(folder / "jobs.sqlite")
+        self.data = None if data is None else Corrected(data, self.store, self.media_of)
+        self.feed = Feed(self.seen)
+        self.crew = Crew(
+            self.store, start, task_of=self._task, changed=self.changed, gone=self._clear,
+            count=jobs, limit=60 * limits.job_minutes,
+        )  # fmt: skip
+        self._recover()
+
+    @property
+    def _jobs(self) -> Path:
+        return self.folder / "jobs"
+
+    @property
+    def incoming(self) -> Path:
+        """Where uploads lie until they are whole."""
+        return self.folder / "incoming"
+
+    def folder_of(self, job: Job) -> Path:
+        """A job's own folder."""
+        return self._jobs / job.id
+
+    def media_of(self, job: Job) -> Path:
+        """A job's media file.
+
+        Raises:
+            UsageError: if it is gone from its root.
+        """
+        if job.root:
+            return media_inside(self.roots, job.root, job.media)
+        return self.folder_of(job) / job.media
+
+    def _recover(self) -> None:
+        """After a start: jobs that were running wait again, and what is nobody's is removed."""
+        error = {
+            "got": "the server stopped each time that it was at this job",
+            "wanted": "",
+            "do": "try again, or delete it",
+        }
+        for id in self.store.recover():
+            self.store.finish(id, "failed", error=error)
+        known = {job.id for job in self.store.every()}
+        for place in [*self.incoming.iterdir(), *self._jobs.iterdir()]:
+            if place.parent == self.incoming or place.name not in known:
+                shutil.rmtree(place) if place.is_dir() else place.unlink()
+
+    def load(self) -> None:
+        """Load the models.
+
+        Raises:
+            AvelError: if one can't be.
+        """
+        self.cards = self.crew.load()
+
+    def close(self) -> None:
+        """End the crew; what it was at is done after the next start."""
+        self.crew.stop()
+        self.store.close()
+        self._only_one.close()
+
+    # --- jobs as others see them -----------------------------------------------------------------
+
+    def job(self, id: str) -> Job:
+        """A job.
+
+        Raises:
+            HTTPException: 404 where there is none.
+        """
+        found = self.store.get(id)
+        if found is None:
+            raise refuse(404, f"no job {id[:40]!r}", "the id of a job", "see /api/jobs")
+        return found
+
+    def done(self, id: str) -> Job:
+        """A job whose result is there.
+
+        Raises:
+            HTTPException: 404 where there is none, 409 where it isn't done.
+        """
+        job = self.job(id)
+        if job.state != "done":
+            raise refuse(409, f"a job that is {job.state}", "one that is done", "wait, or retry it")
+        return job
+
+    def shown(self, job: Job, queue: list[str], corrected: set[str]) -> Json:
+        """A job as the page sees it.
+
+        Args:
+            job: The job.
+            queue: Ids of those that wait, in order.
+            corrected: Ids of those with saved events.
+        """
+        step = self.crew.step_of(job.id) if job.state == "running" else None
+        facts = job.facts
+        return {
+            "id": job.id,
+            "name": job.name,
+            "state": job.state,
+            "position": queue.index(job.id) + 1 if job.id in queue else None,
+            "progress": None if step is None else asdict(step),
+            "error": job.error or None,
+            "model": job.model,
+            "created": job.created,
+            "finished": job.finished,
+            "size": job.size,
+            "duration": facts.get("duration"),
+            "events": facts.get("events"),
+            "corrected": job.id in corrected,
+            "has_video": bool(facts.get("has_video")),
+            "has_audio": bool(facts.get("has_audio")),
+            "notes": facts.get("notes", []),
+        }
+
+    def seen(self, id: str) -> Json | None:
+        """A job as the page sees it, or None where it is gone."""
+        job = self.store.get(id)
+        if job is None:
+            return None
+        return self.shown(job, self.store.queue(), self.store.corrected_ids())
+
+    def changed(self, id: str) -> None:
+        """Tell those who listen of a job, and of those that wait if their places moved with it."""
+        job = self.store.get(id)
+        self.feed.changed(id)
+        if job is None or self.crew.step_of(id) is None:
+            for waiting in self.store.queue():
+                self.feed.changed(waiting)
+
+    # --- what can be asked -----------------------------------------------------------------------
+
+    def model_named(self, name: str | None) -> str:
+        """The name of a model; the first where none is given.
+
+        Raises:
+            UsageError: for an unknown one.
+        """
+        known = list(self.cards)
+        if name and name not in self.cards:
+            raise UsageError(
+                f"no model {name[:80]!r}", wanted=f"one of {', '.join(known)}", do="choose one"
+            )
+        return name or known[0]
+
+    @contextmanager
+    def place_in_queue(self) -> Iterator[None]:
+        """Hold one of the queue's places while a file comes.
+
+        Raises:
+            HTTPException: 429 where the queue is full.
+        """
+        with self._lock:
+            waiting = len(self.store.queue()) + self._coming
+            if waiting >= self.limits.queue:
+                raise refuse(
+                    429, f"a queue of {waiting} jobs", f"at most {self.limits.queue}",
+                    "try again later", Retry_After="5",
+                )  # fmt: skip
+            self._coming += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._coming -= 1
+
+    def check_room(self, coming: int) -> None:
+        """Refuse an upload for which there is no room.
+
+        Args:
+            coming: Bytes.
+
+        Raises:
+            HTTPException: 507 where all uploads would take more than may be.
+        """
+        if self.store.uploaded() + coming > self.limits.total_bytes:
+            raise refuse(
+                507, "no room for another upload",
+                f"at most {self.limits.total_bytes / 10**9:g} GB of uploads", "delete some jobs",
+            )  # fmt: skip
+
+    def take_in(self, file: Path, *, name: str, size: int, model: str, key: str | None) -> Job:
+        """Make a job of a file that has come; the file is moved to it.
+
+        Args:
+            file: Within ``incoming``.
+            name: What people call it.
+            size: Bytes.
+            model: A model's name.
+            key: The client's own name for the request, or None.
+        """
+        ending = Path(name).suffix.lower()
+        media = f"media{ending if ending in ENDINGS else '.bin'}"
+        job = Job(secrets.token_hex(8), name, model, media, size, key=key)
+        folder = self.folder_of(job)
+        folder.mkdir()
+        file.replace(folder / media)
+        held = self.store.add(job)
+        if held.id != job.id:  # the same request came twice
+            shutil.rmtree(folder)
+        return self._waits(held)
+
+    def take_path(self, root: str, path: str, *, model: str, key: str | None) -> Job:
+        """Make a job of a file within a root, which stays where it is.
+
+        Raises:
+            UsageError: as :func:`avel.web.roots.media_inside`.
+        """
+        place = media_inside(self.roots, root, path)
+        size = place.stat().st_size
+        name = plain_name(place.name)
+        job = Job(secrets.token_hex(8), name, model, path, size, root=root, key=key)
+        self.folder_of(job).mkdir()
+        held = self.store.add(job)
+        if held.id != job.id:
+            self.folder_of(job).rmdir()
+        return self._waits(held)
+
+    def _waits(self, job: Job) -> Job:
+        self.crew.wake()
+        self.changed(job.id)
+        return job
+
+    def cancel(self, id: str) -> Job:
+        """Call a job off; one that has ended stays as it is.
+
+        Raises:
+            HTTPException: 404 where there is none, 409 where it has ended.
+        """
+        job = self.job(id)
+        if not self.store.cancel(id):
+            raise refuse(409, f"a job that is {job.state}", "one that waits or runs", "leave it")
+        self.crew.drop(id)
+        self.changed(id)
+        return self.job(id)
+
+    def retry(self, id: str, model: str | None) -> Job:
+        """Begin a job again that has ended, with another model or the same; corrections stay.
+
+        Raises:
+            HTTPException: 404 where there is none, 409 where it hasn't ended.
+            UsageError: for an unknown model.
+        """
+        job = self.job(id)
+        chosen = self.model_named(model or (job.model if job.model in self.cards else None))
+        with self.place_in_queue():
+            if not self.store.retry(id, chosen):
+                raise refuse(
+                    409, f"a job that is {job.state}", "one that has ended", "cancel it first"
+                )
+        return self._waits(self.job(id))
+
+    def delete(self, id: str) -> None:
+        """Forget a job: its upload, result and correction.
+
+        Raises:
+            HTTPException: 404 where there is none.
+        """
+        job = self.job(id)
+        self.store.delete(id)
+        if not self.crew.drop(id):
+            self._clear(id)
+        if self.data is not None:
+            self.data.update()
+        self.changed(job.id)
+
+    def _clear(self, id: str) -> None:
+        with suppress(OSError):
+            shutil.rmtree(self._jobs / id)
+
+    def _task(self, job: Job) -> Task:
+        """What a worker is told; what an earlier run found is removed first."""
+        media, folder = self.media_of(job), self.folder_of(job)
+        folder.mkdir(exist_ok=True)
+        kept.clear_result(folder)
+        if job.model not in self.cards:
+            raise UsageError(
+                f"the model {job.model!r} is no longer served",
+                wanted=f"one of {', '.join(self.cards)}",
+                do="retry with another model",
+            )
+        return Task(job.id, job.name, str(media), job.model, str(folder), 60 * self.limits.minutes)
+
+
+def _only_one(path: Path) -> Any:
+    """A lock that the system lets go when the process ends, however it ends.
+
+    Raises:
+        DataError: if another process holds it.
+    """
+    lock = sqlite3.connect(path, timeout=0.5, check_same_thread=False, isolation_level=None)
+    try:
+        lock.execute("PRAGMA locking_mode=EXCLUSIVE")
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as e:
+        raise DataError(
+            f"{path.parent} is used by another `avel serve` ({e})",
+            wanted="a folder for each server",
+            do="stop the other one, or choose another folder with --state",
+        ) from e
+    return lock

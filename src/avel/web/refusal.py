@@ -1,0 +1,70 @@
+"""Answers that say no: a status, and what came, what was wanted, what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from avel.errors import AvelError, printable
+
+
+def refuse(status: int, got: str, wanted: str = "", do: str = "", **headers: str) -> HTTPException:
+    """The exception that is answered with a status and ``{"error": {got, wanted, do}}``.
+
+    Args:
+        status: An HTTP status of 400 and more.
+        got, wanted, do: As of :class:`avel.AvelError`.
+        headers: Besides, ``_`` for ``-``.
+    """
+    named = {n.replace("_", "-"): v for n, v in headers.items()}
+    return HTTPException(status, detail=told(got, wanted, do), headers=named)  # type: ignore[arg-type]
+
+
+def told(got: str, wanted: str = "", do: str = "") -> dict[str, str]:
+    """The three parts as text that can be sent and shown."""
+    parts = {"got": got, "wanted": wanted, "do": do}
+    return {n: printable(t).encode("utf-8", "replace").decode() for n, t in parts.items()}
+
+
+def answer(status: int, parts: dict[str, str], headers: Any = None) -> JSONResponse:
+    """The response itself."""
+    return JSONResponse({"error": parts}, status, headers)
+
+
+async def on_http_error(_: Request, error: Exception) -> Response:
+    """Those raised by :func:`refuse`, and the framework's own (no such address or method)."""
+    assert isinstance(error, HTTPException)
+    detail: Any = error.detail
+    parts = detail if isinstance(detail, dict) else told(str(detail))
+    return answer(error.status_code, parts, error.headers)
+
+
+async def on_avel_error(_: Request, error: Exception) -> Response:
+    """Values that can't be, and results that can't be had."""
+    assert isinstance(error, AvelError)
+    return answer(422, told(error.got, error.wanted, error.do))
+
+
+async def on_invalid(_: Request, error: Exception) -> Response:
+    """Requests that the schema refuses: each place, and what is wrong there."""
+    found: list[dict[str, Any]] = getattr(error, "errors", list)()
+    places = [
+        f"{'.'.join(str(p)[:40] for p in e.get('loc', ()))}: {e.get('msg', '')}" for e in found[:8]
+    ]
+    return answer(422, told("; ".join(places), "what /openapi.json describes", "correct it"))
+
+
+async def on_disk_error(_: Request, error: Exception) -> Response:
+    """No room, or no right to write."""
+    why = getattr(error, "strerror", None) or type(error).__name__
+    return answer(507, told(f"the server's disk: {why}", "room to write", "delete some jobs"))
+
+
+async def on_bug(_: Request, error: Exception) -> Response:
+    """What wasn't foreseen; its traceback is in the server's log, never in the answer."""
+    return answer(
+        500, told(f"something unforeseen ({type(error).__name__})", "", "see the server's log")
+    )

@@ -1,0 +1,185 @@
+"""Results as the page shows them, and corrections: checked, saved, read from label files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from unicodedata import category
+
+from avel.errors import UsageError
+from avel.formats import read_all
+from avel.formats.base import media_name
+from avel.report import cards, view
+from avel.types import BACKGROUND, Event, Json, Timeline
+from avel.web.desk import Desk
+from avel.web.kept import decided, decision_of, load_result
+from avel.web.schemas import LONGEST_LABEL, MOST_EVENTS, EventIn
+from avel.web.store import Correction, Job
+
+
+def found_in(desk: Desk, job: Job, **asked: float | None) -> Timeline:
+    """What was found of a job's file, under the name that people know.
+
+    Args:
+        desk: Where the jobs are.
+        job: A job that is done.
+        asked: ``threshold``, ``low``, ``min_length``, ``bridge``.
+
+    Raises:
+        UsageError: for values out of range.
+        DataError: if the kept result can't be read.
+    """
+    kept = replace(load_result(desk.folder_of(job)), video=job.name)
+    return decided(kept, **asked) if any(v is not None for v in asked.values()) else kept
+
+
+def timeline_of(desk: Desk, job: Job, **asked: float | None) -> Json:
+    """The same as plain data of bounded size; arguments and errors as for :func:`found_in`."""
+    found = found_in(desk, job, **asked)
+    assert found.scores is not None
+    events = surest(found.events)
+    page = view.page_data(found, events, view.lanes(found, view.shown_events(found)))
+    rule = decision_of(found, **asked).rule
+    notes = list(found.notes)
+    if len(events) < len(found.events):
+        notes.append(f"These are the {len(events)} surest of {len(found.events)} events.")
+    return {
+        "name": job.name,
+        "duration": found.duration,
+        "step": page["step"],
+        "classes": list(found.classes),
+        "events": [e.to_json() for e in events],
+        "scores": {"bin": page["bin"], "lanes": page["lanes"]},
+        "attention": _attention(page["attention"]),
+        "decision": {
+            "threshold": rule.threshold,
+            "low": rule.low,
+            "min_length": rule.min_length,
+            "bridge": rule.bridge,
+        },
+        "cautions": cards.cautions(found.model),
+        "notes": notes,
+        "model": {"name": job.model, "rows": dict(cards.rows(found.model))},
+    }
+
+
+def _attention(held: Json | None) -> Json | None:
+    if held is None:
+        return None
+    grid = [held["rows"], held["columns"]]
+    return {"grid": grid, "seconds": held["seconds"], "maps": held["data"]}
+
+
+def surest(events: Sequence[Event]) -> tuple[Event, ...]:
+    """The events, or the surest of them where there are more than can be corrected."""
+    return tuple(sorted(sorted(events, key=lambda e: -e.score)[:MOST_EVENTS]))
+
+
+def annotations_of(desk: Desk, job: Job, saved: Correction | None = None) -> Json:
+    """The events that hold for a job: those saved, or those found."""
+    held = desk.store.correction(job.id) if saved is None else saved
+    events = surest(found_in(desk, job).events) if held.events is None else held.events
+    return {
+        "revision": held.revision,
+        "events": [e.to_json() for e in events],
+        "saved": held.saved,
+    }
+
+
+def checked(given: Sequence[EventIn], job: Job, step: float) -> tuple[Event, ...]:
+    """Events of a correction, in order of time.
+
+    Args:
+        given: What came, each with its numbers in range.
+        job: A job that is done.
+        step: Seconds a segment: an event may end so much later than the file.
+
+    Raises:
+        UsageError: with what is wrong, the first few at once.
+    """
+    duration = float(job.facts["duration"])
+    mistakes = [f"event {i + 1}: {w}" for i, e in enumerate(given)
+                for w in mistakes_of(e.start, e.end, e.label, duration, step)]  # fmt: skip
+    if mistakes:
+        raise UsageError(
+            "; ".join(mistakes[:5]),
+            wanted=f"0 <= start < end, within {duration:g} s, and a label in plain letters",
+            do="correct them",
+        )
+    return tuple(sorted(Event(e.start, e.end, e.label, e.score) for e in given))
+
+
+def mistakes_of(start: float, end: float, label: str, duration: float, step: float) -> list[str]:
+    """What is wrong with an event of a file that lasts so long."""
+    wrong = []
+    if end <= start:
+        wrong.append(f"ends at {end:g} s and begins at {start:g} s")
+    if start >= duration or end > duration + step:
+        wrong.append(f"from {start:g} to {end:g} s, the file ends at {duration:g} s")
+    if not 0 < len(label) <= LONGEST_LABEL or label != label.strip():
+        wrong.append(f"a label of {len(label)} characters, or with spaces around it")
+    if any(category(c) in {"Cc", "Cs", "Zl", "Zp", "Cn"} for c in label):
+        wrong.append("a label with control characters")
+    if label.lower() == BACKGROUND:
+        wrong.append("background is no event: delete it")
+    return wrong
+
+
+def imported(path: Path, job: Job, step: float, *, named: str) -> Json:
+    """The events in a label file of any format, those that don't fit the job's file left out.
+
+    Args:
+        path: The file, its ending that of its format.
+        job: A job that is done.
+        step: Seconds a segment.
+        named: What people call the file; labels of several videos are chosen by the job's name.
+
+    Raises:
+        AvelError: if no timeline can be read, or none is the job's.
+    """
+    found = _own(read_all(path), job, named)
+    duration = float(job.facts["duration"])
+    events: list[Event] = []
+    notes = list(found.notes)
+    for event in found:
+        wrong = mistakes_of(event.start, event.end, event.label, duration, step)
+        if wrong or len(events) >= MOST_EVENTS:
+            left = wrong[0] if wrong else f"more than {MOST_EVENTS} events"
+            notes += [f"Left out: {event.label[:80]!r}: {left}."] if len(notes) < 20 else []
+        else:
+            events.append(event)
+    return {"events": [e.to_json() for e in sorted(events)], "notes": notes}
+
+
+def _own(found: Sequence[Timeline], job: Job, named: str) -> Timeline:
+    if len(found) == 1:
+        return found[0]
+    stem = PurePosixPath(job.name).stem
+    own = [t for t in found if PurePosixPath(media_name(t.video, "")).stem == stem]
+    if len(own) != 1:
+        raise UsageError(
+            f"{named} holds the events of {len(found)} videos",
+            wanted=f"those of one, or of one called {job.name}",
+            do="split it with `avel convert`",
+        )
+    return own[0]
+
+
+def commands(folder: Path, models: Mapping[str, Json]) -> list[str]:
+    """What makes a model of the corrections, with the backbones of the first model."""
+    import shlex
+
+    from avel.scoring import backbone_option
+
+    card = next(iter(models.values()), {})
+    place = shlex.quote(str(folder))
+    senses = [
+        f"--{s} {shlex.quote(backbone_option(card[f'{s}_card']))}"
+        for s in ("audio", "visual")
+        if card.get(f"{s}_card")
+    ]
+    return [
+        " ".join(["avel extract", place, *senses]),
+        f"avel train cspa_csea data={place} -o runs/corrected",
+    ]

@@ -1,0 +1,187 @@
+"""Addresses of jobs: what there is, taking in, progress, calling off."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from avel import __version__
+from avel.formats import format_endings
+from avel.report.cards import cautions
+from avel.web import aside
+from avel.web.desk import Desk
+from avel.web.refusal import refuse
+from avel.web.roots import listing
+from avel.web.schemas import About, ErrorReply, Folder, JobInfo, Jobs, PathIn, RetryIn
+from avel.web.store import Job
+from avel.web.uploads import receive, too_large
+
+#: A client's own name for a request: repeated, it is answered with the job it made.
+Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=100)]
+_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "model": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}
+_Replies = dict[int | str, dict[str, Any]]
+_FULL: _Replies = {429: {"model": ErrorReply}}
+_UPLOAD: _Replies = {408: {"model": ErrorReply}, 415: {"model": ErrorReply}, **_FULL}
+
+
+def add(app: FastAPI, desk: Desk) -> None:
+    """Put the addresses into an application."""
+
+    def shown(job: Job) -> dict[str, Any]:
+        return desk.shown(job, desk.store.queue(), desk.store.corrected_ids())
+
+    @app.get("/api/about", tags=["about"])
+    def about() -> About:
+        """What this server is and can."""
+        return About.model_validate(_about(desk))
+
+    @app.get("/api/files", tags=["about"])
+    def files(
+        root: Annotated[str, Query(max_length=200)],
+        folder: Annotated[str, Query(max_length=4000)] = "",
+    ) -> Folder:
+        """The media files and folders of a folder within a root."""
+        held = listing(desk.roots, root, folder)
+        front = f"{held.folder}/" if held.folder else ""
+        return Folder.model_validate(
+            {
+                "folder": held.folder,
+                "folders": held.folders,
+                "files": [
+                    {"path": front + name, "name": name, "size": size} for name, size in held.files
+                ],
+                "more": held.more,
+            }
+        )
+
+    @app.post(
+        "/api/jobs", status_code=201, response_model=JobInfo, tags=["jobs"],
+        openapi_extra=_FORM, responses=_UPLOAD,
+    )  # fmt: skip
+    async def upload(request: Request, key: Key = None) -> Any:
+        """Take in a file from a form: `file`, and the name of a `model` if not the first."""
+        held = desk.store.keyed(key) if key else None
+        if held is not None:
+            return shown(held)
+        return await _upload(desk, request, key, shown)
+
+    @app.post(
+        "/api/jobs/path", status_code=201, response_model=JobInfo, tags=["jobs"], responses=_FULL
+    )
+    def path(given: PathIn, key: Key = None) -> Any:
+        """Take in a file within a root, which stays where it is."""
+        model = desk.model_named(given.model)
+        with desk.place_in_queue():
+            return shown(desk.take_path(given.root, given.path, model=model, key=key))
+
+    @app.get("/api/jobs", response_model=Jobs, tags=["jobs"])
+    def jobs(
+        offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> Any:
+        """Some jobs, newest first."""
+        held, total = desk.store.page(offset, limit)
+        queue, corrected = desk.store.queue(), desk.store.corrected_ids()
+        return {"jobs": [desk.shown(job, queue, corrected) for job in held], "total": total}
+
+    @app.get("/api/jobs/{id}", response_model=JobInfo, tags=["jobs"])
+    def job(id: str) -> Any:
+        """One job."""
+        return shown(desk.job(id))
+
+    @app.post("/api/jobs/{id}/cancel", response_model=JobInfo, tags=["jobs"])
+    def cancel(id: str) -> Any:
+        """Call a job off that waits or runs."""
+        return shown(desk.cancel(id))
+
+    @app.post("/api/jobs/{id}/retry", response_model=JobInfo, tags=["jobs"], responses=_FULL)
+    def retry(id: str, given: RetryIn | None = None) -> Any:
+        """Begin a job again that has ended, with another model or the same."""
+        return shown(desk.retry(id, given.model if given else None))
+
+    @app.delete("/api/jobs/{id}", status_code=204, tags=["jobs"])
+    def delete(id: str) -> Response:
+        """Forget a job: its upload, result and correction."""
+        desk.delete(id)
+        return Response(status_code=204)
+
+    @app.get("/api/progress", include_in_schema=False)
+    async def progress() -> StreamingResponse:
+        """Jobs as they change, as server-sent events."""
+        if desk.feed.full:
+            raise refuse(429, "too many listeners", "", "ask for /api/jobs", Retry_After="30")
+        return StreamingResponse(desk.feed.listen(), media_type="text/event-stream")
+
+
+async def _upload(desk: Desk, request: Request, key: str | None, shown: Any) -> Any:
+    most = desk.limits.upload_bytes
+    length = request.headers.get("content-length", "")
+    coming = int(length) if length.isdecimal() and len(length) < 19 else 0
+    if coming > most + 10_000:  # what a form adds
+        raise too_large(most)
+    with desk.place_in_queue():
+        desk.check_room(coming)
+        target = desk.incoming / secrets.token_hex(16)
+        try:
+            kind = request.headers.get("content-type", "")
+            found = await receive(kind, request.stream(), target, most=most)
+            model = desk.model_named(found.fields.get("model") or None)
+
+            def take() -> Any:
+                job = desk.take_in(target, name=found.name, size=found.size, model=model, key=key)
+                return shown(job)
+
+            return await run_in_threadpool(take)
+        finally:
+            target.unlink(missing_ok=True)
+
+
+def _about(desk: Desk) -> dict[str, Any]:
+    models = [
+        {
+            "name": name,
+            "classes": card["classes"],
+            "caution": " ".join(cautions(card)),
+            "default": number == 0,
+            "tasks": [str(card.get("task", ""))],
+        }
+        for number, (name, card) in enumerate(desk.cards.items())
+    ]
+    read = format_endings()
+    limits = desk.limits
+    return {
+        "version": __version__,
+        "models": models,
+        "limits": {
+            "upload_bytes": limits.upload_bytes,
+            "minutes": limits.minutes,
+            "queue": limits.queue,
+            "job_minutes": limits.job_minutes,
+        },
+        "roots": [{"name": n, "path": str(p)} for n, p in desk.roots.items()],
+        "formats": [
+            {"name": n, "ending": e, "reads": n in read, "writes": True}
+            for n, e in aside.endings().items()
+        ],
+        "dataset": None if desk.data is None else str(desk.data.folder),
+    }

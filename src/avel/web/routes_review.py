@@ -1,0 +1,227 @@
+"""Addresses of results and corrections: timeline, media, pictures, annotations, exports."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Query, Request
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from avel.errors import AvelError, UsageError
+from avel.files import write_whole
+from avel.formats import ending_of, format_endings
+from avel.report.page import PLAYABLE
+from avel.web import aside, kept, review
+from avel.web.dataset import LEAST
+from avel.web.desk import Desk
+from avel.web.refusal import refuse
+from avel.web.schemas import (
+    Annotations,
+    CorrectionIn,
+    DatasetInfo,
+    ErrorReply,
+    Imported,
+    ThumbInfo,
+    TimelineInfo,
+)
+from avel.web.store import ConflictError
+from avel.web.uploads import receive
+from avel.web.work import renamed
+
+#: Bytes of a label file at most.
+LABELS = 16 * 2**20
+_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            }
+        },
+    }
+}
+_Share = Annotated[float | None, Query(gt=0, le=1, allow_inf_nan=False)]
+_Length = Annotated[float | None, Query(ge=0, le=3600, allow_inf_nan=False)]
+
+
+def add(app: FastAPI, desk: Desk) -> None:
+    """Put the addresses into an application."""
+    _add_results(app, desk)
+    _add_corrections(app, desk)
+    _add_files(app, desk)
+
+
+def _add_results(app: FastAPI, desk: Desk) -> None:
+    @app.get("/api/jobs/{id}/timeline", response_model=TimelineInfo, tags=["results"])
+    def timeline(
+        id: str,
+        threshold: _Share = None,
+        low: _Share = None,
+        min_length: _Length = None,
+        bridge: _Length = None,
+    ) -> Any:
+        """What was found, decided anew from the kept scores: without values as the model does."""
+        asked = {"threshold": threshold, "low": low, "min_length": min_length, "bridge": bridge}
+        return review.timeline_of(desk, desk.done(id), **asked)
+
+    @app.get(
+        "/api/jobs/{id}/media", tags=["results"], response_class=FileResponse,
+        responses={206: {"description": "A range"}, 416: {"description": "No such range"}},
+    )  # fmt: skip
+    def media(id: str) -> Response:
+        """The file itself; ranges are answered."""
+        job = desk.job(id)
+        place = desk.media_of(job)
+        if not place.is_file():
+            raise refuse(404, f"{job.name} is gone", "the file", "upload it again")
+        kind = PLAYABLE.get(place.suffix.lower(), "application/octet-stream")
+        return FileResponse(
+            place, media_type=kind, filename=job.name, content_disposition_type="inline",
+            headers={"Cache-Control": "private, no-cache"},
+        )  # fmt: skip
+
+    @app.get("/api/jobs/{id}/thumbs", response_model=list[ThumbInfo], tags=["results"])
+    def thumbs(id: str) -> Any:
+        """Pictures of the file, and their instants."""
+        times = kept.thumb_times(desk.folder_of(desk.done(id)))
+        return [{"time": t, "url": f"/api/jobs/{id}/thumbs/{n}.jpg"} for n, t in enumerate(times)]
+
+    @app.get("/api/jobs/{id}/thumbs/{n}.jpg", tags=["results"], response_class=FileResponse)
+    def thumb(id: str, n: int) -> Response:
+        """One of them."""
+        folder = desk.folder_of(desk.done(id))
+        if not 0 <= n < len(kept.thumb_times(folder)):
+            raise refuse(404, "no such picture", "one that /thumbs lists", "ask for those")
+        return _picture(folder / kept.thumb_name(n), "image/jpeg")
+
+    @app.get("/api/jobs/{id}/spectrogram.png", tags=["results"], response_class=FileResponse)
+    def spectrogram(id: str) -> Response:
+        """The sound as a picture; 404 where there is none."""
+        place = kept.spectrogram_path(desk.folder_of(desk.done(id)))
+        if not place.is_file():
+            raise refuse(404, "no spectrogram", "a file with sound", "leave it out")
+        return _picture(place, "image/png")
+
+
+def _picture(place: Path, kind: str) -> Response:
+    return FileResponse(place, media_type=kind, headers={"Cache-Control": "private, no-cache"})
+
+
+def _add_corrections(app: FastAPI, desk: Desk) -> None:
+    def changed(id: str) -> None:
+        if desk.data is not None:
+            desk.data.update()
+        desk.changed(id)
+
+    @app.get("/api/jobs/{id}/annotations", response_model=Annotations, tags=["corrections"])
+    def annotations(id: str) -> Any:
+        """The events that hold: those saved, or those found."""
+        return review.annotations_of(desk, desk.done(id))
+
+    @app.put("/api/jobs/{id}/annotations", response_model=Annotations, tags=["corrections"],
+             responses={409: {"model": ErrorReply | Annotations}})  # fmt: skip
+    def correct(id: str, given: CorrectionIn) -> Any:
+        """Save events; 409 with the present ones where another revision was saved meanwhile."""
+        job = desk.done(id)
+        events = review.checked(given.events, job, _step(desk, job.model))
+        try:
+            saved = desk.store.correct(id, given.revision, events)
+        except ConflictError as e:
+            return JSONResponse(review.annotations_of(desk, job, e.present), 409)
+        except LookupError as e:
+            raise refuse(404, f"no job {id!r}", "", "") from e
+        changed(id)
+        return review.annotations_of(desk, job, saved)
+
+    @app.delete("/api/jobs/{id}/annotations", response_model=Annotations, tags=["corrections"])
+    def uncorrect(id: str) -> Any:
+        """Back to the found events."""
+        job = desk.done(id)
+        try:
+            saved = desk.store.uncorrect(id)
+        except LookupError as e:
+            raise refuse(404, f"no job {id!r}", "", "") from e
+        changed(id)
+        return review.annotations_of(desk, job, saved)
+
+    @app.get("/api/dataset", response_model=DatasetInfo, tags=["corrections"])
+    def dataset() -> Any:
+        """The corrections as a folder to learn from."""
+        clips = len(desk.store.corrected_ids())
+        if desk.data is None:
+            note = "Start the server with --data DIR, and corrections are kept there to learn from."
+            return {"path": None, "clips": clips, "commands": [], "notes": [note]}
+        few = f"{LEAST} corrected clips are needed at least: to learn from, choose by and judge."
+        return {
+            "path": str(desk.data.folder),
+            "clips": clips,
+            "commands": review.commands(desk.data.folder, desk.cards),
+            "notes": [few] if clips < LEAST else [],
+        }
+
+
+def _step(desk: Desk, model: str) -> float:
+    return float(desk.cards.get(model, {}).get("step", 1.0))
+
+
+def _add_files(app: FastAPI, desk: Desk) -> None:
+    @app.get("/api/jobs/{id}/export", tags=["results"], response_class=Response,
+             responses={200: {"content": {"application/octet-stream": {}}},
+                        429: {"model": ErrorReply}})  # fmt: skip
+    def export(
+        id: str,
+        format: Annotated[str, Query(max_length=40)],
+        of: Literal["corrected", "found"] = "corrected",
+    ) -> Response:
+        """The events as a file of any format, the report's page, or a copy of the video."""
+        job = desk.done(id)
+        name = aside.export_name(job.name, format)
+        events = desk.store.correction(id).events if of == "corrected" else None
+        target = desk.incoming / f"{secrets.token_hex(16)}{aside.endings()[format]}"
+        if format in aside.FORMS:
+            limit = 60 * desk.limits.job_minutes
+            media = desk.media_of(job)
+            aside.as_report(
+                desk.folder_of(job), media, job.name, events, format, target, seconds=limit
+            )
+        else:
+            write_whole(target, aside.as_labels(review.found_in(desk, job), events, format))
+        return FileResponse(
+            target, media_type="application/octet-stream", filename=name,
+            background=BackgroundTask(target.unlink, missing_ok=True),
+        )  # fmt: skip
+
+    @app.post("/api/import", response_model=Imported, tags=["corrections"], openapi_extra=_FORM,
+              responses={408: {"model": ErrorReply}, 415: {"model": ErrorReply}})  # fmt: skip
+    async def import_labels(request: Request, job: Annotated[str, Query(max_length=40)]) -> Any:
+        """Read the events of a label file of any format; nothing is saved."""
+        own = await run_in_threadpool(desk.done, job)
+        target = desk.incoming / secrets.token_hex(16)
+        try:
+            kind = request.headers.get("content-type", "")
+            found = await receive(kind, request.stream(), target, most=LABELS)
+            return await run_in_threadpool(_read, desk, own, target, found.name)
+        finally:
+            target.unlink(missing_ok=True)
+
+
+def _read(desk: Desk, job: Any, target: Path, name: str) -> Any:
+    ending = ending_of(name, format_endings().values()) or Path(name).suffix.lower()
+    if ending not in format_endings().values() and not ending.isascii():
+        raise UsageError(f"{name}: no label file", wanted="a format of docs/formats.md")
+    named = target.with_name(f"{target.name}{ending[:40]}")
+    try:
+        target.rename(named)
+        return review.imported(named, job, _step(desk, job.model), named=name)
+    except AvelError as e:
+        raise renamed(e, named, name) from e
+    finally:
+        named.unlink(missing_ok=True)

@@ -1,0 +1,254 @@
+"""What comes and goes over the API, as /openapi.json describes it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: Events of one correction, and characters of a label, at most.
+MOST_EVENTS, LONGEST_LABEL = 10_000, 200
+
+Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
+Revision = Annotated[int, Field(ge=0, le=2**31)]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ErrorBody(BaseModel):
+    """What came, what was wanted, what to do."""
+
+    got: str
+    wanted: str
+    do: str
+
+
+class ErrorReply(BaseModel):
+    """Every answer of 400 and more."""
+
+    error: ErrorBody
+
+
+class ModelInfo(BaseModel):
+    """A model that jobs can name."""
+
+    name: str
+    classes: list[str]
+    caution: str
+    default: bool
+    tasks: list[str]
+
+
+class LimitsInfo(BaseModel):
+    """What may be asked for."""
+
+    upload_bytes: int
+    minutes: float
+    queue: int
+    job_minutes: float
+
+
+class RootInfo(BaseModel):
+    """An allowed folder."""
+
+    name: str
+    path: str
+
+
+class FormatInfo(BaseModel):
+    """A format of labels, or of the report."""
+
+    name: str
+    ending: str
+    reads: bool
+    writes: bool
+
+
+class About(BaseModel):
+    """What this server is and can."""
+
+    version: str
+    models: list[ModelInfo]
+    limits: LimitsInfo
+    roots: list[RootInfo]
+    formats: list[FormatInfo]
+    dataset: str | None
+
+
+class FileInfo(BaseModel):
+    """A media file within a root."""
+
+    path: str
+    name: str
+    size: int
+
+
+class Folder(BaseModel):
+    """What a folder within a root holds; `more` where it holds more than is listed."""
+
+    folder: str
+    folders: list[str]
+    files: list[FileInfo]
+    more: bool
+
+
+class Progress(BaseModel):
+    """Segments done and in all."""
+
+    done: int
+    total: int
+    seconds_left: float | None
+
+
+class JobInfo(BaseModel):
+    """A job."""
+
+    id: str
+    name: str
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    position: int | None
+    progress: Progress | None
+    error: ErrorBody | None
+    model: str
+    created: float
+    finished: float | None
+    size: int
+    duration: float | None
+    events: int | None
+    corrected: bool
+    has_video: bool
+    has_audio: bool
+    notes: list[str]
+
+
+class Jobs(BaseModel):
+    """Some jobs, newest first, and how many there are."""
+
+    jobs: list[JobInfo]
+    total: int
+
+
+class PathIn(_In):
+    """A file within a root."""
+
+    root: str = Field(max_length=200)
+    path: str = Field(max_length=4000)
+    model: str | None = Field(default=None, max_length=200)
+
+
+class RetryIn(_In):
+    """The model for another run; the same as before where there is none."""
+
+    model: str | None = Field(default=None, max_length=200)
+
+
+class LoginIn(_In):
+    """The token."""
+
+    token: str = Field(max_length=1000)
+
+
+class EventInfo(BaseModel):
+    """One event."""
+
+    start: float
+    end: float
+    label: str
+    score: float
+
+
+class EventIn(_In):
+    """One event of a correction."""
+
+    start: Seconds
+    end: Seconds
+    label: str = Field(min_length=1, max_length=LONGEST_LABEL)
+    score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
+
+
+class CorrectionIn(_In):
+    """A correction, and the revision that it was made of."""
+
+    revision: Revision
+    events: list[EventIn] = Field(max_length=MOST_EVENTS)
+
+
+class Annotations(BaseModel):
+    """The events that hold; `saved` is when, or null where they are the found ones."""
+
+    revision: int
+    events: list[EventInfo]
+    saved: float | None
+
+
+class Imported(BaseModel):
+    """Events read from a label file, and what of them was left out."""
+
+    events: list[EventInfo]
+    notes: list[str]
+
+
+class Lane(BaseModel):
+    """A class's curve: thousandths, one a bin."""
+
+    label: str
+    hue: int
+    values: list[int]
+
+
+class Curves(BaseModel):
+    """Curves of some classes; a bin is so many seconds."""
+
+    bin: float
+    lanes: list[Lane]
+
+
+class Attention(BaseModel):
+    """Maps, T times H x W bytes in base64, each of which holds for so many seconds."""
+
+    grid: list[int]
+    seconds: float
+    maps: str
+
+
+class DecisionInfo(BaseModel):
+    """The decision as used; `threshold` null for the model's own labels."""
+
+    threshold: float | None
+    low: float | None
+    min_length: float
+    bridge: float
+
+
+class TimelineInfo(BaseModel):
+    """What was found, decided with some thresholds."""
+
+    name: str
+    duration: float
+    step: float
+    classes: list[str]
+    events: list[EventInfo]
+    scores: Curves
+    attention: Attention | None
+    decision: DecisionInfo
+    cautions: list[str]
+    notes: list[str]
+    model: dict[str, Any]
+
+
+class ThumbInfo(BaseModel):
+    """A picture and its instant."""
+
+    time: float
+    url: str
+
+
+class DatasetInfo(BaseModel):
+    """The corrections as a folder to learn from, and the commands that do."""
+
+    path: str | None
+    clips: int
+    commands: list[str]
+    notes: list[str]

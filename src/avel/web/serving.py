@@ -1,0 +1,124 @@
+"""The server: where it listens, who may call it, and its life."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import secrets
+import socket
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from avel.errors import UsageError
+from avel.web.app import create_app
+from avel.web.desk import Desk
+from avel.web.guard import LOCAL
+
+#: Characters of a token that isn't too easy to guess.
+SHORTEST_TOKEN = 16
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a server listens.
+
+    Args:
+        socket: Bound already.
+        address: Of the page, as a browser takes it.
+        local: Whether nobody but this machine can reach it.
+        hosts: Names that it may be called by.
+        any_address: Whether any IP address will do as well.
+    """
+
+    socket: socket.socket
+    address: str
+    local: bool
+    hosts: frozenset[str]
+    any_address: bool
+
+
+def bind(host: str, port: int, allowed: Collection[str] = ()) -> Place:
+    """Take an address and port.
+
+    Args:
+        host: A name or IP address of this machine.
+        port: 0 for any that is free.
+        allowed: Other names that the server may be called by.
+
+    Raises:
+        UsageError: if it can't be taken.
+    """
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        taken = socket.create_server(where[:2], family=family, backlog=128)
+    except (OSError, UnicodeError, OverflowError) as e:
+        raise UsageError(
+            f"{host} port {port}: {getattr(e, 'strerror', None) or e}",
+            wanted="an address of this machine and a free port",
+            do="choose others with --host and --port (0: any that is free)",
+        ) from e
+    number = ipaddress.ip_address(where[0])
+    shown = "localhost" if number.is_unspecified else host
+    shown = f"[{shown}]" if ":" in shown else shown
+    hosts = {*LOCAL, host, where[0], *allowed}
+    if not number.is_loopback:
+        hosts |= {socket.gethostname(), socket.getfqdn()}
+    return Place(
+        taken,
+        f"http://{shown}:{taken.getsockname()[1]}/",
+        number.is_loopback,
+        frozenset(str(h) for h in hosts),
+        number.is_unspecified,
+    )
+
+
+def token_for(place: Place, given: str | None) -> str | None:
+    """The token: as given, made up where others can reach the server, else none.
+
+    Raises:
+        UsageError: for one that is too short.
+    """
+    if given is not None and len(given) < SHORTEST_TOKEN:
+        raise UsageError(
+            f"a token of {len(given)} characters",
+            wanted=f"at least {SHORTEST_TOKEN}",
+            do='make one: python -c "import secrets; print(secrets.token_urlsafe())"',
+        )
+    return given if given is not None or place.local else secrets.token_urlsafe(24)
+
+
+def run(desk: Desk, place: Place, token: str | None) -> None:
+    """Serve until a signal ends it; running jobs wait again, for the next start."""
+    app = create_app(desk, token=token, hosts=place.hosts, any_address=place.any_address)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
+        timeout_graceful_shutdown=3, timeout_keep_alive=30, h11_max_incomplete_event_size=2**16,
+        limit_concurrency=256,
+    )  # fmt: skip
+    logging.getLogger("uvicorn.error").addFilter(_quiet)
+    uvicorn.Server(config).run(sockets=[place.socket])
+
+
+def _quiet(record: logging.LogRecord) -> bool:
+    """No lines about tasks that a shutdown ends."""
+    return "Cancel" not in record.getMessage()
+
+
+def named_models(models: Sequence[str]) -> dict[str, str]:
+    """Models by the names that jobs give: a run's folder or file without its ending, numbered.
+
+    Args:
+        models: As for :func:`avel.localize`; the first is the default.
+    """
+    named: dict[str, str] = {}
+    for model in models:
+        stem = Path(model).resolve().name.removesuffix(".onnx")
+        name, number = stem, 1
+        while name in named:
+            number += 1
+            name = f"{stem}-{number}"
+        named[name] = model
+    return named

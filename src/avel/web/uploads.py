@@ -1,0 +1,189 @@
+"""A form that holds one file, written to disk as it comes, its bounds kept while it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+from typing import IO, Any
+from unicodedata import category
+
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from avel.web.refusal import refuse
+
+#: Bytes that are gathered before they are written, and seconds to wait for the next ones.
+_BLOCK, _PATIENCE = 2**20, 60.0
+_MOST_FIELDS, _FIELD_BYTES, _HEADER_BYTES = 8, 1000, 2000
+#: Characters of a name, and signs that turn the direction of what stands around them.
+_LONGEST_NAME = 200
+_TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
+
+
+@dataclass
+class Received:
+    """What a form held.
+
+    Args:
+        name: What the browser called the file, as plain text.
+        size: Its bytes.
+        fields: The other fields.
+    """
+
+    name: str = ""
+    size: int = -1
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+def plain_name(text: str, default: str = "upload") -> str:
+    """A file's name as text for people: no folders, no control signs, at most 200 characters."""
+    bare = PureWindowsPath(text.replace("/", "\\")).name
+    hidden = {"Cc", "Cs", "Zl", "Zp", "Cn", "Co"}
+    kept = "".join(c for c in bare if category(c) not in hidden and c not in _TURNING).strip()
+    if len(kept) > _LONGEST_NAME:
+        ending = Path(kept).suffix[:20]
+        kept = kept[: _LONGEST_NAME - len(ending)] + ending
+    return kept if kept.strip(". ") else default
+
+
+async def receive(
+    content_type: str, body: AsyncIterator[bytes], target: Path, *, most: int
+) -> Received:
+    """Write the file of a multipart form to disk.
+
+    Args:
+        content_type: The request's header.
+        body: Its body.
+        target: Where the field ``file`` goes; the caller removes it where this fails.
+        most: Bytes of the file at most.
+
+    Raises:
+        HTTPException: 415 for another content type, 413 for too many bytes, 400 for a broken form,
+            422 for one without a file, 408 where nothing comes for a minute.
+    """
+    kind, options = parse_options_header(content_type.encode("latin-1", "replace"))
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not 0 < len(boundary) <= 200:
+        raise refuse(
+            415, f"a body of {content_type[:80]!r}", "multipart/form-data with a field 'file'",
+            "send the file as a form does: curl -F file=@street.mp4",
+        )  # fmt: skip
+    with target.open("wb") as out:
+        form = _Form(out, most)
+        parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]
+        await _feed(parser, form, body)
+        out.flush()
+    if form.found.size < 0:
+        raise refuse(422, "a form without a file", "a field 'file'", "choose a file")
+    return form.found
+
+
+async def _feed(parser: Any, form: _Form, body: AsyncIterator[bytes]) -> None:
+    held = bytearray()
+    ended = False
+    while not ended:
+        try:
+            chunk = await asyncio.wait_for(anext(body, None), _PATIENCE)
+        except TimeoutError as e:
+            raise refuse(408, f"nothing for {_PATIENCE:g} s", "the rest", "send it again") from e
+        except Exception as e:  # the client has gone
+            raise refuse(400, "a body that broke off", "all of it", "send it again") from e
+        ended = chunk is None
+        held += chunk or b""
+        if held and (ended or len(held) >= _BLOCK):
+            await asyncio.to_thread(_parse, parser, bytes(held))
+            held.clear()
+    if not form.ended:
+        raise refuse(400, "a form without its end", "a whole one", "send it again")
+
+
+def _parse(parser: Any, data: bytes) -> None:
+    from python_multipart.exceptions import FormParserError
+
+    try:
+        parser.write(data)
+    except FormParserError as e:
+        raise refuse(
+            400, "a broken multipart form", "one as browsers send it", "send it again"
+        ) from e
+
+
+class _Form:
+    """Takes the parser's events: the file goes to ``out``, short fields are held."""
+
+    def __init__(self, out: IO[bytes], most: int) -> None:
+        self._out, self._most = out, most
+        self.found, self.ended = Received(), False
+        self._headers: dict[str, bytes] = {}
+        self._header, self._value = b"", b""
+        self._name, self._text = "", b""
+        self._is_file = False
+
+    def callbacks(self) -> dict[str, Any]:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._add_header,
+            "on_header_value": self._add_value,
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._begin_data,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+            "on_end": self._finish,
+        }
+
+    def _begin(self) -> None:
+        self._headers, self._header, self._value, self._text = {}, b"", b"", b""
+
+    def _add_header(self, data: bytes, start: int, end: int) -> None:
+        self._header = _bounded(self._header + data[start:end], _HEADER_BYTES)
+
+    def _add_value(self, data: bytes, start: int, end: int) -> None:
+        self._value = _bounded(self._value + data[start:end], _HEADER_BYTES)
+
+    def _end_header(self) -> None:
+        if len(self._headers) < _MOST_FIELDS:
+            self._headers[self._header.decode("latin-1").lower()] = self._value
+        self._header, self._value = b"", b""
+
+    def _begin_data(self) -> None:
+        _, options = parse_options_header(self._headers.get("content-disposition", b""))
+        self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        self._is_file = self._name == "file" and b"filename" in options
+        if self._is_file and self.found.size >= 0:
+            raise refuse(422, "two files in one form", "one", "send them one by one")
+        if self._is_file:
+            name = options[b"filename"].decode("utf-8", "replace")
+            self.found.name, self.found.size = plain_name(name), 0
+        elif len(self.found.fields) >= _MOST_FIELDS:
+            raise refuse(422, "a form of many fields", f"at most {_MOST_FIELDS}", "leave some out")
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if not self._is_file:
+            self._text = _bounded(self._text + data[start:end], _FIELD_BYTES)
+            return
+        self.found.size += end - start
+        if self.found.size > self._most:
+            raise too_large(self._most)
+        self._out.write(data[start:end])
+
+    def _end(self) -> None:
+        if not self._is_file:
+            self.found.fields[self._name[:100]] = self._text.decode("utf-8", "replace")
+
+    def _finish(self) -> None:
+        self.ended = True
+
+
+def _bounded(data: bytes, most: int) -> bytes:
+    if len(data) > most:
+        raise refuse(422, f"a field of more than {most} bytes", "shorter ones", "shorten it")
+    return data
+
+
+def too_large(most: int) -> Exception:
+    """What a file of more than so many bytes is answered."""
+    return refuse(
+        413, "a file that is too large", f"at most {most / 10**6:g} MB",
+        "cut or compress it, or start the server with a larger --upload-mb",
+    )  # fmt: skip

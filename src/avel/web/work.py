@@ -1,0 +1,115 @@
+"""What a worker process does with a job: everything that opens a stranger's file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avel.errors import AvelError, MediaError
+from avel.files import file_hash
+from avel.types import Json
+
+if TYPE_CHECKING:
+    from avel.features.network import Precision
+    from avel.localization import Localizer, Progress
+
+
+@dataclass(frozen=True)
+class Task:
+    """One job, as it is sent to a worker.
+
+    Args:
+        id: The job's.
+        name: What people call the file; messages name it so.
+        media: The file.
+        model: The name of the model.
+        folder: Where the result goes.
+        longest: Most seconds that the file may last.
+    """
+
+    id: str
+    name: str
+    media: str
+    model: str
+    folder: str
+    longest: float
+
+
+class Work:
+    """Models loaded once; called with a task it localizes the file, and answers facts about it.
+
+    Args:
+        models: By name, where they are: as for :func:`avel.localize`.
+        cache: Whether features are kept for the next model.
+        precision: As for :class:`avel.Localizer`.
+
+    Raises:
+        AvelError: if a model can't be read.
+    """
+
+    def __init__(self, models: Mapping[str, str], *, cache: bool, precision: Precision) -> None:
+        self._models, self._cache, self._precision = models, cache, precision
+        self._loaded: dict[str, Localizer] = {}
+        #: The models' cards by name.
+        self.cards: dict[str, Json] = {}
+        for name in (*list(models)[1:], *list(models)[:1]):  # the first one stays loaded
+            self.cards[name] = self._localizer(name).model.card
+        self.cards = {name: self.cards[name] for name in models}
+
+    def _localizer(self, name: str) -> Localizer:
+        """The model that was used last stays loaded; another takes its place."""
+        from avel.localization import Localizer
+
+        if name not in self._loaded:
+            self._loaded.clear()
+            self._loaded[name] = Localizer(
+                self._models[name], cache=self._cache, precision=self._precision
+            )
+        return self._loaded[name]
+
+    def __call__(self, task: Task, progress: Progress) -> Json:
+        """Localize a file and keep what was found, with its pictures.
+
+        Returns:
+            ``duration`` (s), ``events`` (how many), ``has_video``, ``has_audio``, ``notes``,
+            ``content`` (sha256 of the file).
+
+        Raises:
+            AvelError: if the file can't be read, or is too long.
+        """
+        from avel.media import open_media
+        from avel.report.spectrogram import file_spectrogram
+        from avel.report.thumbs import thumbnails
+        from avel.web.kept import save_pictures, save_result
+
+        media, folder = open_media(task.media), Path(task.folder)
+        if media.duration > task.longest:
+            raise MediaError(
+                f"{task.name}: lasts {media.duration / 60:.1f} minutes",
+                wanted=f"at most {task.longest / 60:g}",
+                do="cut it, or start the server with a larger --minutes",
+            )
+        found = self._localizer(task.model)(task.media, progress=progress)
+        sound = file_spectrogram(task.media, media.duration) if media.audio else b""
+        save_pictures(folder, thumbnails(found) if media.video else [], sound)
+        save_result(folder, found)
+        return {
+            "duration": found.duration,
+            "events": len(found),
+            "has_video": media.video is not None,
+            "has_audio": media.audio is not None,
+            "notes": list(found.notes),
+            "content": file_hash(task.media),
+        }
+
+
+#: Does a task: what :class:`Work` is, and what tests put in its place.
+Does = Callable[[Task, "Progress"], Json]
+
+
+def renamed(error: AvelError, path: str | Path, name: str) -> AvelError:
+    """The same error with the name that people know in place of a file's own path."""
+    got, wanted, do = (t.replace(str(path), name) for t in (error.got, error.wanted, error.do))
+    return type(error)(got, wanted=wanted, do=do)

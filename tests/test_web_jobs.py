@@ -1,0 +1,292 @@
+"""Jobs of `avel serve`: uploads and their limits, the queue, cancelling, damage, restarts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from avel.errors import CheckpointError, DataError
+from avel.web.desk import Desk, Limits
+from avel.web.store import MOST_TRIES, Job, Store
+from tests import web_work
+from tests.web_client import done, ended, send, serving, until
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    limits = Limits(upload_bytes=50_000, queue=4, total_bytes=10**6)
+    with serving(tmp_path_factory.mktemp("state"), limits=limits) as client:
+        yield client
+
+
+def test_an_upload_becomes_a_job_that_is_done(client: TestClient) -> None:
+    answer = send(client, "my street.mp4", b"x" * 1000)
+    assert answer.status_code == 201
+    job = ended(client, answer.json()["id"])
+    assert job["state"] == "done" and job["error"] is None and job["progress"] is None
+    assert (job["name"], job["size"], job["model"]) == ("my street.mp4", 1000, "default")
+    assert (job["duration"], job["events"], job["has_video"], job["has_audio"]) == (
+        6,
+        2,
+        True,
+        True,
+    )
+    assert job["notes"] == ["picture: 2 packets couldn't be decoded"] and not job["corrected"]
+    listed = client.get("/api/jobs").json()
+    assert listed["jobs"][0]["id"] == job["id"] and listed["total"] >= 1
+
+
+def test_models_are_chosen_by_name(client: TestClient) -> None:
+    answer = send(client, data={"model": "other"})
+    assert ended(client, answer.json()["id"])["model"] == "other"
+    refused = send(client, data={"model": "none"})
+    assert refused.status_code == 422 and "default, other" in refused.json()["error"]["wanted"]
+
+
+def test_a_damaged_file_says_what_is_wrong_by_its_own_name(client: TestClient) -> None:
+    job = ended(client, send(client, "broken.mp4", b"damaged").json()["id"])
+    assert job["state"] == "failed"
+    assert job["error"] == {
+        "got": "broken.mp4: isn't a media file", "wanted": "one", "do": "convert it"
+    }  # fmt: skip
+    assert client.get(f"/api/jobs/{job['id']}/timeline").status_code == 409
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"dies", "SIGKILL"), (b"bug", "RuntimeError")])
+def test_what_kills_the_worker_fails_alone(client: TestClient, content: bytes, said: str) -> None:
+    job = ended(client, send(client, "hard.mp4", content).json()["id"])
+    assert job["state"] == "failed" and said in job["error"]["got"]
+    assert done(client)
+
+
+def test_a_file_of_too_many_bytes_ends_while_it_comes(client: TestClient) -> None:
+    desk = client.desk  # type: ignore[attr-defined]
+    before = client.get("/api/jobs").json()["total"]
+    for large in (50_001, 500_000):
+        answer = send(client, "large.mp4", b"x" * large)
+        assert answer.status_code == 413 and "at most 0.05 MB" in answer.json()["error"]["wanted"]
+    boundary = {"Content-Type": "multipart/form-data; boundary=b"}
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
+    chunks = (head, *(b"x" * 10_000 for _ in range(1000)))
+    answer = client.post("/api/jobs", content=iter(chunks), headers=boundary)
+    assert answer.status_code == 413  # though no header told its length
+    assert client.get("/api/jobs").json()["total"] == before
+    assert not list(desk.incoming.iterdir())
+
+
+def test_a_file_of_just_as_many_bytes_is_taken(client: TestClient) -> None:
+    assert send(client, "just.mp4", b"x" * 50_000).status_code == 201
+
+
+FORM = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+FILE = FORM % (b"file", b'; filename="a.mp4"', b"x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("application/json", b"{}", 415),
+        ("multipart/form-data", b"", 415),
+        ("multipart/form-data; boundary=b", b"", 400),
+        ("multipart/form-data; boundary=b", b"\0\xff" * 99, 400),
+        ("multipart/form-data; boundary=b", FILE, 400),  # without its end
+        ("multipart/form-data; boundary=b", FORM % (b"file", b"", b"x") + b"--b--\r\n", 422),
+        ("multipart/form-data; boundary=b", FILE * 2 + b"--b--\r\n", 422),
+        ("multipart/form-data; boundary=b", FORM % (b"a", b"", b"x" * 2000) + b"--b--\r\n", 422),
+        ("multipart/form-data; boundary=b", FORM % (b"a", b"", b"x") * 50 + b"--b--\r\n", 422),
+        ("multipart/form-data; boundary=b", FORM % (b"a", b"x" * 5000, b"") + b"--b--\r\n", 422),
+    ],
+)
+def test_broken_forms_are_refused(client: TestClient, kind: str, body: bytes, status: int) -> None:
+    answer = client.post("/api/jobs", content=body, headers={"Content-Type": kind})
+    assert answer.status_code == status and set(answer.json()["error"]) == {"got", "wanted", "do"}
+    assert not list(client.desk.incoming.iterdir())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\videos\\a.mp4", "a.mp4"),
+        ("<img src=x onerror=alert(1)>.mp4", "<img src=x onerror=alert(1)>.mp4"),
+        ("a\x07b\u202e4pm.exe", "ab4pm.exe"),
+        ("..", "upload"),
+        ("x" * 300 + ".mp4", "x" * 196 + ".mp4"),
+        ("Straße 日本.mp4", "Straße 日本.mp4"),
+    ],
+)
+def test_names_are_text_and_never_paths(client: TestClient, given: str, shown: str) -> None:
+    from avel.web.uploads import plain_name
+
+    assert plain_name(given) == shown
+    job = send(client, given).json()
+    assert job["name"] == plain_name(job["name"])
+    ended(client, job["id"])
+    folder = client.desk.folder / "jobs" / job["id"]  # type: ignore[attr-defined]
+    assert {p.name for p in folder.iterdir() if p.name.startswith("media")} <= {
+        "media.mp4", "media.bin"
+    }  # fmt: skip
+
+
+def test_the_queue_is_bounded_and_in_order(client: TestClient) -> None:
+    slow = send(client, content=b"slow").json()["id"]
+    until(client, slow, {"running"})
+    waiting = [send(client).json()["id"] for _ in range(4)]
+    full = send(client)
+    assert full.status_code == 429 and int(full.headers["retry-after"]) > 0
+    places = [client.get(f"/api/jobs/{id}").json()["position"] for id in waiting]
+    assert places == [1, 2, 3, 4]
+    assert client.post(f"/api/jobs/{waiting[0]}/cancel").json()["state"] == "cancelled"
+    assert client.get(f"/api/jobs/{waiting[1]}").json()["position"] == 1
+    assert client.post(f"/api/jobs/{slow}/cancel").json()["state"] == "cancelled"
+    assert [ended(client, id)["state"] for id in waiting] == ["cancelled", "done", "done", "done"]
+    assert client.get(f"/api/jobs/{slow}").json()["state"] == "cancelled"
+    assert client.post(f"/api/jobs/{slow}/cancel").status_code == 409
+
+
+def test_progress_and_what_is_left_are_told(client: TestClient) -> None:
+    id = send(client, content=b"slow").json()["id"]
+    until(client, id, {"running"})
+    for _ in range(100):
+        progress = client.get(f"/api/jobs/{id}").json()["progress"]
+        if progress and progress["seconds_left"]:
+            break
+        threading.Event().wait(0.1)
+    assert 0 < progress["done"] < progress["total"] == 200
+    assert 5 < progress["seconds_left"] < 60  # it takes 20
+    assert client.delete(f"/api/jobs/{id}").status_code == 204
+    assert client.get(f"/api/jobs/{id}").status_code == 404
+    folder = client.desk.folder / "jobs" / id  # type: ignore[attr-defined]
+    for _ in range(100):
+        if not folder.exists():
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError("the folder of a deleted job stays")
+
+
+def test_retry_takes_another_model_and_keeps_the_file(client: TestClient) -> None:
+    id = done(client)
+    again = client.post(f"/api/jobs/{id}/retry", json={"model": "other"})
+    assert again.status_code == 200 and again.json()["model"] == "other"
+    assert ended(client, id)["state"] == "done"
+    assert client.post(f"/api/jobs/{id}/retry", json={"model": "none"}).status_code == 422
+    assert client.post(f"/api/jobs/{id}/retry").json()["model"] == "other"
+    assert ended(client, id)["state"] == "done"
+    assert client.post("/api/jobs/none/retry").status_code == 404
+
+
+def test_a_repeated_request_makes_no_second_job(client: TestClient) -> None:
+    key = {"Idempotency-Key": "7c9"}
+    first, second = (send(client, headers=key).json()["id"] for _ in range(2))
+    assert first == second and send(client).json()["id"] != first
+
+
+def test_all_uploads_together_are_bounded(tmp_path: Path) -> None:
+    with serving(tmp_path / "state", limits=Limits(total_bytes=2500)) as client:
+        id = send(client, content=b"x" * 2000).json()["id"]
+        assert send(client, content=b"x" * 2000).status_code == 507
+        client.delete(f"/api/jobs/{id}")
+        assert send(client, content=b"x" * 2000).status_code == 201
+
+
+def test_a_job_is_stopped_at_its_time_limit(tmp_path: Path) -> None:
+    with serving(tmp_path / "state", limits=Limits(job_minutes=0.02)) as client:
+        job = ended(client, send(client, content=b"slow").json()["id"])
+        assert job["state"] == "failed" and "longer than 0.02 minutes" in job["error"]["got"]
+
+
+def test_jobs_and_corrections_survive_a_restart(tmp_path: Path) -> None:
+    with serving(tmp_path / "state") as client:
+        finished = done(client)
+        body = {"revision": 0, "events": [{"start": 0, "end": 2.5, "label": "gate"}]}
+        saved = client.put(f"/api/jobs/{finished}/annotations", json=body).json()
+        slow = send(client, content=b"slow").json()["id"]
+        waiting = send(client).json()["id"]
+        until(client, slow, {"running"})
+    (tmp_path / "state" / "incoming" / "half").write_bytes(b"left by a killed server")
+    (tmp_path / "state" / "jobs" / "0123").mkdir()
+    with serving(tmp_path / "state") as client:
+        assert client.get(f"/api/jobs/{finished}/annotations").json() == saved
+        assert client.get(f"/api/jobs/{finished}").json()["corrected"]
+        until(client, slow, {"running"})
+        assert client.get(f"/api/jobs/{waiting}").json()["position"] == 1
+        client.post(f"/api/jobs/{slow}/cancel")
+        assert ended(client, waiting)["state"] == "done"
+        kept = {p.name for p in (tmp_path / "state" / "jobs").iterdir()}
+        assert kept == {finished, slow, waiting}
+        assert not list((tmp_path / "state" / "incoming").iterdir())
+
+
+def test_a_job_that_brings_the_server_down_each_time_fails(tmp_path: Path) -> None:
+    store = Store(tmp_path / "jobs.sqlite")
+    store.add(Job("a1", "a.mp4", "default", "media.mp4", 1))
+    for _ in range(MOST_TRIES):
+        assert store.recover() == []
+        assert store.take() is not None
+    store.close()
+    desk = Desk(tmp_path, web_work.start, roots={})
+    found = desk.job("a1")
+    assert found.state == "failed" and "stopped each time" in found.error["got"]
+    desk.close()
+
+
+def test_a_folder_serves_one_server(tmp_path: Path) -> None:
+    first = Desk(tmp_path, web_work.start, roots={})
+    with pytest.raises(DataError, match="another `avel serve`"):
+        Desk(tmp_path, web_work.start, roots={})
+    first.close()
+    Desk(tmp_path, web_work.start, roots={}).close()
+
+
+def test_tables_of_a_newer_avel_and_other_files_are_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "jobs.sqlite") as db:
+        db.execute("PRAGMA user_version=99")
+    with pytest.raises(DataError, match="newer avel"):
+        Store(tmp_path / "jobs.sqlite")
+    (tmp_path / "text").write_text("no tables " * 100)
+    with pytest.raises(DataError, match="list of jobs"):
+        Store(tmp_path / "text")
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [(web_work.start_without_model, "no model"), (web_work.start_dead, "died while it loaded")],
+)
+def test_models_that_cant_be_loaded_are_named_before_serving(
+    tmp_path: Path, start: object, said: str
+) -> None:
+    desk = Desk(tmp_path, start, roots={})  # type: ignore[arg-type]
+    with pytest.raises((CheckpointError, DataError), match=said):
+        desk.load()
+    desk.close()
+
+
+def test_changes_are_told_as_they_come(tmp_path: Path) -> None:
+    import asyncio
+
+    from avel.web.feed import Feed
+
+    async def heard() -> list[str]:
+        jobs: dict[str, dict[str, str] | None] = {"a": {"id": "a"}}
+        feed = Feed(jobs.get)
+        feed.begin()
+        events = feed.listen()
+        told = [await anext(events)]
+        for _ in range(3):
+            await asyncio.to_thread(feed.changed, "a")
+        await asyncio.sleep(0.05)
+        told.append(await anext(events))
+        await asyncio.to_thread(feed.changed, "b")
+        told.append(await anext(events))
+        feed.end()
+        return [*told, *[e async for e in events]]
+
+    first, job, gone, *rest = asyncio.run(heard())
+    assert first.startswith("retry:") and json.loads(job.removeprefix("data: ")) == {"id": "a"}
+    assert gone == 'event: gone\ndata: {"id": "b"}\n\n' and len(rest) <= 1
