@@ -21,7 +21,7 @@ from avel.web.work import renamed
 
 #: Forms of the report besides the formats of labels: they read the video.
 FORMS = {"html": ".html", "mp4": ".mp4"}
-_WAIT = 30.0
+_WAIT = 10.0  # seconds for another one to end
 _ONE = threading.BoundedSemaphore(1)  # such a process takes as much memory as a job
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -23,6 +24,7 @@ from avel.web.work import Does, Task, renamed
 Start = Callable[[], Any]
 #: Called with the id of a job that has changed.
 Changed = Callable[[str], None]
+_log = logging.getLogger("avel.web")
 _TICK = 0.2  # seconds between looks at what else may have happened
 _START = 300.0  # most seconds for loading the models
 _OFTEN = 0.2  # seconds between two reports of progress
@@ -198,7 +200,14 @@ class Crew:
             if job is None:
                 continue
             self._changed(job.id)
-            worker = self._do(job, worker)
+            try:
+                worker = self._do(job, worker)
+            except Exception:  # the store can't be written, say: the crew lives on
+                _log.exception("job %s", job.id)
+                if worker is not None:
+                    worker.kill()
+                worker = None
+                time.sleep(1)
             with self._news:
                 del self._busy[job.id]
                 self._dropped.discard(job.id)
@@ -213,13 +222,14 @@ class Crew:
         """Have a job done, and note how it ended; the worker, if it lives on."""
         try:
             task = self._task_of(job)
-            if worker is None:
-                worker = Worker(self._start, self._threads)
-                worker.cards()
+            worker = worker or self._hired()
             worker.give(task)
             facts = self._listen(job, worker)
         except AvelError as e:
             self._failed(job, e)
+            return worker
+        except OSError as e:
+            self._failed(job, DataError(f"{job.name}: {e.strerror or e}", do="make room, retry"))
             return worker
         except WorkerDiedError as e:
             self._failed(job, _died(job, str(e)))
@@ -228,6 +238,11 @@ class Crew:
             worker.kill()
             return None
         self._store.finish(job.id, "done", facts=facts)
+        return worker
+
+    def _hired(self) -> Worker:
+        worker = Worker(self._start, self._threads)
+        worker.cards()
         return worker
 
     def _failed(self, job: Job, error: AvelError) -> None:

@@ -72,7 +72,8 @@ class Desk:
     ) -> None:
         self.folder, self.roots, self.limits = folder, dict(roots), limits
         self.cards: dict[str, Json] = {}
-        self._coming, self._lock = 0, threading.Lock()
+        self._coming: list[int] = []  # bytes of each job that is about to be taken in
+        self._lock = threading.Lock()
         for place in (self._jobs, self.incoming):
             place.mkdir(parents=True, exist_ok=True)
         self._only_one = _only_one(folder / "in-use.sqlite")
@@ -220,40 +221,35 @@ class Desk:
         return name or known[0]
 
     @contextmanager
-    def place_in_queue(self) -> Iterator[None]:
-        """Hold one of the queue's places while a file comes.
+    def place_in_queue(self, size: int = 0) -> Iterator[None]:
+        """Hold one of the queue's places, and room on the disk, while a file comes.
+
+        Args:
+            size: Bytes that come.
 
         Raises:
-            HTTPException: 429 where the queue is full.
+            HTTPException: 429 where the queue is full, 507 where all uploads would take more bytes
+                than may be.
         """
         with self._lock:
-            waiting = len(self.store.queue()) + self._coming
+            waiting = len(self.store.queue()) + len(self._coming)
             if waiting >= self.limits.queue:
                 raise refuse(
                     429, f"a queue of {waiting} jobs", f"at most {self.limits.queue}",
                     "try again later", Retry_After="5",
                 )  # fmt: skip
-            self._coming += 1
+            if size and self.store.uploaded() + sum(self._coming) + size > self.limits.total_bytes:
+                raise refuse(
+                    507, "no room for another upload",
+                    f"at most {self.limits.total_bytes / 10**9:g} GB of uploads",
+                    "delete some jobs",
+                )  # fmt: skip
+            self._coming.append(size)
         try:
             yield
         finally:
             with self._lock:
-                self._coming -= 1
-
-    def check_room(self, coming: int) -> None:
-        """Refuse an upload for which there is no room.
-
-        Args:
-            coming: Bytes.
-
-        Raises:
-            HTTPException: 507 where all uploads would take more than may be.
-        """
-        if self.store.uploaded() + coming > self.limits.total_bytes:
-            raise refuse(
-                507, "no room for another upload",
-                f"at most {self.limits.total_bytes / 10**9:g} GB of uploads", "delete some jobs",
-            )  # fmt: skip
+                self._coming.remove(size)
 
     def take_in(self, file: Path, *, name: str, size: int, model: str, key: str | None) -> Job:
         """Make a job of a file that has come; the file is moved to it.
@@ -268,13 +264,20 @@ class Desk:
         ending = Path(name).suffix.lower()
         media = f"media{ending if ending in ENDINGS else '.bin'}"
         job = Job(secrets.token_hex(8), name, model, media, size, key=key)
+        with self._own_folder(job) as folder:
+            file.replace(folder / media)
+            return self._waits(self.store.add(job))
+
+    @contextmanager
+    def _own_folder(self, job: Job) -> Iterator[Path]:
+        """A job's folder, gone again if the job isn't taken in: a repeated request, a full disk."""
         folder = self.folder_of(job)
         folder.mkdir()
-        file.replace(folder / media)
-        held = self.store.add(job)
-        if held.id != job.id:  # the same request came twice
-            shutil.rmtree(folder)
-        return self._waits(held)
+        try:
+            yield folder
+        finally:
+            if self.store.get(job.id) is None:
+                shutil.rmtree(folder)
 
     def take_path(self, root: str, path: str, *, model: str, key: str | None) -> Job:
         """Make a job of a file within a root, which stays where it is.
@@ -286,11 +289,8 @@ class Desk:
         size = place.stat().st_size
         name = plain_name(place.name)
         job = Job(secrets.token_hex(8), name, model, path, size, root=root, key=key)
-        self.folder_of(job).mkdir()
-        held = self.store.add(job)
-        if held.id != job.id:
-            self.folder_of(job).rmdir()
-        return self._waits(held)
+        with self._own_folder(job):
+            return self._waits(self.store.add(job))
 
     def _waits(self, job: Job) -> Job:
         self.crew.wake()

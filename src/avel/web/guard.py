@@ -110,8 +110,11 @@ class Guard:
 
     def _known(self, host: str) -> bool:
         try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
+            said = urlsplit(f"//{host}")
+            name = said.hostname or ""
+            if said.netloc != host or "@" in host or not (said.port or 0) >= 0:
+                return False
+        except ValueError:  # no port, or no address
             return False
         if name.lower() in self._hosts:
             return True

@@ -45,7 +45,7 @@ def load_result(folder: Path) -> Timeline:
     try:
         held: Json = json.loads((folder / _RESULT).read_text("utf-8"))
         scores = Scores.load(folder / _SCORES)
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, KeyError, DataError) as e:
         raise DataError(
             f"the kept result can't be read ({type(e).__name__})", do="let the job run again"
         ) from e

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from avel.errors import UsageError
@@ -98,26 +99,26 @@ def listing(roots: Mapping[str, Path], root: str, folder: str) -> Listing:
     place = inside(roots, root, folder)
     base = roots[root]
     inner = place.relative_to(base).as_posix()
-    folders: list[str] = []
-    files: list[tuple[str, int]] = []
-    count = 0
     try:
         entries = sorted(os.scandir(place), key=lambda e: e.name)
     except OSError as e:
         raise UsageError(f"{folder[:200]!r} is no folder that can be read") from e
-    for entry in entries:
-        if entry.name.startswith(".") or not _readable(entry.name):
-            continue
-        if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(base):
-            continue
-        count += 1
-        if count > MOST:
-            break
-        if entry.is_dir():
-            folders.append(entry.name)
-        elif entry.is_file() and Path(entry.name).suffix.lower() in ENDINGS:
-            files.append((entry.name, entry.stat().st_size))
-    return Listing("" if inner == "." else inner, tuple(folders), tuple(files), count > MOST)
+    shown = list(islice((e for e in entries if _shown(e, base)), MOST + 1))
+    folders = tuple(e.name for e in shown[:MOST] if e.is_dir())
+    files = tuple((e.name, e.stat().st_size) for e in shown[:MOST] if e.is_file())
+    return Listing("" if inner == "." else inner, folders, files, len(shown) > MOST)
+
+
+def _shown(entry: os.DirEntry[str], base: Path) -> bool:
+    """Whether an entry is a folder or a media file that leads nowhere else."""
+    if entry.name.startswith(".") or not _readable(entry.name):
+        return False
+    try:
+        place = Path(entry.path).resolve(strict=True)
+    except (OSError, RuntimeError):  # a link to nothing, or to itself
+        return False
+    media = entry.is_file() and Path(entry.name).suffix.lower() in ENDINGS
+    return place.is_relative_to(base) and (media or entry.is_dir())
 
 
 def _readable(name: str) -> bool:

@@ -136,11 +136,10 @@ def add(app: FastAPI, desk: Desk) -> None:
 async def _upload(desk: Desk, request: Request, key: str | None, shown: Any) -> Any:
     most = desk.limits.upload_bytes
     length = request.headers.get("content-length", "")
-    coming = int(length) if length.isdecimal() and len(length) < 19 else 0
+    coming = int(length) if length.isdecimal() and len(length) < 19 else most
     if coming > most + 10_000:  # what a form adds
         raise too_large(most)
-    with desk.place_in_queue():
-        desk.check_room(coming)
+    with desk.place_in_queue(coming):
         target = desk.incoming / secrets.token_hex(16)
         try:
             kind = request.headers.get("content-type", "")

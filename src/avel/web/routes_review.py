@@ -105,13 +105,12 @@ def _add_results(app: FastAPI, desk: Desk) -> None:
     @app.get("/api/jobs/{id}/spectrogram.png", tags=["results"], response_class=FileResponse)
     def spectrogram(id: str) -> Response:
         """The sound as a picture; 404 where there is none."""
-        place = kept.spectrogram_path(desk.folder_of(desk.done(id)))
-        if not place.is_file():
-            raise refuse(404, "no spectrogram", "a file with sound", "leave it out")
-        return _picture(place, "image/png")
+        return _picture(kept.spectrogram_path(desk.folder_of(desk.done(id))), "image/png")
 
 
 def _picture(place: Path, kind: str) -> Response:
+    if not place.is_file():
+        raise refuse(404, "no such picture", "one that is there", "leave it out")
     return FileResponse(place, media_type=kind, headers={"Cache-Control": "private, no-cache"})
 
 
