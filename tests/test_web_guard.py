@@ -75,10 +75,20 @@ def test_every_answer_forbids_what_the_page_doesnt_need(client: TestClient) -> N
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/none", "/api/none", "/static/none.js",
-                                  "/static/../app.py", "/static/%2e%2e/app.py"])  # fmt: skip
+                                  "/static/../app.py", "/static/%2e%2e/app.py",
+                                  "/static/report/page.py",
+                                  "/static/report/%2e%2e%2fclock.py"])  # fmt: skip
 def test_what_isnt_there(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 404 and set(answer.json()["error"]) == {"got", "wanted", "do"}
+
+
+def test_a_browser_asks_each_time_whether_the_page_has_changed(client: TestClient) -> None:
+    for path in ("", "static/main.js", "static/report/base.css", "static/report/shared.js"):
+        answer = client.get(f"/{path}")
+        assert answer.status_code == 200 and answer.headers["cache-control"] == "no-cache"
+        assert answer.headers["etag"]
+    assert "javascript" in client.get("/static/report/shared.js").headers["content-type"]
 
 
 def test_without_the_token_there_is_nothing_but_the_page(locked: TestClient) -> None:

@@ -49,6 +49,8 @@ def test_the_timeline_has_all_that_the_page_shows(client: TestClient, job: str) 
     ]  # fmt: skip
     bell = found["scores"]["lanes"][0]
     assert bell["label"] == "Church bell" and bell["values"] == [100, 700, 700, 100, 100, 100]
+    labels = [lane["label"] for lane in found["scores"]["lanes"]]
+    assert labels == ["Church bell", "Bark", "Siren"]  # the last one for what a person may hear
     maps = base64.b64decode(found["attention"]["maps"])
     assert found["attention"]["grid"] == [7, 7] and len(maps) == 6 * 49
     assert found["attention"]["seconds"] == 1.0 and maps[3 * 7] == 255  # bright at left, then right

@@ -94,19 +94,27 @@ def shown_events(timeline: Timeline) -> tuple[Event, ...]:
     return tuple(sorted(surest))
 
 
-def lanes(timeline: Timeline, events: Sequence[Event]) -> list[Lane]:
+def lanes(timeline: Timeline, events: Sequence[Event], *, more: int = 0) -> list[Lane]:
     """A row for each class that was found, the longest heard of first; at most ``MAX_LANES``.
 
     Where nothing was found: the three most probable classes, without events.
+
+    Args:
+        timeline: What was found.
+        events: Those that are shown.
+        more: Rows, besides, of so many classes that weren't found: the most probable ones.
     """
     total: dict[str, float] = {}
     for e in events:
         total[e.label] = total.get(e.label, 0.0) + (e.end - e.start)
-    names = sorted(total, key=lambda n: -total[n])[:MAX_LANES] or _likely(timeline.scores)
+    found = sorted(total, key=lambda n: -total[n])
+    count = len(found) + more if found else max(3, more)
+    others = [n for n in _likely(timeline.scores, count) if n not in total]
+    names = [*found, *others[:more]][:MAX_LANES] or _likely(timeline.scores, count)
     return [_lane(timeline, name, hue, events) for name, hue in zip(names, HUES, strict=False)]
 
 
-def _likely(scores: Scores | None, count: int = 3) -> list[str]:
+def _likely(scores: Scores | None, count: int) -> list[str]:
     if scores is None or not len(scores.grid):
         return []
     peaks = scores.values[:, :-1].max(axis=0)

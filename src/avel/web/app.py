@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
 from fastapi.exceptions import RequestValidationError
@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from avel import __version__
+from avel import __version__, report
 from avel.errors import AvelError
 from avel.web import refusal, routes_jobs, routes_review
 from avel.web.desk import Desk
@@ -23,6 +23,9 @@ from avel.web.refusal import refuse
 from avel.web.schemas import ErrorReply, LoginIn
 
 STATIC = Path(__file__).parent / "static"
+#: What the page has of the report: colours, lanes, words for times, the attention's drawing.
+SHARED = ("base.css", "page.css", "shared.js")
+FRESH = {"Cache-Control": "no-cache"}
 _DESCRIPTION = (
     "Finds which events of a video are both seen and heard. Progress of jobs comes as server-sent "
     "events from /api/progress, which isn't listed here, since it never ends."
@@ -81,7 +84,7 @@ def _add_page(app: FastAPI, token: str | None) -> None:
     def page(given: Annotated[str | None, Query(alias="token")] = None) -> Response:
         """The page; with the right token in the address, a cookie and the address without it."""
         if given is None:
-            return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+            return FileResponse(STATIC / "index.html", headers=FRESH)
         away = RedirectResponse("/", 303)
         if token is not None and same(given, token):
             _remember(away, token)
@@ -97,7 +100,24 @@ def _add_page(app: FastAPI, token: str | None) -> None:
             _remember(answer, token)
         return answer
 
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    @app.get("/static/report/{name}", include_in_schema=False)
+    def shared(name: str) -> Response:
+        """A file that the report's page has, too."""
+        if name not in SHARED:
+            raise refuse(404, f"no file {name[:40]!r}", "one of the page's")
+        return FileResponse(Path(report.__file__).parent / name, headers=FRESH)
+
+    app.mount("/static", _Fresh(directory=STATIC), name="static")
+
+
+class _Fresh(StaticFiles):
+    """Files that a browser asks about each time, so that an update shows at once."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """The file, or that it is as it was."""
+        answer = super().file_response(*args, **kwargs)
+        answer.headers.update(FRESH)
+        return answer
 
 
 def _remember(response: Response, token: str) -> None:

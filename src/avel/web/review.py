@@ -17,6 +17,9 @@ from avel.web.kept import decided, decision_of, load_result
 from avel.web.schemas import LONGEST_LABEL, MOST_EVENTS, EventIn
 from avel.web.store import Correction, Job
 
+#: Rows of classes that weren't found, but may be what a person hears and sees.
+MORE = 3
+
 
 def found_in(desk: Desk, job: Job, **asked: float | None) -> Timeline:
     """What was found of a job's file, under the name that people know.
@@ -39,7 +42,8 @@ def timeline_of(desk: Desk, job: Job, **asked: float | None) -> Json:
     found = found_in(desk, job, **asked)
     assert found.scores is not None
     events = surest(found.events)
-    page = view.page_data(found, events, view.lanes(found, view.shown_events(found)))
+    rows = view.lanes(found, view.shown_events(found), more=MORE)
+    page = view.page_data(found, events, rows)
     rule = decision_of(found, **asked).rule
     notes = list(found.notes)
     if len(events) < len(found.events):

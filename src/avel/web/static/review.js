@@ -1,0 +1,338 @@
+// One file: its player, its events, and everything that corrects them.
+import { get, job } from "./api.js";
+import { announce, ask, button, byId, bytesWords, count, el, lengthWords, problem, toast } from "./dom.js";
+import { Moments, showModel, showNotes } from "./around.js";
+import { Bench } from "./bench.js";
+import { Editor } from "./editor.js";
+import { Keeping } from "./keeping.js";
+import { Hands } from "./hands.js";
+import { mac } from "./keys.js";
+import { Player } from "./player.js";
+import { Table } from "./table.js";
+import { Timeline } from "./timeline.js";
+import { Tuning } from "./tuning.js";
+
+const HINT = [
+  [["Space"], "play"],
+  [["N", "P"], "next, previous event"],
+  [["E"], "new"],
+  [["I", "O"], "begin, end here"],
+  [["L"], "label"],
+  [["Del"], "delete"],
+  [[mac ? "⌘ S" : "Ctrl S"], "save"],
+  [["?"], "all keys"],
+];
+
+export class Review {
+  constructor(about, jobs) {
+    Object.assign(this, { about, jobs, id: null, job: null, data: null, asked: null, number: 0 });
+    this.editor = new Editor({ duration: 0, step: 1 });
+    this.player = new Player();
+    const hands = new Hands(this);
+    this.timeline = new Timeline(this.editor, this.player, {
+      pick: (id, options) => hands.pick(id, options),
+      place: (label, start, end) => hands.place(label, start, end),
+      relabel: () => hands.relabel(),
+    });
+    this.moments = new Moments(this.player);
+    this.table = new Table(this.editor, this.player, (id) => hands.pick(id));
+    this.keeping = new Keeping(about, this.editor, () => this.stored());
+    this.tuning = new Tuning({ changed: (settings) => this.decide(settings) });
+    this.bench = new Bench(this.editor, this.player, {
+      suggest: () => hands.labels(),
+      acts: {
+        play: () => hands.play(),
+        split: () => hands.split(),
+        merge: () => hands.merge(),
+        remove: () => hands.remove(),
+        add: () => hands.add(),
+        back: () => hands.focus(),
+      },
+    });
+    this.editor.addEventListener("change", (event) => this.render(event.detail));
+    this.player.addEventListener("time", (event) => this.time(event.detail));
+    this.player.addEventListener("step", (event) => hands.toEvent(event.detail));
+    byId("hint").replaceChildren(
+      ...HINT.flatMap(([keys, what]) => [...keys.map((k) => el("kbd", {}, k)), ` ${what} `]),
+    );
+    addEventListener("beforeunload", (event) => {
+      if (this.id && this.editor.dirty && this.editor.touched) event.preventDefault();
+    });
+  }
+
+  // ---- coming and going
+  async leave() {
+    if (this.id && this.data && !(await this.keeping.leave())) return false;
+    Object.assign(this, { id: null, data: null, job: null });
+    this.player.clear();
+    this.asked?.abort();
+    return true;
+  }
+
+  async show(id) {
+    this.id = id;
+    byId("about-file").replaceChildren();
+    this.parts(false);
+    let held;
+    try {
+      held = await get(job(id));
+    } catch (error) {
+      return this.fail(error);
+    }
+    if (this.id !== id) return;
+    this.changed(held, true);
+  }
+
+  fail(error) {
+    const { id } = this;
+    this.data = null;
+    this.parts(false);
+    byId("title").textContent = this.job?.name ?? "Not found";
+    const again = button("retry", "", () => this.show(id), { text: "Try again" });
+    byId("about-file").replaceChildren(
+      problem(error),
+      el(
+        "div",
+        { className: "buttons" },
+        again,
+        el("a", { className: "button wide", href: "#/" }, "All files"),
+      ),
+    );
+  }
+
+  gone(id) {
+    if (id === this.id) this.fail({ got: "This file was deleted." });
+  }
+
+  // What the server says of the job that is shown.
+  changed(held, first = false) {
+    if (held.id !== this.id) return;
+    const before = this.job;
+    this.job = held;
+    this.head();
+    if (held.state === "done") {
+      if (first || before?.state !== "done")
+        this.open().catch((error) => error.name !== "AbortError" && this.fail(error));
+      return;
+    }
+    this.data = null;
+    this.parts(false);
+    const box = byId("about-file");
+    if (held.state === "failed" || held.state === "cancelled") {
+      box.replaceChildren(
+        problem(held.error ?? { got: "This file was cancelled." }),
+        el(
+          "div",
+          { className: "buttons" },
+          button("retry", "", () => this.jobs.retry(held.id), { text: "Try again" }),
+        ),
+      );
+      return;
+    }
+    const share = held.progress?.total ? held.progress.done / held.progress.total : null;
+    const words =
+      held.state === "queued"
+        ? "It waits in the queue."
+        : share === null
+          ? "It is being read."
+          : `${Math.floor(100 * share)} % done${held.progress.seconds_left ? `, ${lengthWords(Math.ceil(held.progress.seconds_left))} left` : ""}`;
+    if (!box.querySelector(".waiting"))
+      box.replaceChildren(
+        el(
+          "div",
+          { className: "card waiting" },
+          el("progress", { max: 1, "aria-label": "Progress" }),
+          el("p", {}),
+          button("cancel", "", () => this.jobs.cancel(this.id), { text: "Cancel" }),
+        ),
+      );
+    const bar = box.querySelector("progress");
+    if (share === null) bar.removeAttribute("value");
+    else bar.value = share;
+    box.querySelector("p").textContent = words;
+  }
+
+  parts(on) {
+    for (const part of byId("review").children)
+      if (part.id !== "about-file") part.classList.toggle("away", !on);
+  }
+
+  head() {
+    const { job: held } = this;
+    byId("title").textContent = held.name;
+    byId("title").title = held.name;
+    document.title = `${held.name} · avel`;
+    byId("facts").replaceChildren(
+      ...[held.duration !== null && lengthWords(held.duration), bytesWords(held.size), held.model]
+        .filter(Boolean)
+        .map((t) => el("li", {}, t)),
+    );
+    const key = JSON.stringify([
+      held.id,
+      held.state === "done",
+      this.jobs.beside(held.id, -1),
+      this.jobs.beside(held.id, 1),
+    ]);
+    if (key === this.headed && byId("job-next")) return; // the buttons keep their focus
+    this.headed = key;
+    const go = (sign, words, by, id) =>
+      button(sign, words, () => this.beside(by), { id, disabled: !this.jobs.beside(held.id, by) });
+    byId("actions").replaceChildren(
+      ...(held.state === "done" ? this.keeping.parts : []),
+      go("back", "Previous file (Shift+P)", -1, "job-previous"),
+      go("forward", "Next file (Shift+N)", 1, "job-next"),
+    );
+  }
+
+  async open() {
+    const { id, job: held } = this;
+    const [data, thumbs] = await Promise.all([
+      get(job(id, "/timeline")),
+      get(job(id, "/thumbs")).catch(() => []),
+    ]);
+    if (this.id !== id) return;
+    this.data = null; // nothing of the file before is drawn on this one's rows
+    this.editor.load([]);
+    Object.assign(this.editor, {
+      duration: data.duration,
+      step: data.step,
+      last: Math.max(data.duration, data.step),
+    });
+    this.data = data;
+    showNotes(data);
+    showModel(data);
+    this.parts(true);
+    this.player.load(held, data, thumbs);
+    this.timeline.load(held, data);
+    this.tuning.load(data, {
+      models: this.about.models,
+      current: held.model,
+      again: (model) => this.again(model),
+    });
+    this.moments.load(thumbs);
+    await this.keeping.load(id);
+    this.player.show();
+  }
+
+  // ---- what is shown follows what is corrected
+  render(what = "") {
+    if (!this.data) return;
+    this.timeline.render();
+    const hue = (label) => this.timeline.hue(label);
+    this.table.render(hue);
+    this.moments.render(this.editor.events, hue);
+    this.shown = null;
+    this.time(this.player.position);
+    const { current } = this.editor;
+    const times = current && `, ${this.player.words(current.start)} to ${this.player.words(current.end)}`;
+    if (what) announce(`${what}${times ?? ""}`);
+  }
+
+  time(t) {
+    if (!this.data) return;
+    this.timeline.show(t);
+    const on = this.editor.events.filter((e) => e.start <= t + 1e-4 && t + 1e-4 < e.end),
+      key = on.map((e) => e.id).join();
+    if (key !== this.shown) {
+      this.shown = key;
+      this.table.mark(t);
+      byId("now").replaceChildren(
+        ...(on.length
+          ? on.map((e) =>
+              el(
+                "span",
+                { className: "chip", style: { "--h": this.timeline.hue(e.label) } },
+                el("i", { className: "dot" }),
+                el("span", {}, `${e.label} ${e.score.toFixed(2)}`),
+              ),
+            )
+          : [el("span", { className: "chip none" }, "no event")]),
+      );
+    }
+    this.moments.mark(t);
+  }
+
+  // ---- the decision
+  async decide(settings) {
+    const { id } = this,
+      mine = ++this.number;
+    this.asked?.abort();
+    this.asked = new AbortController();
+    const query = new URLSearchParams(Object.entries(settings).map(([k, v]) => [k, String(v)]));
+    let data;
+    try {
+      data = await get(job(id, `/timeline?${query}`), { signal: this.asked.signal });
+    } catch (error) {
+      if (error.name !== "AbortError") toast([error.got, error.do].filter(Boolean).join(" "), { bad: true });
+      return;
+    }
+    if (this.id !== id || mine !== this.number) return;
+    this.tuning.show(data.decision);
+    const free = !this.editor.touched && !this.keeping.corrected;
+    this.data = { ...data, cautions: this.data.cautions };
+    this.timeline.update(data, free ? null : data.events);
+    if (free) this.editor.replace(data.events, "another decision", { hand: false, run: "decide" });
+    this.offer(free ? null : data.events);
+    announce(count(data.events.length, "event"));
+  }
+
+  // Hand-made events are never taken away by a slider: what it finds is outlined, and offered.
+  offer(events) {
+    byId("offer")?.remove();
+    const drop = () => {
+      byId("offer")?.remove();
+      this.timeline.update(this.data, null);
+    };
+    if (!events) return;
+    byId("sliders").append(
+      el(
+        "div",
+        { className: "offer", id: "offer", role: "status" },
+        el("p", {}, `These settings find ${count(events.length, "event")}, outlined in the timeline.`),
+        button(
+          "check",
+          "",
+          () => {
+            drop();
+            this.editor.replace(events, "another decision");
+          },
+          { text: "Use them", id: "use-found" },
+        ),
+        button("cancel", "Leave them", drop),
+      ),
+    );
+  }
+
+  async again(model) {
+    const kept = this.keeping.corrected || this.editor.touched;
+    if (
+      kept &&
+      (await ask("Find again?", "What you corrected in this file may no longer fit what is found then.", [
+        ["", "Leave it"],
+        ["yes", "Find again", "primary"],
+      ])) !== "yes"
+    )
+      return;
+    this.editor.touched = false;
+    this.changed(await this.jobs.retry(this.id, model));
+  }
+
+  beside(direction) {
+    const id = this.jobs.beside(this.id, direction);
+    if (id) location.hash = `#/job/${encodeURIComponent(id)}`;
+    else toast(direction > 0 ? "That was the last file." : "That was the first file.");
+  }
+
+  async saveAndNext() {
+    if (await this.keeping.store()) this.beside(1);
+  }
+
+  stored() {
+    if (this.job) this.jobs.changed({ ...this.job, corrected: this.keeping.corrected });
+    if (!this.keeping.corrected && Object.keys(this.tuning.moved).length) {
+      this.tuning.moved = {};
+      this.tuning.tell();
+    }
+    this.editor.tell();
+  }
+}

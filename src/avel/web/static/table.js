@@ -1,0 +1,102 @@
+// The events as a table; a click goes there.
+import { byId, el, lengthWords } from "./dom.js";
+
+const MOST = 2000; // rows; the timeline and what is saved hold all
+
+export class Table {
+  constructor(editor, player, pick) {
+    Object.assign(this, { editor, player, pick, rows: new Map() });
+    this.body = el("tbody", {
+      onclick: (event) => {
+        const row = event.target.closest("tr[data-event]");
+        if (row) pick(Number(row.dataset.event));
+      },
+    });
+    const head = (words, kind = "") => el("th", { scope: "col", className: kind }, words);
+    this.table = el(
+      "table",
+      {},
+      el(
+        "thead",
+        {},
+        el("tr", {}, head("Event"), head("Time"), head("Length", "number"), head("Score", "number")),
+      ),
+      this.body,
+    );
+    this.empty = el(
+      "p",
+      { className: "empty" },
+      "No event that is both seen and heard was found. Lower the threshold, or add one: drag on a row of the timeline.",
+    );
+    byId("events-scroll").replaceChildren(this.table, this.empty);
+  }
+
+  render(hue) {
+    const { events, selected } = this.editor;
+    this.table.hidden = !events.length;
+    this.empty.hidden = events.length > 0;
+    byId("events-title").textContent = events.length ? `Events (${events.length})` : "Events";
+    const made = events.slice(0, MOST).map((event) => {
+      const key = JSON.stringify([event, hue(event.label)]);
+      let row = this.rows.get(event.id);
+      if (row?.dataset.key !== key) {
+        const focused = row?.contains(document.activeElement);
+        const fresh = this.row(event, hue(event.label));
+        fresh.dataset.key = key;
+        row?.replaceWith(fresh);
+        row = fresh;
+        if (focused) row.querySelector("button").focus();
+      }
+      row.classList.toggle("chosen", event.id === selected);
+      row.querySelector("button").setAttribute("aria-pressed", String(event.id === selected));
+      return row;
+    });
+    this.rows = new Map(made.map((row) => [Number(row.dataset.event), row]));
+    const same =
+      made.length === this.body.children.length && made.every((row, i) => row === this.body.children[i]);
+    if (!same) {
+      const focused = document.activeElement;
+      this.body.replaceChildren(...made);
+      if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
+    }
+    if (selected !== this.scrolled) this.rows.get(selected)?.scrollIntoView?.({ block: "nearest" });
+    this.scrolled = selected;
+  }
+
+  row(event, hue) {
+    const times = `${this.words(event.start)} – ${this.words(event.end)}`;
+    return el(
+      "tr",
+      { data: { event: event.id }, style: { "--h": hue } },
+      el(
+        "th",
+        { scope: "row" },
+        el(
+          "button",
+          { type: "button", className: "row", "aria-label": `${event.label} at ${times}` },
+          el("i", { className: "dot" }),
+          el("span", { title: event.label }, event.label),
+        ),
+      ),
+      el("td", { className: "time" }, times),
+      el("td", { className: "number" }, lengthWords(+(event.end - event.start).toFixed(2))),
+      el(
+        "td",
+        { className: "number score" },
+        el("span", {}, event.score.toFixed(2)),
+        el("i", { className: "bar" }, el("i", { style: { width: `${100 * event.score}%` } })),
+      ),
+    );
+  }
+
+  words(t) {
+    return this.player.words(t, Number.isInteger(t) ? 0 : Number.isInteger(t * 10) ? 1 : 2);
+  }
+
+  mark(t) {
+    // the rows of what goes on now
+    for (const event of this.editor.events) {
+      this.rows.get(event.id)?.classList.toggle("on", event.start <= t + 1e-4 && t + 1e-4 < event.end);
+    }
+  }
+}
