@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types toybox default clean
+.PHONY: help demo test test-slow lint types docs clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -34,5 +34,8 @@ lint: $(VENV)/.ready  ## ruff
 types: $(VENV)/.ready  ## mypy, strict
 	$(BIN)/mypy
 
+docs: $(VENV)/.ready  ## the documentation as a site: open site/index.html
+	$(BIN)/mkdocs build
+
 clean:  ## remove the virtual environment and what was built
-	rm -rf $(VENV) build dist demo
+	rm -rf $(VENV) build dist demo site

@@ -21,13 +21,13 @@ from avel.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "gallery.md"
-_BLOCK = re.compile(r"^```(sh setup|sh|python)\n(.*?)^```", re.S | re.M)
+_BLOCK = re.compile(r"(?:^(<!-- not run: )[^\n]*\n)?^```(sh|python)\n(.*?)^```", re.S | re.M)
 _PICTURE = re.compile(r"\]\((images/[^)]+)\)")
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
-    """The page's code in order: ``sh setup``, ``sh`` or ``python``, and the code."""
-    return _BLOCK.findall(page)
+    """The page's code in order: ``sh``, ``python``, or ``setup`` (which tests don't run)."""
+    return [("setup" if mark else kind, code) for mark, kind, code in _BLOCK.findall(page)]
 
 
 def pictures(page: str) -> list[str]:
@@ -38,7 +38,7 @@ def pictures(page: str) -> list[str]:
 def prepare(page: str, log: Path = Path("done.txt")) -> None:
     """Run the setup's commands in the current folder; those in the log were run before."""
     before = log.read_text("utf-8").splitlines() if log.exists() else []
-    for line in (line for kind, code in blocks(page) if kind == "sh setup" for line in lines(code)):
+    for line in (line for kind, code in blocks(page) if kind == "setup" for line in lines(code)):
         if line not in before:
             print(line, flush=True)
             call(line)

@@ -23,8 +23,8 @@ from avel.evaluated import table
 from avel.recipes import resolve
 from avel.train import fit
 from tests.conftest import ROOT
+from tests.docs_pages import check_command
 from tests.test_figures import rows
-from tests.test_readme import check_command
 
 torch.set_num_threads(1)
 PAGE = (ROOT / "docs" / "gallery.md").read_text("utf-8")
@@ -113,13 +113,13 @@ def test_every_picture_is_committed_small_and_from_the_page(script: ModuleType) 
 def test_every_block_is_run_or_set_up(script: ModuleType) -> None:
     kinds = [kind for kind, _ in script.blocks(PAGE)]
     assert len(kinds) == PAGE.count("\n```") // 2
-    assert kinds[0] == "sh setup" and kinds.count("sh setup") == 1
+    assert kinds[0] == "setup" and kinds.count("setup") == 1
 
 
 def test_setup_can_be_called_like_that_and_is_not_run_twice(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = next(code for kind, code in script.blocks(PAGE) if kind == "sh setup")
+    code = next(code for kind, code in script.blocks(PAGE) if kind == "setup")
     for line in script.lines(code):
         check_command(line)
     called: list[list[str]] = []

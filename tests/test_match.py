@@ -35,7 +35,7 @@ from avel.models.layers import pair_distance, window_sums
 from avel.nearest import best, costs
 from avel.types import Grid, Json
 from tests.conftest import ROOT
-from tests.test_readme import check_command
+from tests.docs_pages import check_command
 from tests.training_data import AUDIO_CARD, CLASSES, VISUAL_CARD
 
 torch.set_num_threads(1)
