@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
+
 from avel.files import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,6 +63,38 @@ def run_avel(*arguments: str | Path) -> Ran:
         text = note.read_text() if note.is_file() else ""
     peak = int(text) / 1024 if text else None
     return Ran(done.returncode, seconds, peak, done.stdout, done.stderr)
+
+
+def period(clip: Path) -> float:
+    """Seconds from a file's first packet to its last one's end, so that copies don't overlap."""
+    first, end = 0.0, 0.0
+    with av.open(str(clip)) as source:
+        for p in source.demux():
+            if p.dts is not None and p.pts is not None:
+                first = min(first, float(p.dts * p.time_base))
+                end = max(end, float((max(p.pts, p.dts) + (p.duration or 0)) * p.time_base))
+    return end - first + 0.01
+
+
+def loop(clip: Path, target: Path, *, seconds: float) -> None:
+    """Copy a file's packets again and again until it is that long; nothing is encoded anew."""
+    length = period(clip)
+    with av.open(str(target), "w") as out:
+        copies = {}
+        for k in range(max(1, round(seconds / length))):
+            with av.open(str(clip)) as source:
+                picked = [*source.streams.video[:1], *source.streams.audio[:1]]
+                for stream in picked:
+                    if stream.index not in copies:
+                        copies[stream.index] = out.add_stream_from_template(stream)
+                for packet in source.demux(picked):
+                    if packet.dts is None or packet.pts is None:
+                        continue
+                    index = packet.stream.index
+                    shift = round(k * length / packet.time_base)
+                    packet.dts, packet.pts = packet.dts + shift, packet.pts + shift
+                    packet.stream = copies[index]
+                    out.mux(packet)
 
 
 def machine() -> dict[str, str]:

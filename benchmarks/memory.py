@@ -19,8 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import av
-from common import RESULTS, machine, run_avel, write_csv
+from common import RESULTS, loop, machine, run_avel, write_csv
 
 from avel.data.toybox import Plan
 from avel.data.toybox.dataset import render_clip
@@ -35,38 +34,6 @@ CASES = {
     "-o .json, kept features read": ("-o", "{out}.json"),
 }
 LONG = 30  # minutes from which one run must do
-
-
-def period(clip: Path) -> float:
-    """Seconds from a file's first packet to its last one's end, so that copies don't overlap."""
-    first, end = 0.0, 0.0
-    with av.open(str(clip)) as source:
-        for p in source.demux():
-            if p.dts is not None and p.pts is not None:
-                first = min(first, float(p.dts * p.time_base))
-                end = max(end, float((max(p.pts, p.dts) + (p.duration or 0)) * p.time_base))
-    return end - first + 0.01
-
-
-def loop(clip: Path, target: Path, *, seconds: float) -> None:
-    """Copy a file's packets again and again until it is that long; nothing is encoded anew."""
-    length = period(clip)
-    with av.open(str(target), "w") as out:
-        copies = {}
-        for k in range(max(1, round(seconds / length))):
-            with av.open(str(clip)) as source:
-                picked = [*source.streams.video[:1], *source.streams.audio[:1]]
-                for stream in picked:
-                    if stream.index not in copies:
-                        copies[stream.index] = out.add_stream_from_template(stream)
-                for packet in source.demux(picked):
-                    if packet.dts is None or packet.pts is None:
-                        continue
-                    index = packet.stream.index
-                    shift = round(k * length / packet.time_base)
-                    packet.dts, packet.pts = packet.dts + shift, packet.pts + shift
-                    packet.stream = copies[index]
-                    out.mux(packet)
 
 
 def peaks(video: Path, case: str, *, runs: int) -> tuple[list[float], list[float]]:

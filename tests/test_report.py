@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from avel.report import layout, page, view
+from avel.report import layout, page, spectrogram, thumbs, view
 from avel.report.cards import cautions, rows
 from avel.report.spectrogram import MAX_COLUMNS, mel_columns, spectrogram_png
 from avel.report.thumbs import attention_bytes, thumb_times
 from avel.types import Event, Grid, Scores, Timeline
+from tests.conftest import ROOT
 from tests.report_samples import CLASSES, hand_scores, hand_timeline, write_clip
 
 NOWHERE = "no-such-folder/clip.mp4"
@@ -173,30 +174,61 @@ def test_large_and_unplayable_files_are_linked(
     assert rendered(hand_timeline(other, LABELS), clip.parent)[1].all("video")[0]["src"]
 
 
-def test_hours_stay_small(tmp_path: Path) -> None:
-    count = 20_000
+def test_ten_hours_stay_small(tmp_path: Path) -> None:
+    """All that the page bounds, at its bound: names, events, curves, maps, strips."""
+    count = 36_000
     rng = np.random.default_rng(0)
     values = rng.dirichlet(np.ones(31), count)
     scores = Scores(
         values,
-        tuple(f"class {i}" for i in range(30)),
+        tuple(f"class {i} " + "of a long name " * 10 for i in range(30)),
         Grid(float(count)),
         values.argmax(axis=1),
-        attention=np.full((count, 7, 7), 1 / 49),
-        audible=rng.random(count) > 0.5,
-        visible=rng.random(count) > 0.5,
+        attention=rng.dirichlet(np.full(196, 0.1), count).reshape(-1, 14, 14),
+        audible=np.arange(count) // view.bin_size(count) % 2 == 0,
+        visible=np.arange(count) // view.bin_size(count) % 2 == 1,
     )
     events = tuple(
         Event(float(i), i + 1.0, scores.classes[i % 30], float(rng.random())) for i in range(9000)
     )
-    timeline = Timeline(NOWHERE, events, float(count), scores.classes, scores)
+    notes = tuple(f"{i} " + "x" * 9000 for i in range(99))
+    timeline = Timeline(NOWHERE, events, float(count), scores.classes, scores, notes=notes)
     text, elements = rendered(timeline, tmp_path)
-    assert len(text) < 4_000_000
+    pictures = thumbs.LETTERS + 64 * MAX_COLUMNS * 4 / 3  # all that media could add
+    assert len(text) + pictures < 3_000_000
     data = json.loads(elements.scripts[0])
     assert len(data["events"]) == view.MAX_EVENTS
     assert len(data["lanes"]) == view.MAX_LANES
     assert max(len(lane["values"]) for lane in data["lanes"]) <= view.MAX_POINTS
-    assert "2000 surest of 9000 events" in text
+    assert {len(e[2]) for e in data["events"]} == {view.MAX_NAME}
+    assert len(base64.b64decode(data["attention"]["data"])) <= view.MAX_CELLS
+    assert f"{view.MAX_EVENTS} surest of 9000 events" in text
+    assert "There are 79 more notes" in text
+    assert len([i for i in elements.all("i") if i.get("class") == "span"]) == view.MAX_POINTS
+
+
+@pytest.mark.parametrize("size", [(180, 320), (320, 180), (2, 320)])
+def test_pictures_of_noise_stay_small(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(thumbs.LIMIT)]
+    made = thumbs.jpeg_uris(images)
+    assert len(made) == thumbs.LIMIT and sum(map(len, made)) <= thumbs.LETTERS
+    plain = [np.full((180, 320, 3), 90, dtype=np.uint8)]
+    assert thumbs.jpeg_uris(plain) == [thumbs.jpeg_uri(plain[0])]
+    assert thumbs.jpeg_uris([]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_report_of_a_looped_hour_stays_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import report_size
+
+    row = report_size.measure(write_clip(tmp_path / "clip.mp4"), tmp_path, 60, name="clip")
+    assert 0.3 < float(row["report_mb"]) < report_size.MOST / 1e6
+    assert int(row["events"]) > 300
 
 
 def test_a_curve_keeps_its_peaks_when_it_is_thinned() -> None:
@@ -213,11 +245,27 @@ def test_a_curve_keeps_its_peaks_when_it_is_thinned() -> None:
 
 
 def test_curve_paths_end_with_the_file() -> None:
-    values = np.array([[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]])
-    scores = Scores(values, ("a",), Grid(2.5), np.zeros(3, dtype=np.int64))
-    line, area = view.curve_paths(view.curve(scores, "a"), scores)
-    assert line == "M0 750H40L40 0H80L80 500H100"
-    assert area == line + "V1000H0Z"
+    values = np.array([[0.25, 0.75], [1.0, 0.0], [1.0, 0.0], [0.5, 0.5]])
+    scores = Scores(values, ("a",), Grid(3.5), np.zeros(4, dtype=np.int64))
+    path, width = view.curve_path(view.curve(scores, "a"), scores)
+    assert (path, width) == ("M0 1000v-250h1v-750h2v500H3.5V1000", 3.5)
+    silent = Scores(np.array([[0.0, 1.0]] * 2), ("a",), Grid(2.0), np.ones(2, dtype=np.int64))
+    assert view.curve_path((0, 0), silent) == ("M0 1000H2V1000", 2.0)
+    assert view.curve_path((), None) == ("", 0.0)
+
+
+def test_moments_of_a_long_file_have_maps_of_their_own() -> None:
+    count = 9000  # a map of every fifth segment is all that the page has room for
+    maps = np.zeros((count, 2, 2))
+    maps[np.arange(count), 0, np.arange(count) % 2] = 1
+    scores = Scores(
+        np.full((count, 2), 0.5), ("a",), Grid(float(count)), np.zeros(count, np.int64),
+        attention=maps,
+    )  # fmt: skip
+    held = view.attention(scores, [6.5, 7.5, 9000.0])
+    assert held is not None and held["seconds"] == 5
+    own = np.frombuffer(base64.b64decode(held["moments"]), np.uint8).reshape(-1, 2, 2)
+    assert own[:, 0].tolist() == [[255, 0], [0, 255], [0, 255]]
 
 
 def test_strips_tell_where_the_file_is_heard() -> None:
@@ -276,6 +324,20 @@ def test_a_long_spectrogram_is_no_wider_than_its_bound() -> None:
     columns = mel_columns((second for _ in range(60)), samples=60 * 16000)
     assert columns.shape == (64, MAX_COLUMNS)
     assert columns.min() > 0
+
+
+def test_a_long_sound_is_sampled_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    times = np.arange(40 * 16000) / 16000
+    sound = rng.normal(0, 0.01, len(times)) + np.sin(6283 * times) * (times >= 20)
+    parts = np.array_split(sound, 123)
+    taken = mel_columns(parts, samples=len(sound), most=10)  # 400 hops a column, every twelfth
+    np.testing.assert_allclose(mel_columns([sound], samples=len(sound), most=10), taken)
+    monkeypatch.setattr(spectrogram, "ENOUGH", 10**9)
+    every = mel_columns(parts, samples=len(sound), most=10)
+    assert 0 < np.median(np.abs(taken / every - 1)) < 0.1  # the mean of 33 windows, or of 400
+    loud = taken.max(axis=0)
+    assert loud[5:].min() > 20 * loud[:5].max()
 
 
 def test_sound_shorter_than_a_window_is_silence_not_a_crash() -> None:

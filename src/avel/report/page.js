@@ -122,7 +122,10 @@
     overlay.style.left = `${(stage.clientWidth - a * scale) / 2}px`;
     overlay.style.top = `${(stage.clientHeight - b * scale) / 2}px`;
   }
-  if (look) moments.forEach((m) => maps.draw(m.querySelector("canvas"), maps.at(Number(m.dataset.at))));
+  if (look) { // each picture has a map of its own: those of a long file are of every so many segments
+    const own = attentionMaps({ ...look, data: look.moments });
+    moments.forEach((m, i) => own.draw(m.querySelector("canvas"), i));
+  }
   function toggleAttention() {
     const button = $("attention");
     if (!button) return;

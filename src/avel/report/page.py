@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avel.errors import AvelError
 from avel.files import write_whole
 from avel.report import view
 from avel.report.layout import address, filled, of_model
 from avel.report.spectrogram import file_spectrogram
-from avel.report.thumbs import data_uri, jpeg_uri, thumbnails
+from avel.report.thumbs import data_uri, jpeg_uris, thumbnails
 from avel.report.writers import Writer, writers
 from avel.types import BACKGROUND, Timeline
 
+if TYPE_CHECKING:
+    from avel.media import Media
+
 #: Files below this many bytes are embedded where browsers can play them; others are linked.
 EMBED_BYTES = 20 * 10**6
+#: Most notes of a page, and letters of a note.
+MOST_NOTES, LONGEST_NOTE = 20, 500
 #: Endings that browsers play, with their types, and the codecs in them.
 PLAYABLE = {
     ".mp4": "video/mp4",
@@ -123,24 +128,27 @@ def context(
     """Everything the template shows, bounded in size; arguments as for :func:`render`."""
     events = view.shown_events(timeline)
     rows = view.lanes(timeline, events)
-    hues = {row.label: row.hue for row in rows}
+    hues = {row.label: row.hue for row in rows}  # by the names as they are shown
     pictures = read_pictures(timeline, hues, page=page, embed=embed, spectrogram=spectrogram)
     return {
         "name": Path(timeline.video).name or "video",
         "facts": (*_facts(timeline), *pictures.facts),
-        "notes": (*timeline.notes, *pictures.notes, *_left_out(timeline, events)),
+        "notes": (*_few(timeline.notes), *pictures.notes, *_left_out(timeline, events)),
         "player": pictures.player,
         "thumbs": pictures.thumbs,
         "spectrogram": pictures.spectrogram,
         "lanes": rows,
-        "events": [view.event_view(e, timeline.duration, hues.get(e.label, 0)) for e in events],
+        "events": [
+            view.event_view(e, timeline.duration, hues.get(view.shown_name(e.label), 0))
+            for e in events
+        ],
         "strips": view.strips(timeline.scores),
         "has_attention": timeline.scores is not None and timeline.scores.attention is not None,
         "has_scores": timeline.scores is not None,
         "background": BACKGROUND,
         "duration": timeline.duration,
-        "classes": timeline.classes,
-        "data": view.page_data(timeline, events, rows),
+        "classes": [view.shown_name(name) for name in timeline.classes],
+        "data": view.page_data(timeline, events, rows, [t.time for t in pictures.thumbs]),
         "media": {"embedded": "blob:", "linked": "'self' file:"}.get(
             pictures.player.kind, "'none'"
         ),
@@ -152,6 +160,13 @@ def _facts(timeline: Timeline) -> tuple[str, ...]:
     count = len(timeline.events)
     found = f"{count} event{'s' * (count != 1)}"
     return (view.length_text(timeline.duration), found)
+
+
+def _few(notes: Sequence[str]) -> Iterator[str]:
+    """The first notes, none of them long: a file of labels from elsewhere may hold any number."""
+    yield from (note[:LONGEST_NOTE] for note in notes[:MOST_NOTES])
+    if len(notes) > MOST_NOTES:
+        yield f"There are {len(notes) - MOST_NOTES} more notes; the .json holds all."
 
 
 def _left_out(timeline: Timeline, events: tuple[Any, ...]) -> tuple[str, ...]:
@@ -193,15 +208,16 @@ def read_pictures(
 
 
 def _thumbs(timeline: Timeline, hues: Mapping[str, int]) -> tuple[Thumb, ...]:
+    seen = thumbnails(timeline)
     made = []
-    for time, image in thumbnails(timeline):
+    for (time, _), uri in zip(seen, jpeg_uris([image for _, image in seen]), strict=True):
         label, score = view.label_at(timeline, time)
-        text = view.short_time(time)
-        made.append(Thumb(time, jpeg_uri(image), label, score, hues.get(label), text))
+        name = view.shown_name(label)
+        made.append(Thumb(time, uri, name, score, hues.get(name), view.short_time(time)))
     return tuple(made)
 
 
-def _player(video: Path, media: Any, page: Path | None, embed: int) -> Player:
+def _player(video: Path, media: Media, page: Path | None, embed: int) -> Player:
     turned = media.video is not None and media.video.rotation % 180 != 0
     size = (media.video.width, media.video.height) if media.video else (0, 0)
     width, height = size[::-1] if turned else size

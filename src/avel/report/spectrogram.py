@@ -18,6 +18,8 @@ from avel.errors import AvelError
 
 #: Most columns of a picture, and the range it shows below the loudest point, in dB.
 MAX_COLUMNS, RANGE_DB = 1600, 70.0
+#: Windows that a column is the mean of at least, where it could be of twice as many.
+ENOUGH = 32
 
 _STOPS = (
     (11, 9, 26),
@@ -53,6 +55,8 @@ def mel_columns(
 ) -> NDArray[np.float64]:
     """Mean mel magnitudes of a sound in a bounded number of columns, with flat memory.
 
+    Of long sounds not every window is taken, but evenly spread ones, ``ENOUGH`` a column or more.
+
     Args:
         chunks: The sound in order, 16 kHz mono, each of any length.
         samples: How many samples there are in all.
@@ -67,18 +71,21 @@ def mel_columns(
     columns = min(hops, most)
     total, count = np.zeros((columns, BANDS)), np.zeros(columns)
     filters, taper = mel_matrix(), window()
-    left, first = np.zeros(0), 0  # what the last chunk left over, and the first hop in it
+    hop = HOP * max(1, hops // (columns * ENOUGH))
+    left, at, done = np.zeros(0), 0, 0  # what is left over, where that begins, windows until now
     for chunk in chunks:
         left = np.concatenate([left, np.asarray(chunk, dtype=np.float64)])
-        ready = max(0, (len(left) - WINDOW) // HOP + 1)
+        passed = min(len(left), done * hop - at)  # between windows that don't overlap
+        left, at = left[passed:], at + passed
+        ready = max(0, (len(left) - WINDOW) // hop + 1)
         if ready:
-            frames = np.lib.stride_tricks.sliding_window_view(left, WINDOW)[::HOP][:ready]
+            frames = np.lib.stride_tricks.sliding_window_view(left, WINDOW)[::hop][:ready]
             power = np.abs(np.fft.rfft(frames * taper, FFT)) @ filters
-            place = np.minimum((first + np.arange(ready)) * columns // hops, columns - 1)
+            begun = (done + np.arange(ready)) * (hop // HOP)
+            place = np.minimum(begun * columns // hops, columns - 1)
             np.add.at(total, place, power)
             np.add.at(count, place, 1)
-            first += ready
-            left = left[ready * HOP :]
+            done += ready
     filled = np.maximum.accumulate(np.where(count > 0, np.arange(columns), 0))
     mean = total / np.maximum(count, 1)[:, None]
     return np.asarray(mean[filled].T)

@@ -14,19 +14,26 @@ from avel import clock
 from avel.errors import AvelError
 from avel.types import Timeline
 
-#: Most thumbnails of a page, and their width in pixels.
+#: Most thumbnails of a page, and their longer side in pixels.
 LIMIT, WIDTH = 40, 320
+#: Most letters of all thumbnails' addresses, and the qualities that are tried for it.
+LETTERS, QUALITIES = 800_000, (74, 55, 35, 15, 5)
 #: How many times its even share a place must have for a map to be drawn at full strength.
 FOCUSED = 4.0
 
 
 def thumbnails(timeline: Timeline) -> list[tuple[float, NDArray[np.uint8]]]:
-    """The instants worth a picture with their (H, WIDTH, 3) pictures; empty where none is read."""
-    from avel.media import frames_at
+    """The instants worth a picture with their (H, W, 3) pictures; empty where none is read.
+
+    The longer of H and W is at most ``WIDTH``.
+    """
+    from avel.cutting import frame_size
+    from avel.media import frames_at, open_media
 
     times = thumb_times(timeline)
     try:
-        images = frames_at(timeline.video, times, width=WIDTH)
+        width, _ = frame_size(open_media(timeline.video), most=WIDTH)
+        images = frames_at(timeline.video, times, width=width)
     except AvelError:
         return []
     return [(t, i) for t, i in zip(times, images, strict=True) if i is not None]
@@ -74,9 +81,18 @@ def jpeg(image: NDArray[np.uint8], *, quality: int = 74) -> bytes:
     return out.getvalue()
 
 
-def jpeg_uri(image: NDArray[np.uint8]) -> str:
+def jpeg_uri(image: NDArray[np.uint8], *, quality: int = 74) -> str:
     """The same as a data URI."""
-    return data_uri(jpeg(image), "image/jpeg")
+    return data_uri(jpeg(image, quality=quality), "image/jpeg")
+
+
+def jpeg_uris(images: Sequence[NDArray[np.uint8]]) -> list[str]:
+    """(H, W, 3) RGB pictures as data URIs, of the best quality at which all of them stay small."""
+    for quality in QUALITIES:
+        made = [jpeg_uri(image, quality=quality) for image in images]
+        if sum(map(len, made)) <= LETTERS:
+            break
+    return made
 
 
 def data_uri(data: bytes, kind: str) -> str:

@@ -17,7 +17,9 @@ from avel.report.thumbs import attention_bytes
 from avel.types import BACKGROUND, Bools, Event, Json, Scores, Timeline
 
 #: Most events, class rows and points of a curve on a page; the .json holds everything.
-MAX_EVENTS, MAX_LANES, MAX_POINTS = 2000, 12, 2000
+MAX_EVENTS, MAX_LANES, MAX_POINTS = 1000, 12, 2000
+#: Most cells of all attention maps together, and letters of a name.
+MAX_CELLS, MAX_NAME = 100_000, 120
 
 #: Colours of class rows, as hues of OKLCH; neighbours are far apart.
 HUES = (262, 38, 158, 318, 85, 205, 5, 128, 288, 62, 180, 340)
@@ -40,14 +42,17 @@ class EventView:
 
 @dataclass(frozen=True)
 class Lane:
-    """One class's row: its events and, where there are scores, its probability curve."""
+    """One class's row: its events and, where there are scores, its probability curve.
+
+    ``path`` is the curve's in a box that is ``points`` wide, one a value, and 1000 high.
+    """
 
     label: str
     hue: int
     events: tuple[EventView, ...]
     summary: str
-    line: str
-    area: str
+    path: str
+    points: float
     values: tuple[int, ...]
 
 
@@ -79,6 +84,11 @@ def length_text(seconds: float) -> str:
         return f"{round(seconds, 1):g} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min" + (f" {rest} s" if rest else "")
+
+
+def shown_name(name: str) -> str:
+    """A class's name, no longer than ``MAX_NAME``."""
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
 def _place(start: float, end: float, duration: float) -> tuple[float, float]:
@@ -124,20 +134,19 @@ def _likely(scores: Scores | None, count: int) -> list[str]:
 def _lane(timeline: Timeline, name: str, hue: int, events: Sequence[Event]) -> Lane:
     own = tuple(event_view(e, timeline.duration, hue) for e in events if e.label == name)
     values = curve(timeline.scores, name)
-    line, area = curve_paths(values, timeline.scores)
+    path, points = curve_path(values, timeline.scores)
     spent = length_text(sum(e.end - e.start for e in own))
     count = f"{len(own)} event{'s' * (len(own) != 1)}, {spent}" if own else ""
     peak = f"at most {max(values) / 1000:.2f}" if values and not own else ""
-    return Lane(name, hue, own, count or peak, line, area, values)
+    return Lane(shown_name(name), hue, own, count or peak, path, points, values)
 
 
 def event_view(event: Event, duration: float, hue: int) -> EventView:
     """An event with its place, colour and words."""
     left, width = _place(event.start, event.end, duration)
     times, length = span_text(event.start, event.end), length_text(event.end - event.start)
-    return EventView(
-        event.start, event.end, event.label, event.score, hue, left, width, times, length
-    )
+    name = shown_name(event.label)
+    return EventView(event.start, event.end, name, event.score, hue, left, width, times, length)
 
 
 def bin_size(count: int) -> int:
@@ -156,21 +165,21 @@ def curve(scores: Scores | None, name: str) -> tuple[int, ...]:
     return tuple(int(v) for v in (peaks.clip(0, 1) * 1000).round())
 
 
-def curve_paths(values: Sequence[int], scores: Scores | None) -> tuple[str, str]:
-    """The curve and the area under it, as SVG paths in a box of width 100 and height 1000.
+def curve_path(values: Sequence[int], scores: Scores | None) -> tuple[str, float]:
+    """The curve with the area under it as an SVG path, and how many points wide its box is.
 
-    A value holds for its whole segment, so the curve is made of steps.
+    A value holds for its whole segment, so the curve is made of steps: one unit a point, 1000 high.
+    The path begins and ends at the foot and isn't closed, so that the foot isn't drawn.
     """
     if not values or scores is None:
-        return "", ""
-    grid = scores.grid
-    size = bin_size(len(grid)) * grid.step
-    line: list[str] = []
-    for k, value in enumerate(values):
-        left, width = _place(k * size, (k + 1) * size, grid.duration)
-        line.append(f"{'L' if line else 'M'}{left:g} {1000 - value}H{left + width:g}")
-    path = "".join(line)
-    return path, f"{path}V1000H0Z"
+        return "", 0.0
+    width = round(scores.grid.duration / (bin_size(len(scores.grid)) * scores.grid.step), 4)
+    path, level = ["M0 1000"], 0
+    for first, stop, value in clock.runs(values):
+        across = f"h{stop - first}" if stop < len(values) else f"H{width:g}"
+        path.append(f"v{level - value}{across}" if value != level else across)
+        level = value
+    return f"{''.join(path)}V1000", width
 
 
 def strips(scores: Scores | None) -> list[Strip]:
@@ -203,30 +212,49 @@ def label_at(timeline: Timeline, seconds: float) -> tuple[str, float]:
     return (BACKGROUND, 0.0) if timeline.scores is not None else ("", 0.0)
 
 
-def attention(scores: Scores | None) -> Json | None:
-    """The attention maps for the page: size, seconds that each holds for, and base64 bytes."""
+def attention(scores: Scores | None, times: Sequence[float] = ()) -> Json | None:
+    """The attention maps for the page: size, seconds that each holds for, and base64 bytes.
+
+    Args:
+        scores: Their maps, at most ``MAX_CELLS`` cells of them: of longer files every so many.
+        times: Instants whose own maps are given besides.
+    """
     if scores is None or scores.attention is None or not len(scores.grid):
         return None
-    maps = scores.attention
-    size = bin_size(len(maps))
-    held = attention_bytes(maps, range(0, len(maps), size))
+    maps, grid = scores.attention, scores.grid
+    size = max(bin_size(len(maps)), math.ceil(maps.size / MAX_CELLS))
+    own = [min(clock.segment_at(t, grid.step), len(grid) - 1) for t in times]
     return {
         "rows": maps.shape[1],
         "columns": maps.shape[2],
-        "seconds": size * scores.grid.step,
-        "data": base64.b64encode(held).decode(),
+        "seconds": size * grid.step,
+        "data": _base64(attention_bytes(maps, range(0, len(maps), size))),
+        "moments": _base64(attention_bytes(maps, own)),
     }
 
 
-def page_data(timeline: Timeline, events: Sequence[Event], rows: Sequence[Lane]) -> Json:
-    """What the page's script needs: times, the curves' values and the attention maps."""
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def page_data(
+    timeline: Timeline, events: Sequence[Event], rows: Sequence[Lane], moments: Sequence[float] = ()
+) -> Json:
+    """What the page's script needs: times, the curves' values and the attention maps.
+
+    Args:
+        timeline: What was found.
+        events: Those shown.
+        rows: The class rows.
+        moments: The instants of the pictures.
+    """
     scores = timeline.scores
     step = scores.grid.step if scores else 1.0
     return {
         "duration": timeline.duration,
         "step": step,
         "bin": bin_size(len(scores.grid)) * step if scores else step,
-        "events": [[e.start, e.end, e.label, round(e.score, 4)] for e in events],
+        "events": [[e.start, e.end, shown_name(e.label), round(e.score, 4)] for e in events],
         "lanes": [{"label": r.label, "hue": r.hue, "values": r.values} for r in rows],
-        "attention": attention(scores),
+        "attention": attention(scores, moments),
     }
