@@ -378,6 +378,8 @@ def test_a_finger_corrects_on_a_phone(go: Go, site: Site) -> None:
     opened, _ = corrected(go, site, **size, has_touch=True, is_mobile=True)
     opened.event("Bark").tap()
     assert opened.page.locator("#event-start").input_value() == "0:04.0"
+    # the fields take their own height below the rows, no more
+    assert opened.page.locator("#bench").bounding_box()["height"] < 200
     opened.page.locator("#event-end").fill("0:06")
     opened.page.locator("#event-end").press("Enter")
     assert opened.table()[1] == "Bark 0:04 – 0:06"
@@ -390,6 +392,36 @@ def test_a_finger_corrects_on_a_phone(go: Go, site: Site) -> None:
         ".filter((b) => b.checkVisibility() && b.offsetHeight < 32).map((b) => b.outerHTML)"
     )
     assert small == []
+
+
+def test_of_a_long_file_only_what_changes_is_drawn(go: Go, site: Site) -> None:
+    id = site.done()
+    opened = go()
+    page, kinds = opened.page, ("Church bell", "Bark")
+    events = [
+        {"start": 12.0 * i, "end": 12.0 * i + 1, "label": kinds[i % 2], "score": 0.5}
+        for i in range(600)
+    ]
+    found = site.api.get(f"api/jobs/{id}/timeline").json()
+    found |= {"duration": 7200.0, "events": events, "attention": None}
+    kept = {"revision": 0, "events": events, "saved": None}
+    page.route(f"**/api/jobs/{id}/timeline*", lambda route: route.fulfill(json=found))
+    page.route(f"**/api/jobs/{id}/annotations", lambda route: route.fulfill(json=kept))
+    page.goto(f"{site.address}#/job/{id}")
+    opened.ready()
+    assert page.locator("#timeline .event").count() == 600
+    page.evaluate("document.querySelectorAll('.event, tr').forEach((e) => (e.known = true))")
+    page.locator("#ruler").focus()
+    page.keyboard.press("n")  # the first begins at once
+    page.keyboard.press("ArrowRight")
+    assert "0:00:13 – 0:00:14" in page.locator("tr[data-event]").nth(1).inner_text()
+    fresh = "[...document.querySelectorAll('.event, tr')].filter((e) => !e.known).length"
+    assert page.evaluate(fresh) == 1  # the row whose times have changed
+    for _ in range(12):
+        page.keyboard.press("+")
+    page.evaluate("(s => (s.scrollLeft = s.scrollWidth))(document.getElementById('scroller'))")
+    page.locator("#ruler span", has_text="2:00:00").wait_for()
+    assert page.locator("#ruler span").count() < 100
 
 
 def test_everything_has_a_name(go: Go, site: Site) -> None:

@@ -166,6 +166,7 @@ export class Dragging {
     this.tracks.classList.remove("dragging");
     timeline.tip.hidden = true;
     if (held.box?.classList.contains("drawn")) held.box.remove();
+    else if (held.box) timeline.filled.delete(held.box);
     if (held.moved) timeline.render();
   }
 

@@ -3,7 +3,14 @@
 const round = (t) => Math.round(t * 1000) / 1000;
 const sorted = (events) =>
   [...events].sort((a, b) => a.start - b.start || a.end - b.end || a.label.localeCompare(b.label));
-const bare = (events) => JSON.stringify(sorted(events).map((e) => [e.start, e.end, e.label]));
+
+// What is compared and saved of events, as text; they are never changed in place, so it is kept.
+const texts = new WeakMap();
+function bare(events) {
+  if (!texts.has(events))
+    texts.set(events, JSON.stringify(sorted(events).map((e) => [e.start, e.end, e.label])));
+  return texts.get(events);
+}
 const LONGEST_LABEL = 200;
 
 // Characters that no label may hold, and blanks at its ends, are dropped.

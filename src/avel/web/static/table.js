@@ -5,7 +5,7 @@ const MOST = 2000; // rows; the timeline and what is saved hold all
 
 export class Table {
   constructor(editor, player, pick) {
-    Object.assign(this, { editor, player, pick, rows: new Map() });
+    Object.assign(this, { editor, player, pick, rows: new Map(), kept: new WeakMap() });
     this.body = el("tbody", {
       onclick: (event) => {
         const row = event.target.closest("tr[data-event]");
@@ -36,22 +36,10 @@ export class Table {
     this.table.hidden = !events.length;
     this.empty.hidden = events.length > 0;
     byId("events-title").textContent = events.length ? `Events (${events.length})` : "Events";
-    const made = events.slice(0, MOST).map((event) => {
-      const key = JSON.stringify([event, hue(event.label)]);
-      let row = this.rows.get(event.id);
-      if (row?.dataset.key !== key) {
-        const focused = row?.contains(document.activeElement);
-        const fresh = this.row(event, hue(event.label));
-        fresh.dataset.key = key;
-        row?.replaceWith(fresh);
-        row = fresh;
-        if (focused) row.querySelector("button").focus();
-      }
-      row.classList.toggle("chosen", event.id === selected);
-      row.querySelector("button").setAttribute("aria-pressed", String(event.id === selected));
-      return row;
-    });
-    this.rows = new Map(made.map((row) => [Number(row.dataset.event), row]));
+    const made = events
+      .slice(0, MOST)
+      .map((event) => this.shown(event, hue(event.label), event.id === selected));
+    this.rows = new Map(made.map((row, i) => [events[i].id, row]));
     const same =
       made.length === this.body.children.length && made.every((row, i) => row === this.body.children[i]);
     if (!same) {
@@ -61,6 +49,24 @@ export class Table {
     }
     if (selected !== this.scrolled) this.rows.get(selected)?.scrollIntoView?.({ block: "nearest" });
     this.scrolled = selected;
+  }
+
+  // The event's row, the same element as before where nothing of it has changed.
+  shown(event, hue, chosen) {
+    const before = this.rows.get(event.id),
+      kept = this.kept.get(before);
+    if (kept?.event === event && kept.hue === hue && kept.chosen === chosen) return before;
+    const same = kept?.event === event && kept.hue === hue,
+      row = same ? before : this.row(event, hue);
+    this.kept.set(row, { event, hue, chosen });
+    row.classList.toggle("chosen", chosen);
+    row.querySelector("button").setAttribute("aria-pressed", String(chosen));
+    if (before && !same) {
+      const focused = before.contains(document.activeElement);
+      before.replaceWith(row);
+      if (focused) row.querySelector("button").focus();
+    }
+    return row;
   }
 
   row(event, hue) {

@@ -24,6 +24,7 @@ export class Timeline {
       rows: new Map(),
       ghosts: null,
       threshold: null,
+      filled: new WeakMap(), // by event's element: what it shows
     });
     this.tracks = byId("tracks");
     this.scroller = byId("scroller");
@@ -31,6 +32,9 @@ export class Timeline {
     this.in = button("add", "Zoom in (+)", () => this.setZoom(this.zoom * 2), { id: "zoom-in" });
     byId("zoom").replaceChildren(this.out, this.in);
     this.dragging = new Dragging(this);
+    this.scroller.addEventListener("scroll", () => {
+      if (Math.abs(this.scroller.scrollLeft - this.ruled) > this.scroller.clientWidth * 0.7) this.rule();
+    });
     this.scroller.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     new ResizeObserver(() => this.duration && this.setZoom(this.zoom)).observe(this.scroller);
   }
@@ -149,7 +153,9 @@ export class Timeline {
 
   render() {
     this.arrange();
-    const wanted = new Set(this.lanes.map((l) => l.label));
+    const wanted = new Set(this.lanes.map((l) => l.label)),
+      own = Map.groupBy(this.editor.events, (e) => e.label);
+    let above = this.ruler.parentElement;
     for (const [label, row] of this.rows)
       if (!wanted.has(label)) {
         row.box.remove();
@@ -158,8 +164,9 @@ export class Timeline {
     for (const [i, lane] of this.lanes.entries()) {
       if (!this.rows.has(lane.label)) this.rows.set(lane.label, this.makeRow(lane));
       const row = this.rows.get(lane.label);
-      this.fresh.before(row.box);
-      this.fillRow(row, lane, i);
+      if (above.nextElementSibling !== row.box) above.after(row.box);
+      above = row.box;
+      this.fillRow(row, lane, own.get(lane.label) ?? [], i);
     }
   }
 
@@ -176,7 +183,7 @@ export class Timeline {
     return { box, badge, told, lane, events: new Map(), drawn: null };
   }
 
-  fillRow(row, { label, values }, i) {
+  fillRow(row, { label, values }, own, i) {
     row.badge.textContent = i < 9 ? String(i + 1) : "";
     row.badge.hidden = i >= 9;
     if (row.drawn !== values || row.threshold !== this.threshold) {
@@ -185,8 +192,7 @@ export class Timeline {
       row.drawn = values;
       row.threshold = this.threshold;
     }
-    const own = this.editor.events.filter((e) => e.label === label),
-      ids = new Set(own.map((e) => e.id));
+    const ids = new Set(own.map((e) => e.id));
     const spent = lengthWords(own.reduce((sum, e) => sum + e.end - e.start, 0));
     row.told.textContent = own.length
       ? `${count(own.length, "event")}, ${spent}`
@@ -229,6 +235,9 @@ export class Timeline {
   fillEvent(box, event) {
     const chosen = event.id === this.editor.selected;
     const first = this.editor.selected === null && this.editor.events[0]?.id === event.id;
+    const [held, state] = this.filled.get(box) ?? [];
+    if (held === event && state === `${chosen} ${first}`) return;
+    this.filled.set(box, [event, `${chosen} ${first}`]);
     for (const [k, v] of Object.entries(this.at(event.start, event.end))) box.style.setProperty(k, v);
     box.children[1].textContent = event.score.toFixed(2);
     box.classList.toggle("chosen", chosen);
@@ -282,22 +291,26 @@ export class Timeline {
     return this.ruler.clientWidth || 1;
   }
 
+  // Marks of what is in sight, and as much on either side: a file may last for hours.
   rule() {
     const step = rulerStep(this.duration, this.width),
-      marks = [];
-    for (let t = 0; t <= this.duration + 1e-6; t += step) {
+      { scrollLeft, clientWidth } = this.scroller;
+    const shown = (x) => (this.duration * x) / this.width;
+    const from = Math.max(0, Math.floor(shown(scrollLeft - clientWidth) / step)) * step;
+    const until = Math.min(this.duration, shown(scrollLeft + 2 * clientWidth));
+    const marks = [];
+    for (let t = from; t <= until + 1e-6; t += step) {
       const last = t && this.duration - t < step * 0.3;
+      const left = `${this.duration ? (100 * t) / this.duration : 0}%`;
       marks.push(
         el(
           "span",
-          {
-            className: last ? "last" : "",
-            style: { left: `${this.duration ? (100 * t) / this.duration : 0}%` },
-          },
+          { className: last ? "last" : t ? "" : "first", style: { left } },
           this.player.words(t, step < 1 ? 1 : 0),
         ),
       );
     }
+    this.ruled = scrollLeft;
     this.ruler.replaceChildren(...marks);
   }
 
@@ -309,10 +322,10 @@ export class Timeline {
     if (!this.duration) return;
     this.zoom = Math.min(Math.max(1, wanted), this.most);
     this.tracks.style.width = `${this.zoom * 100}%`;
-    this.rule();
     const gutter = this.tracks.clientWidth - this.width;
     this.scroller.scrollLeft =
       gutter + (keep / this.duration) * this.width - (x ?? this.scroller.clientWidth / 2);
+    this.rule();
     this.out.disabled = this.zoom <= 1;
     this.in.disabled = this.zoom >= this.most - 1e-6;
   }
