@@ -11,10 +11,11 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from avel.errors import AvelError, UsageError
+from avel.errors import AvelError
 from avel.files import write_whole
 from avel.formats import ending_of, format_endings
 from avel.report.page import PLAYABLE
+from avel.types import Json
 from avel.web import aside, kept, review
 from avel.web.dataset import LEAST
 from avel.web.desk import Desk
@@ -28,7 +29,7 @@ from avel.web.schemas import (
     ThumbInfo,
     TimelineInfo,
 )
-from avel.web.store import ConflictError
+from avel.web.store import ConflictError, Job
 from avel.web.uploads import receive
 from avel.web.work import renamed
 
@@ -212,11 +213,10 @@ def _add_files(app: FastAPI, desk: Desk) -> None:
             target.unlink(missing_ok=True)
 
 
-def _read(desk: Desk, job: Any, target: Path, name: str) -> Any:
-    ending = ending_of(name, format_endings().values()) or Path(name).suffix.lower()
-    if ending not in format_endings().values() and not ending.isascii():
-        raise UsageError(f"{name}: no label file", wanted="a format of docs/formats.md")
-    named = target.with_name(f"{target.name}{ending[:40]}")
+def _read(desk: Desk, job: Job, target: Path, name: str) -> Json:
+    own = Path(name).suffix.lower()
+    ending = ending_of(name, format_endings().values()) or (own if own[1:].isalnum() else "")
+    named = target.with_name(f"{target.name}{ending[:20]}")
     try:
         target.rename(named)
         return review.imported(named, job, _step(desk, job.model), named=name)
