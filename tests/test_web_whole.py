@@ -1,12 +1,17 @@
-"""From uploads to a model of what was corrected, with the real networks and the real commands."""
+"""The whole of `avel serve`: real networks, real commands, a server that is killed."""
 
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
+import requests
 
 from avel.cli.main import main
 from avel.data.toybox import Plan
@@ -70,3 +75,36 @@ def test_a_real_job_is_called_off(tmp_path: Path) -> None:
         assert client.post(f"/api/jobs/{id}/cancel").json()["state"] == "cancelled"
         assert client.post(f"/api/jobs/{id}/retry").json()["state"] == "queued"
         assert ended(client, id, seconds=120)["state"] == "done"
+
+
+def started(state: Path) -> tuple[subprocess.Popen[str], str]:
+    """The command in a process of its own, and where it serves."""
+    command = [sys.executable, "-m", "avel", "serve", "--state", str(state), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line.startswith("avel serves at http://127.0.0.1:"), line
+    return process, line.split()[3].rstrip("/")
+
+
+def test_a_killed_server_loses_nothing(tmp_path: Path) -> None:
+    name = render_clip(Plan(seed=10, seconds=20), 0, tmp_path)
+    content = (tmp_path / "videos" / f"{name}.mp4").read_bytes()
+    process, url = started(tmp_path / "state")
+    sent = [
+        requests.post(f"{url}/api/jobs", files={"file": (f"{k}.mp4", content)}, timeout=60).json()
+        for k in range(2)
+    ]
+    while requests.get(f"{url}/api/jobs/{sent[0]['id']}", timeout=60).json()["state"] != "running":
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    process, url = started(tmp_path / "state")
+    for _ in range(1200):
+        jobs = requests.get(f"{url}/api/jobs", timeout=60).json()["jobs"]
+        if all(job["state"] == "done" for job in jobs):
+            break
+        time.sleep(0.1)
+    assert [(job["id"], job["state"]) for job in jobs] == [(s["id"], "done") for s in sent[::-1]]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) in (0, 130, -signal.SIGINT)
