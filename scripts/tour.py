@@ -114,6 +114,7 @@ def frame_of(video: Path, at: float) -> Image.Image:
 def build(folder: Path) -> None:
     """Run the page, write it, make its pictures."""
     folder.mkdir(parents=True, exist_ok=True)
+    os.environ["COLUMNS"] = "100"
     with contextlib.chdir(folder):
         page = printed(PAGE.read_text("utf-8"), Path("printed"))
         pictures(REPORT, Path("demo/found.mp4"))

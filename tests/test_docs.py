@@ -48,23 +48,24 @@ ELSEWHERE = {
     "docs/gallery.md": "tests/test_gallery.py",
     "CONTRIBUTING.md": "tests/test_own_models.py",
 }
-#: How many lines of shell no test runs; each of their blocks says why.
+#: How many blocks no test runs; each says why.
 NOT_RUN = {
-    "README.md": 3,
-    "docs/benchmarks.md": 10,
-    "docs/choosing-a-model.md": 2,
-    "docs/cluster.md": 3,
+    "README.md": 2,
+    "docs/benchmarks.md": 1,
+    "docs/choosing-a-model.md": 1,
+    "docs/cluster.md": 2,
     "docs/composer.md": 1,
-    "docs/export.md": 3,
-    "docs/gallery.md": 9,
+    "docs/export.md": 2,
+    "docs/gallery.md": 1,
     "docs/reproduce.md": 1,
-    "docs/serve.md": 6,
+    "docs/serve.md": 3,
     "docs/tour.md": 1,
     "docs/your-own-videos.md": 1,
-    "results/README.md": 3,
+    "results/README.md": 1,
 }
 #: Pages of a few seconds; the others' runs are slow tests.
 QUICK = {"docs/formats.md", "docs/index.md"}
+LONG = [pytest.mark.slow, pytest.mark.timeout(1200)]
 #: What the page makes itself, and so doesn't find.
 MAKES = {
     "README.md": ("data/toy", "runs/toy"),
@@ -112,7 +113,7 @@ def test_what_no_test_runs_says_why_and_is_counted() -> None:
         for block in blocks(read(page)):
             if block.reason is not None:
                 assert len(block.reason) >= 12, f"{page}: {block.reason}"
-                left[page] = left.get(page, 0) + len(block.lines)
+                left[page] = left.get(page, 0) + 1
     assert left == NOT_RUN
 
 
@@ -168,8 +169,9 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(stand_ins: Path) -> Path:
     """The same folder with a small data set, a run of it, and a small simulated AVE."""
     toy = stand_ins / "data" / "toy"
-    synthesize(toy, clips=24, plan=Plan(fps=2, width=48, height=36), jobs=1)
+    synthesize(toy, clips=24, plan=Plan(seed=1, seconds=6, fps=2, width=48, height=36), jobs=1)
     call("extract", toy)
+    call("extract", stand_ins / "data" / "clips")
     shutil.copytree(toy, stand_ins / "corrected")
     call("train", "cspa_csea", f"data={toy}", "epochs=1", "-o", stand_ins / "runs" / "toy")
     labels = stand_ins / "labels"
@@ -210,9 +212,7 @@ def here(
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize(
-    "page", [pytest.param(p, marks=[] if p in QUICK else [pytest.mark.slow]) for p in RUN]
-)
+@pytest.mark.parametrize("page", [pytest.param(p, marks=[] if p in QUICK else LONG) for p in RUN])
 def test_the_pages_code_runs(page: str, here: Path) -> None:
     names: dict[str, object] = {}
     for block in blocks(read(page)):
@@ -236,13 +236,17 @@ def run(line: str, page: str) -> str:
 
 
 def is_as_written(block: Block) -> bool:
-    """Whether the block's commands were run on what the page runs them on, and no smaller."""
-    return not any("data/toy" in line or "runs/toy" in line for line in block.lines)
+    """Whether the block's commands were run on what the page runs them on, and no smaller.
+
+    Distances of a search, to three decimals, hang on the processor.
+    """
+    smaller_or_rounded = ("data/toy", "runs/toy", "avel match")
+    return not any(word in line for line in block.lines for word in smaller_or_rounded)
 
 
 def test_what_is_printed_is_there() -> None:
     tour = [b for b in blocks(read("docs/tour.md")) if b.printed is not None]
-    assert len(tour) == read("docs/tour.md").count("<!-- printed -->") >= 3
+    assert len(tour) == read("docs/tour.md").count("<!-- printed -->") >= 5
     assert all(b.printed and b.printed.strip() for b in tour), "run scripts/tour.py"
     assert sum(is_as_written(b) for b in tour) >= 3
 

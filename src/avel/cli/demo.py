@@ -9,6 +9,7 @@ import typer
 
 #: Seeds from here on are the demo's: no clip of another data set or training has them.
 FIRST_SEED = 1_000_000_000
+SECONDS = 30.0
 
 
 def demo(
@@ -18,7 +19,7 @@ def demo(
     seed: Annotated[
         int | None, typer.Option(help="Draw this clip again; a new one by default.")
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Length of the clip.")] = 30.0,
+    seconds: Annotated[float, typer.Option(help="Length of the clip.")] = SECONDS,
 ) -> None:
     """Render a clip that nobody has seen, find its events, and write a report."""
     import secrets
@@ -42,4 +43,5 @@ def demo(
     print(f"\nin the clip, seen and heard:\n{truth}")
     print(f"\nfound:\n{found}")
     print(f"\nthe report: open {report} in a browser")
-    print(f"the same as data: {data}\nthe same clip again: avel demo --seed {seed}")
+    again = f"avel demo --seed {seed}" + (f" --seconds {seconds:g}" if seconds != SECONDS else "")
+    print(f"the same as data: {data}\nthe same clip again: {again}")
