@@ -344,8 +344,8 @@ def test_links_out_of_the_docs_work_in_the_site(site: Path) -> None:
 @pytest.mark.parametrize("width", [1280, 390])
 def test_every_page_opens_and_fits(site: Path, browser: Any, width: int) -> None:
     """From the disk, without a server: nothing is asked of the network, nothing is wider."""
-    pages = sorted(site.rglob("*.html"))
-    assert len(pages) > len(PAGES)
+    pages = sorted(set(site.rglob("*.html")) - {site / "404.html"})  # that one a server shows
+    assert len(pages) >= len(PAGES)
     context = browser.new_context(viewport={"width": width, "height": 900})
     context.set_default_timeout(90_000)
     for path in pages:
