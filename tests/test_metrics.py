@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,3 +137,70 @@ def test_event_f1_is_that_of_a_plain_loop(data: st.DataObject, iou: float) -> No
     pred, truth = data.draw(row), data.draw(row)
     found = metrics.event_f1(np.array([pred]), np.array([truth]), B, iou)
     assert found == pytest.approx(slow_f1(pred, truth, iou), nan_ok=True)
+
+
+# ---- whether two systems differ
+
+
+def systems(seed: int, *, seeds: int = 3, clips: int = 40, gain: float = 0.0) -> tuple[Any, ...]:
+    """Right answers of two systems to clips of unequal length, and those lengths."""
+    rng = np.random.default_rng(seed)
+    of = rng.integers(1, 11, clips)
+    hard = rng.uniform(0.2, 0.7, clips)
+    first = rng.binomial(of, hard, (seeds, clips))
+    second = rng.binomial(of, np.clip(hard + gain, 0, 1), (seeds + 1, clips))
+    return first, second, of
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 60), st.floats(-0.2, 0.3))
+def test_the_bootstrap_is_fair_to_both(seed: int, seeds: int, clips: int, gain: float) -> None:
+    first, second, of = systems(seed, seeds=seeds, clips=clips, gain=gain)
+    there = metrics.paired_bootstrap(first, second, of, resamples=300)
+    back = metrics.paired_bootstrap(second, first, of, resamples=300)
+    assert there.gain == pytest.approx(-back.gain)
+    np.testing.assert_allclose(there.clips, [-x for x in back.clips[::-1]], atol=1e-12)
+    assert there == metrics.paired_bootstrap(first, second, of, resamples=300)
+    assert -1 <= there.both[0] <= there.both[1] <= 1
+    shares = [(system.sum(1) / of.sum()).mean() for system in (first, second)]
+    assert there.gain == pytest.approx(shares[1] - shares[0])
+    alike = metrics.paired_bootstrap(first, first, of, resamples=300)
+    assert (alike.gain, alike.clips, alike.real) == (0.0, (0.0, 0.0), False)
+
+
+def test_the_bootstrap_is_paired() -> None:
+    """Clips that are hard for both widen no interval: only where the two differ counts."""
+    hard = np.array([[0, 10] * 30])
+    of = np.full(60, 10)
+    always = metrics.paired_bootstrap(np.minimum(hard, 9), np.minimum(hard, 9) + 1, of)
+    assert always.gain == pytest.approx(0.1) and always.real
+    np.testing.assert_allclose(always.clips, (0.1, 0.1))
+
+
+def test_seeds_that_differ_widen_the_second_interval_alone() -> None:
+    of = np.full(50, 10)
+    first = np.repeat([[3], [5], [7]], 50, 1)  # a seed is good or bad at all clips alike
+    found = metrics.paired_bootstrap(first, np.full((3, 50), 6), of)
+    np.testing.assert_allclose(found.clips, (0.1, 0.1))
+    assert found.both[0] < 0 < found.both[1] and not found.real
+    steady = metrics.paired_bootstrap(np.full((3, 50), 5), np.full((3, 50), 6), of)
+    np.testing.assert_allclose(steady.both, (0.1, 0.1))
+
+
+def test_what_does_not_differ_is_seldom_called_real() -> None:
+    """Two systems of one kind: 95 % intervals are wrong about one time in twenty."""
+    calls = [metrics.paired_bootstrap(*systems(i, clips=120), resamples=400) for i in range(150)]
+    wrong = sum(not c.clips[0] <= 0 <= c.clips[1] for c in calls)
+    assert 1 <= wrong <= 25 and sum(c.real for c in calls) <= wrong
+    apart = [metrics.paired_bootstrap(*systems(i, clips=120, gain=0.15)) for i in range(5)]
+    assert all(c.real and c.gain > 0 for c in apart)
+
+
+def test_what_the_bootstrap_refuses() -> None:
+    first, second, of = systems(0)
+    with pytest.raises(ValueError, match="wanted"):
+        metrics.paired_bootstrap(first, second[:, :-1], of)
+    with pytest.raises(ValueError, match="no answer"):
+        metrics.paired_bootstrap(first, second, np.zeros_like(of))
+    with pytest.raises(ValueError, match="no answer"):
+        metrics.paired_bootstrap(first[:0], second, of)

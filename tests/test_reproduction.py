@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 import torch
 
-from avel import papers, workshop
+from avel import papers, tasks, workshop
 from avel.cli.main import main
 from avel.data.base import Dataset
-from avel.errors import AvelError, UsageError
+from avel.differences import differences
+from avel.errors import AvelError, DataError, UsageError
 from avel.models import models
+from avel.own_tables import senses, systems
 from avel.papers import Row
 from avel.reproduced import Reproduction, Result, called, slug, warning
-from avel.reproduction import carry_out, plan, reproduce, systems, tables, trainings
+from avel.reproduction import carry_out, plan, reproduce, tables, trainings
 from avel.train import Stopped, fit
 from avel.trainings import Estimate, Outcome, prepare
 from tests.test_evaluation import write_folder
@@ -75,6 +77,19 @@ def test_systems_hold_every_model_in_every_task_that_it_has() -> None:
     }  # fmt: skip
     unpaired = next(r for r in systems() if r.name == "CSPA+CSEA, unpaired")
     assert unpaired.options == {"form": "unpaired"} and not unpaired.values
+
+
+def test_senses_hold_one_sense_alone_and_the_parts_of_co_attention() -> None:
+    found = {(r.task, r.name): r for r in senses()}
+    assert len(found) == 6 + 6 + 4
+    alone = [r.options for (task, _), r in found.items() if task == "sel"][:2]
+    assert alone == [{"senses": "audio"}, {"senses": "picture"}]
+    parts = [r.options.get("modules") for (task, _), r in found.items() if task == "cml"]
+    assert parts == ["none", "cspa", "csea", None]
+    assert found["sel", "CSEA"].values == {"segment_accuracy": 72.9}
+    both = plan(tables(["systems", "senses"]))
+    whole = [c for c in both if c.row.name == "CSPA+CSEA" and c.row.task == "wsel"]
+    assert len(whole) == 2 and len(trainings(whole)) == 1
 
 
 def test_what_several_tables_need_is_one_training() -> None:
@@ -211,6 +226,41 @@ def test_rows_that_read_other_features_are_trained_on_those(data: Dataset, tmp_p
     assert len(found[True, "V+c3d"].outcomes) == len(found[True, "V"].outcomes) == 1
     told = found[True, "A'-att"].notes()
     assert told[-1] == "not trained: needs VGGish's last pooling maps: no audio_maps.h5"
+
+
+# ---- which differences are real
+
+
+def test_answers_are_kept_and_pairs_are_told_apart_without_training(
+    made: tuple[Reproduction, Path], data: Dataset
+) -> None:
+    whole, out = made
+    rows = read((out / "tian2018_3_tian2018_6.3_differences.csv").read_text())
+    assert [(r["order"], r["task"]) for r in rows] == [("table", "cml"), ("ours", "cml")]
+    for row in rows:
+        named = {r.row.name: r for r in whole.results}
+        for which in ("first", "second"):
+            ours = named[row[which]].measured("mean_accuracy").mean
+            assert float(row[f"{which}_score"]) == pytest.approx(100 * ours, abs=0.01)
+        less = float(row["second_score"]) - float(row["first_score"])
+        assert float(row["gain"]) == pytest.approx(less, abs=0.02)
+        assert float(row["clips_low"]) <= float(row["clips_high"])
+        assert (row["first_seeds"], row["resamples"], row["seed"]) == ("2", "10000", "0")
+    assert float(rows[1]["gain"]) >= 0, "in our ranking the second is the better"
+    kept = whole.results[-1].outcomes[0]
+    assert kept.answers is not None
+    right, of = tasks.right_by_clip(kept.answers, data.test, "sel", len(data.classes))
+    told = kept.evaluation["metrics"]["segment_accuracy"]["values"][0]
+    assert right.sum() / of.sum() == pytest.approx(told)
+    with pytest.raises(DataError, match="those of val"):
+        tasks.right_by_clip({"labels": [[0]]}, data.val, "sel", len(data.classes))
+
+
+def test_trainings_without_kept_answers_are_left_out(made: tuple[Reproduction, Path]) -> None:
+    whole, _ = made
+    old = [replace(r, outcomes=tuple(replace(o, answers=None) for o in r.outcomes))
+           for r in whole.results]  # fmt: skip
+    assert differences(old, whole.data) == []
 
 
 # ---- what is written

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from avel.reproduction import systems
+from avel.own_tables import systems
 from tests.conftest import ROOT
 
 

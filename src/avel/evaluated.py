@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class Evaluation:
         notes: What a reader must know besides: leaks, other data than trained on.
         background_clips: WSEL: background clips that training saw beside the split's own; None
             for other tasks, or where a run doesn't say.
+        answers: Of each run, what it answered to each clip, see :func:`avel.tasks.answers`.
     """
 
     model: str
@@ -84,6 +85,7 @@ class Evaluation:
     classes: tuple[Mapping[str, Mapping[str, float]], ...]
     notes: tuple[str, ...] = ()
     background_clips: int | None = None
+    answers: tuple[Json, ...] = field(default=(), repr=False)
 
     def __getitem__(self, metric: str) -> Measured:
         return next(m for m in self.measured if m.metric == metric)

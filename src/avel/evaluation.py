@@ -77,16 +77,17 @@ def evaluate(
         measured=tuple(
             Measured(
                 name,
-                tuple(m[name] for m, _ in measured),
+                tuple(m[name] for m, _, _ in measured),
                 next((p for p in papers if p.metric == name), None),
             )
             for name in measured[0][0]
-            if all(name in m for m, _ in measured)  # some may be tuned, others not
+            if all(name in m for m, _, _ in measured)  # some may be tuned, others not
         ),
         trivial=tasks.trivial(chosen, task, len(classes)),
-        classes=tuple(per_class for _, per_class in measured),
+        classes=tuple(per_class for _, per_class, _ in measured),
         notes=tuple(notes),
         background_clips=_one_number([run.card.get("background_clips") for run in found]),
+        answers=tuple(answers for _, _, answers in measured),
     )
 
 
@@ -150,24 +151,33 @@ def choose_split(data: Dataset | Split, task: str, name: str | None, classes: in
 
 def _judge(
     run: Trained, held: Resident, batch: int
-) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    task, step = run.card["task"], run.step
+) -> tuple[dict[str, float], dict[str, dict[str, float]], Json]:
+    """Metrics, those of each class, and the answers to each clip; nothing is predicted twice."""
+    task, step, split = run.card["task"], run.step, held.split
     device = torch.device("cpu")
-    predict = predictor(run.network.to(device), held, task, batch=batch, device=device)
-    if task != "cml":
-        once = predict(held.split)
-
-        def predict(_: Split) -> Any:  # judged twice, predicted once
-            return once
-
+    predict = cache(predictor(run.network.to(device), held, task, batch=batch, device=device), task)
     count = len(run.classes)
-    measured = _headline_first(tasks.evaluate(predict, held.split, task, count, step=step), task)
+    measured = _headline_first(tasks.evaluate(predict, split, task, count, step=step), task)
     if task != "cml":
-        measured |= _believed(run, held.split, *once[:2])
+        measured |= _believed(run, split, *predict(split)[:2])
     return (
         measured,
-        tasks.details(predict, held.split, task, run.classes, step=step),
+        tasks.details(predict, split, task, run.classes, step=step),
+        tasks.answers(predict, split, task, count),
     )
+
+
+def cache(predict: tasks.Predict, task: str) -> tasks.Predict:
+    """The same, computed once for each split (SEL, WSEL), or clips and query (CML)."""
+    held: dict[Any, Any] = {}
+
+    def once(split: Split, *asked: Any) -> Any:
+        key = (asked[0].tobytes(), asked[1]) if task == "cml" else id(split)
+        if key not in held:
+            held[key] = predict(split, *asked)
+        return held[key]
+
+    return once
 
 
 def _believed(run: Trained, split: Split, labels: Any, scores: Any) -> dict[str, float]:

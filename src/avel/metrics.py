@@ -162,6 +162,79 @@ def window_overlap(chosen: Ints, true: Ints, length: Ints) -> NDArray[np.float64
     return np.asarray(shared / (2 * length - shared), dtype=np.float64)
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How much more of the same clips a second system got right than a first.
+
+    Args:
+        gain: The second's share less the first's, in [-1, 1], over all clips and seeds.
+        clips: Ends of its interval over clips: how much it hangs on which clips were judged.
+        both: Ends of its interval over clips and seeds: on which trainings were made as well.
+    """
+
+    gain: float
+    clips: tuple[float, float]
+    both: tuple[float, float]
+
+    @property
+    def real(self) -> bool:
+        """Whether neither interval holds zero."""
+        return all(low > 0 or high < 0 for low, high in (self.clips, self.both))
+
+
+def paired_bootstrap(
+    first: Array,
+    second: Array,
+    of: Array,
+    *,
+    resamples: int = 10_000,
+    covered: float = 0.95,
+    seed: int = 0,
+) -> Difference:
+    """A percentile bootstrap of the difference of two systems that answered to the same clips.
+
+    In each resample N clips are drawn with replacement, the same ones for both systems; for
+    ``both`` also as many seeds of each system as it has. Swapping the systems swaps and negates
+    ``gain`` and ``clips`` exactly.
+
+    Args:
+        first, second: (S1, N) and (S2, N) right answers to each clip, a row a seed.
+        of: (N,) answers to each clip, some of them above 0.
+        resamples: How many.
+        covered: The share of them that an interval holds.
+        seed: Of the drawing.
+
+    Raises:
+        ValueError: if the shapes don't fit or there is nothing to count.
+    """
+    shapes = first.shape, second.shape, of.shape
+    if first.ndim != 2 or second.ndim != 2 or {shapes[0][1:], shapes[1][1:]} != {shapes[2]}:
+        raise ValueError(f"shapes {shapes}: wanted (S1, N), (S2, N) and (N,)")
+    if not len(first) or not len(second) or not of.sum() > 0:
+        raise ValueError("no answer to count")
+    rng = np.random.default_rng(seed)
+    drawn = draw_clips(rng, len(of), resamples)
+    total = drawn @ of.astype(np.float64)
+    drawn, total = drawn[total > 0], total[total > 0]
+    right = [drawn @ system.T.astype(np.float64) for system in (first, second)]  # (R, S) each
+    means = [r.mean(1) for r in right]
+    chosen = [(draw_clips(rng, r.shape[1], len(r)) * r).mean(1) for r in right]
+    edges = 50 * (1 - covered), 50 * (1 + covered)
+
+    def ends(pair: list[Array]) -> tuple[float, float]:
+        low, high = np.percentile((pair[1] - pair[0]) / total, edges)
+        return float(low), float(high)
+
+    gain = float(second.mean(0).sum() - first.mean(0).sum()) / float(of.sum())
+    return Difference(gain, ends(means), ends(chosen))
+
+
+def draw_clips(rng: np.random.Generator, count: int, resamples: int) -> NDArray[np.int64]:
+    """(resamples, count) how often each of ``count`` is drawn in as many draws with replacement."""
+    drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+    return np.asarray(drawn, dtype=np.int64)
+
+
 def _share(right: Array, of: Array) -> float:
     count = int(of.sum())
     return int(right.sum()) / count if count else float("nan")

@@ -13,6 +13,7 @@ from typing import Any
 from avel import tasks
 from avel.clock import format_time
 from avel.data.base import Dataset
+from avel.differences import differences
 from avel.evaluated import Measured, table
 from avel.files import write_whole
 from avel.models import models
@@ -267,9 +268,15 @@ class Reproduction:
         return "\n".join(parts)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write NAME.csv, .md and .html; their paths."""
+        """Write NAME.csv, .md, .html and, where there are pairs to tell apart, _differences.csv.
+
+        Returns:
+            Their paths.
+        """
         name = re.sub(r"[^A-Za-z0-9.-]+", "_", self.name)[:80]
         found = {".csv": self.csv(), ".md": self.markdown(), ".html": self.page()}
+        if pairs := differences(self.results, self.data):
+            found["_differences.csv"] = table(pairs)
         paths = [Path(folder) / f"{name}{ending}" for ending in found]
         for path, content in zip(paths, found.values(), strict=True):
             write_whole(path, content)

@@ -1,4 +1,4 @@
-"""The papers' tables from one call, and one of our own with every system in every task."""
+"""The papers' tables from one call, and our own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avel import papers, tasks
+from avel import own_tables, papers, tasks
 from avel.data.base import Dataset
 from avel.errors import AvelError, UsageError, all_at_once
-from avel.models import models
 from avel.papers import Row
-from avel.reproduced import HEADLINE, Reproduction, Result
+from avel.reproduced import Reproduction, Result
 from avel.trainings import Estimate, Outcome, Training, check_owners, prepare, touches
 from avel.workshop import Workshop
 
@@ -32,21 +31,8 @@ _READS: dict[str, tuple[Reading, str]] = {
     "c3d": ((("visual", "vector+c3d"),), "C3D's vectors"),
 }
 _PLAIN = "features without maps of the sound or C3D"
-#: Our own table: every model in every task that it has.
-SYSTEMS = "systems"
 ALL = "all"
-TITLES = {**papers.titles(), SYSTEMS: "every model in every task"}
-#: What `systems` calls the models, and which of their variants it holds besides the default.
-_NAMES = {
-    "av": "A+V-att", "avdln": "AVDLN", "avsdn": "AVSDN", "cspa_csea": "CSPA+CSEA", "dam": "DAM",
-    "dcca": "DCCA", "ed_tcn": "ED-TCN", "jca": "JCA",
-}  # fmt: skip
-_VARIANTS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
-    ("av", "sel"): {"A+V": {"inputs": "a+v"}, "DMRN": {"fusion": "dmrn"}},
-    ("av", "wsel"): {"A+V": {"inputs": "a+v"}},
-    ("cspa_csea", "cml"): {"CSPA+CSEA, unpaired": {"form": "unpaired"}},
-    ("ed_tcn", "sel"): {"ED-TCN, both senses": {"input": "both"}},
-}
+TITLES = {**papers.titles(), **own_tables.TITLES}
 
 
 @dataclass(frozen=True)
@@ -70,14 +56,14 @@ def tables(asked: Iterable[str], only: Sequence[str] = ()) -> dict[str, list[Row
     """Tables by name.
 
     Args:
-        asked: ``"xue2021:III"``, ``"systems"``, ``"all"`` (the papers'), a pattern
-            (``"tian2018:*"``), or a paper (``"tian2018"``: all of its tables).
+        asked: ``"xue2021:III"``, ``"systems"`` or ``"senses"`` (ours), ``"all"`` (the papers'), a
+            pattern (``"tian2018:*"``), or a paper (``"tian2018"``: all of its tables).
         only: Tasks to keep; all if empty.
 
     Raises:
         UsageError: for a name that is no table's, or tasks that leave nothing.
     """
-    known = {**papers.tables(), SYSTEMS: systems()}
+    known = {**papers.tables(), **own_tables.tables()}
     found: dict[str, list[Row]] = {}
     for name in asked:
         wanted = ("*:*" if name == ALL else name).lower()
@@ -94,36 +80,6 @@ def tables(asked: Iterable[str], only: Sequence[str] = ()) -> dict[str, list[Row
     if not found:
         raise UsageError(f"nothing for {', '.join(only)} there", do="leave the tasks out")
     return found
-
-
-def systems() -> list[Row]:
-    """Every model in every task that it has, in the order of what papers print for them.
-
-    A model's variants that no paper prints come after the model.
-    """
-    found = []
-    for task in tasks.TASKS:
-        rows: list[Row] = []
-        for name, cls in models:
-            if task in cls.card.tasks:
-                usual = _NAMES.get(name, name)
-                variants = {usual: {}, **_VARIANTS.get((name, task), {})}
-                rows += [_system(called, name, task, o) for called, o in variants.items()]
-                if task == "cml" and "negatives" in cls.options():
-                    rows.append(_system(f"{usual}, sync", name, task, {}, "sync"))
-        known = {r.model: v for r in reversed(rows) if (v := r.values.get(HEADLINE[task]))}
-        found += sorted(
-            rows, key=lambda r: r.values.get(HEADLINE[r.task], known.get(r.model, 100.0))
-        )
-    return found
-
-
-def _system(called: str, model: str, task: str, options: dict[str, Any], setting: str = "") -> Row:
-    values: dict[str, float] = {}
-    if not setting:
-        for number in papers.reported(model, task, options, models.get(model).options()):
-            values.setdefault(number.metric, round(100 * number.value, 2))
-    return Row("", SYSTEMS, called, model, task, options, values, setting=setting)
 
 
 def plan(
@@ -205,9 +161,9 @@ def reproduce(
     """Train what tables need; what is done already is taken as it is.
 
     A training that several rows or tables need is done once. After each one the tables are written
-    anew (``OUT/NAME.csv``, ``.md``, ``.html``), so that a call that was stopped goes on where it
-    was when it is called again; two at once share the work. All rows are trained with the first
-    seed before the second one's turn comes.
+    anew (``OUT/NAME.csv``, ``.md``, ``.html`` and ``_differences.csv``), so that a call that was
+    stopped goes on where it was when it is called again; two at once share the work. All rows are
+    trained with the first seed before the second one's turn comes.
 
     Args:
         asked: See :func:`tables`.

@@ -75,6 +75,8 @@ class Outcome:
         start_cut: Whether that one's time ran out.
         evaluation: :meth:`avel.evaluated.Evaluation.to_json` on the test split.
         budget: Minutes that it had, None without a limit.
+        answers: What it answered to each test clip, see :func:`avel.tasks.answers`; None where it
+            was judged before they were kept.
     """
 
     seed: int
@@ -88,6 +90,7 @@ class Outcome:
     start_cut: bool
     evaluation: Json
     budget: float | None = None
+    answers: Json | None = None
 
 
 @dataclass(frozen=True)

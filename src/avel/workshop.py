@@ -221,6 +221,7 @@ class Workshop:
         self, training: Training, seed: int, run: Run, meter: _Meter, start: Outcome | None, *,
         cut: bool,
     ) -> Outcome:  # fmt: skip
+        found = evaluate(run)
         return Outcome(
             seed=seed, recipe=to_json(training.recipe), epochs=len(run.history),
             asked_epochs=training.recipe.epochs, cut=cut,
@@ -228,7 +229,7 @@ class Workshop:
             parameters=sum(run.trained.network.parameter_counts().values()),
             start_epochs=start.epochs if start else None,
             start_cut=bool(start and start.cut),
-            evaluation=evaluate(run).to_json(), budget=self.budget,
+            evaluation=found.to_json(), budget=self.budget, answers=found.answers[0],
         )  # fmt: skip
 
 

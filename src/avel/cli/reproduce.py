@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from avel.trainings import Estimate
 
 _TABLES = (
-    "TABLE (xue2021:III, tian2018:2, wu2019, all, systems) and data=DIR, or data=ave root=DIR; "
-    "task=sel,cml for some of the tasks; recipe fields for all trainings (epochs=20), for a task's "
-    "(cml.epochs=20) or a model's (jca.audio_out=128); mmel.KEY=… for the models that cml starts "
-    "from."
+    "TABLE (xue2021:III, tian2018:2, wu2019, all, systems, senses) and data=DIR, or data=ave "
+    "root=DIR; task=sel,cml for some of the tasks; recipe fields for all trainings (epochs=20), "
+    "for a task's (cml.epochs=20) or a model's (jca.audio_out=128); mmel.KEY=… for the models that "
+    "cml starts from."
 )
 
 
@@ -103,9 +103,9 @@ def reproduce(
 
 
 def _list(names: list[str]) -> None:
-    from avel import reproduction
+    from avel import own_tables, reproduction
 
-    found = reproduction.tables(names or [reproduction.ALL, reproduction.SYSTEMS])
+    found = reproduction.tables(names or [reproduction.ALL, *own_tables.TITLES])
     cells = reproduction.plan(found)
     print(f"{'table':16}{'rows':>5}{'trainings':>11}")
     for name, rows in found.items():

@@ -22,6 +22,7 @@ from avel.figures.style import (
     short_names,
     size_of,
 )
+from avel.metrics import draw_clips
 from avel.types import BACKGROUND
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _gains(
 
     more = right(second) - right(first)
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), size=RESAMPLED)
+    drawn = draw_clips(rng, len(truth), RESAMPLED)
     spread = 100 * _ratio(drawn @ more, drawn @ per_clip)
     edge = 50 * (1 - COVERED)
     low, high = np.percentile(np.nan_to_num(spread), [edge, 100 - edge], axis=0)

@@ -5,7 +5,7 @@ One module a task (:mod:`.sel`, :mod:`.wsel`, :mod:`.cml`); the functions here c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -178,6 +178,54 @@ def details(
     if task == "cml":
         return cml.details(predict, split, classes)
     return sel.details(_labels(predict, split), split.labels, classes, step=step)
+
+
+def answers(predict: Predict, split: Split, task: str, classes: int) -> dict[str, list[Any]]:
+    """What was answered to each clip, as plain data: what a later comparison needs.
+
+    Returns:
+        SEL and WSEL: ``labels``, (N, T) class ids. CML: ``a2v`` and ``v2a``, the first segment of
+        the window that was chosen in each clip of :func:`avel.tasks.cml.usable`.
+    """
+    from avel.tasks import cml
+
+    if task != "cml":
+        return {"labels": _labels(predict, split).tolist()}
+    cases = cml.usable(split, classes)
+    return {w: cml.choose(predict, split, cases, sense).tolist() for w, sense in cml.SENSES}
+
+
+def right_by_clip(
+    answered: Mapping[str, list[Any]], split: Split, task: str, classes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Right answers to each clip, and answers in all: their sums' ratio is the task's metric.
+
+    Args:
+        answered: See :func:`answers`.
+        split: The clips that were judged.
+        task, classes: As for :func:`answers`.
+
+    Returns:
+        (N,) each: segments, or in CML the two directions of every usable clip.
+
+    Raises:
+        DataError: if the answers are of other clips.
+    """
+    from avel.tasks import cml
+
+    truth, ways = split.labels, ["labels"]
+    if task == "cml":
+        truth, ways = cml.usable(split, classes).start, [way for way, _ in cml.SENSES]
+    held = [np.asarray(answered.get(way, ()), np.int64) for way in ways]
+    if any(array.shape != truth.shape for array in held):
+        raise DataError(
+            f"answers of shape {held[0].shape}", wanted=f"{truth.shape}, those of {split.name}",
+            do="judge on the same data",
+        )  # fmt: skip
+    if task == "cml":
+        return np.sum([h == truth for h in held], axis=0), np.full_like(truth, len(held))
+    real = truth >= 0
+    return ((held[0] == truth) & real).sum(1), real.sum(1)
 
 
 def _labels(predict: Predict, split: Split) -> NDArray[np.int64]:

@@ -8,16 +8,15 @@ background clips of the release beside the training clips), ``tag-clean`` (witho
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from avel.data.base import Split
+from avel.data.joint import after
 from avel.errors import DataError
 from avel.tasks.sel import SELECTION, details, score, trivial
 
-__all__ = ["SELECTION", "Joined", "add_tags", "details", "join", "score", "trivial"]
+__all__ = ["SELECTION", "add_tags", "details", "join", "score", "trivial"]
 
 
 def add_tags(split: Split, classes: int, *, proportion: bool = False) -> Split:
@@ -37,35 +36,6 @@ def add_tags(split: Split, classes: int, *, proportion: bool = False) -> Split:
     return replace(split, tags=held.astype(np.float32))
 
 
-class Joined:
-    """Two feature arrays one after the other, joined only where rows are asked for.
-
-    Args:
-        first, second: Arrays or memory maps whose rows have one shape.
-    """
-
-    def __init__(self, first: NDArray[Any], second: NDArray[Any]) -> None:
-        self.first, self.second = first, second
-        self.shape: tuple[int, ...] = (len(first) + len(second), *first.shape[1:])
-        self.dtype, self.ndim = first.dtype, first.ndim
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: Any) -> NDArray[Any]:
-        rows = np.asarray(np.arange(len(self))[rows])  # slices, masks, negative ones alike
-        later = rows >= len(self.first)
-        if rows.ndim == 0:
-            return np.asarray(self.second[rows - len(self.first)] if later else self.first[rows])
-        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        out[~later] = self.first[rows[~later]]
-        out[later] = self.second[rows[later] - len(self.first)]
-        return out
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return self[:].astype(dtype or self.dtype, copy=False)
-
-
 def join(split: Split, background: Split) -> Split:
     """The clips of a split and after them the background clips, no feature copied.
 
@@ -82,22 +52,5 @@ def join(split: Split, background: Split) -> Split:
                 wanted=f"{ours}, as the training clips have",
                 do="extract both with the same backbones, or train with setting=tag-clean",
             )
-    mine, other = _rows(split), _rows(background)
-    arrays: dict[str, Any] = {"audio": split.audio, "visual": split.visual}
-    if split.audio is not background.audio or split.visual is not background.visual:
-        other = other + len(split.audio)
-        arrays = {s: Joined(getattr(split, s), getattr(background, s)) for s in arrays}
     assert split.tags is not None and background.tags is not None
-    return replace(
-        split,
-        ids=(*split.ids, *background.ids),
-        lengths=np.concatenate([split.lengths, background.lengths]),
-        labels=np.concatenate([split.labels, background.labels]),
-        tags=np.concatenate([split.tags, background.tags]),
-        rows=np.concatenate([mine, other]),
-        **arrays,
-    )
-
-
-def _rows(split: Split) -> NDArray[np.int64]:
-    return np.arange(len(split)) if split.rows is None else split.rows
+    return after(split, background)

@@ -1,0 +1,83 @@
+"""Tables that no paper prints: every system in every task, and what each sense alone can do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from avel import papers, tasks
+from avel.models import models
+from avel.papers import Row
+from avel.reproduced import HEADLINE
+
+SYSTEMS, SENSES = "systems", "senses"
+TITLES = {
+    SYSTEMS: "every model in every task",
+    SENSES: "one sense alone, and the parts of co-attention",
+}
+#: What `systems` calls the models, and which of their variants it holds besides the default.
+_NAMES = {
+    "av": "A+V-att", "avdln": "AVDLN", "avsdn": "AVSDN", "cspa_csea": "CSPA+CSEA", "dam": "DAM",
+    "dcca": "DCCA", "ed_tcn": "ED-TCN", "jca": "JCA",
+}  # fmt: skip
+_VARIANTS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
+    ("av", "sel"): {"A+V": {"inputs": "a+v"}, "DMRN": {"fusion": "dmrn"}},
+    ("av", "wsel"): {"A+V": {"inputs": "a+v"}},
+    ("cspa_csea", "cml"): {"CSPA+CSEA, unpaired": {"form": "unpaired"}},
+    ("ed_tcn", "sel"): {"ED-TCN, both senses": {"input": "both"}},
+}
+#: Rows of `senses`: options of CSPA+CSEA. A sense alone finds no windows in the other.
+_ALONE: dict[str, dict[str, Any]] = {
+    "CSPA+CSEA, audio only": {"senses": "audio"},
+    "CSPA+CSEA, picture only": {"senses": "picture"},
+}
+_PARTS: dict[str, dict[str, Any]] = {
+    "no co-attention": {"modules": "none"}, "CSPA": {"modules": "cspa"},
+    "CSEA": {"modules": "csea"}, "CSPA+CSEA": {},
+}  # fmt: skip
+
+
+def tables() -> dict[str, list[Row]]:
+    """Our tables by name."""
+    return {SYSTEMS: systems(), SENSES: senses()}
+
+
+def systems() -> list[Row]:
+    """Every model in every task that it has, in the order of what papers print for them.
+
+    A model's variants that no paper prints come after the model.
+    """
+    found = []
+    for task in tasks.TASKS:
+        rows: list[Row] = []
+        for name, cls in models:
+            if task in cls.card.tasks:
+                usual = _NAMES.get(name, name)
+                variants = {usual: {}, **_VARIANTS.get((name, task), {})}
+                rows += [_row(called, name, task, o) for called, o in variants.items()]
+                if task == "cml" and "negatives" in cls.options():
+                    rows.append(_row(f"{usual}, sync", name, task, {}, setting="sync"))
+        known = {r.model: v for r in reversed(rows) if (v := r.values.get(HEADLINE[task]))}
+        found += sorted(
+            rows, key=lambda r: r.values.get(HEADLINE[r.task], known.get(r.model, 100.0))
+        )
+    return found
+
+
+def senses() -> list[Row]:
+    """CSPA+CSEA with one sense alone, and with none, one or both of its two modules."""
+    return [
+        _row(called, "cspa_csea", task, options, SENSES)
+        for task in tasks.TASKS
+        for called, options in {**({} if task == "cml" else _ALONE), **_PARTS}.items()
+    ]
+
+
+def _row(
+    called: str, model: str, task: str, options: dict[str, Any], table: str = SYSTEMS, *,
+    setting: str = "",
+) -> Row:  # fmt: skip
+    values: dict[str, float] = {}
+    if not setting:
+        for number in papers.reported(model, task, options, models.get(model).options()):
+            values.setdefault(number.metric, round(100 * number.value, 2))
+    return Row("", table, called, model, task, options, values, setting=setting)
