@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types docs clean
+.PHONY: help demo test test-slow lint types docs pairs clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -36,6 +36,26 @@ types: $(VENV)/.ready  ## mypy, strict
 
 docs: $(VENV)/.ready  ## the documentation as a site: open site/index.html
 	$(BIN)/mkdocs build
+
+# Pairs-10 (docs/pairs10.md): whose recordings and photographs, and how many trainings at once.
+SOUNDS ?= sounds
+IMAGES ?= images
+JOBS ?= 2
+PAIRS := data/pairs10
+TRAINED := data=$(PAIRS) -o reproduced/pairs10 --seeds 5 epochs=10 batch=16 \
+  jca.audio_out=128 jca.visual_out=128 jca.joint_out=256 mmel.epochs=10 mmel.batch=16 \
+  avdln.epochs=20 avdln.batch=8 dcca.epochs=100 dcca.batch=256
+
+pairs: $(VENV)/.ready  ## Pairs-10: render, extract, train, judge; SOUNDS= IMAGES= folders, hours
+	$(BIN)/avel synth $(PAIRS) --pairs pairs10 --sounds $(SOUNDS) --images $(IMAGES)
+	$(BIN)/avel extract $(PAIRS) -j $(JOBS)
+	$(BIN)/avel pack $(PAIRS)
+	for i in $$(seq 2 $(JOBS)); do \
+	  OMP_NUM_THREADS=1 $(BIN)/avel reproduce systems senses $(TRAINED) > /dev/null 2>&1 & done; \
+	OMP_NUM_THREADS=1 $(BIN)/avel reproduce systems senses $(TRAINED); wait
+	$(BIN)/avel reproduce systems senses $(TRAINED)
+	$(BIN)/python scripts/pairs_results.py reproduced/pairs10
+	$(BIN)/python scripts/pairs_robustness.py $(PAIRS) reproduced/pairs10
 
 clean:  ## remove the virtual environment and what was built
 	rm -rf $(VENV) build dist demo site

@@ -9,7 +9,7 @@ import pytest
 
 from avel.batches import resident
 from avel.data.base import Dataset
-from avel.data.joint import join
+from avel.data.joint import join, relabel
 from avel.errors import DataError, UsageError
 from avel.metrics import Ints
 from avel.train import fit
@@ -71,3 +71,5 @@ def test_what_does_not_fit_is_named_at_once() -> None:
         join([one, replace(other, splits=cut)])
     with pytest.raises(UsageError, match="no data set"):
         join([])
+    with pytest.raises(DataError, match="one over classes without train"):
+        relabel(one, ("dog", "bell"))

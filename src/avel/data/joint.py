@@ -77,10 +77,38 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
     common = [s for s in first.splits if all(s in d.splits for d in datasets)]
     return replace(
         first, name="+".join(names), classes=classes,
-        splits={s: reduce(after, [_renamed(d, s, classes) for d in datasets]) for s in common},
+        splits={s: reduce(after, [_named(d, classes).splits[s] for d in datasets]) for s in common},
         simulated=any(d.simulated for d in datasets),
         note="; ".join(f"{d.name}: {d.note}" if d.note else d.name for d in datasets),
     )  # fmt: skip
+
+
+def relabel(data: Dataset, classes: tuple[str, ...]) -> Dataset:
+    """The same clips over other classes, the data set's own among them; tags are left out.
+
+    Raises:
+        DataError: with the data set's classes that aren't among them.
+    """
+    lacking = [c for c in data.classes if c not in classes]
+    if lacking:
+        raise DataError(f"{data.name} over classes without {', '.join(lacking[:5])}",
+                        wanted="all of its own among them", do="name those too")  # fmt: skip
+    ids = np.array([*(classes.index(c) for c in data.classes), len(classes), -1])  # -1: the last
+    splits = {
+        name: replace(split, labels=ids[split.labels], tags=None)
+        for name, split in data.splits.items()
+    }
+    return replace(data, classes=classes, splits=splits)
+
+
+def _named(data: Dataset, classes: tuple[str, ...]) -> Dataset:
+    """Over all classes, with the data set's name in front of its clips' names."""
+    made = relabel(data, classes)
+    splits = {
+        name: replace(split, ids=tuple(f"{data.name}/{clip}" for clip in split.ids))
+        for name, split in made.splits.items()
+    }
+    return replace(made, splits=splits)
 
 
 def _odd(other: Dataset, first: Dataset) -> list[str]:
@@ -99,14 +127,6 @@ def _odd(other: Dataset, first: Dataset) -> list[str]:
         ):  # fmt: skip
             wrong.append(f"{name} of shape {theirs.visual.shape[1:]}")
     return [f"{other.name} has {what}" for what in wrong]
-
-
-def _renamed(data: Dataset, name: str, classes: tuple[str, ...]) -> Split:
-    """A split over other classes, its clips with their data set's name in front."""
-    split = data.splits[name]
-    ids = np.array([*(classes.index(c) for c in data.classes), len(classes), -1])  # -1 is the last
-    named = tuple(f"{data.name}/{clip}" for clip in split.ids)
-    return replace(split, ids=named, labels=ids[split.labels], tags=None)
 
 
 def after(first: Split, second: Split) -> Split:

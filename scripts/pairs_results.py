@@ -1,0 +1,161 @@
+"""Put what `avel reproduce systems senses` made of Pairs-10 into results/ and docs/pairs10.md.
+
+    avel reproduce systems senses data=data/pairs10 --seeds 5 ... -o reproduced/pairs10
+    python scripts/pairs_results.py reproduced/pairs10
+    python scripts/pairs_results.py --tables       # docs/pairs10.md's, from results/pairs10*.csv
+
+Writes results/pairs10.csv, results/pairs10_differences.csv and docs/images/pairs10-systems.png.
+Rows that aren't trained yet stay, marked open.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from avel.evaluated import table
+from avel.figures.curves import read_rows
+from avel.files import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, DIFFERENCES = "pairs10.csv", "pairs10_differences.csv"
+PICTURE = "pairs10-systems.png"
+#: What `avel reproduce systems senses` calls its tables.
+MADE = "systems_senses"
+OURS = "ours_on_pairs10"
+COLUMNS = (
+    "table", "system", "model", "task", "options", "metric", "paper", OURS, "sd", "n", "epochs",
+    "chosen", "mmel_epochs", "batch", "changed", "cut_by_budget", "time", "parameters", "clips",
+    "fingerprint", "remark",
+)  # fmt: skip
+HEADLINE = {"sel": "segment_accuracy", "wsel": "segment_accuracy", "cml": "mean_accuracy"}
+#: The docs' columns besides the headline.
+BESIDES = {
+    "sel": ("video_accuracy", "background_f1"), "wsel": ("video_accuracy", "background_f1"),
+    "cml": ("a2v", "v2a"),
+}  # fmt: skip
+CALLED = {
+    "segment_accuracy": "segments", "video_accuracy": "video tag", "background_f1": "background F1",
+    "mean_accuracy": "windows", "a2v": "sound asks", "v2a": "picture asks",
+}  # fmt: skip
+OPEN = "open"
+Row: TypeAlias = dict[str, str]
+
+
+def tables(rows: Sequence[Row], pairs: Sequence[Row]) -> Iterator[str]:
+    """The page's tables: every task's systems, then what one sense alone and the parts score."""
+    for name in ("systems", "senses"):
+        for task in HEADLINE:
+            own = [r for r in rows if (r["table"], r["task"]) == (name, task)]
+            told = {p["second"]: p for p in pairs
+                    if (p["table"], p["task"], p["order"]) == (name, task, "table")}  # fmt: skip
+            yield "\n".join(_lines(own, told, task))
+
+
+def _lines(rows: Sequence[Row], pairs: dict[str, Row], task: str) -> Iterator[str]:
+    head = ["system", "paper, on AVE", *(CALLED[m] for m in (HEADLINE[task], *BESIDES[task])),
+            "over the row above"]  # fmt: skip
+    yield _line([f"{task.upper()}: {head[0]}", *head[1:]])
+    yield _line(["---"] * len(head))
+    cells = {(r["system"], r["metric"]): r for r in rows}
+    for name in dict.fromkeys(r["system"] for r in rows):
+        first = cells[name, HEADLINE[task]]
+        paper = f"{float(first['paper']):.1f}" if first["paper"] else ""
+        values = [number(cells.get((name, m))) for m in (HEADLINE[task], *BESIDES[task])]
+        yield _line([_linked(first), paper, *values, gain(pairs.get(name))])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _linked(row: Row) -> str:
+    return f"[{row['system']}](models/{row['model']}.md)" if row["model"] else row["system"]
+
+
+def number(row: Row | None) -> str:
+    """A cell as people read it: mean ± sd, and the seeds where they aren't five."""
+    if row is None:
+        return ""
+    if not row[OURS]:
+        return OPEN
+    told = f"{float(row[OURS]):.1f}" + (f" ± {float(row['sd']):.1f}" if row["sd"] else "")
+    return told + (f" (n = {row['n']})" if row["n"] not in ("", "5") else "")
+
+
+def gain(pair: Row | None) -> str:
+    """What a row gains on the one above it, in bold where that is real."""
+    if pair is None:
+        return ""
+    low, high = float(pair["both_low"]), float(pair["both_high"])
+    told = f"{float(pair['gain']):+.1f} ({low:+.1f} to {high:+.1f})"
+    return f"**{told}**" if pair["real"] == "True" else told
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Every system of SEL and WSEL beside what one sense alone and trivial answers score."""
+    from avel.figures import save_figure
+    from avel.figures.style import new_figure
+
+    tasks = [t for t in ("sel", "wsel") if any(r[OURS] and r["model"] for r in _headline(rows, t))]
+    figure = new_figure(5.6 * len(tasks), 5.6)
+    for ax, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        _bars(ax, _headline(rows, task))
+        ax.set_title(f"Pairs-10, {task.upper()}", fontsize="medium")
+    save_figure(figure, path, dpi=110)
+
+
+def _headline(rows: Sequence[Row], task: str) -> list[Row]:
+    return [r for r in rows if (r["task"], r["metric"]) == (task, HEADLINE[task])]
+
+
+def _bars(ax: Axes, rows: Sequence[Row]) -> None:
+    from avel.figures.style import FIRST, GREY, SECOND
+
+    shown = {r["system"]: r for r in rows if r["model"] and r[OURS]}
+    alone = [", " in name and name.endswith(" only") for name in shown]
+    values = [float(r[OURS]) for r in shown.values()]
+    ax.barh(
+        range(len(shown)), values, height=0.66,
+        xerr=[float(r["sd"] or 0) for r in shown.values()],
+        color=[FIRST if one else SECOND for one in alone],
+        error_kw={"ecolor": "#3A3F47", "elinewidth": 0.9, "capsize": 2},
+    )  # fmt: skip
+    ax.set_yticks(range(len(shown)), list(shown), fontsize="small")
+    ax.set_ylim(len(shown) - 0.4, -0.6)
+    for row in rows:
+        if not row["model"]:
+            ax.axvline(float(row[OURS]), ls=":", color=GREY, lw=1.2)
+            ax.text(float(row[OURS]), -0.7, row["system"].removeprefix("trivial: "), rotation=20,
+                    fontsize=7, color=GREY, ha="left", va="bottom")  # fmt: skip
+    ax.set_xlim(0, 100)
+    ax.set_xlabel("segment accuracy (%)")
+    ax.grid(axis="x", alpha=0.3)
+    ax.set_axisbelow(True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("made", nargs="?", type=Path, help="folder of `avel reproduce`")
+    parser.add_argument("--tables", action="store_true", help="print docs/pairs10.md's tables")
+    parser.add_argument("--results", type=Path, default=ROOT / "results")
+    parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images")
+    given = parser.parse_args()
+    if given.made is not None:
+        rows = [{k: r.get(k, "") for k in COLUMNS} for r in read_rows(given.made / f"{MADE}.csv")]
+        write_whole(given.results / RESULTS, table(rows))
+        pairs = read_rows(given.made / f"{MADE}_differences.csv")
+        write_whole(given.results / DIFFERENCES, table(pairs))
+        draw(rows, given.images / PICTURE)
+    if given.tables or given.made is None:
+        held = [read_rows(given.results / name) for name in (RESULTS, DIFFERENCES)]
+        print("\n\n".join(tables(*held)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,335 @@
+"""Judge runs on Pairs-10's test clips under noise, blur, dropped frames, a lost track and offsets.
+
+    avel reproduce systems senses data=data/pairs10 --seeds 5 ... -o reproduced/pairs10
+    python scripts/pairs_robustness.py data/pairs10 reproduced/pairs10
+
+Writes results/pairs10_robustness.csv and docs/images/pairs10-robustness.png. Nothing is trained:
+the SEL runs of the folder are judged. The clips are degraded as they are decoded, before the
+backbones read them:
+
+`noise`    white noise so many decibels below the clip's own sound, its mean power over the clip
+`blur`     a Gaussian blur of so many percent of the picture's width (its standard deviation)
+`dropped`  so many percent of the frames (12 a second) are lost; the last one before stays on screen
+`lost`     no sound, or no picture
+`offset`   the sound so many seconds later than the picture: silence before it, its end cut off;
+           the truth stays on the picture's clock
+
+A second in which nothing can be heard (or seen) is judged by the network like any other: the rule
+of `avel localize` that it has no event isn't applied. Features are kept in --work, a file a
+condition: called again, only what is missing is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from avel.allocator import keep_memory
+from avel.batches import Resident, predictor, resident
+from avel.checkpoint import Trained, load_model
+from avel.data import load_dataset
+from avel.data.base import Split
+from avel.errors import DataError
+from avel.evaluated import table
+from avel.evaluation import check_data
+from avel.features import Extractor
+from avel.figures.curves import read_rows
+from avel.files import whole, write_whole
+from avel.media import RATE, Media, Segment, open_media
+from avel.own_tables import senses, systems
+from avel.tasks import sel
+from avel.types import Json
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, PICTURE = "pairs10_robustness.csv", "pairs10-robustness.png"
+#: Frames of a second that dropping chooses from: as many as the clips have.
+FPS = 12
+#: Kinds and levels, in the order of the figure; "" is the clip as it is.
+CONDITIONS: tuple[tuple[str, str], ...] = (
+    ("clean", ""), ("noise", "20"), ("noise", "10"), ("noise", "0"),
+    ("blur", "1"), ("blur", "2"), ("blur", "4"),
+    ("dropped", "50"), ("dropped", "90"), ("dropped", "98"),
+    ("lost", "sound"), ("lost", "picture"), ("offset", "1"), ("offset", "2"), ("offset", "3"),
+)  # fmt: skip
+#: Those of which the picture is as it was, and those of which the sound is.
+HEARD, SEEN = ("noise", "offset"), ("blur", "dropped")
+#: What the figure's panels are called.
+PANELS = {
+    "noise": "noise in the sound (dB below it)", "blur": "blur (% of the width)",
+    "dropped": "dropped frames (%)", "offset": "sound late by (s)", "lost": "a lost track",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Degraded(Media):
+    """A clip that is degraded as it is decoded; what its condition leaves as it was isn't read.
+
+    Args:
+        kind, level: Of the condition, see ``CONDITIONS``.
+        seed: Of the noise and of which frames are lost; the same at all levels.
+    """
+
+    kind: str = "clean"
+    level: str = ""
+    seed: int = 0
+
+    def segments(
+        self, *, frames: int = 16, size: int = 224, step: float = 1.0
+    ) -> Iterator[Segment]:  # fmt: skip
+        """As of a file that is like this; the sound is left out where only the picture changes."""
+        count = FPS if self.kind == "dropped" else frames
+        held = list(super().segments(frames=count, size=size, step=step))
+        rng = np.random.default_rng([self.seed, len(self.kind)])
+        if self.kind in HEARD:
+            sound = np.concatenate([s.audio for s in held])
+            parts = np.split(degraded_sound(sound, self.kind, float(self.level), rng), len(held))
+            held = [_with_sound(s, part) for s, part in zip(held, parts, strict=True)]
+        elif self.kind in SEEN:
+            shown = np.stack([s.frames for s in held])  # (T, n, size, size, 3)
+            shown = degraded_picture(shown, self.kind, float(self.level), rng, keep=frames)
+            held = [
+                replace(s, frames=own, n_samples_present=0)
+                for s, own in zip(held, shown, strict=True)
+            ]
+        yield from held
+
+
+def _with_sound(segment: Segment, sound: NDArray[np.float32]) -> Segment:
+    """A segment with another sound, its picture left out."""
+    return replace(
+        segment, frames=segment.frames[:0], audio=sound, n_samples_present=len(sound)
+    )  # fmt: skip
+
+
+def degraded_sound(
+    sound: NDArray[np.float32], kind: str, level: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """(n,) samples with noise ``level`` dB below them, or ``level`` seconds later."""
+    if kind == "noise":
+        power = float(np.square(sound, dtype=np.float64).mean())
+        noise = rng.standard_normal(len(sound)) * np.sqrt(power * 10 ** (-level / 10))
+        return np.asarray(sound + noise, np.float32)
+    late = round(level * RATE)
+    return np.concatenate([np.zeros(late, np.float32), sound])[: len(sound)]
+
+
+def degraded_picture(
+    shown: NDArray[np.uint8], kind: str, level: float, rng: np.random.Generator, *, keep: int
+) -> NDArray[np.uint8]:
+    """(T, n, size, size, 3) blurred, or of (T, FPS, …) the ``keep`` frames a second that are shown.
+
+    Where frames are dropped the last one before them stays; the clip's first is always there.
+    """
+    flat = shown.reshape(-1, *shown.shape[2:])
+    if kind == "blur":
+        sharp = [Image.fromarray(frame) for frame in flat]
+        radius = ImageFilter.GaussianBlur(level / 100 * flat.shape[1])
+        soft = [np.asarray(image.filter(radius)) for image in sharp]
+        return np.stack(soft).reshape(shown.shape)
+    there = rng.random(len(flat)) >= level / 100
+    there[0] = True
+    last = np.maximum.accumulate(np.where(there, np.arange(len(flat)), 0))
+    stale = flat[last].reshape(shown.shape)
+    return stale[:, [k * shown.shape[1] // keep for k in range(keep)]]
+
+
+# ---- features of every condition
+
+
+def features(
+    clips: Sequence[Path], kind: str, level: str, work: Path
+) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+    """(N, T, A) and (N, T, H, W, V) of clips of one length, kept in a file of ``work``.
+
+    What the condition leaves as it was is zeros.
+
+    Raises:
+        AvelError: if a clip can't be read.
+    """
+    path = work / f"{kind}{level}-{len(clips)}.npz"
+    if not path.is_file():
+        extractor, heard, seen = Extractor(), [], []
+        media = [open_media(clip) for clip in clips]
+        made = extractor.many(
+            Degraded(**vars(m), kind=kind, level=level, seed=i) for i, m in enumerate(media)
+        )
+        for _, found in made:
+            if isinstance(found, Exception):
+                raise found
+            heard.append(found.audio.astype(np.float16))
+            seen.append(found.visual.astype(np.float16))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as temporary, temporary.open("wb") as f:
+            np.savez(f, audio=np.stack(heard), visual=np.stack(seen))
+    with np.load(path, allow_pickle=False) as kept:
+        return kept["audio"], kept["visual"]
+
+
+def splits(root: Path, test: Split, work: Path) -> Iterator[tuple[str, str, Split]]:
+    """The test clips in every condition."""
+    clips = [root / clip for clip in test.ids]
+    audio, visual = features(clips, "clean", "", work)
+    for kind, level in CONDITIONS:
+        heard, seen = audio, visual
+        if kind == "lost":
+            heard, seen = (0 * audio, visual) if level == "sound" else (audio, 0 * visual)
+        elif kind in HEARD:
+            heard, _ = features(clips, kind, level, work)
+        elif kind in SEEN:
+            _, seen = features(clips, kind, level, work)
+        yield kind, level, replace(test, audio=heard, visual=seen, rows=None)
+
+
+def first_clips(test: Split, count: int) -> Split:
+    """The first so many clips of a split, without their features."""
+    return replace(
+        test, ids=test.ids[:count], lengths=test.lengths[:count], labels=test.labels[:count],
+        rows=np.arange(min(count, len(test))),
+    )  # fmt: skip
+
+
+# ---- runs
+
+
+def find_runs(folder: Path) -> dict[str, list[Trained]]:
+    """The SEL runs of a folder of `avel reproduce`, by what our tables call them, in their order.
+
+    Raises:
+        DataError: if there are none, or a system was trained with several recipes.
+    """
+    rows = {r.name: r for r in (*systems(), *senses()) if r.task == "sel"}
+    found: dict[str, list[Trained]] = {name: [] for name in rows}
+    for done in sorted(folder.glob("*_sel/*/seed-*/done.json")):
+        held = json.loads(done.read_text("utf-8"))["evaluation"]
+        for name, row in rows.items():
+            if (held["model"], held["options"]) == (row.model, dict(row.options) | _sizes(held)):
+                found[name].append(load_model(done.parent))
+    found = {name: runs for name, runs in found.items() if runs}
+    twice = [n for n, runs in found.items() if len({r.card["seed"] for r in runs}) < len(runs)]
+    if twice or not found:
+        what = f"several recipes of {', '.join(twice)}" if twice else "no SEL run"
+        raise DataError(f"{folder} holds {what}", wanted="runs of `avel reproduce systems senses`",
+                        do="name another folder, or remove what is old")  # fmt: skip
+    return found
+
+
+def _sizes(evaluation: Json) -> Json:
+    """Options that are numbers: sizes, which a call may have changed and no row is about."""
+    kept = evaluation["options"].items()
+    return {k: v for k, v in kept if isinstance(v, int) and not isinstance(v, bool)}
+
+
+def judge(run: Trained, held: Resident) -> dict[str, float]:
+    labels, _ = predictor(run.network, held, "sel")(held.split)
+    return sel.score(labels, held.split.labels, len(run.classes))
+
+
+def rows_of(
+    kind: str, level: str, split: Split, runs: dict[str, list[Trained]], data: str
+) -> Iterator[Json]:
+    """A row a system and metric."""
+    held = resident(split)
+    for name, own in runs.items():
+        found = [judge(run, held) for run in own]
+        for metric in found[0]:
+            scale = 1 if metric == "boundary_error" else 100
+            values = [scale * f[metric] for f in found if not np.isnan(f[metric])]
+            yield {
+                "condition": kind, "level": level, "system": name, "task": "sel", "metric": metric,
+                f"ours_on_{data}": round(mean(values), 2) if values else "",
+                "sd": round(stdev(values), 2) if len(values) > 1 else "", "n": len(values),
+                "clips": len(split),
+            }  # fmt: skip
+
+
+# ---- the figure
+
+#: Drawn in colour, the others grey.
+SHOWN = ("CSPA+CSEA", "DMRN", "A+V-att", "DAM", "CSPA+CSEA, audio only", "CSPA+CSEA, picture only")
+
+
+def draw(rows: Sequence[dict[str, str]], path: Path) -> None:
+    """Segment accuracy of every system over each condition's levels, as a PNG."""
+    from avel.figures import save_figure
+    from avel.figures.style import new_figure
+
+    kept = [r for r in rows if r["metric"] == "segment_accuracy"]
+    figure = new_figure(11.0, 6.0)
+    axes = figure.subplots(2, 3, sharey=True).ravel()
+    for ax, (kind, title) in zip(axes, PANELS.items(), strict=False):
+        _panel(ax, kept, kind)
+        ax.set_title(title, fontsize="medium")
+        ax.grid(alpha=0.3)
+    for ax in axes[::3]:
+        ax.set_ylabel("segment accuracy (%)")
+    axes[-1].axis("off")
+    lines, names = axes[0].get_legend_handles_labels()
+    axes[-1].legend(lines, names, loc="center", frameon=False, fontsize="small")
+    save_figure(figure, path, dpi=110)
+
+
+def _panel(ax: Axes, rows: Sequence[dict[str, str]], kind: str) -> None:
+    from avel.figures.style import COLOURS, GREY, MARKERS
+
+    levels = [("clean", "")] + [(k, level) for k, level in CONDITIONS if k == kind]
+    names = list(dict.fromkeys(r["system"] for r in rows))
+    for name in sorted(names, key=lambda n: n in SHOWN):
+        own = {(r["condition"], r["level"]): float(_ours(r)) for r in rows if r["system"] == name}
+        values = [own[at] for at in levels]
+        if name in SHOWN:
+            i = SHOWN.index(name)
+            ax.plot(
+                values, marker=MARKERS[i], color=COLOURS[i], ms=4.5, lw=1.6, label=name, zorder=3
+            )
+        else:
+            first = name == next(n for n in names if n not in SHOWN)
+            ax.plot(values, color=GREY, lw=0.8, alpha=0.6, label="other systems" if first else None)
+    ax.set_xticks(range(len(levels)), ["clean", *(level for _, level in levels[1:])])
+
+
+def _ours(row: dict[str, str]) -> str:
+    return next(v for k, v in row.items() if k.startswith("ours_on_"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("runs", type=Path, nargs="?")
+    parser.add_argument(
+        "--clips", type=int, default=300, help="the first so many of the test split"
+    )
+    parser.add_argument("--work", type=Path, default=Path("runs/robustness"))
+    parser.add_argument("--results", type=Path, default=ROOT / "results")
+    parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images")
+    given = parser.parse_args()
+    keep_memory()
+    data = load_dataset("folder", root=given.data)
+    made = splits(given.data, first_clips(data.test, given.clips), given.work)
+    if given.runs is None:  # features alone
+        for kind, level, _ in made:
+            print(kind, level, flush=True)
+        return
+    runs, rows = find_runs(given.runs), list[Json]()
+    for one in (run for own in runs.values() for run in own):
+        check_data(one, data)
+    for kind, level, split in made:
+        rows += rows_of(kind, level, split, runs, data.name)
+        print(kind, level, flush=True)
+    write_whole(given.results / RESULTS, table(rows))
+    draw(read_rows(given.results / RESULTS), given.images / PICTURE)
+
+
+if __name__ == "__main__":
+    main()
