@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -30,6 +33,16 @@ def shared_folder() -> Path | None:
     """The folder of real media, labels and golden numbers, where it is there."""
     folder = Path(os.environ.get("AVEL_SHARED") or ROOT.parent / "shared")
     return folder if folder.is_dir() else None
+
+
+def load_script(name: str) -> ModuleType:
+    """A script of the repository as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where its dataclasses look for their names
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +21,7 @@ from avel.data.toybox.dataset import synthesize
 from avel.evaluated import table
 from avel.recipes import resolve
 from avel.train import fit
-from tests.conftest import ROOT
+from tests.conftest import ROOT, load_script
 from tests.docs_pages import check_command
 from tests.test_figures import rows
 
@@ -46,11 +45,7 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gallery", ROOT / "scripts" / "gallery.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("gallery")
 
 
 @pytest.fixture(scope="module")

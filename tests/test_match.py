@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import os
 import re
@@ -34,7 +33,7 @@ from avel.models.base import Query
 from avel.models.layers import pair_distance, window_sums
 from avel.nearest import best, costs
 from avel.types import Grid, Json
-from tests.conftest import ROOT
+from tests.conftest import ROOT, load_script
 from tests.docs_pages import check_command
 from tests.training_data import AUDIO_CARD, CLASSES, VISUAL_CARD
 
@@ -734,10 +733,6 @@ def test_the_model_that_ships_matches_separate_recordings() -> None:
 
 
 def test_the_pages_numbers_are_those_of_the_results() -> None:
-    path = ROOT / "scripts" / "match_default.py"
-    spec = importlib.util.spec_from_file_location("match_default", path)
-    assert spec and spec.loader
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script("match_default")
     with (ROOT / "results" / "match_toybox.csv").open(newline="", encoding="utf-8") as f:
         assert script.table(list(csv.DictReader(f))) in PAGE

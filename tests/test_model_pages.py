@@ -1,26 +1,18 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from avel.models import build_model
+from tests.conftest import ROOT, load_script
 
-ROOT = Path(__file__).parent.parent
 PAGES = sorted(path.stem for path in (ROOT / "docs" / "models").glob("*.md"))
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pages", ROOT / "scripts" / "model_pages.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["pages"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("model_pages")
 
 
 @pytest.mark.parametrize("name", PAGES)

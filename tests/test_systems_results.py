@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from avel.own_tables import systems
-from tests.conftest import ROOT
+from tests.conftest import ROOT, load_script
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    path = ROOT / "scripts" / "systems_results.py"
-    spec = importlib.util.spec_from_file_location("systems_results", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["systems_results"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("systems_results")
 
 
 def test_every_system_is_there_on_every_data_set(script: ModuleType) -> None:
