@@ -4,6 +4,7 @@
     avel synth data/pairs10 --pairs pairs10 --sounds SOUNDS --images IMAGES
     avel extract data/toybox data/pairs10          # and `avel pack` each, to start at once
     python scripts/default_model.py data/toybox data/pairs10
+    python scripts/default_model.py --readme       # the README's table, from results/default.csv
 
 CSPA+CSEA is trained on Toybox, on Pairs-10, and on both together (20 classes), and judged on a mix
 of both, over the classes of both: what a model doesn't know it can't get right. The run with the
@@ -33,6 +34,7 @@ from avel.data import Dataset, load_dataset
 from avel.data.base import Split
 from avel.data.joint import join, relabel
 from avel.evaluated import table
+from avel.figures.curves import read_rows
 from avel.files import write_whole
 from avel.recipes import resolve
 from avel.tasks import sel
@@ -45,6 +47,8 @@ SYSTEMS = {
     "CSPA+CSEA, audio only": "audio",
     "CSPA+CSEA, picture only": "picture",
 }
+#: What the README calls the data sets.
+CALLED = {"toybox": "Toybox", "pairs10": "Pairs-10", "toybox+pairs10": "both"}
 #: Rows of a table, and the run that ships.
 Made: TypeAlias = tuple[list[Json], Trained]
 #: What the best is told by.
@@ -88,8 +92,7 @@ def toybox(data: Dataset, *, seeds: int, out: Path, values: Json) -> list[Json]:
             }  # fmt: skip
             rows.append({**told, **rounded(found)})
             own.append(100 * found["segment_accuracy"])
-        print(f"{system}: {mean(own):.1f} ± {stdev(own) if len(own) > 1 else 0:.1f} "
-              f"(n = {len(own)})", flush=True)  # fmt: skip
+        print(f"{system}: {told(own)}", flush=True)
     for name, value in tasks.trivial(data.test, "sel", len(data.classes)).items():
         rows.append({"system": f"trivial: {name}", "segment_accuracy": round(value, 4)})
     head = dict.fromkeys(rows[0], "")
@@ -112,7 +115,7 @@ def candidates(parts: Sequence[Dataset], *, seeds: int, out: Path, values: Json)
                 found = judge(trained, own.splits[split], joint.classes)
                 rows.append({**head, "judged_on": judged, "split": split,
                              "clips": len(own.splits[split]), **rounded(found)})  # fmt: skip
-                value = found[CHOSEN_BY]
+                value = rounded(found)[CHOSEN_BY]
                 print(data.name, seed, "on", judged, split, f"{100 * value:.1f}", flush=True)
                 if (split, judged) == ("val", joint.name) and (best is None or value > best[0]):
                     best = value, trained
@@ -120,10 +123,32 @@ def candidates(parts: Sequence[Dataset], *, seeds: int, out: Path, values: Json)
     return rows, best[1]
 
 
+def readme(rows: Sequence[dict[str, str]]) -> str:
+    """The README's table: event F1 on test clips, by what was trained on and judged on."""
+    judged = list(dict.fromkeys(r["judged_on"] for r in rows))
+    order = sorted(judged, key=lambda name: "+" in name)  # the mix last
+    lines = [["trained on", "classes", *(f"on {CALLED.get(name, name)}" for name in order)]]
+    lines.append(["---"] * len(lines[0]))
+    for trained in dict.fromkeys(r["trained_on"] for r in rows):
+        own = [r for r in rows if (r["trained_on"], r["split"]) == (trained, "test")]
+        cells = [
+            told([100 * float(r[CHOSEN_BY]) for r in own if r["judged_on"] == n]) for n in order
+        ]
+        lines.append([CALLED.get(trained, trained), own[0]["classes"], *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def told(values: Sequence[float]) -> str:
+    """Mean ± standard deviation (n = seeds)."""
+    spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{mean(values):.1f}{spread} (n = {len(values)})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("toybox", type=Path)
-    parser.add_argument("pairs", type=Path)
+    parser.add_argument("toybox", type=Path, nargs="?")
+    parser.add_argument("pairs", type=Path, nargs="?")
+    parser.add_argument("--readme", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/default"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
@@ -131,6 +156,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--default", type=Path, default=ROOT / "src/avel/pretrained/default")
     given = parser.parse_args()
+    if given.readme:
+        print(readme(read_rows(given.results / "default.csv")))
+        return
+    if given.pairs is None:
+        parser.error("name both data sets")
     keep_memory()
     parts = [load_dataset("folder", root=root) for root in (given.toybox, given.pairs)]
     how: Json = {"seeds": given.seeds, "out": given.out,

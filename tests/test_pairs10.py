@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avel.checkpoint import load_model
 from avel.data.toybox import Plan
 from avel.data.toybox.dataset import render_clip
 from avel.errors import DataError
@@ -135,6 +136,16 @@ def test_a_model_is_judged_over_the_classes_of_both() -> None:
     ids = np.array([3, 2, 1, 4])
     over = replace(data.test, labels=ids[data.test.labels])
     assert made.judge(run, over, classes) == pytest.approx(own, nan_ok=True)
+
+
+def test_what_ships_is_what_the_results_say_is_best() -> None:
+    made = load_script("default_model")
+    rows = made.read_rows(ROOT / "results" / "default.csv")
+    mixed = [r for r in rows if r["split"] == "val" and "+" in r["judged_on"]]
+    best = max(mixed, key=lambda r: float(r[made.CHOSEN_BY]))
+    card = load_model("default").card
+    assert (card["data"]["name"], card["seed"]) == (best["trained_on"], int(best["seed"]))
+    assert made.readme(rows) in (ROOT / "README.md").read_text("utf-8"), "run it with --readme"
 
 
 # ---- results and the page
