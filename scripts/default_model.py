@@ -86,11 +86,11 @@ def toybox(data: Dataset, *, seeds: int, out: Path, values: Json) -> list[Json]:
             trained = train(data, senses=senses, seed=seed, out=out, values=values)
             found = judge(trained, data.test, data.classes)
             best = trained.card["metrics"]
-            told = {
+            head = {
                 "system": system, "seed": seed, "epochs": values["epochs"], "epoch": best["epoch"],
                 "val_segment_accuracy": round(best["value"], 4),
             }  # fmt: skip
-            rows.append({**told, **rounded(found)})
+            rows.append({**head, **rounded(found)})
             own.append(100 * found["segment_accuracy"])
         print(f"{system}: {told(own)}", flush=True)
     for name, value in tasks.trivial(data.test, "sel", len(data.classes)).items():
