@@ -102,8 +102,9 @@ def check_program(line: str) -> None:
         check_command(line)
     elif program == "make":
         makefile = (ROOT / "Makefile").read_text("utf-8")
-        for target in rest:
-            assert re.search(rf"^{re.escape(target)}:", makefile, re.M), f"{line}: no such target"
+        for word in rest:  # a target, or a variable's value
+            found = re.search(rf"^{re.escape(word.partition('=')[0])}( [?:]?=|:)", makefile, re.M)
+            assert found, f"{line}: no such target"
     elif program == "python":
         script = ROOT / rest[0]
         assert script.is_file(), f"{line}: no such script"
