@@ -1,6 +1,6 @@
 """Train the default model's candidates and ship the best; results/toybox.csv and default.csv.
 
-    avel synth data/toybox --clips 600 --seed 1
+    avel synth data/toybox --clips 1500 --seed 1
     avel synth data/pairs10 --pairs pairs10 --sounds SOUNDS --images IMAGES
     avel extract data/toybox data/pairs10          # and `avel pack` each, to start at once
     python scripts/default_model.py data/toybox data/pairs10

@@ -1,6 +1,6 @@
 """Train `avel match`'s default on Toybox and measure it; write results/match_toybox.csv.
 
-    avel synth data/toybox --clips 600 --seed 1
+    avel synth data/toybox --clips 1500 --seed 1
     avel extract data/toybox
     python scripts/match_default.py data/toybox            # trains, ships, measures
     python scripts/match_default.py data/toybox --run RUN  # measures another run alone
