@@ -52,6 +52,12 @@ def test_reliability_by_hand() -> None:
     assert np.isnan(calibration.reliability(scores, np.full(5, -1)).ece)
 
 
+def test_brier_by_hand() -> None:
+    scores = np.array([[0.8, 0.2], [0.0, 1.0], [1.0, 0.0], [0.5, 0.5]])
+    assert calibration.brier(scores, np.array([0, 1, 1, -1])) == pytest.approx((0.08 + 0 + 2) / 3)
+    assert calibration.brier(scores[None], np.array([[0, 1, -1, -1]])) == pytest.approx(0.04)
+
+
 def test_scores_that_are_no_distribution_are_refused() -> None:
     with pytest.raises(UsageError, match="no probabilities"):
         calibration.fit_temperature(np.ones((2, 3)), np.zeros(2, dtype=int))

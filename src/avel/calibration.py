@@ -82,6 +82,21 @@ def negative_log_likelihood(scores: Array, truth: Array) -> float:
     return float(-np.log(held.astype(np.float64).clip(1e-12)).mean())
 
 
+def brier(scores: Array, truth: Array) -> float:
+    """Mean over the judged segments of the squared distance to the truth, from 0 to 2.
+
+    Brier, Monthly Weather Review 78, 1950: summed over the classes.
+
+    Args:
+        scores: (..., C+1) probabilities.
+        truth: (...,) class ids, -1 for what isn't judged.
+    """
+    valid = truth >= 0
+    held, ids = scores[valid].astype(np.float64), truth[valid].astype(np.int64)
+    missed = held - np.eye(held.shape[-1])[ids]
+    return float(np.square(missed).sum(-1).mean())
+
+
 def fit_temperature(scores: Array, truth: Array) -> float:
     """The temperature at which the true classes are most likely.
 
