@@ -1,6 +1,6 @@
 """Measure what `avel tune` does to calibration and events: results/calibration.csv and its table.
 
-    avel synth data/toybox300 --clips 300
+    avel synth data/toybox300 --clips 300 --seed 1
     avel extract data/toybox300
     avel synth-features data/tenth --labels LABELS --scale 0.1
     python scripts/calibration_results.py toybox=data/toybox300 simulated_ave=data/tenth
