@@ -41,13 +41,11 @@ from avel.data.toybox import CLASSES
 from avel.data.toybox.render import Camera, Sprite, paste_sprite, sprite_box
 from avel.data.toybox.scene import (
     VERSION,
-    draw_bed,
-    draw_sound_script,
     draw_thing_script,
     scene_rng,
 )
-from avel.data.toybox.sounds import noise_bed, play
 from avel.files import file_hash, write_whole
+from minis.sounds import toy_mixture
 
 HOME = Path(__file__).resolve().parents[1] / "src" / "avel" / "pretrained"
 RATE, SIDE, CELLS = 16000, 224, 7
@@ -123,24 +121,9 @@ def seconds_of(first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     waves = np.zeros((count, RATE), np.float16)
     for i in range(count):
         rng = scene_rng("minis", 2, first + i)
-        kind, level = draw_bed(rng)
-        track = noise_bed(kind, RATE, rate=RATE, level=level, rng=rng)
-        for label in rng.permutation(C)[: int(rng.choice(4, p=[0.08, 0.3, 0.42, 0.2]))]:
-            sound = draw_sound_script(CLASSES[label], ((0.0, 1.0),), rng)
-            start = int(rng.integers(0, RATE))  # a stretch from the middle of a longer sound
-            wave = play(
-                CLASSES[label],
-                2 * RATE,
-                rate=RATE,
-                pitch=sound.pitch,
-                pace=sound.pace,
-                level=sound.level,
-                wet=sound.wet,
-                rng=rng,
-            )
-            track += wave[start : start + RATE]
-            heard[i, label] = 1
-        waves[i] = codec(np.tanh(track), rng)
+        track, labels = toy_mixture(rng)
+        heard[i, labels] = 1
+        waves[i] = codec(track, rng)
     return waves, heard
 
 

@@ -233,30 +233,30 @@ def masked(x: Tensor, draw: torch.Generator) -> Tensor:
 # ---------------------------------------------------------------- to judge by
 
 
+def toy_mixture(rng: np.random.Generator) -> tuple[np.ndarray, list[int]]:
+    """A second of none to three of Toybox's sounds over noise, (16000,), and which they are."""
+    kind, level = draw_bed(rng)
+    track = noise_bed(kind, RATE, rate=RATE, level=level, rng=rng)
+    labels = rng.permutation(TOYS)[: int(rng.choice(4, p=[0.08, 0.3, 0.42, 0.2]))].tolist()
+    for label in labels:
+        sound = draw_sound_script(CLASSES[label], ((0.0, 1.0),), rng)
+        start = int(rng.integers(0, RATE))  # a stretch from the middle of a longer sound
+        wave = play(
+            CLASSES[label], 2 * RATE, rate=RATE, pitch=sound.pitch, pace=sound.pace,
+            level=sound.level, wet=sound.wet, rng=rng,
+        )  # fmt: skip
+        track += wave[start : start + RATE]
+    return np.tanh(track), labels
+
+
 def toy_seconds(first: int, count: int) -> tuple[Tensor, Tensor]:
     """Toybox's held-out seconds: log-mel (count, 96, 64), what is in them (count, C)."""
     heard = torch.zeros(count, len(NAMES))
     waves = np.zeros((count, RATE), np.float32)
     for i in range(count):
         rng = scene_rng("minis", 2, first + i)
-        kind, level = draw_bed(rng)
-        track = noise_bed(kind, RATE, rate=RATE, level=level, rng=rng)
-        for label in rng.permutation(TOYS)[: int(rng.choice(4, p=[0.08, 0.3, 0.42, 0.2]))]:
-            sound = draw_sound_script(CLASSES[label], ((0.0, 1.0),), rng)
-            start = int(rng.integers(0, RATE))  # a stretch from the middle of a longer sound
-            wave = play(
-                CLASSES[label],
-                2 * RATE,
-                rate=RATE,
-                pitch=sound.pitch,
-                pace=sound.pace,
-                level=sound.level,
-                wet=sound.wet,
-                rng=rng,
-            )
-            track += wave[start : start + RATE]
-            heard[i, label] = 1
-        waves[i] = np.tanh(track)
+        waves[i], labels = toy_mixture(rng)
+        heard[i, labels] = 1
     draw = torch.Generator().manual_seed(first)
     blocks = torch.from_numpy(waves).split(100)
     return torch.cat([log_mel(_coded(block, draw)) for block in blocks]), heard
