@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import uvicorn
 
@@ -31,7 +31,7 @@ class Site:
     def __init__(self, address: str, clip: Path, root: Path) -> None:
         self.address, self.clip, self.root = address, clip, root
         bearer = {"Authorization": f"Bearer {TOKEN}"}
-        self.api = httpx.Client(base_url=address, headers=bearer, timeout=60)
+        self.api = httpx2.Client(base_url=address, headers=bearer, timeout=60)
 
     def job(self, name: str) -> dict[str, Any]:
         """The newest job of a name."""
