@@ -1,366 +1,456 @@
 """Train the two mini backbones that ship in the package, and write their weights and cards.
 
-    python scripts/train_minis.py            # both, about eight minutes on two cores
-    python scripts/train_minis.py --only audio
+    python scripts/train_minis.py --sounds ESC-10 --images CIFAR-10               # both at once
+    python scripts/train_minis.py --sounds ESC-10 --images CIFAR-10 --only audio
 
-Data: single pictures and single seconds of sound, rendered directly from Toybox's drawings and
-synthesisers under the seed namespace "minis" (avel.data.toybox.scene.NAMESPACES). Toybox folders
-are drawn from the namespace "toybox" whatever their seed, so nothing a localizer is trained or
-tested on was ever seen here. Pictures are blurred, JPEG-coded and resized to 224x224 without crop,
-as decoded frames are; sound is quantised and sometimes loses its top, as AAC's is.
+With ``--composed data/pairs10`` (of ``avel synth --pairs pairs10``, read by ``avel extract``) they
+are judged by its test clips too; ``--judge`` only judges, by the heads left in ``runs/minis``.
 
-Pictures learn, for each cell of the 7x7 map, which thing covers it, and from the map's mean and
-maximum which things are there at all. Sound learns which of several sounds are there at once.
+About half an hour on two cores. ``ESC-10`` holds a folder for each of its ten classes
+(``dog_bark/1-100032-A.ogg``…), ``CIFAR-10`` one for each of its ten, 2000 photographs in each
+(``dog/0000.jpg``…): the folders that ``avel synth --pairs pairs10`` takes (docs/composer.md).
+
+Both networks learn Toybox's ten things and Pairs-10's ten. Of Pairs-10 only the training side is
+learnt from: the composer's own rule says which files those are (``avel.data.composer.bank``).
+Toybox's drawings and sounds are drawn under the seed namespace "minis"; Toybox folders are drawn
+from the namespace "toybox" whatever their seed, so nothing a localizer is trained or tested on was
+seen here.
+
+Pictures: the trunk learns small canvases of one thing each (kept in ``runs/minis``: called again,
+the script goes on from there); then what joins the sizes learns frames with several things, the
+trunk as it is: which thing covers each cell of the map, and from the map's mean and maximum which
+are there at all. Sound: which of several are there at once. What is reported is of the test side
+and of held-out Toybox samples; the validation side is printed on the way, nothing is chosen by it.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageFilter
-from safetensors.torch import save
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 from sklearn.metrics import average_precision_score
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from avel.allocator import keep_memory
 from avel.backbones.mini_audio import MiniAudio
-from avel.backbones.mini_common import fold_all
-from avel.backbones.mini_visual import MiniVisual
+from avel.backbones.mini_common import fold_all, packaged_card
+from avel.backbones.mini_visual import SEEN, MiniVisual, Trunk
+from avel.data.composer.bank import Bank, find_sources
 from avel.data.toybox import CLASSES
-from avel.data.toybox.render import Camera, Sprite, paste_sprite, sprite_box
-from avel.data.toybox.scene import (
-    VERSION,
-    draw_thing_script,
-    scene_rng,
-)
+from avel.data.toybox.scene import VERSION
+from avel.errors import AvelError
 from avel.files import file_hash, write_whole
-from minis.sounds import toy_mixture
+from minis import HELD_OUT, NAMES, PAIRS, composed, learning, pictures, sounds
 
 HOME = Path(__file__).resolve().parents[1] / "src" / "avel" / "pretrained"
-RATE, SIDE, CELLS = 16000, 224, 7
-C = len(CLASSES)
-#: First index of the held-out samples; training never gets that far.
-HELD_OUT = 10_000_000
-SIZES = ((320, 240), (320, 240), (320, 180), (640, 360))
+HEADS = Path(__file__).resolve().parents[1] / "runs" / "minis"
+TOYS = len(CLASSES)
+#: Canvases of a step, and frames in all.
+CANVASES, FRAMES = 64, 8000
+#: Steps of the trunk on canvases, and on frames of what joins the sizes.
+STEPS = {"canvases": 14000, "join": 3000}
+#: Photographs pasted this many pixels wide are judged.
+WIDTHS = (32, 48, 64, 96, 128)
+SOURCES = {
+    "audio": {
+        "name": "ESC-10 (of ESC-50), folds 1 to 3 but for a fifth of their sources",
+        "by": "K. J. Piczak, ESC: Dataset for Environmental Sound Classification (2015), of clips "
+        "by users of freesound.org",
+        "licence": "CC BY 3.0, some clips CC0",
+        "address": "https://github.com/karolpiczak/ESC-50",
+    },
+    "visual": {
+        "name": "CIFAR-10, training part, photographs 0 to 1399 of each class",
+        "by": "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009)",
+        "licence": "none stated",
+        "address": "https://www.cs.toronto.edu/~kriz/cifar.html",
+    },
+}
+
+
+def described(kind: str, bank: Bank) -> dict[str, object]:
+    """What a card says before anything is trained: classes, licence, whose works are learnt."""
+    card: dict[str, object] = {
+        "name": f"mini_{kind}",
+        "note": (MiniAudio if kind == "audio" else MiniVisual).card.note,
+        "licence": "MIT (the weights); for their sources see ATTRIBUTION.md beside them",
+        "toybox": VERSION,
+        "pairs": PAIRS.name,
+        "classes": list(NAMES),
+        "sources": [
+            {"name": "Toybox", "by": "avel's own code, drawn and synthesised", "licence": "MIT"},
+            SOURCES[kind],
+        ],
+    }
+    if kind == "audio":
+        card["files"] = [f.file for own in bank.sounds["train"].values() for f in own]
+    return card
+
+
+def save_with_card(
+    kind: str, bank: Bank, network: nn.Module, head: nn.Module, card: dict[str, object]
+) -> None:
+    """Weights as float16 with batch normalisation folded in, and the JSON card with their hash;
+    the head, which doesn't ship, below ``runs``."""
+    fold_all(network)
+    HEADS.mkdir(parents=True, exist_ok=True)
+    write_whole(HEADS / f"mini_{kind}.safetensors", save(head.state_dict()))
+    state = {k: v.detach().half().contiguous() for k, v in network.state_dict().items()}
+    path = HOME / f"mini_{kind}.safetensors"
+    write_whole(path, save(state))
+    about = {"sha256": file_hash(path), "size": path.stat().st_size, "torch": torch.__version__}
+    write_card(kind, {**described(kind, bank), **about, **card})
+
+
+def write_card(kind: str, card: dict[str, object]) -> None:
+    write_whole(HOME / f"mini_{kind}.json", json.dumps(card, indent=1) + "\n")
+
+
+def judge(kind: str, bank: Bank, folder: Path | None) -> None:
+    """Write into the card how good the shipped weights are, by their linear head.
+
+    Args:
+        kind: ``audio`` or ``visual``.
+        bank: Whose test side is judged by.
+        folder: Pairs-10's clips (``avel synth --pairs pairs10``), or None.
+    """
+    network = shipped(kind)
+    head = learning.SoundHead(128) if kind == "audio" else learning.FrameHead(128)
+    path = HEADS / f"mini_{kind}.safetensors"
+    if not path.is_file():
+        raise AvelError(f"{path} is missing", do="train: the heads don't ship with the weights")
+    head.load_state_dict(load_file(path))
+    told = (judge_audio if kind == "audio" else judge_visual)(network, head, bank)
+    if folder:
+        told["composed_test_clips"] = composed.judge(folder, kind)
+    held = packaged_card(f"mini_{kind}")
+    write_card(kind, {**held, **described(kind, bank), "held_out": told})
+    print(kind, json.dumps(told, indent=1), flush=True)
+
+
+def probe(kind: str, folder: Path) -> None:
+    """Write into the card how good the shipped weights are on composed clips."""
+    card = packaged_card(f"mini_{kind}")
+    card["held_out"]["composed_test_clips"] = told = composed.judge(folder, kind)
+    write_card(kind, card)
+    print(kind, json.dumps(told, indent=1), flush=True)
+
+
+def command(kind: str, scale: float) -> str:
+    tail = "" if scale == 1 else f" --scale {scale:g}"
+    return f"python scripts/train_minis.py --sounds ESC-10 --images CIFAR-10 --only {kind}{tail}"
+
 
 # ---------------------------------------------------------------- pictures
 
 
-def cell_targets(boxes: list[tuple[int, tuple[int, int, int, int]]], w: int, h: int) -> np.ndarray:
-    """(7, 7, C) int8: 1 where a thing covers over 40 % of a cell or has its middle there, 0 where
-    it covers under 8 %, -1 (not judged) between."""
-    edges = np.arange(CELLS + 1) / CELLS
-    target = np.zeros((CELLS, CELLS, C), np.int8)
-    for label, (x0, y0, x1, y1) in boxes:
-        u, v = np.array([x0, x1]) / w, np.array([y0, y1]) / h
-        across = np.clip(np.minimum(edges[1:], u[1]) - np.maximum(edges[:-1], u[0]), 0, None)
-        down = np.clip(np.minimum(edges[1:], v[1]) - np.maximum(edges[:-1], v[0]), 0, None)
-        share = np.outer(down, across) * CELLS**2
-        share[min(6, int(v.mean() * CELLS)), min(6, int(u.mean() * CELLS))] = 1
-        own = np.where(share > 0.4, 1, np.where(share < 0.08, 0, -1))
-        target[..., label] = np.where(target[..., label] == 1, 1, own)
-    return target
+def make_visual(bank: Bank, scale: float) -> None:
+    held = pictures.album(bank, max(4, int(250 * scale)))
+    steps = {name: int(count * scale) for name, count in STEPS.items()}
+    trunk, spent = learn_canvases(held, bank, steps["canvases"])
+    torch.set_num_threads(os.cpu_count() or 1)  # sound is done by then
+    torch.manual_seed(1)
+    network, head = MiniVisual(norm=True), learning.FrameHead(128)
+    network.trunk = trunk
+    count = int(FRAMES * scale) // 4 * 4
+    since = time.time()
+    x, y = pictures.frames_of(pictures.Painter(held.photos, held.photo_labels), 0, count)
+    print(f"{count} frames drawn in {time.time() - since:.0f} s", flush=True)
+    learn_join(network, head, x, y, steps["join"], frames_look(network, head, bank))
+    took = round(spent + time.time() - since)
+    save_with_card(
+        "visual",
+        bank,
+        network,
+        head,
+        {
+            "data": f"{steps['canvases'] * CANVASES} canvases of {len(held.photos)} photographs "
+            f"and of Toybox's drawings; {count} frames with several things, namespace 'minis'",
+            "seconds_of_training": took,
+            "command": command("visual", scale),
+        },
+    )
 
 
-def degrade(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a codec and the resizing do to a frame: (224, 224, 3) uint8."""
-    image = Image.fromarray(frame)
-    if rng.random() < 0.4:
-        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.9)))
-    if rng.random() < 0.9:
-        coded = io.BytesIO()
-        image.save(coded, "JPEG", quality=int(rng.integers(25, 90)))
-        image = Image.open(coded)
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+def learn_canvases(held: pictures.Album, bank: Bank, steps: int) -> tuple[Trunk, float]:
+    """A trunk that was taught one thing at a time, 26 to 50 pixels of it, on canvases of 32 pixels
+    a side and at the end of 40; and the seconds that took. It is kept in ``runs/minis``: called
+    again, the script goes on from there."""
+    began, path = time.time(), HEADS / f"trunk_{steps}.safetensors"
+    if path.is_file():
+        with safe_open(path, "pt") as f:
+            spent = float(f.metadata()["seconds"])
+        trunk = Trunk().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        trunk.load_state_dict(load_file(path))
+        return trunk, spent
+    trunk = Trunk(norm=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    head = learning.CanvasHead(SEEN)
+    draw = torch.Generator().manual_seed(1)
+    photos, labels = (t[::4] for t in pictures.photographs(bank, "val"))
+    grown = torch.nn.functional.interpolate(photos.float(), (40, 40), mode="bilinear")
+    seen = grown.to(memory_format=torch.channels_last) / 64 - 2
+
+    def batches(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        side = 32 if step < int(0.64 * steps) else 40
+        x, y = pictures.canvases(held, CANVASES, side, (26 / side, 50 / side), draw)
+        return x.to(memory_format=torch.channels_last) / 64 - 2, y
+
+    def look() -> str:
+        (logits,) = learning.answers(trunk, head, seen)
+        return f"validation {learning.one(logits, labels)['accuracy']}"
+
+    learning.learn(
+        trunk,
+        head,
+        learning.canvas_loss,
+        batches,
+        steps=steps,
+        groups=[{"params": [*trunk.parameters(), *head.parameters()], "lr": 2.5e-3}],
+        decay=0.05,
+        look=look,
+    )
+    fold_all(trunk.eval())
+    spent = time.time() - began
+    HEADS.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().contiguous() for k, v in trunk.state_dict().items()}
+    write_whole(path, save(state, metadata={"seconds": f"{spent:.0f}"}))
+    return trunk, spent
 
 
-def pictures_of(first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (count, 224, 224, 3) and cell targets; four share a background."""
-    frames, targets = [], []
-    for group in range(first, first + count, 4):
-        rng = scene_rng("minis", 1, group)
-        width, height = SIZES[int(rng.integers(len(SIZES)))]
-        camera = Camera(rng, width=width, height=height)
-        for _ in range(4):
-            canvas, things, boxes = camera.ground(float(rng.uniform(0, 9))), [], []
-            labels = rng.permutation(C)[: int(rng.choice(5, p=[0.08, 0.2, 0.32, 0.25, 0.15]))]
-            for label in labels:
-                thing = draw_thing_script(
-                    CLASSES[label], ((0.0, 1.0),), things, rng, aspect=width / height
-                )
-                thing = replace(thing, look=replace(thing.look, phase=float(rng.random())))
-                things.append(thing)
-            for label, thing in zip(labels, things, strict=True):
-                sprite = Sprite(thing, height=height)
-                paste_sprite(canvas, sprite, 0.5)
-                box = sprite_box(sprite, 0.5, width=width, height=height)
-                if box:
-                    boxes.append((int(label), box))
-            frames.append(degrade(camera.expose(canvas), rng))
-            targets.append(cell_targets(boxes, width, height))
-    return np.stack(frames[:count]), np.stack(targets[:count])
+def frames_look(network: MiniVisual, head: learning.FrameHead, bank: Bank) -> Callable[[], str]:
+    """Says how well the validation side's photographs are told, alone, at 64 pixels, in frames."""
+    alone, labels = pictures.alone(bank, "val", every=20)
+    pasted, own = pictures.pasted(bank, "val", 64, every=20)
+    painter = pictures.Painter(*pictures.photographs(bank, "val"))
+    x, y = pictures.frames_of(painter, 0, 100, stream=8)
+    there = (y == 1).flatten(1, 2).any(1)
+
+    def look() -> str:
+        told = []
+        for frames, truth in ((alone, labels), (pasted, own)):
+            _, mean, top = learning.answers(network, head, frames, 32)
+            told.append(learning.one(mean + top, truth)["accuracy"])
+        _, mean, top = learning.answers(network, head, x, 32)
+        told.append(learning.several(mean + top, there, 0, len(NAMES))["mAP"])
+        return f"validation alone {told[0]}, at 64 pixels {told[1]}, frames' mAP {told[2]}"
+
+    return look
+
+
+def learn_join(
+    network: MiniVisual, head: learning.FrameHead, x: torch.Tensor, y: torch.Tensor, steps: int,
+    look: Callable[[], str],
+) -> None:  # fmt: skip
+    """Teach what joins the sizes, on what the trunk makes of whole frames; it stays as it is."""
+    draw = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        seen = torch.cat([network.seen(part).half() for part in x.split(32)])
+    batch = 64
+
+    def batches(_: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = torch.randint(len(seen), (batch,), generator=draw)
+        maps = seen[rows].float().to(memory_format=torch.channels_last)
+        return maps, y[rows]
+
+    learning.learn(
+        Last(network.join),
+        head,
+        learning.frame_loss,
+        batches,
+        steps=steps,
+        groups=[{"params": [*network.join.parameters(), *head.parameters()], "lr": 2e-3}],
+        decay=0.1,
+        look=look,
+    )
+
+
+class Last(nn.Module):
+    """What joins the sizes, with its channels last."""
+
+    def __init__(self, join: nn.Module) -> None:
+        super().__init__()
+        self.join = join
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 768, h, w) -> (N, h, w, 128)."""
+        maps: torch.Tensor = self.join(x)
+        return maps.permute(0, 2, 3, 1)
+
+
+def shipped(kind: str) -> nn.Module:
+    """The network with the weights that lie in the package."""
+    network = MiniAudio() if kind == "audio" else MiniVisual()
+    network.load_weights(HOME / f"mini_{kind}.safetensors", network.weights["toybox"])
+    return network.eval().requires_grad_(False)
+
+
+def judge_visual(network: nn.Module, head: nn.Module, bank: Bank) -> dict[str, object]:
+    """On photographs of the test side, and on held-out frames of Toybox."""
+    told: dict[str, object] = {}
+
+    def photos(name: str, x: torch.Tensor, y: torch.Tensor) -> None:
+        _, mean, top = learning.answers(network, head, x)
+        told[name] = learning.one(mean + top, y)
+
+    photos("photographs_alone", *pictures.alone(bank, "test", every=1))
+    for width in WIDTHS:
+        photos(f"photographs_pasted_{width}", *pictures.pasted(bank, "test", width))
+    x, y = pictures.frames_of(None, HELD_OUT, 1000)
+    cells, mean, top = learning.answers(network, head, x)
+    there, judged = (y == 1).flatten(1, 2).any(1), y >= 0
+    told["toybox_from_mean_of_map"] = learning.several(mean, there, 0, TOYS)
+    told["toybox_from_maximum_of_map"] = learning.several(top, there, 0, TOYS)
+    told["toybox_cells"] = {
+        "AP": round(
+            float(average_precision_score((y == 1)[judged].numpy(), cells[judged].numpy())), 4
+        )
+    }
+    return told
 
 
 # ---------------------------------------------------------------- sound
 
 
-def seconds_of(first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sound (count, 16000) float16 and what is in it (count, C)."""
-    heard = np.zeros((count, C), np.float32)
-    waves = np.zeros((count, RATE), np.float16)
-    for i in range(count):
-        rng = scene_rng("minis", 2, first + i)
-        track, labels = toy_mixture(rng)
-        heard[i, labels] = 1
-        waves[i] = codec(track, rng)
-    return waves, heard
-
-
-def codec(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Roughly what AAC does: coarse quantisation of the spectrum, sometimes without its top."""
-    if rng.random() < 0.3:
-        return wave
-    spectrum = np.fft.rfft(wave)
-    step = 10 ** rng.uniform(-2.2, -1.0) * np.abs(spectrum).mean()
-    shape = np.sqrt(np.abs(spectrum) / step + 1)
-    noise = rng.uniform(-0.5, 0.5, (2, len(spectrum))) * step * shape
-    spectrum = spectrum + noise[0] + 1j * noise[1]
-    if rng.random() < 0.3:
-        spectrum[int(len(spectrum) * rng.uniform(0.8, 1.0)) :] = 0
-    return np.fft.irfft(spectrum, len(wave))
-
-
-def log_mels(waves: np.ndarray) -> Tensor:
-    """(N, 96, 64) float32 patches."""
-    from avel.features.logmel import log_mel
-
-    blocks = torch.from_numpy(waves).split(256)
-    return torch.cat([log_mel(block.float()) for block in blocks])
-
-
-# ---------------------------------------------------------------- training
-
-
-def render(
-    make: Callable[[int, int], tuple[np.ndarray, np.ndarray]], first: int, count: int, jobs: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """``count`` samples from index ``first`` on, by several processes."""
-    block = 200
-    starts = list(range(first, first + count, block))
-    sizes = [min(block, first + count - s) for s in starts]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        parts = list(pool.map(make, starts, sizes))
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-
-
-class VisualHead(nn.Module):
-    """Classes from each cell, from the mean of the map and from its maximum."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.cell, self.mean, self.top = (nn.Linear(width, C) for _ in range(3))
-
-    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, 7, 7, V) -> (N, 7, 7, C), (N, C), (N, C)."""
-        return self.cell(maps), self.mean(8 * maps.mean((1, 2))), self.top(maps.amax((1, 2)))
-
-
-def visual_loss(head: VisualHead, maps: Tensor, target: Tensor) -> Tensor:
-    cells, mean, top = head(maps)
-    there = (target == 1).flatten(1, 2).any(1).float()
-    judged = functional.binary_cross_entropy_with_logits(
-        cells, target.clamp(min=0).float(), reduction="none", pos_weight=torch.tensor(4.0)
-    )
-    cell = (judged * (target >= 0)).sum() / (target >= 0).sum()
-    clip = functional.binary_cross_entropy_with_logits
-    return 4 * cell + clip(mean, there) + 0.5 * clip(top, there) + 0.02 * maps.mean()
-
-
-def audio_loss(head: nn.Linear, features: Tensor, target: Tensor) -> Tensor:
-    loss = functional.binary_cross_entropy_with_logits(head(features), target)
-    return loss + 0.02 * features.mean()
-
-
-def jitter(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Half of the pictures mirrored, brightness and contrast moved."""
-    if torch.rand(()) < 0.5:
-        x, y = x.flip(2), y.flip(2)
-    gain = 0.75 + 0.5 * torch.rand(len(x), 1, 1, 1)
-    shift = 50 * torch.rand(len(x), 1, 1, 3) - 25
-    return x.float().mul_(gain).add_(shift), y
-
-
-def louder(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Level of the whole moved by up to 6 dB, in the log-mel domain."""
-    gain = 2 ** (2 * torch.rand(len(x), 1, 1) - 1)
-    return torch.log((torch.exp(x) - 0.01).clamp(min=0) * gain + 0.01), y
-
-
-def train(
-    network: nn.Module,
-    head: nn.Module,
-    loss: Callable[..., Tensor],
-    x: Tensor,
-    y: Tensor,
-    *,
-    change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    epochs: int,
-    lr: float,
-    batch: int = 64,
-) -> None:
-    """One-cycle AdamW in bfloat16."""
-    parameters = [*network.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02)
-    steps = len(x) // batch
-    plan = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, lr, total_steps=epochs * steps, pct_start=0.2
-    )
+def make_audio(bank: Bank, scale: float) -> None:
     began = time.time()
-    for epoch in range(epochs):
-        network.train()
-        total, order = 0.0, torch.randperm(len(x))
-        for step in range(steps):
-            rows = order[step * batch : (step + 1) * batch]
-            inputs, target = change(x[rows], y[rows])
-            with torch.autocast("cpu", torch.bfloat16):
-                features = network(inputs)
-            value = loss(head, features.float(), target)
-            optimiser.zero_grad()
-            value.backward()
-            nn.utils.clip_grad_norm_(parameters, 5.0)
-            optimiser.step()
-            plan.step()
-            total += value.item()
-        took = time.time() - began
-        print(f"epoch {epoch + 1}/{epochs} loss {total / steps:.4f} {took:.0f} s", flush=True)
+    stock = sounds.gather(bank, max(2, int(160 * scale)))
+    print(f"{len(stock.tracks)} tracks in {time.time() - began:.0f} s", flush=True)
+    mixer, draw = sounds.Mixer(stock, seed=0), torch.Generator().manual_seed(3)
+    network, head = MiniAudio(norm=True), learning.SoundHead(128)
+    _, even, labels = sounds.recorded_seconds(bank, "val")
+    batch, steps = 64, int(1500 * scale)
 
+    def batches(_: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = mixer.batch(batch)
+        return sounds.masked(x, draw), y
 
-@torch.no_grad()
-def answers(network: nn.Module, head: nn.Module, x: Tensor) -> list[Tensor]:
-    network.eval()
-    parts = [head(network(x[i : i + 128])) for i in range(0, len(x), 128)]
-    if isinstance(parts[0], Tensor):
-        return [torch.cat(parts)]
-    return [torch.cat(p) for p in zip(*parts, strict=True)]
+    def look() -> str:
+        (logits,) = learning.answers(network, head, even)
+        return f"validation {learning.one(logits, labels)['accuracy']}"
 
-
-def clip_scores(logits: Tensor, there: Tensor) -> dict[str, object]:
-    """Average precision by class, its mean, and the share of (sample, class) judged right."""
-    score, truth = logits.sigmoid().numpy(), there.numpy()
-    ap = [float(average_precision_score(truth[:, c], score[:, c])) for c in range(C)]
-    return {
-        "mAP": round(float(np.mean(ap)), 4),
-        "AP": {name: round(a, 4) for name, a in zip(CLASSES, ap, strict=True)},
-        "right": round(float(((score > 0.5) == (truth > 0.5)).mean()), 4),
-        "all_right": round(float(((score > 0.5) == (truth > 0.5)).all(1).mean()), 4),
-    }
-
-
-def save_with_card(name: str, network: nn.Module, card: dict[str, object]) -> None:
-    """Weights as float16 with batch normalisation folded in, and the JSON card with their hash."""
-    fold_all(network)
-    state = {k: v.detach().half().contiguous() for k, v in network.state_dict().items()}
-    path = HOME / f"{name}.safetensors"
-    write_whole(path, save(state))
-    card = {
-        "name": name,
-        "licence": "MIT (weights and data: drawn and synthesised by avel's own code)",
-        "toybox": VERSION,
-        "classes": list(CLASSES),
-        "sha256": file_hash(path),
-        "size": path.stat().st_size,
-        "torch": torch.__version__,
-        **card,
-    }
-    write_whole(HOME / f"{name}.json", json.dumps(card, indent=1) + "\n")
-    print(name, json.dumps(card["held_out"], indent=1), card["seconds_of_training"], "s")
-
-
-def make_visual(scale: float, jobs: int, epochs: int) -> None:
-    count, held = int(12000 * scale), 1000
-    began = time.time()
-    x, y = (torch.from_numpy(a) for a in render(pictures_of, 0, count, jobs))
-    print(f"{count} pictures in {time.time() - began:.0f} s", flush=True)
-    network, head = MiniVisual(norm=True), VisualHead(128)
-    began = time.time()
-    train(network, head, visual_loss, x, y, change=jitter, epochs=epochs, lr=4e-3)
-    took = round(time.time() - began)
-    x, y = (torch.from_numpy(a) for a in render(pictures_of, HELD_OUT, held, jobs))
-    cells, mean, top = answers(network, head, x)
-    there = (y == 1).flatten(1, 2).any(1)
-    judged = y >= 0
-    cell_right = ((cells > 0) == (y == 1))[judged].float().mean().item()
-    cell_ap = average_precision_score((y == 1)[judged].numpy(), cells[judged].numpy())
-    held_out = {
-        "samples": held,
-        "from_mean_of_map": clip_scores(mean, there),
-        "from_maximum_of_map": clip_scores(top, there),
-        "cells": {"AP": round(float(cell_ap), 4), "right": round(cell_right, 4)},
-    }
-    save_with_card(
-        "mini_visual",
+    learning.learn(
         network,
+        head,
+        learning.sound_loss,
+        batches,
+        steps=steps,
+        groups=[{"params": [*network.parameters(), *head.parameters()], "lr": 3e-3}],
+        decay=0.1,
+        look=look,
+    )
+    took = round(time.time() - began)
+    save_with_card(
+        "audio",
+        bank,
+        network,
+        head,
         {
-            "note": MiniVisual.card.note,
-            "data": f"{count} rendered pictures, namespace 'minis', stream 1, from index 0 on",
-            "held_out": held_out,
+            "data": f"{steps * batch} mixtures of recordings of the training side and of Toybox's "
+            "sounds, namespace 'minis'",
             "seconds_of_training": took,
-            "command": f"python scripts/train_minis.py --only visual --epochs {epochs}",
+            "command": command("audio", scale),
         },
     )
 
 
-def make_audio(scale: float, jobs: int, epochs: int) -> None:
-    count, held = int(8000 * scale), 3000
-    began = time.time()
-    waves, heard = render(seconds_of, 0, count, jobs)
-    print(f"{count} seconds of sound in {time.time() - began:.0f} s", flush=True)
-    x, y = log_mels(waves), torch.from_numpy(heard)
-    print("log-mel mean, sd", x.mean().item(), x.std().item())
-    network, head = MiniAudio(norm=True), nn.Linear(128, C)
-    began = time.time()
-    train(network, head, audio_loss, x, y, change=louder, epochs=epochs, lr=3e-3)
-    took = round(time.time() - began)
-    waves, heard = render(seconds_of, HELD_OUT, held, jobs)
-    (logits,) = answers(network, head, log_mels(waves))
-    save_with_card(
-        "mini_audio",
-        network,
-        {
-            "note": MiniAudio.card.note,
-            "data": f"{count} rendered seconds, namespace 'minis', stream 2, from index 0 on",
-            "held_out": {"samples": held, **clip_scores(logits, torch.from_numpy(heard))},
-            "seconds_of_training": took,
-            "command": f"python scripts/train_minis.py --only audio --epochs {epochs}",
-        },
-    )
+def judge_audio(network: nn.Module, head: nn.Module, bank: Bank) -> dict[str, object]:
+    """On audible seconds of the test side, and on held-out seconds of Toybox."""
+    plain, even, labels = sounds.recorded_seconds(bank, "test")
+    told: dict[str, object] = {}
+    for name, x in (("as_they_are", plain), ("at_-20_dBFS", even)):
+        (logits,) = learning.answers(network, head, x)
+        told[f"audible_seconds_{name}"] = learning.one(logits, labels)
+    x, heard = sounds.toy_seconds(HELD_OUT, 3000)
+    (logits,) = learning.answers(network, head, x)
+    told["toybox"] = learning.several(logits, heard, 0, TOYS)
+    return told
 
 
-def main() -> None:
+# ---------------------------------------------------------------- both
+
+
+def page() -> str:
+    """docs/minis.md's table, from the cards."""
+    heard, seen = (packaged_card(f"mini_{kind}")["held_out"] for kind in SOURCES)
+    lines = ["| | samples | right |", "|---|---|---|"]
+
+    def share(called: str, told: dict[str, float]) -> None:
+        lines.append(f"| {called} | {told['samples']} | {100 * told['accuracy']:.1f} % |")
+
+    share("`mini_audio`: audible seconds of recordings, as they are",
+          heard["audible_seconds_as_they_are"])  # fmt: skip
+    share("the same, recordings at -20 dBFS", heard["audible_seconds_at_-20_dBFS"])
+    toys = "held-out {} of Toybox, several {} at once"
+    lines.append(f"| {toys.format('seconds', 'sounds')} | {heard['toybox']['samples']} | "
+                 f"mAP {heard['toybox']['mAP']:.3f} |")  # fmt: skip
+    share("`mini_visual`: photographs alone, filling the frame", seen["photographs_alone"])
+    for width in WIDTHS:
+        share(f"pasted, {width} pixels", seen[f"photographs_pasted_{width}"])
+    mean, top = (seen[f"toybox_from_{name}_of_map"] for name in ("mean", "maximum"))
+    both = f"mAP {mean['mAP']:.3f} (mean of the map), {top['mAP']:.3f} (maximum)"
+    lines.append(f"| {toys.format('frames', 'things')} | {mean['samples']} | {both} |")
+    for name, told in (("mini_audio", heard), ("mini_visual", seen)):
+        if composed_clips := told.get("composed_test_clips"):
+            lines.append(
+                f"| `{name}`: seconds of composed test clips with one source | "
+                f"{composed_clips['seconds_with_one']} | "
+                f"{100 * composed_clips['accuracy_with_one']:.1f} % |"
+            )
+            lines.append(
+                f"| with one or several: the likeliest, as many as there are | "
+                f"{composed_clips['seconds_with_any']} | "
+                f"{100 * composed_clips['found_among_as_many']:.1f} %, "
+                f"mAP {composed_clips['mAP']:.3f} |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["audio", "visual"])
-    parser.add_argument("--epochs", type=int, help="default: 7 for sound, 6 for pictures")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the data, for a try")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--sounds", help="the folder of recordings")
+    parser.add_argument("--images", help="the folder of photographs")
+    parser.add_argument("--only", choices=["audio", "visual"], help="else both at once")
+    parser.add_argument("--probe", action="store_true", help="only judge, only by --composed")
+    parser.add_argument("--page", action="store_true", help="print docs/minis.md's table")
+    parser.add_argument("--judge", action="store_true", help="the weights that are there")
+    parser.add_argument("--composed", type=Path, help="judge by this folder's clips too")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the work, for a try")
     args = parser.parse_args()
+    if args.page:
+        print(page())
+        return 0
+    if not (args.sounds and args.images):
+        parser.error("name the folders: --sounds and --images")
+    if not args.only:  # each of the two on a core of its own
+        runs = [subprocess.Popen([sys.executable, *sys.argv, "--only", k]) for k in SOURCES]
+        return max(run.wait() for run in runs)
+    began = time.time()
     keep_memory()
+    torch.set_num_threads(1)
     torch.manual_seed(0)
-    if args.only != "visual":
-        make_audio(args.scale, args.jobs, args.epochs or 7)
-    if args.only != "audio":
-        make_visual(args.scale, args.jobs, args.epochs or 6)
+    try:
+        if args.probe:
+            probe(args.only, args.composed)
+            return 0
+        bank = find_sources(PAIRS, sounds=args.sounds, images=args.images)
+        if not args.judge:
+            (make_audio if args.only == "audio" else make_visual)(bank, args.scale)
+        judge(args.only, bank, args.composed)
+    except AvelError as e:
+        print(f"train_minis: {e}", file=sys.stderr)
+        return 1
+    print(f"{args.only}: {time.time() - began:.0f} s in all")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from avel.backbones import backbones, load_backbone
-from avel.backbones.mini_common import Block, fold_all, packaged_weights
+from avel.backbones.mini_common import Block, fold_all, packaged_card, packaged_weights
 from avel.backbones.mini_visual import MiniVisual
+from avel.data.composer.reading import read_pairs
 from avel.data.toybox import CLASSES, make_scene, render_boxes, render_frames, render_sound
 from avel.errors import WeightsError
 from avel.features.logmel import log_mel
@@ -39,12 +40,22 @@ def test_card_tells_the_truth_about_the_file(name):
     path = weights_file(weights)
     assert weights.url == "" and path.parent.name == "pretrained"
     assert weights.hash == f"sha256:{file_hash(path)}" == f"sha256:{card['sha256']}"
-    assert path.stat().st_size == card["size"] == weights.size < 1_500_000
-    assert card["classes"] == list(CLASSES)
+    assert path.stat().st_size == card["size"] == weights.size < 3_000_000
+    assert card["classes"] == [*CLASSES, *read_pairs("pairs10").classes]
     assert "MIT" in card["licence"] and "trying out" in card["note"]
     assert "minis" in card["data"] and card["seconds_of_training"] > 0
     assert "train_minis.py" in card["command"]
-    assert "trying out" in backbones.get(name).card.note
+    assert card["note"] == backbones.get(name).card.note
+
+
+@pytest.mark.parametrize("name", MINIS)
+def test_sources_are_named_with_their_licences(name):
+    card = packaged_card(name)
+    toybox, real = card["sources"]
+    assert toybox["licence"] == "MIT"
+    assert all(real[key] for key in ("name", "by", "licence", "address"))
+    told = (resources.files("avel") / "pretrained" / "ATTRIBUTION.md").read_text("utf-8")
+    assert real["address"] in told and real["licence"].split(",")[0] in told
 
 
 @pytest.mark.parametrize("name", MINIS)
@@ -94,6 +105,12 @@ def test_a_name_without_a_card_has_weights_that_match_no_file():
     assert packaged_weights("nothing")["toybox"].hash == "sha256:" + "0" * 64
 
 
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_maps_grow_with_the_frame(visual, size):
+    frames = torch.randint(0, 256, (1, size, size, 3), dtype=torch.uint8)
+    assert visual(frames).shape == (1, size // 32, size // 32, 128)
+
+
 def _centroid_accuracy(x: np.ndarray, y: np.ndarray) -> float:
     """Nearest class centre, leave-one-half-out: chance is one in ten."""
     x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
@@ -130,4 +147,4 @@ def test_maps_are_strongest_where_the_thing_is(visual):
         abs((int(t) % 7 + 0.5) / 7 - x) < 0.22 and abs((int(t) // 7 + 0.5) / 7 - y) < 0.22
         for t, (x, y) in zip(tops, spots, strict=True)
     ]
-    assert np.mean(near) > 0.8
+    assert np.mean(near) > 0.7  # by chance about 0.2

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avel.checkpoint import load_model
 from avel.data.toybox import Plan
 from avel.data.toybox.dataset import render_clip
 from avel.errors import DataError
 from avel.media import RATE, open_media
 from avel.train import fit
-from tests.conftest import load_script
+from tests.conftest import ROOT, load_script
 from tests.training_data import make_dataset, small_recipe
 
 
@@ -137,6 +138,16 @@ def test_a_model_is_judged_over_the_classes_of_both() -> None:
     assert made.judge(run, over, classes) == pytest.approx(own, nan_ok=True)
 
 
+def test_what_ships_is_what_the_results_say_is_best() -> None:
+    made = load_script("default_model")
+    rows = made.read_rows(ROOT / "results" / "default.csv")
+    mixed = [r for r in rows if r["split"] == "val" and "+" in r["judged_on"]]
+    best = max(mixed, key=lambda r: float(r[made.CHOSEN_BY]))
+    card = load_model("default").card
+    assert (card["data"]["name"], card["seed"]) == (best["trained_on"], int(best["seed"]))
+    assert made.readme(rows) in (ROOT / "README.md").read_text("utf-8"), "run it with --readme"
+
+
 # ---- results and the page
 
 
@@ -157,3 +168,11 @@ def test_a_table_says_what_is_open_and_what_is_real(results: ModuleType) -> None
     assert made[2] == "| [A](models/av.md) |  | 50.0 ± 1.2 | 40.0 ± 1.2 |  |  |"
     assert made[3].startswith("| [B](models/av.md) |  | open |")
     assert made[4].endswith("| 61.3 ± 1.2 (n = 3) |  |  | **+11.3 (+5.0 to +17.0)** |")
+
+
+def test_the_page_holds_the_tables(results: ModuleType) -> None:
+    names = (results.RESULTS, results.DIFFERENCES)
+    held = [results.read_rows(ROOT / "results" / name) for name in names]
+    page = (ROOT / "docs" / "pairs10.md").read_text("utf-8")
+    for told in results.tables(*held):
+        assert told in page, "run scripts/pairs_results.py --tables"

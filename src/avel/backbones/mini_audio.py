@@ -1,6 +1,6 @@
 """A small network for sound whose weights ship in the package, to try avel out at once.
 
-Trained by ``scripts/train_minis.py`` on mixtures of Toybox's synthesised sounds, good for those.
+Trained by ``scripts/train_minis.py`` on mixtures of Toybox's sounds and of ESC-10's recordings.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from avel.weights import fill
 
 #: Width of the features.
 WIDTH = 128
-#: Mean and spread of log-mel values of Toybox sound.
+#: Mean and spread of the log-mel values that it was trained on.
 _MEAN, _SPREAD = -0.85, 1.5
 
 
 @backbones.register("mini_audio")
 class MiniAudio(AudioBackbone):
-    """Four convolutions, the mean and the maximum over time of each band, one linear layer.
+    """Five convolutions, the mean and the maximum over time of each band, one linear layer.
 
     Args:
         norm: With batch normalisation, for training.
@@ -35,17 +35,19 @@ class MiniAudio(AudioBackbone):
         output=(WIDTH,),
         input="log-mel patches, (N, 96, 64), natural logarithm of mel + 0.01, one a second",
         paper="none: avel's own",
-        note="For trying out: trained on synthesised Toybox sounds, knows nothing of real ones.",
+        note="For trying out: trained on synthesised Toybox sounds and on ten kinds of ESC-10's "
+        "recordings, knows nothing else.",
     )
     weights = packaged_weights("mini_audio")
 
     def __init__(self, *, norm: bool = False) -> None:
         super().__init__()
         self.blocks = nn.Sequential(
-            Block(1, 32, norm=norm),  # 96x64
-            Block(32, 48, stride=2, norm=norm),  # 48x32
-            Block(48, 96, stride=2, norm=norm),  # 24x16
+            Block(1, 32, kernel=4, stride=2, norm=norm),  # 48x32
+            Block(32, 64, stride=2, norm=norm),  # 24x16
+            Block(64, 96, norm=norm),
             Block(96, 128, stride=2, norm=norm),  # 12x8
+            Block(128, 128, norm=norm),
         )
         self.out = nn.Linear(2 * 128 * 8, WIDTH)
 

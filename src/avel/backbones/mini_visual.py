@@ -1,6 +1,6 @@
 """A small network for pictures whose weights ship in the package, to try avel out at once.
 
-Trained by ``scripts/train_minis.py`` on pictures of Toybox's drawn things, and good for those.
+Trained by ``scripts/train_minis.py`` on Toybox's drawn things and on CIFAR-10's photographs.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from avel.backbones.base import Card, VisualBackbone, Weights, backbones
 from avel.backbones.mini_common import Block, packaged_weights, read_packaged
@@ -16,11 +17,46 @@ from avel.weights import fill
 
 #: Channels of the maps.
 WIDTH = 128
+#: Channels of what is seen at each of the three sizes.
+SEEN = 128
+#: Small pictures that are looked at together at least.
+FEWEST = 16
+
+
+class Trunk(nn.Module):
+    """What is seen at one size: seven convolutions, four of them added to what they read.
+
+    Args:
+        norm: With batch normalisation, for training.
+    """
+
+    def __init__(self, *, norm: bool = False) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            [
+                Block(3, 24, kernel=4, stride=2, norm=norm),
+                Block(24, 48, stride=2, norm=norm),
+                Block(48, 48, norm=norm),
+                Block(48, 48, norm=norm),
+                Block(48, SEEN, stride=2, norm=norm),
+                Block(SEEN, SEEN, norm=norm),
+                Block(SEEN, SEEN, norm=norm),
+            ]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) about -2..2 -> (N, 128, H / 8, W / 8), not negative."""
+        for block in self.blocks:
+            made = block(x)
+            x = x + made if made.shape == x.shape else made
+        return x
 
 
 @backbones.register("mini_visual")
 class MiniVisual(VisualBackbone):
-    """Seven convolutions from 224x224 to 7x7, the first with stride 4.
+    """One trunk looks at the frame in full, half and quarter size; two convolutions join the three.
+
+    So a thing of 32 pixels and one of 128 are seen by the same weights.
 
     Args:
         norm: With batch normalisation, for training.
@@ -31,22 +67,18 @@ class MiniVisual(VisualBackbone):
         modality="visual",
         output=(7, 7, WIDTH),
         input="RGB frames, (N, 224, 224, 3) uint8, resized bilinearly without crop",
-        frames=4,
+        frames=2,
         paper="none: avel's own",
-        note="For trying out: trained on drawn Toybox things, knows nothing of real pictures.",
+        note="For trying out: trained on drawn Toybox things and on ten kinds of CIFAR-10's "
+        "photographs, knows nothing else.",
     )
     weights = packaged_weights("mini_visual")
 
     def __init__(self, *, norm: bool = False) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(
-            Block(3, 32, kernel=8, stride=4, norm=norm),  # 56x56
-            Block(32, 64, stride=2, norm=norm),  # 28x28
-            Block(64, 64, norm=norm),
-            Block(64, 128, stride=2, norm=norm),  # 14x14
-            Block(128, 128, norm=norm),
-            Block(128, 128, norm=norm),
-            Block(128, WIDTH, stride=2, norm=norm),  # 7x7
+        self.trunk = Trunk(norm=norm)
+        self.join = nn.Sequential(
+            Block(6 * SEEN, WIDTH, kernel=1, norm=norm), Block(WIDTH, WIDTH, norm=norm)
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -61,7 +93,29 @@ class MiniVisual(VisualBackbone):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 RGB -> (N, H / 32, W / 32, 128), not negative; 7x7 for 224x224."""
+        maps: Tensor = self.join(self.seen(inputs))
+        return maps[: len(inputs)].permute(0, 2, 3, 1)
+
+    def seen(self, inputs: Tensor) -> Tensor:
+        """(N, H, W, 3) uint8 RGB -> (N or more, 768, H / 32, W / 32): of each size the trunk's
+        maximum and mean in every cell."""
         dtype = next(self.parameters()).dtype
-        x = inputs.permute(0, 3, 1, 2).to(dtype, memory_format=torch.channels_last)
-        maps: Tensor = self.blocks(x / 64 - 2)
-        return maps.permute(0, 2, 3, 1)
+        x = inputs.permute(0, 3, 1, 2).to(dtype, memory_format=torch.channels_last) / 64 - 2
+        pooled = []
+        for cell in (4, 2, 1):  # cells of 32 pixels, in what the trunk answers
+            maps = _filled(self.trunk(x))
+            pooled += [functional.max_pool2d(maps, cell), functional.avg_pool2d(maps, cell)]
+            x = _filled(functional.avg_pool2d(x, 2)) if cell > 1 else x
+        return torch.cat(pooled, 1)
+
+
+def _filled(x: Tensor) -> Tensor:
+    """At least sixteen pictures, empty ones where there are fewer.
+
+    With fewer, torch takes another way through convolutions of small maps, which rounds otherwise;
+    but a picture's map shall be the same bits in any company.
+    """
+    missing = FEWEST - len(x)
+    if torch.compiler.is_exporting() or missing <= 0:
+        return x
+    return torch.cat([x, x.new_zeros(missing, *x.shape[1:])])

@@ -50,6 +50,11 @@ def cautions(card: Json) -> list[str]:
             "This model is a toy: it was trained on Toybox, rendered clips of drawn things with "
             "synthetic sounds. What it finds in real recordings means nothing."
         )
+    if "never filmed together" in text:
+        said.append(
+            "This model was trained on composed clips, of recordings and photographs that were "
+            "never filmed together. What it finds in real videos means little."
+        )
     if data.get("simulated") or card.get("simulated"):
         said.append("This model was trained on simulated features: it knows no real events.")
     backbones = (_object(card.get(key)) for key in ("audio_card", "visual_card"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+import train_minis
 from avel.data.composer.bank import Bank, find_sources
 from avel.data.composer.recordings import RATE, Recording
 from avel.data.toybox import CLASSES
 from avel.data.toybox.scene import scene_rng
-from minis import NAMES, PAIRS, networks, pictures, sounds
-from tests.conftest import load_script
+from minis import NAMES, PAIRS, composed, learning, pictures, sounds
+from tests.conftest import ROOT
 
 TOYS, C = len(CLASSES), len(NAMES)
 
@@ -152,20 +154,56 @@ def test_things_lie_within_the_frame_and_cells_know_them(bank, read):
     assert target[3, 3, 3] == 1 and (target == 1).sum() == 1  # small, but its middle is there
 
 
-def test_networks_answer_as_the_minis_do_and_alike_in_any_company() -> None:
-    torch.manual_seed(0)
-    seen, heard = networks.MiniVisual().eval(), networks.MiniAudio().eval()
-    frames = torch.randint(0, 256, (20, 224, 224, 3), dtype=torch.uint8)
-    with torch.no_grad():
-        maps = seen(frames)
-        assert maps.shape == (20, 7, 7, 128) and (maps >= 0).all()
-        torch.testing.assert_close(seen(frames[3:4]), maps[3:4], rtol=1e-5, atol=1e-5)
-        assert heard(torch.randn(2, 96, 64)).shape == (2, 128)
+def test_truth_of_composed_clips():
+    labels = PAIRS.classes
+    clip = {
+        "sounds": [{"label": labels[2], "spans": [[0.25, 2.5]]}],
+        "things": [{"label": labels[4], "boxes": [None] * 6 + [[0, 0, 9, 9]] * 30}],
+    }
+    heard, seen = composed.truth_of(clip, 3)
+    np.testing.assert_allclose(heard[:, 2], [0.75, 1, 0.5])
+    np.testing.assert_allclose(seen[:, 4], [0.5, 1, 1])
+    assert heard.sum() == heard[:, 2].sum() and seen.sum() == seen[:, 4].sum()
 
 
-def test_without_its_sources_the_script_says_so(tmp_path, capsys, monkeypatch) -> None:
-    script = load_script("train_mini_candidates")
-    given = ["--sounds", str(tmp_path / "no"), "--images", str(tmp_path / "no"), "--only", "audio"]
-    monkeypatch.setattr("sys.argv", ["train_mini_candidates.py", *given])
-    assert script.main() == 1
-    assert "train_mini_candidates: " in capsys.readouterr().err
+def test_scores_of_composed_seconds():
+    share = np.zeros((4, 10))
+    share[0, 1] = share[1, 2] = share[2, 3] = share[2, 4] = 1
+    share[3, 5] = 0.2  # neither there nor absent: not judged
+    logits = torch.full((4, 10), -5.0)
+    logits[0, 1] = logits[2, 3] = logits[2, 0] = 5
+    logits[1, 9] = 5
+    told = composed._scores(logits, share, 1)
+    assert told["seconds_with_one"] == 2 and told["accuracy_with_one"] == 0.5
+    assert told["seconds_with_any"] == 3 and told["found_among_as_many"] == 0.5
+
+
+def test_the_likeliest_of_all_twenty_counts():
+    labels = torch.tensor([TOYS, TOYS, TOYS + 1])
+    logits = torch.zeros(3, C)
+    logits[0, TOYS] = logits[1, 0] = logits[2, TOYS + 1] = 1
+    told = learning.one(logits, labels)
+    assert told["accuracy"] == 0.6667
+    assert told["by_class"] == {NAMES[TOYS]: 0.5, NAMES[TOYS + 1]: 1.0}
+
+
+def test_absent_folders_are_told(tmp_path, monkeypatch, capsys):
+    asked = ["train_minis.py", "--only", "audio", "--sounds", str(tmp_path / "nowhere")]
+    monkeypatch.setattr("sys.argv", [*asked, "--images", str(tmp_path / "neither")])
+    assert train_minis.main() == 1
+    told = capsys.readouterr().err
+    assert "nowhere" in told and "neither" in told and "Traceback" not in told
+
+
+def test_cards_hold_what_was_judged():
+    for kind, measured in (
+        ("audio", ["audible_seconds_as_they_are", "toybox"]),
+        ("visual", ["photographs_alone", *(f"photographs_pasted_{w}" for w in train_minis.WIDTHS)]),
+    ):
+        card = json.loads((train_minis.HOME / f"mini_{kind}.json").read_text("utf-8"))
+        assert all(name in card["held_out"] for name in measured)
+        assert card["command"] == train_minis.command(kind, 1)
+
+
+def test_the_page_says_what_the_cards_say():
+    assert train_minis.page() in (ROOT / "docs" / "minis.md").read_text("utf-8"), "see --page"
