@@ -49,15 +49,16 @@ Row: TypeAlias = dict[str, str]
 
 def tables(rows: Sequence[Row], pairs: Sequence[Row]) -> Iterator[str]:
     """The page's tables: every task's systems, then what one sense alone and the parts score."""
+    seeds = max((r["n"] for r in rows if r["model"]), key=lambda n: int(n or 0), default="")
     for name in ("systems", "senses"):
         for task in HEADLINE:
             own = [r for r in rows if (r["table"], r["task"]) == (name, task)]
             told = {p["second"]: p for p in pairs
                     if (p["table"], p["task"], p["order"]) == (name, task, "table")}  # fmt: skip
-            yield "\n".join(_lines(own, told, task))
+            yield "\n".join(_lines(own, told, task, seeds))
 
 
-def _lines(rows: Sequence[Row], pairs: dict[str, Row], task: str) -> Iterator[str]:
+def _lines(rows: Sequence[Row], pairs: dict[str, Row], task: str, seeds: str) -> Iterator[str]:
     head = ["system", "paper, on AVE", *(CALLED[m] for m in (HEADLINE[task], *BESIDES[task])),
             "over the row above"]  # fmt: skip
     yield _line([f"{task.upper()}: {head[0]}", *head[1:]])
@@ -66,7 +67,7 @@ def _lines(rows: Sequence[Row], pairs: dict[str, Row], task: str) -> Iterator[st
     for name in dict.fromkeys(r["system"] for r in rows):
         first = cells[name, HEADLINE[task]]
         paper = f"{float(first['paper']):.1f}" if first["paper"] else ""
-        values = [number(cells.get((name, m))) for m in (HEADLINE[task], *BESIDES[task])]
+        values = [number(cells.get((name, m)), seeds) for m in (HEADLINE[task], *BESIDES[task])]
         yield _line([_linked(first), paper, *values, gain(pairs.get(name))])
 
 
@@ -78,14 +79,14 @@ def _linked(row: Row) -> str:
     return f"[{row['system']}](models/{row['model']}.md)" if row["model"] else row["system"]
 
 
-def number(row: Row | None) -> str:
-    """A cell as people read it: mean ± sd, and the seeds where they aren't five."""
+def number(row: Row | None, seeds: str = "5") -> str:
+    """A cell as people read it: mean ± sd, and how many seeds where they aren't ``seeds``."""
     if row is None:
         return ""
     if not row[OURS]:
         return OPEN
     told = f"{float(row[OURS]):.1f}" + (f" ± {float(row['sd']):.1f}" if row["sd"] else "")
-    return told + (f" (n = {row['n']})" if row["n"] not in ("", "5") else "")
+    return told + (f" (n = {row['n']})" if row["n"] not in ("", seeds) else "")
 
 
 def gain(pair: Row | None) -> str:

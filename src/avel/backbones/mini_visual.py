@@ -94,7 +94,7 @@ class MiniVisual(VisualBackbone):
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 RGB -> (N, H / 32, W / 32, 128), not negative; 7x7 for 224x224."""
         maps: Tensor = self.join(self.seen(inputs))
-        return maps[: len(inputs)].permute(0, 2, 3, 1)
+        return maps[: inputs.shape[0]].permute(0, 2, 3, 1)
 
     def seen(self, inputs: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 RGB -> (N or more, 768, H / 32, W / 32): of each size the trunk's
@@ -115,7 +115,6 @@ def _filled(x: Tensor) -> Tensor:
     With fewer, torch takes another way through convolutions of small maps, which rounds otherwise;
     but a picture's map shall be the same bits in any company.
     """
-    missing = FEWEST - len(x)
-    if torch.compiler.is_exporting() or missing <= 0:
+    if torch.compiler.is_exporting() or len(x) >= FEWEST:
         return x
-    return torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
+    return torch.cat([x, x.new_zeros(FEWEST - len(x), *x.shape[1:])])
