@@ -56,7 +56,7 @@ def measure(clip: Path, folder: Path, given: argparse.Namespace, *, name: str) -
     for minutes in sorted(given.minutes):
         video = folder / f"{minutes:g}.mkv"
         loop(clip, video, seconds=60 * minutes)
-        for case in CASES:
+        for case in (c for c in CASES if given.case in c):
             runs = 1 if minutes >= LONG else given.runs
             peak, seconds = peaks(video, case, runs=runs)
             median = statistics.median(peak)
@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("clip", type=Path, nargs="?", help="a video; a Toybox clip by default")
     parser.add_argument("--minutes", type=float, nargs="+", default=(1, 10, 60))
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--case", default="", help="only those whose name holds this")
     parser.add_argument("--csv", type=Path, default=RESULTS / "memory.csv")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
