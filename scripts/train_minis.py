@@ -6,7 +6,7 @@
 With ``--composed data/pairs10`` (of ``avel synth --pairs pairs10``, read by ``avel extract``) they
 are judged by its test clips too; ``--judge`` only judges, by the heads left in ``runs/minis``.
 
-About half an hour on two cores. ``ESC-10`` holds a folder for each of its ten classes
+Within an hour on two cores. ``ESC-10`` holds a folder for each of its ten classes
 (``dog_bark/1-100032-A.ogg``…), ``CIFAR-10`` one for each of its ten, 2000 photographs in each
 (``dog/0000.jpg``…): the folders that ``avel synth --pairs pairs10`` takes (docs/composer.md).
 
