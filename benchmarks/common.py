@@ -65,6 +65,17 @@ def run_avel(*arguments: str | Path) -> Ran:
     return Ran(done.returncode, seconds, peak, done.stdout, done.stderr)
 
 
+def given_or_toybox(clip: Path | None, folder: Path, *, seconds: float) -> tuple[Path, str]:
+    """A video and what it is called: the one given, else a Toybox clip rendered into ``folder``."""
+    if clip is not None:
+        return clip, clip.name
+    from avel.data.toybox import Plan
+    from avel.data.toybox.dataset import render_clip
+
+    rendered = render_clip(Plan(seed=1_000_000_001, seconds=seconds), 0, folder)
+    return folder / "videos" / f"{rendered}.mp4", "toybox"
+
+
 def period(clip: Path) -> float:
     """Seconds from a file's first packet to its last one's end, so that copies don't overlap."""
     first, end = 0.0, 0.0

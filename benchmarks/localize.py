@@ -10,7 +10,6 @@ random weights of their true shapes: how fast they are doesn't hang on what they
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from avel.backbones import backbones
 from avel.checkpoint import Trained, load_model
 from avel.data.toybox import Plan
 from avel.data.toybox.dataset import render_clip
+from avel.figures.curves import read_rows
 from avel.localization import Localizer
 from avel.models import build_model
 from avel.onnx_export import export_model
@@ -180,8 +180,7 @@ def main() -> None:
     given = parser.parse_args()
     kept = list[dict[str, Any]]()
     if given.keep_large:
-        with given.csv.open(newline="", encoding="utf-8") as f:
-            kept = [r for r in csv.DictReader(f) if "vgg19" in r["what"]]
+        kept = [r for r in read_rows(given.csv) if "vgg19" in r["what"]]
     rows = starts(given.runs)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -19,10 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, loop, machine, run_avel, write_csv
-
-from avel.data.toybox import Plan
-from avel.data.toybox.dataset import render_clip
+from common import RESULTS, given_or_toybox, loop, machine, run_avel, write_csv
 
 #: Most MB of a command, and most times what the second longest file takes that the longest may.
 MOST_MB, MOST_RATIO = 2048, 1.10
@@ -87,11 +84,8 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, default=RESULTS / "memory.csv")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder, clip = Path(temporary), given.clip
-        if clip is None:
-            rendered = render_clip(Plan(seed=1_000_000_001, seconds=30), 0, folder)
-            clip = folder / "videos" / f"{rendered}.mp4"
-        name = given.clip.name if given.clip else "toybox"
+        folder = Path(temporary)
+        clip, name = given_or_toybox(given.clip, folder, seconds=30)
         os.environ["AVEL_CACHE"] = str(folder / "cache")
         rows = measure(clip, folder, given, name=name)
     write_csv(given.csv, rows)

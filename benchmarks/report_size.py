@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, loop, machine, write_csv
+from common import RESULTS, given_or_toybox, loop, machine, write_csv
 
-from avel.data.toybox import Plan
-from avel.data.toybox.dataset import render_clip
 from avel.localization import to_events
 from avel.media import open_media
 from avel.report import page
@@ -80,11 +78,8 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, default=RESULTS / "report_size.csv")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder, clip = Path(temporary), given.clip
-        if clip is None:
-            rendered = render_clip(Plan(seed=1_000_000_001, seconds=10), 0, folder)
-            clip = folder / "videos" / f"{rendered}.mp4"
-        name = given.clip.name if given.clip else "toybox"
+        folder = Path(temporary)
+        clip, name = given_or_toybox(given.clip, folder, seconds=10)
         rows = [measure(clip, folder, m, name=name) for m in sorted(given.minutes)]
     write_csv(given.csv, rows)
     largest = max(float(row["report_mb"]) for row in rows)

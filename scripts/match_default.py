@@ -37,11 +37,10 @@ from avel.mmel import fit_cml, mmel_recipe
 from avel.nearest import costs
 from avel.recipes import resolve
 from avel.tasks import cml
+from default_model import SIZE
 
 ROOT = Path(__file__).resolve().parents[1]
 Row = dict[str, Any]
-#: A quarter and a half of the paper's widths: the minis' features are a quarter as wide.
-SIZE = {"hidden": 128, "state": 64}
 
 
 def train(data: Dataset, out: Path, *, seed: int, epochs: int, mmel: int) -> Trained:

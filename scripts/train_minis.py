@@ -214,7 +214,7 @@ def learn_canvases(held: pictures.Album, bank: Bank, steps: int) -> tuple[Trunk,
         learning.canvas_loss,
         batches,
         steps=steps,
-        groups=[{"params": [*trunk.parameters(), *head.parameters()], "lr": 2.5e-3}],
+        rate=2.5e-3,
         decay=0.05,
         look=look,
     )
@@ -267,7 +267,7 @@ def learn_join(
         learning.frame_loss,
         batches,
         steps=steps,
-        groups=[{"params": [*network.join.parameters(), *head.parameters()], "lr": 2e-3}],
+        rate=2e-3,
         decay=0.1,
         look=look,
     )
@@ -343,7 +343,7 @@ def make_audio(bank: Bank, scale: float) -> None:
         learning.sound_loss,
         batches,
         steps=steps,
-        groups=[{"params": [*network.parameters(), *head.parameters()], "lr": 3e-3}],
+        rate=3e-3,
         decay=0.1,
         look=look,
     )

@@ -84,9 +84,8 @@ def learn(
     batches: Callable[[int], tuple[Tensor, Tensor]],
     *,
     steps: int,
-    groups: list[dict[str, object]],
+    rate: float,
     decay: float,
-    warm: float = 0.15,
     look: Callable[[], str] | None = None,
 ) -> None:
     """One-cycle AdamW in float32.
@@ -96,27 +95,25 @@ def learn(
         loss: Of (head, network's answer, target).
         batches: Inputs and targets of a step.
         steps: How many.
-        groups: Parameters with their highest ``lr``.
+        rate: The highest; it rises over the first 15 % of the steps.
         decay: Of weights, but for biases and batch normalisation's.
-        warm: Share of the steps on which the rate rises.
         look: Called ten times on the way; what it answers is printed.
     """
-    split = []
-    for group in groups:
-        own = list(group["params"])  # type: ignore[call-overload]
-        for wide in (True, False):
-            params = [p for p in own if (p.ndim > 1) == wide]
-            split.append({"params": params, "lr": group["lr"], "weight_decay": decay * wide})
-    optimiser = torch.optim.AdamW(split, betas=(0.9, 0.98))
+    own = [*network.parameters(), *head.parameters()]
+    split = [
+        {"params": [p for p in own if (p.ndim > 1) == wide], "weight_decay": decay * wide}
+        for wide in (True, False)
+    ]
+    parameters = [p for group in split for p in group["params"]]
+    optimiser = torch.optim.AdamW(split, lr=rate, betas=(0.9, 0.98))
     plan = torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
-        [float(g["lr"]) for g in split],
+        rate,
         total_steps=steps,
-        pct_start=warm,
+        pct_start=0.15,
         cycle_momentum=False,
         final_div_factor=200,
     )
-    parameters = [p for g in split for p in g["params"]]
     began, total, since = time.time(), 0.0, 0
     network.train(), head.train()
     for step in range(steps):
