@@ -49,14 +49,15 @@ TRAINED := data=$(PAIRS) -o reproduced/pairs10 --seeds 5 epochs=10 batch=16 \
   mmel.epochs=10 mmel.batch=16 avdln.epochs=20 avdln.batch=8 dcca.epochs=100 dcca.batch=256
 
 pairs: $(VENV)/.ready  ## Pairs-10: render, extract, train, judge; SOUNDS= IMAGES= folders, hours
-	$(BIN)/avel synth $(PAIRS) --pairs pairs10 --sounds $(SOUNDS) --images $(IMAGES)
+	$(BIN)/avel synth $(PAIRS) --pairs pairs10 --sounds "$(SOUNDS)" --images "$(IMAGES)"
 	$(BIN)/avel extract $(PAIRS) -j $(JOBS)
 	$(BIN)/avel pack $(PAIRS)
-	for i in $$(seq 2 $(JOBS)); do \
-	  OMP_NUM_THREADS=1 $(BIN)/avel reproduce systems senses $(TRAINED) > /dev/null 2>&1 & done; \
-	OMP_NUM_THREADS=1 $(BIN)/avel reproduce systems senses $(TRAINED); wait
+	pids=; trap 'kill $$pids; exit 130' INT TERM; for i in $$(seq 2 $(JOBS)); do \
+	  OMP_NUM_THREADS=1 $(BIN)/avel reproduce systems senses $(TRAINED) > /dev/null 2>&1 & pids="$$pids $$!"; \
+	done; OMP_NUM_THREADS=1 $(BIN)/avel reproduce systems senses $(TRAINED); wait
 	$(BIN)/avel reproduce systems senses $(TRAINED)
 	$(BIN)/python scripts/pairs_results.py reproduced/pairs10
+	$(BIN)/python scripts/systems_results.py results/systems.csv results/pairs10.csv
 	$(BIN)/python scripts/pairs_robustness.py $(PAIRS) reproduced/pairs10
 
 clean:  ## remove the virtual environment and what was built

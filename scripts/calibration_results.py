@@ -1,9 +1,9 @@
 """Measure what `avel tune` does to calibration and events: results/calibration.csv and its table.
 
-    avel synth data/toybox300 --clips 300 --seed 1
-    avel extract data/toybox300
+    avel synth data/pairs10 --pairs pairs10 --sounds DIR --images DIR
+    avel extract data/pairs10
     avel synth-features data/tenth --labels LABELS --scale 0.1
-    python scripts/calibration_results.py toybox=data/toybox300 simulated_ave=data/tenth
+    python scripts/calibration_results.py pairs10=data/pairs10 simulated_ave=data/tenth
     python scripts/calibration_results.py --table      # docs/decisions.md's table, from the CSV
 
 CSPA+CSEA and A+V-att, task sel, few epochs; epoch, temperature and decision are chosen on
@@ -24,7 +24,7 @@ import numpy as np
 
 from avel import calibration, tuning
 from avel.allocator import keep_memory
-from avel.checkpoint import Trained, load_model
+from avel.checkpoint import Trained
 from avel.data import Dataset, load_dataset
 from avel.decisions import Decision
 from avel.evaluation import choose_split
@@ -38,14 +38,17 @@ from avel.tuning import Answers
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "calibration.csv"
 Row = dict[str, Any]
-#: Data by the name they are given under: what loads them, clips a batch, epochs.
-DATA = {"toybox": ("folder", 32, 15), "simulated_ave": ("ave", 16, 15)}
+#: Data by the name they are given under: what loads them, and what of the recipe they change.
+DATA: dict[str, tuple[str, Row]] = {
+    "pairs10": ("folder", {"epochs": 10, "batch": 16, "hidden": 128, "state": 64}),
+    "simulated_ave": ("ave", {"epochs": 15, "batch": 16}),
+}
 SYSTEMS: dict[str, tuple[str, Row]] = {
     "CSPA+CSEA": ("cspa_csea", {}),
     "A+V-att": ("av", {"inputs": "a+v-att"}),
 }
 FIGURE = "CSPA+CSEA"  # the system that is drawn
-TOLD = {"toybox": "Toybox", "simulated_ave": "simulated AVE, a tenth"}
+TOLD = {"pairs10": "Pairs-10", "simulated_ave": "simulated AVE, a tenth"}
 #: The table's columns: metric, heading, times what, decimals.
 COLUMNS = (
     ("ece", "ECE, %", 100, 1), ("nll", "NLL, nats", 1, 3), ("brier", "Brier", 1, 3),
@@ -53,14 +56,11 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def train(data: Dataset, system: str, *, seed: int, batch: int, epochs: int, out: Path) -> Trained:
-    """A run, or the one that is there."""
-    if not (out / "done").is_file():
-        model, options = SYSTEMS[system]
-        recipe = resolve(model, "sel", values={"epochs": epochs, "batch": batch, **options})
-        fit(model, data, seed=seed, recipe=recipe, out=out, resume=out.is_dir())
-        (out / "done").touch()
-    return load_model(out)
+def train(data: Dataset, system: str, changed: Row, *, seed: int, out: Path) -> Trained:
+    """A run, gone on with where it stopped; one of other data or another recipe is refused."""
+    model, options = SYSTEMS[system]
+    recipe = resolve(model, "sel", values={**changed, **options})
+    return fit(model, data, seed=seed, recipe=recipe, out=out, resume=True).trained
 
 
 def measure(held: Answers, decision: Decision, names: Sequence[str], step: float) -> Row:
@@ -96,15 +96,15 @@ def judge(run: Trained, data: Dataset) -> tuple[Row, Answers, Answers]:
 
 def measured(name: str, data: Dataset, given: argparse.Namespace) -> Iterator[Row]:
     """A row for each system and seed of a data set; draws the figure."""
-    _, batch, epochs = DATA[name]
+    _, changed = DATA[name]
     for system in SYSTEMS:
         drawn: list[tuple[Answers, Answers]] = []
         for seed in range(given.seeds):
             out = given.out / name / SYSTEMS[system][0] / str(seed)
-            run = train(data, system, seed=seed, batch=batch, epochs=epochs, out=out)
+            run = train(data, system, changed, seed=seed, out=out)
             row, *both = judge(run, data)
             drawn.append((both[0], both[1]))
-            best = {"epochs": epochs, "epoch": run.card["metrics"]["epoch"]}
+            best = {"epochs": changed["epochs"], "epoch": run.card["metrics"]["epoch"]}
             print(name, system, seed, row, flush=True)
             yield {"data": name, "system": system, "seed": seed, **best, **row}
         if system == FIGURE:
@@ -162,7 +162,7 @@ def write(rows: Sequence[Row], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", nargs="*", help="toybox=DIR, simulated_ave=DIR")
+    parser.add_argument("data", nargs="*", help="pairs10=DIR, simulated_ave=DIR")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/calibration"))
     parser.add_argument("--csv", type=Path, default=RESULTS)

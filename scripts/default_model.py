@@ -29,7 +29,7 @@ import numpy as np
 from avel import tasks
 from avel.allocator import keep_memory
 from avel.batches import predictor, resident
-from avel.checkpoint import Trained, load_model
+from avel.checkpoint import Trained
 from avel.data import Dataset, load_dataset
 from avel.data.base import Split
 from avel.data.joint import join, relabel
@@ -58,13 +58,10 @@ CHOSEN_BY = "event_f1_0.5"
 
 
 def train(data: Dataset, *, senses: str, seed: int, out: Path, values: Json) -> Trained:
-    """A run, trained where it isn't there yet."""
+    """A run, gone on with where it stopped; one of other data or another recipe is refused."""
     folder = out / data.name / f"{senses}-{seed}"
-    if not (folder / "done").is_file():
-        recipe = resolve("cspa_csea", "sel", values={**values, "senses": senses})
-        fit("cspa_csea", data, seed=seed, recipe=recipe, out=folder, resume=folder.is_dir())
-        (folder / "done").touch()
-    return load_model(folder)
+    recipe = resolve("cspa_csea", "sel", values={**values, "senses": senses})
+    return fit("cspa_csea", data, seed=seed, recipe=recipe, out=folder, resume=True).trained
 
 
 def judge(trained: Trained, split: Split, classes: tuple[str, ...]) -> dict[str, float]:

@@ -2,10 +2,10 @@
 
     avel reproduce systems senses data=data/pairs10 --seeds 5 ... -o reproduced/pairs10
     python scripts/pairs_results.py reproduced/pairs10
-    python scripts/pairs_results.py --tables       # docs/pairs10.md's, from results/pairs10*.csv
+    python scripts/pairs_results.py      # the figure and the page anew, from results/pairs10*.csv
 
-Writes results/pairs10.csv, results/pairs10_differences.csv and docs/images/pairs10-systems.png.
-Rows that aren't trained yet stay, marked open.
+Writes results/pairs10.csv, results/pairs10_differences.csv, docs/images/pairs10-systems.png and the
+tables in docs/pairs10.md. Rows that aren't trained yet stay, marked open.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from avel.evaluated import table
 from avel.figures.curves import read_rows
 from avel.files import write_whole
+from avel.tasks import TASKS, selection_metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,6 @@ COLUMNS = (
     "chosen", "mmel_epochs", "batch", "changed", "cut_by_budget", "time", "parameters", "clips",
     "fingerprint", "remark",
 )  # fmt: skip
-HEADLINE = {"sel": "segment_accuracy", "wsel": "segment_accuracy", "cml": "mean_accuracy"}
 #: The docs' columns besides the headline.
 BESIDES = {
     "sel": ("video_accuracy", "background_f1"), "wsel": ("video_accuracy", "background_f1"),
@@ -44,14 +44,28 @@ CALLED = {
     "mean_accuracy": "windows", "a2v": "sound asks", "v2a": "picture asks",
 }  # fmt: skip
 OPEN = "open"
+#: Between which lines of the page the tables stand.
+BEGIN, END = "<!-- tables -->\n", "\n<!-- /tables -->"
+#: Systems that read one sense, besides those whose name says so.
+ONE_SENSE = ("ED-TCN",)
 Row: TypeAlias = dict[str, str]
+
+
+def page(text: str, rows: Sequence[Row], pairs: Sequence[Row]) -> str:
+    """The page with its tables put in."""
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise SystemExit(f"docs/pairs10.md lacks {BEGIN.strip()} or {END.strip()}")
+    return before + BEGIN + "\n" + "\n\n".join(tables(rows, pairs)) + "\n" + END + after
 
 
 def tables(rows: Sequence[Row], pairs: Sequence[Row]) -> Iterator[str]:
     """The page's tables: every task's systems, then what one sense alone and the parts score."""
     seeds = max((r["n"] for r in rows if r["model"]), key=lambda n: int(n or 0), default="")
+    yield f"Mean ± standard deviation over {seeds} seeds, in %."
     for name in ("systems", "senses"):
-        for task in HEADLINE:
+        for task in TASKS:
             own = [r for r in rows if (r["table"], r["task"]) == (name, task)]
             told = {p["second"]: p for p in pairs
                     if (p["table"], p["task"], p["order"]) == (name, task, "table")}  # fmt: skip
@@ -59,15 +73,15 @@ def tables(rows: Sequence[Row], pairs: Sequence[Row]) -> Iterator[str]:
 
 
 def _lines(rows: Sequence[Row], pairs: dict[str, Row], task: str, seeds: str) -> Iterator[str]:
-    head = ["system", "paper, on AVE", *(CALLED[m] for m in (HEADLINE[task], *BESIDES[task])),
-            "over the row above"]  # fmt: skip
+    shown = (selection_metric(task), *BESIDES[task])
+    head = ["system", "paper, on AVE", *(CALLED[m] for m in shown), "over the row above"]
     yield _line([f"{task.upper()}: {head[0]}", *head[1:]])
     yield _line(["---"] * len(head))
     cells = {(r["system"], r["metric"]): r for r in rows}
     for name in dict.fromkeys(r["system"] for r in rows):
-        first = cells[name, HEADLINE[task]]
+        first = cells[name, shown[0]]
         paper = f"{float(first['paper']):.1f}" if first["paper"] else ""
-        values = [number(cells.get((name, m)), seeds) for m in (HEADLINE[task], *BESIDES[task])]
+        values = [number(cells.get((name, m)), seeds) for m in shown]
         yield _line([_linked(first), paper, *values, gain(pairs.get(name))])
 
 
@@ -107,19 +121,19 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     figure = new_figure(5.6 * len(tasks), 5.6)
     for ax, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         _bars(ax, _headline(rows, task))
-        ax.set_title(f"Pairs-10, {task.upper()}", fontsize="medium")
+        ax.set_title(f"Pairs-10, {task.upper()}", fontsize="medium", pad=20)
     save_figure(figure, path, dpi=110)
 
 
 def _headline(rows: Sequence[Row], task: str) -> list[Row]:
-    return [r for r in rows if (r["task"], r["metric"]) == (task, HEADLINE[task])]
+    return [r for r in rows if (r["task"], r["metric"]) == (task, selection_metric(task))]
 
 
 def _bars(ax: Axes, rows: Sequence[Row]) -> None:
     from avel.figures.style import FIRST, GREY, SECOND
 
     shown = {r["system"]: r for r in rows if r["model"] and r[OURS]}
-    alone = [", " in name and name.endswith(" only") for name in shown]
+    alone = [name in ONE_SENSE or name.endswith(" only") for name in shown]
     values = [float(r[OURS]) for r in shown.values()]
     ax.barh(
         range(len(shown)), values, height=0.66,
@@ -132,8 +146,8 @@ def _bars(ax: Axes, rows: Sequence[Row]) -> None:
     for row in rows:
         if not row["model"]:
             ax.axvline(float(row[OURS]), ls=":", color=GREY, lw=1.2)
-            ax.text(float(row[OURS]), -0.7, row["system"].removeprefix("trivial: "), rotation=20,
-                    fontsize=7, color=GREY, ha="left", va="bottom")  # fmt: skip
+            ax.text(float(row[OURS]), -0.7, row["system"].removeprefix("trivial: "),
+                    fontsize=7, color=GREY, ha="center", va="bottom")  # fmt: skip
     ax.set_xlim(0, 100)
     ax.set_xlabel("segment accuracy (%)")
     ax.grid(axis="x", alpha=0.3)
@@ -143,19 +157,18 @@ def _bars(ax: Axes, rows: Sequence[Row]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("made", nargs="?", type=Path, help="folder of `avel reproduce`")
-    parser.add_argument("--tables", action="store_true", help="print docs/pairs10.md's tables")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
-    parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs")
     given = parser.parse_args()
     if given.made is not None:
         rows = [{k: r.get(k, "") for k in COLUMNS} for r in read_rows(given.made / f"{MADE}.csv")]
         write_whole(given.results / RESULTS, table(rows))
         pairs = read_rows(given.made / f"{MADE}_differences.csv")
         write_whole(given.results / DIFFERENCES, table(pairs))
-        draw(rows, given.images / PICTURE)
-    if given.tables or given.made is None:
-        held = [read_rows(given.results / name) for name in (RESULTS, DIFFERENCES)]
-        print("\n\n".join(tables(*held)))
+    held, told = (read_rows(given.results / name) for name in (RESULTS, DIFFERENCES))
+    draw(held, given.docs / "images" / PICTURE)
+    path = given.docs / "pairs10.md"
+    write_whole(path, page(path.read_text("utf-8"), held, told))
 
 
 if __name__ == "__main__":

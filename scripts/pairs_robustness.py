@@ -15,8 +15,9 @@ backbones read them:
            the truth stays on the picture's clock
 
 A second in which nothing can be heard (or seen) is judged by the network like any other: the rule
-of `avel localize` that it has no event isn't applied. Features are kept in --work, a file a
-condition: called again, only what is missing is made.
+of `avel localize` that it has no event isn't applied. Features are kept in --work, in a folder for
+each state of the data and the backbones, a file a condition: called again, only what is missing is
+made.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from avel.allocator import keep_memory
 from avel.batches import Resident, predictor, resident
 from avel.checkpoint import Trained, load_model
 from avel.data import load_dataset
-from avel.data.base import Split
+from avel.data.base import Split, fingerprint
 from avel.errors import DataError
 from avel.evaluated import table
 from avel.evaluation import check_data
@@ -65,6 +66,8 @@ CONDITIONS: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 #: Those of which the picture is as it was, and those of which the sound is.
 HEARD, SEEN = ("noise", "offset"), ("blur", "dropped")
+#: Levels between which nothing lies: dots without a line.
+UNORDERED = ("lost",)
 #: What the figure's panels are called.
 PANELS = {
     "noise": "noise in the sound (dB below it)", "blur": "blur (% of the width)",
@@ -285,17 +288,18 @@ def _panel(ax: Axes, rows: Sequence[dict[str, str]], kind: str) -> None:
 
     levels = [("clean", "")] + [(k, level) for k, level in CONDITIONS if k == kind]
     names = list(dict.fromkeys(r["system"] for r in rows))
+    line = kind not in UNORDERED
     for name in sorted(names, key=lambda n: n in SHOWN):
         own = {(r["condition"], r["level"]): float(_ours(r)) for r in rows if r["system"] == name}
         values = [own[at] for at in levels]
         if name in SHOWN:
             i = SHOWN.index(name)
-            ax.plot(
-                values, marker=MARKERS[i], color=COLOURS[i], ms=4.5, lw=1.6, label=name, zorder=3
-            )
+            ax.plot(values, marker=MARKERS[i], color=COLOURS[i], ms=4.5, lw=line and 1.6,
+                    label=name, zorder=3)  # fmt: skip
         else:
             first = name == next(n for n in names if n not in SHOWN)
-            ax.plot(values, color=GREY, lw=0.8, alpha=0.6, label="other systems" if first else None)
+            ax.plot(values, color=GREY, lw=line and 0.8, alpha=0.6, marker=None if line else ".",
+                    label="other systems" if first else None)  # fmt: skip
     ax.set_xticks(range(len(levels)), ["clean", *(level for _, level in levels[1:])])
 
 
@@ -316,7 +320,8 @@ def main() -> None:
     given = parser.parse_args()
     keep_memory()
     data = load_dataset("folder", root=given.data)
-    made = splits(given.data, first_clips(data.test, given.clips), given.work)
+    work = given.work / fingerprint(data)[:12]
+    made = splits(given.data, first_clips(data.test, given.clips), work)
     if given.runs is None:  # features alone
         for kind, level, _ in made:
             print(kind, level, flush=True)

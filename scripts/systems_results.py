@@ -1,8 +1,9 @@
 """Put `avel reproduce systems` on several data sets into one table: results/systems.csv.
 
     avel reproduce systems data=ave root=DIR ... -o reproduced/simulated_ave
-    avel reproduce systems data=data/toybox ... -o reproduced/toybox
-    python scripts/systems_results.py reproduced/*/systems.csv
+    make pairs
+    python scripts/systems_results.py reproduced/simulated_ave/systems.csv results/pairs10.csv
+    python scripts/systems_results.py results/systems.csv results/pairs10.csv  # one of them anew
     python scripts/systems_results.py --readme     # the README's table, from results/systems.csv
 
 results/README.md names the calls in full.
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from avel.evaluated import table
 from avel.files import write_whole
+from avel.tasks import selection_metric
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "systems.csv"
@@ -25,14 +27,16 @@ OURS = "ours_on_"
 SAME = ("system", "model", "task", "options", "metric", "paper")
 OWN = ("sd", "n", "epochs", "chosen", "mmel_epochs", "changed", "cut_by_budget", "clips",
        "parameters", "fingerprint")  # fmt: skip
-HEADLINE = {"sel": "segment_accuracy", "wsel": "segment_accuracy", "cml": "mean_accuracy"}
-TOLD = {"simulated_ave": "simulated AVE, a tenth", "toybox": "Toybox"}
+#: The data sets of the table, in its order, and what the README calls them.
+TOLD = {"simulated_ave": "simulated AVE, a tenth", "pairs10": "Pairs-10"}
+#: How many seeds go without saying.
+SEEDS = {"simulated_ave": "3", "pairs10": "5"}
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV."""
+    """The rows of a CSV; of one that holds several tables, those of the systems."""
     with path.open(newline="", encoding="utf-8") as f:
-        return list(csv.DictReader(f))
+        return [row for row in csv.DictReader(f) if row.get("table", "systems") == "systems"]
 
 
 def data_of(row: dict[str, str]) -> list[str]:
@@ -41,17 +45,24 @@ def data_of(row: dict[str, str]) -> list[str]:
 
 
 def join(tables: Sequence[list[dict[str, str]]]) -> list[dict[str, str]]:
-    """The tables side by side, the trivial answers of all tasks on top."""
+    """The tables side by side, the trivial answers of all tasks on top.
+
+    Args:
+        tables: Of `avel reproduce`, with one data set each, or joined ones; of two that hold the
+            same data set the later one counts.
+    """
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for held in tables:
-        (data,) = data_of(held[0])
+        found = data_of(held[0])
         for row in held:
             key = tuple(row[k] for k in SAME)
             whole = rows.setdefault(key, dict(zip(SAME, key, strict=True)))
-            whole[OURS + data] = row[OURS + data]
-            whole |= {f"{k}_on_{data}": row[k] for k in OWN}
-    names = dict.fromkeys(k for row in rows.values() for k in row)
-    return [{k: row.get(k, "") for k in names} for row in rows.values()]
+            for data in (d for d in found if d in TOLD):
+                whole[OURS + data] = row[OURS + data]
+                whole |= {f"{k}_on_{data}": row[k if k in row else f"{k}_on_{data}"] for k in OWN}
+    own = [column for data in TOLD for column in (OURS + data, *(f"{k}_on_{data}" for k in OWN))]
+    there = {k for row in rows.values() for k in row}
+    return [{k: row.get(k, "") for k in (*SAME, *own) if k in there} for row in rows.values()]
 
 
 def readme(rows: Sequence[dict[str, str]]) -> str:
@@ -60,7 +71,7 @@ def readme(rows: Sequence[dict[str, str]]) -> str:
     head = ["system", "task", "paper, on AVE", *(f"ours, on {TOLD[d]}" for d in data)]
     lines = [head, ["---"] * len(head)]
     for row in rows:
-        if row["metric"] == HEADLINE[row["task"]]:
+        if row["metric"] == selection_metric(row["task"]):
             model = row["model"]
             system = f"[{row['system']}](docs/models/{model}.md)" if model else row["system"]
             paper = f"{float(row['paper']):.1f}" if row["paper"] else ""
@@ -75,7 +86,7 @@ def cell(row: dict[str, str], data: str) -> str:
     mean, sd = float(row[OURS + data]), row[f"sd_on_{data}"]
     seeds = row[f"n_on_{data}"]
     told = f" ± {float(sd):.1f}" if sd else ""
-    return f"{mean:.1f}{told}" + (f" (n = {seeds})" if seeds not in ("", "3") else "")
+    return f"{mean:.1f}{told}" + (f" (n = {seeds})" if seeds not in ("", SEEDS[data]) else "")
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ def test_a_split_is_measured_under_a_decision(script: ModuleType) -> None:
 def test_the_table_has_means_and_deviations(script: ModuleType, tmp_path: Path) -> None:
     columns = [f"{c}_{when}" for c, *_ in script.COLUMNS for when in ("before", "after")]
     rows = [
-        {"data": "toybox", "system": "A", "seed": s, **dict.fromkeys(columns, 0.1 * (s + 1))}
+        {"data": "pairs10", "system": "A", "seed": s, **dict.fromkeys(columns, 0.1 * (s + 1))}
         for s in range(2)
     ]
     script.write(rows, tmp_path / "c.csv")

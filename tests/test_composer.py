@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
+import os
 import re
 import shlex
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +42,7 @@ from avel.data.composer.recordings import (
 from avel.data.composer.render import Stage, frame_instants, render_sound
 from avel.data.composer.scene import script_json, segment_labels, whole_events
 from avel.data.folder import segment_labels as folder_labels
+from avel.data.toybox import synthesize
 from avel.data.toybox.render import on_at
 from avel.errors import DataError, UsageError
 from avel.media import open_media
@@ -148,21 +152,31 @@ def test_all_mistakes_of_a_configuration_at_once() -> None:
         "images": {"test": {"part": "number", "from": 3}},
         "backgrounds": {"kinds": ["sharp"]},
         "scene": {"size": [0.5, 0.1], "snr": 3, "blnik": 0.1},
-        "pair": [{"sound": "../etc", "image": "a"}, {"sound": "b", "image": "a", "label": "x&y"}],
+        "pair": [
+            {"sound": "../etc", "image": "a"},
+            {"sound": "b", "image": "./a/", "label": "x&y"},
+            {"sound": "rock & roll", "image": "c"},
+            {"image": "d"},
+        ],
     }
     with pytest.raises(UsageError) as e:
         parse_pairs(wrong, name="wrong")
     for word in (
         "nmae: unknown; did you mean name?", "clips.train = -1", "clips.size", "fps 99",
-        "clips.seconds", "sounds.parts", "sounds.val", "sounds.source", "images.test", "kinds",
+        "clips.seconds = 'ten'",
+        "sounds.parts", "sounds.val", "sounds.source", "images.test", "kinds",
         "scene.size", "scene.snr", "scene.blnik: unknown; did you mean blink?", "pair 1: sound",
-        "pair 2: label", "2 pairs", "image 'a' stands in two pairs",
+        "pair 2: label", "pair 3: label = 'rock & roll-c'", "pair 4: sound: missing",
+        "image 'a' stands in two pairs",
     ):  # fmt: skip
         assert word in str(e.value), word
 
 
 def test_what_is_no_configuration(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_bytes(b"\xff\xfe[[")
+    (tmp_path / "bom.toml").write_text("[clips]\n", encoding="utf-8-sig")
+    with pytest.raises(UsageError, match="0 pairs: wanted 3"):
+        read_pairs(tmp_path / "bom.toml")
     for path in (tmp_path / "bad.toml", tmp_path / "none.toml", tmp_path):
         with pytest.raises(UsageError):
             read_pairs(path)
@@ -205,6 +219,22 @@ def test_the_same_bytes_on_two_sides_are_left_out_of_the_first(tmp_path: Path) -
     assert [f.file for f in bank.images["train"]["hum-red"]] == [f"red/{k}.png" for k in (1, 2, 3)]
 
 
+def test_a_folder_of_backgrounds_shares_no_side_with_the_things(tmp_path: Path) -> None:
+    sounds, images = write_folders(tmp_path)
+    pairs = parse_pairs(TABLE, name="x")
+    bank = find_sources(pairs, sounds=sounds, images=images, backgrounds=images / "red")
+    assert bank.twins
+    things = {s: {hashed(images / f.file) for own in bank.images[s].values() for f in own}
+              for s in SPLITS}  # fmt: skip
+    grounds = {s: {hashed(images / "red" / f.file) for f in bank.backgrounds[s]} for s in SPLITS}
+    for one, other in itertools.permutations(SPLITS, 2):
+        assert not things[one] & grounds[other]
+
+
+def hashed(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def test_folders_that_do_not_fit_are_named_at_once(tmp_path: Path) -> None:
     sounds, images = write_folders(tmp_path, count=1)
     table = {**TABLE, "sounds": {"parts": "{a}-{b}"}}
@@ -214,7 +244,15 @@ def test_folders_that_do_not_fit_are_named_at_once(tmp_path: Path) -> None:
         find_sources(parse_pairs(table, name="x"), sounds=sounds, images=images)
     for word in ("don't fit '{a}-{b}'", "no files of", "no folder"):
         assert word in str(e.value)
-    with pytest.raises(DataError, match="no file is left for val"):
+    (sounds / "again").symlink_to(sounds / "hum")
+    (sounds / "hiss" / os.fsdecode(b"caf\xe9.wav")).write_bytes(b"x")
+    table = {**TABLE, "pair": [*TABLE["pair"], {"sound": "again", "image": "azure"}]}
+    with pytest.raises(DataError) as e:
+        find_sources(parse_pairs(table, name="x"), sounds=sounds, images=images)
+    assert "again is the folder of hum-red too" in str(e.value)
+    assert r"'caf\udce9.wav' can't be written" in str(e.value)
+    (sounds / "hiss" / os.fsdecode(b"caf\xe9.wav")).unlink()
+    with pytest.raises(DataError, match=r"no file is left for val .* say val = 0 in \[clips\]"):
         find_sources(parse_pairs(TABLE, name="x"), sounds=sounds, images=write_folders(
             tmp_path / "more", count=1)[1])  # fmt: skip
 
@@ -288,6 +326,14 @@ def test_a_clip_is_the_same_whatever_their_number(long_plan: Plan, folders: tupl
     assert long_plan.scene("val", 7).sounds != long_plan.scene("test", 7).sounds
 
 
+@pytest.mark.parametrize("seconds", [1.0, 3.0, 5.0, 7.0, 10.0, 20.0])
+def test_aves_rule_gives_back_every_event(long_plan: Plan, seconds: float) -> None:
+    plan = Plan(replace(long_plan.pairs, seconds=seconds), long_plan.bank)
+    for index in range(300):
+        scene = plan.scene("train", index)
+        assert len(whole_events(scene)) == len(scene.events)
+
+
 @pytest.mark.parametrize("seconds", [0.5, 1.0, 2.5, 10.4, 31.0])
 def test_clips_of_any_length(long_plan: Plan, seconds: float) -> None:
     pairs = parse_pairs({**TABLE, "clips": {"train": 1, "seconds": seconds}}, name="x")
@@ -322,6 +368,37 @@ def test_offset_moves_the_sounds_and_says_so(long_plan: Plan) -> None:
     assert any(s.spans[0][1] < 7.01 for i in range(60) for s in ahead.scene("train", i).sounds)
 
 
+def test_an_offset_moves_what_is_on_throughout_too(long_plan: Plan) -> None:
+    root = long_plan.bank.roots["sounds"]
+    moved = {s: Plan(long_plan.pairs, long_plan.bank, offset=(s, s)) for s in (2.0, -2.0)}
+    index = next(
+        i for i in range(300)
+        if [s.spans for s in long_plan.scene("train", i).sounds] == [((0.0, 10.0),)]
+    )  # fmt: skip
+    scene = long_plan.scene("train", index)
+    _, plain = render_sound(scene, root)
+    by = {p.at: (p.first, p.last) for p in plain[0]}
+    for seconds, plan_ in moved.items():
+        late = plan_.scene("train", index)
+        assert late.sounds[0].spans == ((0.0, 10.0),) and late.events == scene.events
+        track, laid = render_sound(late, root)
+        same = [p for p in laid[0] if by.get(p.at - round(seconds * RATE)) == (p.first, p.last)]
+        assert len(same) >= len(plain[0]) / 2, "what was heard comes later"
+        assert all(p.at >= 0 and p.at + p.last - p.first <= len(track) for p in laid[0])
+        levels = [10 * np.log10((part**2).mean()) for part in np.split(track, 10)]
+        assert min(levels) > scene.bed[1] + scene.sounds[0].snr - 15, "no second is silent"
+
+
+def test_things_as_wide_as_the_picture_stay_in_its_middle(long_plan: Plan) -> None:
+    ranges = replace(long_plan.pairs.ranges, size=(0.9, 0.9))
+    for width, height in ((180, 320), (32, 360), (64, 48), (640, 32)):
+        pairs = replace(long_plan.pairs, ranges=ranges, width=width, height=height)
+        plan = Plan(pairs, long_plan.bank)
+        for i in range(30):
+            for thing in plan.scene("train", i).things:
+                assert 0 <= thing.path.x <= 1 and 0 <= thing.path.y <= 1
+
+
 def test_offsets_as_they_are_written(plan: Plan) -> None:
     assert parse_offset("1.5") == (1.5, 1.5) and parse_offset("-1:2") == (-1.0, 2.0)
     with pytest.raises(UsageError):
@@ -329,6 +406,8 @@ def test_offsets_as_they_are_written(plan: Plan) -> None:
     for wrong in ((2.0, 1.0), (0.0, float("nan")), (0.0, 1e9)):
         with pytest.raises(UsageError):
             Plan(plan.pairs, plan.bank, offset=wrong)
+    with pytest.raises(UsageError, match="an offset for clips of 31 s"):
+        Plan(replace(plan.pairs, seconds=31.0), plan.bank, offset=(1.0, 1.0))
 
 
 # ---------------------------------------------------------------- pictures and sound
@@ -484,12 +563,31 @@ def test_what_is_there_stays_and_another_plan_is_refused(plan: Plan, tmp_path: P
     assert len(list((tmp_path / "videos").iterdir())) == 4
     with pytest.raises(UsageError, match="seed: 3 there, 4 asked"):
         compose(tmp_path, Plan(plan.pairs, plan.bank, seed=4), clips=3, jobs=1)
+    compose(tmp_path, plan, clips=3, jobs=1)
+    assert len({row.file for row in read_rows(tmp_path)[0]}) == 4
+    assert json.loads((tmp_path / "composer.json").read_text())["clips"] == 4
+
+
+def test_what_somebody_else_wrote_is_not_lost(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "annotations.csv").write_text("mine")
+    (tmp_path / "trainSet.txt").write_text("mine too")
+    with pytest.raises(UsageError, match=r"annotations\.csv, trainSet\.txt and no composer\.json"):
+        compose(tmp_path, plan, clips=3, jobs=1)
+    with pytest.raises(UsageError, match=r"no toybox\.json"):
+        synthesize(tmp_path, clips=1, jobs=1)
+    assert (tmp_path / "annotations.csv").read_text() == "mine"
+    with pytest.raises(UsageError, match="is a file"):
+        compose(tmp_path / "annotations.csv", plan, clips=3, jobs=1)
+    with pytest.raises(UsageError, match="-3 processes"):
+        compose(tmp_path / "new", plan, clips=3, jobs=-3)
 
 
 def test_how_many_clips_a_split_gets(plan: Plan) -> None:
     assert composed.shares(plan.pairs, None) == {"train": 4, "val": 1, "test": 2}
     assert composed.shares(plan.pairs, 3) == {"train": 1, "val": 1, "test": 1}
     assert sum(composed.shares(plan.pairs, 1000).values()) == 1000
+    odd = replace(plan.pairs, clips={"train": 1, "val": 1, "test": 1000})
+    assert composed.shares(odd, 10) == {"train": 1, "val": 1, "test": 8}
     for wrong in (0, -5, 10**9):
         with pytest.raises(UsageError):
             composed.shares(plan.pairs, wrong)
@@ -522,6 +620,9 @@ def test_pictures_that_are_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=name):
             read_picture(tmp_path / name)
     assert read_picture(whole).mode == "RGBA"
+    Image.new("RGBA", (20, 20), (200, 0, 0, 30)).save(tmp_path / "faint.png")
+    with pytest.raises(DataError, match=r"faint\.png is all but transparent"):
+        read_picture(tmp_path / "faint.png")
     Image.new("RGB", (3000, 1000)).save(tmp_path / "wide.png")
     assert read_picture(tmp_path / "wide.png").size == (720, 240)
 

@@ -16,6 +16,7 @@ from avel.data.toybox import Plan
 from avel.data.toybox.dataset import render_clip
 from avel.errors import DataError
 from avel.media import RATE, open_media
+from avel.own_tables import senses
 from avel.train import fit
 from tests.conftest import ROOT, load_script
 from tests.training_data import make_dataset, small_recipe
@@ -112,8 +113,7 @@ def test_runs_are_found_by_what_our_tables_call_them(
     reproduce(["senses"], data, out=tmp_path, seeds=(0, 1), only=["sel"], pairs=pairs)
     found = robustness.find_runs(tmp_path)
     assert {len(runs) for runs in found.values()} == {2}
-    assert set(found) == {"CSPA+CSEA, audio only", "CSPA+CSEA, picture only", "no co-attention",
-                          "CSPA", "CSEA", "CSPA+CSEA"}  # fmt: skip
+    assert set(found) == {r.name for r in senses() if r.task == "sel"}
     assert found["CSEA"][1].card["options"]["modules"] == "csea"
     rows = list(robustness.rows_of("clean", "", data.test, {"CSEA": found["CSEA"]}, "made_up"))
     assert rows[0]["n"] == 2 and 0 <= rows[0]["ours_on_made_up"] <= 100
@@ -164,7 +164,9 @@ def test_a_table_says_what_is_open_and_what_is_real(results: ModuleType) -> None
             row("C", "61.26", n="3", paper="72.7")]  # fmt: skip
     pair = {"table": "systems", "task": "sel", "order": "table", "second": "C", "gain": "11.26",
             "both_low": "5.0", "both_high": "17.0", "real": "True"}  # fmt: skip
-    made = next(results.tables(rows, [pair])).splitlines()
+    seeds, first, *_ = results.tables(rows, [pair])
+    assert seeds == "Mean ± standard deviation over 5 seeds, in %."
+    made = first.splitlines()
     assert made[2] == "| [A](models/av.md) |  | 50.0 ± 1.2 | 40.0 ± 1.2 |  |  |"
     assert made[3].startswith("| [B](models/av.md) |  | open |")
     assert made[4].endswith("| 61.3 ± 1.2 (n = 3) |  |  | **+11.3 (+5.0 to +17.0)** |")
@@ -174,5 +176,4 @@ def test_the_page_holds_the_tables(results: ModuleType) -> None:
     names = (results.RESULTS, results.DIFFERENCES)
     held = [results.read_rows(ROOT / "results" / name) for name in names]
     page = (ROOT / "docs" / "pairs10.md").read_text("utf-8")
-    for told in results.tables(*held):
-        assert told in page, "run scripts/pairs_results.py --tables"
+    assert results.page(page, *held) == page, "run scripts/pairs_results.py"

@@ -81,9 +81,11 @@ def test_systems_hold_every_model_in_every_task_that_it_has() -> None:
 
 def test_senses_hold_one_sense_alone_and_the_parts_of_co_attention() -> None:
     found = {(r.task, r.name): r for r in senses()}
-    assert len(found) == 6 + 6 + 4
-    alone = [r.options for (task, _), r in found.items() if task == "sel"][:2]
-    assert alone == [{"senses": "audio"}, {"senses": "picture"}]
+    assert len(found) == 9 + 9 + 4
+    alone = [r.options for (task, _), r in found.items() if task == "sel"][:5]
+    assert alone == [{"inputs": "a"}, {"senses": "audio"}, {"inputs": "v"},
+                     {"senses": "picture"}, {"inputs": "v-att"}]  # fmt: skip
+    assert found["wsel", "V-att, sound-guided"].values == {"segment_accuracy": 55.6}
     parts = [r.options.get("modules") for (task, _), r in found.items() if task == "cml"]
     assert parts == ["none", "cspa", "csea", None]
     assert found["sel", "CSEA"].values == {"segment_accuracy": 72.9}

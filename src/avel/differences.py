@@ -25,9 +25,11 @@ RESAMPLES, COVERED, SEED = 10_000, 0.95, 0
 def differences(results: Sequence[Result], data: Dataset) -> list[Json]:
     """Neighbouring pairs of systems, in each table and task, and whether they differ.
 
-    Neighbours are those one below the other in the table, as far as both are trained, and those
-    next to one another when ranked by what they score here. The metric is the task's headline.
-    Trainings that were judged before answers were kept are left out.
+    Neighbours (``order``) are those one below the other in the table, as far as both are trained
+    (``"table"``); where rows without a printed value stand between, those that have one
+    (``"paper"``); and those next to one another when ranked by what they score here (``"ours"``).
+    The metric is the task's headline. Trainings that were judged before answers were kept are left
+    out.
 
     Args:
         results: The rows of the tables.
@@ -46,7 +48,9 @@ def differences(results: Sequence[Result], data: Dataset) -> list[Json]:
             if (result.table, result.row.task) == (table, task):
                 right, of = _right(result, test, len(data.classes))
                 own += [(result, right, of)] if len(right) else []
+        printed = [h for h in own if _printed(h)]
         found += _neighbours(own, "table")
+        found += _neighbours(printed, "paper") if len(printed) < len(own) else ()
         found += _neighbours(sorted(own, key=_score), "ours")
     return found
 
@@ -63,6 +67,12 @@ def _right(result: Result, test: Any, classes: int) -> tuple[NDArray[Any], NDArr
 def _score(held: _Held) -> float:
     _, right, of = held
     return float(right.mean(0).sum() / of.sum())
+
+
+def _printed(held: _Held) -> bool:
+    """Whether a paper prints the headline metric of a row."""
+    row = held[0].row
+    return tasks.selection_metric(row.task) in row.values
 
 
 def _neighbours(held: Sequence[_Held], order: str) -> Iterator[Json]:

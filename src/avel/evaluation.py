@@ -113,10 +113,17 @@ def _trained(run: Runs) -> Trained:
 
 
 def kind(run: Trained) -> tuple[Any, ...]:
-    """What runs must share for their mean to make sense: all but the seed."""
+    """What runs must share for their mean to make sense: all but the seed.
+
+    Where it is known also the data, the clips trained on, and the kind that it started from.
+    """
     keys = ("model", "task", "setting", "options", "classes", "audio_card", "visual_card")
     recipe = {k: v for k, v in run.card.get("recipe", {}).items() if k != "options"}
-    return tuple(json.dumps(v, sort_keys=True) for v in [*(run.card[k] for k in keys), recipe])
+    start = run.card.get("init") or {}
+    told = [*(run.card[k] for k in keys), recipe, run.card["data"]["fingerprint"],
+            run.card.get("train_ids", {}).get("sha256"), start.get("model"), start.get("task"),
+            start.get("train_ids")]  # fmt: skip
+    return tuple(json.dumps(v, sort_keys=True) for v in told)
 
 
 def _one_kind(runs: Sequence[Trained]) -> None:
@@ -125,8 +132,15 @@ def _one_kind(runs: Sequence[Trained]) -> None:
     if len({kind(run) for run in runs}) > 1:
         raise UsageError(
             "runs of different kinds have no mean",
-            wanted="one model, task, setting, recipe and data, several seeds",
+            wanted="one model, task, setting, recipe, data and start, several seeds",
             do="evaluate them one kind at a time",
+        )
+    seeds = [run.card["seed"] for run in runs if run.card["seed"] >= 0]  # -1: not known
+    if len(set(seeds)) < len(seeds):
+        raise UsageError(
+            f"runs of seeds {', '.join(map(str, seeds))}",
+            wanted="each seed once",
+            do="name each run once",
         )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from avel import papers, tasks
 from avel.models import models
 from avel.papers import Row
-from avel.reproduced import HEADLINE
 
 SYSTEMS, SENSES = "systems", "senses"
 TITLES = {
@@ -25,15 +24,22 @@ _VARIANTS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("cspa_csea", "cml"): {"CSPA+CSEA, unpaired": {"form": "unpaired"}},
     ("ed_tcn", "sel"): {"ED-TCN, both senses": {"input": "both"}},
 }
-#: Rows of `senses`: options of CSPA+CSEA. A sense alone finds no windows in the other.
-_ALONE: dict[str, dict[str, Any]] = {
-    "CSPA+CSEA, audio only": {"senses": "audio"},
-    "CSPA+CSEA, picture only": {"senses": "picture"},
+_Rows = dict[str, tuple[str, dict[str, Any]]]
+#: Rows of `senses`: a model and its options. A sense alone finds no windows in the other. Tian's
+#: V-att classifies the picture alone, but the sound says where in it to look.
+_ALONE: _Rows = {
+    "A+V, audio only": ("av", {"inputs": "a"}),
+    "CSPA+CSEA, audio only": ("cspa_csea", {"senses": "audio"}),
+    "A+V, picture only": ("av", {"inputs": "v"}),
+    "CSPA+CSEA, picture only": ("cspa_csea", {"senses": "picture"}),
+    "V-att, sound-guided": ("av", {"inputs": "v-att"}),
 }
-_PARTS: dict[str, dict[str, Any]] = {
-    "no co-attention": {"modules": "none"}, "CSPA": {"modules": "cspa"},
-    "CSEA": {"modules": "csea"}, "CSPA+CSEA": {},
-}  # fmt: skip
+_PARTS: _Rows = {
+    "no co-attention": ("cspa_csea", {"modules": "none"}),
+    "CSPA": ("cspa_csea", {"modules": "cspa"}),
+    "CSEA": ("cspa_csea", {"modules": "csea"}),
+    "CSPA+CSEA": ("cspa_csea", {}),
+}
 
 
 def tables() -> dict[str, list[Row]]:
@@ -56,19 +62,18 @@ def systems() -> list[Row]:
                 rows += [_row(called, name, task, o) for called, o in variants.items()]
                 if task == "cml" and "negatives" in cls.options():
                     rows.append(_row(f"{usual}, sync", name, task, {}, setting="sync"))
-        known = {r.model: v for r in reversed(rows) if (v := r.values.get(HEADLINE[task]))}
-        found += sorted(
-            rows, key=lambda r: r.values.get(HEADLINE[r.task], known.get(r.model, 100.0))
-        )
+        metric = tasks.selection_metric(task)
+        known = {r.model: v for r in reversed(rows) if (v := r.values.get(metric))}
+        found += sorted(rows, key=lambda r: r.values.get(metric, known.get(r.model, 100.0)))
     return found
 
 
 def senses() -> list[Row]:
-    """CSPA+CSEA with one sense alone, and with none, one or both of its two modules."""
+    """One sense alone, and CSPA+CSEA with none, one or both of its two modules."""
     return [
-        _row(called, "cspa_csea", task, options, SENSES)
+        _row(called, model, task, options, SENSES)
         for task in tasks.TASKS
-        for called, options in {**({} if task == "cml" else _ALONE), **_PARTS}.items()
+        for called, (model, options) in {**({} if task == "cml" else _ALONE), **_PARTS}.items()
     ]
 
 

@@ -27,8 +27,6 @@ METRICS = {
     "wsel": (SEGMENT, "video_accuracy", "background_f1"),
     "cml": ("a2v", "v2a", "mean_accuracy"),
 }
-#: The metric that trivial answers are judged by; in CML it is the same both ways.
-HEADLINE = {"sel": SEGMENT, "wsel": SEGMENT, "cml": "mean_accuracy"}
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem }
 table { border-collapse: collapse; margin: 0 0 2rem } caption { text-align: left; font-weight: 600 }
@@ -171,7 +169,7 @@ class Reproduction:
             for answer, value in self.trivial[task].items():
                 yield {
                     "table": name, "system": f"trivial: {answer.replace('_', ' ')}", "task": task,
-                    "metric": HEADLINE[task], "ours": round(100 * value, 2),
+                    "metric": tasks.selection_metric(task), "ours": round(100 * value, 2),
                     "data": called(self.data), "simulated": self.data.simulated,
                     "clips": self.clips[task],
                 }  # fmt: skip
@@ -195,7 +193,7 @@ class Reproduction:
 
     def _as_trivial(self, result: Result) -> Iterator[str]:
         """A note for each answer that looks at nothing and scores exactly what this row does."""
-        metric, ours = HEADLINE[result.row.task], result.outcomes
+        metric, ours = tasks.selection_metric(result.row.task), result.outcomes
         found = [o.evaluation["metrics"].get(metric, {"values": [None]})["values"][0] for o in ours]
         for answer, value in self.trivial[result.row.task].items():
             same = sum(own is not None and math.isclose(own, value, abs_tol=1e-9) for own in found)

@@ -52,9 +52,10 @@ def synth(
     size: Annotated[str | None, typer.Option(help="Width x height, at most 640x360.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Length of a clip [10].")] = None,
     fps: Annotated[int | None, typer.Option(help="Frames a second [12].")] = None,
-    jobs: Annotated[int, typer.Option(help="Processes; 0 for one a core.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 for one a core.")] = 0,
     pairs: Annotated[
-        str, typer.Option(help="What is paired: toybox, or to compose pairs10 or a pairs.toml.")
+        str,
+        typer.Option(help="toybox: drawn things. Or what to compose by: a pairs.toml, or pairs10."),
     ] = TOYBOX,
     sounds: Annotated[Path | None, typer.Option(help="Compose: folders of recordings.")] = None,
     images: Annotated[Path | None, typer.Option(help="Compose: folders of photographs.")] = None,
@@ -68,7 +69,7 @@ def synth(
     """Render Toybox's drawn things, or compose clips of your own recordings and photographs."""
     given = {"clips": clips, "size": size, "seconds": seconds, "fps": fps}
     own = {"sounds": sounds, "images": images, "backgrounds": backgrounds}
-    if pairs == TOYBOX:
+    if pairs.lower() == TOYBOX:
         named = [f"--{k}" for k, v in own.items() if v is not None]
         named += ["--offset"] * (offset != "0")
         if named:
@@ -91,6 +92,7 @@ def _or_toybox(given: dict[str, Any]) -> dict[str, Any]:
 def _toybox(
     folder: Path, *, clips: int, seed: int, size: str, seconds: float, fps: int, jobs: int
 ) -> None:
+    from avel.data.rendered import TOYBOX_CARD, clips_of
     from avel.data.toybox import Plan, synthesize
 
     width, height = parse_size(size)
@@ -105,7 +107,8 @@ def _toybox(
             folder, clips=clips, plan=plan, jobs=jobs, command=command, progress=progress
         )
 
-    print(f"{clips} clips, {_watched(work)}")
+    annotations = _watched(work)
+    print(f"{clips_of(folder / TOYBOX_CARD)} clips, {annotations}")
 
 
 def _plan(
@@ -149,13 +152,13 @@ def _told(
 
 def _compose(folder: Path, plan: Plan, clips: int | None, jobs: int, command: str) -> None:
     from avel.data.composer import compose
+    from avel.data.rendered import COMPOSER_CARD, clips_of
 
     def work(progress: Callable[[int, int], None]) -> Path:
         return compose(folder, plan, clips=clips, jobs=jobs, command=command, progress=progress)
 
     annotations = _watched(work)
-    count = sum(plan.pairs.clips.values()) if clips is None else clips
-    print(f"{count} clips, {annotations}")
+    print(f"{clips_of(folder / COMPOSER_CARD)} clips, {annotations}")
     if plan.bank.twins:
         print(f"{plan.bank.twins} files left out: another side holds the same bytes")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,7 +112,15 @@ def load(
         visual_card=_card("visual", maps.shape[2:], arrays.simulated, visual),
         simulated=arrays.simulated,
         note=_note(root, rows, arrays.simulated),
+        origin=_origin(root) if arrays.simulated else "",
     )
+
+
+def _origin(root: Path) -> str:
+    """sha256 of a simulation's settings."""
+    made = json.loads(cast(Path, find(root, MARKER)).read_text())
+    told = {k: v for k, v in made.items() if k != "avel"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _files(audio: Audio, visual: Visual, *, noisy: bool = False) -> tuple[Remote, ...]:

@@ -59,6 +59,8 @@ class Dataset:
         simulated: True where the features are simulated; every result then says so.
         note: Where it comes from, in a sentence.
         step: Seconds a segment.
+        origin: sha256 of what the features were made by where neither cards nor labels tell: a
+            simulation's settings, the plan that clips were rendered by; ``""`` elsewhere.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Dataset:
     simulated: bool = False
     note: str = ""
     step: float = 1.0
+    origin: str = ""
 
     @property
     def train(self) -> Split:
@@ -94,12 +97,14 @@ def backbone_identity(card: Json) -> tuple[str, str, str]:
 def fingerprint(dataset: Dataset) -> str:
     """The sha256 that says two results are about the same data.
 
-    Over the classes, both backbones' cards, the step, and of each split the ids, lengths and
-    labels (and tags, where it has its own); the features themselves are vouched for by the cards.
+    Over the classes, both backbones' cards, the step, the origin, and of each split the ids,
+    lengths and labels (and tags, where it has its own). The features themselves aren't read: files
+    that change under the same names and labels are the same data to it.
     """
     digest = hashlib.sha256()
     cards = [backbone_identity(c) for c in (dataset.audio_card, dataset.visual_card)]
     head = [dataset.classes, cards, dataset.step, dataset.simulated]
+    head += [dataset.origin] if dataset.origin else []
     digest.update(json.dumps(head, sort_keys=True).encode())
     for name in sorted(dataset.splits):
         split = dataset.splits[name]

@@ -19,6 +19,7 @@ from avel import clock
 from avel.data.annotations import OPTIONAL, REQUIRED, SPLITS, Row, read_rows
 from avel.data.base import Dataset, Split, backbone_identity
 from avel.data.packed import Pack, Windows, open_pack
+from avel.data.rendered import COMPOSER_CARD, TOYBOX_CARD, origin_of
 from avel.errors import DataError
 from avel.features.store import FOLDER, feature_path
 from avel.types import Features, Grid, Json
@@ -270,14 +271,14 @@ def _assemble(
     lost = sum(_lost(c, held) for c in clips)
     note = f"{len(clips)} files of {root.name} with {events} events"
     note += f"; {lost} too short to fill half of a segment" if lost else ""
-    if (root / "toybox.json").is_file():
+    if (root / TOYBOX_CARD).is_file():
         note += "; Toybox: drawn things with synthetic sounds"
-    if (root / "composer.json").is_file():
+    if (root / COMPOSER_CARD).is_file():
         note += "; composed of recordings and photographs that were never filmed together"
     note += f"; {held.note}" if held.note else ""
     return Dataset(
         name=root.resolve().name, classes=classes, splits=splits, audio_card=held.cards[0],
-        visual_card=held.cards[1], note=note, step=held.step,
+        visual_card=held.cards[1], note=note, step=held.step, origin=origin_of(root),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
@@ -74,13 +75,19 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
                         wanted=f"the backbones and lengths of {first.name}, other names",
                         do="extract them with the same backbones and step")  # fmt: skip
     classes = tuple(dict.fromkeys(c for d in datasets for c in d.classes))
+    origins = [d.origin for d in datasets]
     common = [s for s in first.splits if all(s in d.splits for d in datasets)]
     return replace(
         first, name="+".join(names), classes=classes,
         splits={s: reduce(after, [_named(d, classes).splits[s] for d in datasets]) for s in common},
+        origin=first.origin if len(datasets) == 1 else _one_origin(origins),
         simulated=any(d.simulated for d in datasets),
         note="; ".join(f"{d.name}: {d.note}" if d.note else d.name for d in datasets),
     )  # fmt: skip
+
+
+def _one_origin(origins: Sequence[str]) -> str:
+    return hashlib.sha256("+".join(origins).encode()).hexdigest() if any(origins) else ""
 
 
 def relabel(data: Dataset, classes: tuple[str, ...]) -> Dataset:

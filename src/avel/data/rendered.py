@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import multiprocessing
@@ -19,6 +20,12 @@ from avel.types import Event
 
 #: The largest picture: rendered clips are for trying out and for comparing.
 LARGEST = (640, 360)
+#: The longest clip in seconds: its sound is held in memory, several times over.
+LONGEST = 3600.0
+#: What folders of drawn and of composed clips are known by.
+TOYBOX_CARD, COMPOSER_CARD = CARDS = ("toybox.json", "composer.json")
+#: What :func:`write_annotations` writes.
+WRITTEN = ("annotations.csv", "Annotations.txt", "trainSet.txt", "valSet.txt", "testSet.txt")
 AVE_HEADER = "Category&VideoID&Quality&StartTime&EndTime"
 
 Progress = Callable[[int, int], None]
@@ -48,7 +55,7 @@ def size_mistakes(*, seed: int, seconds: float, fps: int, width: int, height: in
     wide_enough = 32 <= width <= LARGEST[0] and 32 <= height <= LARGEST[1]
     checks = {
         f"seed {seed}: wanted 0 or more": seed >= 0,
-        f"seconds {seconds}: wanted 0.5 to 36000": 0.5 <= seconds <= 36000,
+        f"seconds {seconds}: wanted 0.5 to {LONGEST:g}": 0.5 <= seconds <= LONGEST,
         f"fps {fps}: wanted 1 to 60": 1 <= fps <= 60,
         f"size {width}x{height}: wanted {most}": wide_enough and not (width % 2 or height % 2),
     }
@@ -56,20 +63,27 @@ def size_mistakes(*, seed: int, seconds: float, fps: int, width: int, height: in
 
 
 def check_card(card: Path, wanted: Mapping[str, Any]) -> None:
-    """Refuse a folder whose card says that its clips are of another plan.
+    """Refuse a folder whose clips are of another plan, or whose annotations somebody else wrote.
 
     Raises:
-        UsageError: with every value that differs.
+        UsageError: with every value that differs, or with the files that would be lost.
         DataError: for a card that is no JSON.
     """
+    if card.parent.exists() and not card.parent.is_dir():
+        raise UsageError(f"{card.parent} is a file", wanted="a folder", do="name another")
     if not card.is_file():
+        foreign = [name for name in WRITTEN if (card.parent / name).exists()]
+        if foreign:
+            raise UsageError(
+                f"{card.parent} holds {', '.join(foreign)} and no {card.name}: not of this command",
+                do="name another folder",
+            )
         return
-    try:
-        held = json.loads(card.read_text())
-    except ValueError as e:
-        raise DataError(f"{card}: not JSON ({e})", do="remove the folder or name another") from e
+    held = _read_card(card)
     other = [
-        f"{key}: {held.get(key)} there, {wanted[key]} asked"
+        f"{key}: others than those there (files were added, removed or changed)"
+        if key == "sources"
+        else f"{key}: {held.get(key)} there, {wanted[key]} asked"
         for key in wanted
         if held.get(key) != wanted[key]
     ]
@@ -81,16 +95,52 @@ def check_card(card: Path, wanted: Mapping[str, Any]) -> None:
         )
 
 
+def _read_card(card: Path) -> dict[str, Any]:
+    try:
+        held = json.loads(card.read_text("utf-8"))
+    except (ValueError, RecursionError) as e:
+        raise DataError(f"{card}: not JSON ({e})", do="remove the folder or name another") from e
+    if not isinstance(held, dict):
+        raise DataError(f"{card}: no card of rendered clips", do="remove the folder")
+    return held
+
+
 def write_card(card: Path, plan: Mapping[str, Any], *, clips: int, command: str) -> None:
     """Write what the clips share, how many they are, and the command that made them."""
     told = {**plan, "clips": clips, "command": command}
     write_whole(card, json.dumps(told, indent=1, sort_keys=True) + "\n")
 
 
+def origin_of(root: Path) -> str:
+    """sha256 of the plan that a folder's clips were rendered by, ``""`` where it has no card.
+
+    Raises:
+        DataError: for a card that is no JSON.
+    """
+    plans = []
+    for card in (root / name for name in CARDS):
+        if card.is_file():
+            held = _read_card(card)
+            plans.append({k: v for k, v in held.items() if k not in ("clips", "command")})
+    told = json.dumps(plans, sort_keys=True).encode()
+    return hashlib.sha256(told).hexdigest() if plans else ""
+
+
+def clips_of(card: Path) -> int:
+    """How many clips a folder's card says there are."""
+    return int(_read_card(card)["clips"])
+
+
 def render_all(
     render: Callable[[T], object], items: Sequence[T], *, jobs: int, progress: Progress | None
 ) -> None:
-    """Render every item, in processes of their own where ``jobs`` isn't 1 (0: one a core)."""
+    """Render every item, in processes of their own where ``jobs`` isn't 1 (0: one a core).
+
+    Raises:
+        UsageError: for fewer processes than none.
+    """
+    if jobs < 0:
+        raise UsageError(f"{jobs} processes", wanted="1 or more, or 0 for one a core")
     count = len(items)
     jobs = min(jobs or os.cpu_count() or 1, count)
     if jobs == 1:

@@ -104,10 +104,15 @@ def find_sources(
         held = _listed(root, folders[what], sides, endings, mistakes)
         shared[what] = _share_out(held, sides, mistakes)
     _stop(mistakes)
-    twins = sum(_drop_twins(shared[what], root) for what, root in roots.items())
+    pictures = [what for what in roots if what != "sounds"]
+    twins = sum(
+        _drop_twins([(shared[what], roots[what]) for what in group])
+        for group in (["sounds"], pictures)
+    )
     needed = [s for s in SPLITS if pairs.clips[s]]
     mistakes = [
-        f"{root / folders[what][label]}: no file is left for {split}"
+        f"{root / folders[what][label]}: no file is left for {split} (add files, give {split} "
+        f"another share in [{what}], or say {split} = 0 in [clips])"
         for what, root in roots.items()
         for split in needed
         for label, files in shared[what][split].items()
@@ -147,17 +152,23 @@ def _listed(
 ) -> _Held:
     """The files of each class's folder in the order of their names."""
     held: _Held = {}
+    taken: dict[Path, str] = {}
     for label, name in folders.items():
         held[label] = []
         folder = root / name
         if not folder.is_dir():
             mistakes.append(f"no folder {folder}")
             continue
+        if taken.setdefault(folder.resolve(), label) != label:
+            mistakes.append(f"{folder} is the folder of {taken[folder.resolve()]} too")
         odd = []
         for path in sorted(folder.iterdir()):
             if path.name.startswith(".") or path.suffix.lower() not in endings:
                 continue
             if not path.is_file():
+                continue
+            if not path.name.isprintable():  # not UTF-8 among them
+                mistakes.append(f"{folder}: {path.name!r} can't be written: rename it")
                 continue
             parts = name_parts(path.stem, sides.parts) if sides.parts else {}
             file = path.relative_to(root).as_posix()
@@ -170,7 +181,8 @@ def _listed(
             form = sides.parts
             mistakes.append(f"{folder}: {len(odd)} names don't fit {form!r}, like {odd[0]!r}")
         elif not held[label]:
-            mistakes.append(f"{folder}: no files of {', '.join(sorted(endings))}")
+            known = ", ".join(sorted(endings))
+            mistakes.append(f"{folder}: no files of {known} (folders within aren't searched)")
     return held
 
 
@@ -215,20 +227,27 @@ def _chosen(
     return ordered[: max(count, 1) if rule.share > 0 and len(ordered) > 1 else count]
 
 
-def _drop_twins(shared: Shared, root: Path) -> int:
-    """Leave out of val what test holds under another name, and of train what either holds."""
-    sizes: dict[int, list[tuple[str, str, Source]]] = {}
-    for split, label, file in _each(shared):
-        sizes.setdefault((root / file.file).stat().st_size, []).append((split, label, file))
-    alike = [group for group in sizes.values() if len({split for split, _, _ in group}) > 1]
-    dropped: dict[tuple[str, str], set[str]] = {}
-    for group in alike:
+def _drop_twins(parts: Sequence[tuple[Shared, Path]]) -> int:
+    """Leave out of val what test holds under another name, and of train what either holds.
+
+    Args:
+        parts: Files shared out, and their folder; a twin may stand in another part.
+    """
+    sizes: dict[int, list[tuple[str, int, str, Source]]] = {}
+    for part, (shared, root) in enumerate(parts):
+        for split, label, file in _each(shared):
+            size = (root / file.file).stat().st_size
+            sizes.setdefault(size, []).append((split, part, label, file))
+    dropped: dict[tuple[str, int, str], set[str]] = {}
+    for group in sizes.values():
+        if len({split for split, *_ in group}) < 2:
+            continue
         first: dict[str, str] = {}
-        for split, label, file in sorted(group, key=lambda g: SPLITS[::-1].index(g[0])):
-            if first.setdefault(file_hash(root / file.file), split) != split:
-                dropped.setdefault((split, label), set()).add(file.file)
-    for (split, label), files in dropped.items():
-        own: dict[str, tuple[Source, ...]] = shared[split]  # type: ignore[assignment]
+        for split, part, label, file in sorted(group, key=lambda g: SPLITS[::-1].index(g[0])):
+            if first.setdefault(file_hash(parts[part][1] / file.file), split) != split:
+                dropped.setdefault((split, part, label), set()).add(file.file)
+    for (split, part, label), files in dropped.items():
+        own: dict[str, tuple[Source, ...]] = parts[part][0][split]  # type: ignore[assignment]
         own[label] = tuple(f for f in own[label] if f.file not in files)
     return sum(map(len, dropped.values()))
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from avel.data.acts import ACT, acts_of
 from avel.data.composer.bank import Bank
 from avel.data.composer.pairs import SPLITS, Pairs
 from avel.data.composer.pictures import read_picture
@@ -16,6 +17,7 @@ from avel.data.composer.recordings import RATE, read_recording
 from avel.data.composer.render import Stage, frame_instants, frames_of, render_sound
 from avel.data.composer.scene import VERSION, Scene, make_scene, script_json, whole_events
 from avel.data.rendered import (
+    COMPOSER_CARD,
     Labelled,
     Progress,
     check_card,
@@ -26,8 +28,6 @@ from avel.data.rendered import (
 from avel.errors import AvelError, DataError, UsageError
 from avel.files import write_whole
 
-#: What a folder of composed clips is known by.
-CARD = "composer.json"
 #: Most seconds that sound and sight are put apart.
 APART = 600.0
 #: Most clips of one folder.
@@ -46,7 +46,8 @@ class Plan:
         offset: Least and most seconds from sight to sound.
 
     Raises:
-        UsageError: for a seed below 0, or an offset that is none.
+        UsageError: for a seed below 0, or an offset that is none or would carry sounds from one
+            act into the next, where they may meet another thing of their class.
     """
 
     pairs: Pairs
@@ -59,7 +60,17 @@ class Plan:
             raise UsageError(f"seed {self.seed}", wanted="0 or more")
         least, most = self.offset
         if not -APART <= least <= most <= APART:
-            raise UsageError(f"offset {least:g} to {most:g}", wanted=f"-{APART:g} to {APART:g} s")
+            raise UsageError(
+                f"offset {least:g} to {most:g}",
+                wanted=f"the least first, both of -{APART:g} to {APART:g} s",
+            )
+
+        if (least or most) and len(acts_of(self.pairs.seconds)) > 1:
+            raise UsageError(
+                f"an offset for clips of {self.pairs.seconds:g} s",
+                wanted=f"clips of {ACT:g} s at most: one event in each",
+                do="give --seconds, or leave --offset out",
+            )
 
     def scene(self, split: str, index: int) -> Scene:
         """The script of a clip."""
@@ -96,10 +107,14 @@ def shares(pairs: Pairs, clips: int | None) -> dict[str, int]:
         raise UsageError(f"{clips} clips", wanted=f"1 to {MOST_CLIPS}")
     there = [s for s in SPLITS if pairs.clips[s]]
     total = sum(pairs.clips.values())
-    counts = {s: round(clips * pairs.clips[s] / total) for s in there[1:]}
-    if clips >= len(there):
-        counts = {s: max(1, n) for s, n in counts.items()}
-    return {**dict.fromkeys(SPLITS, 0), **counts, there[0]: clips - sum(counts.values())}
+    least = int(clips >= len(there))
+    counts = dict.fromkeys(SPLITS, 0)
+    for s in there[1:]:
+        others = sum(counts.values()) + least * (len(there) - 1 - there.index(s))
+        part = round(clips * pairs.clips[s] / total)
+        counts[s] = min(max(part, least), clips - others - least)
+    counts[there[0]] = clips - sum(counts.values())
+    return counts
 
 
 @dataclass(frozen=True)
@@ -130,7 +145,7 @@ def render_clip(job: _Job, root: str | Path) -> str:
     for thing, boxes in zip(told["things"], stage.boxes(instants), strict=True):
         thing["boxes"] = boxes
     for sound, pieces in zip(told["sounds"], laid, strict=True):
-        sound["onsets"] = [piece.as_json() for piece in pieces]
+        sound["onsets"] = [piece.as_json() for piece in pieces if piece.heard]
     told |= {"fps": job.fps, "size": list(job.size), "rate": RATE}
     write_whole(truth, json.dumps(told, sort_keys=True, separators=(",", ":")) + "\n")
     return scene.name
@@ -153,7 +168,8 @@ def compose(
 
     Writes ``videos/<split>_<index>.mp4``, ``truth/<split>_<index>.json``, ``annotations.csv`` (its
     times to a millisecond), AVE's text files (on whole seconds) and ``composer.json``. Clips of a
-    smaller call are the first of each split of a larger one.
+    smaller call are the first of each split of a larger one; those that a larger one has rendered
+    stay.
 
     Args:
         root: The folder; made where it is missing.
@@ -172,9 +188,10 @@ def compose(
     """
     folder = Path(root)
     counts = shares(plan.pairs, clips)
-    card = folder / CARD
+    card = folder / COMPOSER_CARD
     check_card(card, plan.as_json())
-    scenes = [plan.scene(split, index) for split in SPLITS for index in range(counts[split])]
+    scenes = [plan.scene(split, i) for split in SPLITS for i in range(counts[split])]
+    scenes += [s for split in SPLITS for s in _more(folder, plan, split, counts[split])]
     missing = [s for s in scenes if not all(place.is_file() for place in _places(folder, s))]
     _check_files(missing, plan.bank.roots)
     write_card(card, plan.as_json(), clips=len(scenes), command=command)
@@ -185,6 +202,15 @@ def compose(
     return write_annotations(
         folder, (Labelled(s.name, s.split, s.events, whole_events(s)) for s in scenes)
     )
+
+
+def _more(folder: Path, plan: Plan, split: str, first: int) -> Iterator[Scene]:
+    """A split's clips from an index on, as far as a larger call has rendered them."""
+    for index in range(first, MOST_CLIPS):
+        scene = plan.scene(split, index)
+        if not all(place.is_file() for place in _places(folder, scene)):
+            return
+        yield scene
 
 
 def _used(scenes: list[Scene], roots: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:

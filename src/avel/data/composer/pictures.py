@@ -20,6 +20,8 @@ MOST_BYTES = 256 * 2**20
 WORKING = 720
 #: A photograph more oblong than this is cut to it.
 OBLONG = 2.0
+#: Alpha above which a pixel belongs to a thing.
+SOLID = 60
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 
 
@@ -27,7 +29,7 @@ def read_picture(path: str | Path) -> Image.Image:
     """A photograph, upright, RGBA, no side longer than ``WORKING``.
 
     Raises:
-        DataError: if it is missing, damaged, no photograph or too large.
+        DataError: if it is missing, damaged, no photograph, too large, or can't be seen.
     """
     try:
         if Path(path).stat().st_size > MOST_BYTES:
@@ -39,9 +41,12 @@ def read_picture(path: str | Path) -> Image.Image:
                     raise _unread(path, f"has {image.width}x{image.height} pixels")
                 image.draft("RGB", (WORKING, WORKING))
                 image.thumbnail((WORKING, WORKING), Image.Resampling.BOX)
-                return ImageOps.exif_transpose(image).convert("RGBA")
+                upright = ImageOps.exif_transpose(image).convert("RGBA")
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as e:
         raise _unread(path, f"can't be read ({e})") from e
+    if np.asarray(upright.getchannel("A")).max() <= SOLID:
+        raise _unread(path, "is all but transparent")
+    return upright
 
 
 def _unread(path: str | Path, why: str) -> DataError:

@@ -43,10 +43,10 @@ def read_pairs(path: str | Path) -> Pairs:
     try:
         if file.stat().st_size > _LARGEST:
             raise UsageError(f"{file}: over 1 MB", wanted="pairs in TOML")
-        table = tomllib.loads(file.read_text("utf-8"))
+        table = tomllib.loads(file.read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as e:
         raise UsageError(
-            f"{file}: {e}", wanted="pairs in TOML, or pairs10", do="see docs/composer.md"
+            f"{file}: {e}", wanted="pairs in TOML, pairs10 or toybox", do="see docs/composer.md"
         ) from e
     return parse_pairs(table, name=file.stem)
 
@@ -104,7 +104,7 @@ def changed(pairs: Pairs, **values: Any) -> Pairs:
         seed=0, seconds=made.seconds, fps=made.fps, width=made.width, height=made.height
     )
     if mistakes:
-        raise all_at_once(pairs.name, mistakes)
+        raise all_at_once("arguments", mistakes)
     return made
 
 
@@ -136,7 +136,11 @@ class _Reader:
 
     def wrong(self, key: str, value: Any, wanted: str) -> None:
         """Remember a mistake."""
-        self._wrong.append(f"{self._where}{key} = {str(value)[:60]}: wanted {wanted}")
+        self._wrong.append(f"{self._where}{key} = {repr(value)[:60]}: wanted {wanted}")
+
+    def missing(self, key: str, wanted: str) -> None:
+        """Remember that a value isn't there."""
+        self._wrong.append(f"{self._where}{key}: missing, wanted {wanted}")
 
     def table(self, key: str) -> Mapping[str, Any]:
         """A table within this one, empty where it is missing."""
@@ -165,6 +169,11 @@ def _is_label(value: Any) -> bool:
 def _is_folder(value: Any) -> bool:
     inside = _is_text(value) and bool(value) and not PurePath(value).is_absolute()
     return inside and ".." not in PurePath(value).parts
+
+
+def _plain(folder: str) -> str:
+    """A folder's name in the one way that it is written: ``./dogs/`` is ``dogs``."""
+    return PurePath(folder).as_posix() if folder else ""
 
 
 def _is_number(value: Any) -> bool:
@@ -229,7 +238,7 @@ def _sides(reader: _Reader) -> Sides:
 
 
 def _rule(reader: _Reader, key: str, names: list[str], default: Rule) -> Rule:
-    wanted = "a share, or {part = …, among = […]}, or {part = …, from = …, to = …}"
+    wanted = 'a share, or {part = …, among = ["…"]}, or {part = …, from = …, to = …}'
     value = reader.typed(key, default.share, lambda v: _is_share(v) or isinstance(v, dict), wanted)
     if not isinstance(value, dict):
         return Rule(share=float(value))
@@ -250,13 +259,15 @@ def _read_each(tables: list[Mapping[str, Any]], readers: list[_Reader]) -> tuple
     for number, table in enumerate(tables, start=1):
         reader = _Reader(table, f"pair {number}: ", readers)
         sound, image = (
-            str(reader.typed(key, "", _is_folder, "a folder's name below that of all"))
+            _plain(reader.typed(key, "", _is_folder, "a folder's name below that of all"))
             for key in ("sound", "image")
         )
         label = reader.typed("label", f"{sound}-{image}", _is_label, "a name without &")
-        for key in ("sound", "image"):
-            if key not in table:
-                reader.wrong(key, "nothing", "a folder's name")
+        missing = [key for key in ("sound", "image") if key not in table]
+        for key in missing:
+            reader.missing(key, "a folder's name")
+        if not (missing or _is_label(label)):  # made of the folders' names
+            reader.wrong("label", label, "a name without &, as label =")
         found.append(Pair(sound, image, str(label)))
     return tuple(found)
 

@@ -47,6 +47,11 @@ class Piece:
     first: int
     last: int
 
+    @property
+    def heard(self) -> bool:
+        """Whether there is more of it than fades in and out."""
+        return self.last - self.first > 2 * clock.sample_index(_FADE, RATE)
+
     def as_json(self) -> dict[str, float]:
         """In seconds: ``at`` in the clip, ``from`` and ``to`` in the recording."""
         return {
@@ -126,6 +131,18 @@ def lay_out(loud: tuple[tuple[int, int], ...], start: int, end: int, rng: Rng) -
         at += max(last - first + gap, RATE // 50)
         turn += 1
     return pieces
+
+
+def later(pieces: list[Piece], by: int, start: int, end: int) -> list[Piece]:
+    """Pieces so many samples later (below 0: earlier), cut to a span."""
+    found = []
+    for piece in pieces:
+        at = max(start, piece.at + by)
+        first = piece.first + at - (piece.at + by)
+        last = min(piece.last, first + end - at)
+        if first < last:
+            found.append(Piece(at, first, last))
+    return found
 
 
 def play_pieces(samples: Samples, pieces: list[Piece], start: int, end: int) -> NDArray[np.float64]:

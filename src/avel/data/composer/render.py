@@ -10,16 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avel import clock
-from avel.data.composer.pictures import cut_out, draw_ground, read_picture
-from avel.data.composer.recordings import RATE, Piece, lay_out, play_pieces, read_recording
+from avel.data.acts import Span
+from avel.data.composer.pictures import SOLID, cut_out, draw_ground, read_picture
+from avel.data.composer.recordings import RATE, Piece, later, lay_out, play_pieces, read_recording
 from avel.data.composer.scene import Scene, Thing
 from avel.data.toybox.render import Box, Frame, on_at
 from avel.data.toybox.sounds import loudness, noise_bed
 
 Roots = Mapping[str, Path]
-
-#: Alpha above which a pixel belongs to a thing.
-_SOLID = 60
 
 
 class Cutout:
@@ -45,7 +43,7 @@ class Cutout:
             if side != image.width:
                 image = image.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
             alpha = image.getchannel("A")
-            bounds = alpha.point([255 * (v > _SOLID) for v in range(256)]).getbbox()
+            bounds = alpha.point([255 * (v > SOLID) for v in range(256)]).getbbox()
             self._drawn[side] = image.convert("RGB"), alpha, bounds or (0, 0, 1, 1)
         return self._drawn[side]
 
@@ -137,7 +135,7 @@ def render_sound(scene: Scene, root: Path) -> tuple[NDArray[np.float32], list[li
     Raises:
         AvelError: if a recording can't be decoded, or is silent.
     """
-    count = clock.sample_index(scene.seconds, RATE)
+    count, by = clock.sample_index(scene.seconds, RATE), round(scene.offset * RATE)
     kind, level = scene.bed
     track = noise_bed(kind, count, rate=RATE, level=level, rng=scene.stream("bed"))
     laid = []
@@ -145,12 +143,20 @@ def render_sound(scene: Scene, root: Path) -> tuple[NDArray[np.float32], list[li
         rng = scene.stream("sounds", sound.stream)
         recording = read_recording(root / sound.file.file)
         pieces: list[Piece] = []
-        for start, end in sound.spans:
-            first, last = clock.sample_index(start, RATE), clock.sample_index(end, RATE)
-            own = lay_out(recording.loud, first, last, rng)
+        for span, drawn in zip(sound.spans, sound.drawn, strict=True):
+            first, last = _samples(span)
+            own = later(lay_out(recording.loud, *_samples(drawn), rng), by, first, last)
+            if by > 0 and not first:  # on as the clip begins: what sounded before it
+                own += lay_out(recording.loud, 0, min(by, last), rng)
+            elif by < 0 and last == count:
+                own += lay_out(recording.loud, max(first, count + by), count, rng)
             wave = play_pieces(recording.samples, own, first, last)
             gain = 10 ** ((level + sound.snr) / 20) / max(loudness(wave, RATE), 1e-9)
             track[first:last] += gain * wave
             pieces += own
         laid.append(pieces)
     return np.tanh(track).astype(np.float32), laid
+
+
+def _samples(span: Span) -> tuple[int, int]:
+    return clock.sample_index(span[0], RATE), clock.sample_index(span[1], RATE)

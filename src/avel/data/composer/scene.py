@@ -1,14 +1,15 @@
 """The script of a composed clip: which files are seen and heard when. Pure; nothing is decoded.
 
 An event is a stretch in which a thing is on screen **and** sounds. Who rivals it, ``acts`` draws in
-whole seconds; here every edge within the clip moves by up to half a second, so that AVE's
-rule (a second belongs to the event that fills half of it) gives back the whole seconds drawn.
+whole seconds; here every edge within the clip moves by up to half a second (a quarter where the
+event is but a second long), so that AVE's rule (a second belongs to the event that fills half of
+it) gives back the whole seconds drawn, where the acts begin on whole ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ class Sound:
         label: Its class.
         file: Where it is from.
         spans: Seconds heard, ends exclusive.
+        drawn: The same without the offset.
         snr: Decibels of its louder parts over the noise.
         stream: Number of its own stream of chance.
     """
@@ -79,6 +81,7 @@ class Sound:
     label: str
     file: Source
     spans: tuple[Span, ...]
+    drawn: tuple[Span, ...]
     snr: float
     stream: int
 
@@ -199,9 +202,9 @@ def _late(sound: Sound, late: float, seconds: float) -> Sound:
     def moved(at: float) -> float:
         return at if at in (0.0, seconds) else round(min(max(at + late, 0.0), seconds), 3)
 
-    spans = [(moved(a), moved(b)) for a, b in sound.spans]
-    kept = tuple((a, b) for a, b in spans if clock.lasts(a, b, 0.05))
-    return Sound(sound.label, sound.file, kept, sound.snr, sound.stream)
+    later = [((moved(a), moved(b)), (a, b)) for a, b in sound.drawn]
+    kept = [(span, drawn) for span, drawn in later if clock.lasts(*span, 0.05)]
+    return replace(sound, spans=tuple(s for s, _ in kept), drawn=tuple(d for _, d in kept))
 
 
 class _Draw:
@@ -220,6 +223,12 @@ class _Draw:
         """Draw what an act says, its whole seconds moved and on the clip's clock."""
         edges = self._edges(start, length, units)
         if act.event:
+            first, last = (int(at) for at in act.event[1])
+            if last - first == 1:  # or AVE's rule might leave nothing of it
+                ends = {0: start, units: start + length}
+                for k in (first, last):
+                    drawn = ends.get(k, start + k)
+                    edges[k] = round((edges[k] + drawn) / 2, 3)
             event = Event(*_at(act.event[1], edges), act.event[0], 1.0)
             self.events.append((event, _at(act.seen[0][1], edges), len(self.sounds)))
         for order, (label, span) in enumerate(act.seen):
@@ -291,7 +300,7 @@ class _Draw:
     def _sound(self, label: str, span: Span) -> Sound:
         snr = min(float(self.rng.uniform(*self.pairs.ranges.snr)), LOUDEST - self.bed)
         file = _pick(self._bank.by_source["sounds", self._split, label], self.rng)
-        return Sound(label, file, (span,), snr, len(self.sounds))
+        return Sound(label, file, (span,), (span,), snr, len(self.sounds))
 
 
 def _at(span: Span, edges: Sequence[float]) -> Span:

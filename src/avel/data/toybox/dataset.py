@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from avel.data.rendered import (
+    TOYBOX_CARD,
     Labelled,
     Progress,
     check_card,
@@ -92,7 +93,7 @@ def render_clip(plan: Plan, index: int, root: str | Path) -> str:
     from avel.encode import write_video
 
     scene, folder = plan.scene(index), Path(root)
-    video, truth = folder / "videos" / f"{scene.name}.mp4", folder / "truth" / f"{scene.name}.json"
+    video, truth = _places(folder, scene)
     if not (video.is_file() and truth.is_file()):
         write_video(
             video,
@@ -103,6 +104,10 @@ def render_clip(plan: Plan, index: int, root: str | Path) -> str:
         )
         write_whole(truth, truth_json(plan, index))
     return scene.name
+
+
+def _places(folder: Path, scene: Scene) -> tuple[Path, Path]:
+    return folder / "videos" / f"{scene.name}.mp4", folder / "truth" / f"{scene.name}.json"
 
 
 def synthesize(
@@ -119,7 +124,8 @@ def synthesize(
     Writes ``videos/<id>.mp4``, ``truth/<id>.json``, ``annotations.csv`` (file,start,end,label,
     split; a clip without events has one row without times), and in AVE's text format
     ``Annotations.txt``, ``trainSet.txt``, ``valSet.txt`` and ``testSet.txt`` for clips with one
-    event on whole seconds. Clips of a smaller call are the first of a larger one.
+    event on whole seconds. Clips of a smaller call are the first of a larger one; those that a
+    larger one has rendered stay.
 
     Args:
         root: The folder; made where it is missing.
@@ -139,8 +145,10 @@ def synthesize(
     folder = Path(root)
     if clips < 1:
         raise UsageError(f"{clips} clips", wanted="1 or more")
-    card = folder / "toybox.json"
+    card = folder / TOYBOX_CARD
     check_card(card, plan.as_json())
+    while all(place.is_file() for place in _places(folder, plan.scene(clips))):
+        clips += 1
     write_card(card, plan.as_json(), clips=clips, command=command)
     render_all(partial(_render_here, plan, str(folder)), range(clips), jobs=jobs, progress=progress)
     return write_annotations(folder, (_labelled(plan, index) for index in range(clips)))

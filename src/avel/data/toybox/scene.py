@@ -155,15 +155,20 @@ def draw_size(rng: Rng) -> float:
 
 
 def draw_path(size: float, rng: Rng, aspect: float) -> Path:
-    """A movement within the picture for a thing whose side is ``size`` of its height."""
+    """A movement for a thing whose side is ``size`` of the picture's height.
+
+    Within the picture, but for things that are as wide or as high as it is: those stay about its
+    middle.
+    """
     kind = str(rng.choice(["still", "linear", "bouncing", "circular"]))
     wide, high = size / aspect / 2, size / 2
     dx = 0.0 if kind == "still" else float(rng.uniform(0.02, 0.16))
     dy = 0.0 if kind == "still" else float(rng.uniform(0.02, 0.16))
+    across, down = min(wide + dx, 0.5), min(high + dy, 0.5)
     return Path(
         kind,
-        x=float(rng.uniform(wide + dx, 1 - wide - dx)),
-        y=float(rng.uniform(high + dy, 1 - high - dy)),
+        x=float(rng.uniform(across, 1 - across)),
+        y=float(rng.uniform(down, 1 - down)),
         dx=dx,
         dy=dy,
         period=float(rng.uniform(1.5, 5.0)),
