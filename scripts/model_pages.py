@@ -127,7 +127,7 @@ def trained(name: str) -> Iterator[str]:
     yield (
         "From [results/systems.csv](../../results/systems.csv), which also says how: mean ± "
         "standard deviation over seeds, epochs, what of the recipe was changed. **Neither data "
-        "set is AVE**: simulated features and rendered clips say nothing about the paper's "
+        "set is AVE**: simulated features and composed clips say nothing about the paper's "
         "numbers beside them."
     )
     head = ["system", "task", "options", "metric", "paper, on AVE"]

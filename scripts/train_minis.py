@@ -4,7 +4,8 @@
     python scripts/train_minis.py --sounds ESC-10 --images CIFAR-10 --only audio
 
 With ``--composed data/pairs10`` (of ``avel synth --pairs pairs10``, read by ``avel extract``) they
-are judged by its test clips too; ``--judge`` only judges, by the heads left in ``runs/minis``.
+are judged by its test clips too; ``--judge`` only judges, by the heads left in ``runs/minis``, and
+``--probe`` by those clips alone. ``--page`` prints the table of docs/minis.md.
 
 Within an hour on two cores. ``ESC-10`` holds a folder for each of its ten classes
 (``dog_bark/1-100032-A.ogg``…), ``CIFAR-10`` one for each of its ten, 2000 photographs in each
@@ -419,7 +420,9 @@ def main() -> int:
     parser.add_argument("--sounds", help="the folder of recordings")
     parser.add_argument("--images", help="the folder of photographs")
     parser.add_argument("--only", choices=["audio", "visual"], help="else both at once")
-    parser.add_argument("--probe", action="store_true", help="only judge, only by --composed")
+    parser.add_argument(
+        "--probe", action="store_true", help="only judge, only by --composed, by new heads"
+    )
     parser.add_argument("--page", action="store_true", help="print docs/minis.md's table")
     parser.add_argument("--judge", action="store_true", help="the weights that are there")
     parser.add_argument("--composed", type=Path, help="judge by this folder's clips too")
@@ -428,7 +431,9 @@ def main() -> int:
     if args.page:
         print(page())
         return 0
-    if not (args.sounds and args.images):
+    if args.probe and not args.composed:
+        parser.error("--probe judges composed clips: name their folder, --composed")
+    if not (args.probe or (args.sounds and args.images)):
         parser.error("name the folders: --sounds and --images")
     if not args.only:  # each of the two on a core of its own
         runs = [subprocess.Popen([sys.executable, *sys.argv, "--only", k]) for k in SOURCES]

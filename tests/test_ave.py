@@ -27,6 +27,7 @@ from avel.data.ave_files import (
     split_rows,
 )
 from avel.data.ave_labels import LABEL_FILES, compare_labels, second_labels, video_tags
+from avel.data.base import fingerprint
 from avel.data.oddities import examine
 from avel.download import hash_matches
 from avel.errors import DataError, UsageError
@@ -339,6 +340,10 @@ def test_simulated_features_are_marked(tmp_path: Path) -> None:
     data = ave.load(root)
     assert data.simulated and "SIMULATED" in data.note
     assert data.audio_card["name"] == "simulated-vggish" and not data.visual_card["hash"]
+    (root / "SIMULATED.json").write_text(json.dumps({"seed": 4, "scale": 1.0}))
+    other = ave.load(root)
+    assert other.splits.keys() == data.splits.keys()
+    assert fingerprint(other) != fingerprint(data), "of another seed: other features"
 
 
 def test_labels_alone_take_no_features(tmp_path: Path) -> None:

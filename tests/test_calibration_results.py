@@ -60,6 +60,6 @@ def test_the_table_has_means_and_deviations(script: ModuleType, tmp_path: Path) 
     lines = script.table(script.read(tmp_path / "c.csv")).splitlines()
     assert (
         lines[2]
-        == "| A | Toybox | before | 15.0 ± 7.1 | 0.150 ± 0.071 | 0.150 ± 0.071 | 15.0 ± 7.1 |"
+        == "| A | Pairs-10 | before | 15.0 ± 7.1 | 0.150 ± 0.071 | 0.150 ± 0.071 | 15.0 ± 7.1 |"
     )
     assert lines[3].startswith("|  |  | after | 15.0")

@@ -42,6 +42,7 @@ from avel.data.composer.recordings import (
 from avel.data.composer.render import Stage, frame_instants, render_sound
 from avel.data.composer.scene import script_json, segment_labels, whole_events
 from avel.data.folder import segment_labels as folder_labels
+from avel.data.rendered import origin_of
 from avel.data.toybox import synthesize
 from avel.data.toybox.render import on_at
 from avel.errors import DataError, UsageError
@@ -566,6 +567,11 @@ def test_what_is_there_stays_and_another_plan_is_refused(plan: Plan, tmp_path: P
     compose(tmp_path, plan, clips=3, jobs=1)
     assert len({row.file for row in read_rows(tmp_path)[0]}) == 4
     assert json.loads((tmp_path / "composer.json").read_text())["clips"] == 4
+    origin = origin_of(tmp_path)
+    compose(tmp_path, plan, clips=5, jobs=1)
+    assert origin_of(tmp_path) == origin, "more of the same"
+    compose(tmp_path / "late", Plan(plan.pairs, plan.bank, seed=3, offset=(1, 1)), clips=3, jobs=1)
+    assert origin_of(tmp_path / "late") != origin and origin_of(tmp_path / "videos") == ""
 
 
 def test_what_somebody_else_wrote_is_not_lost(plan: Plan, tmp_path: Path) -> None:

@@ -117,6 +117,11 @@ def test_what_does_not_fit_is_refused(data: Dataset, runs: list[Run]) -> None:
     card = {**runs[0].trained.card, "setting": "other"}
     with pytest.raises(UsageError, match="different kinds"):
         evaluate([runs[0], replace(runs[0].trained, card=card)], data)
+    elsewhere = {**runs[0].trained.card, "data": {"fingerprint": "x"}}
+    with pytest.raises(UsageError, match="different kinds"):
+        evaluate([runs[0], replace(runs[0].trained, card=elsewhere)], data)
+    with pytest.raises(UsageError, match="runs of seeds 1, 1"):
+        evaluate([runs[1], runs[1]], data)
     with pytest.raises(UsageError, match="no run"):
         evaluate([], data)
 

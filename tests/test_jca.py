@@ -210,6 +210,21 @@ def test_the_printed_form_is_fixed_to_its_length() -> None:
     torch.testing.assert_close(short, padded, atol=1e-6, rtol=0)
 
 
+def test_j_is_zero_on_rows_that_were_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+    forward = AttendFixed.forward
+
+    def spied(self: AttendFixed, a: Tensor, joint: Tensor, count: Tensor) -> Tensor:
+        seen.append(joint)
+        return forward(self, a, joint, count)
+
+    monkeypatch.setattr(AttendFixed, "forward", spied)
+    model = build(form="paper", length=6).eval()
+    audio, visual = clips(1, 6)
+    model(audio=audio[:, :4], visual=visual[:, :4])
+    assert seen and all(j[:, :4].abs().sum() > 0 and not j[:, 4:].any() for j in seen)
+
+
 # ---- every variant: gradients, padding, lengths
 
 VARIANTS: list[dict[str, Any]] = [

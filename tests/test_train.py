@@ -20,7 +20,7 @@ from avel import train as training
 from avel.batches import resident
 from avel.checkpoint import load_model, weights_hash
 from avel.data.base import fingerprint
-from avel.errors import AvelError, CheckpointError, UsageError
+from avel.errors import AvelError, CheckpointError, DataError, UsageError
 from avel.mmel import fit_cml, judged_ids
 from avel.state import STATE, load_state
 from avel.steps import Objective, Stepper
@@ -213,11 +213,28 @@ def test_what_gradients_cannot_fit_is_fitted_before_each_validation(tmp_path: Pa
     assert stored == pytest.approx(run.best["value"])
 
 
-def test_fingerprints_follow_labels_not_features() -> None:
+def test_a_setting_given_as_an_option_is_that_setting() -> None:
+    data = make_dataset()
+    by_option = fit("cspa_csea", data, task="cml",
+                    recipe=small_recipe("cml", "epochs=1", "negatives=sync"))  # fmt: skip
+    by_name = fit("cspa_csea", data, task="cml", setting="sync",
+                  recipe=small_recipe("cml", "epochs=1"))  # fmt: skip
+    cards = [{**run.trained.card, "weights": ""} for run in (by_option, by_name)]
+    assert cards[0] == cards[1] and cards[0]["setting"] == "sync"
+
+
+def test_no_clip_left_to_train_on_is_said() -> None:
+    data = make_dataset()
+    with pytest.raises(DataError, match="all 24 clips of train are excluded"):
+        fit("cspa_csea", data, recipe=small_recipe(), exclude=data.train.ids)
+
+
+def test_fingerprints_follow_labels_and_origin_not_features() -> None:
     data = make_dataset()
     same, other = make_dataset(), make_dataset()
     other.test.labels[0, 0] ^= 1
     assert fingerprint(data) == fingerprint(same) != fingerprint(other)
+    assert fingerprint(replace(same, origin="1")) != fingerprint(replace(same, origin="2"))
 
 
 def test_residents_of_bfloat16_and_of_shared_rows() -> None:

@@ -1,6 +1,6 @@
 """How well the shipped minis tell, second by second, what is heard and seen in composed clips.
 
-Their features are those that any localizer reads, as ``avel extract`` stored them (decoded, four
+Their features are those that any localizer reads, as ``avel extract`` stored them (decoded, two
 frames a second, the mean of their maps).
 """
 

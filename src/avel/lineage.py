@@ -10,7 +10,7 @@ import numpy as np
 from avel._version import __version__
 from avel.checkpoint import Trained, ids_hash
 from avel.data.base import Dataset, Split, fingerprint
-from avel.errors import CheckpointError
+from avel.errors import CheckpointError, DataError
 from avel.models import Model, Recipe
 from avel.models.base import Task
 from avel.recipes import to_json
@@ -18,11 +18,18 @@ from avel.types import Json
 
 
 def without(split: Split, exclude: Collection[str]) -> Split:
-    """The split without some clips, its arrays shared."""
+    """The split without some clips, its arrays shared; names that it doesn't have change nothing.
+
+    Raises:
+        DataError: if no clip is left.
+    """
     out = set(exclude)
     keep = np.array([i for i, name in enumerate(split.ids) if name not in out], dtype=np.int64)
     if len(keep) == len(split):
         return split
+    if not len(keep):
+        raise DataError(f"all {len(split)} clips of {split.name} are excluded",
+                        wanted="one at least to train on", do="exclude fewer")  # fmt: skip
     rows = np.arange(len(split)) if split.rows is None else split.rows
     return replace(
         split,

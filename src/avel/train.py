@@ -105,7 +105,8 @@ def fit(
             the card then says so.
         accelerator, devices: Lightning Fabric's: ``"cpu"``, ``"cuda"``, ``"auto"``; several
             devices share every batch, each in a process that holds all clips. The losses are those
-            of one device but for the last digits (unpaired CML's, a mean over windows, nearly).
+            of one device but for the last digits (nearly those where they are means over windows
+            or over clips with an event: unpaired CML's and DAM's).
         tensorboard: Write TensorBoard events into ``out`` as well.
         progress: Called after every epoch; may raise :class:`Enough` (of one device alone).
 
@@ -127,6 +128,7 @@ def fit(
     known = models.get(model).options()
     options = {**recipe.options, **tasks.model_options(task, setting, known)}
     recipe = replace(recipe, options=options)
+    setting = tasks.setting_of(task, setting, options)
     train, val, test = tasks.splits(data, task, setting)
     train = without(train, exclude)
     start = load_model(init) if isinstance(init, str | Path) else init

@@ -68,7 +68,7 @@ class Av(Model):
         c3d_dim: How many of V's channels, the last ones, are C3D's; of the `c3d` inputs alone.
 
     Raises:
-        ValueError: if an option has no such value or does nothing beside the others.
+        ValueError: if an option has no such value, or contradicts the others.
     """
 
     card: ClassVar[ModelCard] = ModelCard(

@@ -48,7 +48,7 @@ class CspaCsea(Model):
         tau: Margin of the contrastive loss.
 
     Raises:
-        ValueError: if an option has no such value or does nothing beside the others.
+        ValueError: if an option has no such value, or contradicts the others.
     """
 
     card: ClassVar[ModelCard] = ModelCard(

@@ -197,7 +197,7 @@ class Layer(nn.Module):
         count = (~silent).sum(1, keepdim=True).to(a.dtype)
         to_a, to_v = v, a
         if self.join is not None:
-            to_a = to_v = self.join(a, v)
+            to_a = to_v = self.join(a, v).masked_fill(silent, 0.0)
         new_a, new_v = self.audio(a, to_a, count), self.visual(v, to_v, count)
         return new_a.masked_fill(silent, 0.0), new_v.masked_fill(silent, 0.0)
 
@@ -226,7 +226,7 @@ class Jca(Model):
             layer behind it (0: none; 1024 is the other way to read the paper), the hidden layer.
 
     Raises:
-        ValueError: if an option has no such value or does nothing beside the others.
+        ValueError: if an option has no such value, or contradicts the others.
     """
 
     card: ClassVar[ModelCard] = ModelCard(

@@ -62,6 +62,12 @@ def model_options(task: str, setting: str, known: Container[str]) -> dict[str, s
     return {"negatives": setting} if asks else {}
 
 
+def setting_of(task: str, setting: str, options: Mapping[str, Any]) -> str:
+    """The setting that a model's options stand for, ``setting`` where they name none."""
+    named = options.get("negatives") if task == "cml" else None
+    return str(named) if named in SETTINGS["cml"] else setting
+
+
 def split_names(task: str, known: Container[str] | None = None) -> tuple[str, str, str]:
     """Names of the task's training, validation and test splits.
 

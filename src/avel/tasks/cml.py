@@ -21,9 +21,6 @@ from avel.errors import DataError
 from avel.metrics import best_windows, event_runs, window_overlap
 from avel.models.base import Query
 
-#: The metric that selects the epoch on validation: A2V's and V2A's window accuracy, averaged.
-SELECTION = "mean_accuracy"
-
 Sense = Literal["audio", "visual"]
 SENSES: tuple[tuple[str, Sense], ...] = (("a2v", "audio"), ("v2a", "visual"))
 

@@ -13,9 +13,6 @@ from avel import metrics
 from avel.data.base import Split
 from avel.metrics import Ints
 
-#: The metric that selects the epoch on validation.
-SELECTION = "segment_accuracy"
-
 
 def score(labels: Ints, truth: Ints, classes: int, *, step: float = 1.0) -> dict[str, float]:
     """Every metric of a labelling by name; shares in [0, 1], the boundary error in seconds.

@@ -14,9 +14,9 @@ import numpy as np
 from avel.data.base import Split
 from avel.data.joint import after
 from avel.errors import DataError
-from avel.tasks.sel import SELECTION, details, score, trivial
+from avel.tasks.sel import details, score, trivial
 
-__all__ = ["SELECTION", "add_tags", "details", "join", "score", "trivial"]
+__all__ = ["add_tags", "details", "join", "score", "trivial"]
 
 
 def add_tags(split: Split, classes: int, *, proportion: bool = False) -> Split:
