@@ -58,6 +58,7 @@ pairs: $(VENV)/.ready  ## Pairs-10: render, extract, train, judge; SOUNDS= IMAGE
 	$(BIN)/avel reproduce systems senses $(TRAINED)
 	$(BIN)/python scripts/pairs_results.py reproduced/pairs10
 	$(BIN)/python scripts/systems_results.py results/systems.csv results/pairs10.csv
+	$(BIN)/python scripts/pairs_maps.py $(PAIRS) reproduced/pairs10
 	$(BIN)/python scripts/pairs_robustness.py $(PAIRS) reproduced/pairs10
 
 clean:  ## remove the virtual environment and what was built

@@ -204,3 +204,35 @@ def test_what_the_bootstrap_refuses() -> None:
         metrics.paired_bootstrap(first, second, np.zeros_like(of))
     with pytest.raises(ValueError, match="no answer"):
         metrics.paired_bootstrap(first[:0], second, of)
+
+
+# ---- pointing
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(st.floats(0, 0.99), st.floats(0, 0.99)),
+    st.tuples(st.floats(1e-4, 1), st.floats(1e-4, 1)),
+    st.integers(1, 9), st.integers(1, 9),
+)  # fmt: skip
+def test_the_cells_of_a_box(
+    corner: tuple[float, float], size: tuple[float, float], height: int, width: int
+) -> None:
+    box = np.array([[*corner, min(1, corner[0] + size[0]), min(1, corner[1] + size[1])]])
+    cells = metrics.cells_in(box, height, width)[0]
+    assert cells.any(), "the smallest thing has one"
+    rows, columns = np.nonzero(cells)
+    for i, j in zip(rows, columns, strict=True):  # every one of them touches the box
+        assert i / height <= box[0, 3] and (i + 1) / height >= box[0, 1]
+        assert j / width <= box[0, 2] and (j + 1) / width >= box[0, 0]
+    for i, j in np.ndindex(height, width):  # and no one whose centre lies in it is left out
+        x, y = (j + 0.5) / width, (i + 0.5) / height
+        if box[0, 0] <= x < box[0, 2] and box[0, 1] <= y < box[0, 3]:
+            assert cells[i, j]
+
+
+def test_pointing_by_hand() -> None:
+    maps = np.zeros((3, 2, 2))
+    maps[0, 0, 1] = maps[1, 1, 0] = maps[2, 1, 1] = 1.0
+    boxes = np.array([[0.6, 0.1, 0.9, 0.4], [0.6, 0.1, 0.9, 0.4], [0.0, 0.0, 1.0, 1.0]])
+    assert metrics.pointing(maps, boxes).tolist() == [True, False, True]

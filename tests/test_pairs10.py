@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -177,3 +178,34 @@ def test_the_page_holds_the_tables(results: ModuleType) -> None:
     held = [results.read_rows(ROOT / "results" / name) for name in names]
     page = (ROOT / "docs" / "pairs10.md").read_text("utf-8")
     assert results.page(page, *held) == page, "run scripts/pairs_results.py"
+
+
+# ---- where they look
+
+
+def test_maps_are_judged_by_the_boxes_of_the_truth(tmp_path: Path) -> None:
+    made = load_script("pairs_maps")
+    truth = {
+        "size": [100, 50], "fps": 2, "segments": ["a", "", "b", "a"],
+        "things": [
+            {"label": "a", "boxes": [None, [0, 0, 50, 25], *[None] * 5, [50, 25, 100, 50]]},
+            {"label": "b", "boxes": [None, [50, 25, 100, 50], *[None] * 6]},
+        ],
+    }  # fmt: skip
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "x.json").write_text(json.dumps(truth))
+    at = made.seconds_of(tmp_path, replace(make_dataset().test, ids=("videos/x.mp4",)))
+    assert at.second.tolist() == [0, 3], "the second event's thing isn't on screen"
+    assert at.thing.tolist() == [[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]]
+    assert [len(r) for r in at.rivals] == [1, 0]
+    maps = np.zeros((1, 4, 2, 2), np.float32)
+    maps[0, 0, 1, 1] = maps[0, 3, 1, 1] = 1  # first on the rival, then on the thing
+    assert made.judge(maps, at) == {"thing": 0.5, "rival": 1.0}
+    assert dict(made.trivial(at, 2, 2))["random cell"] == {"thing": 0.25, "rival": 0.25}
+
+
+def test_the_page_holds_where_they_look(results: ModuleType) -> None:
+    made = load_script("pairs_maps")
+    rows = results.read_rows(ROOT / "results" / made.RESULTS)
+    page = (ROOT / "docs" / "pairs10.md").read_text("utf-8")
+    assert made.told(rows) in page, "run scripts/pairs_maps.py --tables"

@@ -162,6 +162,46 @@ def window_overlap(chosen: Ints, true: Ints, length: Ints) -> NDArray[np.float64
     return np.asarray(shared / (2 * length - shared), dtype=np.float64)
 
 
+def cells_in(boxes: Array, height: int, width: int) -> NDArray[np.bool_]:
+    """Which cells of a grid over the picture show what is in a box.
+
+    A cell does whose centre lies in the box, and the one in which the box's own centre lies, so
+    that there is one for the smallest thing.
+
+    Args:
+        boxes: (n, 4) ``x0, y0, x1, y1`` as shares of the picture's width and height.
+        height, width: Of the grid in cells.
+
+    Returns:
+        (n, height, width).
+    """
+    x0, y0, x1, y1 = (np.asarray(boxes, dtype=np.float64)[:, i, None] for i in range(4))
+    across, down = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
+    inside = ((y0 <= down) & (down < y1))[:, :, None] & ((x0 <= across) & (across < x1))[:, None]
+    rows = np.clip((y0 + y1) / 2 * height, 0, height - 1)[:, 0].astype(np.int64)
+    columns = np.clip((x0 + x1) / 2 * width, 0, width - 1)[:, 0].astype(np.int64)
+    inside[np.arange(len(inside)), rows, columns] = True
+    return np.asarray(inside, dtype=np.bool_)
+
+
+def pointing(maps: Array, boxes: Array) -> NDArray[np.bool_]:
+    """The pointing game: whether a map is highest on the thing in a box.
+
+    Zhang, Bargal, Lin, Brandt, Shen, Sclaroff 2018, Top-Down Neural Attention by Excitation
+    Backprop, section 4.1; by cells in place of pixels, see :func:`cells_in`.
+
+    Args:
+        maps: (n, H, W) attention; of equal cells the first counts.
+        boxes: (n, 4) as for :func:`cells_in`.
+
+    Returns:
+        (n,).
+    """
+    cells = cells_in(boxes, *maps.shape[1:]).reshape(len(maps), -1)
+    highest = np.asarray(maps).reshape(len(maps), -1).argmax(1)
+    return np.asarray(cells[np.arange(len(maps)), highest], dtype=np.bool_)
+
+
 @dataclass(frozen=True)
 class Difference:
     """How much more of the same clips a second system got right than a first.
