@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from avel.batches import Resident, autocast, in_float
 from avel.models import Model, Recipe
 from avel.models.base import Batch
+from avel.models.coattention import CSPA
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -30,6 +31,9 @@ class Objective(nn.Module):
     def __init__(self, model: Model, bf16: bool) -> None:
         super().__init__()
         self.model, self.bf16 = model, bf16
+        for part in model.modules():
+            if isinstance(part, CSPA):
+                part.may_fold = True
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss of a batch, a scalar in float32."""

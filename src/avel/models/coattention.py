@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from avel.models.folded import folded, folds
 from avel.models.layers import BiLSTM, mlp, region_mean
 from avel.models.perceptron import over_regions
 
@@ -33,6 +34,10 @@ class CSPA(nn.Module):
         audio_attention: False leaves the audio as it came (table V, CSPA/aa).
     """
 
+    #: True where :class:`avel.steps.Objective` trains it: see :mod:`avel.models.folded`. Elsewhere
+    #: a step is what the equations say, operation by operation.
+    may_fold: bool = False
+
     def __init__(
         self, *, audio_dim: int, visual_dim: int, common: int, hidden: int, audio_attention: bool
     ) -> None:
@@ -54,16 +59,28 @@ class CSPA(nn.Module):
             Audio (N, S, T, A), visual (N, S, T, V), attention (N, S, T, K) summing to 1 over K.
         """
         a = self.f1(audio)  # (N, S, C')
-        wide, _, narrow = cast(tuple[nn.Linear, nn.ReLU, nn.Linear], tuple(self.f2))
-        v = over_regions(visual, wide, narrow)  # (N, T, K, C')
-        z = torch.einsum("nsc,ntkc->nstk", a * self.f3.weight[0], v) + self.f3.bias
+        z, mixed = self.maps(a, visual, fold=self.folds(audio, visual))
         attention = z.float().softmax(-1)
         seen = torch.einsum("nstk,ntkv->nstv", attention.to(visual.dtype), visual)
         if self.f4 is None or self.f5 is None:
             return _over_pairs(audio, visual), seen, attention
-        mixed = torch.einsum("nstk,ntkc->nstc", z, v) * a[:, :, None]  # F^T Z
         gate = self.f4(mixed).float().softmax(-1)
         return self.f5(gate * a[:, :, None]) + audio[:, :, None], seen, attention
+
+    def folds(self, audio: Tensor, visual: Tensor) -> bool:
+        """Whether this is a training step that :func:`avel.models.folded.folded` does faster."""
+        return self.may_fold and self.training and folds(audio, visual)
+
+    def maps(self, a: Tensor, visual: Tensor, *, fold: bool) -> tuple[Tensor, Tensor | None]:
+        """Z = f3(F) (N, S, T, K), and F^T Z (N, S, T, C') where it's read."""
+        wide, _, narrow = cast(tuple[nn.Linear, nn.ReLU, nn.Linear], tuple(self.f2))
+        if fold:
+            return folded(a, visual, wide, narrow, self.f3)
+        v = over_regions(visual, wide, narrow)  # (N, T, K, C')
+        z = torch.einsum("nsc,ntkc->nstk", a * self.f3.weight[0], v) + self.f3.bias
+        if self.f4 is None:
+            return z, None
+        return z, torch.einsum("nstk,ntkc->nstc", z, v) * a[:, :, None]
 
 
 class CSEA(nn.Module):

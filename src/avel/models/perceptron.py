@@ -35,11 +35,28 @@ def over_regions(x: Tensor, first: nn.Linear, second: nn.Linear) -> Tensor:
     return flat.reshape(*x.shape[:-1], -1)
 
 
+def on_constants(x: Tensor) -> bool:
+    """Whether it is a step of a training on features that need no gradient, on the processor."""
+    learns = torch.is_grad_enabled() and not x.requires_grad and not torch.compiler.is_compiling()
+    return learns and x.device.type == "cpu"
+
+
 def _fused(x: Tensor) -> bool:
     """Whether it is a step of a training on constants, in bfloat16, by oneDNN."""
-    learns = torch.is_grad_enabled() and not x.requires_grad and not torch.compiler.is_compiling()
-    small = x.device.type == "cpu" and x.dtype == torch.bfloat16
-    return learns and small and onednn_has_bfloat16()
+    return on_constants(x) and x.dtype == torch.bfloat16 and onednn_has_bfloat16()
+
+
+def rectified(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """ReLU of a linear layer of rows (N, V), without a gradient, in memory of one answer."""
+    if x.dtype == torch.bfloat16 and onednn_has_bfloat16():
+        hidden: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "relu", [], "")
+        return hidden
+    return torch.addmm(bias, x, weight.t()).relu_()
+
+
+def mask_by(grad: Tensor, hidden: Tensor) -> None:
+    """Zeros into a gradient where ReLU's answer of the same shape is zero; no view of either."""
+    torch.ops.aten.threshold_backward.grad_input(grad, hidden, 0, grad_input=grad)
 
 
 @cache
@@ -56,7 +73,7 @@ class _Perceptron(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor | None
     ) -> Tensor:
-        hidden = torch.ops.mkldnn._linear_pointwise(x, w1, b1, "relu", [], "")  # (N, hidden)
+        hidden = rectified(x, w1, b1)  # (N, hidden)
         ctx.save_for_backward(x, hidden, w2)
         ctx.biased = b2 is not None
         return F.linear(hidden, w2, b2)
@@ -67,6 +84,6 @@ class _Perceptron(torch.autograd.Function):
         x, hidden, w2 = ctx.saved_tensors
         ones = grad.new_ones(1, len(grad))  # sums as products: faster in bfloat16
         inner = grad @ w2  # (N, hidden)
-        torch.ops.aten.threshold_backward.grad_input(inner, hidden, 0, grad_input=inner)
+        mask_by(inner, hidden)
         b2 = (ones @ grad)[0] if ctx.biased else None
         return None, inner.t() @ x, (ones @ inner)[0], grad.t() @ hidden, b2
