@@ -18,7 +18,14 @@ from typing import Any
 import pytest
 
 from avel.cli.main import main
-from avel.errors import AvelError, DataError, NoSuchModelError, UsageError, WeightsError
+from avel.errors import (
+    AvelError,
+    DataError,
+    MediaError,
+    NoSuchModelError,
+    UsageError,
+    WeightsError,
+)
 from avel.features.corpus import LOT, Job, Outcome, Rota, in_process
 from avel.features.listing import plan
 from avel.features.manifest import COLUMNS, Manifest, quarantine, read_manifest
@@ -401,6 +408,49 @@ def test_an_error_nobody_foresaw_is_named_and_the_others_are_done(
     told = capfd.readouterr()
     assert "2 extracted, 0 already there, 1 failed" in told.out
     assert "1.mkv: RuntimeError: boo" in told.err and "Traceback" not in told.err
+
+
+def too_many_files(path: Path) -> Exception:
+    error = MediaError(f"{path}: isn't a media file that can be read (Too many open files)")
+    error.__cause__ = OSError(errno.EMFILE, "Too many open files")
+    return error
+
+
+def vanished(path: Path) -> Exception:
+    path.unlink()
+    return MediaError(f"{path}: there is no such file")
+
+
+def rewritten(path: Path) -> Exception:
+    path.write_bytes(b"half of it")
+    return MediaError(f"{path}: isn't a media file that can be read")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status"),
+    [
+        (lambda path: MemoryError("no room"), "failed"),
+        (lambda path: RuntimeError("CUDA out of memory"), "failed"),
+        (lambda path: OSError(errno.EMFILE, "Too many open files"), "failed"),
+        (lambda path: OSError(errno.EIO, "Input/output error"), "failed"),
+        (too_many_files, "failed"),
+        (vanished, "failed"),
+        (rewritten, "failed"),
+        (lambda path: MediaError(f"{path}: holds neither sound nor picture"), "quarantined"),
+    ],
+)
+def test_only_bad_media_go_to_quarantine(
+    clips: Path, trouble: Any, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from avel.features import Extractor
+
+    def fails(self: Extractor, path: Path, **options: Any) -> Features:
+        raise trouble(path)
+
+    monkeypatch.delenv("AVEL_DEBUG", raising=False)
+    monkeypatch.setattr(Extractor, "__call__", fails)
+    assert main(["extract", str(clips / "0.mkv"), "-o", str(clips / "out")]) == 1
+    assert rows_of(clips / "out")[str(clips / "0.mkv")]["status"] == status
 
 
 def test_missing_files_of_a_list_are_named_and_tried_again(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from avel import clock
-from avel.errors import AvelError, DataError, UsageError, printable
+from avel.errors import AvelError, DataError, MediaError, UsageError, printable
 from avel.features.store import header, up_to_date
 from avel.files import file_hash
 from avel.types import Features, Json
@@ -221,7 +221,7 @@ class _Work:
             _check_range(found, self.settings.dtype)
             replace(found, content=self._key(content)).save(job.target, dtype=self.settings.dtype)
         except DataError as e:
-            return replace(self._failed(job, content, e), status="failed")
+            return replace(self._failed(job, "", e), content=content)
         except OSError as e:  # a full disk, a folder without rights
             cure = "make room there, or choose another folder with -o"
             full = e.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
@@ -240,12 +240,13 @@ class _Work:
         )
 
     def _failed(self, job: Job, content: str, error: Exception) -> Outcome:
-        """Quarantine for what can be read but not used; a wrong call is no file's fault."""
+        """Quarantine for media that can be read but not used; all else is tried again."""
         if not isinstance(error, AvelError | OSError | ValueError) and os.environ.get("AVEL_DEBUG"):
             raise error
         wrong = isinstance(error, UsageError)
         told = str(error) if isinstance(error, AvelError) else _unforeseen(job, error)
-        outcome = self._outcome(job, "bad" if content and not wrong else "failed", content)
+        bad = _of_the_media(error) and _still(job.media, content)
+        outcome = self._outcome(job, "bad" if bad else "failed", content)
         return replace(outcome, reason=printable(told), wrong_call=wrong)
 
     def _outcome(
@@ -261,6 +262,24 @@ class _Work:
             precision="+".join(precisions),
             error=max(float(card.get("error", 0)) for card in cards),
         )
+
+
+def _of_the_media(error: Exception) -> bool:
+    """Whether it says that the media are bad, and not that the system refused to read them.
+
+    FFmpeg also says EIO of files that are cut off; a disk's own shows when they are hashed.
+    """
+    cause = error.__cause__
+    refused = isinstance(cause, OSError) and cause.errno != errno.EIO
+    return isinstance(error, MediaError | DataError) and not refused
+
+
+def _still(media: str, content: str) -> bool:
+    """Whether a file is there and has the content it had."""
+    try:
+        return bool(content) and file_hash(media) == content
+    except OSError:
+        return False
 
 
 def _unforeseen(job: Job, error: Exception) -> str:
