@@ -96,6 +96,15 @@ def test_equals_the_plain_way_at_any_batch(fakes: None, clip: Path, batch: int) 
     assert found.source == "clip.mkv" and found.visual_card["name"] == "mini_visual"
 
 
+@pytest.mark.parametrize("step", [0.3333, 1 / 7, 2.5])
+def test_segments_of_any_length(fakes: None, clip: Path, step: float) -> None:
+    """Some are a sample longer than others where the step is no whole number of samples."""
+    found = extract(clip, step=step)
+    for row, segment in zip(found.audio, open_media(clip).segments(step=step), strict=True):
+        heard = Hearing()(log_mel(torch.from_numpy(segment.audio)[None]))[0].numpy()
+        assert np.abs(row - heard * (segment.n_samples_present > 0)).max() < 1e-4
+
+
 def test_what_is_missing_is_zeros(fakes: None, tmp_path: Path) -> None:
     sound = mux(tmp_path / "a.wav", sounds=[(0.0, tone(2, RATE))])
     found = extract(sound)

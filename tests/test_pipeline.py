@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from avel.errors import MediaError
+from avel.features.mel import NEEDED
 from avel.features.pipeline import SOUNDS, Begun, Ended, Networks, Rows, ahead, run
 from avel.media import Segment
 from avel.types import Grid
@@ -153,6 +154,31 @@ def test_equal_pictures_of_two_files_are_no_neighbours() -> None:
     fakes = Fakes(8)
     gathered([Clip([[picture(3)] * 4]), Clip([[picture(3)] * 4])], fakes)
     assert fakes.seen == [2]
+
+
+@pytest.mark.parametrize("length", [16, NEEDED, 10 * NEEDED])
+def test_networks_hear_the_beginning_and_nothing_else_is_held(length: int) -> None:
+    """A step of 600 s would hold 9.6 million samples a segment."""
+    got: list[NDArray[np.float32]] = []
+
+    def hear(sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        got.extend(sounds)
+        return np.zeros((len(sounds), 1), np.float32)
+
+    class Uneven(Clip):
+        def segments(self, *, frames: int, step: float) -> Iterator[Segment]:
+            for i, segment in enumerate(super().segments(frames=frames, step=step)):
+                sound = np.arange(1, length + i + 1, dtype=np.float32)
+                yield replace(segment, audio=sound, n_samples_present=len(sound))
+
+    networks = replace(Fakes(4).networks, hear=hear)
+    list(run([Uneven([[], []])], lambda f: f, networks, step=1))
+    for i, sound in enumerate(got):
+        whole = np.zeros(NEEDED, np.float32)
+        whole[: length + i] = np.arange(1, length + i + 1, dtype=np.float32)[:NEEDED]
+        np.testing.assert_array_equal(sound, whole)
+        assert sound.base is None
+    assert len(got) == 2
 
 
 def test_nothing_seen_nothing_heard_is_zeros() -> None:

@@ -244,7 +244,7 @@ class Extractor:
         )
 
     def _hear(self, sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Sounds of a segment each -> (n, A).
+        """Beginnings of sounds (15600,), one a segment, -> (n, A).
 
         Always as many go together, silent ones where there are fewer: a matrix product rounds
         otherwise for another number of rows, and a sound's row shall be the same in any company.

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from avel.features.mel import NEEDED
 from avel.features.stream import Block
 from avel.media import Media, Segment
 from avel.types import Grid
@@ -62,7 +63,7 @@ class Networks:
     """What the rows are made with.
 
     Args:
-        hear: Sounds, each (step * 16000,) float32, -> rows (n, A).
+        hear: Beginnings of segments' sounds, each (15600,) float32, -> rows (n, A).
         see: Pictures, each (224, 224, 3) uint8, or clips of ``clip`` of them, -> rows (n, H, W, V).
         audio, visual: Shapes of one row.
         frames: Pictures a segment.
@@ -178,7 +179,7 @@ class _Mill:
         file.rows.append(row)
         if segment.n_samples_present:
             row.waits += 1
-            self._sounds.append((number, row, segment.audio))
+            self._sounds.append((number, row, _beginning(segment.audio)))
         for image, share in self._seen(segment):
             if file.last is None or not np.array_equal(image, file.last.image):
                 file.last = _Picture(number, image, [])
@@ -245,6 +246,13 @@ class _Mill:
             if file.end is not None and not file.rows and number == next(iter(self._files)):
                 del self._files[number]
                 yield file.end
+
+
+def _beginning(sound: Floats) -> Floats:
+    """What a network hears of a segment: segments may differ by a sample, and be long."""
+    held = np.zeros(NEEDED, np.float32)
+    held[: len(sound)] = sound[:NEEDED]
+    return held
 
 
 def _block(rows: Sequence[_Row]) -> Block:
