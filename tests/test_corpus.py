@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from avel.cli.main import main
@@ -408,6 +409,23 @@ def test_an_error_nobody_foresaw_is_named_and_the_others_are_done(
     told = capfd.readouterr()
     assert "2 extracted, 0 already there, 1 failed" in told.out
     assert "1.mkv: RuntimeError: boo" in told.err and "Traceback" not in told.err
+
+
+def test_what_is_missing_or_damaged_stands_beside_done(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A file that was cut off is made, but whoever reads its features must know."""
+    noise = np.random.default_rng(0).integers(0, 255, (80, 32, 32, 3), np.uint8)
+    cut = mux(tmp_path / "cut.mkv", pictures=[(k / 8, image) for k, image in enumerate(noise)])
+    os.truncate(cut, cut.stat().st_size // 2)
+    for said in (True, False):
+        assert main(["extract", str(cut), "-o", str(tmp_path / "out")]) == 0
+        told = capfd.readouterr().err
+        assert ("cut.mkv: the file has no sound; the file says it lasts" in told) == said
+        (row,) = rows_of(tmp_path / "out").values()
+        assert row["status"] == "done" and "says it lasts 9.9 s but ends at" in row["reason"]
+    (made,) = (tmp_path / "out").glob("*.safetensors")
+    assert "; ".join(Features.load(made).notes) == row["reason"]
 
 
 def too_many_files(path: Path) -> Exception:

@@ -145,6 +145,7 @@ class OnnxExtractor:
             widths=(self._audio.output[-1], self._visual.output[-1]),
             cards=self.cards,
             source=media.path.name,
+            notes=media.notes,
         )
 
     def _blocks(self, media: Media, count: int, progress: Progress | None) -> Iterator[Block]:

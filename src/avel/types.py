@@ -91,6 +91,7 @@ class Features:
         source: Name of the file, without its folder.
         content: sha256 of the file's bytes (and the tracks, where they were chosen), by which a
             store knows that they are still its features; empty where not known.
+        notes: What was missing or damaged in the file, a sentence each.
     """
 
     audio: Floats
@@ -102,6 +103,7 @@ class Features:
     visual_card: Json = field(default_factory=dict)
     source: str = ""
     content: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         t = len(self.grid)
@@ -140,6 +142,7 @@ class Features:
             "visual_card": self.visual_card,
             "source": self.source,
             "content": self.content,
+            "notes": self.notes,
         }
         _save_arrays(Path(path), arrays, meta)
 
@@ -162,6 +165,7 @@ class Features:
                 visual_card=meta["visual_card"],
                 source=str(meta["source"]),
                 content=str(meta.get("content", "")),
+                notes=tuple(map(str, meta.get("notes", ()))),
             )
         except (KeyError, TypeError, ValueError) as e:
             raise DataError(

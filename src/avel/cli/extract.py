@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avel.cli._options import Precision
-from avel.errors import DataError, all_at_once
+from avel.errors import DataError, all_at_once, printable
 
 if TYPE_CHECKING:
     from avel.cli._meter import Meter
@@ -197,7 +197,9 @@ def _run(found: Plan, settings: Settings, engine: Callable[..., Outcomes]) -> _T
                 outcome = books[outcome.job.store].add(outcome)
             tally.add(outcome)
             meter.add(outcome)
-            if outcome.reason:
+            if outcome.status == "made" and outcome.reason:
+                meter.say(printable(f"avel: {outcome.job.media}: {outcome.reason}"))
+            elif outcome.reason and outcome.status != "kept":
                 meter.say(f"avel: {outcome.reason}")
             if outcome.hopeless:
                 raise DataError("stopped: all others would fail too", do="run it again then")

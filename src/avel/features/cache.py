@@ -131,6 +131,7 @@ def kept(
         cards=(meta["audio_card"], meta["visual_card"]),
         source=source,
         loudest=float(levels.max(initial=-np.inf)),
+        notes=facts.notes,
     )
     return stream, facts
 
@@ -218,6 +219,7 @@ def keeping(stream: FeatureStream, entry: Path, media: Media) -> FeatureStream:
         cards=(stream.audio_card, stream.visual_card),
         source=stream.source,
         loudest=stream.loudest,
+        notes=stream.notes,
     )
 
 

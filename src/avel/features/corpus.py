@@ -63,7 +63,8 @@ class Outcome:
         job: The job.
         status: See :data:`Status`.
         content: sha256 of the file's bytes, "" where they couldn't be read.
-        reason: Why there are no features, as a message for people.
+        reason: Why there are no features, or what was missing or damaged in the file, as a message
+            for people.
         wrong_call: True where the call is at fault, e.g. a track that the file doesn't have.
         hopeless: True where all others would fail too, e.g. on a full disk.
         seconds, segments: Length of the file.
@@ -237,6 +238,7 @@ class _Work:
             seconds=float(meta["duration"]),
             segments=clock.segment_count(float(meta["duration"]), float(meta["step"])),
             written=Path(job.target).stat().st_mtime,
+            reason=printable("; ".join(map(str, meta.get("notes", ())))),
         )
 
     def _failed(self, job: Job, content: str, error: Exception) -> Outcome:

@@ -225,6 +225,7 @@ class Extractor:
             widths=(self.hearing.backbone.card.output[-1], self.seeing.backbone.card.output[-1]),
             cards=self._measured_cards,
             source=media.path.name,
+            notes=media.notes,
         )
 
     @property

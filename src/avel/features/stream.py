@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +62,7 @@ class FeatureStream:
         cards: The cards of the audio and the visual backbone.
         source: Name of the file, without its folder.
         loudest: dBFS of the loudest segment, where it is known before.
+        notes: What is missing or damaged in the file; may grow while it is read.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class FeatureStream:
         cards: tuple[Json, Json],
         source: str = "",
         loudest: float = -np.inf,
+        notes: Sequence[str] = (),
     ) -> None:
+        self.notes = notes
         self.grid, self.widths, self.source, self.loudest = grid, widths, source, loudest
         self.audio_card, self.visual_card = cards
         self.visible: Bools = np.zeros(len(grid), bool)
@@ -123,4 +126,5 @@ class FeatureStream:
             audio_card=self.audio_card,
             visual_card=self.visual_card,
             source=self.source,
+            notes=tuple(self.notes),
         )
