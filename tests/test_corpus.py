@@ -428,6 +428,17 @@ def test_what_is_missing_or_damaged_stands_beside_done(
     assert "; ".join(Features.load(made).notes) == row["reason"]
 
 
+def test_features_go_when_their_file_goes_bad(clips: Path) -> None:
+    """Or a pack would take them, made of what the file held before."""
+    (clips / "bad.mp4").unlink()
+    assert main(["extract", str(clips)]) == 0
+    (clips / "0.mkv").write_text("text")
+    assert main(["extract", str(clips)]) == 1
+    assert rows_of(clips / "features")["0.mkv"]["status"] == "quarantined"
+    held = sorted(p.name for p in (clips / "features").glob("*.safetensors"))
+    assert held == ["1.safetensors", "2.safetensors"]
+
+
 def too_many_files(path: Path) -> Exception:
     error = MediaError(f"{path}: isn't a media file that can be read (Too many open files)")
     error.__cause__ = OSError(errno.EMFILE, "Too many open files")

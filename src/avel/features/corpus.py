@@ -248,6 +248,8 @@ class _Work:
         wrong = isinstance(error, UsageError)
         told = str(error) if isinstance(error, AvelError) else _unforeseen(job, error)
         bad = _of_the_media(error) and _still(job.media, content)
+        if bad:
+            _remove_stale(job, content)
         outcome = self._outcome(job, "bad" if bad else "failed", content)
         return replace(outcome, reason=printable(told), wrong_call=wrong)
 
@@ -282,6 +284,13 @@ def _still(media: str, content: str) -> bool:
         return bool(content) and file_hash(media) == content
     except OSError:
         return False
+
+
+def _remove_stale(job: Job, content: str) -> None:
+    """Remove what was made of a file's older content, or it would be taken for its features."""
+    if str(header(job.target).get("content")).partition(":")[0] != content:
+        with suppress(OSError):
+            Path(job.target).unlink(missing_ok=True)
 
 
 def _unforeseen(job: Job, error: Exception) -> str:
@@ -355,6 +364,8 @@ def _killer(job: Job, how: str) -> Outcome:
         content = file_hash(job.media)
     except OSError:
         content = ""
+    if content:
+        _remove_stale(job, content)
     reason = f"{job.media}: every process that read it died ({how})"
     return Outcome(job, "bad" if content else "failed", content, printable(reason))
 
