@@ -203,6 +203,17 @@ def test_the_oldest_makes_room(file: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert sorted(entries[0].parent.iterdir()) == sorted([entries[0], entries[3]])
 
 
+def test_one_that_is_too_large_is_not_kept_and_drives_nobody_out(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [keep(file, Fake(name=f"ears{i}"))[0] for i in range(2)]
+    size = entries[0].stat().st_size
+    monkeypatch.setenv("AVEL_CACHE_GB", str(2.5 * size / 10**9))
+    large, found = keep(file, Fake(count=9000))
+    assert len(found) == 9000
+    assert sorted(large.parent.iterdir()) == sorted(entries)
+
+
 @pytest.mark.parametrize("said", ["-1", "nan", "much"])
 def test_a_wrong_bound_is_named_before_the_work(
     file: Path, said: str, monkeypatch: pytest.MonkeyPatch

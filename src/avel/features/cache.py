@@ -338,7 +338,9 @@ def largest() -> int:
 
 
 def make_room(folder: Path) -> None:
-    """Remove the entries that were used longest ago until all fit, and what was left half done."""
+    """Remove entries larger than all may be, those used longest ago until the others fit, and what
+    was left half done.
+    """
     found: list[tuple[float, int, Path]] = []
     now = time.time()
     for path in folder.glob(f"*{_ENDING}"):
@@ -348,10 +350,10 @@ def make_room(folder: Path) -> None:
                 found.append((stat.st_mtime, stat.st_size, path))
             elif now - stat.st_mtime > _STALE:
                 path.unlink()
-    room = largest()
+    limit = room = largest()
     for _, size, path in sorted(found, reverse=True):
-        room -= size
-        if room < 0:
+        room -= size if size <= limit else 0
+        if room < 0 or size > limit:
             path.unlink(missing_ok=True)
 
 
