@@ -66,6 +66,20 @@ def test_float32_is_the_backbone_itself() -> None:
     assert plain.card == plain.measured_card == {"name": "x"} and plain.error is None
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_float32_on_a_gpu_is_no_tf32(before: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watching(Halves):
+        def forward(self, inputs: Tensor) -> Tensor:
+            told.append(torch.backends.cudnn.allow_tf32)
+            return super().forward(inputs)
+
+    told: list[bool] = []
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", before)
+    of(Watching(), precision="auto", batch=4)(patches(5))
+    assert len(told) >= 2 and not any(told)
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
 def test_bf16_measures_its_error_once_on_what_it_reads() -> None:
     backbone = Halves()
     fast = of(backbone, precision="bf16")
