@@ -101,6 +101,18 @@ def test_names_that_the_terminal_can_not_show_are_escaped(monkeypatch: pytest.Mo
     assert written.getvalue().splitlines()[-1] == rb"\u9418\udcff.mp4"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes end otherwise")
+@pytest.mark.parametrize("arguments", [["ls"], ["version"], ["ls", "models"], ["--help"]])
+def test_a_reader_that_has_gone_is_no_error(arguments: list[str]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "avel", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None and running.stderr is not None
+        running.stdout.close()
+        told = running.stderr.read()
+    assert (running.returncode, told) == (0, b"")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
 def test_ctrl_c_while_libraries_come_in_is_no_traceback() -> None:
     code = (

@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = split_outputs(list(sys.argv[1:] if argv is None else argv))
     try:
         code = build_app()(arguments, standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except typer.Exit as e:
         return e.exit_code
     except UsageError as e:
@@ -63,7 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(str(e), SOME_FAILED)
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", 130)
-    except BrokenPipeError:  # the reader (head, less) has gone: not an error of ours
+    except (BrokenPipeError, SystemExit) as e:
+        if isinstance(e, SystemExit) and not isinstance(e.__context__, BrokenPipeError):
+            raise
+        # the reader (head, less) has gone: an exit with 1 to typer and rich, no error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except ModuleNotFoundError as e:
