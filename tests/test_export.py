@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -400,3 +401,29 @@ def test_the_command_writes_the_model_and_its_backbones(
     assert "by at most 1.0e-07" in capsys.readouterr().out
     assert main(["export", "default", "m.pt"]) == 2
     assert main(["export", "nothing", "m.onnx"]) == 2
+
+
+def test_a_place_that_can_not_be_written_is_named_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(model: Trained, path: Path, **options: Any) -> Exported:
+        raise AssertionError
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(onnx_export, "export_model", never)
+    places = [tmp_path / "file" / "m.onnx"]
+    places += [Path("/proc/none/m.onnx")] if Path("/proc/self").exists() else []
+    for place in places:  # the second even for root
+        assert main(["export", "default", str(place)]) == 1
+        assert f"{place} can't be written" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(model: Trained, path: Path, **options: Any) -> Exported:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(onnx_export, "export_model", full)
+    assert main(["export", "default", str(tmp_path / "m.onnx")]) == 1
+    assert "m.onnx can't be written (No space left on device)" in capsys.readouterr().err

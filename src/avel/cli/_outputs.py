@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from avel.errors import DataError, printable
@@ -63,5 +63,8 @@ def check_places(paths: Sequence[Path]) -> None:
         there = next(p for p in path.absolute().parents if p.exists())
         if not there.is_dir():
             raise unwritable(path, f"{there} is no folder")
-        if not os.access(there, os.W_OK):
-            raise unwritable(path, f"no right to write into {there}")
+        try:
+            with TemporaryFile(dir=there):
+                pass
+        except OSError as e:
+            raise unwritable(path, f"nothing can be written into {there}: {e.strerror}") from e

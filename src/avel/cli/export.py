@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from avel.cli._outputs import check_places, unwritable
 from avel.errors import UsageError
 
 
@@ -25,10 +26,14 @@ def export(
     if path.suffix.lower() != ".onnx":
         raise UsageError(f"{path}", wanted="a file name that ends in .onnx")
     _need_packages()
+    check_places([path])
     from avel.checkpoint import load_model
     from avel.onnx_export import export_model
 
-    done = export_model(load_model(model), path, with_backbones=not no_backbones)
+    try:
+        done = export_model(load_model(model), path, with_backbones=not no_backbones)
+    except OSError as e:
+        raise unwritable(path, e.strerror or str(e)) from e
     for written in done.paths:
         print(f"wrote {written} ({written.stat().st_size / 10**6:.1f} MB)")
     print(f"answers differ from torch's by at most {done.difference:.1e}")
