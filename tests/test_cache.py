@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avel.errors import MediaError, UsageError
+from avel.errors import DataError, MediaError, UsageError
 from avel.features import cache
 from avel.features.stream import Block, FeatureStream
 from avel.types import Features, Grid
@@ -144,6 +144,20 @@ def test_damaged_entries_are_removed(file: Path, damage: Any) -> None:
     entry.write_bytes(damage(good))
     assert cache.kept(entry) is None
     assert not entry.exists()
+
+
+def truncate(entry: Path) -> None:
+    os.truncate(entry, entry.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("loses", [Path.unlink, truncate])
+def test_an_entry_that_is_lost_before_it_is_read_is_named(file: Path, loses: Any) -> None:
+    entry, _ = keep(file, Fake())
+    found = cache.kept(entry)
+    assert found is not None
+    loses(entry)
+    with pytest.raises(DataError, match=r"can't be read any more[^$]*do: run it again"):
+        found[0].gather()
 
 
 def test_a_stream_that_is_left_leaves_nothing(file: Path) -> None:

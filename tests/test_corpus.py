@@ -428,6 +428,28 @@ def test_what_is_missing_or_damaged_stands_beside_done(
     assert "; ".join(Features.load(made).notes) == row["reason"]
 
 
+@pytest.mark.parametrize("done", [False, True])
+def test_features_that_are_removed_at_once_are_failed(
+    clips: Path, done: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from avel.features.corpus import _Work
+
+    kept = _Work._kept
+
+    def removed(self: _Work, job: Job, *given: Any) -> Outcome:
+        Path(job.target).unlink()
+        return kept(self, job, *given)
+
+    (clips / "bad.mp4").unlink()
+    if done:
+        assert main(["extract", str(clips)]) == 0
+    monkeypatch.setattr(_Work, "_kept", removed)
+    assert main(["extract", str(clips)]) == 1
+    told = capfd.readouterr()
+    assert "3 failed" in told.out and "2.safetensors was removed" in told.err
+    assert {row["status"] for row in rows_of(clips / "features").values()} == {"failed"}
+
+
 def test_features_go_when_their_file_goes_bad(clips: Path) -> None:
     """Or a pack would take them, made of what the file held before."""
     (clips / "bad.mp4").unlink()

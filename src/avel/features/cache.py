@@ -144,15 +144,17 @@ def _kept_blocks(
     visible: NDArray[Any],
     progress: Progress | None,
 ) -> Iterator[Block]:
-    with entry.open("rb") as f:
+    with ExitStack() as held:
+        f: IO[bytes] | None = None
         for first in range(0, len(levels), _ROWS):
             stop = min(first + _ROWS, len(levels))
-            yield Block(
-                audio=_read(f, start, arrays["audio"], first, stop),
-                visual=_read(f, start, arrays["visual"], first, stop),
-                levels=levels[first:stop],
-                visible=visible[first:stop],
-            )
+            try:
+                f = f or held.enter_context(entry.open("rb"))
+                audio = _read(f, start, arrays["audio"], first, stop)
+                visual = _read(f, start, arrays["visual"], first, stop)
+            except (OSError, ValueError) as e:  # removed by another process, to make room
+                raise DataError(f"{entry} can't be read any more ({e})", do="run it again") from e
+            yield Block(audio, visual, levels[first:stop], visible[first:stop])
             if progress is not None:
                 progress(stop, len(levels))
 

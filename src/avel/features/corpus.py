@@ -228,16 +228,20 @@ class _Work:
             full = e.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
             told = self._failed(job, "", DataError(f"{job.target}: {e}", do=cure))
             return replace(told, hopeless=full)
-        return replace(self._kept(job, content), status="made")
+        return self._kept(job, content, "made")
 
-    def _kept(self, job: Job, content: str) -> Outcome:
-        meta = header(job.target)
-        cards = [meta["audio_card"], meta["visual_card"]]
+    def _kept(self, job: Job, content: str, status: Status = "kept") -> Outcome:
+        try:
+            meta, written = header(job.target), Path(job.target).stat().st_mtime
+            cards = [meta["audio_card"], meta["visual_card"]]
+        except (OSError, KeyError):
+            gone = f"{job.target} was removed, or damaged, as soon as it was there"
+            return self._failed(job, "", DataError(gone, do="run it again"))
         return replace(
-            self._outcome(job, "kept", content, cards),
+            self._outcome(job, status, content, cards),
             seconds=float(meta["duration"]),
             segments=clock.segment_count(float(meta["duration"]), float(meta["step"])),
-            written=Path(job.target).stat().st_mtime,
+            written=written,
             reason=printable("; ".join(map(str, meta.get("notes", ())))),
         )
 
