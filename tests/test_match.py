@@ -319,8 +319,9 @@ def test_no_window_reaches_from_one_file_into_the_next(shelf: Shelf, tmp_path: P
     assert len(found) == 2 + 2 and found.moments[0].distance > 0.5
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
 def test_an_interrupted_index_keeps_what_was_done(
-    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shelf: Shelf, tmp_path: Path, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = shelf.put("q.wav", rows(audio=noise(0, 1)))
     for name in "abc":
@@ -328,12 +329,12 @@ def test_an_interrupted_index_keeps_what_was_done(
 
     def stop(path: Any, extractor: Any, **options: Any) -> Any:
         if Path(path).name == "b.mp4":
-            raise KeyboardInterrupt
+            raise error
         return shelf.features_of(path, extractor, **options)
 
     monkeypatch.setattr(matching, "features_of", stop)
     index = tmp_path / "i.safetensors"
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         matcher()(query, shelf.folder / "in", index=index)
     assert [Path(e.name).name for e in Index(index).entries] == ["a.mp4"]
 

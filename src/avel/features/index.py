@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -210,7 +210,7 @@ def update(
     """Bring an index up to date with some files: what is new is extracted, the rest stays.
 
     Files of other calls keep their rows while they are there. Where nothing is new nothing is
-    written; what a call that is interrupted had done is kept.
+    written; what a call had done that is interrupted, or fails, is kept.
 
     Args:
         path: The index; made if it isn't there.
@@ -277,8 +277,11 @@ class _Builder:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._open:
-            if kind is None or issubclass(kind, KeyboardInterrupt):
+            if kind is None:
                 self._finish()
+            else:
+                with suppress(OSError):  # what went wrong first is what is told
+                    self._finish()
 
     def add(self, file: Path, extract: Extract) -> None:
         """Find a file's rows, or make them; what is wrong with a file is noted."""
