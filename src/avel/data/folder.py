@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from avel import clock
 from avel.data.annotations import OPTIONAL, REQUIRED, SPLITS, Row, read_rows
+from avel.data.ave_store import store_folder
 from avel.data.base import Dataset, Split, backbone_identity
-from avel.data.packed import Pack, Windows, open_pack
+from avel.data.packed import TABLE, Pack, Windows, open_pack
 from avel.data.rendered import COMPOSER_CARD, TOYBOX_CARD, origin_of
 from avel.errors import DataError
 from avel.features.store import FOLDER, feature_path
@@ -146,16 +147,18 @@ class _Held:
 
 
 def _packed(root: Path, clips: Sequence[Clip], folder: str | Path | None, dtype: str) -> _Held:
-    """The clips' places in the folder's pack; none where it has none, or an old one."""
+    """The clips' places in the folder's pack; none without one of that type, up to date."""
     place = Path(folder or root / FOLDER)
     held = open_pack(place, dtype=dtype)  # type: ignore[arg-type]
+    cure = f"`avel pack {root}{'' if dtype == 'float16' else f' --dtype {dtype}'}`"
     if held is None:
-        return _Held()
+        there = (store_folder(place) / TABLE).exists()
+        return _Held(note=f"its pack is damaged, or not of {dtype}: {cure}" if there else "")
     grids, firsts = {}, {}
     for clip in clips:
         entry = held.entry(place, feature_path(root, clip.file, out=folder))
         if entry is None:
-            return _Held(note=f"its pack is out of date: `avel pack {root}`")
+            return _Held(note=f"its pack is out of date: {cure}")
         grids[clip.file], firsts[clip.file] = Grid(entry.duration, held.step), entry.first
     return _Held(grids, {}, held, firsts, (held.audio_card, held.visual_card), held.step)
 
