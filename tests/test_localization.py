@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from avel import clock
 from avel.backbones import load_backbone
 from avel.checkpoint import Trained
-from avel.decisions import Decision, Rule
+from avel.decisions import Decision, Rule, soften
 from avel.errors import CheckpointError, DataError, UsageError
 from avel.features import Extractor, FeatureStream
 from avel.features.cache import Extracts, Facts
@@ -338,6 +338,20 @@ def test_events_of_a_stream_are_those_of_the_whole(
 
 def spans_key(event: Event) -> tuple[float, float, str]:
     return event.start, event.end, event.label
+
+
+def test_a_stream_softens_every_score_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.tile(np.float32([[0.8, 0.1, 0.1]] * 5 + [[0.1, 0.1, 0.8]] * 5), (100, 1))
+    levels, decision, rows = np.zeros(1000), Decision(temperature=2.0), []
+
+    def counted(values: np.ndarray, temperature: float) -> np.ndarray:
+        rows.append(len(values))
+        return soften(values, temperature)
+
+    monkeypatch.setattr("avel.localization.soften", counted)
+    scoring = Made(10).scoring(made_stream(values, levels, 20, loudest=0.0))
+    stream = EventStream("a.mp4", scoring, Facts, card={}, decision=decision)
+    assert len(list(stream)) == 100 and len(rows) > 1 and sum(rows) == 1000
 
 
 def test_first_events_come_while_the_rest_is_still_read() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from avel import clock
-from avel.decisions import Decision, bridged, masks, possible, spans
+from avel.decisions import Decision, bridged, masks, possible, soften, spans
 from avel.features.cache import Facts, features_of
 from avel.types import Event, Json, Scores, Timeline
 
@@ -212,8 +213,13 @@ class EventStream:
         That is in order of their ends, but for classes that wait longer (hysteresis, gaps).
         """
         first = [0] * len(self._scoring.classes)  # where each class's next event may begin
+        softened, done = np.zeros_like(self._scoring.values), 0
         for ready in self._steps:
-            scores = self.decision.calibrated(self._scoring.scores())
+            scores = self._scoring.scores()
+            if self.decision.temperature != 1:
+                new = scores.values[done:ready]
+                softened[done:ready] = soften(new, self.decision.temperature)
+                scores, done = replace(scores, values=softened), ready
             final: list[Event] = []
             for class_id in range(len(first)):
                 events, first[class_id] = self._final(scores, class_id, first[class_id], ready)
