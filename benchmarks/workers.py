@@ -53,7 +53,7 @@ def one(engine: str, folder: Path, out: Path, settings: Settings) -> None:
     """Extract all files by one engine."""
     found, start = plan([folder], out), partial(start_random, settings)
     if engine == ENGINES[0]:
-        outcomes = in_process(found.jobs(), start, total=found.count)
+        outcomes = in_process(found.jobs(), start)
     elif engine == ENGINES[1]:
         from avel.features.workers import in_processes
 

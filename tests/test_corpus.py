@@ -27,7 +27,7 @@ from avel.errors import (
     UsageError,
     WeightsError,
 )
-from avel.features.corpus import LOT, Job, Outcome, Rota, in_process
+from avel.features.corpus import ALONE, LOT, Job, Outcome, Rota, in_process
 from avel.features.listing import plan
 from avel.features.manifest import COLUMNS, Manifest, quarantine, read_manifest
 from avel.features.workers import in_processes
@@ -91,8 +91,25 @@ def check(outcomes: Sequence[Outcome], jobs: Sequence[Job]) -> None:
 
 def test_in_process(tmp_path: Path) -> None:
     jobs = corpus_work.jobs(tmp_path, *"abcdefghijkl")
-    done = list(in_process(jobs, corpus_work.start, total=len(jobs)))
+    done = list(in_process(jobs, corpus_work.start))
     assert [o.job for o in done] == jobs and {o.status for o in done} == {"made"}
+
+
+def test_in_process_lots_dont_shrink_and_are_read_as_they_are_wanted() -> None:
+    """A batch ends with its lot: the last files would go through the networks one by one."""
+    lots = []
+
+    def work(lot: Sequence[Job]) -> Iterator[Outcome]:
+        lots.append(len(lot))
+        for job in lot:
+            yield Outcome(job, "made")
+
+    jobs = iter(some(2 * ALONE + 5))
+    done = in_process(jobs, lambda: work)
+    next(done)
+    assert next(jobs).name == str(ALONE)
+    list(done)
+    assert lots == [ALONE, ALONE, 4]
 
 
 def test_in_processes_the_cores_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

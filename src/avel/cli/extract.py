@@ -177,7 +177,7 @@ def _engine(
         import torch
 
         torch.set_num_threads(threads)
-    return in_process(jobs, partial(settings.start, meter.part), total=total)
+    return in_process(jobs, partial(settings.start, meter.part))
 
 
 def _run(found: Plan, settings: Settings, engine: Callable[..., Outcomes]) -> _Tally:

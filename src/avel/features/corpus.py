@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 #: Files that a worker is given at a time, at most.
 LOT = 8
+#: Files of a lot where there is one process, which shares the last ones with nobody: of short
+#: clips so many fill a batch.
+ALONE = 32
 #: ``made`` now, ``kept`` from before; ``bad`` is the file's own fault and puts it in quarantine,
 #: where it stays as ``skipped``; ``failed`` is not, and is tried again the next time.
 Status = Literal["made", "kept", "bad", "skipped", "failed"]
@@ -374,14 +377,13 @@ def _killer(job: Job, how: str) -> Outcome:
     return Outcome(job, "bad" if content else "failed", content, printable(reason))
 
 
-def in_process(jobs: Iterable[Job], start: Start, *, total: int) -> Outcomes:
+def in_process(jobs: Iterable[Job], start: Start) -> Outcomes:
     """Do the jobs here, one after the other.
 
     Args:
         jobs: What is to be done; read as it is wanted.
         start: Makes the work.
-        total: How many jobs there are.
     """
-    work, rota = start(), Rota(jobs, total=total, workers=1)
-    while lot := rota.next():
+    work, left = start(), iter(jobs)
+    while lot := list(islice(left, ALONE)):
         yield from work(lot)
