@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avel.cli._options import Precision
-from avel.errors import DataError, all_at_once, printable
+from avel.errors import DataError, all_at_once
 
 if TYPE_CHECKING:
     from avel.cli._meter import Meter
@@ -107,18 +107,21 @@ class _Tally:
     kept: int = 0
     failed: int = 0
     skipped: int = 0
+    noted: int = 0
     wrong_calls: int = 0
     error: float = 0.0
 
     def add(self, outcome: Outcome) -> None:
         counted = "failed" if outcome.status == "bad" else outcome.status
         setattr(self, counted, getattr(self, counted) + 1)
+        self.noted += outcome.status == "made" and bool(outcome.reason)
         self.wrong_calls += outcome.wrong_call
         self.error = max(self.error, outcome.error)
 
     def __str__(self) -> str:
         told = f"{self.made} extracted, {self.kept} already there, {self.failed} failed"
         told += f", {self.skipped} in quarantine (--retry)" if self.skipped else ""
+        told += f"; {self.noted} lack something or are damaged (manifest.csv)" if self.noted else ""
         return told + (f"; bf16, 1 - cosine at most {self.error:.1g}" if self.error else "")
 
 
@@ -197,9 +200,7 @@ def _run(found: Plan, settings: Settings, engine: Callable[..., Outcomes]) -> _T
                 outcome = books[outcome.job.store].add(outcome)
             tally.add(outcome)
             meter.add(outcome)
-            if outcome.status == "made" and outcome.reason:
-                meter.say(printable(f"avel: {outcome.job.media}: {outcome.reason}"))
-            elif outcome.reason and outcome.status != "kept":
+            if outcome.reason and outcome.status not in ("made", "kept"):
                 meter.say(f"avel: {outcome.reason}")
             if outcome.hopeless:
                 raise DataError("stopped: all others would fail too", do="run it again then")
