@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
 
 import pytest
-
-from avel.cli.main import main
-from avel.web.work import Work
 
 _FAULTS = """
 import resource, sys
@@ -41,24 +37,3 @@ def test_large_blocks_are_mapped_once() -> None:
         pytest.skip("not glibc")
     _, without = faults("leave")
     assert with_it < 50 < 200 < without, (with_it, without)
-
-
-@pytest.mark.parametrize(
-    "start",
-    [
-        lambda: main(["localize", "a.mp4"]),
-        lambda: main(["match", "--query", "a.mp4", "--in", "b.mp4"]),
-        lambda: Work({"default": "default"}, cache=False, precision="float32"),
-    ],
-)
-def test_it_is_asked_for_where_networks_run(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    class AskedError(Exception):
-        pass
-
-    def asked() -> bool:
-        raise AskedError
-
-    monkeypatch.setenv("AVEL_DEBUG", "1")
-    monkeypatch.setattr("avel.allocator.keep_memory", asked)
-    with pytest.raises(AskedError):
-        start()

@@ -193,7 +193,6 @@ def localize(
         format_named(format)
     if as_json and stream:
         raise UsageError("--json and --stream", wanted="one of them", do="leave one out")
-    from avel.allocator import keep_memory
     from avel.decisions import Decision
     from avel.localization import Localizer
 
@@ -201,7 +200,6 @@ def localize(
     asked |= {"min_length": min_length, "bridge": bridge}
     Decision().asked(**asked)  # refused before a model is loaded
     check_precision(precision)
-    keep_memory()
     find = Localizer(model, cache=not no_cache, precision=precision)  # type: ignore[arg-type]
     failed: list[Exception] = []
     for video in files:

@@ -70,7 +70,6 @@ def match(
     ] = False,
 ) -> None:
     """Find the moments that look like a sound, or sound like a picture."""
-    from avel.allocator import keep_memory
     from avel.matching import Matcher
     from avel.moments import check_ending
 
@@ -79,7 +78,6 @@ def match(
         check_ending(path)
     check_places(outputs if index is None else [*outputs, index])
     check_precision(precision)
-    keep_memory()
     find = Matcher(model, cache=not no_cache, precision=precision)  # type: ignore[arg-type]
     found = _run(find, query, within, sense=sense, top=top, overlaps=overlaps, index=index)
     for path in outputs:

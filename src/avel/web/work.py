@@ -50,9 +50,6 @@ class Work:
     """
 
     def __init__(self, models: Mapping[str, str], *, cache: bool, precision: Precision) -> None:
-        from avel.allocator import keep_memory
-
-        keep_memory()
         self._models, self._cache, self._precision = models, cache, precision
         self._loaded: dict[str, Localizer] = {}
         #: The models' cards by name.
