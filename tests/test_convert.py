@@ -240,8 +240,25 @@ def test_convert_cuts_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", "clip.vtt", "--clips", "cuts", "--thumbnails", "pictures"]) == 0
     assert len(list(Path("cuts").iterdir())) == len(list(Path("pictures").iterdir())) == 2
     labels("lost.vtt")
-    assert main(["convert", "lost.vtt", "--video", "no.mp4", "--clips", "none"]) == 1
+    assert main(["convert", "lost.vtt", "--video", "no.mp4", "--clips", "none"]) == 2
     assert "no.mp4" in capsys.readouterr().err and not Path("none").exists()
+
+
+def test_a_clip_ends_with_its_video_and_never_begins_after_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from avel.media import open_media
+
+    write_clip(Path("clip.mp4"), 4)
+    times = "00:00:03.000 --> 00:00:09.000\nbell\n\n"
+    Path("clip.vtt").write_text(f"WEBVTT\n\n{times}")
+    assert main(["convert", "clip.vtt", "--clips", "cuts"]) == 0
+    (cut,) = Path("cuts").iterdir()
+    assert "00003.000-00004.000" in cut.name and open_media(cut).duration < 1.2
+    Path("clip.vtt").write_text("WEBVTT\n\n00:00:05.000 --> 00:00:09.000\nbell\n")
+    assert main(["convert", "clip.vtt", "--clips", "none"]) == 1
+    assert "is 4.00 s long, and 1 events begin later" in capsys.readouterr().err
+    assert not Path("none").exists()
 
 
 # ---- labels of any format as a data source

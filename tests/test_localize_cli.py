@@ -119,7 +119,22 @@ def test_the_documented_call(capsys: pytest.CaptureFixture[str]) -> None:
     assert "00:00:01.00" in shown.out
     assert "note: picture" in shown.out
     assert "wrote street.html" in shown.out
-    assert shown.err == ""  # no progress bar where nobody watches
+    (told,) = shown.err.splitlines()  # no progress bar where nobody watches
+    assert told.startswith("avel: This model is a toy") and told.endswith("means nothing.")
+
+
+def test_a_folder_stands_for_the_files_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("day/one").mkdir(parents=True)
+    for name in ("day/b.mp4", "day/one/a.mp4", "day/notes.txt"):
+        Path(name).touch()
+    assert main(["localize", "day", "--json"]) == 0
+    shown = capsys.readouterr()
+    found = [json.loads(line)["video"] for line in shown.out.splitlines()]
+    assert found == ["day/b.mp4", "day/one/a.mp4"] and shown.err.count("toy") == 1
+    assert main(["localize", "day/one", "-o", "-"]) == 2
+    assert main(["localize", "day/one", "--format", "raven"]) == 2
+    Path("empty").mkdir()
+    assert main(["localize", "empty"]) == 1 and "holds no media" in capsys.readouterr().err
 
 
 def test_json_on_the_terminal_is_one_object_a_file(capsys: pytest.CaptureFixture[str]) -> None:

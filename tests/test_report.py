@@ -361,7 +361,7 @@ def test_cards_in_words() -> None:
     assert any("mini networks" in c for c in cautions(card))
     assert not any("toy" in c for c in cautions(card))
     composed = {"data": {"note": "composed of pictures and sounds that were never filmed together"}}
-    assert ["composed clips" in c for c in cautions(composed)] == [True]
+    assert ["clips composed of" in c for c in cautions(composed)] == [True]
     assert rows({}) == []
     assert cautions({}) == []
     assert rows({"data": 3, "audio_card": [], "step": "x"}) == []

@@ -227,3 +227,19 @@ def test_wrong_calls(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert main(["tune", str(tmp_path / "nothing")]) == 2
     assert main(["tune", str(tmp_path), "epochs=3"]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_temperature_that_makes_calibration_worse_is_left_out() -> None:
+    changed = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        values = rng.dirichlet([0.5] * 4, (3, 10)).astype(np.float32)  # three clips, at chance
+        held = tuning.laid_out(values, values.argmax(-1), rng.integers(0, 4, (3, 10)))
+        found = tuning.choose(held, ("a", "b", "c"))
+        changed += found.temperature != 1
+        before, after = (
+            calibration.reliability(one.values, one.truth).ece
+            for one in (held, held.softened(found.temperature))
+        )
+        assert after <= before
+    assert changed, "of these some gain"

@@ -74,7 +74,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that no registry knows, with the nearest names suggested."""
     names = sorted(known)
     near = get_close_matches(name, names, n=3, cutoff=0.5)
-    do = f"did you mean {' or '.join(near)}?" if near else f"see `avel ls {kind}s`"
+    do = f"did you mean {' or '.join(near)}?" if near else "take one of these"
     return UsageError(f"unknown {kind} {name!r}", wanted=f"one of {', '.join(names)}", do=do)
 
 

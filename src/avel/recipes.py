@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from avel.errors import UsageError, all_at_once, unknown_name
 from avel.models.base import Model, Recipe, Task, models
@@ -44,6 +44,10 @@ def resolve(
     """
     cls = models.get(model)
     if task not in cls.card.tasks:
+        if task in get_args(Task):
+            raise UsageError(f"{model} isn't made for task={task}",
+                             wanted=f"task={' or '.join(cls.card.tasks)}",
+                             do="take another model: `avel ls models`")  # fmt: skip
         raise unknown_name("task", task, cls.card.tasks)
     recipe = cls.recipe(task)
     known = _known(recipe, cls.options())

@@ -45,6 +45,8 @@ def outputs_of(values: Sequence[str], *, format: str | None, **folders: Path | N
     from avel.formats import format_endings, format_named
     from avel.report.writers import writer_for
 
+    if "-" in values:
+        raise UsageError("-o -", wanted="a file, an ending or a folder")
     endings = [v for v in values if is_ending(v)]
     places = [Path(v) for v in values if not is_ending(v)]
     holders = [p for p in places if is_folder(p)]
@@ -181,6 +183,8 @@ def _events_as_files(timeline: Timeline, outputs: Outputs) -> list[AvelError]:
 def _check_video(timelines: Sequence[Timeline], video: Path | None) -> None:
     if video is not None and len(timelines) != 1:
         raise UsageError(f"--video {video} for {len(timelines)} videos' labels", wanted="one")
+    if video is not None and not video.is_file():
+        raise UsageError(f"--video {video}: there is no such file", wanted="the labels' video")
 
 
 def _with_video(timeline: Timeline, source: Path, one: bool, video: Path | None) -> Timeline:

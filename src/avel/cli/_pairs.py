@@ -79,7 +79,7 @@ def together(*checks: Callable[[], Any]) -> list[Any]:
     if len(wrong) == 1:
         raise wrong[0]
     if wrong:
-        raise UsageError("\n".join(str(e) for e in wrong))
+        raise UsageError("\n".join(dict.fromkeys(str(e) for e in wrong)))
     return found
 
 

@@ -31,14 +31,14 @@ _OUTPUT = ("-o", "--output")
 
 
 def split_outputs(argv: Sequence[str]) -> list[str]:
-    """``-o a b c`` of localize, convert, match as ``-o a -o b -o c``: one -o, several values.
+    """``-o a b c`` of several commands as ``-o a -o b -o c``: one -o, several values.
 
     Everything after ``-o`` up to the next token that begins with ``-`` is an output. Their files
     therefore stand before ``-o``, or after ``--``. Other commands' arguments, and
     everything after ``--``, return as they came.
     """
     tokens = list(argv)
-    if tokens[:1] not in (["localize"], ["convert"], ["match"]):
+    if tokens[:1] not in (["localize"], ["convert"], ["match"], ["evaluate"]):
         return tokens
     answer: list[str] = []
     inside = False  # after an -o that has had its first value
@@ -72,6 +72,8 @@ def output_paths(videos: Sequence[Path], outputs: Sequence[str]) -> dict[Path, l
     """
     from avel.report.writers import writer_for
 
+    if "-" in outputs:
+        raise UsageError("-o -", wanted="a file, an ending or a folder", do="--json prints events")
     endings = [o for o in outputs if is_ending(o)]
     folders = [Path(o) for o in outputs if not is_ending(o) and is_folder(Path(o))]
     names = [Path(o) for o in outputs if not is_ending(o) and not is_folder(Path(o))]
@@ -113,7 +115,8 @@ def localize(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...", help="Video files; one that begins with - stands after --."
+            metavar="FILE...",
+            help="Video files, or folders of them; one that begins with - stands after --.",
         ),
     ],
     output: Annotated[
@@ -186,15 +189,22 @@ def localize(
     thumbnails: Thumbnails = None,
 ) -> None:
     """Find the events of videos that are both seen and heard, and when."""
+    from avel.features.listing import named_files
+
+    files = named_files(files)
     placed = output_paths(files, output or [])
     if format is not None:
         from avel.formats import format_named
 
         format_named(format)
+        if not output:
+            raise UsageError(f"--format {format} and nothing to write", wanted="-o with it",
+                             do="-o NAME, or --json to print")  # fmt: skip
     if as_json and stream:
         raise UsageError("--json and --stream", wanted="one of them", do="leave one out")
     from avel.decisions import Decision
     from avel.localization import Localizer
+    from avel.report.cards import cautions
 
     asked: dict[str, Any] = {"threshold": threshold, "low": low}
     asked |= {"min_length": min_length, "bridge": bridge}
@@ -202,6 +212,7 @@ def localize(
     check_precision(precision)
     find = Localizer(model, cache=not no_cache, precision=precision)  # type: ignore[arg-type]
     failed: list[Exception] = []
+    warned = False
     for video in files:
         try:
             check_places(placed[video])
@@ -218,6 +229,9 @@ def localize(
             for path in placed[video]:
                 _save(found, path, format)
             done = write_events(found, clips=clips, thumbnails=thumbnails)
+            for caution in () if warned else cautions(found.model)[:1]:
+                typer.echo(f"avel: {caution}", err=True)
+            warned = True
             if not stream:
                 _show(found, placed[video], done, as_json=as_json)
         except AvelError as e:

@@ -45,15 +45,15 @@ def cautions(card: Json) -> list[str]:
     said = []
     data = _object(card.get("data"))
     text = " ".join(str(v) for v in (data.get("name", ""), data.get("note", ""))).lower()
+    learnt = []
     if "toybox" in text or card.get("toy"):
-        said.append(
-            "This model is a toy: it was trained on Toybox, rendered clips of drawn things with "
-            "synthetic sounds. What it finds in real recordings means nothing."
-        )
+        learnt.append("Toybox, rendered clips of drawn things with synthetic sounds")
     if "never filmed together" in text:
+        learnt.append("clips composed of recordings and photographs never filmed together")
+    if learnt:
         said.append(
-            "This model was trained on composed clips, of recordings and photographs that were "
-            "never filmed together. What it finds in real videos means little."
+            f"This model is a toy: it was trained on {', and on '.join(learnt)}. What it finds in "
+            "real videos means nothing."
         )
     if data.get("simulated") or card.get("simulated"):
         said.append("This model was trained on simulated features: it knows no real events.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from unicodedata import category
 
@@ -69,7 +70,8 @@ def check_bounds(timeline: Timeline, *, clips: bool) -> None:
 
 
 def cut_clips(timeline: Timeline, folder: str | Path) -> list[Path]:
-    """Cut every event out of its video into an .mp4 of its own, from its start to its end.
+    """Cut every event out of its video into an .mp4 of its own, from its start to its end or to
+    the video's.
 
     Pictures and sound are encoded anew (H.264, AAC mono), so that a clip begins and ends at the
     event's edges and not at the nearest key frame. Each file is written whole or not at all.
@@ -83,7 +85,8 @@ def cut_clips(timeline: Timeline, folder: str | Path) -> list[Path]:
 
     Raises:
         MediaError: if the video can't be read.
-        DataError: if there are more than ``MAX_CLIPS`` events, or longer ones than are cut.
+        DataError: if there are more than ``MAX_CLIPS`` events, longer ones than are cut, or events
+            that begin after the video's end.
     """
     from avel.cutting import frame_size, pictures, sound
     from avel.encode import write_video
@@ -91,10 +94,11 @@ def cut_clips(timeline: Timeline, folder: str | Path) -> list[Path]:
 
     check_bounds(timeline, clips=True)
     media = open_media(timeline.video)
+    events = _within(timeline, media.duration)
     size = frame_size(media)
     fps = min(media.video.fps or _FPS, _MAX_FPS) if media.video else _FPS
-    paths = [Path(folder) / n for n in event_names(timeline, timeline.events, ".mp4")]
-    for event, path in zip(timeline.events, paths, strict=True):
+    paths = [Path(folder) / n for n in event_names(timeline, events, ".mp4")]
+    for event, path in zip(events, paths, strict=True):
         span = event.start, event.end
         write_video(
             path,
@@ -103,6 +107,20 @@ def cut_clips(timeline: Timeline, folder: str | Path) -> list[Path]:
             audio=sound(media, *span) if media.audio else None,
         )
     return paths
+
+
+def _within(timeline: Timeline, duration: float) -> list[Event]:
+    """The events, none going on after the end of the file."""
+    beyond = [e for e in timeline if e.start >= duration]
+    if beyond:
+        first = beyond[0]
+        raise DataError(
+            f"{timeline.video} is {duration:.2f} s long, and {len(beyond)} events begin later, "
+            f"{first.label} at {first.start:.2f} s first",
+            wanted="labels of this video",
+            do="name their own with --video, or mend the labels",
+        )
+    return [replace(e, end=min(e.end, duration)) for e in timeline]
 
 
 def save_thumbnails(timeline: Timeline, folder: str | Path) -> list[Path]:
