@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
@@ -64,13 +64,13 @@ def server(folder: Path) -> Iterator[str]:
             process.terminate()
 
 
-def sent(api: httpx.Client, name: str, content: bytes) -> str:
+def sent(api: httpx2.Client, name: str, content: bytes) -> str:
     """The id of a new job."""
     answer = api.post("api/jobs", files={"file": (name, content)}).raise_for_status()
     return str(answer.json()["id"])
 
 
-def ended(api: httpx.Client, id: str) -> str:
+def ended(api: httpx2.Client, id: str) -> str:
     """The same id, once the job neither waits nor runs."""
     while api.get(f"api/jobs/{id}").json()["state"] in ("queued", "running"):
         time.sleep(0.2)
@@ -104,7 +104,7 @@ def correcting(page: Any, address: str, id: str) -> None:
     page.mouse.up()
 
 
-def listing(page: Any, address: str, api: httpx.Client, clips: dict[str, bytes]) -> None:
+def listing(page: Any, address: str, api: httpx2.Client, clips: dict[str, bytes]) -> None:
     """Jobs in every state."""
     names = list(clips)
     page.goto(address)
@@ -124,7 +124,7 @@ def main() -> None:
     clips = rendered(folder)
     names = list(clips)
     chromium = os.environ.get("AVEL_CHROMIUM") or shutil.which("chromium")
-    with server(folder) as address, httpx.Client(base_url=address, timeout=300) as api:
+    with server(folder) as address, httpx2.Client(base_url=address, timeout=300) as api:
         first = [ended(api, sent(api, name, clips[name])) for name in names[:3]]
         held = api.get(f"api/jobs/{first[1]}/annotations").json()
         kept = {"revision": held["revision"], "events": held["events"]}
