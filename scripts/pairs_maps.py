@@ -2,13 +2,13 @@
 
     avel reproduce systems senses data=data/pairs10 --seeds 5 ... -o reproduced/pairs10
     python scripts/pairs_maps.py data/pairs10 reproduced/pairs10
-    python scripts/pairs_maps.py --tables     # docs/pairs10.md's, from results/pairs10_maps.csv
+    python scripts/pairs_maps.py              # the page anew, from results/pairs10_maps.csv
 
-Writes results/pairs10_maps.csv. Nothing is trained: the SEL runs whose models attend to regions are
-judged on every second of the test clips that belongs to an event whose thing is on screen in the
-middle of that second. `thing` is the share of seconds whose map is highest on the event's own thing
-(`avel.metrics.pointing`), `rival` on another thing, of the seconds that have one. The boxes were
-never trained on: only which class is when.
+Writes results/pairs10_maps.csv and the table in docs/pairs10.md. Nothing is trained: the SEL runs
+whose models attend to regions are judged on every second of the test clips that belongs to an event
+whose thing is on screen in the middle of that second. `thing` is the share of seconds whose map is
+highest on the event's own thing (`avel.metrics.pointing`), `rival` on another thing, of the seconds
+that have one. The boxes were never trained on: only which class is when.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +35,8 @@ from avel.figures.curves import read_rows
 from avel.files import write_whole
 from avel.metrics import cells_in, pointing
 from avel.types import Json
-from pairs_robustness import find_runs
+from pairs_results import PAGE, put
+from pairs_robustness import find_runs, ours
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "pairs10_maps.csv"
@@ -107,13 +107,9 @@ def trivial(at: Seconds, height: int, width: int) -> Iterator[tuple[str, dict[st
     own = cells_in(at.thing, height, width).mean((1, 2))
     rivals = [cells_in(boxes, height, width).any(0).mean() for boxes in at.rivals if len(boxes)]
     yield "random cell", {"thing": float(own.mean()), "rival": float(np.mean(rivals))}
-    middle = np.zeros((*at_shape(at), height, width), np.float32)
+    middle = np.zeros((at.clip.max() + 1, at.second.max() + 1, height, width), np.float32)
     middle[..., height // 2, width // 2] = 1
     yield "middle of the picture", judge(middle, at)
-
-
-def at_shape(at: Seconds) -> tuple[int, int]:
-    return int(at.clip.max()) + 1, int(at.second.max()) + 1
 
 
 def rows_of(runs: dict[str, list[Trained]], held: Resident, at: Seconds, data: str) -> list[Json]:
@@ -138,14 +134,18 @@ def rows_of(runs: dict[str, list[Trained]], held: Resident, at: Seconds, data: s
     ]  # fmt: skip
 
 
+def page(text: str, rows: Sequence[dict[str, str]]) -> str:
+    """docs/pairs10.md with its table of maps put in."""
+    return put(text, "maps", told(rows))
+
+
 def told(rows: Sequence[dict[str, str]]) -> str:
     """The page's table."""
     lines = ["| where it looks | the event's thing | another thing |", "| --- | --- | --- |"]
     cells: dict[str, dict[str, str]] = {}
     for row in rows:
-        (value,) = (v for k, v in row.items() if k.startswith("ours_on_"))
         sd = f" ± {float(row['sd']):.1f}" if row["sd"] else ""
-        cells.setdefault(row["system"], {})[row["measure"]] = f"{float(value):.1f}{sd}"
+        cells.setdefault(row["system"], {})[row["measure"]] = f"{float(ours(row)):.1f}{sd}"
     lines += [f"| {name} | {own['thing']} | {own['rival']} |" for name, own in cells.items()]
     return "\n".join(lines)
 
@@ -154,12 +154,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("runs", type=Path, nargs="?")
-    parser.add_argument("--tables", action="store_true", help="only print docs/pairs10.md's table")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
-    given: Any = parser.parse_args()
-    if not given.tables:
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs")
+    given = parser.parse_args()
+    if given.data is not None:
         if given.runs is None:
-            parser.error("name the data and the folder of runs")
+            parser.error("name the folder of runs too")
         keep_memory()
         data, runs = load_dataset("folder", root=given.data), find_runs(given.runs)
         for one in (run for own in runs.values() for run in own):
@@ -167,7 +167,8 @@ def main() -> None:
         at = seconds_of(given.data, data.test)
         rows = rows_of(runs, resident(data.test), at, data.name)
         write_whole(given.results / RESULTS, table(rows))
-    print(told(read_rows(given.results / RESULTS)))
+    path = given.docs / PAGE
+    write_whole(path, page(path.read_text("utf-8"), read_rows(given.results / RESULTS)))
 
 
 if __name__ == "__main__":

@@ -44,8 +44,7 @@ CALLED = {
     "mean_accuracy": "windows", "a2v": "sound asks", "v2a": "picture asks",
 }  # fmt: skip
 OPEN = "open"
-#: Between which lines of the page the tables stand.
-BEGIN, END = "<!-- tables -->\n", "\n<!-- /tables -->"
+PAGE = "pairs10.md"
 #: Systems that read one sense, besides those whose name says so.
 ONE_SENSE = ("ED-TCN",)
 Row: TypeAlias = dict[str, str]
@@ -53,11 +52,17 @@ Row: TypeAlias = dict[str, str]
 
 def page(text: str, rows: Sequence[Row], pairs: Sequence[Row]) -> str:
     """The page with its tables put in."""
-    before, _, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise SystemExit(f"docs/pairs10.md lacks {BEGIN.strip()} or {END.strip()}")
-    return before + BEGIN + "\n" + "\n\n".join(tables(rows, pairs)) + "\n" + END + after
+    return put(text, "tables", "\n\n".join(tables(rows, pairs)))
+
+
+def put(text: str, name: str, told: str) -> str:
+    """A page with something put between its lines ``<!-- name -->`` and ``<!-- /name -->``."""
+    begin, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"docs/{PAGE} lacks {begin.strip()} or {end.strip()}")
+    return f"{before}{begin}\n{told}\n{end}{after}"
 
 
 def tables(rows: Sequence[Row], pairs: Sequence[Row]) -> Iterator[str]:
@@ -167,7 +172,7 @@ def main() -> None:
         write_whole(given.results / DIFFERENCES, table(pairs))
     held, told = (read_rows(given.results / name) for name in (RESULTS, DIFFERENCES))
     draw(held, given.docs / "images" / PICTURE)
-    path = given.docs / "pairs10.md"
+    path = given.docs / PAGE
     write_whole(path, page(path.read_text("utf-8"), held, told))
 
 

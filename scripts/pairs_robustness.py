@@ -290,7 +290,7 @@ def _panel(ax: Axes, rows: Sequence[dict[str, str]], kind: str) -> None:
     names = list(dict.fromkeys(r["system"] for r in rows))
     line = kind not in UNORDERED
     for name in sorted(names, key=lambda n: n in SHOWN):
-        own = {(r["condition"], r["level"]): float(_ours(r)) for r in rows if r["system"] == name}
+        own = {(r["condition"], r["level"]): float(ours(r)) for r in rows if r["system"] == name}
         values = [own[at] for at in levels]
         if name in SHOWN:
             i = SHOWN.index(name)
@@ -303,7 +303,8 @@ def _panel(ax: Axes, rows: Sequence[dict[str, str]], kind: str) -> None:
     ax.set_xticks(range(len(levels)), ["clean", *(level for _, level in levels[1:])])
 
 
-def _ours(row: dict[str, str]) -> str:
+def ours(row: dict[str, str]) -> str:
+    """What a row of ours scored, whatever the data are called."""
     return next(v for k, v in row.items() if k.startswith("ours_on_"))
 
 

@@ -12,11 +12,11 @@ results/README.md names the calls in full.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from avel.evaluated import table
+from avel.figures.curves import read_rows
 from avel.files import write_whole
 from avel.tasks import selection_metric
 
@@ -35,8 +35,7 @@ SEEDS = {"simulated_ave": "3", "pairs10": "5"}
 
 def read(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV; of one that holds several tables, those of the systems."""
-    with path.open(newline="", encoding="utf-8") as f:
-        return [row for row in csv.DictReader(f) if row.get("table", "systems") == "systems"]
+    return [row for row in read_rows(path) if row.get("table", "systems") == "systems"]
 
 
 def data_of(row: dict[str, str]) -> list[str]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from avel.card import FORMAT, check_card
 from avel.errors import AvelError, CheckpointError, NoSuchModelError, UsageError
-from avel.files import write_whole
+from avel.files import json_hash, write_whole
 from avel.models import Model, build_model, models
 from avel.models.base import Answer
 from avel.rules import Decide
@@ -173,7 +173,7 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
 
 def ids_hash(ids: Sequence[str]) -> str:
     """The sha256 of a list of clip names, in any order."""
-    return hashlib.sha256(json.dumps(sorted(ids)).encode()).hexdigest()
+    return json_hash(sorted(ids))
 
 
 def load_model(path_or_name: str | Path = "default") -> Trained:

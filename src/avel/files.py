@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def cache_folder() -> Path:
@@ -37,6 +39,11 @@ def write_whole(path: str | Path, data: bytes | str) -> None:
         if isinstance(data, str):
             data = data.encode()
         temporary.write_bytes(data)
+
+
+def json_hash(value: Any) -> str:
+    """The sha256 of plain data, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def file_hash(path: str | Path, algorithm: str = "sha256") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
@@ -16,7 +15,7 @@ from typing import Any
 from avel.data.base import Dataset, fingerprint
 from avel.errors import AvelError, CheckpointError
 from avel.evaluation import evaluate
-from avel.files import write_whole
+from avel.files import json_hash, write_whole
 from avel.mmel import judged_ids
 from avel.recipes import to_json
 from avel.state import STATE
@@ -62,10 +61,10 @@ class Workshop:
 
     def place(self, training: Training, seed: int) -> Path:
         """A training's folder: other data or another recipe is another folder."""
-        key = json.dumps([training.asked(), self._print], sort_keys=True)
+        key = json_hash([training.asked(), self._print])
         told = "_".join(f"{k}={v}" for k, v in training.changed.items())
         kept = "".join(c if c.isalnum() or c in "=_.+-" else "-" for c in told)[:80]
-        name = "_".join(filter(None, [kept, hashlib.sha256(key.encode()).hexdigest()[:10]]))
+        name = "_".join(filter(None, [kept, key[:10]]))
         group = "mmel" if training.spares else training.task
         return self.folder / f"{training.model}_{group}" / name / f"seed-{seed}"
 

@@ -229,9 +229,10 @@ def localize(
             for path in placed[video]:
                 _save(found, path, format)
             done = write_events(found, clips=clips, thumbnails=thumbnails)
-            for caution in () if warned else cautions(found.model)[:1]:
-                typer.echo(f"avel: {caution}", err=True)
-            warned = True
+            if not warned:
+                for caution in cautions(found.model)[:1]:
+                    typer.echo(f"avel: {caution}", err=True)
+                warned = True
             if not stream:
                 _show(found, placed[video], done, as_json=as_json)
         except AvelError as e:

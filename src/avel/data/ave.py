@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +39,7 @@ from avel.data.ave_labels import compare_labels, second_labels, video_tags
 from avel.data.ave_store import Beside, Dtype, Progress, store_folder, stored, terminal_progress
 from avel.data.base import Dataset, Split
 from avel.errors import DataError, all_at_once
+from avel.files import json_hash
 from avel.types import Json
 
 Memory = Literal["mmap", "ram"]
@@ -104,23 +104,24 @@ def load(
     table = _Table.of(rows, sounds, maps)
     splits = {name: table.split(name, held) for name, held in orders.items()}
     splits |= _background(root, rows, arrays, labels_only=labels_only, seconds=sounds.shape[1])
+    made = _simulation(root)
+    simulated = made is not None
     return Dataset(
         name="ave",
         classes=class_order(rows),
         splits=splits,
-        audio_card=_card("audio", sounds.shape[2:], arrays.simulated, audio),
-        visual_card=_card("visual", maps.shape[2:], arrays.simulated, visual),
-        simulated=arrays.simulated,
-        note=_note(root, rows, arrays.simulated),
-        origin=_origin(root) if arrays.simulated else "",
+        audio_card=_card("audio", sounds.shape[2:], simulated, audio),
+        visual_card=_card("visual", maps.shape[2:], simulated, visual),
+        simulated=simulated,
+        note=_note(root, rows, made),
+        origin="" if made is None else json_hash({k: v for k, v in made.items() if k != "avel"}),
     )
 
 
-def _origin(root: Path) -> str:
-    """sha256 of a simulation's settings."""
-    made = json.loads(cast(Path, find(root, MARKER)).read_text())
-    told = {k: v for k, v in made.items() if k != "avel"}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def _simulation(root: Path) -> Json | None:
+    """What a folder's features were simulated with, None where they weren't."""
+    marker = find(root, MARKER)
+    return None if marker is None else cast(Json, json.loads(marker.read_text()))
 
 
 def _files(audio: Audio, visual: Visual, *, noisy: bool = False) -> tuple[Remote, ...]:
@@ -166,10 +167,6 @@ class _Arrays:
     audio: Audio
     visual: Visual
     progress: Progress | None
-
-    @property
-    def simulated(self) -> bool:
-        return find(self.root, MARKER) is not None
 
     def clips(
         self, files: Sequence[Remote], count: int, seconds: int
@@ -314,10 +311,9 @@ def _background(
     return {"background": Split("background", ids, audio, maps, lengths, labels, tags)}
 
 
-def _note(root: Path, rows: Sequence[Row], simulated: bool) -> str:
+def _note(root: Path, rows: Sequence[Row], made: Json | None) -> str:
     parts = [f"AVE release, {len(rows)} annotations"]
-    if simulated:
-        made = json.loads(cast(Path, find(root, MARKER)).read_text())
+    if made is not None:
         parts.append(f"SIMULATED features (seed {made.get('seed')}, scale {made.get('scale')})")
     compared = compare_labels(root, rows)
     same = [c.name for c in compared if c.different is not None and not len(c.different)]

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from avel import clock
 from avel.data.annotations import OPTIONAL, REQUIRED, SPLITS, Row, read_rows
-from avel.data.ave_store import store_folder
 from avel.data.base import Dataset, Split, backbone_identity
-from avel.data.packed import TABLE, Pack, Windows, open_pack
+from avel.data.packed import Pack, Windows, is_packed, open_pack
 from avel.data.rendered import COMPOSER_CARD, TOYBOX_CARD, origin_of
 from avel.errors import DataError
 from avel.features.store import FOLDER, feature_path
@@ -152,8 +151,8 @@ def _packed(root: Path, clips: Sequence[Clip], folder: str | Path | None, dtype:
     held = open_pack(place, dtype=dtype)  # type: ignore[arg-type]
     cure = f"`avel pack {root}{'' if dtype == 'float16' else f' --dtype {dtype}'}`"
     if held is None:
-        there = (store_folder(place) / TABLE).exists()
-        return _Held(note=f"its pack is damaged, or not of {dtype}: {cure}" if there else "")
+        odd = f"its pack is damaged, or not of {dtype}: {cure}"
+        return _Held(note=odd if is_packed(place) else "")
     grids, firsts = {}, {}
     for clip in clips:
         entry = held.entry(place, feature_path(root, clip.file, out=folder))

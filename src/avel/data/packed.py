@@ -306,6 +306,11 @@ def _table(name: str, dtype: str, head: Json, entries: Mapping[str, Entry]) -> J
     return {"layout": LAYOUT, "id": name, "dtype": dtype, **cards, "files": rows}
 
 
+def is_packed(folder: str | Path) -> bool:
+    """Whether a folder of features has a store, of whatever type and state."""
+    return (store_folder(Path(folder)) / TABLE).exists()
+
+
 def open_pack(folder: str | Path, *, dtype: Dtype = "float16") -> Pack | None:
     """The store of a folder of features; None where it has none of that type, or a damaged one."""
     store = store_folder(Path(folder))

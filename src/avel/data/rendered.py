@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import multiprocessing
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from avel.errors import DataError, UsageError
-from avel.files import whole, write_whole
+from avel.files import json_hash, whole, write_whole
 from avel.types import Event
 
 #: The largest picture: rendered clips are for trying out and for comparing.
@@ -60,6 +59,16 @@ def size_mistakes(*, seed: int, seconds: float, fps: int, width: int, height: in
         f"size {width}x{height}: wanted {most}": wide_enough and not (width % 2 or height % 2),
     }
     return [what for what, fine in checks.items() if not fine]
+
+
+def places(folder: Path, name: str) -> tuple[Path, Path]:
+    """A clip's video and, written after it, its truth."""
+    return folder / "videos" / f"{name}.mp4", folder / "truth" / f"{name}.json"
+
+
+def is_rendered(folder: Path, name: str) -> bool:
+    """Whether both are there."""
+    return all(place.is_file() for place in places(folder, name))
 
 
 def check_card(card: Path, wanted: Mapping[str, Any]) -> None:
@@ -122,8 +131,7 @@ def origin_of(root: Path) -> str:
         if card.is_file():
             held = _read_card(card)
             plans.append({k: v for k, v in held.items() if k not in ("clips", "command")})
-    told = json.dumps(plans, sort_keys=True).encode()
-    return hashlib.sha256(told).hexdigest() if plans else ""
+    return json_hash(plans) if plans else ""
 
 
 def clips_of(card: Path) -> int:

@@ -7,7 +7,6 @@ tracks. No torch, and never more than a few rows in memory.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from avel.errors import DataError, UsageError
 from avel.features.stream import Block, FeatureStream, Progress
-from avel.files import cache_folder, file_hash, whole
+from avel.files import cache_folder, file_hash, json_hash, whole
 from avel.types import Features, Grid, Json
 
 if TYPE_CHECKING:
@@ -91,8 +90,7 @@ def entry_path(
     check_file(Path(path))
     cards = list(extractor.cards)
     key = [FORMAT, file_hash(path), cards, extractor.step, audio_track, video_track]
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
-    return cache_folder() / "features" / (name + _ENDING)
+    return cache_folder() / "features" / (json_hash(key)[:32] + _ENDING)
 
 
 def kept(

@@ -21,6 +21,8 @@ from avel.data.rendered import (
     Labelled,
     Progress,
     check_card,
+    is_rendered,
+    places,
     render_all,
     write_annotations,
     write_card,
@@ -139,7 +141,7 @@ def render_clip(job: _Job, root: str | Path) -> str:
     instants = frame_instants(scene.seconds, job.fps)
     stage = Stage(scene, job.roots, width=job.size[0], height=job.size[1])
     track, laid = render_sound(scene, job.roots["sounds"])
-    video, truth = _places(folder, scene)
+    video, truth = places(folder, scene.name)
     write_video(video, frames=frames_of(stage, instants), fps=job.fps, audio=track, rate=RATE)
     told = script_json(scene, {what: root.name for what, root in job.roots.items()})
     for thing, boxes in zip(told["things"], stage.boxes(instants), strict=True):
@@ -149,10 +151,6 @@ def render_clip(job: _Job, root: str | Path) -> str:
     told |= {"fps": job.fps, "size": list(job.size), "rate": RATE}
     write_whole(truth, json.dumps(told, sort_keys=True, separators=(",", ":")) + "\n")
     return scene.name
-
-
-def _places(folder: Path, scene: Scene) -> tuple[Path, Path]:
-    return folder / "videos" / f"{scene.name}.mp4", folder / "truth" / f"{scene.name}.json"
 
 
 def compose(
@@ -192,7 +190,7 @@ def compose(
     check_card(card, plan.as_json())
     scenes = [plan.scene(split, i) for split in SPLITS for i in range(counts[split])]
     scenes += [s for split in SPLITS for s in _more(folder, plan, split, counts[split])]
-    missing = [s for s in scenes if not all(place.is_file() for place in _places(folder, s))]
+    missing = [s for s in scenes if not is_rendered(folder, s.name)]
     _check_files(missing, plan.bank.roots)
     write_card(card, plan.as_json(), clips=len(scenes), command=command)
     size = (plan.pairs.width, plan.pairs.height)
@@ -208,7 +206,7 @@ def _more(folder: Path, plan: Plan, split: str, first: int) -> Iterator[Scene]:
     """A split's clips from an index on, as far as a larger call has rendered them."""
     for index in range(first, MOST_CLIPS):
         scene = plan.scene(split, index)
-        if not all(place.is_file() for place in _places(folder, scene)):
+        if not is_rendered(folder, scene.name):
             return
         yield scene
 

@@ -44,7 +44,7 @@ def read_picture(path: str | Path) -> Image.Image:
                 upright = ImageOps.exif_transpose(image).convert("RGBA")
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as e:
         raise _unread(path, f"can't be read ({e})") from e
-    if np.asarray(upright.getchannel("A")).max() <= SOLID:
+    if not any(upright.getchannel("A").histogram()[SOLID + 1 :]):
         raise _unread(path, "is all but transparent")
     return upright
 

@@ -13,6 +13,8 @@ from avel.data.rendered import (
     Labelled,
     Progress,
     check_card,
+    is_rendered,
+    places,
     render_all,
     size_mistakes,
     write_annotations,
@@ -93,8 +95,8 @@ def render_clip(plan: Plan, index: int, root: str | Path) -> str:
     from avel.encode import write_video
 
     scene, folder = plan.scene(index), Path(root)
-    video, truth = _places(folder, scene)
-    if not (video.is_file() and truth.is_file()):
+    if not is_rendered(folder, scene.name):
+        video, truth = places(folder, scene.name)
         write_video(
             video,
             frames=render_frames(scene, width=plan.width, height=plan.height, fps=plan.fps),
@@ -104,10 +106,6 @@ def render_clip(plan: Plan, index: int, root: str | Path) -> str:
         )
         write_whole(truth, truth_json(plan, index))
     return scene.name
-
-
-def _places(folder: Path, scene: Scene) -> tuple[Path, Path]:
-    return folder / "videos" / f"{scene.name}.mp4", folder / "truth" / f"{scene.name}.json"
 
 
 def synthesize(
@@ -147,7 +145,7 @@ def synthesize(
         raise UsageError(f"{clips} clips", wanted="1 or more")
     card = folder / TOYBOX_CARD
     check_card(card, plan.as_json())
-    while all(place.is_file() for place in _places(folder, plan.scene(clips))):
+    while is_rendered(folder, plan.scene(clips).name):
         clips += 1
     write_card(card, plan.as_json(), clips=clips, command=command)
     render_all(partial(_render_here, plan, str(folder)), range(clips), jobs=jobs, progress=progress)
