@@ -51,5 +51,5 @@ def reliability_diagram(
     ax.set_ylabel("share that is right")
     if title:
         ax.set_title(plain(title), fontsize=9)
-    ax.legend(frameon=False, fontsize=8, loc="upper left")
+    ax.legend(frameon=False, fontsize=8, loc="lower right")
     return lines
