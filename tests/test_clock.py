@@ -149,7 +149,24 @@ def test_format_time_without_hours_or_decimals() -> None:
     assert clock.format_time(61, decimals=0) == "00:01:01"
 
 
-@pytest.mark.parametrize("text", ["", "a", "1:2:3:4", "-1", "1.5:2", "nan", "1e3", "٣"])
+@given(st.floats(0, allow_nan=False, allow_infinity=False))
+def test_every_time_returns_bit_for_bit(seconds: float) -> None:
+    text = clock.time_text(seconds)
+    assert clock.parse_time(text) == seconds
+    assert "e" not in text and "," not in text
+    assert clock.parse_time(repr(seconds)) == seconds  # as other programs write it
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1e-05, "0.00001"), (8.325581395348838, "8.325581395348838"), (3, "3.0")]
+)
+def test_time_text_by_hand(seconds: float, text: str) -> None:
+    assert clock.time_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "1:2:3:4", "-1", "1.5:2", "nan", "inf", "1e999", "1_0", "1e", ".", "٣"]
+)
 def test_no_time(text: str) -> None:
     with pytest.raises(ValueError, match="wanted"):
         clock.parse_time(text)
@@ -158,6 +175,8 @@ def test_no_time(text: str) -> None:
 def test_parse_time_by_hand() -> None:
     assert clock.parse_time(" 1:02.5 ") == 62.5
     assert clock.parse_time("0:01:02,5") == 62.5
+    assert clock.parse_time("1,5E-05") == 1.5e-05
+    assert clock.parse_time("1:00:00.1") == 3600.1
 
 
 @given(st.floats(0, 1e5), st.floats(0, 1e3))

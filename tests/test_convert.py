@@ -323,6 +323,20 @@ def test_what_convert_merges_is_a_data_source() -> None:
     ]
 
 
+def test_times_of_every_length_pass_through_the_table() -> None:
+    """What is written by one verb is read by the next, whatever the number."""
+    Path("d").mkdir()
+    held = (Event(1e-05, 8.325581395348838, "Bark"), Event(2 / 3, 4 / 3, "Bell"))
+    for ending in (".csv", ".tsv"):
+        labels("d/clip.labelstudio.json", held)
+        place = f"d/annotations{ending}"
+        assert main(["convert", "d/clip.labelstudio.json", "-o", place]) == 0
+        rows, mistakes = read_rows(Path("d"))
+        assert not mistakes
+        assert [(r.start, r.end) for r in rows] == [(e.start, e.end) for e in held]
+        Path(place).unlink()
+
+
 def test_a_data_set_from_label_files(tmp_path: Path) -> None:
     from avel.data import load_dataset
     from avel.features.store import feature_path

@@ -242,6 +242,11 @@ def test_what_is_corrected_is_a_data_set(client: TestClient) -> None:
 
     read_back, mistakes = read_rows(data)
     assert not mistakes and '=dog, "big"' in {r.label for r in read_back}
+    odd = {"start": 1e-05, "end": 5.325581395348838}  # dragged by a hand, not typed
+    put(client, ids[1], 1, GATE | odd)
+    read_back, mistakes = read_rows(data)
+    assert not mistakes and (1e-05, odd["end"]) in {(r.start, r.end) for r in read_back}
+    put(client, ids[1], 2)
     assert (data / "videos" / f"{ids[0]}.mp4").read_bytes() == b"video 0"
     told = client.get("/api/dataset").json()
     assert told["path"] == str(data) and told["clips"] >= 3 and not told["notes"]

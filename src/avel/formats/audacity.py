@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from avel import clock
 from avel.formats.base import (
     MAX_ROWS,
     Format,
@@ -54,7 +55,7 @@ def _event(line: str, number: int) -> Event:
     if len(cells) != 3:
         raise ValueError(f"line {number}: {len(cells)} columns, wanted start, end and label")
     try:
-        start, end = (float(c.replace(",", ".")) for c in cells[:2])  # some locales write commas
+        start, end = map(clock.parse_time, cells[:2])
         return event_of(start, end, unescape(cells[2].strip()))
     except ValueError as e:
         raise ValueError(f"line {number}: {e}") from e

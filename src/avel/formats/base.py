@@ -160,14 +160,6 @@ def event_of(start: Any, end: Any, label: Any, score: Any = 1.0) -> Event:
     return Event(first, last, name, probability_of(score))
 
 
-def time_of(text: str) -> float:
-    """Seconds from a table's cell: a number, or ``[hours:]minutes:seconds``."""
-    try:
-        return float(text)
-    except ValueError:
-        return clock.parse_time(text)
-
-
 def media_name(address: str, default: str) -> str:
     """The file's name in an address or path, without folders, upload prefixes and queries.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from avel import clock
 from avel.formats.base import (
     MAX_ROWS,
     Format,
@@ -89,9 +90,9 @@ def _event(row: Mapping[str, str], label: str, number: int, *, several: bool) ->
     """The event of a row; in a sequence of files its begin is ``File Offset (s)``."""
     score = next((row[c] for c in _SCORES if row.get(c)), "1")
     try:
-        start, end = float(row[_START.lower()]), float(row[_END.lower()])
+        start, end = (clock.parse_time(row[c.lower()]) for c in (_START, _END))
         if several:
-            offset = float(row[_OFFSET.lower()])
+            offset = clock.parse_time(row[_OFFSET.lower()])
             start, end = offset, round(offset + end - start, 6)
         name = unescape(restored(row[label].strip()))
         return event_of(start, end, name, float(score))

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from avel import clock
 from avel.formats.base import (
     MAX_ROWS,
     Format,
     event_of,
     formats,
     media_name,
-    time_of,
     timeline_of,
     write_encoded,
 )
@@ -102,7 +102,7 @@ def shown_names(timelines: Sequence[Timeline]) -> list[str]:
 
 def _cells(event: Event, *, coded: bool = False) -> list[str]:
     """Start, end, label and score; ``coded`` keeps a label on one line."""
-    times = repr(float(event.start)), repr(float(event.end))
+    times = clock.time_text(event.start), clock.time_text(event.end)
     label = escape(event.label) if coded else event.label
     return [*times, neutral(label), repr(round(float(event.score), 6))]
 
@@ -142,7 +142,7 @@ def _load(text: str, path: Path, *, coded: bool = False) -> list[Timeline]:
 def _event(row: dict[str, str], number: int, *, coded: bool) -> Event:
     try:
         score = float(row["score"]) if row.get("score") else 1.0
-        times = time_of(row["start"]), time_of(row["end"])
+        times = clock.parse_time(row["start"]), clock.parse_time(row["end"])
         return event_of(*times, label_in(row["label"], coded=coded), score)
     except ValueError as e:
         raise ValueError(f"line {number}: {e}") from e

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from avel.clock import time_text
 from avel.data.annotations import OPTIONAL, REQUIRED
 from avel.errors import AvelError, DataError
 from avel.files import whole, write_whole
@@ -92,6 +93,6 @@ def _table(clips: Sequence[tuple[str, Job, Sequence[Event]]]) -> str:
     table.writerow([*REQUIRED, *(c for c in OPTIONAL if c == "video")])
     for file, job, events in clips:
         video = str(job.facts.get("content", ""))[:32]
-        rows = [[repr(e.start), repr(e.end), neutral(e.label)] for e in sorted(events)]
+        rows = [[time_text(e.start), time_text(e.end), neutral(e.label)] for e in sorted(events)]
         table.writerows([file, *row, video] for row in rows or [["", "", ""]])
     return out.getvalue()
