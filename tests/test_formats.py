@@ -394,9 +394,8 @@ def marker(value: float = 0, rate: float = 25, **changes: Any) -> str:
 
 HOSTILE = {
     ".eaf": {
-        "entity bomb": _BOMB, "external entity": _XXE, "no xml": "hello", "empty": "",
+        "entity bomb": _BOMB, "external entity": _XXE, "no xml": "hello",
         "another document": "<html/>", "deep": "<a>" * 100_000,
-        "no schema": "<ANNOTATION_DOCUMENT VERSION='3.0'/>",
         "negative": annotated("-5", "10"), "backwards": annotated("10", "5"),
         "no length": annotated("5", "5"), "not a number": annotated("x", "10"),
         "float": annotated("0.5", "10"), "absurd": annotated("0", "9" * 40),
@@ -405,7 +404,7 @@ HOSTILE = {
         "unknown slot": annotated("0", "5").replace('REF1="ts1"', 'REF1="ts9"'),
     },
     ".vtt": {
-        "empty": "", "no header": "00:01.000 --> 00:02.000\nx\n", "html": "<html>",
+        "html": "<html>", "prose": "Dear diary,\n",
         "backwards": "WEBVTT\n\n00:02.000 --> 00:01.000\nx\n",
         "no text": "WEBVTT\n\n00:01.000 --> 00:02.000\n\n",
         "broken time": "WEBVTT\n\n00:xx.000 --> 00:02.000\nx\n",
@@ -423,14 +422,14 @@ HOSTILE = {
         "no label": "1\t2\t\n", "absurd": "0\t1e300\tx\n", "four": "1\t2\tx\ty\n",
     },
     ".selections.txt": {
-        "empty": "", "no label column": "Begin Time (s)\tEnd Time (s)\n1\t2\n",
+        "no label column": "Begin Time (s)\tEnd Time (s)\n1\t2\n",
         "no times": "Selection\tAnnotation\n1\tx\n", "text": _RAVEN + "a\tb\tc\n",
         "nan": _RAVEN + "nan\t2\tx\n", "negative": _RAVEN + "-1\t2\tx\n",
         "backwards": _RAVEN + "2\t1\tx\n", "short row": _RAVEN + "1\t2\n",
         "no label": _RAVEN + "1\t2\t\n",
     },
     ".tsv": {
-        "empty": "", "header alone": _DCASE, "nan": _DCASE + "a.wav\tnan\t2\tx\n",
+        "nan": _DCASE + "a.wav\tnan\t2\tx\n",
         "negative": _DCASE + "a.wav\t-1\t2\tx\n", "backwards": _DCASE + "a.wav\t2\t1\tx\n",
         "no file": _DCASE + "\t1\t2\tx\n", "no label": _DCASE + "a.wav\t1\t2\t\n",
         "columns": _DCASE + "a.wav\t1\t2\n",
@@ -438,7 +437,7 @@ HOSTILE = {
         "absurd": _DCASE + "a.wav\t1\t1e18\tx\n",
     },
     ".labelstudio.json": {
-        "empty": "", "deep": "[" * 100_000, "no tasks": "[]", "numbers": "[1]",
+        "deep": "[" * 100_000, "numbers": "[1]", "objects": '[{"a": 1}]',"a value": "3",
         "nan": region(start=float("nan")), "negative": region(start=-1), "backwards": region(end=0),
         "no label": region(labels=[""]), "label no text": region(labels=[{}]),
         "labels no list": region(labels="a"), "true": region(end=True),
@@ -446,7 +445,7 @@ HOSTILE = {
         "no value": region().replace("value", "values"),
     },
     ".otio": {
-        "empty": "", "deep": '{"a":' * 100_000, "a list": "[]",
+        "deep": '{"a":' * 100_000, "a list": "[]",
         "another schema": '{"OTIO_SCHEMA": "Clip.1"}',
         "no tracks": '{"OTIO_SCHEMA": "Timeline.1"}', "rate 0": marker(rate=0),
         "negative": marker(value=-1), "nan": marker(value=float("nan")),
@@ -498,9 +497,16 @@ def test_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     timeline = Timeline("v.mp4", (Event(0, 1, "a"),) * 50, 1, ("a",))
     monkeypatch.setattr(base, "MAX_BYTES", 100)
     for ending in format_endings().values():
-        timeline.save(tmp_path / f"t{ending}")
+        path = tmp_path / f"t{ending}"
+        monkeypatch.setattr(base, "MAX_BYTES", 10**6)
+        timeline.save(path)
+        before = path.read_bytes()
+        monkeypatch.setattr(base, "MAX_BYTES", 10)
         with pytest.raises(DataError, match="more than"):
-            report.read(tmp_path / f"t{ending}")
+            report.read(path)
+        with pytest.raises(DataError, match="the most that is read again"):
+            timeline.save(path)  # nothing is written that couldn't be read back
+        assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -586,7 +592,7 @@ def test_label_studio_s_published_forms_are_kept(tmp_path: Path) -> None:
         )
         assert len(r["value"]["labels"]) == 1 and isinstance(r["value"]["labels"][0], str)
     found = Timeline("a.mp4", STREET.events, 10, STREET.classes, model={"model": "cspa_csea"})
-    found.save(tmp_path / "t.labelstudio.json")
+    found.save(tmp_path / "t.labelstudio.json", overwrite=True)
     (task,) = json.loads((tmp_path / "t.labelstudio.json").read_text("utf-8"))
     (prediction,) = task["predictions"]
     assert prediction["model_version"] == "cspa_csea" and prediction["score"] == 0.76

@@ -9,12 +9,62 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
 #: A tail shorter than this share of a step is codec padding (AAC rounds up to whole frames), not a
 #: segment of its own, unless the file holds nothing else.
 TAIL = 0.1
 _EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Another clock that tells the times of a file; avel's own begins with the file, at 0.0.
+
+    Such clocks are an editor's timecode, Raven's count over a sequence of files, and ELAN's over
+    media that begin at an offset.
+
+    Args:
+        zero: What it shows at the file's first instant, seconds.
+    """
+
+    zero: float = 0.0
+
+    def to_file(self, shown: float) -> float:
+        """Seconds from the file's start, to a millionth, of what this clock shows."""
+        return round(shown - self.zero, 6) if self.zero else shown
+
+    def from_file(self, seconds: float) -> float:
+        """What this clock shows so many seconds after the file's start."""
+        return seconds + self.zero
+
+
+_TIMECODE = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})([:;.,])(\d{1,3})", re.ASCII)
+
+
+def timecode_clock(text: str, fps: float) -> Clock:
+    """The clock of a file that begins at a timecode ``hours:minutes:seconds:frames``.
+
+    A semicolon before the frames says that it drops numbers (two a minute at 30 frames a second,
+    but for every tenth minute), so that it keeps pace with the seconds at 29.97.
+
+    Args:
+        text: The file's first timecode.
+        fps: Its frames a second, above 0.
+
+    Raises:
+        ValueError: if the text is no timecode.
+    """
+    found = _TIMECODE.fullmatch(text.strip())
+    if not found or fps <= 0:
+        raise ValueError(f"{text[:40]!r} is no timecode: wanted hours:minutes:seconds:frames")
+    hours, minutes, seconds, mark, last = found.groups()
+    counted = int(hours) * 60 + int(minutes)
+    frames = (counted * 60 + int(seconds)) * round(fps) + int(last)
+    if mark != ":":
+        frames -= round(round(fps) / 15) * (counted - counted // 10)
+    return Clock(frames / fps)
 
 
 def segment_count(duration: float, step: float = 1.0) -> int:

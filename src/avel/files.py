@@ -46,6 +46,14 @@ def json_hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def there(path: str | Path) -> bool:
+    """Whether a file lies at a path; false too for a name that no file can have (too long, NUL)."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def file_hash(path: str | Path, algorithm: str = "sha256") -> str:
     """The hex digest of a file's bytes, read in blocks."""
     with Path(path).open("rb") as f:

@@ -288,6 +288,7 @@ class Timeline:
         classes: The event names known, without background.
         model: The model's card as plain data.
         notes: What was missing or damaged in the file, a sentence each.
+        corrected: Whether a person has changed the events since the model found them.
     """
 
     video: str
@@ -297,6 +298,12 @@ class Timeline:
     scores: Scores | None = None
     model: Json = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    corrected: bool = False
+
+    @property
+    def predicted(self) -> bool:
+        """Whether the events are what a model found, and nobody has corrected them."""
+        return bool(self.model or self.scores is not None) and not self.corrected
 
     def __iter__(self) -> Any:
         return iter(self.events)
@@ -320,19 +327,22 @@ class Timeline:
             "notes": list(self.notes),
         }
 
-    def save(self, path: str | Path, *, format: str | None = None) -> None:
+    def save(self, path: str | Path, *, format: str | None = None, overwrite: bool = False) -> None:
         """Write the timeline; the ending chooses the writer (.json, .vtt, .eaf, .html, .mp4…).
 
         Args:
             path: The file; see docs/formats.md for the endings.
             format: A format's name, such as ``"raven"``, where the ending isn't to choose.
+            overwrite: Whether what a model found may be written over labels that a person made
+                or corrected.
 
         Raises:
             UsageError: if no writer has that ending or name.
+            DataError: if predictions would be written over a person's labels.
         """
         from avel.report import save
 
-        save(self, path, format=format)
+        save(self, path, format=format, overwrite=overwrite)
 
     def _repr_html_(self) -> str:
         """The report, for notebooks."""

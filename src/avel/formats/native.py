@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from avel.errors import DataError
 from avel.formats.base import (
     Format,
+    LeftOut,
     event_of,
     formats,
     name_of,
@@ -22,6 +23,7 @@ from avel.formats.base import (
     rows_of,
     seconds_of,
 )
+from avel.formats.marks import KEY, mark_of, marked
 from avel.types import BACKGROUND, Bools, Event, Grid, Json, Scores, Timeline
 
 
@@ -31,6 +33,7 @@ class NativeJson(Format):
 
     ending = ".json"
     reads = (".json",)
+    marked = True
 
     def dump(self, timeline: Timeline, path: Path) -> bytes:
         """The documented JSON form.
@@ -39,7 +42,12 @@ class NativeJson(Format):
             DataError: if a score is no number: JSON has no way to say so.
         """
         try:
-            text = json.dumps(timeline.to_json(), ensure_ascii=False, allow_nan=False, indent=1)
+            held = timeline.to_json()
+            if timeline.predicted:
+                held[KEY] = mark_of(timeline)
+            elif timeline.corrected:
+                held["corrected"] = True
+            text = json.dumps(held, ensure_ascii=False, allow_nan=False, indent=1)
         except ValueError as e:
             raise DataError(
                 f"{timeline.video}: a score that is no finite number",
@@ -48,30 +56,39 @@ class NativeJson(Format):
             ) from e
         return text.encode("utf-8", "surrogatepass") + b"\n"
 
-    def load(self, text: str, path: Path) -> list[Timeline]:
-        """One timeline, with its scores where the file has any."""
+    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+        """One timeline, with its scores where the file has any; events that can't be are left out.
+
+        Segments that don't fit the duration and the step, or one another, refuse the whole file.
+        """
         data = object_of(json.loads(text, parse_constant=no_constant))
         classes = tuple(name_of(c) for c in rows_of(data["classes"]))
         segments = rows_of(data["segments"])
         duration = seconds_of(data["duration"])
         scores = _scores(segments, classes, duration, data["step"]) if segments else None
+        events: list[Event] = []
+        known = set(classes)
+        for number, event in enumerate(rows_of(data["events"]), start=1):
+            with left.row(f"event {number}"):
+                events.append(_event(object_of(event), known))
         timeline = Timeline(
             video=name_of(data["video"]),
-            events=tuple(_event(object_of(e), classes) for e in rows_of(data["events"])),
+            events=tuple(events),
             duration=duration,
             classes=classes,
             scores=scores,
             model=object_of(data.get("model", {})),
             notes=tuple(name_of(n) for n in rows_of(data.get("notes", []))),
+            corrected=data.get("corrected") is True,
         )
-        return [timeline]
+        return [marked(timeline, name_of(data.get(KEY, "")))]
 
     def knows(self, text: str) -> bool:
         """Told by its list of segments."""
         return text.lstrip()[:1] == "{" and '"segments"' in text
 
 
-def _event(row: Json, classes: tuple[str, ...]) -> Event:
+def _event(row: Json, classes: Set[str]) -> Event:
     label = name_of(row["label"])
     if label not in classes:
         raise ValueError(f"an event of the class {label[:40]!r}, which isn't among the classes")

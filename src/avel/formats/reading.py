@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-import csv
+from dataclasses import replace
 from pathlib import Path
 
 from avel.errors import AvelError, DataError, UsageError
 from avel.formats import base
-from avel.formats.base import Format, ending_of, format_endings, format_named
+from avel.formats.base import (
+    Format,
+    LeftOut,
+    ending_of,
+    format_endings,
+    format_named,
+    formats,
+    stem_of,
+    timeline_of,
+)
+from avel.formats.marks import read_beside
 from avel.types import Timeline
 
 
@@ -41,17 +51,39 @@ def read_all(path: str | Path, *, format: str | None = None) -> list[Timeline]:
     path = Path(path)
     known = [format_named(format)] if format is not None else _candidates(path)
     text = _text(path)
-    chosen = next((f for f in known if f.knows(text)), known[0])
+    if not text.strip():
+        return read_beside(path, [timeline_of(stem_of(path), [])])
+    return read_beside(
+        path, _loaded(next((f for f in known if f.knows(text)), known[0]), text, path)
+    )
+
+
+def _loaded(chosen: Format, text: str, path: Path) -> list[Timeline]:
+    """The timelines in a text of a format; what was left out is in the first one's notes."""
+    left = LeftOut(path)
     try:
-        return chosen.load(text, path)
+        found = chosen.load(text, path, left)
     except UsageError:
         raise
     except AvelError as e:
         raise _refused(path, e.got) from e
-    except (RecursionError, csv.Error) as e:
+    except RecursionError as e:
         raise _refused(path, f"{type(e).__name__}: {str(e)[:120]}") from e
     except Exception as e:  # damaged files stop the formats' own parsers with nearly any error
         raise _refused(path, f"{type(e).__name__}: {str(e)[:200]}") from e
+    if left.count and not left.kept:
+        raise _refused(path, left.reasons)
+    return [replace(found[0], notes=(*found[0].notes, *left.notes)), *found[1:]]
+
+
+def held_at(path: Path, format: type[Format]) -> list[Timeline] | None:
+    """The timelines in a file that is to be written over, or None where it is something else."""
+    own = path.suffix.lower() in format.reads
+    name = next(name for name, known in formats if known is format)
+    try:
+        return read_all(path, format=None if own else name)
+    except AvelError:
+        return None
 
 
 def check_readable(path: str | Path) -> None:
@@ -78,11 +110,14 @@ def _candidates(path: Path) -> list[Format]:
     return sorted(held, key=lambda f: f.ending != own)
 
 
-def _refused(path: Path, why: str) -> DataError:
+def _refused(
+    path: Path,
+    why: str,
+    *,
+    do: str = "write it again, or give the format by its name if the ending misleads",
+) -> DataError:
     return DataError(
-        f"{path}: no timeline ({why})",
-        wanted="the form that docs/formats.md describes",
-        do="write it again, or give the format by its name if the ending misleads",
+        f"{path}: no timeline ({why})", wanted="the form that docs/formats.md describes", do=do
     )
 
 
@@ -101,4 +136,9 @@ def _text(path: Path) -> str:
             return data.decode("utf-16")
         return data.decode("utf-8-sig", "surrogatepass")
     except UnicodeDecodeError as e:
-        raise _refused(path, f"not UTF-8: {type(e).__name__}: {e}") from e
+        line = data.count(b"\n", 0, e.start) + 1
+        raise _refused(
+            path,
+            f"not {e.encoding.upper()}: byte {data[e.start]:#04x} in line {line}",
+            do="save it as UTF-8 (Save as…, encoding UTF-8), or as UTF-16 with a byte order mark",
+        ) from e
