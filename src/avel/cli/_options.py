@@ -25,6 +25,11 @@ Precision = Annotated[
 Clips = Annotated[Path | None, typer.Option(help="A folder to cut every event into, a file each.")]
 Thumbnails = Annotated[Path | None, typer.Option(help="A folder for a picture of every event.")]
 
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Write predictions over labels that a person made too."),
+]
+
 
 def check_precision(precision: str) -> None:
     """Refuse what is no precision, before anything heavy is imported.

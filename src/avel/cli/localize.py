@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ import typer
 
 from avel.cli._options import (
     Clips,
+    Overwrite,
     Precision,
     Thumbnails,
     check_precision,
@@ -63,7 +65,8 @@ def output_paths(videos: Sequence[Path], outputs: Sequence[str]) -> dict[Path, l
     Args:
         videos: The files that are localized.
         outputs: What ``-o`` was given: file names (one video only); bare endings such as
-            ``.json``, beside the video under its name; a folder (one that is there, or a name
+            ``.json``, beside the video under its name (``REC01.mp4.json`` and ``REC01.wav.json``
+            where only the ending tells two apart); a folder (one that is there, or a name
             without an ending), which then holds the bare endings, or a .json without any.
 
     Raises:
@@ -81,9 +84,11 @@ def output_paths(videos: Sequence[Path], outputs: Sequence[str]) -> dict[Path, l
     if folders and not endings:
         endings = [".json"]
     placed: dict[Path, list[Path]] = {}
-    for video in videos:
-        base = folders[0] / video.name if folders else video
-        placed[video] = names + [base.with_suffix(ending) for ending in endings]
+    bases = {video: folders[0] / video.name if folders else video for video in videos}
+    stems = Counter(base.with_suffix("") for base in bases.values())
+    for video, base in bases.items():
+        own = base if stems[base.with_suffix("")] > 1 else base.with_suffix("")
+        placed[video] = names + [own.with_name(f"{own.name}{ending}") for ending in endings]
     every = [path for paths in placed.values() for path in paths]
     for path in every:
         writer_for(path)
@@ -187,6 +192,7 @@ def localize(
     ] = None,
     clips: Clips = None,
     thumbnails: Thumbnails = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Find the events of videos that are both seen and heard, and when."""
     from avel.features.listing import named_files
@@ -216,7 +222,7 @@ def localize(
     for video in files:
         try:
             check_places(placed[video])
-            _check_writers(video, placed[video], format)
+            _check_writers(video, placed[video], format, overwrite=overwrite)
             go = _stream if stream else _run
             found = go(
                 video,
@@ -227,7 +233,7 @@ def localize(
                 video_track=video_track,
             )
             for path in placed[video]:
-                _save(found, path, format)
+                _save(found, path, format, overwrite=overwrite)
             done = write_events(found, clips=clips, thumbnails=thumbnails)
             if not warned:
                 for caution in cautions(found.model)[:1]:
@@ -242,16 +248,21 @@ def localize(
     _finish(failed, len(files))
 
 
-def _check_writers(video: Path, paths: Sequence[Path], format: str | None) -> None:
+def _check_writers(
+    video: Path, paths: Sequence[Path], format: str | None, *, overwrite: bool
+) -> None:
+    from avel.formats import Format
     from avel.report.writers import writer_for
 
     for path in paths:
-        writer_for(path, format=format).check(str(video), path)
+        writer = writer_for(path, format=format)
+        if not (overwrite and isinstance(writer, Format)):
+            writer.check(str(video), path)
 
 
-def _save(found: Timeline, path: Path, format: str | None) -> None:
+def _save(found: Timeline, path: Path, format: str | None, *, overwrite: bool) -> None:
     try:
-        found.save(path, format=format)
+        found.save(path, format=format, overwrite=overwrite)
     except OSError as e:
         raise unwritable(path, e.strerror or str(e)) from e
 

@@ -61,7 +61,7 @@ def as_labels(found: Timeline, events: Sequence[Event] | None, format: str) -> b
 
 def _corrected(found: Timeline, events: Sequence[Event], *, scores: bool) -> Timeline:
     names = dict.fromkeys([*found.classes, *(e.label for e in events)])
-    changed = replace(found, events=tuple(events), classes=tuple(names))
+    changed = replace(found, events=tuple(events), classes=tuple(names), corrected=True)
     return changed if scores else replace(changed, scores=None)
 
 
