@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -12,10 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from avel.cli._events import shorten
+from avel.cli.main import main
 from avel.errors import UsageError
 from avel.events import Vocabulary, load_vocabulary, select_events
 from avel.events.vocabulary import _shipped, class_names
 from avel.events.words import phrase_key, stem_key
+from tests.conftest import ROOT
 
 VOCABULARY = _shipped()
 EVENTS = list(VOCABULARY.events.values())
@@ -348,3 +352,58 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
     for path in (tmp_path / "none.toml", tmp_path):
         with pytest.raises(UsageError, match="can't be read"):
             load_vocabulary(path)
+
+
+# ---- the page and the command line
+
+
+def test_the_page_names_every_set_and_only_those() -> None:
+    page = (ROOT / "docs" / "events.md").read_text("utf-8")
+    table = page.partition("\n## Sets\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {s for row in rows for s in re.findall(r"`(\w+)`", row)}
+    assert named == set(VOCABULARY.sets)
+
+
+def test_the_pages_own_events_are_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "events.md").read_text("utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.S)
+    mine = load_vocabulary(own(tmp_path, text))
+    assert names("mine, blue lights", mine) == ["our dog", "siren", "car"]
+    assert len(mine.events["our dog"].visual) > 20
+
+
+@pytest.mark.parametrize("arguments", [["events", "llp"], ["event", "*bell*"], ["events"]])
+def test_it_is_listed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "AudioSet" in printed and "bell" in printed
+
+
+def test_what_is_listed_says_what_was_taken_and_marks_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+    assert main(["ls", "events", "bark, helicopters, elephant, speech, cat purr"]) == 0
+    printed = capsys.readouterr().out
+    for text in ("@dog (118)", "audible only", "visible only", "proxy", "a kind of cat",
+                 "note: 'bark' was taken for the event 'dog bark'"):  # fmt: skip
+        assert text in printed
+
+
+def test_own_events_are_listed_and_mistakes_end_with_a_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = own(tmp_path, "[events.gizmo]\naudio = ['Ding']")
+    assert main(["ls", "events", "gizmo", "--vocabulary", str(path)]) == 0
+    assert "gizmo" in capsys.readouterr().out
+    assert main(["ls", "events", "gizmo"]) == 2
+    assert "'gizmo' is no event, set or class" in capsys.readouterr().err
+    assert main(["ls", "events", "--vocabulary", str(tmp_path / "no.toml")]) == 2
+    assert "can't be read" in capsys.readouterr().err
+
+
+def test_a_group_is_shortened_only_when_it_is_whole() -> None:
+    dogs = VOCABULARY.groups["dog"]
+    assert shorten([*dogs, "goose"], VOCABULARY) == ["@dog (118)", "goose"]
+    assert shorten(dogs[1:], VOCABULARY) == list(dogs[1:])
