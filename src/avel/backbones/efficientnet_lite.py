@@ -137,7 +137,8 @@ class EfficientNetLite0(VisualBackbone, Tagger):
             WeightsError: if the file can't be read, naming each tensor that is missing or of
                 another shape.
         """
-        raw = type(self)(norm=True)
+        with torch.device("meta"):
+            raw = type(self)(norm=True)
         fill(raw, dict(_renamed(read_state(path))), source=path)
         fold_all(raw)
         self.load_state_dict(raw.state_dict(), assign=True)
