@@ -107,7 +107,8 @@ class YAMNet(AudioBackbone, Tagger):
             WeightsError: if the file can't be read, naming each tensor that is missing or of
                 another shape.
         """
-        raw = type(self)(norm=True)
+        with torch.device("meta"):
+            raw = type(self)(norm=True)
         fill(raw, read_safetensors(path), source=path)
         fold_all(raw)
         self.load_state_dict(raw.state_dict(), assign=True)
