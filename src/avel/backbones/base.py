@@ -90,6 +90,8 @@ class Card:
         paper: Author, year, title.
         note: What a user must know, e.g. that it is for trying out.
         log_offset: What is added to mel before the logarithm (audio only).
+        patch_hop: Seconds between the patches of a segment whose outputs are averaged (audio only);
+            0 for one patch; see :func:`avel.features.pipeline.patch_starts`.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Card:
     frames: int = 0
     note: str = ""
     log_offset: float = OFFSET
+    patch_hop: float = 0.0
 
 
 class Backbone(nn.Module, ABC):
