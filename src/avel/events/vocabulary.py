@@ -46,8 +46,8 @@ class NamedEvent:
         audio: Its AudioSet classes; none: it is visible only.
         visual: Its ImageNet classes; none: it is audible only.
         sets: The sets that hold it.
-        proxy: Its ImageNet classes show what goes with the source (clothes, for a person), not
-            the source itself.
+        proxy: Its ImageNet classes show what goes with the source (clothes, for a person) or
+            looks like it (an ibex, for a goat), not the source itself.
         kind_of: The broader event that includes this one, or "".
     """
 
