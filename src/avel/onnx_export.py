@@ -305,6 +305,7 @@ def _backbone_file(card: Json, sense: str) -> bytes:
     own = network.card
     meta = {
         "kind": "backbone", "format": FORMAT, "card": here, "frames": own.frames,
+        "log_offset": own.log_offset,
         "clip": isinstance(network, ClipBackbone), "input": own.input, "paper": own.paper,
         "licence": _licence(here), "checked": {"difference": difference},
     }  # fmt: skip

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from avel.card import check_card
 from avel.data.base import backbone_identity
 from avel.errors import CheckpointError, UsageError, WeightsError
-from avel.features.mel import log_mel
+from avel.features.mel import OFFSET, log_mel
 from avel.features.pipeline import Ended, Networks, Rows, run
 from avel.features.stream import Block, FeatureStream, Progress
 from avel.media import Media
@@ -108,6 +108,7 @@ class _Backbone:
     card: Json
     frames: int
     clip: bool
+    log_offset: float
     session: Any
 
     @property
@@ -172,7 +173,7 @@ class OnnxExtractor:
         )
 
     def _hear(self, sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        return self._audio(log_mel(np.stack(sounds)))
+        return self._audio(log_mel(np.stack(sounds), offset=self._audio.log_offset))
 
     def _see(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return self._visual(np.stack(pictures))
@@ -207,12 +208,13 @@ def _load_backbone(path: Path) -> _Backbone:
     try:
         session, meta = _open(path, "backbone")
         frames, shape = int(meta["frames"]), [int(n) for n in meta["card"]["output"]]
+        offset = float(meta.get("log_offset", OFFSET))
     except (CheckpointError, KeyError, TypeError, ValueError) as e:
         why = e.got if isinstance(e, CheckpointError) else f"{path} is no backbone"
         raise WeightsError(why, do="export the model again") from e
-    if not 0 <= frames <= 1000 or len(shape) not in (1, 3) or min(shape) < 1:
+    if not 0 <= frames <= 1000 or len(shape) not in (1, 3) or min(shape) < 1 or not 0 < offset <= 1:
         raise WeightsError(f"{path} is no backbone", do="export the model again")
-    return _Backbone(meta["card"], frames, meta.get("clip") is True, session)
+    return _Backbone(meta["card"], frames, meta.get("clip") is True, offset, session)
 
 
 def _damaged(path: Path, why: str) -> CheckpointError:

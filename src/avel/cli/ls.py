@@ -46,7 +46,8 @@ def _lines(kind: str, pattern: str) -> list[str]:
 
     found = {"models": _models, "backbones": _backbones, "datasets": _datasets, "tasks": _tasks,
              "sweeps": _sweeps, "pretrained": _pretrained, "events": set_lines}[kind]()  # fmt: skip
-    return [f"{name:16}{text}" for name, text in found.items() if fnmatchcase(name, pattern)]
+    width = max([16, *(len(name) + 2 for name in found)])
+    return [f"{name:{width}}{text}" for name, text in found.items() if fnmatchcase(name, pattern)]
 
 
 def _models() -> dict[str, str]:

@@ -252,7 +252,8 @@ class Extractor:
         """
         padded = np.zeros((SOUNDS, len(sounds[0])), np.float32)
         padded[: len(sounds)] = sounds
-        return self.hearing(log_mel(torch.from_numpy(padded)))[: len(sounds)]
+        patches = log_mel(torch.from_numpy(padded), offset=self.hearing.backbone.card.log_offset)
+        return self.hearing(patches)[: len(sounds)]
 
     def _see(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Pictures (224, 224, 3), or clips (frames, 224, 224, 3) -> (n, H, W, V)."""
