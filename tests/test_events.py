@@ -173,6 +173,9 @@ def test_any_words_are_found_or_refused(phrase: str) -> None:
         ("play the violin", "violin"),
         ("wolves", "wolf howl"),
         ("laughing people", "laughter"),
+        ("gun shots", "gunshot"),
+        ("sea-birds", "sea bird"),
+        ("seabird", "sea bird"),
         ("playing the Ukulele", "ukulele"),
     ],
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from avel.errors import UsageError, unknown_name
 from avel.features.mel import OFFSET
 from avel.registry import Registry
+from avel.taggers import class_names as class_names
 from avel.types import Json
 
 backbones: Registry[Backbone] = Registry("backbone", "avel.backbones")
@@ -179,12 +179,6 @@ class Tagger(Backbone):
     @abstractmethod
     def classify(self, features: Tensor) -> Tensor:
         """Probabilities (..., C) of features, as ``forward`` gives them."""
-
-
-def class_names(file: str) -> tuple[str, ...]:
-    """The lines of a file in ``classes/``: a tagger's classes in its order."""
-    text = (resources.files("avel.backbones") / "classes" / file).read_text("utf-8")
-    return tuple(text.splitlines())
 
 
 def load_backbone(

@@ -69,7 +69,7 @@ def _table(events: Sequence[NamedEvent], vocabulary: Vocabulary) -> Table:
             event.name + kind,
             "; ".join(event.aliases),
             "; ".join(event.audio) or "- (visible only)",
-            visible + (" (proxy: what goes with it)" if event.proxy else ""),
+            visible + (" (proxy)" if event.proxy else ""),
             ", ".join(event.sets),
         )
         table.add_row(*map(escape, cells))

@@ -164,6 +164,8 @@ class _Index:
         for key in self._classes:
             self._class_stems.setdefault(stem_key(key), []).append(key)
             self._shown.setdefault(key, next(iter(self._classes[key].values())))
+        # "gun shot" for "gunshot"
+        self._joined = {k.replace(" ", ""): k for k in (*self._classes, *self._events)}
         for nothing in (self._stems, self._class_stems):
             nothing.pop((), None)
 
@@ -194,6 +196,10 @@ class _Index:
             return [self._of_class(key)]
         if stem in self._stems:
             return list(self._stems[stem].values())
+        joined = key.replace(" ", "")
+        if joined in self._joined:
+            key = self._joined[joined]
+            return [self._events[key] if key in self._events else self._of_class(key)]
         found = [self._of_class(k) for k in self._class_stems.get(stem, [])]
         return list({(e.audio, e.visual): e for e in found}.values())
 
@@ -211,9 +217,13 @@ class _Index:
         if events:
             return f"{phrase!r} may be {' or '.join(repr(e.name) for e in events)}"
         key, stem = phrase_key(phrase[:_LONGEST]), set(stem_key(phrase[:_LONGEST]))
+        nearest = get_close_matches(key, self._shown, n=2, cutoff=0.85)
         near = get_close_matches(key, self._shown, n=3, cutoff=0.7)
-        sharing = sorted((s for s in self._stems if stem & set(s)), key=len)[:3]
-        names = [self._shown[k] for k in near]
-        names += [e for s in sharing for e in self._stems[s]]
+        sharing = sorted(
+            (s for s in self._stems if stem & set(s)), key=lambda s: len(stem ^ set(s))
+        )
+        names = [self._shown[k] for k in nearest]
+        names += [e for s in sharing[:3] for e in self._stems[s]]
+        names += [self._shown[k] for k in near]
         hint = f"; did you mean {', '.join(dict.fromkeys(names[:4]))}?" if names else ""
         return f"{phrase[:_LONGEST]!r} is no event, set or class{hint}"

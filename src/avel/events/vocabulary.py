@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from avel import taggers
 from avel.errors import UsageError, all_at_once
 from avel.events.words import phrase_key
 from avel.files import config_folder
@@ -34,6 +35,7 @@ _MOST = 5000  # entries of a table, or of a list
 _LONGEST = 120  # characters of a name
 _DEEPEST = 8  # groups within groups
 _SHOWN = 50  # mistakes that an error lists
+_WANTED, _DO = "events in TOML", "see docs/events.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ class NamedEvent:
         audio: Its AudioSet classes; none: it is visible only.
         visual: Its ImageNet classes; none: it is audible only.
         sets: The sets that hold it.
-        proxy: Its ImageNet classes show what goes with the source (clothes, for a person), not
-            the source itself.
+        proxy: Its ImageNet classes show what goes with the source (clothes, for a person) or
+            looks like it (an ibex, for a goat), not the source itself.
         kind_of: The broader event that includes this one, or "".
     """
 
@@ -86,11 +88,9 @@ class Vocabulary:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-@cache
 def class_names(modality: Modality) -> tuple[str, ...]:
     """The tagger's classes in its order: AudioSet's 521 of YAMNet, or ImageNet's 1000."""
-    file = resources.files("avel") / "backbones" / "classes" / TAGGERS[modality][1]
-    return tuple(file.read_text("utf-8").splitlines())
+    return taggers.class_names(TAGGERS[modality][1])
 
 
 @cache
@@ -138,15 +138,16 @@ def _read_shipped() -> _Tables:
 
 
 def _read(path: Path) -> _Tables:
-    do = "see docs/events.md"
+    if not path.is_file():
+        raise UsageError(f"{path} can't be read: there is no such file", wanted=_WANTED, do=_DO)
     try:
         if path.stat().st_size > _LARGEST:
-            raise UsageError(f"{path} has over 1 MB", wanted="events in TOML", do=do)
+            raise UsageError(f"{path} has over 1 MB", wanted=_WANTED, do=_DO)
         with path.open("rb") as f:
             text = f.read(_LARGEST + 1)[:_LARGEST].decode("utf-8-sig")
         table = tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as e:
-        raise UsageError(f"{path} can't be read: {e}", wanted="events in TOML", do=do) from e
+        raise UsageError(f"{path} can't be read: {e}", wanted=_WANTED, do=_DO) from e
     return _check(table, str(path))
 
 
