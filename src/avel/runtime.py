@@ -25,7 +25,7 @@ from avel.media import Media
 from avel.rules import LARGEST, RULES, Decide
 from avel.scoring import Scorer, backbone_name
 from avel.types import Floats, Json
-from avel.windows import Reply
+from avel.windows import MODALITY_PARTS, Reply
 
 if TYPE_CHECKING:
     from avel.features.network import Precision
@@ -61,8 +61,15 @@ class OnnxModel(Scorer):
 
     def reply(self, audio: Floats, visual: Floats) -> Reply:
         """What the network says of windows (B, T, A) and (B, T, H, W, V), float32."""
-        scores, labels, *attention = self.session.run(None, {"audio": audio, "visual": visual})
-        return Reply(scores, labels, attention[0] if attention else None)
+        names = [output.name for output in self.session.get_outputs()]
+        values = self.session.run(names, {"audio": audio, "visual": visual})
+        found = dict(zip(names, values, strict=True))
+        return Reply(
+            scores=found["scores"],
+            labels=found["labels"],
+            attention=found.get("attention"),
+            parts={name: found[name] for name in MODALITY_PARTS.values() if name in found},
+        )
 
     def extractor(self, *, precision: Precision = "float32") -> OnnxExtractor:
         """The extractor of its features.
