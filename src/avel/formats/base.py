@@ -16,7 +16,7 @@ from avel.errors import AvelError, DataError, UsageError
 from avel.files import there, write_whole
 from avel.formats.marks import check_overwrite, write_beside
 from avel.registry import Registry
-from avel.types import Event, Json, Timeline
+from avel.types import MODALITIES, Event, Json, Timeline
 
 #: The largest file that is read or written, in bytes: about a day of segments of 28 classes.
 MAX_BYTES = 128 * 2**20
@@ -262,8 +262,8 @@ def timeline_of(
     )
 
 
-def event_of(start: Any, end: Any, label: Any, score: Any = 1.0) -> Event:
-    """An event with everything checked: times, label, score.
+def event_of(start: Any, end: Any, label: Any, score: Any = 1.0, modality: Any = "both") -> Event:
+    """An event with everything checked: times, label, score, modality.
 
     Raises:
         ValueError: that says what is wrong.
@@ -275,7 +275,9 @@ def event_of(start: Any, end: Any, label: Any, score: Any = 1.0) -> Event:
     if last <= first:
         what = "has no length" if last == first else "ends before it starts"
         raise ValueError(f"{name[:40]!r} from {first:g} to {last:g} s {what}")
-    return Event(first, last, name, probability_of(score))
+    if modality not in MODALITIES:
+        raise ValueError(f"modality {str(modality)[:40]!r}: wanted one of {', '.join(MODALITIES)}")
+    return Event(first, last, name, probability_of(score), modality)
 
 
 def media_name(address: str, default: str) -> str:
