@@ -11,6 +11,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_VIDEO = (
+    "264 265 3g2 3gp asf avi av1 divx dv f4v flv gif h264 h265 hevc ivf m1v m2t m2ts m2v m4v mjpeg "
+    "mjpg mk3d mkv mod mov mp4 mpe mpeg mpg mpv mts mxf nsv nut obu ogm ogv ogx qt rm rmvb tod trp "
+    "ts vob webm wm wmv wtv y4m"
+)
+_SOUND = (
+    "aac ac3 adts aif aifc aiff amr ape au caf eac3 ec3 flac m4a m4b m4r mka mp2 mp3 mpa oga ogg "
+    "opus ra snd spx tta voc w64 wav wave weba wma wv"
+)
+#: Endings by which media files are found in folders, everywhere in avel: those of pictures, with
+#: or without sound, and those of sound alone.
+VIDEO_ENDINGS = frozenset(f".{name}" for name in _VIDEO.split())
+SOUND_ENDINGS = frozenset(f".{name}" for name in _SOUND.split())
+MEDIA_ENDINGS = VIDEO_ENDINGS | SOUND_ENDINGS
+
+
+def is_media(path: str | Path) -> bool:
+    """Whether a file's ending is one of :data:`MEDIA_ENDINGS`."""
+    return Path(path).suffix.lower() in MEDIA_ENDINGS
+
 
 def cache_folder() -> Path:
     """Where downloads and computed features live: ``AVEL_CACHE``, or ~/.cache/avel."""

@@ -41,6 +41,18 @@ def check_precision(precision: str) -> None:
         raise UsageError(f"--precision {precision}", wanted=" or ".join(PRECISIONS))
 
 
+def say_passed_over(inputs: Sequence[Path]) -> None:
+    """Name, once, the files in the folders of a call that are no media by their endings."""
+    from avel.features.listing import passed_over
+
+    odd = passed_over(inputs)
+    if odd:
+        more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
+        what = f"{len(odd)} file{'s' * (len(odd) != 1)}"
+        told = f"passed over {what}, no media by the ending: {', '.join(odd[:5])}{more}"
+        typer.echo(f"avel: {printable(told)}", err=True)
+
+
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on the terminal, nothing elsewhere; called with what is done and what there is."""

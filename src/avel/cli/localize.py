@@ -19,6 +19,7 @@ from avel.cli._options import (
     print_json,
     print_table,
     progress_bar,
+    say_passed_over,
 )
 from avel.cli._outputs import check_places, is_ending, is_folder, unwritable, write_events
 from avel.errors import AvelError, UsageError, printable
@@ -197,6 +198,7 @@ def localize(
     """Find the events of videos that are both seen and heard, and when."""
     from avel.features.listing import named_files
 
+    say_passed_over(files)
     files = named_files(files)
     placed = output_paths(files, output or [])
     if format is not None:

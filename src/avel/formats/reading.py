@@ -50,7 +50,7 @@ def read_all(path: str | Path, *, format: str | None = None) -> list[Timeline]:
     """Read the timelines of all videos whose events a file holds; otherwise as :func:`read`."""
     path = Path(path)
     known = [format_named(format)] if format is not None else _candidates(path)
-    text = _text(path)
+    text = text_of(path, base.MAX_BYTES)
     if not text.strip():
         return read_beside(path, [timeline_of(stem_of(path), [])])
     return read_beside(
@@ -110,35 +110,41 @@ def _candidates(path: Path) -> list[Format]:
     return sorted(held, key=lambda f: f.ending != own)
 
 
-def _refused(
-    path: Path,
-    why: str,
-    *,
-    do: str = "write it again, or give the format by its name if the ending misleads",
-) -> DataError:
+def _refused(path: Path, why: str) -> DataError:
     return DataError(
-        f"{path}: no timeline ({why})", wanted="the form that docs/formats.md describes", do=do
+        f"{path}: no timeline ({why})",
+        wanted="the form that docs/formats.md describes",
+        do="write it again, or give the format by its name if the ending misleads",
     )
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path, largest: int) -> str:
+    """A file's text: UTF-8, with or without a byte order mark, or UTF-16 with one.
+
+    Args:
+        path: The file.
+        largest: The most bytes that are read.
+
+    Raises:
+        DataError: if it can't be read, is larger, or in another encoding.
+    """
     try:
         with path.open("rb") as f:
-            data = f.read(base.MAX_BYTES + 1)
-    except OSError as e:
-        raise DataError(
-            f"{path} can't be read ({e.strerror or e})", do="correct the path, or its rights"
-        ) from e
-    if len(data) > base.MAX_BYTES:
-        raise _refused(path, f"more than {base.MAX_BYTES // 2**20} MB")
+            data = f.read(largest + 1)
+    except (OSError, ValueError) as e:
+        why = getattr(e, "strerror", None) or e
+        cure = "correct the path, or its rights"
+        raise DataError(f"{path} can't be read ({why})", do=cure) from e
+    if len(data) > largest:
+        raise DataError(f"{path}: more than {largest // 2**20} MB", do="split it")
     try:
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return data.decode("utf-16")
         return data.decode("utf-8-sig", "surrogatepass")
     except UnicodeDecodeError as e:
         line = data.count(b"\n", 0, e.start) + 1
-        raise _refused(
-            path,
-            f"not {e.encoding.upper()}: byte {data[e.start]:#04x} in line {line}",
-            do="save it as UTF-8 (Save as…, encoding UTF-8), or as UTF-16 with a byte order mark",
+        raise DataError(
+            f"{path}: not {e.encoding.upper()}: byte {data[e.start]:#04x} in line {line}",
+            wanted="text in UTF-8, or in UTF-16 with a byte order mark",
+            do="save it as UTF-8 (in an editor's Save as…, in a spreadsheet's CSV UTF-8)",
         ) from e
