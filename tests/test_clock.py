@@ -194,3 +194,30 @@ def test_middle_and_share(start: float, length: float) -> None:
 def test_segments_to_seconds() -> None:
     assert clock.segments_to_seconds(3) == 3.0
     assert clock.segments_to_seconds(2.5, step=0.5) == 1.25
+
+
+@pytest.mark.parametrize(
+    ("text", "fps", "frames"),
+    [
+        ("00:00:00:00", 25, 0), ("01:00:00:00", 25, 90_000), ("00:00:01:12", 24, 36),
+        ("01:00:00:00", 30_000 / 1001, 108_000),  # it counts every frame, so it falls behind
+        ("00:59:58;10", 30_000 / 1001, 107_842), ("01:00:00;00", 30_000 / 1001, 107_892),
+        ("00:10:00;00", 60_000 / 1001, 35_964),
+    ],
+)  # fmt: skip
+def test_timecodes_by_hand(text: str, fps: float, frames: int) -> None:
+    assert clock.timecode_clock(text, fps).zero * fps == pytest.approx(frames)
+
+
+@pytest.mark.parametrize(("text", "fps"), [("", 25), ("1:2:3", 25), ("x", 25), ("0:0:0:0", 0)])
+def test_no_timecode(text: str, fps: float) -> None:
+    with pytest.raises(ValueError, match="no timecode"):
+        clock.timecode_clock(text, fps)
+
+
+@given(st.floats(-1e5, 1e5), st.integers(0, 10**9))
+def test_a_clock_there_and_back(zero: float, ticks: int) -> None:
+    seconds = ticks / 1e6
+    other = clock.Clock(zero)
+    assert other.to_file(other.from_file(seconds)) == pytest.approx(seconds, abs=1e-6)
+    assert clock.Clock().to_file(seconds) == seconds

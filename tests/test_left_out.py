@@ -363,3 +363,31 @@ def test_half_a_letter_is_refused_with_its_place(where: str, tmp_path: Path) -> 
     with pytest.raises(DataError, match=r"U\+D[8C][0F][0F] at character \d+ of line 2"):
         report.save_all(several, tmp_path / "t.csv")
     assert not list(tmp_path.iterdir())
+
+
+def with_timecode(path: Path, timecode: str) -> Path:
+    """Two seconds of a moving picture at 25 frames a second that begin at a timecode."""
+    import av
+    import numpy as np
+
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.metadata["timecode"] = timecode
+        for i in range(50):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 4 * i, np.uint8))
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def test_otio_begins_at_the_video_s_timecode(tmp_path: Path) -> None:
+    otio_library = pytest.importorskip("opentimelineio")
+    video = with_timecode(tmp_path / "t.mov", "01:00:00:05")
+    Timeline(str(video), (Event(0.5, 1.5, "dog"),), 2.0, ("dog",)).save(tmp_path / "t.otio")
+    (clip, _) = otio_library.adapters.read_from_file(str(tmp_path / "t.otio")).find_clips()
+    first = clip.media_reference.available_range.start_time
+    assert otio_library.opentime.to_timecode(first) == "01:00:00:05"
+    assert clip.source_range.start_time == first
+    assert clip.markers[0].marked_range.start_time.to_seconds() == pytest.approx(3600.2 + 0.5)
+    assert report.read(tmp_path / "t.otio").events == (Event(0.5, 1.5, "dog"),)
