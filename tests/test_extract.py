@@ -96,6 +96,18 @@ def test_equals_the_plain_way_at_any_batch(fakes: None, clip: Path, batch: int) 
     assert found.source == "clip.mkv" and found.visual_card["name"] == "mini_visual"
 
 
+def test_the_backbones_card_tells_the_offset_of_its_log_mel(
+    fakes: None, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = extract(clip)
+    monkeypatch.setattr(Hearing, "card", replace(Hearing.card, log_offset=0.5))
+    found = extract(clip)
+    for row, segment in list(zip(found.audio, open_media(clip).segments(), strict=True))[1:]:
+        patch = log_mel(torch.from_numpy(segment.audio)[None], offset=0.5)
+        assert np.abs(row - Hearing()(patch)[0].numpy()).max() < 1e-4
+    assert np.abs(found.audio - usual.audio).max() > 1
+
+
 @pytest.mark.parametrize("step", [0.3333, 1 / 7, 2.5])
 def test_segments_of_any_length(fakes: None, clip: Path, step: float) -> None:
     """Some are a sample longer than others where the step is no whole number of samples."""
