@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from avel.formats.text import escape, neutral, restored, unescape
 from avel.report.writers import writer_for
 from avel.types import Event, Timeline
 from tests.conftest import ROOT
+from tests.report_samples import hand_timeline, lane_timeline
 
 #: What each format keeps of a time, in seconds; 0 keeps every bit.
 RESOLUTION = {
@@ -600,3 +602,59 @@ def test_dcase_is_what_a_plain_csv_reader_of_tabs_reads(tmp_path: Path) -> None:
         header, row = csv.reader(f, delimiter="\t")
     assert header == ["filename", "onset", "offset", "event_label"]
     assert row == ["v.mp4", "0.5", "1.25", 'a "quoted", label\\twith tab']
+
+
+def test_json_brings_back_what_is_of_one_modality(tmp_path: Path) -> None:
+    made = lane_timeline("clip.mp4", [3, 3, 0, 0, 3, 3, 3, 3])
+    made.save(tmp_path / "clip.json")
+    back = report.read(tmp_path / "clip.json")
+    assert made.audio_only and made.visual_only
+    assert back.to_json() == made.to_json()
+    assert (
+        back.lane("audio")[0].modality == "audio"
+        and back.scores is not None
+        and made.scores is not None
+    )
+    for name in ("audio_scores", "visual_scores"):
+        ours, theirs = getattr(made.scores, name), getattr(back.scores, name)
+        np.testing.assert_allclose(theirs, ours, atol=1e-6)
+    every = made.choose("all")
+    every.save(tmp_path / "all.json")
+    again = report.read(tmp_path / "all.json")
+    assert again.to_json() == every.to_json() and again.choose("both").to_json() == made.to_json()
+
+
+def test_old_json_is_read(tmp_path: Path) -> None:
+    made = hand_timeline("clip.mp4", [0, 0, 3])
+    held = made.to_json()
+    del held["audio_only"], held["visual_only"]
+    (tmp_path / "old.json").write_text(json.dumps(held))
+    back = report.read(tmp_path / "old.json")
+    assert len(back.events) == len(made.events) and not back.audio_only and not back.visual_only
+    assert back.scores is not None and back.scores.audio_scores is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"audio_only": [{"start": 0, "end": 1, "label": "Bark", "score": 1, "modality": "both"}]},
+        {"audio_only": [{"start": 0, "end": 1, "label": "Bark", "score": 1, "modality": []}]},
+        {"audio_only": [{"start": 0, "end": 1, "label": "none", "score": 1}]},
+        {"visual_only": [1]}, {"visual_only": {}}, {"visual_only": None},
+        {"events": [{"start": 0, "end": 1, "label": "Bark", "score": 1, "modality": "sound"}]},
+    ],
+)  # fmt: skip
+def test_a_hostile_modality_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    held = {**hand_timeline("clip.mp4", [0, 0, 3]).to_json(), **change}
+    (tmp_path / "bad.json").write_text(json.dumps(held))
+    with pytest.raises(DataError, match=r"bad\.json"):
+        report.read(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("value", [2, -1, "x", {"Bark": 2}, {"none": 0.5}, [0.5]])
+def test_hostile_scores_of_one_modality_are_refused(value: object, tmp_path: Path) -> None:
+    held = lane_timeline("clip.mp4", [3, 3, 0, 0, 3, 3, 3, 3]).to_json()
+    held["segments"][1]["audio_scores"] = value
+    (tmp_path / "bad.json").write_text(json.dumps(held))
+    with pytest.raises(DataError, match=r"bad\.json"):
+        report.read(tmp_path / "bad.json")

@@ -26,7 +26,7 @@ from avel.models.base import Answer
 from avel.rules import Decide
 from avel.scoring import Scorer, backbone_name
 from avel.types import Floats, Json
-from avel.windows import Reply
+from avel.windows import MODALITY_PARTS, Reply
 
 if TYPE_CHECKING:
     from avel.features import Extractor
@@ -101,7 +101,8 @@ class Trained(Scorer):
                 wanted="a model of task sel or wsel",
                 do="train one with `avel train MODEL task=sel`",
             )
-        parts = answer.parts if self.decide is not None else {}
+        wanted = answer.parts if self.decide is not None else MODALITY_PARTS.values()
+        parts = {name: answer.parts[name] for name in wanted if name in answer.parts}
         return Reply(
             scores=_array(answer.scores),
             labels=answer.labels.cpu().numpy(),

@@ -54,6 +54,7 @@ class YAMNet(AudioBackbone, Tagger):
         paper="Plakal and Ellis 2020, YAMNet; Howard et al. 2017, MobileNets",
         note="Tells AudioSet's 521 classes too.",
         log_offset=0.001,
+        patch_hop=0.48,
     )
     weights: ClassVar[Mapping[str, Weights]] = {
         "audioset": Weights(

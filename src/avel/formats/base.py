@@ -14,7 +14,7 @@ from avel import clock
 from avel.errors import DataError, UsageError
 from avel.files import write_whole
 from avel.registry import Registry
-from avel.types import Event, Json, Timeline
+from avel.types import MODALITIES, Event, Json, Timeline
 
 #: The largest file that is read, in bytes: about a day of segments of 28 classes.
 MAX_BYTES = 128 * 2**20
@@ -145,8 +145,8 @@ def timeline_of(
     )
 
 
-def event_of(start: Any, end: Any, label: Any, score: Any = 1.0) -> Event:
-    """An event with everything checked: times, label, score.
+def event_of(start: Any, end: Any, label: Any, score: Any = 1.0, modality: Any = "both") -> Event:
+    """An event with everything checked: times, label, score, modality.
 
     Raises:
         ValueError: that says what is wrong.
@@ -157,7 +157,9 @@ def event_of(start: Any, end: Any, label: Any, score: Any = 1.0) -> Event:
     first, last = seconds_of(start), seconds_of(end)
     if last <= first:
         raise ValueError(f"{name[:40]!r} from {first:g} to {last:g} s: wanted a stretch of time")
-    return Event(first, last, name, probability_of(score))
+    if modality not in MODALITIES:
+        raise ValueError(f"modality {str(modality)[:40]!r}: wanted one of {', '.join(MODALITIES)}")
+    return Event(first, last, name, probability_of(score), modality)
 
 
 def time_of(text: str) -> float:
