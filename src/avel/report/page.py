@@ -46,6 +46,8 @@ _SOURCES = {"embedded": "blob:", "linked": "'self' file:", "none": "'none'"}
 class HtmlWriter(Writer):
     """One self-contained page: player, timeline, curves, thumbnails, spectrogram, model."""
 
+    lanes = True
+
     def write(self, timeline: Timeline, path: Path) -> None:
         """Write the page; what can't be read of the video is left out, and the page says so."""
         write_whole(path, render(timeline, page=path).encode("utf-8", "replace"))

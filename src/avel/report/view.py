@@ -91,6 +91,31 @@ def shown_name(name: str) -> str:
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
+def of_one_modality(timeline: Timeline, *, most: int = 3) -> str:
+    """What is only heard and what is only seen, in words; empty where there is nothing.
+
+    ``Heard only: speech 0:03-0:09.`` Where no event is both, the first sentence says so.
+
+    Args:
+        timeline: What was found.
+        most: Events named of each modality, the longest; of others how many there are.
+    """
+    said = []
+    for what, modality in (("Heard", "audio"), ("Seen", "visual")):
+        apart = timeline.audio_only if modality == "audio" else timeline.visual_only
+        if apart:
+            longest = sorted(apart, key=lambda e: e.start - e.end)[:most]
+            named = [
+                f"{shown_name(e.label)} {short_time(e.start)}-{short_time(e.end)}"
+                for e in sorted(longest)
+            ]
+            more = f", and {len(apart) - most} more" if len(apart) > most else ""
+            said.append(f"{what} only: {', '.join(named)}{more}.")
+    if said and not timeline.events:
+        said.insert(0, "No event is both seen and heard.")
+    return " ".join(said)
+
+
 def _place(start: float, end: float, duration: float) -> tuple[float, float]:
     left, right = 100 * clock.share(start, duration), 100 * clock.share(end, duration)
     return round(left, 4), round(max(right - left, 0.0), 4)
