@@ -324,7 +324,12 @@ class Event:
 
     def __str__(self) -> str:
         span = f"{clock.format_time(self.start)} - {clock.format_time(self.end)}"
-        return f"{span}  {self.label}  {self.score:.2f}{SUFFIXES[self.modality]}"
+        return f"{span}  {self.marked_label}  {self.score:.2f}"
+
+    @property
+    def marked_label(self) -> str:
+        """The label, and behind it the modality where it isn't ``"both"``: `bell (audio only)`."""
+        return self.label + SUFFIXES[self.modality]
 
 
 @dataclass(frozen=True)

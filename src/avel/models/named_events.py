@@ -21,13 +21,10 @@ from avel.events import NamedEvent
 from avel.models.base import Answer, Batch, Model, ModelCard
 from avel.types import Json
 
-#: Below any probability that a tagger gives; its logarithm is the floor of what is heard.
-_SMALLEST = 1e-3
-
 
 @dataclass(frozen=True)
 class Fusion:
-    """The numbers that join two taggers: a logistic regression over all segments and events.
+    """The numbers that join two taggers: one logistic regression for all events.
 
     ``logit = (bias + audio ln a + visual ln v - rival r) / temperature``, where a is the largest
     probability of the event's AudioSet classes in the segment, v the summed probability of its
@@ -36,9 +33,12 @@ class Fusion:
 
     Args:
         bias, audio, visual, rival: The weights.
-        smallest: Floor of v, where the event's own ImageNet classes must be seen.
-        proxy: Floor of v where the picture's classes only go with the source (a person's clothes).
-        unknown: v where ImageNet has no class for the source, and a where AudioSet has none.
+        proxy_bias: Added to the bias where the picture's classes only go with the source (a
+            person's clothes).
+        audio_floor, visual_floor: The least a and v.
+        proxy_floor, proxy_ceiling: The bounds of v where the picture's classes only go with the
+            source.
+        unknown: v where ImageNet has no class for the source.
         audible, visible: Intercept and slope of each modality alone, over ln a and ln v.
         temperature: By which the logits are divided, chosen for calibration.
     """
@@ -47,8 +47,11 @@ class Fusion:
     audio: float
     visual: float
     rival: float
-    smallest: float
-    proxy: float
+    proxy_bias: float
+    audio_floor: float
+    visual_floor: float
+    proxy_floor: float
+    proxy_ceiling: float
     unknown: float
     audible: tuple[float, float]
     visible: tuple[float, float]
@@ -72,8 +75,8 @@ class Fusion:
         except (KeyError, TypeError, ValueError, IndexError) as e:
             raise CheckpointError(f"no fusion of two taggers ({type(e).__name__}: {e})") from e
         numbers = [*single.values(), *pairs["audible"], *pairs["visible"]]
-        floors = (made.smallest, made.proxy, made.unknown, made.temperature)
-        if not all(map(math.isfinite, numbers)) or min(floors) <= 0:
+        floors = (made.audio_floor, made.visual_floor, made.proxy_floor, made.unknown)
+        if not all(map(math.isfinite, numbers)) or min(*floors, made.temperature) <= 0:
             raise CheckpointError("a fusion of two taggers with numbers out of range")
         return made
 
@@ -118,21 +121,15 @@ class NamedEvents(Model):
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
         """Scores of (B, T, A) and (B, T, H, W, V); every segment by itself, so masks don't matter.
 
-        The answer's ``parts`` hold ``audible`` and ``visible`` (B, T, C), each modality alone
-        (0 where its tagger doesn't know the event); the background's score is 1 - the largest
-        other. The attention is the class activation map of the segment's best event.
+        The answer's ``parts`` hold ``audible`` and ``visible`` (B, T, C), each modality alone, NaN
+        where its tagger doesn't know the event; the background's score is 1 - the largest other. The attention is the class activation map of the segment's best event.
         """
-        heard = torch.sigmoid(nn.functional.linear(audio, self.audio_weight, self.audio_bias))
-        frame = visual.mean((2, 3))  # (B, T, V)
-        seen = torch.softmax(
-            nn.functional.linear(frame, self.visual_weight, self.visual_bias), dim=-1
-        )
-        a, v = self.own(heard, seen)
-        joint = self._joint(a, v)
-        lead = self._joint(*self.rivals(heard, seen))[..., None, :] - joint[..., None]
-        excess = torch.where(self.allowed, lead, 0.0).amax(-1).clamp(min=0)  # (B, T, C)
-        f = self.fusion
-        scores = torch.sigmoid((f.bias + joint - f.rival * excess) / f.temperature)
+        seen = self.seen(visual)
+        a, v, excess = self.evidence(audio=audio, seen=seen)
+        f, joint = self.fusion, self._joint(a, v)
+        bias = f.bias + f.proxy_bias * self.own.proxy
+        scores = torch.sigmoid((bias + joint - f.rival * excess) / f.temperature)
+        scores = scores * self.own.heard  # what can't be heard is no audio-visual event
         background = 1 - scores.amax(-1, keepdim=True)
         whole = torch.cat([scores, background], -1)
         return Answer(
@@ -140,9 +137,29 @@ class NamedEvents(Model):
             labels=whole.argmax(-1),
             attention=self._attention(visual, seen, scores.argmax(-1)),
             parts={
-                "audible": torch.sigmoid(f.audible[0] + f.audible[1] * a) * self.own.heard,
-                "visible": torch.sigmoid(f.visible[0] + f.visible[1] * v) * self.own.seen,
+                "audible": _alone(f.audible, a, self.own.heard),
+                "visible": _alone(f.visible, v, self.own.seen),
             },
+        )
+
+    def evidence(self, *, audio: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """ln a, ln v and r of :class:`Fusion`, (B, T, C) each.
+
+        Args:
+            audio: (B, T, A) features.
+            seen: (B, T, K) probabilities of the picture's classes.
+        """
+        heard = torch.sigmoid(nn.functional.linear(audio, self.audio_weight, self.audio_bias))
+        a, v = self.own(heard, seen)
+        lead = self._joint(*self.rivals(heard, seen))[..., None, :] - self._joint(a, v)[..., None]
+        excess = torch.where(self.allowed, lead, 0.0).amax(-1).clamp(min=0)
+        return a, v, excess
+
+    def seen(self, visual: Tensor) -> Tensor:
+        """(B, T, K) probabilities of the whole frame of (B, T, H, W, V)."""
+        frame = visual.mean((2, 3))
+        return torch.softmax(
+            nn.functional.linear(frame, self.visual_weight, self.visual_bias), dim=-1
         )
 
     def _joint(self, a: Tensor, v: Tensor) -> Tensor:
@@ -175,9 +192,11 @@ class _Events(nn.Module):
 
     index: Tensor
     members: Tensor
-    floors: Tensor
+    least: Tensor
+    most: Tensor
     heard: Tensor
     seen: Tensor
+    proxy: Tensor
 
     def __init__(self, events: Sequence[NamedEvent], fusion: Fusion, classes: int) -> None:
         super().__init__()
@@ -188,25 +207,38 @@ class _Events(nn.Module):
         members = torch.zeros(len(events), classes)
         for row, event in enumerate(events):
             members[row, list(event.indices("visual"))] = 1
-        kinds = {"unknown": fusion.unknown, "proxy": fusion.proxy, "seen": fusion.smallest}
-        floors = [kinds[_picture(e)] for e in events]
-        self.unknown = math.log(fusion.unknown)
-        self.register_buffer("index", torch.tensor(index).reshape(len(events), widest))
-        self.register_buffer("members", members)
-        self.register_buffer("floors", torch.tensor(floors))
-        self.register_buffer("heard", torch.tensor([float(bool(i)) for i in audio]))
-        own = [float(_picture(e) == "seen") for e in events]
-        self.register_buffer("seen", torch.tensor(own))
+        kinds = [picture_kind(e) for e in events]
+        bounds = {
+            "seen": (fusion.visual_floor, 1.0),
+            "proxy": (fusion.proxy_floor, fusion.proxy_ceiling),
+            "unknown": (fusion.unknown, fusion.unknown),
+        }
+        tables = {
+            "index": torch.tensor(index).reshape(len(events), widest),
+            "members": members,
+            "least": torch.tensor([bounds[k][0] for k in kinds]),
+            "most": torch.tensor([bounds[k][1] for k in kinds]),
+            "heard": torch.tensor([float(bool(i)) for i in audio]),
+            "seen": torch.tensor([float(k == "seen") for k in kinds]),
+            "proxy": torch.tensor([float(k == "proxy") for k in kinds]),
+        }
+        for name, table in tables.items():
+            self.register_buffer(name, table)
+        self._floor = fusion.audio_floor
 
     def forward(self, heard: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """ln a and ln v, (B, T, E) each, of (B, T, 521) and (B, T, 1000)."""
-        a = heard[..., self.index].amax(-1).clamp(min=_SMALLEST).log()
-        a = torch.where(self.heard > 0, a, self.unknown)
-        v = torch.maximum(seen @ self.members.T, self.floors).log()
-        return a, v
+        a = heard[..., self.index].amax(-1).clamp(min=self._floor)
+        v = torch.minimum(torch.maximum(seen @ self.members.T, self.least), self.most)
+        return a.log(), v.log()
 
 
-def _picture(event: NamedEvent) -> str:
+def _alone(line: tuple[float, float], logarithm: Tensor, known: Tensor) -> Tensor:
+    """The probability by one modality alone, NaN where its tagger doesn't know the event."""
+    return torch.where(known > 0, torch.sigmoid(line[0] + line[1] * logarithm), math.nan)
+
+
+def picture_kind(event: NamedEvent) -> str:
     """How much the picture tells of an event: its source is ``seen``, by ``proxy``, or unknown."""
     if not event.visual:
         return "unknown"
@@ -219,7 +251,7 @@ def _is_rival(rival: NamedEvent, event: NamedEvent) -> bool:
     Both taggers must know it, as what has no picture of its own (speech) goes with anything; and
     neither may be a kind of the other, or share a class with it in both modalities.
     """
-    if _picture(rival) != "seen" or not rival.audio or rival.name == event.name:
+    if picture_kind(rival) != "seen" or not rival.audio or rival.name == event.name:
         return False
     if event.name in (rival.kind_of,) or rival.name == event.kind_of:
         return False
