@@ -243,9 +243,9 @@ def test_every_models_decision_has_a_name() -> None:
 
 @pytest.fixture(scope="module")
 def default(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """The model that ships, with its backbones."""
+    """The toy model that ships, with its backbones."""
     folder = tmp_path_factory.mktemp("exported")
-    return export_model(load_model("default"), folder / "model.onnx", lengths=(1, 10, 37))
+    return export_model(load_model("toybox"), folder / "model.onnx", lengths=(1, 10, 37))
 
 
 def changed_copy(default: Exported, folder: Path, change: Any) -> Path:
@@ -310,7 +310,7 @@ def test_the_offset_of_the_log_mel_travels(
 @pytest.mark.parametrize("offset", [0, -1, 2, "x", None, [], float("nan"), float("inf")])
 def test_a_strange_offset_is_refused(default: Exported, tmp_path: Path, offset: Any) -> None:
     path = changed_backbone(default, tmp_path, lambda m: m.update(log_offset=offset))
-    with pytest.raises(WeightsError, match="is no backbone"):
+    with pytest.raises(WeightsError, match="no backbone"):
         runtime._load_backbone(path)
 
 
@@ -404,7 +404,7 @@ def test_torch_is_never_imported_and_the_events_are_torchs(
     done = without_torch(*call, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "a.json").read_text())
-    wanted = Localizer()(clip).to_json()
+    wanted = Localizer("toybox")(clip).to_json()
     assert len(found["events"]) == 2
     for ours, theirs in zip(found["events"], wanted["events"], strict=True):
         assert ours == {**theirs, "score": pytest.approx(theirs["score"], abs=1e-5)}
