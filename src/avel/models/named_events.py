@@ -161,8 +161,12 @@ class NamedEvents(Model):
             labels=whole.argmax(-1),
             attention=self._attention(visual, seen, scores.argmax(-1)),
             parts={
-                "audible": _alone(f.audible, a, self.own.heard, self.alike_audio),
-                "visible": _alone(f.visible, v, self.own.seen, self.alike_visual),
+                "audible": _alone(
+                    f.audible, a, self.own.heard, _likeliest(joint, self.alike_audio)
+                ),
+                "visible": _alone(
+                    f.visible, v, self.own.seen, _likeliest(joint, self.alike_visual)
+                ),
             },
         )
 
@@ -257,14 +261,13 @@ class _Events(nn.Module):
         return a.log(), v.log()
 
 
-def _alone(line: tuple[float, float], logs: Tensor, known: Tensor, alike: Tensor) -> Tensor:
+def _alone(line: tuple[float, float], logs: Tensor, known: Tensor, likeliest: Tensor) -> Tensor:
     """The probability by one modality alone, NaN where its tagger doesn't know the event.
 
-    Of events that share a class only the likeliest of a segment keeps it: an acoustic guitar is a
-    guitar that is seen, and no ukulele as well.
+    Of events that share a class only the likeliest of a segment has one: what is seen as a guitar
+    isn't a ukulele as well.
     """
-    probability = torch.sigmoid(line[0] + line[1] * logs)
-    probability = torch.where(_likeliest(logs, alike), probability, 0.0)
+    probability = torch.where(likeliest, torch.sigmoid(line[0] + line[1] * logs), 0.0)
     return torch.where(known > 0, probability, math.nan)
 
 
