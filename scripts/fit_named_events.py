@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from real_clips import Clip, in_segments, judge, read_clips, worth
 
 if TYPE_CHECKING:
@@ -61,7 +62,10 @@ def fit_fusion(model: Trained, clips: Sequence[Clip], labels: Sequence[str]) -> 
             proxy_bias=proxy_bias,
         )  # fmt: skip
     lines = {}
-    for name, x, known in (("audible", a, model.network.own.heard), ("visible", v, model.network.own.seen)):
+    for name, x, known in (
+        ("audible", a, model.network.own.heard),
+        ("visible", v, model.network.own.seen),
+    ):
         where = np.broadcast_to(known.numpy() > 0, x.shape)
         line = LogisticRegression(max_iter=2000).fit(x[where][:, None], truth[where])
         lines[name] = (float(line.intercept_[0]), float(line.coef_[0, 0]))

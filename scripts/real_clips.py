@@ -121,9 +121,7 @@ def judge(
     tags = false = 0
     for clip in clips:
         events = [e for e in found[clip.name] if e.label in labels]
-        said, true = (
-            in_segments(x, labels, clip.features.grid) for x in (events, clip.truth)
-        )
+        said, true = (in_segments(x, labels, clip.features.grid) for x in (events, clip.truth))
         segments.add((said & true).sum(), said.sum(), true.sum())
         for counts, iou in ((loose, 0.3), (strict, 0.5)):
             counts.add(matches(events, clip.truth, iou), len(events), len(clip.truth))
@@ -146,5 +144,3 @@ def worth(result: Mapping[str, float]) -> float:
         + TAG_WEIGHT * result["tags"] / max(1, result["clips"])
         - FALSE_WEIGHT * result["false"] / max(1, result["others"])
     )
-
-

@@ -184,8 +184,8 @@ def load_model(path_or_name: str | Path = "default") -> Trained:
 
     Args:
         path_or_name: A folder written by :meth:`Trained.save` or `avel train`; a packaged name
-            such as ``"toybox"``; or ``"default"`` (also ``"named_events"``), which names real events
-            without training. A folder of that name goes first.
+            such as ``"toybox"``; or ``"default"`` (also ``"named_events"``), which names real
+            events without training. A folder of that name goes first.
 
     Raises:
         CheckpointError: if nothing is there, or it is damaged, hostile or of a newer avel.
@@ -219,8 +219,7 @@ def _find(path_or_name: str | Path) -> Path:
     packaged = [*NAMED, *sorted(p.parent.name for p in PRETRAINED.glob(f"*/{WEIGHTS}"))]
     raise NoSuchModelError(
         f"no trained model at {str(path_or_name)!r}",
-        wanted=f"a folder that holds {WEIGHTS}"
-        f", or a packaged name ({', '.join(packaged)})",
+        wanted=f"a folder that holds {WEIGHTS}, or a packaged name ({', '.join(packaged)})",
         do="an exported model serves `avel localize` and avel.localize alone"
         if folder.suffix.lower() == ".onnx"
         else "train one with `avel train`, or correct the path",

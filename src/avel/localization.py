@@ -471,9 +471,7 @@ def localize(
         WeightsError: if a backbone's weights are missing.
         UsageError: for options out of range and tracks the file doesn't have.
     """
-    find = Localizer(
-        model, events=events, vocabulary=vocabulary, cache=cache, precision=precision
-    )
+    find = Localizer(model, events=events, vocabulary=vocabulary, cache=cache, precision=precision)
     return find(
         video,
         decision=decision,
@@ -515,7 +513,5 @@ def stream_events(
     Raises:
         MediaError, CheckpointError, WeightsError, UsageError: As :func:`localize`.
     """
-    find = Localizer(
-        model, events=events, vocabulary=vocabulary, cache=cache, precision=precision
-    )
+    find = Localizer(model, events=events, vocabulary=vocabulary, cache=cache, precision=precision)
     return find.stream(video, **options)

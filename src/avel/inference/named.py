@@ -1,4 +1,4 @@
-"""The training-free model with its vocabulary, built from two taggers' weights: what `default` is."""
+"""The training-free model `default`: a vocabulary of events and two taggers' weights."""
 
 from __future__ import annotations
 
@@ -57,8 +57,9 @@ def load_named_events(
         events=[s.event for s in selected.events],
         rivals=rivals(words),
         fusion=Fusion.from_json(settings["fusion"]),
+        asked=events is not None,
     )
-    return Trained(network.eval(), _card(selected, settings, cards, network))
+    return Trained(network.eval(), _card(selected, events, settings, cards))
 
 
 def read_settings() -> Json:
@@ -79,11 +80,10 @@ def rivals(words: Vocabulary) -> list[NamedEvent]:
     return list(words.events.values())
 
 
-def _card(
-    selected: Selection, settings: Json, cards: dict[str, Json], network: object
-) -> Json:
+def _card(selected: Selection, asked: object, settings: Json, cards: dict[str, Json]) -> Json:
     from avel.models.named_events import NamedEvents
 
+    notes = [] if asked is None else list(selected.notes)
     chosen = {s.label: s.event.name for s in selected.events}
     return {
         "model": "named_events", "task": "sel", "paper": NamedEvents.card.paper,
@@ -93,6 +93,6 @@ def _card(
         "decision": settings["decision"], "chosen": settings["chosen"],
         "data": {"name": "none: two taggers and a vocabulary", "note": "", "simulated": False,
                  "fingerprint": json_hash([settings["fusion"], chosen])},
-        "events": chosen, "notes": list(selected.notes), "train_ids": {}, "metrics": {},
+        "events": chosen, "notes": notes, "train_ids": {}, "metrics": {},
         "seed": 0, "recipe": {}, "avel": __version__, "format": 1,
     }  # fmt: skip

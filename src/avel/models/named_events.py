@@ -2,8 +2,8 @@
 
 Ours; the anchor is the training-free baseline of OV-AVEL (Zhou et al., CVPR 2025, arXiv
 2411.11278), which compares class names with sound and picture in one embedding space. Here both
-sides are taggers, whose own class lists the vocabulary joins: an event names the classes of AudioSet
-(YAMNet) and of ImageNet (EfficientNet-Lite0) that its source has.
+sides are taggers, whose own class lists the vocabulary joins: an event names the classes of
+AudioSet (YAMNet) and of ImageNet (EfficientNet-Lite0) that its source has.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Fusion:
         try:
             pairs = {k: (float(data[k][0]), float(data[k][1])) for k in ("audible", "visible")}
             single = {k: float(data[k]) for k in cls.__dataclass_fields__ if k not in pairs}
-            made = cls(**single, **pairs)
+            made = cls(**single, **pairs)  # type: ignore[arg-type]
         except (KeyError, TypeError, ValueError, IndexError) as e:
             raise CheckpointError(f"no fusion of two taggers ({type(e).__name__}: {e})") from e
         numbers = [*single.values(), *pairs["audible"], *pairs["visible"]]
@@ -89,6 +89,10 @@ class NamedEvents(Model):
         events: Those that are scored, in the order of the classes.
         rivals: Those that an event is compared with (its own kinds and it itself apart).
         fusion: How both modalities are joined.
+        asked: Whether a person asked for these events. Then each is scored for itself, and one that
+            ImageNet has no class for may be an audio-visual event, its picture taken as neutral.
+            Else such an event is only ever audible, and of events that share classes of both
+            taggers (a rooster, a chicken) only the likeliest of a segment is scored.
     """
 
     card = ModelCard(
@@ -99,6 +103,10 @@ class NamedEvents(Model):
         summary="Names some 300 events without training: two taggers joined by a vocabulary.",
         distribution=False,
     )
+    allowed: Tensor
+    joint: Tensor
+    alike_audio: Tensor
+    alike_visual: Tensor
 
     def __init__(
         self,
@@ -108,6 +116,7 @@ class NamedEvents(Model):
         events: Sequence[NamedEvent],
         rivals: Sequence[NamedEvent],
         fusion: Fusion,
+        asked: bool = True,
     ) -> None:
         super().__init__()
         self.fusion = fusion
@@ -117,19 +126,34 @@ class NamedEvents(Model):
         self.rivals = _Events(rivals, fusion, len(self.visual_bias))
         allowed = torch.tensor([[_is_rival(r, e) for r in rivals] for e in events])
         self.register_buffer("allowed", allowed.reshape(len(events), len(rivals)))
+        # what can't be heard, or not be seen, is no audio-visual event
+        kinds = [picture_kind(e) for e in events]
+        joint = [bool(e.audio) and (asked or k != "unknown")
+                 for e, k in zip(events, kinds, strict=True)]  # fmt: skip
+        self.register_buffer("joint", torch.tensor([float(j) for j in joint]))
+        for name in ("audio", "visual"):
+            classes = [set(getattr(e, name)) for e in events]
+            alike = torch.tensor([[bool(a & b) for b in classes] for a in classes])
+            self.register_buffer(f"alike_{name}", alike.reshape(len(events), len(events)))
+        self.asked = asked
 
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
         """Scores of (B, T, A) and (B, T, H, W, V); every segment by itself, so masks don't matter.
 
         The answer's ``parts`` hold ``audible`` and ``visible`` (B, T, C), each modality alone, NaN
-        where its tagger doesn't know the event; the background's score is 1 - the largest other. The attention is the class activation map of the segment's best event.
+        where its tagger doesn't know the event. The background's score is 1 - the largest other's.
+        The attention is the class activation map of the segment's best event.
         """
         seen = self.seen(visual)
         a, v, excess = self.evidence(audio=audio, seen=seen)
         f, joint = self.fusion, self._joint(a, v)
         bias = f.bias + f.proxy_bias * self.own.proxy
         scores = torch.sigmoid((bias + joint - f.rival * excess) / f.temperature)
-        scores = scores * self.own.heard  # what can't be heard is no audio-visual event
+        scores = scores * self.joint
+        if not self.asked:
+            scores = torch.where(
+                _likeliest(scores, self.alike_audio & self.alike_visual), scores, 0.0
+            )
         background = 1 - scores.amax(-1, keepdim=True)
         whole = torch.cat([scores, background], -1)
         return Answer(
@@ -137,8 +161,12 @@ class NamedEvents(Model):
             labels=whole.argmax(-1),
             attention=self._attention(visual, seen, scores.argmax(-1)),
             parts={
-                "audible": _alone(f.audible, a, self.own.heard),
-                "visible": _alone(f.visible, v, self.own.seen),
+                "audible": _alone(
+                    f.audible, a, self.own.heard, _likeliest(joint, self.alike_audio)
+                ),
+                "visible": _alone(
+                    f.visible, v, self.own.seen, _likeliest(joint, self.alike_visual)
+                ),
             },
         )
 
@@ -233,9 +261,19 @@ class _Events(nn.Module):
         return a.log(), v.log()
 
 
-def _alone(line: tuple[float, float], logarithm: Tensor, known: Tensor) -> Tensor:
-    """The probability by one modality alone, NaN where its tagger doesn't know the event."""
-    return torch.where(known > 0, torch.sigmoid(line[0] + line[1] * logarithm), math.nan)
+def _alone(line: tuple[float, float], logs: Tensor, known: Tensor, likeliest: Tensor) -> Tensor:
+    """The probability by one modality alone, NaN where its tagger doesn't know the event.
+
+    Of events that share a class only the likeliest of a segment has one: what is seen as a guitar
+    isn't a ukulele as well.
+    """
+    probability = torch.where(likeliest, torch.sigmoid(line[0] + line[1] * logs), 0.0)
+    return torch.where(known > 0, probability, math.nan)
+
+
+def _likeliest(values: Tensor, alike: Tensor) -> Tensor:
+    """(..., E) where no event that is alike (E, E) has a larger value."""
+    return values >= torch.where(alike, values[..., None, :], -math.inf).amax(-1)
 
 
 def picture_kind(event: NamedEvent) -> str:
