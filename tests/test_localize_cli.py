@@ -297,6 +297,7 @@ def test_the_modality_chooses_what_is_written(
     assert ("Siren (audio only)" in shown) == (modality in ("audio", "all"))
     told = "note: Heard only: Siren 0:04-0:07. Seen only: Bark 0:00-0:02."
     assert (told in " ".join(shown.split())) == (modality == "both")
+    assert ("note: Heard only" in shown) == (modality == "both")
     whole = report.read("a.eaf")  # what has a place of its own for each is written whole
     assert [len(whole.lane(m)) for m in MODALITIES] == [1, 1, 1]
     assert main(["localize", "a.mp4", "--modality", modality, "--json"]) == 0
