@@ -317,7 +317,7 @@ def _backbone_file(card: Json, sense: str) -> bytes:
     own = network.card
     meta = {
         "kind": "backbone", "format": FORMAT, "card": here, "frames": own.frames,
-        "log_offset": own.log_offset,
+        "log_offset": own.log_offset, "patch_hop": own.patch_hop,
         "clip": isinstance(network, ClipBackbone), "input": own.input, "paper": own.paper,
         "licence": _licence(here), "checked": {"difference": difference},
     }  # fmt: skip

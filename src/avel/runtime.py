@@ -116,6 +116,7 @@ class _Backbone:
     frames: int
     clip: bool
     log_offset: float
+    patch_hop: float
     session: Any
 
     @property
@@ -177,6 +178,7 @@ class OnnxExtractor:
             frames=frames,
             batch=max(1, _BATCH // frames) if self._visual.clip else _BATCH,
             clip=self._visual.clip,
+            patch_hop=self._audio.patch_hop,
         )
 
     def _hear(self, sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -216,12 +218,15 @@ def _load_backbone(path: Path) -> _Backbone:
         session, meta = _open(path, "backbone")
         frames, shape = int(meta["frames"]), [int(n) for n in meta["card"]["output"]]
         offset = float(meta.get("log_offset", OFFSET))
+        hop = float(meta.get("patch_hop", 0.0))
     except (CheckpointError, KeyError, TypeError, ValueError) as e:
         why = e.got if isinstance(e, CheckpointError) else f"{path} is no backbone"
         raise WeightsError(why, do="export the model again") from e
-    if not 0 <= frames <= 1000 or len(shape) not in (1, 3) or min(shape) < 1 or not 0 < offset <= 1:
+    if not 0 <= frames <= 1000 or len(shape) not in (1, 3) or min(shape) < 1:
         raise WeightsError(f"{path} is no backbone", do="export the model again")
-    return _Backbone(meta["card"], frames, meta.get("clip") is True, offset, session)
+    if not 0 < offset <= 1 or not (hop == 0 or 0.1 <= hop <= 10):
+        raise WeightsError(f"{path}: no backbone's log-mel", do="export the model again")
+    return _Backbone(meta["card"], frames, meta.get("clip") is True, offset, hop, session)
 
 
 def _damaged(path: Path, why: str) -> CheckpointError:

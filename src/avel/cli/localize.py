@@ -133,8 +133,22 @@ def localize(
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="A run's folder, or `default`, the model that ships with avel.")
+        str,
+        typer.Option(
+            help="`default`, which names some 290 real events without training; a run's folder; or "
+            "`toybox`, a toy."
+        ),
     ] = "default",
+    events: Annotated[
+        str | None,
+        typer.Option(
+            help='Look for these events alone: "dog bark, rooster, tractor", or sets such as '
+            "animals, traffic, music, ave (see `avel ls events`)."
+        ),
+    ] = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="A TOML file of your own events; see docs/events.md.")
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -219,7 +233,15 @@ def localize(
     asked |= {"min_length": min_length, "bridge": bridge}
     Decision().asked(**asked)  # refused before a model is loaded
     check_precision(precision)
-    find = Localizer(model, cache=not no_cache, precision=precision)  # type: ignore[arg-type]
+    find = Localizer(
+        model,
+        events=events,
+        vocabulary=vocabulary,
+        cache=not no_cache,
+        precision=precision,  # type: ignore[arg-type]
+    )
+    for note in find.model.card.get("notes", ()):
+        typer.echo(f"avel: {note}", err=True)
     failed: list[Exception] = []
     warned = False
     for video in files:
