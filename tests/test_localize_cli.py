@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,8 +71,10 @@ def test_unclear_outputs_are_refused(videos: list[str], outputs: list[str], mess
 class Finder:
     """A localizer that fails for files whose name begins with ``bad`` and finds two events."""
 
-    def __init__(self, model: object, *, cache: bool, precision: str) -> None:
-        assert precision == "auto"
+    model = SimpleNamespace(card={})
+
+    def __init__(self, model: object, *, cache: bool, precision: str, **options: Any) -> None:
+        assert precision == "auto" and not any(options.values())
         if model != "default":
             raise UsageError(f"no model {model}")
         self.cache = cache
