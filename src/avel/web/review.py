@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from unicodedata import category
 
@@ -54,6 +54,8 @@ def timeline_of(desk: Desk, job: Job, **asked: float | None) -> Json:
         "step": page["step"],
         "classes": list(found.classes),
         "events": [e.to_json() for e in events],
+        "finding": "" if events else view.of_one_modality(found),
+        "apart": [asdict(lane) for lane in view.apart_lanes(found)],
         "scores": {"bin": page["bin"], "lanes": page["lanes"]},
         "attention": _attention(page["attention"]),
         "decision": {
@@ -142,10 +144,12 @@ def imported(path: Path, job: Job, step: float, *, named: str) -> Json:
     Raises:
         AvelError: if no timeline can be read, or none is the job's.
     """
-    found = _own(read_all(path), job, named)
+    found = _own(read_all(path), job, named).choose("both")
     duration = float(job.facts["duration"])
     events: list[Event] = []
     notes = list(found.notes)
+    apart = len(found.audio_only) + len(found.visual_only)
+    notes += [f"Left out: {apart} that are only heard or only seen."] * bool(apart)
     for event in found:
         wrong = mistakes_of(event.start, event.end, event.label, duration, step)
         if wrong or len(events) >= MOST_EVENTS:
