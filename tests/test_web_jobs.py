@@ -244,6 +244,34 @@ def test_a_folder_serves_one_server(tmp_path: Path) -> None:
     Desk(tmp_path, web_work.start, roots={}).close()
 
 
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    for name in ("jobs/report.docx", "incoming/scan/page.tiff", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    with pytest.raises(DataError, match="didn't write") as refused:
+        Desk(tmp_path, web_work.start, roots={})
+    assert "--state" in refused.value.do
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+    with sqlite3.connect(tmp_path / "jobs.sqlite") as db:  # somebody else's, of that name
+        db.execute("CREATE TABLE jobs (who TEXT)")
+    with pytest.raises(DataError, match="didn't write"):
+        Desk(tmp_path, web_work.start, roots={})
+    assert (tmp_path / "jobs" / "report.docx").is_file()
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError):
+        Desk(tmp_path / "file", web_work.start, roots={})
+
+
+def test_a_state_folder_from_before_there_were_marks_is_taken(tmp_path: Path) -> None:
+    Desk(tmp_path, web_work.start, roots={}).close()
+    (mark,) = tmp_path.glob("*.txt")
+    assert "removes whatever" in mark.read_text()
+    mark.unlink()
+    Desk(tmp_path, web_work.start, roots={}).close()
+    assert mark.is_file()
+
+
 def test_tables_of_a_newer_avel_and_other_files_are_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "jobs.sqlite") as db:
         db.execute("PRAGMA user_version=99")

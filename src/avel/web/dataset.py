@@ -12,13 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from avel.data.annotations import OPTIONAL, REQUIRED
-from avel.errors import AvelError, DataError
+from avel.errors import AvelError
 from avel.files import whole, write_whole
 from avel.formats.text import neutral
 from avel.types import Event
+from avel.web.owned import claim
 from avel.web.store import Job, Store
 
 _TABLE, _MARK, _VIDEOS = "annotations.csv", "made-by-avel-serve.txt", "videos"
+_TEXT = "annotations.csv and videos here are those of corrected jobs.\n"
 #: Fewer clips can't be split into those to learn from, to choose by and to judge.
 LEAST = 3
 
@@ -38,15 +40,8 @@ class Corrected:
     def __init__(self, folder: Path, store: Store, media_of: Callable[[Job], Path]) -> None:
         self.folder, self._store, self._media_of = folder, store, media_of
         self._lock = threading.Lock()
-        mark = folder / _MARK
-        if folder.exists() and not mark.is_file() and any(folder.iterdir()):
-            raise DataError(
-                f"{folder} holds something that `avel serve` didn't write",
-                wanted="a new folder, an empty one, or one of its own",
-                do="choose another one with --data",
-            )
-        (folder / _VIDEOS).mkdir(parents=True, exist_ok=True)
-        write_whole(mark, "annotations.csv and videos here are those of corrected jobs.\n")
+        claim(folder, _MARK, _TEXT, option="--data")
+        (folder / _VIDEOS).mkdir(exist_ok=True)
         self.update()
 
     def update(self) -> int:

@@ -19,11 +19,17 @@ from avel.web import kept
 from avel.web.crew import Crew, Start
 from avel.web.dataset import Corrected
 from avel.web.feed import Feed
+from avel.web.owned import claim
 from avel.web.refusal import refuse
 from avel.web.roots import media_inside
-from avel.web.store import Job, Store
+from avel.web.store import Job, Store, is_store
 from avel.web.uploads import plain_name
 from avel.web.work import Task
+
+_MARK = "made-by-avel-serve.txt"
+_TEXT = """The jobs, uploads, results and corrections of `avel serve --state` here.
+The server removes whatever in jobs and incoming belongs to no job.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Desk:
     """Jobs with their files, and the crew that does them.
 
     Args:
-        folder: Where everything is kept; made where it isn't there.
+        folder: Where everything is kept: new, empty, or of an earlier desk.
         start: Makes a worker's work, within the worker; see :class:`avel.web.crew.Crew`.
         roots: Folders whose files may be localized where they lie, by name.
         data: The folder that corrections go to as a data set, or None.
@@ -57,7 +63,8 @@ class Desk:
         jobs: Worker processes.
 
     Raises:
-        DataError: if another server uses the folder, or it can't be used.
+        DataError: if another server uses the folder, it holds something else (which is left as it
+            is), or it can't be used.
     """
 
     def __init__(
@@ -74,10 +81,12 @@ class Desk:
         self.cards: dict[str, Json] = {}
         self._coming: list[int] = []  # bytes of each job that is about to be taken in
         self._lock = threading.Lock()
+        table = folder / "jobs.sqlite"
+        claim(folder, _MARK, _TEXT, option="--state", known=is_store(table))
         for place in (self._jobs, self.incoming):
-            place.mkdir(parents=True, exist_ok=True)
+            place.mkdir(exist_ok=True)
         self._only_one = _only_one(folder / "in-use.sqlite")
-        self.store = Store(folder / "jobs.sqlite")
+        self.store = Store(table)
         self.data = None if data is None else Corrected(data, self.store, self.media_of)
         self.feed = Feed(self.seen)
         self.crew = Crew(
@@ -121,7 +130,8 @@ class Desk:
         known = {job.id for job in self.store.every()}
         for place in [*self.incoming.iterdir(), *self._jobs.iterdir()]:
             if place.parent == self.incoming or place.name not in known:
-                shutil.rmtree(place) if place.is_dir() else place.unlink()
+                folder = place.is_dir() and not place.is_symlink()
+                shutil.rmtree(place) if folder else place.unlink()
 
     def load(self) -> None:
         """Load the models.

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -316,6 +316,18 @@ class Store:
         """The ids of all jobs with saved events."""
         found = self._rows("SELECT job FROM corrections WHERE events IS NOT NULL")
         return {str(r["job"]) for r in found}
+
+
+def is_store(path: Path) -> bool:
+    """Whether a file holds the tables of this or an earlier avel; nothing is written."""
+    if not path.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            names = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.Error:
+        return False
+    return {"jobs", "corrections"} <= names
 
 
 def _job(row: sqlite3.Row) -> Job:
