@@ -20,7 +20,7 @@ from avel.web.crew import Crew, Start
 from avel.web.dataset import Corrected
 from avel.web.feed import Feed
 from avel.web.owned import claim
-from avel.web.refusal import refuse
+from avel.web.refusal import refuse, told
 from avel.web.roots import media_inside
 from avel.web.store import Job, Store, is_store
 from avel.web.uploads import plain_name
@@ -88,10 +88,10 @@ class Desk:
         self._only_one = _only_one(folder / "in-use.sqlite")
         self.store = Store(table)
         self.data = None if data is None else Corrected(data, self.store, self.media_of)
-        self.feed = Feed(self.seen)
+        self.feed = Feed(self.seen, self.troubles)
         self.crew = Crew(
             self.store, start, task_of=self._task, changed=self.changed, gone=self._clear,
-            count=jobs, limit=60 * limits.job_minutes,
+            troubled=self.feed.troubled, count=jobs, limit=60 * limits.job_minutes,
         )  # fmt: skip
         self._recover()
 
@@ -214,6 +214,11 @@ class Desk:
         if job is None or self.crew.step_of(id) is None:
             for waiting in self.store.queue():
                 self.feed.changed(waiting)
+
+    def troubles(self) -> list[Json]:
+        """What keeps jobs from going on at this moment, as errors are told."""
+        held = [self.crew.trouble]
+        return [told(e.got, e.wanted, e.do) for e in held if e is not None]
 
     # --- what can be asked -----------------------------------------------------------------------
 

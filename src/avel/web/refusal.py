@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from avel.errors import AvelError, printable
+from avel.web.store import StoreError
 
 
 def refuse(status: int, got: str, wanted: str = "", do: str = "", **headers: str) -> HTTPException:
@@ -46,6 +47,13 @@ async def on_avel_error(_: Request, error: Exception) -> Response:
     """Values that can't be, and results that can't be had."""
     assert isinstance(error, AvelError)
     return answer(422, told(error.got, error.wanted, error.do))
+
+
+async def on_store_error(_: Request, error: Exception) -> Response:
+    """The list of jobs can't be used at this moment."""
+    assert isinstance(error, StoreError)
+    parts = told(error.got, error.wanted, error.do)
+    return answer(507, parts) if error.full else answer(503, parts, {"Retry-After": "5"})
 
 
 async def on_invalid(_: Request, error: Exception) -> Response:

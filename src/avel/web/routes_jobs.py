@@ -102,7 +102,8 @@ def add(app: FastAPI, desk: Desk) -> None:
         """Some jobs, newest first."""
         held, total = desk.store.page(offset, limit)
         queue, corrected = desk.store.queue(), desk.store.corrected_ids()
-        return {"jobs": [desk.shown(job, queue, corrected) for job in held], "total": total}
+        shown = [desk.shown(job, queue, corrected) for job in held]
+        return {"jobs": shown, "total": total, "troubles": desk.troubles()}
 
     @app.get("/api/jobs/{id}", response_model=JobInfo, tags=["jobs"])
     def job(id: str) -> Any:

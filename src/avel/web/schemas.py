@@ -124,10 +124,11 @@ class JobInfo(BaseModel):
 
 
 class Jobs(BaseModel):
-    """Some jobs, newest first, and how many there are."""
+    """Some jobs, newest first, and how many there are; what keeps them from going on."""
 
     jobs: list[JobInfo]
     total: int
+    troubles: list[ErrorBody]
 
 
 class PathIn(_In):
