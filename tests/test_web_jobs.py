@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from avel.errors import CheckpointError, DataError
 from avel.web.desk import Desk, Limits
-from avel.web.store import MOST_TRIES, Job, Store, StoreError
+from avel.web.store import MOST_TRIES, RESERVE, Job, Store, StoreError
 from tests import web_work
 from tests.web_client import done, ended, send, serving, until
 
@@ -290,6 +290,24 @@ def test_a_change_that_failed_leaves_no_transaction_open(tmp_path: Path) -> None
     other.close()
     assert store.delete("a1")
     store.close()
+
+
+def test_a_full_disk_has_room_for_a_deletion(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = client.desk.store  # type: ignore[attr-defined]
+    id, deleted, reserve = done(client), store._deleted, store._reserve
+    assert reserve.stat().st_size == RESERVE
+
+    def full(id: str) -> bool:
+        if reserve.is_file():
+            raise StoreError("full", full=True)
+        return bool(deleted(id))
+
+    monkeypatch.setattr(store, "_deleted", full)
+    assert client.delete(f"/api/jobs/{id}").status_code == 204
+    assert client.get(f"/api/jobs/{id}").status_code == 404
+    assert reserve.stat().st_size == RESERVE  # for the next one
 
 
 def test_a_job_is_stopped_at_its_time_limit(tmp_path: Path) -> None:

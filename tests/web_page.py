@@ -28,8 +28,8 @@ TOKEN = "a-token-of-tests-only"
 class Site:
     """A server that runs, and what its tests ask of it behind the page's back."""
 
-    def __init__(self, address: str, clip: Path, root: Path) -> None:
-        self.address, self.clip, self.root = address, clip, root
+    def __init__(self, address: str, clip: Path, root: Path, desk: Desk) -> None:
+        self.address, self.clip, self.root, self.desk = address, clip, root, desk
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         self.api = httpx2.Client(base_url=address, headers=bearer, timeout=60)
 
@@ -156,7 +156,7 @@ def running(folder: Path) -> Iterator[Site]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [place.socket]})
     thread.start()
-    yield Site(place.address, clip, folder / "recordings")
+    yield Site(place.address, clip, folder / "recordings", desk)
     server.should_exit = True
     thread.join(30)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avel.errors import AvelError, DataError, UsageError
+from avel.files import disk_error, write_whole
 from avel.formats import format_endings, format_named
 from avel.report.clips import safe_name
 from avel.types import Event, Timeline
@@ -127,7 +128,6 @@ def _write(
             timeline = _corrected(timeline, events, scores=True)
         try:
             if target.suffix == ".html":
-                from avel.files import write_whole
                 from avel.report.page import render
 
                 write_whole(target, render(timeline, page=None).encode("utf-8", "replace"))
@@ -136,7 +136,7 @@ def _write(
         except AvelError as e:
             pipe.send(renamed(e, link, name))
         except OSError as e:
-            pipe.send(DataError(f"{name}: {e.strerror or e}"))
+            pipe.send(disk_error(e, name))
         except Exception as e:
             pipe.send(DataError(f"{name}: stumbled over something ({type(e).__name__})"))
         else:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from avel.errors import AvelError, DataError
 from avel.features.workers import THREADS, cannot_start, cores, environment
+from avel.files import disk_error
 from avel.types import Json
 from avel.web.store import Job, Store, StoreError
 from avel.web.work import Does, Task, renamed
@@ -278,7 +279,7 @@ class Crew:
             self._failed(job, e)
             return worker
         except OSError as e:
-            self._failed(job, DataError(f"{job.name}: {e.strerror or e}", do="make room, retry"))
+            self._failed(job, disk_error(e, job.name))
             return worker
         except WorkerDiedError as e:
             self._failed(job, _died(job, str(e)))
@@ -381,6 +382,6 @@ def _answer(does: Does, task: Task, pipe: Connection) -> tuple[str, Any]:
     except AvelError as e:
         return "failed", renamed(e, Path(task.media), task.name)
     except OSError as e:
-        return "failed", DataError(f"{task.name}: {e.strerror or e}", do="see to it, and try again")
+        return "failed", disk_error(e, task.name)
     except Exception as e:
         return "failed", _unforeseen(task.name, e)

@@ -217,7 +217,7 @@ class Desk:
 
     def troubles(self) -> list[Json]:
         """What keeps jobs from going on at this moment, as errors are told."""
-        held = [self.crew.trouble]
+        held = [self.crew.trouble, self.data.trouble if self.data is not None else None]
         return [told(e.got, e.wanted, e.do) for e in held if e is not None]
 
     # --- what can be asked -----------------------------------------------------------------------
@@ -351,13 +351,21 @@ class Desk:
         self.store.delete(id)
         if not self.crew.drop(id):
             self._clear(id)
-        if self.data is not None:
-            self.data.update()
+        self.update_data()
         self.changed(job.id)
+
+    def update_data(self) -> None:
+        """What is corrected has changed: so does the data set, at once or once that can be."""
+        if self.data is not None:
+            before = self.data.trouble
+            self.data.update()
+            if str(before) != str(self.data.trouble):
+                self.feed.troubled()
 
     def _clear(self, id: str) -> None:
         with suppress(OSError):
             shutil.rmtree(self._jobs / id)
+        self.store.keep_reserve()
 
     def _task(self, job: Job) -> Task:
         """What a worker is told; what an earlier run found is removed first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from avel.errors import DataError
-from avel.files import write_whole
+from avel.files import disk_error, write_whole
 
 
 def claim(folder: Path, mark: str, text: str, *, option: str, known: bool = False) -> None:
@@ -33,11 +33,8 @@ def claim(folder: Path, mark: str, text: str, *, option: str, known: bool = Fals
         if not (folder / mark).is_file():
             write_whole(folder / mark, text)
     except OSError as e:
-        raise DataError(
-            f"{folder}: {e.strerror or e}",
-            wanted="a folder that can be written",
-            do=f"see to it, or choose another one with {option}",
-        ) from e
+        wrong = disk_error(e, folder)
+        raise DataError(wrong.got, do=f"{wrong.do}; {option} names another one") from e
 
 
 def _holds(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from avel.errors import AvelError, printable
+from avel.files import disk_error
 from avel.web.store import StoreError
 
 
@@ -66,9 +68,12 @@ async def on_invalid(_: Request, error: Exception) -> Response:
 
 
 async def on_disk_error(_: Request, error: Exception) -> Response:
-    """No room, or no right to write."""
-    why = getattr(error, "strerror", None) or type(error).__name__
-    return answer(507, told(f"the server's disk: {why}", "room to write", "delete some jobs"))
+    """No room, or no right to write; the place is the server's affair."""
+    assert isinstance(error, OSError)
+    why = disk_error(OSError(error.errno, error.strerror)).got
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cure = "delete some jobs, or make room on it" if full else "see to the server's folders"
+    return answer(507, told(f"the server's disk: {why}", "room to write", cure))
 
 
 async def on_bug(_: Request, error: Exception) -> Response:

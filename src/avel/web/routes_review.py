@@ -117,8 +117,7 @@ def _picture(place: Path, kind: str) -> Response:
 
 def _add_corrections(app: FastAPI, desk: Desk) -> None:
     def changed(id: str) -> None:
-        if desk.data is not None:
-            desk.data.update()
+        desk.update_data()
         desk.changed(id)
 
     @app.get("/api/jobs/{id}/annotations", response_model=Annotations, tags=["corrections"])
@@ -159,12 +158,14 @@ def _add_corrections(app: FastAPI, desk: Desk) -> None:
         if desk.data is None:
             note = "Start the server with --data DIR, and corrections are kept there to learn from."
             return {"path": None, "clips": clips, "commands": [], "notes": [note]}
+        if desk.data.trouble is not None:
+            desk.update_data()
         few = f"{LEAST} corrected clips are needed at least: to learn from, choose by and judge."
         return {
             "path": str(desk.data.folder),
             "clips": clips,
             "commands": review.commands(desk.data.folder, desk.cards),
-            "notes": [few] if clips < LEAST else [],
+            "notes": ([few] if clips < LEAST else []) + desk.data.notes,
         }
 
 

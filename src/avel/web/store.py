@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avel.errors import AvelError, DataError
+from avel.files import write_whole
 from avel.types import Event, Json
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -21,6 +22,8 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 VERSION = 1
 #: A job that was begun so often without an end fails: it may be what brings the server down.
 MOST_TRIES = 3
+#: Bytes of the file that is given up for a deletion on a full disk.
+RESERVE = 2**20
 _SCHEMA = """
 CREATE TABLE jobs (
   turn INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, name TEXT NOT NULL,
@@ -139,12 +142,14 @@ class Store:
     def __init__(self, path: Path, *, patience: float = 5.0) -> None:
         self._lock, self._reading = threading.Lock(), threading.Lock()
         self._patience, self._writer = patience, 0  # the writer is a thread's number
+        self._reserve = path.with_name("reserve.bin")
         try:
             self._db = self._opened(path)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._prepare(path)
             self._reader = self._opened(path)
+            self.keep_reserve()
         except sqlite3.Error as e:
             raise DataError(
                 f"{path}: can't be used as the list of jobs ({e})",
@@ -174,6 +179,12 @@ class Store:
         with self._lock, self._reading:
             self._reader.close()
             self._db.close()
+
+    def keep_reserve(self) -> None:
+        """Hold some room on the disk, by which a job can be deleted where there is no other."""
+        with suppress(OSError):
+            if not self._reserve.is_file():
+                write_whole(self._reserve, bytes(RESERVE))
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
@@ -310,7 +321,16 @@ class Store:
         return done.rowcount > 0
 
     def delete(self, id: str) -> bool:
-        """Forget a job and its correction; False where there is none."""
+        """Forget a job and its correction, on a full disk too; False where there is none."""
+        try:
+            return self._deleted(id)
+        except StoreError as e:
+            if not e.full or not self._reserve.is_file():
+                raise
+        self._reserve.unlink(missing_ok=True)  # until its files are gone: see keep_reserve
+        return self._deleted(id)
+
+    def _deleted(self, id: str) -> bool:
         with self._change() as db:
             return db.execute("DELETE FROM jobs WHERE id=?", (id,)).rowcount > 0
 
