@@ -16,6 +16,7 @@ from avel.errors import DataError, UsageError
 from avel.media import ENDINGS
 from avel.types import Json
 from avel.web import kept
+from avel.web.apart import Apart
 from avel.web.crew import Crew, Start
 from avel.web.dataset import Corrected
 from avel.web.feed import Feed
@@ -88,6 +89,8 @@ class Desk:
         self._only_one = _only_one(folder / "in-use.sqlite")
         self.store = Store(table)
         self.data = None if data is None else Corrected(data, self.store, self.media_of)
+        self.exports = Apart("export")
+        self.imports = Apart("import", at_once=2, waiting=8)
         self.feed = Feed(self.seen, self.troubles)
         self.crew = Crew(
             self.store, start, task_of=self._task, changed=self.changed, gone=self._clear,
@@ -143,6 +146,8 @@ class Desk:
 
     def close(self) -> None:
         """End the crew; what it was at is done after the next start."""
+        for apart in (self.exports, self.imports):
+            apart.stop()
         self.crew.stop()
         self.store.close()
         self._only_one.close()
