@@ -80,7 +80,8 @@ class Desk:
     ) -> None:
         self.folder, self.roots, self.limits = folder, dict(roots), limits
         self.cards: dict[str, Json] = {}
-        self._coming: list[int] = []  # bytes of each job that is about to be taken in
+        # the client and bytes of each job that is about to be taken in
+        self._coming: list[tuple[str, int]] = []
         self._lock = threading.Lock()
         table = folder / "jobs.sqlite"
         claim(folder, _MARK, _TEXT, option="--state", known=is_store(table))
@@ -241,35 +242,46 @@ class Desk:
         return name or known[0]
 
     @contextmanager
-    def place_in_queue(self, size: int = 0) -> Iterator[None]:
+    def place_in_queue(self, size: int = 0, *, client: str = "") -> Iterator[None]:
         """Hold one of the queue's places, and room on the disk, while a file comes.
 
         Args:
             size: Bytes that come.
+            client: Whose they are: one can hold a quarter of the places at a time.
 
         Raises:
-            HTTPException: 429 where the queue is full, 507 where all uploads would take more bytes
-                than may be.
+            HTTPException: 429 where the queue is full, or the client holds as many places as it
+                may, 507 where all uploads would take more bytes than may be.
         """
         with self._lock:
+            own, most = [c for c, _ in self._coming].count(client), max(1, self.limits.queue // 4)
+            if client and own >= most:
+                raise refuse(
+                    429, f"{own} uploads at once", f"at most {most}", "send one after the other",
+                    Retry_After="5",
+                )  # fmt: skip
             waiting = len(self.store.queue()) + len(self._coming)
             if waiting >= self.limits.queue:
                 raise refuse(
                     429, f"a queue of {waiting} jobs", f"at most {self.limits.queue}",
                     "try again later", Retry_After="5",
                 )  # fmt: skip
-            if size and self.store.uploaded() + sum(self._coming) + size > self.limits.total_bytes:
+            if size and self._bytes() + size > self.limits.total_bytes:
                 raise refuse(
                     507, "no room for another upload",
                     f"at most {self.limits.total_bytes / 10**9:g} GB of uploads",
                     "delete some jobs",
                 )  # fmt: skip
-            self._coming.append(size)
+            self._coming.append((client, size))
         try:
             yield
         finally:
             with self._lock:
-                self._coming.remove(size)
+                self._coming.remove((client, size))
+
+    def _bytes(self) -> int:
+        """Of all uploads, those that are coming too."""
+        return self.store.uploaded() + sum(size for _, size in self._coming)
 
     def take_in(self, file: Path, *, name: str, size: int, model: str, key: str | None) -> Job:
         """Make a job of a file that has come; the file is moved to it.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from avel.errors import AvelError
@@ -30,8 +31,9 @@ class Feed:
     ) -> None:
         self._see, self._troubles = see, troubles
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listeners: set[_Listener] = set()
-        self._ended = False
+        self._listeners: set[Listener] = set()
+        #: Whether there is nothing more to come.
+        self.ended = False
 
     def begin(self) -> None:
         """Bind to the running loop."""
@@ -39,9 +41,9 @@ class Feed:
 
     def end(self) -> None:
         """Send all listeners away."""
-        self._ended = True
+        self.ended = True
         for listener in self._listeners:
-            listener.news.set()
+            listener.end()
 
     def changed(self, id: str) -> None:
         """A job has changed; may be called from any thread."""
@@ -55,40 +57,27 @@ class Feed:
 
     def _note(self, id: str) -> None:
         for listener in self._listeners:
-            listener.ids[id] = None
-            listener.news.set()
+            listener.note(id)
 
     @property
     def full(self) -> bool:
         """Whether there are as many listeners as may be."""
         return len(self._listeners) >= MOST
 
-    async def listen(self) -> AsyncIterator[str]:
-        """Jobs as they change: ``data: {…}``; ``event: gone`` with the id of a deleted one.
-
-        ``event: troubles`` with the list of them comes first where there are any, and when they
-        change.
-        """
-        listener = _Listener()
-        if self._troubles():
-            listener.ids[_TROUBLES] = None
-            listener.news.set()
+    def listen(self) -> Listener:
+        """Somebody listens from now on."""
+        listener = Listener(self)
         self._listeners.add(listener)
-        try:
-            yield "retry: 2000\n\n"
-            while not self._ended:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(listener.news.wait(), _BEAT)
-                listener.news.clear()
-                ids, listener.ids = list(listener.ids), {}
-                for id in ids:
-                    yield await asyncio.to_thread(self._event, id)
-                if not ids:
-                    yield ": still here\n\n"
-        finally:
-            self._listeners.discard(listener)
+        if self._troubles():
+            listener.note(_TROUBLES)
+        return listener
 
-    def _event(self, id: str) -> str:
+    def leave(self, listener: Listener) -> None:
+        """Somebody listens no longer."""
+        self._listeners.discard(listener)
+
+    def event(self, id: str) -> str:
+        """What is told of a job."""
         if id == _TROUBLES:
             return f"event: troubles\ndata: {json.dumps(list(self._troubles()))}\n\n"
         try:
@@ -100,7 +89,46 @@ class Feed:
         return f"data: {json.dumps(held)}\n\n"
 
 
-class _Listener:
-    def __init__(self) -> None:
-        self.ids: dict[str, None] = {}
-        self.news = asyncio.Event()
+class Listener:
+    """Jobs as they change: ``data: {…}``; ``event: gone`` with the id of a deleted one.
+
+    ``event: troubles`` with the list of them comes first where there are any, and when they change.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._told = deque(["retry: 2000\n\n"])  # what is sent next
+        self._ids: dict[str, None] = {}
+        self._news = asyncio.Event()
+
+    def note(self, id: str) -> None:
+        """A job has changed."""
+        self._ids[id] = None
+        self._news.set()
+
+    def end(self) -> None:
+        """There is nothing more to come."""
+        self._news.set()
+
+    def leave(self) -> None:
+        """Listen no longer."""
+        self._feed.leave(self)
+
+    def __aiter__(self) -> Listener:
+        return self
+
+    async def __anext__(self) -> str:
+        if self._told:
+            return self._told.popleft()
+        if not self._ids and not self._feed.ended:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), _BEAT)
+        self._news.clear()
+        if self._feed.ended:
+            self.leave()
+            raise StopAsyncIteration
+        if not self._ids:
+            return ": still here\n\n"
+        id = next(iter(self._ids))
+        del self._ids[id]
+        return await asyncio.to_thread(self._feed.event, id)
