@@ -161,7 +161,7 @@ def _bounded(receive: Receive, most: int | None) -> Receive:
                 if seen - counted < LEAST:
                     raise refuse(
                         408, f"{seen - counted} bytes in {WINDOW:g} s", f"at least {LEAST}",
-                        "send it again, over a faster connection", Connection="close",
+                        "send it again, over a faster connection",
                     )  # fmt: skip
                 counted, waited = seen, 0.0
         if most is not None and seen > most:
