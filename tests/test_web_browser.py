@@ -260,7 +260,7 @@ def test_unsaved_work_is_asked_about_and_the_next_file_follows(go: Go, site: Sit
     dialog = opened.page.get_by_role("dialog")
     dialog.get_by_role("button", name="Stay").click()
     assert opened.page.locator("#title").inner_text() == "newer.mp4"
-    assert opened.page.url.endswith(id)
+    opened.page.wait_for_url(f"**/{id}")
     opened.page.keyboard.press("Control+Enter")  # save, and open the next
     opened.page.locator("#title", has_text="older.mp4").wait_for()
     assert site.events(id) == [(1.0, 3.0, "Church bell")]
