@@ -96,6 +96,34 @@ def write_whole(path: str | Path, data: bytes | str) -> None:
         temporary.write_bytes(data)
 
 
+@contextmanager
+def locked(folder: str | Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a folder for this process alone; the system lets it go however the process ends.
+
+    Args:
+        folder: There already; nothing is written into it.
+        wait: Whether to wait until nobody else holds it.
+
+    Yields:
+        False where somebody else holds it; True also where the system has no such locks.
+    """
+    handle, mine = -1, True
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        mine = False
+    except (ImportError, OSError):
+        pass
+    try:
+        yield mine
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
 def json_hash(value: Any) -> str:
     """The sha256 of plain data, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

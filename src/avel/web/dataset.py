@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from avel.csv_table import neutral
 from avel.data.annotations import LARGEST, OPTIONAL, REQUIRED
 from avel.errors import AvelError, DataError
 from avel.files import disk_error, whole, write_whole
-from avel.formats.text import neutral
 from avel.types import Event
 from avel.web.owned import claim
 from avel.web.store import Job, Store
