@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -287,6 +289,64 @@ def test_what_is_corrected_is_a_data_set(client: TestClient) -> None:
     assert not (data / "videos" / f"{ids[0]}.mp4").exists()
 
 
+def test_what_a_person_adds_to_the_data_set_stays(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(tmp_path / "state", data=data) as client:
+        id = done(client)
+        put(client, id, 0, GATE)
+        added = [data / "videos" / name for name in ("own.mp4", "0123456789abcdef.mp4")]
+        for path in added:
+            path.write_bytes(b"a person's own")
+        (data / "videos" / "more").mkdir()
+        table = data / "annotations.csv"
+        text = table.read_text().replace("label,video", "label,video,split")
+        lines = [line + "," for line in text.splitlines()[1:]]
+        own = "videos/own.mp4,1.0,2.0,'=bell,,test"
+        table.write_text("\n".join([text.splitlines()[0], *lines, own]) + "\n")
+        other = done(client, content=b"another")
+        put(client, other, 0)
+        put(client, id, 1, GATE, GATE | {"start": 3, "end": 4})
+        with table.open(newline="") as f:
+            rows = list(csv.DictReader(f))
+        assert [(r["file"][:23], r["label"], r["split"]) for r in rows] == [
+            (f"videos/{id}", "gate", ""), (f"videos/{id}", "gate", ""),
+            (f"videos/{other}", "", ""), ("videos/own.mp4", "'=bell", "test"),
+        ]  # fmt: skip
+        client.delete(f"/api/jobs/{id}")
+        assert not (data / "videos" / f"{id}.mp4").exists()
+        table.write_bytes(b"\xff\xfe no table")
+        put(client, other, 1, GATE)
+        assert table.read_bytes() == b"\xff\xfe no table"
+        (trouble,) = client.get("/api/jobs").json()["troubles"]
+        assert "isn't up to date" in trouble["got"] and "annotations.csv" in trouble["got"]
+        table.unlink()
+        assert client.get("/api/dataset").json()["path"] == str(data)
+        assert client.get("/api/jobs").json()["troubles"] == []
+        assert "gate" in table.read_text()
+    with serving(tmp_path / "state", data=data):
+        assert all(path.is_file() for path in added) and (data / "videos" / "more").is_dir()
+
+
+def test_a_correction_is_saved_though_the_data_set_cant_be(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = done(client)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("avel.web.dataset.write_whole", full)
+        saved = put(client, id, 0, GATE)
+        assert saved.status_code == 200 and saved.json()["revision"] == 1
+        (trouble,) = client.get("/api/jobs").json()["troubles"]
+        assert "the disk is full" in trouble["got"]
+        other = done(client)
+        assert client.delete(f"/api/jobs/{other}").status_code == 204
+    put(client, id, 1, GATE)
+    assert client.get("/api/jobs").json()["troubles"] == []
+
+
 def test_a_folder_of_somebody_elses_is_never_written_over(tmp_path: Path) -> None:
     (tmp_path / "annotations.csv").write_text("file,start,end,label\na.mp4,0,1,x\n")
     store = Store(tmp_path.parent / "jobs.sqlite")
@@ -328,13 +388,17 @@ def test_a_file_in_a_root_that_is_gone(tmp_path: Path) -> None:
     root = tmp_path / "videos"
     root.mkdir()
     (root / "a.mp4").write_bytes(b"x")
-    with serving(tmp_path / "state", roots=[root]) as client:
-        body = {"root": "videos", "path": "a.mp4"}
-        id = client.post("/api/jobs/path", json=body).json()["id"]
+    with serving(tmp_path / "state", roots=[root], data=tmp_path / "data") as client:
+        asked = {"root": "videos", "path": "a.mp4"}
+        id = client.post("/api/jobs/path", json=asked).json()["id"]
         assert ended(client, id)["state"] == "done"
         assert client.get(f"/api/jobs/{id}/media").content == b"x"
         (root / "a.mp4").unlink()
         assert client.get(f"/api/jobs/{id}/media").status_code == 422
         assert client.get(f"/api/jobs/{id}/timeline").status_code == 200
+        body = {"revision": 0, "events": []}
+        assert client.put(f"/api/jobs/{id}/annotations", json=body).status_code == 200
+        (note,) = client.get("/api/dataset").json()["notes"][1:]
+        assert note.startswith("a.mp4 is left out: ")
         client.delete(f"/api/jobs/{id}")
         assert send(client).status_code == 201

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,17 @@ def _save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Json) -> 
     from avel.files import write_whole
 
     held = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
-    write_whole(path, save(held, metadata={"avel": json.dumps(meta, sort_keys=True)}))
+    text = json.dumps(meta, sort_keys=True)
+    write_whole(path, save(held, metadata={"avel": text, "crc32": _checksum(held, text)}))
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
+    found = crc32(text.encode())
+    for name in sorted(arrays):
+        a = np.ascontiguousarray(arrays[name])
+        found = crc32(f"|{name}|{a.dtype.str}|{a.shape}|".encode(), found)
+        found = crc32(a.reshape(-1).view(np.uint8).data, found)
+    return f"{found:08x}"
 
 
 def _load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Json]:
@@ -82,9 +93,15 @@ def _load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Json]:
 
     try:
         with safe_open(path, framework="numpy") as f:
-            meta = json.loads((f.metadata() or {})["avel"])
-            return {name: f.get_tensor(name) for name in f.keys()}, meta  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError) as e:
+            said = f.metadata() or {}
+            meta = json.loads(said["avel"])
+            arrays = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
+        if "crc32" in said and said["crc32"] != _checksum(arrays, said["avel"]):
+            raise ValueError("it isn't what was written")
+        if not isinstance(meta, dict):
+            raise ValueError("no object describes it")
+        return arrays, meta
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as e:
         raise DataError(
             f"{path}: not a file of avel's features or scores ({e})",
             wanted="a .safetensors file written by avel",
