@@ -13,11 +13,34 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 #: A tail shorter than this share of a step is codec padding (AAC rounds up to whole frames), not a
 #: segment of its own, unless the file holds nothing else.
 TAIL = 0.1
 _EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Another clock that tells the times of a file; avel's own begins with the file, at 0.0.
+
+    Such clocks are an editor's timecode, Raven's count over a sequence of files, and ELAN's over
+    media that begin at an offset.
+
+    Args:
+        zero: What it shows at the file's first instant, seconds.
+    """
+
+    zero: float = 0.0
+
+    def to_file(self, shown: float) -> float:
+        """Seconds from the file's start, to a millionth, of what this clock shows."""
+        return round(shown - self.zero, 6) if self.zero else shown
+
+    def from_file(self, seconds: float) -> float:
+        """What this clock shows so many seconds after the file's start."""
+        return seconds + self.zero
 
 
 def segment_count(duration: float, step: float = 1.0) -> int:
@@ -136,16 +159,6 @@ def player_start(container: str, start: float) -> float:
         start: The first instant on the container's own clock, seconds.
     """
     return max(0.0, start) if _KEPT & set(container.split(",")) else 0.0
-
-
-def to_player(seconds: float, player_start: float) -> float:
-    """An instant of a file on the clock of a browser's player."""
-    return seconds + player_start
-
-
-def from_player(seconds: float, player_start: float) -> float:
-    """An instant of a browser's player on the file's clock; what is before the file becomes 0."""
-    return max(0.0, seconds - player_start)
 
 
 def iou(a: tuple[float, float], b: tuple[float, float]) -> float:

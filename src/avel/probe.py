@@ -23,9 +23,7 @@ MAX_DURATION = 48 * 3600.0
 # files up to this many bytes are scanned for their true length; larger ones are believed
 _SCAN = 2**28
 # containers whose header says how long the file is; of others FFmpeg guesses it from the bit rate
-_SAYS = frozenset(
-    "mov matroska avi asf flv wav w64 aiff caf au flac ogg mxf ape tta wv wtv ivf nut".split()
-)
+_SAYS = "mov matroska avi asf flv wav w64 aiff caf au flac ogg mxf ape tta wv wtv ivf nut"
 # times that are taken as wrong: of sound that is spread over so many times its length and a pause
 # (seconds) more; of pictures that stay on longer than any (seconds); of pictures that come less
 # often than every so many seconds, and go on when the sound has ended for a pause
@@ -142,6 +140,20 @@ def probe(path: Path, *, audio_track: int | None, video_track: int | None) -> Pr
     if audio is not None and not extent.timed:
         audio = replace(audio, timed=False)
     return Probe(extent.duration, extent.start, kept, tuple(tracks), video, audio, notes)
+
+
+def player_start_of(path: str | Path) -> float:
+    """What a browser's player calls second 0 of a media file; 0 where the file can't be read.
+
+    The same as :attr:`avel.media.Media.player_start`, by the file's header alone.
+    """
+    try:
+        check_file(Path(path))
+        with open_container(Path(path)) as container:
+            start = (container.start_time or 0) / av.time_base
+            return clock.player_start(container.format.name, start)
+    except (AvelError, av.error.FFmpegError):
+        return 0.0
 
 
 def _tracks(container: Any) -> tuple[list[Track], dict[str, int]]:
@@ -273,7 +285,7 @@ def _compare(
     container: Any, start: float, end: float, said: float | None, notes: list[str]
 ) -> None:
     """Note where a file is shorter than its header says, be that counted from 0 or from start."""
-    if said is None or not _SAYS & set(container.format.name.split(",")):
+    if said is None or not set(_SAYS.split()) & set(container.format.name.split(",")):
         return
     lost = said - end
     if lost > 0.5 and abs(lost - start) > 0.5:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +288,8 @@ class Timeline:
         classes: The event names known, without background.
         model: The model's card as plain data.
         notes: What was missing or damaged in the file, a sentence each.
+        player_start: What a browser's player calls second 0 of the file
+            (:func:`avel.clock.player_start`).
     """
 
     video: str
@@ -297,6 +299,7 @@ class Timeline:
     scores: Scores | None = None
     model: Json = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    player_start: float = 0.0
 
     def __iter__(self) -> Any:
         return iter(self.events)
@@ -318,7 +321,36 @@ class Timeline:
             "events": [e.to_json() for e in self.events],
             "model": self.model,
             "notes": list(self.notes),
+            **({"player_start": self.player_start} if self.player_start else {}),
         }
+
+    def for_player(self) -> Timeline:
+        """The events at the times that a browser's player shows them at, as subtitles need them."""
+        if not self.player_start:
+            return self
+        shown = clock.Clock(self.player_start).from_file
+        events = tuple(replace(e, start=shown(e.start), end=shown(e.end)) for e in self.events)
+        return replace(self, events=events, duration=shown(self.duration), player_start=0.0)
+
+    def from_player(self, player_start: float) -> Timeline:
+        """The same from such times; what lies before the file's first instant is left out.
+
+        Args:
+            player_start: What the player calls second 0 of the file, seconds.
+        """
+        own = clock.Clock(player_start).to_file
+        events = tuple(
+            replace(e, start=max(0.0, own(e.start)), end=own(e.end))
+            for e in self.events
+            if own(e.end) > 0
+        )
+        notes = self.notes
+        if len(events) < len(self.events):
+            gone, first = len(self.events) - len(events), f"{player_start:.3f} s"
+            before = f"before the file's first picture, which players show at {first}"
+            notes = (*notes, f"{gone} of {len(self.events)} events were left out: {before}.")
+        length = max(0.0, own(self.duration))
+        return replace(self, events=events, duration=length, notes=notes, player_start=player_start)
 
     def save(self, path: str | Path, *, format: str | None = None) -> None:
         """Write the timeline; the ending chooses the writer (.json, .vtt, .eaf, .html, .mp4…).

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from avel.media import Media
 
 #: Part of every entry's name: to be raised when the same cards give other features than before.
-FORMAT = 1
+FORMAT = 2
 #: Bytes of all entries together, unless ``AVEL_CACHE_GB`` says otherwise (0 keeps nothing).
 LARGEST = 10 * 10**9
 _ENDING = ".safetensors"
@@ -61,16 +61,19 @@ class Facts:
     Args:
         heard, seen: Whether it has sound and picture that can be read.
         notes: What was missing or damaged, a sentence each.
+        player_start: What a browser's player calls the file's second 0.
     """
 
     heard: bool = True
     seen: bool = True
     notes: tuple[str, ...] = ()
+    player_start: float = 0.0
 
     @classmethod
     def of(cls, media: Media) -> Facts:
         """Of a file that was read to its end."""
-        return cls(media.audio is not None, media.video is not None, tuple(media.notes))
+        notes = tuple(media.notes)
+        return cls(media.audio is not None, media.video is not None, notes, media.player_start)
 
 
 def entry_path(
@@ -114,7 +117,8 @@ def kept(
         audio, visual = arrays["audio"].shape, arrays["visual"].shape
         if {len(grid)} != {audio[0], visual[0], len(levels), len(visible)}:
             raise ValueError("arrays of other lengths")
-        facts = Facts(bool(meta["heard"]), bool(meta["seen"]), tuple(map(str, meta["notes"])))
+        notes, late = tuple(map(str, meta["notes"])), float(meta["player_start"])
+        facts = Facts(bool(meta["heard"]), bool(meta["seen"]), notes, late)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError, DataError):
@@ -313,6 +317,7 @@ class _Writer:
             "audio_card": stream.audio_card, "visual_card": stream.visual_card,
             "source": stream.source, "content": "",
             "heard": facts.heard, "seen": facts.seen, "notes": [n[:500] for n in facts.notes[:50]],
+            "player_start": facts.player_start,
         }  # fmt: skip
         head: Json = {"__metadata__": {"avel": json.dumps(meta, sort_keys=True)}}
         for name, a in self.arrays.items():

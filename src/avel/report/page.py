@@ -94,6 +94,7 @@ class Pictures:
     spectrogram: str = ""
     facts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    player_start: float = 0.0
 
 
 def render(
@@ -148,7 +149,10 @@ def context(
         "background": BACKGROUND,
         "duration": timeline.duration,
         "classes": [view.shown_name(name) for name in timeline.classes],
-        "data": view.page_data(timeline, events, rows, [t.time for t in pictures.thumbs]),
+        "data": {
+            **view.page_data(timeline, events, rows, [t.time for t in pictures.thumbs]),
+            "player_start": pictures.player_start,
+        },
         "media": {"embedded": "blob:", "linked": "'self' file:"}.get(
             pictures.player.kind, "'none'"
         ),
@@ -204,7 +208,7 @@ def read_pictures(
     sound = file_spectrogram(video, media.duration) if media.audio and spectrogram else b""
     drawn = data_uri(sound, "image/png") if sound else ""
     facts = (f"{player.width} × {player.height}",) if player.width else ()
-    return Pictures(player, thumbs, drawn, facts)
+    return Pictures(player, thumbs, drawn, facts, player_start=media.player_start)
 
 
 def _thumbs(timeline: Timeline, hues: Mapping[str, int]) -> tuple[Thumb, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from unicodedata import category
 
 from avel.errors import UsageError
-from avel.formats import read_all
+from avel.formats import on_file, read_all
 from avel.formats.base import media_name
 from avel.report import cards, view
 from avel.types import BACKGROUND, Event, Json, Timeline
@@ -51,6 +51,7 @@ def timeline_of(desk: Desk, job: Job, **asked: float | None) -> Json:
     return {
         "name": job.name,
         "duration": found.duration,
+        "player_start": found.player_start,
         "step": page["step"],
         "classes": list(found.classes),
         "events": [e.to_json() for e in events],
@@ -142,7 +143,8 @@ def imported(path: Path, job: Job, step: float, *, named: str) -> Json:
     Raises:
         AvelError: if no timeline can be read, or none is the job's.
     """
-    found = _own(read_all(path), job, named)
+    late = float(job.facts.get("player_start", 0.0))
+    found = on_file(_own(read_all(path), job, named), path, late)
     duration = float(job.facts["duration"])
     events: list[Event] = []
     notes = list(found.notes)
