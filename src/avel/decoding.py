@@ -41,6 +41,7 @@ RATES = (1000, 1_000_000)
 _BILINEAR = 0x2 | 0x40000 | 0x4000 | 0x2000
 _LOUDEST = 4.0  # floats beyond this are damage
 _RETRIES = 50
+_PLANES = 8
 _EPS = 1e-6
 
 Image = NDArray[np.uint8]
@@ -299,16 +300,39 @@ class Shrinker:
         return np.ascontiguousarray(image)
 
 
-def channels_of(frame: Any) -> Samples:
-    """(channels, n) floats in about [-1, 1] of an audio frame."""
-    data = frame.to_ndarray()
-    if not frame.format.is_planar:
-        data = data.reshape(-1, frame.layout.nb_channels).T
-    if data.dtype == np.uint8:
-        data = (data.astype(np.float32) - 128) / 128
-    elif data.dtype.kind == "i":
-        data = data.astype(np.float32) / np.float32(2.0 ** (8 * data.dtype.itemsize - 1))
-    return np.asarray(data, np.float32)
+class Channels:
+    """The channels of one stream's audio frames."""
+
+    def __init__(self) -> None:
+        self._packer: tuple[Any, Any] = None, None
+
+    def __call__(self, frame: Any) -> Samples | None:
+        """(channels, n) floats in about [-1, 1]; None for samples of an unknown format."""
+        try:
+            data = self._data(frame)
+        except (av.error.FFmpegError, ValueError, KeyError):
+            return None
+        if data.dtype == np.uint8:
+            data = (data.astype(np.float32) - 128) / 128
+        elif data.dtype.kind == "i":
+            data = data.astype(np.float32) / np.float32(2.0 ** (8 * data.dtype.itemsize - 1))
+        return np.asarray(data, np.float32)
+
+    def _data(self, frame: Any) -> NDArray[Any]:
+        if not frame.format.is_planar:
+            return np.asarray(frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T)
+        if frame.layout.nb_channels < _PLANES:
+            return np.asarray(frame.to_ndarray())
+        parts = [self._data(packed) for packed in self._packed(frame)]
+        return np.concatenate(parts, axis=1) if parts else np.zeros((1, 0), np.float32)
+
+    def _packed(self, frame: Any) -> list[Any]:
+        """The frame with its channels in one plane: PyAV reads beyond the end of eight and more."""
+        key = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._packer[0] != key:
+            packer = av.AudioResampler(format=frame.format.packed, layout=frame.layout)
+            self._packer = key, packer
+        return list(self._packer[1].resample(frame))
 
 
 def _tame(samples: Samples) -> Samples:
@@ -320,10 +344,11 @@ def _tame(samples: Samples) -> Samples:
 
 def measure(frames: Iterator[Any]) -> Downmix:
     """How the channels of decoded audio frames become one; as many are decoded as that takes."""
+    channels = Channels()
     return measured(
-        ([c.name for c in f.layout.channels], f.sample_rate, _tame(channels_of(f)))
+        ([c.name for c in f.layout.channels], f.sample_rate, _tame(held))
         for f in frames
-        if is_sound(f)
+        if is_sound(f) and (held := channels(f)) is not None
     )
 
 
@@ -362,14 +387,15 @@ def blocks(
         natural: Whether a quiet file stays as quiet as it is.
         timed: False where the frames' own times are wrong, and each begins where the last ended.
     """
+    channels = Channels()
     waiting: Block | None = None
     following: float | None = None
     for frame in frames:
-        if not is_sound(frame):
+        held = channels(frame) if is_sound(frame) else None
+        if held is None:
             damage.dropped += 1
             continue
         damage.corrupt += bool(frame.is_corrupt)
-        held = channels_of(frame)
         one = mix(held, natural=natural) if channel is None else held[min(channel, len(held) - 1)]
         time = None if frame.time is None else frame.time - start
         if not timed and following is not None:

@@ -34,6 +34,8 @@ OPPOSITE = -0.5
 #: A mix of less than this share of its loudest channel's power is raised to it. Independent
 #: channels of one level, which lose half of it in their mean, stay as they are.
 WEAK = 0.45
+# bass effects that are so many times as loud (in power) as all the rest are a microphone
+_ALONE = 100.0
 #: dBFS: a second above ``QUIET`` is measured; a file that has none, but one above ``SILENT``, is
 #: raised until its loudest second has ``SPEECH``.
 QUIET, SILENT, SPEECH = -50.0, -80.0, -26.0
@@ -165,6 +167,9 @@ def _of(sums: _Sums, raised: float, level: float) -> Downmix:
         return Downmix(raised=raised, level=level)
     weights = layout_weights(sums.names)
     power = products.diagonal() * (weights > 0)
+    if products.diagonal().max() > _ALONE * power.max():  # a recorder's channel, called bass
+        weights = np.full(len(weights), 1 / len(weights))
+        power = products.diagonal()
     if not power.any():
         return Downmix(raised=raised, level=level)
     strongest = int(power.argmax())

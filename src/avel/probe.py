@@ -213,7 +213,8 @@ def _try_out(path: Path, track: Track) -> Track | None:
     """The track with its rotation, or None if nothing of it can be decoded."""
     if track.width * track.height > MAX_PIXELS:
         size = f"{track.width}x{track.height}"
-        raise unreadable(path, f"has a picture of {size}", wanted=f"at most {MAX_PIXELS} pixels")
+        most = f"at most {MAX_PIXELS} pixels"
+        raise unreadable(path, f"has a picture of {size}", wanted=most, do="scale it down")
     frames = decoded(path, track.index, Damage())
     first = next((f for f in frames if track.kind == "video" or is_sound(f)), None)
     frames.close()  # type: ignore[attr-defined]
@@ -239,7 +240,7 @@ def _extent(container: Any, path: Path, chosen: Sequence[Track], notes: list[str
     start = None if container.start_time is None else container.start_time / av.time_base
     streams = [container.streams[t.index] for t in chosen]
     said = _said_end(container, streams, start or 0.0)
-    shortest = 1 / (chosen[0].fps or 25.0)
+    shortest = min(1.0, 1 / (chosen[0].fps or 25.0))
     if said is not None and path.stat().st_size > _SCAN:
         return _Extent(start or 0.0, max(said - (start or 0.0), shortest))
     found = _scan(container, streams, {t.index: t.fps for t in chosen})
@@ -269,16 +270,20 @@ def _extent(container: Any, path: Path, chosen: Sequence[Track], notes: list[str
 
 
 def _shown_until(found: _Found, end: float, sound: float | None) -> float:
-    """The end of the picture, without what follows a pause that no recording has.
+    """The end of the picture, without what only wrong times put there.
 
-    Where there is sound, pictures that come seldom and go on long after it have wrong times too.
+    That is what follows a pause that no recording has, and, of pictures that come very seldom, what
+    goes on long after the sound or, where there is none, takes more time than so many can fill.
     """
     begins = sorted(found.begins)
-    seldom = end - begins[0] > _SELDOM * len(begins)
-    if sound is not None and seldom and end > sound + _PAUSE:
-        return sound
+    if end - begins[0] > _SELDOM * len(begins):
+        filled = begins[0] + max(_LONGEST_HOLD, _SELDOM * len(begins))
+        if sound is None:
+            end = min(end, filled)
+        elif end > sound + _LONGEST_HOLD:
+            end = sound
     jump = next((a for a, b in pairwise(begins) if b - a > _LONGEST_HOLD), end)
-    return max(jump, min(sound or 0.0, end))
+    return max(min(jump, end), min(sound or 0.0, end))
 
 
 def _compare(
