@@ -308,7 +308,9 @@ def frames_at(
     for place in sorted(range(len(times)), key=times.__getitem__):
         instant = times[place]
         if screen is None or (instant - reached > _NEAR and screen.starts < math.inf):
-            screen = media._screen_from(instant)
+            sought = media._screen_from(instant)
+            if screen is None or sought.starts > reached:  # else decoding on is as short a way
+                screen = sought
         shown = screen.at(instant) or screen.first_before(instant + 1)
         found[place] = None if shown is None else shrink(shown, width, height)
         reached = instant

@@ -92,7 +92,7 @@ def check_file(path: Path) -> None:
             if _ADDRESS.match(str(path)):
                 raise unreadable(
                     path,
-                    "is an address, and avel reads files of this machine alone",
+                    "is an address, and avel reads nothing from the network",
                     do="download it first, then give the file's name",
                 )
             raise unreadable(path, "there is no such file", do="check the name")

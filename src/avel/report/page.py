@@ -202,7 +202,10 @@ def read_pictures(
         gone = f"The video {video.name} couldn't be read when this page was made: no pictures."
         return Pictures(notes=(gone,))
     thumbs = _thumbs(timeline, hues) if media.video else ()
-    player = _player(video, media, page, embed)
+    try:
+        player = _player(video, media, page, embed)
+    except OSError:  # gone since it was opened, or a disk that fails
+        player = Player(tag="video" if media.video else "audio")
     if thumbs:
         player = replace(player, poster=thumbs[0].uri)
     sound = file_spectrogram(video, media.duration) if media.audio and spectrogram else b""
