@@ -210,7 +210,7 @@ def test_events_know_their_modality() -> None:
         "start": 1, "end": 2, "label": "bell", "score": 0.5
     }  # fmt: skip
     assert heard.to_json()["modality"] == "audio"
-    assert str(heard).endswith("bell  0.50 (audio only)")
+    assert str(heard).endswith("bell (audio only)  0.50")
     with pytest.raises(DataError, match="sound"):
         Event(1, 2, "bell", 0.5, "sound")  # type: ignore[arg-type]
 
@@ -228,7 +228,9 @@ def test_a_timeline_chooses_by_modality() -> None:
     assert every.events == (heard, seen, both) and not every.audio_only and not every.visual_only
     assert every.choose("both") == made and every.lane("audio") == (heard,)
     assert "(audio only)" not in str(made)
-    assert [line.split("  ")[1] for line in str(every).split("\n")] == ["bell", "dog", "car"]
+    assert [line.split("  ")[1] for line in str(every).split("\n")] == [
+        "bell", "dog (audio only)", "car (visual only)"
+    ]  # fmt: skip
     for wrong in ("sound", "all"):
         with pytest.raises(UsageError, match="modality"):
             made.lane(wrong)  # type: ignore[arg-type]
@@ -244,6 +246,6 @@ def test_json_holds_what_is_of_one_modality() -> None:
     assert [(e["label"], e["start"], e["modality"]) for e in held["audio_only"]] == [
         ("Siren", 4, "audio")
     ]
-    assert held["segments"][4]["audio_scores"]["Siren"] == 0.6
+    assert held["segments"][4]["audio_scores"]["Siren"] == 0.7
     assert held["segments"][4]["visual_scores"]["Church bell"] is None
     json.dumps(held, allow_nan=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,9 @@ import numpy as np
 
 from avel import clock
 from avel.decisions import Decision, bridged, masks, possible, soften, spans
+from avel.downmix import SILENT
+from avel.errors import UsageError
 from avel.features.cache import Facts, features_of
-from avel.features.stream import AUDIBLE_ABOVE
 from avel.types import (
     CHOICES,
     MODALITIES,
@@ -193,7 +194,7 @@ class Localizer:
     """A model with its two backbones, loaded once, that localizes many files.
 
     Args:
-        model: As for :func:`localize`.
+        model, events, vocabulary: As for :func:`localize`.
         cache: True keeps the features of every file in the cache folder, so that another model on
             the same file costs only itself; see :mod:`avel.features.cache`.
         precision: Of the backbones, as for :class:`avel.features.Extractor`.
@@ -201,6 +202,7 @@ class Localizer:
     Raises:
         CheckpointError: if the model can't be read.
             It is refused too if it was trained on other weights of its backbones than are here.
+        UsageError: for events that the vocabulary doesn't know, or of a model that was trained.
         WeightsError: if a backbone's weights are missing.
     """
 
@@ -208,11 +210,13 @@ class Localizer:
         self,
         model: str | Path | Scorer = "default",
         *,
+        events: str | Sequence[str] | None = None,
+        vocabulary: str | Path | None = None,
         cache: bool = False,
         precision: Precision = "float32",
     ) -> None:
         self.cache = cache
-        self.model = _load(model) if isinstance(model, str | Path) else model
+        self.model = _load(model, events, vocabulary)
         self._extract = self.model.extractor(precision=precision)
 
     def __call__(self, video: str | Path, **options: Any) -> Timeline:
@@ -356,6 +360,7 @@ class EventStream:
             scores=scores,
             model=self.card,
             notes=tuple(_notes(facts, scores)),
+            player_start=facts.player_start,
         )
         return timeline.choose(self.modality)
 
@@ -366,8 +371,24 @@ def tuned(card: Json) -> Decision:
     return Decision() if held is None else Decision.from_json(held)
 
 
-def _load(model: str | Path) -> Scorer:
-    """A model from its folder, by its name, or from an exported file."""
+def _load(
+    model: str | Path | Scorer,
+    events: str | Sequence[str] | None,
+    vocabulary: str | Path | None,
+) -> Scorer:
+    """A model from its folder, by its name, or from an exported file; with the events asked for."""
+    if events is not None or vocabulary is not None:
+        if model not in ("default", "named_events"):
+            raise UsageError(
+                f"events by name for the model {model if isinstance(model, str | Path) else ''!s}",
+                wanted="the model named_events: a trained one knows its own classes",
+                do="leave out the model, or the events",
+            )
+        from avel.inference.named import load_named_events
+
+        return load_named_events(events, vocabulary=vocabulary)
+    if not isinstance(model, str | Path):
+        return model
     if Path(model).suffix.lower() == ".onnx":
         from avel.runtime import load_onnx
 
@@ -382,7 +403,7 @@ def _notes(facts: Facts, scores: Scores) -> Iterator[str]:
     if not facts.heard:
         yield "The file has no sound that can be read, so nothing in it is both seen and heard."
     elif scores.audible is not None and not scores.audible.any():
-        quiet = f"The sound is silent, or below {AUDIBLE_ABOVE:g} dBFS throughout"
+        quiet = f"The sound is silent, or below {SILENT:g} dBFS throughout"
         yield f"{quiet}, so nothing in the file is both seen and heard."
     if not facts.seen:
         yield "The file has no picture that can be read, so nothing in it is both seen and heard."
@@ -400,6 +421,8 @@ def localize(
     video: str | Path,
     *,
     model: str | Path | Scorer = "default",
+    events: str | Sequence[str] | None = None,
+    vocabulary: str | Path | None = None,
     decision: Decision | None = None,
     threshold: float | None = None,
     low: float | None = None,
@@ -422,7 +445,12 @@ def localize(
     Args:
         video: Path of the file.
         model: A run's folder or checkpoint, an exported ``.onnx`` file, ``"default"`` for the one
-            that ships with avel, or a model loaded already with :func:`avel.load_model`.
+            that names real events without training, ``"toybox"`` for a toy, or a model loaded
+            already with :func:`avel.load_model`.
+        events: Of the default model: the events to look for, as phrases and sets ("dog bark,
+            rooster", "animals"); see :func:`avel.events.select_events`. None takes the
+            vocabulary's default set. Labels are the words given here.
+        vocabulary: A TOML file of your own events, for the default model; see docs/events.md.
         decision: As in :func:`to_events`; None takes what `avel tune` stored in the model, or else
             the paper's decision, and ``Decision()`` the latter.
         threshold, low, min_length, bridge, require_both: As in :func:`to_events`.
@@ -444,7 +472,8 @@ def localize(
         WeightsError: if a backbone's weights are missing.
         UsageError: for options out of range and tracks the file doesn't have.
     """
-    return Localizer(model, cache=cache, precision=precision)(
+    find = Localizer(model, events=events, vocabulary=vocabulary, cache=cache, precision=precision)
+    return find(
         video,
         decision=decision,
         threshold=threshold,
@@ -463,6 +492,8 @@ def stream_events(
     video: str | Path,
     *,
     model: str | Path | Scorer = "default",
+    events: str | Sequence[str] | None = None,
+    vocabulary: str | Path | None = None,
     cache: bool = False,
     precision: Precision = "float32",
     **options: Any,
@@ -473,7 +504,7 @@ def stream_events(
     ...     print(event)
 
     Args:
-        video, model, cache, precision: As for :func:`localize`.
+        video, model, events, vocabulary, cache, precision: As for :func:`localize`.
         options: Its others.
 
     Returns:
@@ -483,4 +514,5 @@ def stream_events(
     Raises:
         MediaError, CheckpointError, WeightsError, UsageError: As :func:`localize`.
     """
-    return Localizer(model, cache=cache, precision=precision).stream(video, **options)
+    find = Localizer(model, events=events, vocabulary=vocabulary, cache=cache, precision=precision)
+    return find.stream(video, **options)

@@ -14,7 +14,7 @@ from avel.errors import AvelError, UsageError, printable
 from avel.files import there
 
 if TYPE_CHECKING:
-    from avel.types import Timeline
+    from avel.types import Choice, Timeline
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,12 @@ def outputs_of(
 
 
 def convert_labels(
-    sources: Sequence[Path], outputs: Outputs, *, read_as: str | None, video: Path | None
+    sources: Sequence[Path],
+    outputs: Outputs,
+    *,
+    read_as: str | None,
+    video: Path | None,
+    modality: Choice | None = None,
 ) -> int:
     """Read all sources, then write all outputs; failures are named, and the others done.
 
@@ -86,9 +91,11 @@ def convert_labels(
     """
     held, failed = _read(sources, read_as)
     timelines = [
-        _with_video(t, source, one, video, name)
+        _with_video(t, source, one, video, name, read_as)
         for (source, t, one), name in zip(held, _bare_names(held), strict=True)
     ]
+    if modality is not None:
+        timelines = [t.choose(modality) for t in timelines]
     _check_video(timelines, video)
     jobs = list(_jobs(held, outputs))
     _check_places(sources, [path for path, _ in jobs] + list(outputs.names))
@@ -207,17 +214,21 @@ def _bare_names(held: _Held) -> list[str]:
 
 
 def _with_video(
-    timeline: Timeline, source: Path, one: bool, video: Path | None, name: str
+    timeline: Timeline, source: Path, one: bool, video: Path | None, name: str, read_as: str | None
 ) -> Timeline:
-    """The timeline with the place of its video: as given, or beside the labels and nowhere else.
+    """The timeline with the place of its video, and on its clock.
 
-    One that isn't there keeps its bare name, without any folder: what a stranger's file calls its
-    video is never followed.
+    The video is the one given, or lies beside the labels and nowhere else. One that isn't there
+    keeps its bare name, without any folder: what a stranger's file calls its video isn't followed.
     """
+    from avel.formats import on_file
+    from avel.probe import player_start_of
+
     found = video or _video_beside(timeline.video, source, one)
     if found is None:
         place = source.parent / name if there(name) else Path(name)
         return replace(timeline, video=str(place) if name else "")
+    timeline = on_file(timeline, source, player_start_of(found), format=read_as)
     return replace(timeline, video=str(found), duration=_duration(found, timeline))
 
 

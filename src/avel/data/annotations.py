@@ -12,15 +12,16 @@ from avel import clock
 from avel.errors import DataError
 from avel.features.store import FOLDER
 from avel.files import MEDIA_ENDINGS, SOUND_ENDINGS, is_media, there
-from avel.formats import ending_of, format_endings, read, read_all
+from avel.formats import ending_of, format_endings, on_file, read, read_all
 from avel.formats.reading import text_of
-from avel.formats.tables import label_in, read_table, row_of
+from avel.formats.tables import label_in, marked_in, read_table, row_of
+from avel.probe import player_start_of
 from avel.types import BACKGROUND, Timeline
 
 REQUIRED = ("file", "start", "end", "label")
 OPTIONAL = ("split", "video")
 #: A table's columns that are left out: labels have no score, and the rest is DCASE's.
-_IGNORED = ("score", "scene", "identifier")
+_IGNORED = ("score", "scene", "identifier", "modality")
 #: Tables that hold all clips, in the order in which they are looked for.
 TABLES = ("annotations.csv", "annotations.tsv")
 SPLITS = ("train", "val", "test")
@@ -146,7 +147,11 @@ def _read_table(path: Path, root: Path, *, predictions: bool) -> Annotations:
     for number, cells in table:
         where = f"{path.name}:{number}"
         try:
-            given = {k: label_in(c, coded=dcase) for k, c in row_of(cells, header).items()}
+            given = row_of(cells, header)
+            label, modality = marked_in(given, coded=dcase)
+            given = {k: label_in(c, coded=dcase) for k, c in given.items()} | {"label": label}
+            if modality != "both":  # what is only audible or visible is no event
+                given |= {"start": "", "end": "", "label": ""}
         except ValueError as e:
             found.mistakes.append(f"{where}: {e}")
             continue
@@ -213,6 +218,8 @@ def _read_label_files(root: Path, found: Annotations, *, predictions: bool) -> N
         chosen = human or (held if predictions else [])
         for label_file, timeline in chosen[:1]:
             where = label_file.relative_to(root).as_posix()
+            timeline = on_file(timeline, label_file, player_start_of(clip))
+            timeline = timeline.choose("both")  # what is only audible or visible is no event
             found.rows += _clip_rows(timeline, name, where)
             found.notes += [n for n in timeline.notes if n.startswith("Left out: ")]
             found.mistakes += [f"{where}: background is no event: leave it out" for e in timeline

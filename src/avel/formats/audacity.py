@@ -13,11 +13,11 @@ from avel.formats.base import (
     decimal_times,
     event_of,
     formats,
-    label_to_write,
+    marked_label,
     stem_of,
     timeline_of,
+    unmarked,
 )
-from avel.formats.text import escape, unescape
 from avel.types import Event, Timeline
 
 _LABEL = re.compile(r"[\d.,:]+\t[\d.,:]+\t")
@@ -32,7 +32,7 @@ class Audacity(Format):
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A line an event, six decimals, as Audacity itself writes them."""
-        lines = ("\t".join((*decimal_times(e), escape(label_to_write(e)))) for e in timeline)
+        lines = ("\t".join((*decimal_times(e), marked_label(e))) for e in timeline)
         return "".join(f"{line}\n" for line in lines)
 
     def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
@@ -59,4 +59,5 @@ def _event(line: str) -> Event:
     if len(cells) != 3:
         raise ValueError(f"{len(cells)} columns, wanted start, end and label")
     start, end = map(clock.parse_time, cells[:2])
-    return event_of(start, end, unescape(cells[2].strip()))
+    label, modality = unmarked(cells[2].strip())
+    return event_of(start, end, label, modality=modality)

@@ -14,9 +14,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from avel import clock
 from avel.errors import AvelError, DataError, UsageError
 from avel.files import there, write_whole
-from avel.formats.marks import check_overwrite, write_beside
+from avel.formats.marks import check_overwrite, mark_of, write_beside
+from avel.formats.text import escape, unescape
 from avel.registry import Registry
-from avel.types import MODALITIES, Event, Json, Timeline
+from avel.types import MODALITIES, SUFFIXES, Event, Json, Modality, Timeline
 
 #: The largest file that is read or written, in bytes: about a day of segments of 28 classes.
 MAX_BYTES = 128 * 2**20
@@ -90,6 +91,8 @@ class Writer(ABC):
 
     #: Whether one file can hold the events of several videos.
     many: ClassVar[bool] = False
+    #: Whether ``audio_only`` and ``visual_only`` have a place of their own beside the events.
+    lanes: ClassVar[bool] = False
 
     def check(self, video: str, path: Path) -> None:  # noqa: B027
         """Refuse, before any work is done, what couldn't be written; by default nothing.
@@ -127,6 +130,8 @@ class Format(Writer):
 
     ending: ClassVar[str]
     reads: ClassVar[tuple[str, ...]]
+    #: Whether its times are those of a browser's player, which may begin late.
+    player: ClassVar[bool] = False
     #: Whether its files say themselves that a model found the events; see :mod:`formats.marks`.
     marked: ClassVar[bool] = False
 
@@ -149,8 +154,14 @@ class Format(Writer):
         """Write a file's content; where it can't say itself what is predicted, a mark beside it."""
         data = encoded(path, content)
         if not self.marked:
-            write_beside(path, shown_names(timelines), timelines)
+            names = zip(shown_names(timelines), timelines, strict=True)
+            write_beside(path, {name: self.mark(t) for name, t in names if t.predicted})
         write_whole(path, data)
+
+    def mark(self, timeline: Timeline) -> str:
+        """The mark of predictions, over the events as the file tells them."""
+        shown = timeline.for_player() if self.player else timeline
+        return mark_of(shown, shown.events)
 
     @abstractmethod
     def dump(self, timeline: Timeline, path: Path) -> str | bytes:
@@ -387,6 +398,27 @@ def label_to_write(event: Event) -> str:
             do="name it, or write .json or .csv",
         )
     return event.label
+
+
+def marked_label(event: Event) -> str:
+    """An event's label on one line and its modality behind it, as :func:`unmarked` reads it.
+
+    Raises:
+        DataError: if the label is empty.
+    """
+    label = escape(label_to_write(event))
+    for suffix in filter(None, SUFFIXES.values()):
+        if label.endswith(suffix):  # it is part of the label itself
+            label = label.removesuffix(suffix) + suffix.replace("(", "\\x28")
+    return label + SUFFIXES[event.modality]
+
+
+def unmarked(text: str) -> tuple[str, Modality]:
+    """The label and the modality that :func:`marked_label` wrote."""
+    for modality, suffix in SUFFIXES.items():
+        if suffix and text.endswith(suffix) and len(text) > len(suffix):
+            return unescape(text.removesuffix(suffix)), modality
+    return unescape(text), "both"
 
 
 def decimal_times(event: Event) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,9 +26,9 @@ from avel.formats.base import (
     stem_of,
     timeline_of,
 )
-from avel.formats.marks import KEY, mark_of, marked
+from avel.formats.marks import KEY, every, mark_of, marked
 from avel.formats.text import escape, unescape
-from avel.types import Event, Timeline
+from avel.types import MODALITIES, Event, Modality, Timeline
 
 _MIMES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime",
           ".mpg": "video/mpeg", ".mpeg": "video/mpeg", ".webm": "video/webm",
@@ -60,12 +61,21 @@ TIME_SLOT_REF2="ts{b}">
 """
 
 
+#: The tiers of what is of one modality; a second one where events overlap.
+_LANES: dict[Modality, str] = {"audio": "audio only", "visual": "visual only"}
+_LANE = re.compile(r"(audio only|visual only)(?: \(\d+\))?")
+
+
 @formats.register("elan")
 class Elan(Format):
-    """A tier a class, an annotation an event, the label its value; whole milliseconds."""
+    """A tier a class, an annotation an event, the label its value; whole milliseconds.
+
+    What is only audible or only visible has tiers of its own, whatever its class.
+    """
 
     ending = ".eaf"
     reads = (".eaf",)
+    lanes = True
     marked = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
@@ -101,7 +111,8 @@ class Elan(Format):
         if own.zero and events:
             left.note(f"ELAN's times begin {-own.zero:g} s into the file: they were moved by it.")
         video = media_name(address, stem_of(path))
-        found = timeline_of(video, sorted(events, key=lambda e: (e.start, e.end)))
+        events.sort(key=lambda e: (e.start, e.end))
+        found = timeline_of(video, events).choose("both")
         return [marked(found, document.properties.get(KEY, ""))]
 
 
@@ -111,10 +122,21 @@ def _tiers(timeline: Timeline) -> Iterator[tuple[str, Event]]:
     Annotations of one tier can't overlap in ELAN.
     """
     lanes: dict[str, _Lanes] = {}
-    for event in sorted(timeline, key=lambda e: (e.start, e.end)):
+    held = [e for m in MODALITIES for e in sorted(timeline.lane(m), key=lambda e: (e.start, e.end))]
+    for event in held:
         name = escape(label_to_write(event))
+        if event.modality != "both":
+            name = _LANES[event.modality]
+        elif _lane_of(name) != "both":  # a class of such a name isn't a lane
+            name = f"\\x{ord(name[0]):02x}{name[1:]}"
         lane = lanes.setdefault(name, _Lanes()).place(*clock.span_ticks(event.start, event.end))
         yield name if lane == 0 else f"{name} ({lane + 1})", event
+
+
+def _lane_of(tier: str) -> Modality:
+    """The modality of a tier's annotations: ``audio only``, ``visual only (2)``."""
+    found = _LANE.fullmatch(tier)
+    return next((m for m, name in _LANES.items() if found and name == found[1]), "both")
 
 
 class _Lanes:
@@ -148,9 +170,10 @@ def _header(timeline: Timeline, path: Path) -> Iterator[str]:
             f"\t\t<MEDIA_DESCRIPTOR MEDIA_URL={quoteattr(place.as_uri())} "
             f'RELATIVE_MEDIA_URL={quoteattr(escape(relative))} MIME_TYPE="{mime}"/>\n'
         )
-    yield f'\t\t<PROPERTY NAME="lastUsedAnnotationId">{len(timeline)}</PROPERTY>\n'
+    yield f'\t\t<PROPERTY NAME="lastUsedAnnotationId">{len(every(timeline))}</PROPERTY>\n'
     if timeline.predicted:
-        yield f'\t\t<PROPERTY NAME="{KEY}">{in_xml(mark_of(timeline))}</PROPERTY>\n'
+        mark = in_xml(mark_of(timeline, every(timeline)))
+        yield f'\t\t<PROPERTY NAME="{KEY}">{mark}</PROPERTY>\n'
     yield "\t</HEADER>\n"
 
 
@@ -273,7 +296,7 @@ def _events(document: _Document, own: clock.Clock, left: LeftOut) -> list[Event]
                 )
                 start, end = (own.to_file(clock.from_ticks(t)) for t in (first, last))
                 label = unescape(annotation.value.strip()) or unescape(tier)
-                events.append(event_of(start, end, label))
+                events.append(event_of(start, end, label, modality=_lane_of(tier)))
         if between:
             left.note("Times that the document leaves open are evenly spaced between their "
                       "neighbours, as ELAN shows them.")  # fmt: skip

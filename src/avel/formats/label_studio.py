@@ -97,7 +97,7 @@ def _task(timeline: Timeline) -> Json:
 
 
 def _region(event: Event, number: int, timeline: Timeline) -> Json:
-    return {
+    region: Json = {
         "id": f"event{number + 1}",
         "from_name": "events",
         "to_name": "audio",
@@ -111,6 +111,9 @@ def _region(event: Event, number: int, timeline: Timeline) -> Json:
         },
         "score": round(float(event.score), 6),
     }
+    if event.modality != "both":  # `meta` is what Label Studio keeps of a region as it came
+        region["meta"] = {"modality": [event.modality]}
+    return region
 
 
 def _address(task: Json) -> str:
@@ -198,7 +201,7 @@ def _least(task: Json) -> list[Json]:
 
 def _events(region: Json, rate: float) -> Iterator[Event]:
     value = object_of(region["value"])
-    score = region.get("score", 1.0)
+    score, modality = region.get("score", 1.0), _modality(region)
     spans: list[tuple[Any, Any]] = []
     if "ranges" in value:  # frames count from 1, the last one included
         for span in map(object_of, rows_of(value["ranges"])):
@@ -211,4 +214,11 @@ def _events(region: Json, rate: float) -> Iterator[Event]:
         raise ValueError(f"no label from {spans[0][0]} to {spans[0][1]} s" if spans else "no label")
     for start, end in spans:
         for label in labels:
-            yield event_of(start, end, label, 1.0 if score is None else score)
+            yield event_of(start, end, label, 1.0 if score is None else score, modality)
+
+
+def _modality(region: Json) -> str:
+    """The modality that a region's ``meta`` names; another value there isn't ours."""
+    meta = region.get("meta")
+    held = meta.get("modality") if isinstance(meta, dict) else None
+    return held[0] if isinstance(held, list) and held[:1] in (["audio"], ["visual"]) else "both"

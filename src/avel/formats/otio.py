@@ -28,7 +28,7 @@ from avel.formats.base import (
     stem_of,
     timeline_of,
 )
-from avel.formats.marks import mark_of, marked
+from avel.formats.marks import marked
 from avel.formats.text import escape, unescape
 from avel.types import Event, Json, Timeline
 
@@ -54,7 +54,7 @@ class Otio(Format):
         name = Path(timeline.video).stem
         stack = {"OTIO_SCHEMA": "Stack.1", "name": "tracks", **_empty(), "children": tracks}
         told = {"model": timeline.model.get("model", "")}
-        told |= {"predictions": mark_of(timeline)} if timeline.predicted else {}
+        told |= {"predictions": self.mark(timeline)} if timeline.predicted else {}
         whole = {
             "OTIO_SCHEMA": "Timeline.1",
             "metadata": {"avel": told},
@@ -180,9 +180,12 @@ def _clip(timeline: Timeline, rate: float, own: clock.Clock, *, markers: bool) -
 
 
 def _marker(event: Event, colours: Mapping[str, str], rate: float, own: clock.Clock) -> Json:
+    ours: Json = {"score": round(float(event.score), 6)}
+    if event.modality != "both":
+        ours["modality"] = event.modality
     return {
         "OTIO_SCHEMA": "Marker.2",
-        "metadata": {"avel": {"score": round(float(event.score), 6)}},
+        "metadata": {"avel": ours},
         "name": escape(label_to_write(event)),
         "color": colours.get(event.label, _COLOURS[0]),
         "marked_range": _range(own.from_file(event.start), own.from_file(event.end), rate),
@@ -263,5 +266,6 @@ def _event(marker: Json, own: clock.Clock) -> Event:
         raise ValueError(f"no name at {start:g} s")
     given = place.get("duration")
     length = _seconds(object_of(given)) if given is not None else 0.0
-    score = _ours(marker).get("score", 1.0)
-    return event_of(round(start, 6), round(start + length, 6), unescape(label), score)
+    ours = _ours(marker)
+    score, modality = ours.get("score", 1.0), ours.get("modality", "both")
+    return event_of(round(start, 6), round(start + length, 6), unescape(label), score, modality)

@@ -13,10 +13,11 @@ from avel.formats.base import (
     decimal_times,
     event_of,
     formats,
-    label_to_write,
+    marked_label,
     media_name,
     names_apart,
     timeline_of,
+    unmarked,
 )
 from avel.formats.text import escape, neutral, restored, unescape
 from avel.types import Event, Timeline
@@ -45,7 +46,7 @@ class Raven(Format):
         file = neutral(escape(media_name(timeline.video, timeline.video)))
         lines = ["\t".join(_HEADER)]
         for number, e in enumerate(timeline, start=1):
-            label = neutral(escape(label_to_write(e)))
+            label = neutral(marked_label(e))
             cells = (str(number), "Spectrogram 1", "1", *decimal_times(e), _LOW, _HIGH, file, label)
             lines.append("\t".join((*cells, f"{round(float(e.score), 6):g}")))
         return "\n".join(lines) + "\n"
@@ -97,8 +98,9 @@ def _event(row: Mapping[str, str], label: str, *, several: bool) -> Event:
     score = next((row[c] for c in _SCORES if row.get(c, "").strip()), "1")
     start, end = (clock.parse_time(row[c.lower()]) for c in (_START, _END))
     own = _clock(row, start, several=several)
-    name = unescape(restored(row[label].strip()))
-    return event_of(own.to_file(start), own.to_file(end), name, float(score.replace(",", ".")))
+    name, modality = unmarked(restored(row[label].strip()))
+    times = own.to_file(start), own.to_file(end)
+    return event_of(*times, name, float(score.replace(",", ".")), modality)
 
 
 def _clock(row: Mapping[str, str], start: float, *, several: bool) -> clock.Clock:

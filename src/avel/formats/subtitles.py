@@ -15,12 +15,12 @@ from avel.formats.base import (
     LeftOut,
     event_of,
     formats,
-    label_to_write,
+    marked_label,
     stem_of,
     timeline_of,
+    unmarked,
 )
-from avel.formats.marks import KEY, mark_of, marked
-from avel.formats.text import escape, unescape
+from avel.formats.marks import KEY, marked
 from avel.types import Event, Timeline
 
 # what would be taken for a tag or for the arrow between two times
@@ -40,16 +40,17 @@ class WebVtt(Format):
 
     ending = ".vtt"
     reads = (".vtt",)
+    player = True
     marked = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A cue an event, its text the label with ``&``, ``<`` and ``>`` as HTML writes them."""
         blocks = ["WEBVTT\n"]
         if timeline.predicted:
-            blocks.append(f"NOTE {KEY} {html.escape(mark_of(timeline), quote=False)}\n")
-        for event in timeline:
+            blocks.append(f"NOTE {KEY} {html.escape(self.mark(timeline), quote=False)}\n")
+        for event in timeline.for_player():
             start, end = _times(event)
-            label = html.escape(escape(label_to_write(event)), quote=False)
+            label = html.escape(marked_label(event), quote=False)
             blocks.append(f"{start} --> {end}\n{label}\n")
         return "\n".join(blocks)
 
@@ -72,13 +73,14 @@ class SubRip(Format):
 
     ending = ".srt"
     reads = (".srt",)
+    player = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A cue an event; what a reader would take for a tag or an arrow is coded."""
         blocks = []
-        for number, event in enumerate(timeline, start=1):
+        for number, event in enumerate(timeline.for_player(), start=1):
             start, end = (str(t).replace(".", ",") for t in _times(event))
-            label = _TAG.sub(_coded, escape(label_to_write(event)))
+            label = _TAG.sub(_coded, marked_label(event))
             blocks.append(f"{number}\n{start} --> {end}\n{label}\n")
         return "\n".join(blocks)
 
@@ -157,7 +159,8 @@ def _events(text: str, left: LeftOut, *, web: bool) -> list[Event]:
             words = _MARKUP[web].sub("", " ".join(line.strip() for line in cue.text)).strip()
             if not words:
                 raise ValueError("a cue without text")
-            events.append(event_of(start, end, unescape(html.unescape(words) if web else words)))
+            label, modality = unmarked(html.unescape(words) if web else words)
+            events.append(event_of(start, end, label, modality=modality))
     if not events and not left.count and text.strip() and not web:
         raise ValueError("no cue")
     return sorted(events, key=lambda e: (e.start, e.end))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from avel import clock
@@ -13,9 +13,11 @@ from avel.formats.base import (
     LeftOut,
     event_of,
     formats,
+    marked_label,
     shown_names,
     stem_of,
     timeline_of,
+    unmarked,
 )
 from avel.formats.text import escape, neutral, restored, unescape
 from avel.types import Event, Timeline
@@ -28,6 +30,7 @@ COLUMNS = {
     "label": ("label", "event_label", "common name"),
     "score": ("score", "confidence"),
     "scene": ("scene", "scene_label"),
+    "modality": ("modality",),
 }
 #: A row of a table as it was split: its line and cells, or why it couldn't be split.
 Row = tuple[int, list[str] | ValueError]
@@ -38,7 +41,10 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 
 @formats.register("csv")
 class Csv(Format):
-    """Start, end, label, score; and in front the file, where one table holds several."""
+    """Start, end, label, score; in front the file, where one table holds several.
+
+    A column ``modality`` follows where an event isn't audio-visual.
+    """
 
     ending = ".csv"
     reads = (".csv",)
@@ -46,19 +52,19 @@ class Csv(Format):
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A header and a row an event, comma-separated, as RFC 4180 quotes it."""
-        rows = [_cells(e) for e in timeline.events]
-        return _table(["start", "end", "label", "score"], rows, ",", "\r\n")
+        header = _header([timeline])
+        rows = [_cells(e)[: len(header)] for e in timeline.events]
+        return _table(header, rows, ",", "\r\n")
 
     def write_all(self, timelines: Sequence[Timeline], path: Path) -> None:
         """The same with the column ``file``; a video without events is a row without times."""
-        names = shown_names(timelines)
+        names, header = shown_names(timelines), _header(timelines)
         rows = [
-            [neutral(name), *cells]
+            [neutral(name), *cells[: len(header)]]
             for name, t in zip(names, timelines, strict=True)
-            for cells in ([_cells(e) for e in t.events] or [["", "", "", ""]])
+            for cells in ([_cells(e) for e in t.events] or [[""] * len(header)])
         ]
-        header = ["file", "start", "end", "label", "score"]
-        self.put(path, _table(header, rows, ",", "\r\n"), timelines)
+        self.put(path, _table(["file", *header], rows, ",", "\r\n"), timelines)
 
     def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
         """A timeline a file named; commas, semicolons or tabs, other columns passed over."""
@@ -102,16 +108,29 @@ class Dcase(Format):
         return "file" in (_guessed(rows) or ())
 
 
+def _header(timelines: Sequence[Timeline]) -> list[str]:
+    """The columns of events; ``modality`` only where it tells something."""
+    apart = any(e.modality != "both" for t in timelines for e in t.events)
+    return ["start", "end", "label", "score", *["modality"] * apart]
+
+
 def _cells(event: Event, *, coded: bool = False) -> list[str]:
-    """Start, end, label and score; ``coded`` keeps a label on one line."""
+    """Start, end, label, score and modality; ``coded`` keeps a label, marked, on one line."""
     times = clock.time_text(event.start), clock.time_text(event.end)
-    label = escape(event.label) if coded else event.label
-    return [*times, neutral(label), repr(round(float(event.score), 6))]
+    label = marked_label(event) if coded else event.label
+    return [*times, neutral(label), repr(round(float(event.score), 6)), event.modality]
 
 
 def label_in(cell: str, *, coded: bool = False) -> str:
     """The label that a table's cell holds."""
     return unescape(restored(cell)) if coded else restored(cell)
+
+
+def marked_in(row: Mapping[str, str], *, coded: bool) -> tuple[str, str]:
+    """The label and the modality of a row."""
+    if coded:
+        return unmarked(restored(row["label"]))
+    return restored(row["label"]), row.get("modality", "").lower() or "both"
 
 
 def _table(header: list[str], rows: Sequence[list[str]], delimiter: str, end: str) -> str:
@@ -148,7 +167,8 @@ def _load(text: str, path: Path, left: LeftOut, *, coded: bool = False) -> list[
 def _event(row: dict[str, str], *, coded: bool) -> Event:
     score = float(row["score"].replace(",", ".")) if row.get("score") else 1.0
     times = clock.parse_time(row["start"]), clock.parse_time(row["end"])
-    return event_of(*times, label_in(row["label"], coded=coded), score)
+    label, modality = marked_in(row, coded=coded)
+    return event_of(*times, label, score, modality)
 
 
 def read_table(text: str) -> tuple[tuple[str, ...], Iterator[Row]]:

@@ -2,8 +2,8 @@
 
 Ours; the anchor is the training-free baseline of OV-AVEL (Zhou et al., CVPR 2025, arXiv
 2411.11278), which compares class names with sound and picture in one embedding space. Here both
-sides are taggers, whose own class lists the vocabulary joins: an event names the classes of AudioSet
-(YAMNet) and of ImageNet (EfficientNet-Lite0) that its source has.
+sides are taggers, whose own class lists the vocabulary joins: an event names the classes of
+AudioSet (YAMNet) and of ImageNet (EfficientNet-Lite0) that its source has.
 """
 
 from __future__ import annotations
@@ -21,25 +21,29 @@ from avel.events import NamedEvent
 from avel.models.base import Answer, Batch, Model, ModelCard
 from avel.types import Json
 
-#: Below any probability that a tagger gives; its logarithm is the floor of what is heard.
-_SMALLEST = 1e-3
+#: The largest logit that counts.
+_LOGIT = 14.0
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """The numbers that join two taggers: a logistic regression over all segments and events.
+    """The numbers that join two taggers: one logistic regression for all events.
 
-    ``logit = (bias + audio ln a + visual ln v - rival r) / temperature``, where a is the largest
-    probability of the event's AudioSet classes in the segment, v the summed probability of its
-    ImageNet classes in the whole frame, and r by how much ``audio ln a + visual ln v`` of the best
-    other event exceeds its own (0 where it doesn't). No number belongs to a single event.
+    ``logit = (bias + audio x + visual ln v - rival r) / temperature``, where x says how far the
+    logit of the event's AudioSet classes exceeds what is typical of the class (the largest, at
+    least 0), v is the summed probability of its ImageNet classes in the whole frame, and r by how
+    much ``audio x + visual ln v`` of the best other event exceeds its own (0 where it doesn't). No
+    number belongs to a single event.
 
     Args:
         bias, audio, visual, rival: The weights.
-        smallest: Floor of v, where the event's own ImageNet classes must be seen.
-        proxy: Floor of v where the picture's classes only go with the source (a person's clothes).
-        unknown: v where ImageNet has no class for the source, and a where AudioSet has none.
-        audible, visible: Intercept and slope of each modality alone, over ln a and ln v.
+        proxy_bias: Added to the bias where the picture's classes only go with the source (a
+            person's clothes).
+        visual_floor: The least v.
+        proxy_floor, proxy_ceiling: The bounds of v where the picture's classes only go with the
+            source.
+        unknown: v where ImageNet has no class for the source.
+        audible, visible: Intercept and slope of each modality alone, over x and ln v.
         temperature: By which the logits are divided, chosen for calibration.
     """
 
@@ -47,8 +51,10 @@ class Fusion:
     audio: float
     visual: float
     rival: float
-    smallest: float
-    proxy: float
+    proxy_bias: float
+    visual_floor: float
+    proxy_floor: float
+    proxy_ceiling: float
     unknown: float
     audible: tuple[float, float]
     visible: tuple[float, float]
@@ -68,12 +74,12 @@ class Fusion:
         try:
             pairs = {k: (float(data[k][0]), float(data[k][1])) for k in ("audible", "visible")}
             single = {k: float(data[k]) for k in cls.__dataclass_fields__ if k not in pairs}
-            made = cls(**single, **pairs)
+            made = cls(**single, **pairs)  # type: ignore[arg-type]
         except (KeyError, TypeError, ValueError, IndexError) as e:
             raise CheckpointError(f"no fusion of two taggers ({type(e).__name__}: {e})") from e
         numbers = [*single.values(), *pairs["audible"], *pairs["visible"]]
-        floors = (made.smallest, made.proxy, made.unknown, made.temperature)
-        if not all(map(math.isfinite, numbers)) or min(floors) <= 0:
+        floors = (made.visual_floor, made.proxy_floor, made.unknown)
+        if not all(map(math.isfinite, numbers)) or min(*floors, made.temperature) <= 0:
             raise CheckpointError("a fusion of two taggers with numbers out of range")
         return made
 
@@ -85,7 +91,12 @@ class NamedEvents(Model):
         audio_head, visual_head: Weight (K, A) and bias (K,) of the taggers' dense layers.
         events: Those that are scored, in the order of the classes.
         rivals: Those that an event is compared with (its own kinds and it itself apart).
+        typical: (K,) the logit of each AudioSet class in sound that has little to do with it.
         fusion: How both modalities are joined.
+        asked: Whether a person asked for these events. Then each is scored for itself, and one that
+            ImageNet has no class for may be an audio-visual event, its picture taken as neutral.
+            Else such an event is only ever audible, and of events that share classes of both
+            taggers (a rooster, a chicken) only the likeliest of a segment is scored.
     """
 
     card = ModelCard(
@@ -96,6 +107,11 @@ class NamedEvents(Model):
         summary="Names some 300 events without training: two taggers joined by a vocabulary.",
         distribution=False,
     )
+    typical: Tensor
+    allowed: Tensor
+    joint: Tensor
+    alike_audio: Tensor
+    alike_visual: Tensor
 
     def __init__(
         self,
@@ -104,35 +120,47 @@ class NamedEvents(Model):
         visual_head: tuple[Tensor, Tensor],
         events: Sequence[NamedEvent],
         rivals: Sequence[NamedEvent],
+        typical: Tensor,
         fusion: Fusion,
+        asked: bool = True,
     ) -> None:
         super().__init__()
         self.fusion = fusion
         self.audio_weight, self.audio_bias = (nn.Parameter(t, False) for t in audio_head)
         self.visual_weight, self.visual_bias = (nn.Parameter(t, False) for t in visual_head)
+        self.register_buffer("typical", typical)
         self.own = _Events(events, fusion, len(self.visual_bias))
         self.rivals = _Events(rivals, fusion, len(self.visual_bias))
         allowed = torch.tensor([[_is_rival(r, e) for r in rivals] for e in events])
         self.register_buffer("allowed", allowed.reshape(len(events), len(rivals)))
+        # what can't be heard, or not be seen, is no audio-visual event
+        kinds = [picture_kind(e) for e in events]
+        joint = [bool(e.audio) and (asked or k != "unknown")
+                 for e, k in zip(events, kinds, strict=True)]  # fmt: skip
+        self.register_buffer("joint", torch.tensor([float(j) for j in joint]))
+        for name in ("audio", "visual"):
+            classes = [set(getattr(e, name)) for e in events]
+            alike = torch.tensor([[bool(a & b) for b in classes] for a in classes])
+            self.register_buffer(f"alike_{name}", alike.reshape(len(events), len(events)))
+        self.asked = asked
 
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
         """Scores of (B, T, A) and (B, T, H, W, V); every segment by itself, so masks don't matter.
 
-        The answer's ``parts`` hold ``audible`` and ``visible`` (B, T, C), each modality alone
-        (0 where its tagger doesn't know the event); the background's score is 1 - the largest
-        other. The attention is the class activation map of the segment's best event.
+        The answer's ``parts`` hold ``audible`` and ``visible`` (B, T, C), each modality alone, NaN
+        where its tagger doesn't know the event. The background's score is 1 - the largest other's.
+        The attention is the class activation map of the segment's best event.
         """
-        heard = torch.sigmoid(nn.functional.linear(audio, self.audio_weight, self.audio_bias))
-        frame = visual.mean((2, 3))  # (B, T, V)
-        seen = torch.softmax(
-            nn.functional.linear(frame, self.visual_weight, self.visual_bias), dim=-1
-        )
-        a, v = self.own(heard, seen)
-        joint = self._joint(a, v)
-        lead = self._joint(*self.rivals(heard, seen))[..., None, :] - joint[..., None]
-        excess = torch.where(self.allowed, lead, 0.0).amax(-1).clamp(min=0)  # (B, T, C)
-        f = self.fusion
-        scores = torch.sigmoid((f.bias + joint - f.rival * excess) / f.temperature)
+        seen = self.seen(visual)
+        x, v, excess = self.evidence(audio=audio, seen=seen)
+        f, joint = self.fusion, self._joint(x, v)
+        bias = f.bias + f.proxy_bias * self.own.proxy
+        scores = torch.sigmoid((bias + joint - f.rival * excess) / f.temperature)
+        scores = scores * self.joint
+        if not self.asked:
+            scores = torch.where(
+                _likeliest(scores, self.alike_audio & self.alike_visual), scores, 0.0
+            )
         background = 1 - scores.amax(-1, keepdim=True)
         whole = torch.cat([scores, background], -1)
         return Answer(
@@ -140,13 +168,42 @@ class NamedEvents(Model):
             labels=whole.argmax(-1),
             attention=self._attention(visual, seen, scores.argmax(-1)),
             parts={
-                "audible": torch.sigmoid(f.audible[0] + f.audible[1] * a) * self.own.heard,
-                "visible": torch.sigmoid(f.visible[0] + f.visible[1] * v) * self.own.seen,
+                "audible": _alone(
+                    f.audible, x, self.own.heard, _likeliest(joint, self.alike_audio)
+                ),
+                "visible": _alone(
+                    f.visible, v, self.own.seen, _likeliest(joint, self.alike_visual)
+                ),
             },
         )
 
-    def _joint(self, a: Tensor, v: Tensor) -> Tensor:
-        return self.fusion.audio * a + self.fusion.visual * v
+    def evidence(self, *, audio: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x, ln v and r of :class:`Fusion`, (B, T, C) each.
+
+        Args:
+            audio: (B, T, A) features.
+            seen: (B, T, K) probabilities of the picture's classes.
+        """
+        heard = self.heard(audio) - self.typical
+        x, v = self.own(heard, seen)
+        lead = self._joint(*self.rivals(heard, seen))[..., None, :] - self._joint(x, v)[..., None]
+        excess = torch.where(self.allowed, lead, 0.0).amax(-1).clamp(min=0)
+        return x, v, excess
+
+    def heard(self, audio: Tensor) -> Tensor:
+        """(B, T, K) logits of AudioSet's classes, within +-14: float32 probabilities end there."""
+        logits = nn.functional.linear(audio, self.audio_weight, self.audio_bias)
+        return logits.clamp(-_LOGIT, _LOGIT)
+
+    def seen(self, visual: Tensor) -> Tensor:
+        """(B, T, K) probabilities of the whole frame of (B, T, H, W, V)."""
+        frame = visual.mean((2, 3))
+        return torch.softmax(
+            nn.functional.linear(frame, self.visual_weight, self.visual_bias), dim=-1
+        )
+
+    def _joint(self, x: Tensor, v: Tensor) -> Tensor:
+        return self.fusion.audio * x + self.fusion.visual * v
 
     def _attention(self, visual: Tensor, seen: Tensor, best: Tensor) -> Tensor:
         """(B, T, H, W): the class activation map of each segment's best event, summing to 1."""
@@ -171,13 +228,15 @@ class NamedEvents(Model):
 
 
 class _Events(nn.Module):
-    """A list of events as tables: the logarithms of what is heard and seen of each."""
+    """A list of events as tables: what of each is heard, and the logarithm of what is seen."""
 
     index: Tensor
     members: Tensor
-    floors: Tensor
+    least: Tensor
+    most: Tensor
     heard: Tensor
     seen: Tensor
+    proxy: Tensor
 
     def __init__(self, events: Sequence[NamedEvent], fusion: Fusion, classes: int) -> None:
         super().__init__()
@@ -188,25 +247,47 @@ class _Events(nn.Module):
         members = torch.zeros(len(events), classes)
         for row, event in enumerate(events):
             members[row, list(event.indices("visual"))] = 1
-        kinds = {"unknown": fusion.unknown, "proxy": fusion.proxy, "seen": fusion.smallest}
-        floors = [kinds[_picture(e)] for e in events]
-        self.unknown = math.log(fusion.unknown)
-        self.register_buffer("index", torch.tensor(index).reshape(len(events), widest))
-        self.register_buffer("members", members)
-        self.register_buffer("floors", torch.tensor(floors))
-        self.register_buffer("heard", torch.tensor([float(bool(i)) for i in audio]))
-        own = [float(_picture(e) == "seen") for e in events]
-        self.register_buffer("seen", torch.tensor(own))
+        kinds = [picture_kind(e) for e in events]
+        bounds = {
+            "seen": (fusion.visual_floor, 1.0),
+            "proxy": (fusion.proxy_floor, fusion.proxy_ceiling),
+            "unknown": (fusion.unknown, fusion.unknown),
+        }
+        tables = {
+            "index": torch.tensor(index).reshape(len(events), widest),
+            "members": members,
+            "least": torch.tensor([bounds[k][0] for k in kinds]),
+            "most": torch.tensor([bounds[k][1] for k in kinds]),
+            "heard": torch.tensor([float(bool(i)) for i in audio]),
+            "seen": torch.tensor([float(k == "seen") for k in kinds]),
+            "proxy": torch.tensor([float(k == "proxy") for k in kinds]),
+        }
+        for name, table in tables.items():
+            self.register_buffer(name, table)
 
     def forward(self, heard: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """ln a and ln v, (B, T, E) each, of (B, T, 521) and (B, T, 1000)."""
-        a = heard[..., self.index].amax(-1).clamp(min=_SMALLEST).log()
-        a = torch.where(self.heard > 0, a, self.unknown)
-        v = torch.maximum(seen @ self.members.T, self.floors).log()
-        return a, v
+        """x and ln v, (B, T, E) each, of logits (B, T, K) and probabilities (B, T, K')."""
+        x = heard[..., self.index].amax(-1).clamp(min=0) * self.heard
+        v = torch.minimum(torch.maximum(seen @ self.members.T, self.least), self.most)
+        return x, v.log()
 
 
-def _picture(event: NamedEvent) -> str:
+def _alone(line: tuple[float, float], evidence: Tensor, known: Tensor, likeliest: Tensor) -> Tensor:
+    """The probability by one modality alone, NaN where its tagger doesn't know the event.
+
+    Of events that share a class only the likeliest of a segment has one: what is seen as a guitar
+    isn't a ukulele as well.
+    """
+    probability = torch.where(likeliest, torch.sigmoid(line[0] + line[1] * evidence), 0.0)
+    return torch.where(known > 0, probability, math.nan)
+
+
+def _likeliest(values: Tensor, alike: Tensor) -> Tensor:
+    """(..., E) where no event that is alike (E, E) has a larger value."""
+    return values >= torch.where(alike, values[..., None, :], -math.inf).amax(-1)
+
+
+def picture_kind(event: NamedEvent) -> str:
     """How much the picture tells of an event: its source is ``seen``, by ``proxy``, or unknown."""
     if not event.visual:
         return "unknown"
@@ -219,7 +300,7 @@ def _is_rival(rival: NamedEvent, event: NamedEvent) -> bool:
     Both taggers must know it, as what has no picture of its own (speech) goes with anything; and
     neither may be a kind of the other, or share a class with it in both modalities.
     """
-    if _picture(rival) != "seen" or not rival.audio or rival.name == event.name:
+    if picture_kind(rival) != "seen" or not rival.audio or rival.name == event.name:
         return False
     if event.name in (rival.kind_of,) or rival.name == event.kind_of:
         return False
