@@ -13,6 +13,7 @@ import typer
 
 import avel.cli
 from avel.errors import AvelError, UsageError, printable
+from avel.files import disk_error
 
 #: All done; some input failed (named, the others done); called wrongly.
 DONE, SOME_FAILED, CALLED_WRONGLY = 0, 1, 2
@@ -80,6 +81,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             "  do: pip install it, or avel with all it needs",
             CALLED_WRONGLY,
         )
+    except MemoryError:
+        return _say(
+            "not enough memory\n  do: end other programs, or take a smaller input", SOME_FAILED
+        )
+    except OSError as e:
+        if os.environ.get("AVEL_DEBUG"):
+            raise
+        return _say(str(disk_error(e)), SOME_FAILED)
     except Exception as e:
         if _is_click_error(e):
             e.show()  # type: ignore[attr-defined]

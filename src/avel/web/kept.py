@@ -16,7 +16,7 @@ from avel.errors import DataError
 from avel.files import write_whole
 from avel.localization import to_events, tuned
 from avel.report.thumbs import jpeg
-from avel.types import Json, Scores, Timeline
+from avel.types import MODALITIES, Json, Scores, Timeline
 
 _SCORES, _RESULT, _THUMBS, _SPECTROGRAM = (
     "scores.safetensors", "result.json", "thumbs.json", "spectrogram.png",
@@ -80,8 +80,11 @@ def decided(kept: Timeline, **asked: float | None) -> Timeline:
         UsageError: for values out of range.
     """
     assert kept.scores is not None
-    events = to_events(kept.scores, decision=decision_of(kept, **asked))
-    return replace(kept, events=tuple(events))
+    decision = decision_of(kept, **asked)
+    found = {m: tuple(to_events(kept.scores, decision=decision, modality=m)) for m in MODALITIES}
+    return replace(
+        kept, events=found["both"], audio_only=found["audio"], visual_only=found["visual"]
+    )
 
 
 def save_pictures(
