@@ -265,6 +265,24 @@ def test_a_model_that_is_not_there_is_a_wrong_call(
     assert "no trained model at 'runs/nothing'" in capsys.readouterr().err
 
 
+def test_a_name_that_begins_with_a_dash_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from avel.cli.main import _files_apart
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("-dash.mp4", "--long.mp4", "-o.mp4"):
+        Path(name).write_bytes(b"x")
+    given = ["localize", "-dash.mp4", "-o.mp4", "--long.mp4", "-o", ".json", "--", "-dash.mp4"]
+    assert _files_apart(given) == [
+        "localize", "./-dash.mp4", "-o.mp4", "./--long.mp4", "-o", ".json", "--", "-dash.mp4"
+    ]  # fmt: skip
+    assert main(["localize", "-dash.mp4"]) == 0
+    assert "-dash.mp4" in capfd.readouterr().out
+    assert main(["localize", "-none.mp4"]) == 2
+    assert "given as ./-none.mp4" in capfd.readouterr().err
+
+
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """A localizer that finds a bell, a siren that isn't seen and a bark that isn't heard."""
@@ -336,21 +354,3 @@ def test_convert_chooses_by_modality_too(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["convert", "a.srt", "b.csv"]) == 0  # what the source lists stays
     assert {e.modality for e in report.read("b.csv")} == set(MODALITIES)
     assert main(["convert", "a.srt", "c.csv", "--modality", "sound"]) == 2
-
-
-def test_a_name_that_begins_with_a_dash_is_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    from avel.cli.main import _files_apart
-
-    monkeypatch.chdir(tmp_path)
-    for name in ("-dash.mp4", "--long.mp4", "-o.mp4"):
-        Path(name).write_bytes(b"x")
-    given = ["localize", "-dash.mp4", "-o.mp4", "--long.mp4", "-o", ".json", "--", "-dash.mp4"]
-    assert _files_apart(given) == [
-        "localize", "./-dash.mp4", "-o.mp4", "./--long.mp4", "-o", ".json", "--", "-dash.mp4"
-    ]  # fmt: skip
-    assert main(["localize", "-dash.mp4"]) == 0
-    assert "-dash.mp4" in capfd.readouterr().out
-    assert main(["localize", "-none.mp4"]) == 2
-    assert "given as ./-none.mp4" in capfd.readouterr().err
