@@ -18,7 +18,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: $(VENV)/.ready  ## render a clip nobody has seen, find its events, write a report
+demo: $(VENV)/.ready  ## find the events of ten seconds of a film, write a report
 	$(BIN)/avel demo demo
 
 test: $(VENV)/.ready  ## the tests

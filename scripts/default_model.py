@@ -1,4 +1,4 @@
-"""Train the default model's candidates and ship the best; results/toybox.csv and default.csv.
+"""Train the candidates for the toy `toybox` and ship the best; results/toybox.csv and default.csv.
 
     avel synth data/toybox --clips 700 --seed 1
     avel synth data/pairs10 --pairs pairs10 --sounds SOUNDS --images IMAGES
@@ -8,7 +8,7 @@
 
 CSPA+CSEA is trained on Toybox, on Pairs-10, and on both together (20 classes), and judged on a mix
 of both, over the classes of both: what a model doesn't know it can't get right. The run with the
-best event F1 (IoU 0.5) on the validation clips of both becomes the default model of the package;
+best event F1 (IoU 0.5) on the validation clips of both becomes the package's `toybox`;
 the test clips' mix is printed beside. On Toybox it is trained with each sense alone besides.
 
 Every epoch is chosen on the validation clips of what was trained on. Called again it goes on where
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--results", type=Path, default=ROOT / "results")
-    parser.add_argument("--default", type=Path, default=ROOT / "src/avel/pretrained/default")
+    parser.add_argument("--toybox-model", type=Path, default=ROOT / "src/avel/pretrained/toybox")
     given = parser.parse_args()
     if given.readme:
         print(readme(read_rows(given.results / "default.csv")))
@@ -166,7 +166,7 @@ def main() -> None:
                  "values": {**SIZE, "epochs": given.epochs, "batch": given.batch}}  # fmt: skip
     rows, best = candidates(parts, **how)
     write_whole(given.results / "default.csv", table(rows))
-    best.save(given.default, dtype="float16")
+    best.save(given.toybox_model, dtype="float16")
     print("ships:", best.card["data"]["name"], "seed", best.card["seed"], flush=True)
     write_whole(given.results / "toybox.csv", table(toybox(parts[0], **how)))
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,11 +71,14 @@ def test_unclear_outputs_are_refused(videos: list[str], outputs: list[str], mess
 class Finder:
     """A localizer that fails for files whose name begins with ``bad`` and finds two events."""
 
-    def __init__(self, model: object, *, cache: bool, precision: str) -> None:
+    def __init__(
+        self, model: object, *, events: object, vocabulary: object, cache: bool, precision: str
+    ) -> None:
         assert precision == "auto"
         if model != "default":
             raise UsageError(f"no model {model}")
-        self.cache = cache
+        notes = [] if events is None else [f"{events!r} of {vocabulary}"]
+        self.cache, self.model = cache, SimpleNamespace(card={"notes": notes})
 
     def __call__(self, video: Path, *, progress: Any, **options: Any) -> Timeline:
         progress(1, 2)
