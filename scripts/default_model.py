@@ -4,7 +4,7 @@
     avel synth data/pairs10 --pairs pairs10 --sounds SOUNDS --images IMAGES
     avel extract data/toybox data/pairs10          # and `avel pack` each, to start at once
     python scripts/default_model.py data/toybox data/pairs10
-    python scripts/default_model.py --readme       # the README's table, from results/default.csv
+    python scripts/default_model.py --page         # docs/results.md's table, from results/default.csv
 
 CSPA+CSEA is trained on Toybox, on Pairs-10, and on both together (20 classes), and judged on a mix
 of both, over the classes of both: what a model doesn't know it can't get right. The run with the
@@ -47,7 +47,7 @@ SYSTEMS = {
     "CSPA+CSEA, audio only": "audio",
     "CSPA+CSEA, picture only": "picture",
 }
-#: What the README calls the data sets.
+#: What docs/results.md calls the data sets.
 CALLED = {"toybox": "Toybox", "pairs10": "Pairs-10", "toybox+pairs10": "both"}
 #: A quarter and a half of the paper's widths: the minis' features are a quarter as wide.
 SIZE = {"hidden": 128, "state": 64}
@@ -122,8 +122,8 @@ def candidates(parts: Sequence[Dataset], *, seeds: int, out: Path, values: Json)
     return rows, best[1]
 
 
-def readme(rows: Sequence[dict[str, str]]) -> str:
-    """The README's table: event F1 on test clips, by what was trained on and judged on."""
+def page(rows: Sequence[dict[str, str]]) -> str:
+    """The table of docs/results.md: event F1 on test clips, by what was trained on and judged on."""
     judged = list(dict.fromkeys(r["judged_on"] for r in rows))
     order = sorted(judged, key=lambda name: "+" in name)  # the mix last
     lines = [["trained on", "classes", *(f"on {CALLED.get(name, name)}" for name in order)]]
@@ -147,7 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("toybox", type=Path, nargs="?")
     parser.add_argument("pairs", type=Path, nargs="?")
-    parser.add_argument("--readme", action="store_true")
+    parser.add_argument("--page", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/default"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
@@ -155,8 +155,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--toybox-model", type=Path, default=ROOT / "src/avel/pretrained/toybox")
     given = parser.parse_args()
-    if given.readme:
-        print(readme(read_rows(given.results / "default.csv")))
+    if given.page:
+        print(page(read_rows(given.results / "default.csv")))
         return
     if given.pairs is None:
         parser.error("name both data sets")

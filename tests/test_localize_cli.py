@@ -301,6 +301,7 @@ def test_the_modality_chooses_what_is_written(
     assert ("Siren (audio only)" in shown) == (modality in ("audio", "all"))
     told = "note: Heard only: Siren 0:04-0:07. Seen only: Bark 0:00-0:02."
     assert (told in " ".join(shown.split())) == (modality == "both")
+    assert ("Heard only" in shown) == (modality == "both")
     whole = report.read("a.eaf")  # what has a place of its own for each is written whole
     assert [len(whole.lane(m)) for m in MODALITIES] == [1, 1, 1]
     assert main(["localize", "a.mp4", "--modality", modality, "--json"]) == 0
@@ -336,3 +337,20 @@ def test_convert_chooses_by_modality_too(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["convert", "a.srt", "b.csv"]) == 0  # what the source lists stays
     assert {e.modality for e in report.read("b.csv")} == set(MODALITIES)
     assert main(["convert", "a.srt", "c.csv", "--modality", "sound"]) == 2
+
+
+def test_events_by_name_are_handed_on_and_their_notes_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["localize", "a.mp4", "--events", "barking", "--vocabulary", "mine.toml"]) == 0
+    assert "avel: 'barking' of mine.toml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--events=dog bark", "--vocabulary=mine.toml"])
+def test_events_by_name_of_a_trained_model_are_a_wrong_call(
+    option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(localization, "Localizer", REAL)
+    assert main(["localize", "a.mp4", "--model", "toybox", option]) == 2
+    told = capsys.readouterr().err
+    assert "model toybox" in told and "a trained one knows its own classes" in told

@@ -341,7 +341,8 @@ def _show(
     else:
         from avel.report.view import of_one_modality
 
-        apart = of_one_modality(found)
+        # with --modality they stand in the table
+        apart = of_one_modality(found) if found.audio_only or found.visual_only else ""
         notes = [*found.notes, *([apart] if apart else [])]
         print_table(_table(found), notes=notes, written=written, done=done)
 
