@@ -4,7 +4,7 @@
     avel synth data/pairs10 --pairs pairs10 --sounds SOUNDS --images IMAGES
     avel extract data/toybox data/pairs10          # and `avel pack` each, to start at once
     python scripts/default_model.py data/toybox data/pairs10
-    python scripts/default_model.py --page         # docs/results.md's table, from results/default.csv
+    python scripts/default_model.py --page         # the table of docs/results.md
 
 CSPA+CSEA is trained on Toybox, on Pairs-10, and on both together (20 classes), and judged on a mix
 of both, over the classes of both: what a model doesn't know it can't get right. The run with the
@@ -123,7 +123,7 @@ def candidates(parts: Sequence[Dataset], *, seeds: int, out: Path, values: Json)
 
 
 def page(rows: Sequence[dict[str, str]]) -> str:
-    """The table of docs/results.md: event F1 on test clips, by what was trained on and judged on."""
+    """The table of docs/results.md: event F1 on test clips, by training data and test data."""
     judged = list(dict.fromkeys(r["judged_on"] for r in rows))
     order = sorted(judged, key=lambda name: "+" in name)  # the mix last
     lines = [["trained on", "classes", *(f"on {CALLED.get(name, name)}" for name in order)]]

@@ -4,7 +4,7 @@
     make pairs
     python scripts/systems_results.py reproduced/simulated_ave/systems.csv results/pairs10.csv
     python scripts/systems_results.py results/systems.csv results/pairs10.csv  # one of them anew
-    python scripts/systems_results.py --page       # docs/results.md's table, from results/systems.csv
+    python scripts/systems_results.py --page       # the table of docs/results.md
 
 results/README.md names the calls in full.
 """

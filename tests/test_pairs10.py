@@ -146,7 +146,8 @@ def test_what_ships_is_what_the_results_say_is_best() -> None:
     best = max(mixed, key=lambda r: float(r[made.CHOSEN_BY]))
     card = load_model("toybox").card
     assert (card["data"]["name"], card["seed"]) == (best["trained_on"], int(best["seed"]))
-    assert made.page(rows) in (ROOT / "docs" / "results.md").read_text("utf-8"), "run it with --page"
+    shown = (ROOT / "docs" / "results.md").read_text("utf-8")
+    assert made.page(rows) in shown, "run it with --page"
 
 
 # ---- results and the page

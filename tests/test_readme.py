@@ -1,4 +1,4 @@
-"""The README is true: its example prints what it says, and docs/results.md: its numbers are ours."""
+"""The README's example prints what it says; the numbers of docs/results.md are ours."""
 
 from __future__ import annotations
 
