@@ -18,9 +18,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 RESULTS = (ROOT / "docs" / "results.md").read_text("utf-8")
 TOLERANCE = 0.05
 _TWO_DECIMALS = re.compile(r"(?<![\d.:])\d+\.\d\d(?!\d)")
-_EXAMPLE = re.compile(
-    r"<!-- clip: (\S+) -->\s*```python\n(.*?)```\s*```text\n(.*?)```", re.S
-)
+_EXAMPLE = re.compile(r"<!-- clip: (\S+) -->\s*```python\n(.*?)```\s*```text\n(.*?)```", re.S)
 
 EXAMPLES = _EXAMPLE.findall(README)
 
