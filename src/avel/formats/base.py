@@ -73,9 +73,10 @@ class LeftOut:
 
     @property
     def reasons(self) -> str:
-        """What was left out and why, in one clause."""
-        more = [f"and {self.count - _SHOWN} more"] if self.count > _SHOWN else []
-        return "; ".join([*self._said, *more])
+        """What was left out first and why, in one clause."""
+        shown = self._said[:5]
+        more = [f"and {self.count - len(shown)} more"] if self.count > len(shown) else []
+        return "; ".join([*shown, *more])
 
     @property
     def notes(self) -> tuple[str, ...]:

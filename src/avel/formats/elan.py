@@ -318,13 +318,13 @@ def _between(slots: Mapping[str, str | None], held: Sequence[_Annotation]) -> di
     """
     following = {a.begin: a.end for a in held}
     times: dict[str, float] = {}
-    begun: set[str] = set()
+    seen: set[str] = set()  # slots without a time: each belongs to the first chain that has it
     for annotation in held:
         first, chain = _whole(slots.get(annotation.begin)), [annotation.end]
-        if first is None or annotation.end in begun:
+        if first is None:
             continue
-        begun.add(annotation.end)
-        while slots.get(chain[-1], "") is None and len(chain) <= len(held):
+        while slots.get(chain[-1], "") is None and chain[-1] not in seen:
+            seen.add(chain[-1])
             if chain[-1] not in following:
                 break
             chain.append(following[chain[-1]])
