@@ -397,8 +397,13 @@ def test_called_wrongly(folder: Path, capfd: pytest.CaptureFixture[str]) -> None
 
 def test_clashing_names_are_told_before_anything_runs(folder: Path) -> None:
     mux(folder / "a.wav", sounds=[(0.0, tone(1, RATE))])
-    with pytest.raises(UsageError, match=r"a\.mkv and .*a\.wav"):
-        plan([folder], None)
+    kept = {Path(job.target).name for job in plan([folder], None).jobs()}
+    assert kept == {"a.mkv.safetensors", "a.wav.safetensors", "b.safetensors"}  # each its own
+    (folder / "x").mkdir(), (folder / "y").mkdir()
+    for name in "xy":
+        (folder / name / "c.mkv").write_bytes((folder / "a.mkv").read_bytes())
+    with pytest.raises(UsageError, match=r"x/c\.mkv and .*y/c\.mkv"):
+        plan([folder / "x" / "c.mkv", folder / "y" / "c.mkv"], folder / "out")
     with pytest.raises(UsageError, match="one output"):
         plan([folder], Path("x.safetensors"))
     with pytest.raises(DataError, match="no media files"):

@@ -364,6 +364,7 @@ class Timeline:
         notes: What was missing or damaged in the file, a sentence each.
         audio_only: What is audible but not visible, in order of time.
         visual_only: What is visible but not audible, in order of time.
+        corrected: Whether a person has changed the events since the model found them.
 
     Raises:
         DataError: if an event of ``audio_only`` or ``visual_only`` is of another modality.
@@ -378,6 +379,7 @@ class Timeline:
     notes: tuple[str, ...] = ()
     audio_only: tuple[Event, ...] = ()
     visual_only: tuple[Event, ...] = ()
+    corrected: bool = False
 
     def __post_init__(self) -> None:
         for name, modality in (("audio_only", "audio"), ("visual_only", "visual")):
@@ -386,6 +388,11 @@ class Timeline:
                 f"{name} with an event of another modality",
                 wanted=f"events of modality {modality!r}",
             )
+
+    @property
+    def predicted(self) -> bool:
+        """Whether the events are what a model found, and nobody has corrected them."""
+        return bool(self.model or self.scores is not None) and not self.corrected
 
     def __iter__(self) -> Any:
         return iter(self.events)
@@ -447,19 +454,22 @@ class Timeline:
             "notes": list(self.notes),
         }
 
-    def save(self, path: str | Path, *, format: str | None = None) -> None:
+    def save(self, path: str | Path, *, format: str | None = None, overwrite: bool = False) -> None:
         """Write the timeline; the ending chooses the writer (.json, .vtt, .eaf, .html, .mp4…).
 
         Args:
             path: The file; see docs/formats.md for the endings.
             format: A format's name, such as ``"raven"``, where the ending isn't to choose.
+            overwrite: Whether what a model found may be written over labels that a person made
+                or corrected.
 
         Raises:
             UsageError: if no writer has that ending or name.
+            DataError: if predictions would be written over a person's labels.
         """
         from avel.report import save
 
-        save(self, path, format=format)
+        save(self, path, format=format, overwrite=overwrite)
 
     def _repr_html_(self) -> str:
         """The report, for notebooks."""

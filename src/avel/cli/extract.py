@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.cli._options import Precision
+from avel.cli._options import Precision, say_passed_over
 from avel.errors import DataError, all_at_once
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def extract(
         dtype=dtype, audio_track=audio_track, video_track=video_track, again=again, retry=retry,
     )  # fmt: skip
     found = plan(inputs, out)
+    say_passed_over(inputs)
     how = partial(_engine, engine=engine, count=jobs, threads=threads, address=address)
     tally = _run(found, settings, how)
     typer.echo(str(tally))

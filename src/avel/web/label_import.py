@@ -37,9 +37,9 @@ def read_labels(path: Path, named: str, job: str, duration: float, step: float) 
     try:
         found = _own(read_all(path), job, named).choose("both")
     except AvelError as e:
-        raise renamed(e, path, named) from e
+        raise renamed(renamed(e, path, named), path.name, named) from e
     events: list[Event] = []
-    notes = list(found.notes)
+    notes = [note.replace(path.name, named) for note in found.notes]
     apart = len(found.audio_only) + len(found.visual_only)
     notes += [f"Left out: {apart} that are only heard or only seen."] * bool(apart)
     for event in found:
