@@ -306,6 +306,7 @@ def test_videos_of_one_name_in_two_folders_stay_apart(kind: str, tmp_path: Path)
     [
         (["a/x", "b/x", "x"], ["a/x", "b/x", "x"]),
         (["/q/a/x", "/r/a/x", "/r/b/x"], ["q/a/x", "r/a/x", "b/x"]),
+        ([f"/{i}/d/e/f/x" for i in "ab"], [f"{i}/d/e/f/x" for i in "ab"]),
         (["C:\\v\\x.mp4", "D:\\w\\x.mp4", "x.mp4?d=u/x.mp4"], ["v/x.mp4", "w/x.mp4", "u/x.mp4"]),
         (["", "..", "../../etc/passwd"], ["none", "none", "passwd"]),
         (["x", "x"], ["x", "x"]),

@@ -22,7 +22,7 @@ from avel.files import MEDIA_ENDINGS
 from avel.formats import format_endings
 from avel.types import Event, Timeline
 from tests.conftest import ROOT
-from tests.report_samples import hand_timeline
+from tests.report_samples import hand_timeline, write_clip
 from tests.training_data import features
 
 HEAD = "file,start,end,label\n"
@@ -172,6 +172,31 @@ def test_a_replaced_video_never_keeps_its_features(tmp_path: Path, packed: bool)
     assert f"avel extract {root}" in str(caught.value)
     put(root, "c.mp4", content=b"another video")
     load_dataset("folder", root=root)
+
+
+def test_what_extract_has_hashed_is_not_hashed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from avel.features import contents
+
+    root = tmp_path / "d"
+    root.mkdir()
+    for n in "abc":
+        write_clip(root / f"{n}.mp4", 3)
+        label(root / f"{n}.vtt", Event(1, 3, "x"))
+    assert main(["extract", str(root)]) == 0
+    hashed: list[Path] = []
+    monkeypatch.setattr(contents, "file_hash", lambda p: hashed.append(p) or sha(p))
+    load_dataset("folder", root=root)
+    assert not hashed
+    write_clip(root / "b.mp4", 4)
+    with pytest.raises(DataError, match=r"b\.mp4: another file now"):
+        load_dataset("folder", root=root)
+    assert main(["extract", str(root)]) == 0
+    assert "1 extracted, 2 already there" in capfd.readouterr().out
+    hashed.clear()
+    load_dataset("folder", root=root)
+    assert not hashed
 
 
 def test_contents_are_hashed_once_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

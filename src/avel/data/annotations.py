@@ -104,9 +104,15 @@ def read_annotations(root: Path, *, predictions: bool = False) -> Annotations:
             do="give the folder that holds your clips",
         )
     found = _read(root, predictions=predictions)
+    if not found.rows and not found.mistakes and found.notes:
+        raise DataError(
+            f"{root} holds no labels that a person made or corrected"
+            + "".join(f"\n    {note}" for note in found.notes),
+            do="correct some of them, or give data.predictions=true",
+        )
     if not found.rows and not found.mistakes:
         raise DataError(
-            f"{root} holds no annotations" + "".join(f"\n    {n}" for n in found.notes),
+            f"{root} holds no annotations",
             wanted="annotations.csv or .tsv, AVE-style Annotations.txt, or a label file beside "
             "each clip (clip.eaf, clip.vtt, clip.txt…)",
             do=f"write annotations.csv with the columns {','.join(REQUIRED)}, a row an event",

@@ -24,7 +24,8 @@ class Contents:
     """
 
     def __init__(self, features: Path) -> None:
-        writable = os.access(features, os.W_OK)
+        present = next(p for p in (features, *features.absolute().parents) if p.exists())
+        writable = os.access(present, os.W_OK)
         name = json_hash(str(features.absolute()))[:16]
         folder = features / ".avel" if writable else cache_folder() / "contents" / name
         self._path = folder / _NAME
@@ -49,6 +50,22 @@ class Contents:
         except OSError:
             return ""
         return str(held[3])
+
+    def remember(self, media: Path, content: str, *, before: float) -> None:
+        """Take over what was hashed elsewhere, of a file that hasn't changed since.
+
+        Args:
+            media: The file.
+            content: Its sha256.
+            before: When the file was known to have it, in seconds since 1970.
+        """
+        with suppress(OSError):
+            stat = media.stat()
+            if content and stat.st_ctime < before:
+                state: list[object] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+                key, held = str(media.absolute()), [*state, content]
+                self._changed = self._changed or self._known.get(key) != held
+                self._known[key] = held
 
     def save(self) -> None:
         """Keep what was hashed; where it can't be, it is hashed again the next time."""

@@ -315,18 +315,17 @@ def names_apart(addresses: Iterable[str], default: str) -> dict[str, str]:
         default: The name of one that names nothing.
     """
     parts = {a: _folders_of(a) or (default,) for a in addresses}
-    names: dict[str, str] = {}
+    names: dict[tuple[str, ...], str] = {}
     waiting = dict.fromkeys(parts.values(), 1)
     while waiting:
         tails: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
         for own, count in waiting.items():
             tails.setdefault(own[-count:], []).append(own)
         alike = {own for held in tails.values() if len(held) > 1 for own in held}
-        again = {own: waiting[own] + 1 for own in alike if waiting[own] < len(own)}
-        done = {own: "/".join(own[-count:]) for own, count in waiting.items() if own not in again}
-        names |= {a: done[own] for a, own in parts.items() if own in done}
+        again = {own: 2 * waiting[own] for own in alike if waiting[own] < len(own)}
+        names |= {own: "/".join(own[-n:]) for own, n in waiting.items() if own not in again}
         waiting = again
-    return names
+    return {address: names[own] for address, own in parts.items()}
 
 
 def no_constant(name: str) -> NoReturn:

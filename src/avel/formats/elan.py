@@ -317,10 +317,12 @@ def _between(slots: Mapping[str, str | None], held: Sequence[_Annotation]) -> di
     """
     following = {a.begin: a.end for a in held}
     times: dict[str, float] = {}
+    begun: set[str] = set()
     for annotation in held:
         first, chain = _whole(slots.get(annotation.begin)), [annotation.end]
-        if first is None:
+        if first is None or annotation.end in begun:
             continue
+        begun.add(annotation.end)
         while slots.get(chain[-1], "") is None and len(chain) <= len(held):
             if chain[-1] not in following:
                 break

@@ -68,9 +68,10 @@ class Raven(Format):
         ]
         held: dict[str, dict[tuple[str, Event], Event]] = {}
         names = names_apart([_file(row) for _, row in rows], _stem(path))
+        several = len(set(names.values())) > 1
         for number, row in rows:
             with left.row(number):
-                event = _event(row, label, several=len(set(names.values())) > 1)
+                event = _event(row, label, several=several)
                 seen = held.setdefault(names[_file(row)], {})
                 seen.setdefault((row.get("selection") or str(number), event), event)
         return [
