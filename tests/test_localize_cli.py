@@ -78,7 +78,7 @@ class Finder:
     model = SimpleNamespace(card={})
 
     def __init__(self, model: object, *, cache: bool, precision: str, **options: Any) -> None:
-        assert precision == "auto" and not any(options.values())
+        assert precision == "float32" and not any(options.values())
         if model != "default":
             raise UsageError(f"no model {model}")
         self.cache = cache
@@ -340,3 +340,21 @@ def test_convert_chooses_by_modality_too(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["convert", "a.srt", "b.csv"]) == 0  # what the source lists stays
     assert {e.modality for e in report.read("b.csv")} == set(MODALITIES)
     assert main(["convert", "a.srt", "c.csv", "--modality", "sound"]) == 2
+
+
+def test_a_name_that_begins_with_a_dash_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from avel.cli.main import _files_apart
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("-dash.mp4", "--long.mp4", "-o.mp4"):
+        Path(name).write_bytes(b"x")
+    given = ["localize", "-dash.mp4", "-o.mp4", "--long.mp4", "-o", ".json", "--", "-dash.mp4"]
+    assert _files_apart(given) == [
+        "localize", "./-dash.mp4", "-o.mp4", "./--long.mp4", "-o", ".json", "--", "-dash.mp4"
+    ]  # fmt: skip
+    assert main(["localize", "-dash.mp4"]) == 0
+    assert "-dash.mp4" in capfd.readouterr().out
+    assert main(["localize", "-none.mp4"]) == 2
+    assert "given as ./-none.mp4" in capfd.readouterr().err

@@ -30,7 +30,9 @@ class Drawn(Fake):
         for i in range(600 if "slow" in task.name else 2):
             progress(i, 600)
             time.sleep(0.1 if "slow" in task.name else 0)
-        found, folder = hand_timeline(task.media, LABELS, notes=()), Path(task.folder)
+        late = media.player_start
+        found = hand_timeline(task.media, LABELS, notes=(), player_start=late)
+        folder = Path(task.folder)
         if "apart" in task.name and found.scores is not None:
             found = replace(found, scores=apart_scores(found.scores))
         sound = file_spectrogram(task.media, media.duration)
@@ -38,7 +40,7 @@ class Drawn(Fake):
         save_result(folder, found)
         facts = {"duration": found.duration, "events": len(found), "notes": []}
         facts |= {"has_video": media.video is not None, "has_audio": media.audio is not None}
-        return facts | {"content": file_hash(task.media)}
+        return facts | {"content": file_hash(task.media), "player_start": late}
 
 
 def start() -> Drawn:

@@ -1,6 +1,10 @@
 """Seconds, segments, frames and samples: the only file with time arithmetic.
 
-Time starts at 0.0 at the first instant of a file. Segment ``i`` of a grid with step ``s`` covers
+Time starts at 0.0 at the first instant of a file, whatever its container calls that. A browser's
+player has a clock of its own, on which that instant may be a later one (:func:`player_start`);
+players and subtitles go by that one, everything else by the file's.
+
+Segment ``i`` of a grid with step ``s`` covers
 ``[i*s, (i+1)*s)`` seconds; the last one ends with the file. Ends are exclusive everywhere.
 """
 
@@ -165,6 +169,24 @@ def segments_of(start: float, end: float, count: int, step: float = 1.0) -> tupl
         place = min(max(segment_at(middle(start, end), step), 0), count - 1)
         return place, place + 1
     return covered.index(True), count - covered[::-1].index(True)
+
+
+#: Containers, by FFmpeg's names, whose start a browser keeps.
+_KEPT = frozenset({"mov", "mp4", "m4a", "matroska", "webm", "ogg"})
+
+
+def player_start(container: str, start: float) -> float:
+    """What a browser's player calls the first instant of a file, in seconds.
+
+    Chromium shows the first picture of an .mp4, .mov, .mkv, .webm or .ogg at the time it bears in
+    the file: of one that starts late, after nothing. A start before 0 is moved there. The clocks of
+    others (MPEG streams) begin anywhere, and whatever plays them calls that 0.
+
+    Args:
+        container: FFmpeg's name of the format, ``"matroska,webm"`` say.
+        start: The first instant on the container's own clock, seconds.
+    """
+    return max(0.0, start) if _KEPT & set(container.split(",")) else 0.0
 
 
 def iou(a: tuple[float, float], b: tuple[float, float]) -> float:

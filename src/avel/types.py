@@ -364,6 +364,8 @@ class Timeline:
         notes: What was missing or damaged in the file, a sentence each.
         audio_only: What is audible but not visible, in order of time.
         visual_only: What is visible but not audible, in order of time.
+        player_start: What a browser's player calls second 0 of the file
+            (:func:`avel.clock.player_start`).
         corrected: Whether a person has changed the events since the model found them.
 
     Raises:
@@ -379,6 +381,7 @@ class Timeline:
     notes: tuple[str, ...] = ()
     audio_only: tuple[Event, ...] = ()
     visual_only: tuple[Event, ...] = ()
+    player_start: float = 0.0
     corrected: bool = False
 
     def __post_init__(self) -> None:
@@ -452,7 +455,55 @@ class Timeline:
             "visual_only": [e.to_json() for e in self.visual_only],
             "model": self.model,
             "notes": list(self.notes),
+            **({"player_start": self.player_start} if self.player_start else {}),
         }
+
+    def for_player(self) -> Timeline:
+        """The events at the times that a browser's player shows them at, as subtitles need them."""
+        if not self.player_start:
+            return self
+        shown = clock.Clock(self.player_start).from_file
+
+        def moved(events: tuple[Event, ...]) -> tuple[Event, ...]:
+            return tuple(replace(e, start=shown(e.start), end=shown(e.end)) for e in events)
+
+        return replace(
+            self,
+            events=moved(self.events),
+            audio_only=moved(self.audio_only),
+            visual_only=moved(self.visual_only),
+            duration=shown(self.duration),
+            player_start=0.0,
+        )
+
+    def from_player(self, player_start: float) -> Timeline:
+        """The same from such times; what lies before the file's first instant is left out.
+
+        Args:
+            player_start: What the player calls second 0 of the file, seconds.
+        """
+        own = clock.Clock(player_start).to_file
+
+        def moved(events: tuple[Event, ...]) -> tuple[Event, ...]:
+            inside = (e for e in events if own(e.end) > 0)
+            return tuple(replace(e, start=max(0.0, own(e.start)), end=own(e.end)) for e in inside)
+
+        events = moved(self.events)
+        notes = self.notes
+        if len(events) < len(self.events):
+            gone = f"{len(self.events) - len(events)} of {len(self.events)} events"
+            first = f"the file's first picture, which players show at {player_start:.3f} s"
+            notes = (*notes, f"Left out: {gone}, before {first}.")
+        length = max(0.0, own(self.duration))
+        return replace(
+            self,
+            events=events,
+            audio_only=moved(self.audio_only),
+            visual_only=moved(self.visual_only),
+            duration=length,
+            notes=notes,
+            player_start=player_start,
+        )
 
     def save(self, path: str | Path, *, format: str | None = None, overwrite: bool = False) -> None:
         """Write the timeline; the ending chooses the writer (.json, .vtt, .eaf, .html, .mp4…).

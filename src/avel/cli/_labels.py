@@ -91,7 +91,7 @@ def convert_labels(
     """
     held, failed = _read(sources, read_as)
     timelines = [
-        _with_video(t, source, one, video, name)
+        _with_video(t, source, one, video, name, read_as)
         for (source, t, one), name in zip(held, _bare_names(held), strict=True)
     ]
     if modality is not None:
@@ -214,17 +214,26 @@ def _bare_names(held: _Held) -> list[str]:
 
 
 def _with_video(
-    timeline: Timeline, source: Path, one: bool, video: Path | None, name: str
+    timeline: Timeline,
+    source: Path,
+    one: bool,
+    video: Path | None,
+    name: str,
+    read_as: str | None,
 ) -> Timeline:
     """The timeline with the place of its video: as given, or beside the labels and nowhere else.
 
-    One that isn't there keeps its bare name, without any folder: what a stranger's file calls its
-    video is never followed.
+    Its times are then on the video's clock. One that isn't there keeps its bare name, without any
+    folder: what a stranger's file calls its video is never followed.
     """
+    from avel.formats import on_file
+    from avel.probe import player_start_of
+
     found = video or _video_beside(timeline.video, source, one)
     if found is None:
         place = source.parent / name if there(name) else Path(name)
         return replace(timeline, video=str(place) if name else "")
+    timeline = on_file(timeline, source, player_start_of(found), format=read_as)
     return replace(timeline, video=str(found), duration=_duration(found, timeline))
 
 

@@ -12,9 +12,10 @@ from avel import clock
 from avel.errors import DataError
 from avel.features.store import FOLDER
 from avel.files import MEDIA_ENDINGS, SOUND_ENDINGS, is_media, there
-from avel.formats import ending_of, format_endings, read, read_all
+from avel.formats import ending_of, format_endings, on_file, read, read_all
 from avel.formats.reading import text_of
 from avel.formats.tables import label_in, marked_in, read_table, row_of
+from avel.probe import player_start_of
 from avel.types import BACKGROUND, MODALITIES, Timeline
 
 REQUIRED = ("file", "start", "end", "label")
@@ -213,7 +214,7 @@ def _read_label_files(root: Path, found: Annotations, *, predictions: bool) -> N
     made: list[str] = []
     for clip, files in _labelled(root, found):
         name = clip.relative_to(root).as_posix()
-        held = [(f, t) for f in files if (t := _timeline(f, root, found)) is not None]
+        held = [(f, t) for f in files if (t := _timeline(f, clip, root, found)) is not None]
         human = [(f, t) for f, t in held if not t.predicted]
         if len(human) > 1:
             listed = ", ".join(sorted(f.name for f, _ in human))
@@ -231,9 +232,10 @@ def _read_label_files(root: Path, found: Annotations, *, predictions: bool) -> N
         found.notes.append(_predictions_note(made, root.name))
 
 
-def _timeline(label_file: Path, root: Path, found: Annotations) -> Timeline | None:
+def _timeline(label_file: Path, clip: Path, root: Path, found: Annotations) -> Timeline | None:
+    """What a label file says of its clip, on the clip's clock; None, and a mistake, if nothing."""
     try:
-        return read(label_file)
+        return on_file(read(label_file), label_file, player_start_of(clip))
     except DataError as e:
         where = label_file.relative_to(root).as_posix()
         found.mistakes.append(f"{where}: {e.got.removeprefix(f'{label_file}: ')}")

@@ -130,6 +130,8 @@ class Format(Writer):
 
     ending: ClassVar[str]
     reads: ClassVar[tuple[str, ...]]
+    #: Whether its times are those of a browser's player, which may begin late.
+    player: ClassVar[bool] = False
     #: Whether its files say themselves that a model found the events; see :mod:`formats.marks`.
     marked: ClassVar[bool] = False
 
@@ -151,6 +153,8 @@ class Format(Writer):
     def put(self, path: Path, content: str | bytes, timelines: Sequence[Timeline]) -> None:
         """Write a file's content; where it can't say itself what is predicted, a mark beside it."""
         data = encoded(path, content)
+        if self.player:
+            timelines = [t.for_player() for t in timelines]
         if not self.marked:
             write_beside(path, shown_names(timelines), timelines)
         write_whole(path, data)

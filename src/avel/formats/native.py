@@ -82,6 +82,7 @@ class NativeJson(Format):
             corrected=data.get("corrected") is True,
             audio_only=_apart(data, known, "audio", left),
             visual_only=_apart(data, known, "visual", left),
+            player_start=seconds_of(data.get("player_start", 0.0)),
         )
         return [marked(timeline, name_of(data.get(KEY, "")))]
 

@@ -86,6 +86,29 @@ def held_at(path: Path, format: type[Format]) -> list[Timeline] | None:
         return None
 
 
+def on_file(
+    found: Timeline, path: str | Path, player_start: float, *, format: str | None = None
+) -> Timeline:
+    """What was read from a label file, on the clock of the media file that it is of.
+
+    Subtitles tell the times that a browser's player shows; a file whose container starts late
+    begins there later.
+
+    Args:
+        found: What was read.
+        path: The label file.
+        player_start: What the player calls second 0 of the media file
+            (:func:`avel.probe.player_start_of`).
+        format: The label file's format by name, where its ending doesn't tell.
+    """
+    if not player_start:
+        return found
+    names = [format] if format else [n for n, e in format_endings().items() if ending_of(path, [e])]
+    if any(format_named(name).player for name in names):
+        return found.from_player(player_start)
+    return replace(found, player_start=player_start)
+
+
 def check_readable(path: str | Path) -> None:
     """Refuse a file whose ending no format has, before anything is done.
 

@@ -40,11 +40,12 @@ class WebVtt(Format):
 
     ending = ".vtt"
     reads = (".vtt",)
+    player = True
     marked = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A cue an event, its text the label with ``&``, ``<`` and ``>`` as HTML writes them."""
-        blocks = ["WEBVTT\n"]
+        timeline, blocks = timeline.for_player(), ["WEBVTT\n"]
         if timeline.predicted:
             blocks.append(f"NOTE {KEY} {html.escape(mark_of(timeline), quote=False)}\n")
         for event in timeline:
@@ -72,11 +73,12 @@ class SubRip(Format):
 
     ending = ".srt"
     reads = (".srt",)
+    player = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A cue an event; what a reader would take for a tag or an arrow is coded."""
         blocks = []
-        for number, event in enumerate(timeline, start=1):
+        for number, event in enumerate(timeline.for_player(), start=1):
             start, end = (str(t).replace(".", ",") for t in _times(event))
             label = _TAG.sub(_coded, marked_label(event))
             blocks.append(f"{number}\n{start} --> {end}\n{label}\n")

@@ -32,7 +32,12 @@ def save_result(folder: Path, found: Timeline) -> None:
     """
     assert found.scores is not None
     found.scores.save(folder / _SCORES)
-    held = {"video": found.video, "model": found.model, "notes": list(found.notes)}
+    held = {
+        "video": found.video,
+        "model": found.model,
+        "notes": list(found.notes),
+        "player_start": found.player_start,
+    }
     write_whole(folder / _RESULT, json.dumps(held))
 
 
@@ -58,6 +63,7 @@ def load_result(folder: Path) -> Timeline:
             scores=scores,
             model=held["model"],
             notes=tuple(held["notes"]),
+            player_start=float(held.get("player_start", 0.0)),
         )
     )
 

@@ -49,6 +49,7 @@ def timeline_of(desk: Desk, job: Job, **asked: float | None) -> Json:
     return {
         "name": job.name,
         "duration": found.duration,
+        "player_start": found.player_start,
         "step": page["step"],
         "classes": list(found.classes),
         "events": [e.to_json() for e in events],

@@ -237,6 +237,7 @@ class TimelineInfo(BaseModel):
 
     name: str
     duration: float
+    player_start: float
     step: float
     classes: list[str]
     events: list[EventInfo]
