@@ -366,8 +366,10 @@ def test_a_bad_file_is_named_and_the_others_are_done(
     assert "2 extracted, 0 already there, 1 failed" in out.out
     assert "bad.mp4" in out.err and "Traceback" not in out.err
     assert sorted(p.name for p in (folder / "out").rglob("*")) == [
+        ".avel",  # what was hashed
         "a.safetensors",
         "b.safetensors",
+        "contents.json",
         "manifest.csv",
         "sub",
     ]

@@ -157,3 +157,12 @@ def test_a_mark_that_cannot_be_read_is_none() -> None:
     for text in ("", "{", "[]", '{"marks": 3}', "[" * 100_000):
         mark.write_text(text)
         assert not report.read("clip.txt").predicted
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("modality", ["both", "audio", "all"])
+def test_marks_hold_whatever_modality_and_clock(ending: str, modality: str) -> None:
+    """Lanes beside the events or among them, and subtitles by a player's clock that begins late."""
+    made = replace(lane_timeline("clip.mp4", [3, 3, 0, 0, 3, 3, 3, 3]), player_start=6.988)
+    made.choose(modality).save(f"clip{ending}")  # type: ignore[arg-type]
+    assert report.read(f"clip{ending}").predicted

@@ -214,17 +214,12 @@ def _bare_names(held: _Held) -> list[str]:
 
 
 def _with_video(
-    timeline: Timeline,
-    source: Path,
-    one: bool,
-    video: Path | None,
-    name: str,
-    read_as: str | None,
+    timeline: Timeline, source: Path, one: bool, video: Path | None, name: str, read_as: str | None
 ) -> Timeline:
-    """The timeline with the place of its video: as given, or beside the labels and nowhere else.
+    """The timeline with the place of its video, and on its clock.
 
-    Its times are then on the video's clock. One that isn't there keeps its bare name, without any
-    folder: what a stranger's file calls its video is never followed.
+    The video is the one given, or lies beside the labels and nowhere else. One that isn't there
+    keeps its bare name, without any folder: what a stranger's file calls its video isn't followed.
     """
     from avel.formats import on_file
     from avel.probe import player_start_of

@@ -21,9 +21,7 @@ from avel.types import BACKGROUND, MODALITIES, Timeline
 REQUIRED = ("file", "start", "end", "label")
 OPTIONAL = ("split", "video")
 #: A table's columns that are left out: labels have no score, and the rest is DCASE's.
-_IGNORED = ("score", "scene", "identifier")
-#: By this column avel's own tables tell what is only audible or only visible.
-_MODALITY = "modality"
+_IGNORED = ("score", "scene", "identifier", "modality")
 #: Tables that hold all clips, in the order in which they are looked for.
 TABLES = ("annotations.csv", "annotations.tsv")
 SPLITS = ("train", "val", "test")
@@ -149,17 +147,17 @@ def _read_table(path: Path, root: Path, *, predictions: bool) -> Annotations:
     for number, cells in table:
         where = f"{path.name}:{number}"
         try:
-            held = row_of(cells, header)
-            label, modality = marked_in(held, coded=dcase)
+            given = row_of(cells, header)
+            label, modality = marked_in(given, coded=dcase)
             if modality not in MODALITIES:
                 told = ", ".join(MODALITIES)
-                raise ValueError(f"{_MODALITY} {modality[:40]!r}: wanted one of {told}")
+                raise ValueError(f"modality {modality[:40]!r}: wanted one of {told}")
+            given = {k: label_in(c, coded=dcase) for k, c in given.items()} | {"label": label}
+            if modality != "both":  # what is only audible or visible is no event
+                given |= {"start": "", "end": "", "label": ""}
         except ValueError as e:
             found.mistakes.append(f"{where}: {e}")
             continue
-        given = {k: label_in(c, coded=dcase) for k, c in held.items()} | {"label": label}
-        if modality != "both":  # what is only audible or visible is no event
-            given |= {"start": "", "end": "", "label": ""}
         row, wrong = _csv_row({k: c.strip() for k, c in given.items()}, where, root)
         found.mistakes += wrong
         if not wrong:
@@ -214,7 +212,7 @@ def _read_label_files(root: Path, found: Annotations, *, predictions: bool) -> N
     made: list[str] = []
     for clip, files in _labelled(root, found):
         name = clip.relative_to(root).as_posix()
-        held = [(f, t) for f in files if (t := _timeline(f, clip, root, found)) is not None]
+        held = [(f, t) for f in files if (t := _timeline(f, root, found)) is not None]
         human = [(f, t) for f, t in held if not t.predicted]
         if len(human) > 1:
             listed = ", ".join(sorted(f.name for f, _ in human))
@@ -223,6 +221,7 @@ def _read_label_files(root: Path, found: Annotations, *, predictions: bool) -> N
         chosen = human or (held if predictions else [])
         for label_file, timeline in chosen[:1]:
             where = label_file.relative_to(root).as_posix()
+            timeline = on_file(timeline, label_file, player_start_of(clip))
             timeline = timeline.choose("both")  # what is only audible or visible is no event
             found.rows += _clip_rows(timeline, name, where)
             found.notes += [n for n in timeline.notes if n.startswith("Left out: ")]
@@ -232,10 +231,9 @@ def _read_label_files(root: Path, found: Annotations, *, predictions: bool) -> N
         found.notes.append(_predictions_note(made, root.name))
 
 
-def _timeline(label_file: Path, clip: Path, root: Path, found: Annotations) -> Timeline | None:
-    """What a label file says of its clip, on the clip's clock; None, and a mistake, if nothing."""
+def _timeline(label_file: Path, root: Path, found: Annotations) -> Timeline | None:
     try:
-        return on_file(read(label_file), label_file, player_start_of(clip))
+        return read(label_file)
     except DataError as e:
         where = label_file.relative_to(root).as_posix()
         found.mistakes.append(f"{where}: {e.got.removeprefix(f'{label_file}: ')}")
@@ -286,7 +284,7 @@ def _clip_rows(timeline: Timeline, file: str, where: str) -> list[Row]:
 
 
 def _check_header(name: str, header: Sequence[str]) -> list[str]:
-    known = (*REQUIRED, *OPTIONAL, *_IGNORED, _MODALITY)
+    known = (*REQUIRED, *OPTIONAL, *_IGNORED)
     mistakes = [f"{name}: column {c!r} is missing" for c in REQUIRED if c not in header]
     for column in header:
         if column not in known and not column.startswith("column "):  # of a table without names

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from avel import clock
 from avel.errors import AvelError, DataError, UsageError
 from avel.files import there, write_whole
-from avel.formats.marks import check_overwrite, write_beside
+from avel.formats.marks import check_overwrite, mark_of, write_beside
 from avel.formats.text import escape, unescape
 from avel.registry import Registry
 from avel.types import MODALITIES, SUFFIXES, Event, Json, Modality, Timeline
@@ -153,11 +153,15 @@ class Format(Writer):
     def put(self, path: Path, content: str | bytes, timelines: Sequence[Timeline]) -> None:
         """Write a file's content; where it can't say itself what is predicted, a mark beside it."""
         data = encoded(path, content)
-        if self.player:
-            timelines = [t.for_player() for t in timelines]
         if not self.marked:
-            write_beside(path, shown_names(timelines), timelines)
+            names = zip(shown_names(timelines), timelines, strict=True)
+            write_beside(path, {name: self.mark(t) for name, t in names if t.predicted})
         write_whole(path, data)
+
+    def mark(self, timeline: Timeline) -> str:
+        """The mark of predictions, over the events as the file tells them."""
+        shown = timeline.for_player() if self.player else timeline
+        return mark_of(shown, shown.events)
 
     @abstractmethod
     def dump(self, timeline: Timeline, path: Path) -> str | bytes:

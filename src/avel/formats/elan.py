@@ -26,7 +26,7 @@ from avel.formats.base import (
     stem_of,
     timeline_of,
 )
-from avel.formats.marks import KEY, mark_of, marked
+from avel.formats.marks import KEY, every, mark_of, marked
 from avel.formats.text import escape, unescape
 from avel.types import MODALITIES, Event, Modality, Timeline
 
@@ -111,7 +111,8 @@ class Elan(Format):
         if own.zero and events:
             left.note(f"ELAN's times begin {-own.zero:g} s into the file: they were moved by it.")
         video = media_name(address, stem_of(path))
-        found = timeline_of(video, sorted(events, key=lambda e: (e.start, e.end))).choose("both")
+        events.sort(key=lambda e: (e.start, e.end))
+        found = timeline_of(video, events).choose("both")
         return [marked(found, document.properties.get(KEY, ""))]
 
 
@@ -120,16 +121,16 @@ def _tiers(timeline: Timeline) -> Iterator[tuple[str, Event]]:
 
     Annotations of one tier can't overlap in ELAN.
     """
+    lanes: dict[str, _Lanes] = {}
     held = [e for m in MODALITIES for e in sorted(timeline.lane(m), key=lambda e: (e.start, e.end))]
-    taken: dict[str, _Taken] = {}
     for event in held:
         name = escape(label_to_write(event))
         if event.modality != "both":
             name = _LANES[event.modality]
         elif _lane_of(name) != "both":  # a class of such a name isn't a lane
             name = f"\\x{ord(name[0]):02x}{name[1:]}"
-        place = taken.setdefault(name, _Taken()).place(*clock.span_ticks(event.start, event.end))
-        yield name if place == 0 else f"{name} ({place + 1})", event
+        lane = lanes.setdefault(name, _Lanes()).place(*clock.span_ticks(event.start, event.end))
+        yield name if lane == 0 else f"{name} ({lane + 1})", event
 
 
 def _lane_of(tier: str) -> Modality:
@@ -138,24 +139,24 @@ def _lane_of(tier: str) -> Modality:
     return next((m for m, name in _LANES.items() if found and name == found[1]), "both")
 
 
-class _Taken:
+class _Lanes:
     """Which of a class's tiers are free when: the lowest free one takes the next event."""
 
     def __init__(self) -> None:
-        self._busy: list[tuple[int, int]] = []  # (until, tier), the soonest free first
+        self._busy: list[tuple[int, int]] = []  # (until, lane), the soonest free first
         self._free: list[int] = []
         self._count = 0
 
     def place(self, start: int, end: int) -> int:
-        """The tier of an event that starts no earlier than those before it."""
+        """The lane of an event that starts no earlier than those before it."""
         while self._busy and self._busy[0][0] <= start:
             heapq.heappush(self._free, heapq.heappop(self._busy)[1])
         if not self._free:
             heapq.heappush(self._free, self._count)
             self._count += 1
-        tier = heapq.heappop(self._free)
-        heapq.heappush(self._busy, (end, tier))
-        return tier
+        lane = heapq.heappop(self._free)
+        heapq.heappush(self._busy, (end, lane))
+        return lane
 
 
 def _header(timeline: Timeline, path: Path) -> Iterator[str]:
@@ -169,10 +170,10 @@ def _header(timeline: Timeline, path: Path) -> Iterator[str]:
             f"\t\t<MEDIA_DESCRIPTOR MEDIA_URL={quoteattr(place.as_uri())} "
             f'RELATIVE_MEDIA_URL={quoteattr(escape(relative))} MIME_TYPE="{mime}"/>\n'
         )
-    count = sum(len(timeline.lane(m)) for m in MODALITIES)
-    yield f'\t\t<PROPERTY NAME="lastUsedAnnotationId">{count}</PROPERTY>\n'
+    yield f'\t\t<PROPERTY NAME="lastUsedAnnotationId">{len(every(timeline))}</PROPERTY>\n'
     if timeline.predicted:
-        yield f'\t\t<PROPERTY NAME="{KEY}">{in_xml(mark_of(timeline, lanes=True))}</PROPERTY>\n'
+        mark = in_xml(mark_of(timeline, every(timeline)))
+        yield f'\t\t<PROPERTY NAME="{KEY}">{mark}</PROPERTY>\n'
     yield "\t</HEADER>\n"
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 from avel import clock
 from avel.errors import DataError
 from avel.files import there, write_whole
-from avel.types import Event, Timeline
+from avel.types import MODALITIES, Event, Timeline
 
 #: What the mark is called in a file.
 KEY = "avel:predictions"
@@ -29,22 +29,21 @@ _LARGEST = 2**24
 
 
 def digest(events: Iterable[Event]) -> str:
-    """Of labels, modalities and times (ms), whatever their order and the format's digits."""
+    """Of labels, modalities and times in milliseconds, in any order and to any format's digits."""
     held = sorted((*clock.span_ticks(e.start, e.end), e.label, e.modality) for e in events)
     text = json.dumps(held, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def mark_of(timeline: Timeline, *, lanes: bool = False) -> str:
-    """The mark of a timeline: the events' digest, and the model's name.
+def every(timeline: Timeline) -> list[Event]:
+    """The events of all modalities, wherever they stand."""
+    return [e for modality in MODALITIES for e in timeline.lane(modality)]
 
-    Args:
-        timeline: What is written.
-        lanes: Whether ``audio_only`` and ``visual_only`` are written too.
-    """
+
+def mark_of(timeline: Timeline, events: Iterable[Event]) -> str:
+    """The mark of a timeline: the digest of the events that are written, and the model's name."""
     name = timeline.model.get("model", timeline.model.get("name", ""))
-    held = timeline.choose("all") if lanes else timeline
-    return f"{digest(held)} {' '.join(str(name).split())[:100]}".strip()
+    return f"{digest(events)} {' '.join(str(name).split())[:100]}".strip()
 
 
 def marked(timeline: Timeline, mark: str) -> Timeline:
@@ -55,7 +54,7 @@ def marked(timeline: Timeline, mark: str) -> Timeline:
     model = timeline.model
     if not model and timeline.scores is None:
         model = {"model": name or "avel"}
-    return replace(timeline, model=model, corrected=own != digest(timeline.choose("all")))
+    return replace(timeline, model=model, corrected=own != digest(every(timeline)))
 
 
 def _place(path: Path) -> Path:
@@ -63,18 +62,16 @@ def _place(path: Path) -> Path:
     return path.parent / _FOLDER / f"predictions-{name}.json"
 
 
-def write_beside(path: Path, names: Sequence[str], timelines: Sequence[Timeline]) -> None:
+def write_beside(path: Path, marks: Mapping[str, str]) -> None:
     """Mark a file's predictions beside it; where it holds none, what stood there goes.
 
     Args:
         path: The file of labels.
-        names: What it calls the videos.
-        timelines: Theirs.
+        marks: By what it calls the videos, of those that are predictions.
     """
-    marks = {n: mark_of(t) for n, t in zip(names, timelines, strict=True) if t.predicted}
     place = _place(path)
     if marks:
-        write_whole(place, json.dumps({"file": path.name, "marks": marks}, indent=1) + "\n")
+        write_whole(place, json.dumps({"file": path.name, "marks": dict(marks)}, indent=1) + "\n")
     elif there(place):
         place.unlink()
 

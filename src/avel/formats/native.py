@@ -23,7 +23,7 @@ from avel.formats.base import (
     rows_of,
     seconds_of,
 )
-from avel.formats.marks import KEY, mark_of, marked
+from avel.formats.marks import KEY, every, mark_of, marked
 from avel.types import BACKGROUND, Bools, Event, Floats, Grid, Json, Modality, Scores, Timeline
 
 
@@ -44,7 +44,7 @@ class NativeJson(Format):
         try:
             held = timeline.to_json()
             if timeline.predicted:
-                held[KEY] = mark_of(timeline, lanes=True)
+                held[KEY] = mark_of(timeline, every(timeline))
             elif timeline.corrected:
                 held["corrected"] = True
             text = json.dumps(held, ensure_ascii=False, allow_nan=False, indent=1)

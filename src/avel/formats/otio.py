@@ -28,7 +28,7 @@ from avel.formats.base import (
     stem_of,
     timeline_of,
 )
-from avel.formats.marks import mark_of, marked
+from avel.formats.marks import marked
 from avel.formats.text import escape, unescape
 from avel.types import Event, Json, Timeline
 
@@ -54,7 +54,7 @@ class Otio(Format):
         name = Path(timeline.video).stem
         stack = {"OTIO_SCHEMA": "Stack.1", "name": "tracks", **_empty(), "children": tracks}
         told = {"model": timeline.model.get("model", "")}
-        told |= {"predictions": mark_of(timeline)} if timeline.predicted else {}
+        told |= {"predictions": self.mark(timeline)} if timeline.predicted else {}
         whole = {
             "OTIO_SCHEMA": "Timeline.1",
             "metadata": {"avel": told},

@@ -99,8 +99,8 @@ def _event(row: Mapping[str, str], label: str, *, several: bool) -> Event:
     start, end = (clock.parse_time(row[c.lower()]) for c in (_START, _END))
     own = _clock(row, start, several=several)
     name, modality = unmarked(restored(row[label].strip()))
-    number = float(score.replace(",", "."))
-    return event_of(own.to_file(start), own.to_file(end), name, number, modality)
+    times = own.to_file(start), own.to_file(end)
+    return event_of(*times, name, float(score.replace(",", ".")), modality)
 
 
 def _clock(row: Mapping[str, str], start: float, *, several: bool) -> clock.Clock:

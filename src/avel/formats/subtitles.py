@@ -20,7 +20,7 @@ from avel.formats.base import (
     timeline_of,
     unmarked,
 )
-from avel.formats.marks import KEY, mark_of, marked
+from avel.formats.marks import KEY, marked
 from avel.types import Event, Timeline
 
 # what would be taken for a tag or for the arrow between two times
@@ -45,10 +45,10 @@ class WebVtt(Format):
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A cue an event, its text the label with ``&``, ``<`` and ``>`` as HTML writes them."""
-        timeline, blocks = timeline.for_player(), ["WEBVTT\n"]
+        blocks = ["WEBVTT\n"]
         if timeline.predicted:
-            blocks.append(f"NOTE {KEY} {html.escape(mark_of(timeline), quote=False)}\n")
-        for event in timeline:
+            blocks.append(f"NOTE {KEY} {html.escape(self.mark(timeline), quote=False)}\n")
+        for event in timeline.for_player():
             start, end = _times(event)
             label = html.escape(marked_label(event), quote=False)
             blocks.append(f"{start} --> {end}\n{label}\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from avel import clock
@@ -126,11 +126,11 @@ def label_in(cell: str, *, coded: bool = False) -> str:
     return unescape(restored(cell)) if coded else restored(cell)
 
 
-def marked_in(row: dict[str, str], *, coded: bool) -> tuple[str, str]:
+def marked_in(row: Mapping[str, str], *, coded: bool) -> tuple[str, str]:
     """The label and the modality of a row."""
     if coded:
         return unmarked(restored(row["label"]))
-    return restored(row["label"]), row.get("modality", "").strip().lower() or "both"
+    return restored(row["label"]), row.get("modality", "").lower() or "both"
 
 
 def _table(header: list[str], rows: Sequence[list[str]], delimiter: str, end: str) -> str:
