@@ -74,7 +74,7 @@ class Finder:
     def __init__(
         self, model: object, *, events: object, vocabulary: object, cache: bool, precision: str
     ) -> None:
-        assert precision == "auto"
+        assert precision == "float32"
         if model != "default":
             raise UsageError(f"no model {model}")
         notes = [] if events is None else [f"{events!r} of {vocabulary}"]
@@ -266,6 +266,24 @@ def test_a_model_that_is_not_there_is_a_wrong_call(
     assert "no trained model at 'runs/nothing'" in capsys.readouterr().err
 
 
+def test_a_name_that_begins_with_a_dash_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from avel.cli.main import _files_apart
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("-dash.mp4", "--long.mp4", "-o.mp4"):
+        Path(name).write_bytes(b"x")
+    given = ["localize", "-dash.mp4", "-o.mp4", "--long.mp4", "-o", ".json", "--", "-dash.mp4"]
+    assert _files_apart(given) == [
+        "localize", "./-dash.mp4", "-o.mp4", "./--long.mp4", "-o", ".json", "--", "-dash.mp4"
+    ]  # fmt: skip
+    assert main(["localize", "-dash.mp4"]) == 0
+    assert "-dash.mp4" in capfd.readouterr().out
+    assert main(["localize", "-none.mp4"]) == 2
+    assert "given as ./-none.mp4" in capfd.readouterr().err
+
+
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """A localizer that finds a bell, a siren that isn't seen and a bark that isn't heard."""
@@ -301,7 +319,7 @@ def test_the_modality_chooses_what_is_written(
     assert ("Siren (audio only)" in shown) == (modality in ("audio", "all"))
     told = "note: Heard only: Siren 0:04-0:07. Seen only: Bark 0:00-0:02."
     assert (told in " ".join(shown.split())) == (modality == "both")
-    assert ("Heard only" in shown) == (modality == "both")
+    assert ("note: Heard only" in shown) == (modality == "both")
     whole = report.read("a.eaf")  # what has a place of its own for each is written whole
     assert [len(whole.lane(m)) for m in MODALITIES] == [1, 1, 1]
     assert main(["localize", "a.mp4", "--modality", modality, "--json"]) == 0

@@ -21,25 +21,29 @@ from avel.events import NamedEvent
 from avel.models.base import Answer, Batch, Model, ModelCard
 from avel.types import Json
 
+#: The largest logit that counts.
+_LOGIT = 14.0
+
 
 @dataclass(frozen=True)
 class Fusion:
     """The numbers that join two taggers: one logistic regression for all events.
 
-    ``logit = (bias + audio ln a + visual ln v - rival r) / temperature``, where a is the largest
-    probability of the event's AudioSet classes in the segment, v the summed probability of its
-    ImageNet classes in the whole frame, and r by how much ``audio ln a + visual ln v`` of the best
-    other event exceeds its own (0 where it doesn't). No number belongs to a single event.
+    ``logit = (bias + audio x + visual ln v - rival r) / temperature``, where x says how far the
+    logit of the event's AudioSet classes exceeds what is typical of the class (the largest, at
+    least 0), v is the summed probability of its ImageNet classes in the whole frame, and r by how
+    much ``audio x + visual ln v`` of the best other event exceeds its own (0 where it doesn't). No
+    number belongs to a single event.
 
     Args:
         bias, audio, visual, rival: The weights.
         proxy_bias: Added to the bias where the picture's classes only go with the source (a
             person's clothes).
-        audio_floor, visual_floor: The least a and v.
+        visual_floor: The least v.
         proxy_floor, proxy_ceiling: The bounds of v where the picture's classes only go with the
             source.
         unknown: v where ImageNet has no class for the source.
-        audible, visible: Intercept and slope of each modality alone, over ln a and ln v.
+        audible, visible: Intercept and slope of each modality alone, over x and ln v.
         temperature: By which the logits are divided, chosen for calibration.
     """
 
@@ -48,7 +52,6 @@ class Fusion:
     visual: float
     rival: float
     proxy_bias: float
-    audio_floor: float
     visual_floor: float
     proxy_floor: float
     proxy_ceiling: float
@@ -75,7 +78,7 @@ class Fusion:
         except (KeyError, TypeError, ValueError, IndexError) as e:
             raise CheckpointError(f"no fusion of two taggers ({type(e).__name__}: {e})") from e
         numbers = [*single.values(), *pairs["audible"], *pairs["visible"]]
-        floors = (made.audio_floor, made.visual_floor, made.proxy_floor, made.unknown)
+        floors = (made.visual_floor, made.proxy_floor, made.unknown)
         if not all(map(math.isfinite, numbers)) or min(*floors, made.temperature) <= 0:
             raise CheckpointError("a fusion of two taggers with numbers out of range")
         return made
@@ -88,6 +91,7 @@ class NamedEvents(Model):
         audio_head, visual_head: Weight (K, A) and bias (K,) of the taggers' dense layers.
         events: Those that are scored, in the order of the classes.
         rivals: Those that an event is compared with (its own kinds and it itself apart).
+        typical: (K,) the logit of each AudioSet class in sound that has little to do with it.
         fusion: How both modalities are joined.
         asked: Whether a person asked for these events. Then each is scored for itself, and one that
             ImageNet has no class for may be an audio-visual event, its picture taken as neutral.
@@ -103,6 +107,7 @@ class NamedEvents(Model):
         summary="Names some 300 events without training: two taggers joined by a vocabulary.",
         distribution=False,
     )
+    typical: Tensor
     allowed: Tensor
     joint: Tensor
     alike_audio: Tensor
@@ -115,6 +120,7 @@ class NamedEvents(Model):
         visual_head: tuple[Tensor, Tensor],
         events: Sequence[NamedEvent],
         rivals: Sequence[NamedEvent],
+        typical: Tensor,
         fusion: Fusion,
         asked: bool = True,
     ) -> None:
@@ -122,6 +128,7 @@ class NamedEvents(Model):
         self.fusion = fusion
         self.audio_weight, self.audio_bias = (nn.Parameter(t, False) for t in audio_head)
         self.visual_weight, self.visual_bias = (nn.Parameter(t, False) for t in visual_head)
+        self.register_buffer("typical", typical)
         self.own = _Events(events, fusion, len(self.visual_bias))
         self.rivals = _Events(rivals, fusion, len(self.visual_bias))
         allowed = torch.tensor([[_is_rival(r, e) for r in rivals] for e in events])
@@ -145,8 +152,8 @@ class NamedEvents(Model):
         The attention is the class activation map of the segment's best event.
         """
         seen = self.seen(visual)
-        a, v, excess = self.evidence(audio=audio, seen=seen)
-        f, joint = self.fusion, self._joint(a, v)
+        x, v, excess = self.evidence(audio=audio, seen=seen)
+        f, joint = self.fusion, self._joint(x, v)
         bias = f.bias + f.proxy_bias * self.own.proxy
         scores = torch.sigmoid((bias + joint - f.rival * excess) / f.temperature)
         scores = scores * self.joint
@@ -162,7 +169,7 @@ class NamedEvents(Model):
             attention=self._attention(visual, seen, scores.argmax(-1)),
             parts={
                 "audible": _alone(
-                    f.audible, a, self.own.heard, _likeliest(joint, self.alike_audio)
+                    f.audible, x, self.own.heard, _likeliest(joint, self.alike_audio)
                 ),
                 "visible": _alone(
                     f.visible, v, self.own.seen, _likeliest(joint, self.alike_visual)
@@ -171,17 +178,22 @@ class NamedEvents(Model):
         )
 
     def evidence(self, *, audio: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """ln a, ln v and r of :class:`Fusion`, (B, T, C) each.
+        """x, ln v and r of :class:`Fusion`, (B, T, C) each.
 
         Args:
             audio: (B, T, A) features.
             seen: (B, T, K) probabilities of the picture's classes.
         """
-        heard = torch.sigmoid(nn.functional.linear(audio, self.audio_weight, self.audio_bias))
-        a, v = self.own(heard, seen)
-        lead = self._joint(*self.rivals(heard, seen))[..., None, :] - self._joint(a, v)[..., None]
+        heard = self.heard(audio) - self.typical
+        x, v = self.own(heard, seen)
+        lead = self._joint(*self.rivals(heard, seen))[..., None, :] - self._joint(x, v)[..., None]
         excess = torch.where(self.allowed, lead, 0.0).amax(-1).clamp(min=0)
-        return a, v, excess
+        return x, v, excess
+
+    def heard(self, audio: Tensor) -> Tensor:
+        """(B, T, K) logits of AudioSet's classes, within +-14: float32 probabilities end there."""
+        logits = nn.functional.linear(audio, self.audio_weight, self.audio_bias)
+        return logits.clamp(-_LOGIT, _LOGIT)
 
     def seen(self, visual: Tensor) -> Tensor:
         """(B, T, K) probabilities of the whole frame of (B, T, H, W, V)."""
@@ -190,8 +202,8 @@ class NamedEvents(Model):
             nn.functional.linear(frame, self.visual_weight, self.visual_bias), dim=-1
         )
 
-    def _joint(self, a: Tensor, v: Tensor) -> Tensor:
-        return self.fusion.audio * a + self.fusion.visual * v
+    def _joint(self, x: Tensor, v: Tensor) -> Tensor:
+        return self.fusion.audio * x + self.fusion.visual * v
 
     def _attention(self, visual: Tensor, seen: Tensor, best: Tensor) -> Tensor:
         """(B, T, H, W): the class activation map of each segment's best event, summing to 1."""
@@ -216,7 +228,7 @@ class NamedEvents(Model):
 
 
 class _Events(nn.Module):
-    """A list of events as tables: the logarithms of what is heard and seen of each."""
+    """A list of events as tables: what of each is heard, and the logarithm of what is seen."""
 
     index: Tensor
     members: Tensor
@@ -252,22 +264,21 @@ class _Events(nn.Module):
         }
         for name, table in tables.items():
             self.register_buffer(name, table)
-        self._floor = fusion.audio_floor
 
     def forward(self, heard: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """ln a and ln v, (B, T, E) each, of (B, T, 521) and (B, T, 1000)."""
-        a = heard[..., self.index].amax(-1).clamp(min=self._floor)
+        """x and ln v, (B, T, E) each, of logits (B, T, K) and probabilities (B, T, K')."""
+        x = heard[..., self.index].amax(-1).clamp(min=0) * self.heard
         v = torch.minimum(torch.maximum(seen @ self.members.T, self.least), self.most)
-        return a.log(), v.log()
+        return x, v.log()
 
 
-def _alone(line: tuple[float, float], logs: Tensor, known: Tensor, likeliest: Tensor) -> Tensor:
+def _alone(line: tuple[float, float], evidence: Tensor, known: Tensor, likeliest: Tensor) -> Tensor:
     """The probability by one modality alone, NaN where its tagger doesn't know the event.
 
     Of events that share a class only the likeliest of a segment has one: what is seen as a guitar
     isn't a ukulele as well.
     """
-    probability = torch.where(likeliest, torch.sigmoid(line[0] + line[1] * logs), 0.0)
+    probability = torch.where(likeliest, torch.sigmoid(line[0] + line[1] * evidence), 0.0)
     return torch.where(known > 0, probability, math.nan)
 
 
