@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from avel.errors import CheckpointError
 from avel.events import NamedEvent
+from avel.events.vocabulary import Modality
 from avel.models.base import Answer, Batch, Model, ModelCard
 from avel.types import Json
 
@@ -107,6 +108,7 @@ class NamedEvents(Model):
     joint: Tensor
     alike_audio: Tensor
     alike_visual: Tensor
+    common_places: Tensor
 
     def __init__(
         self,
@@ -124,6 +126,11 @@ class NamedEvents(Model):
         self.visual_weight, self.visual_bias = (nn.Parameter(t, False) for t in visual_head)
         self.own = _Events(events, fusion, len(self.visual_bias))
         self.rivals = _Events(rivals, fusion, len(self.visual_bias))
+        both = [bool(r.audio) and picture_kind(r) != "unknown" for r in rivals]
+        places = [i for i, known in enumerate(both) if known]
+        #: The events that both taggers know, scored or not: by them sounds and pictures compare.
+        self.common = tuple(rivals[i] for i in places)
+        self.register_buffer("common_places", torch.tensor(places, dtype=torch.long))
         allowed = torch.tensor([[_is_rival(r, e) for r in rivals] for e in events])
         self.register_buffer("allowed", allowed.reshape(len(events), len(rivals)))
         # what can't be heard, or not be seen, is no audio-visual event
@@ -177,11 +184,15 @@ class NamedEvents(Model):
             audio: (B, T, A) features.
             seen: (B, T, K) probabilities of the picture's classes.
         """
-        heard = torch.sigmoid(nn.functional.linear(audio, self.audio_weight, self.audio_bias))
+        heard = self.heard(audio)
         a, v = self.own(heard, seen)
         lead = self._joint(*self.rivals(heard, seen))[..., None, :] - self._joint(a, v)[..., None]
         excess = torch.where(self.allowed, lead, 0.0).amax(-1).clamp(min=0)
         return a, v, excess
+
+    def heard(self, audio: Tensor) -> Tensor:
+        """(..., K) probabilities of the sound's classes, of (..., A)."""
+        return torch.sigmoid(nn.functional.linear(audio, self.audio_weight, self.audio_bias))
 
     def seen(self, visual: Tensor) -> Tensor:
         """(B, T, K) probabilities of the whole frame of (B, T, H, W, V)."""
@@ -189,6 +200,63 @@ class NamedEvents(Model):
         return torch.softmax(
             nn.functional.linear(frame, self.visual_weight, self.visual_bias), dim=-1
         )
+
+    @property
+    def reads_means(self) -> bool:
+        """A search reads no more of the picture than its mean over the regions."""
+        return True
+
+    def profile(self, features: Tensor, modality: Modality) -> Tensor:
+        """The evidence of one modality for each event of ``common``, above the least there is.
+
+        Args:
+            features: (T, A) of sound, or (T, H, W, V) of the picture.
+            modality: Which of both.
+
+        Returns:
+            (T, E), 0 or more: ``ln a`` or ``ln v`` of :class:`Fusion`, less that of its floor.
+        """
+        least, places = self._floors(modality), self.common_places
+        if modality == "audio":
+            logs = self.rivals.audible(self.heard(features))
+        else:
+            logs = self.rivals.visible(self.seen(features[None])[0])
+        return logs[..., places] - least
+
+    def shared(self, heard: Tensor, seen: Tensor) -> Tensor:
+        """The probability of each event of ``common`` if sound and picture were one recording.
+
+        Args:
+            heard, seen: (..., E) profiles of a sound and of a picture.
+
+        Returns:
+            (..., E): :class:`Fusion` without rivals.
+        """
+        f, proxy = self.fusion, self.rivals.proxy[self.common_places]
+        joint = self._joint(heard + self._floors("audio"), seen + self._floors("visual"))
+        return torch.sigmoid((f.bias + f.proxy_bias * proxy + joint) / f.temperature)
+
+    def perceived(self, profile: Tensor, modality: Modality) -> Tensor:
+        """The probability of each event of ``common`` by one modality alone.
+
+        Args:
+            profile: (..., E), as :meth:`profile` gives it.
+            modality: Which it is of.
+
+        Returns:
+            (..., E), NaN where the picture tells of an event by proxy alone.
+        """
+        line = self.fusion.audible if modality == "audio" else self.fusion.visible
+        probability = torch.sigmoid(line[0] + line[1] * (profile + self._floors(modality)))
+        known = getattr(self.rivals, "heard" if modality == "audio" else "seen")
+        return torch.where(known[self.common_places] > 0, probability, math.nan)
+
+    def _floors(self, modality: Modality) -> Tensor:
+        """(E,) the logarithms of the least a and v of the common events."""
+        least = self.rivals.least[self.common_places]
+        if modality == "audio":
+            least = torch.full_like(least, self.fusion.audio_floor)
+        return least.log()
 
     def _joint(self, a: Tensor, v: Tensor) -> Tensor:
         return self.fusion.audio * a + self.fusion.visual * v
@@ -256,9 +324,16 @@ class _Events(nn.Module):
 
     def forward(self, heard: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """ln a and ln v, (B, T, E) each, of (B, T, 521) and (B, T, 1000)."""
-        a = heard[..., self.index].amax(-1).clamp(min=self._floor)
+        return self.audible(heard), self.visible(seen)
+
+    def audible(self, heard: Tensor) -> Tensor:
+        """ln a, (..., E), of (..., 521)."""
+        return heard[..., self.index].amax(-1).clamp(min=self._floor).log()
+
+    def visible(self, seen: Tensor) -> Tensor:
+        """ln v, (..., E), of (..., 1000)."""
         v = torch.minimum(torch.maximum(seen @ self.members.T, self.least), self.most)
-        return a.log(), v.log()
+        return v.log()
 
 
 def _alone(line: tuple[float, float], logs: Tensor, known: Tensor, likeliest: Tensor) -> Tensor:
