@@ -1,4 +1,4 @@
-"""Train `toybox_match`, the toy of `avel match`, on Toybox and measure it; write results/match_toybox.csv.
+"""Train `toybox_match`, a toy for `avel match`, and measure it; write results/match_toybox.csv.
 
     avel synth data/toybox --clips 700 --seed 1
     avel extract data/toybox

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avel.events.vocabulary import Modality
+from avel.events.vocabulary import Modality, NamedEvent
 from avel.types import Bools, Floats
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 FEW = 10
 #: Windows compared at a time: memory doesn't grow with a candidate's length.
 CHUNK = 4096
-#: An event is shared from this probability on; so many are named at most.
-SHARED, MOST = 0.5, 3
+#: An event is shared from this probability on, with so much evidence in either (none can do without
+#: it, however sure the other is); so many are named at most.
+SHARED, LEAST, MOST = 0.5, 1.0, 3
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ def evidence(network: NamedEvents, features: Floats, modality: Modality) -> NDAr
 def distances(query: Profile, candidates: Sequence[Profile], *, events: bool) -> list[Floats]:
     """How far every window is from a query: 1 - cosine, from 0 (alike) to 2 (opposite).
 
-    A window is as long as the query, or all of a candidate that is shorter.
+    A window is as long as the query, or all of a shorter candidate. Its norm in the cosine is
+    the larger one of those before and after what is typical is subtracted: little is left of a
+    window like all others, and so it isn't near.
 
     Args:
         query: With at least one segment present.
@@ -114,10 +117,13 @@ def _distances(
         part = slice(first, min(first + CHUNK, count) + length - 1)
         rows, known = Profile(candidate.rows[part], candidate.present[part]).finite()
         sums = _sums(rows, length)
-        windows = sums / np.maximum(_sums(known[:, None], length), 1) - typical
-        windows = _centred(windows) if events else windows
-        norms = np.linalg.norm(windows, axis=1) * np.linalg.norm(asked)
-        found.append(np.clip(1 - windows @ asked / np.maximum(norms, 1e-12), 0, 2))
+        whole = sums / np.maximum(_sums(known[:, None], length), 1)
+        windows = whole - typical
+        if events:
+            whole, windows = _centred(whole), _centred(windows)
+        norms = np.maximum(*(np.linalg.norm(x, axis=1) for x in (whole, windows)))
+        cosine = windows @ asked / np.maximum(norms * np.linalg.norm(asked), 1e-12)
+        found.append(np.clip(1 - cosine, 0, 2))
     return np.concatenate(found).astype(np.float32)
 
 
@@ -151,6 +157,18 @@ def shared_events(
         else:
             heard, seen = given if modalities[0] == "audio" else given[::-1]
             probability = network.shared(heard, seen)
+            probability = torch.where(torch.minimum(heard, seen) >= LEAST, probability, 0.0)
     found = probability.nan_to_num(0.0).cpu().numpy()
-    broad = [i for i in np.argsort(-found, kind="stable") if not network.common[i].kind_of]
-    return tuple(network.common[i].name for i in broad if found[i] >= SHARED)[:MOST]
+    named: list[NamedEvent] = []
+    for i in np.argsort(-found, kind="stable"):
+        event = network.common[i]
+        if found[i] < SHARED or len(named) == MOST:
+            break
+        if not event.kind_of and not any(_alike(event, other) for other in named):
+            named.append(event)
+    return tuple(event.name for event in named)
+
+
+def _alike(a: NamedEvent, b: NamedEvent) -> bool:
+    """Whether two events share classes in both modalities (a rooster, a chicken)."""
+    return bool(set(a.audio) & set(b.audio) and set(a.visual) & set(b.visual))
