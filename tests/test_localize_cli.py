@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,8 +71,10 @@ def test_unclear_outputs_are_refused(videos: list[str], outputs: list[str], mess
 class Finder:
     """A localizer that fails for files whose name begins with ``bad`` and finds two events."""
 
-    def __init__(self, model: object, *, cache: bool, precision: str) -> None:
-        assert precision == "auto"
+    model = SimpleNamespace(card={})
+
+    def __init__(self, model: object, *, cache: bool, precision: str, **options: Any) -> None:
+        assert precision == "auto" and not any(options.values())
         if model != "default":
             raise UsageError(f"no model {model}")
         self.cache = cache
@@ -297,6 +300,7 @@ def test_the_modality_chooses_what_is_written(
     assert ("Siren (audio only)" in shown) == (modality in ("audio", "all"))
     told = "note: Heard only: Siren 0:04-0:07. Seen only: Bark 0:00-0:02."
     assert (told in " ".join(shown.split())) == (modality == "both")
+    assert ("note: Heard only" in shown) == (modality == "both")
     whole = report.read("a.eaf")  # what has a place of its own for each is written whole
     assert [len(whole.lane(m)) for m in MODALITIES] == [1, 1, 1]
     assert main(["localize", "a.mp4", "--modality", modality, "--json"]) == 0
@@ -332,3 +336,21 @@ def test_convert_chooses_by_modality_too(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["convert", "a.srt", "b.csv"]) == 0  # what the source lists stays
     assert {e.modality for e in report.read("b.csv")} == set(MODALITIES)
     assert main(["convert", "a.srt", "c.csv", "--modality", "sound"]) == 2
+
+
+def test_a_name_that_begins_with_a_dash_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from avel.cli.main import _files_apart
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("-dash.mp4", "--long.mp4", "-o.mp4"):
+        Path(name).write_bytes(b"x")
+    given = ["localize", "-dash.mp4", "-o.mp4", "--long.mp4", "-o", ".json", "--", "-dash.mp4"]
+    assert _files_apart(given) == [
+        "localize", "./-dash.mp4", "-o.mp4", "./--long.mp4", "-o", ".json", "--", "-dash.mp4"
+    ]  # fmt: skip
+    assert main(["localize", "-dash.mp4"]) == 0
+    assert "-dash.mp4" in capfd.readouterr().out
+    assert main(["localize", "-none.mp4"]) == 2
+    assert "given as ./-none.mp4" in capfd.readouterr().err

@@ -91,7 +91,7 @@ def named_events(width: int = WIDE) -> NamedEvents:
     return NamedEvents(
         audio_head=(heads["audio"], torch.full((521,), -8.0)), visual_head=(heads["visual"], blank),
         events=[words[n] for n in EVENTS], rivals=list(words.values()),
-        fusion=Fusion.from_json(read_settings()["fusion"]),
+        typical=torch.full((521,), -8.0), fusion=Fusion.from_json(read_settings()["fusion"]),
     ).eval()  # fmt: skip
 
 
@@ -611,7 +611,7 @@ def test_distances_of_profiles(length: int, count: int, seed: int, events: bool)
     every = np.concatenate([p.rows[p.present] for p in held])
     typical = every.mean(0) * files / (files + 10) if len(every) else np.zeros(5)
     asked = query.rows[query.present].mean(0)
-    asked = asked**2 if events else asked - typical
+    asked = asked**3 if events else asked - typical
     for profile, distance in zip(held, found, strict=True):
         n = min(length, len(profile.rows))
         assert distance.shape == (len(profile.rows) - n + 1,)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from avel import clock
+from avel.csv_table import neutral
 from avel.errors import AvelError, UsageError
 from avel.events.vocabulary import Modality
 from avel.features.manifest import plain_name
 from avel.files import write_whole
-from avel.formats.text import neutral
 from avel.types import Json
 
 Sense = Literal["sound", "picture"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,17 @@ def _save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Json) -> 
     from avel.files import write_whole
 
     held = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
-    write_whole(path, save(held, metadata={"avel": json.dumps(meta, sort_keys=True)}))
+    text = json.dumps(meta, sort_keys=True)
+    write_whole(path, save(held, metadata={"avel": text, "crc32": _checksum(held, text)}))
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
+    found = crc32(text.encode())
+    for name in sorted(arrays):
+        a = np.ascontiguousarray(arrays[name])
+        found = crc32(f"|{name}|{a.dtype.str}|{a.shape}|".encode(), found)
+        found = crc32(a.reshape(-1).view(np.uint8).data, found)
+    return f"{found:08x}"
 
 
 def _load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Json]:
@@ -82,9 +93,15 @@ def _load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Json]:
 
     try:
         with safe_open(path, framework="numpy") as f:
-            meta = json.loads((f.metadata() or {})["avel"])
-            return {name: f.get_tensor(name) for name in f.keys()}, meta  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError) as e:
+            said = f.metadata() or {}
+            meta = json.loads(said["avel"])
+            arrays = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
+        if "crc32" in said and said["crc32"] != _checksum(arrays, said["avel"]):
+            raise ValueError("it isn't what was written")
+        if not isinstance(meta, dict):
+            raise ValueError("no object describes it")
+        return arrays, meta
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as e:
         raise DataError(
             f"{path}: not a file of avel's features or scores ({e})",
             wanted="a .safetensors file written by avel",
@@ -347,6 +364,8 @@ class Timeline:
         notes: What was missing or damaged in the file, a sentence each.
         audio_only: What is audible but not visible, in order of time.
         visual_only: What is visible but not audible, in order of time.
+        player_start: What a browser's player calls second 0 of the file
+            (:func:`avel.clock.player_start`).
 
     Raises:
         DataError: if an event of ``audio_only`` or ``visual_only`` is of another modality.
@@ -361,6 +380,7 @@ class Timeline:
     notes: tuple[str, ...] = ()
     audio_only: tuple[Event, ...] = ()
     visual_only: tuple[Event, ...] = ()
+    player_start: float = 0.0
 
     def __post_init__(self) -> None:
         for name, modality in (("audio_only", "audio"), ("visual_only", "visual")):
@@ -428,7 +448,55 @@ class Timeline:
             "visual_only": [e.to_json() for e in self.visual_only],
             "model": self.model,
             "notes": list(self.notes),
+            **({"player_start": self.player_start} if self.player_start else {}),
         }
+
+    def for_player(self) -> Timeline:
+        """The events at the times that a browser's player shows them at, as subtitles need them."""
+        if not self.player_start:
+            return self
+        shown = clock.Clock(self.player_start).from_file
+
+        def moved(events: tuple[Event, ...]) -> tuple[Event, ...]:
+            return tuple(replace(e, start=shown(e.start), end=shown(e.end)) for e in events)
+
+        return replace(
+            self,
+            events=moved(self.events),
+            audio_only=moved(self.audio_only),
+            visual_only=moved(self.visual_only),
+            duration=shown(self.duration),
+            player_start=0.0,
+        )
+
+    def from_player(self, player_start: float) -> Timeline:
+        """The same from such times; what lies before the file's first instant is left out.
+
+        Args:
+            player_start: What the player calls second 0 of the file, seconds.
+        """
+        own = clock.Clock(player_start).to_file
+
+        def moved(events: tuple[Event, ...]) -> tuple[Event, ...]:
+            inside = (e for e in events if own(e.end) > 0)
+            return tuple(replace(e, start=max(0.0, own(e.start)), end=own(e.end)) for e in inside)
+
+        events = moved(self.events)
+        notes = self.notes
+        if len(events) < len(self.events):
+            gone, first = len(self.events) - len(events), f"{player_start:.3f} s"
+            before = f"before the file's first picture, which players show at {first}"
+            notes = (*notes, f"{gone} of {len(self.events)} events were left out: {before}.")
+        length = max(0.0, own(self.duration))
+        return replace(
+            self,
+            events=events,
+            audio_only=moved(self.audio_only),
+            visual_only=moved(self.visual_only),
+            duration=length,
+            notes=notes,
+            player_start=player_start,
+        )
 
     def save(self, path: str | Path, *, format: str | None = None) -> None:
         """Write the timeline; the ending chooses the writer (.json, .vtt, .eaf, .html, .mp4…).

@@ -190,7 +190,7 @@ def localize(
             help="Print a JSON line an event as soon as it is final, and one at a file's end.",
         ),
     ] = False,
-    precision: Precision = "auto",
+    precision: Precision = "float32",
     no_cache: Annotated[
         bool,
         typer.Option(
@@ -341,7 +341,8 @@ def _show(
     else:
         from avel.report.view import of_one_modality
 
-        apart = of_one_modality(found)
+        listed = any(e.modality != "both" for e in found)  # the table has them
+        apart = "" if listed else of_one_modality(found)
         notes = [*found.notes, *([apart] if apart else [])]
         print_table(_table(found), notes=notes, written=written, done=done)
 

@@ -380,7 +380,8 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
             yield item
     finally:
         stop.set()
-        thread.join()
+        if threading.current_thread() is not thread:  # which collects what was left half read
+            thread.join()
 
 
 @dataclass(frozen=True)

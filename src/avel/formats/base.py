@@ -69,6 +69,8 @@ class Format(Writer):
 
     ending: ClassVar[str]
     reads: ClassVar[tuple[str, ...]]
+    #: Whether its times are those of a browser's player, which may begin late.
+    player: ClassVar[bool] = False
 
     def write(self, timeline: Timeline, path: Path) -> None:
         """Write one video's events, whole or not at all."""

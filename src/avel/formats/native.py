@@ -65,6 +65,7 @@ class NativeJson(Format):
             notes=tuple(name_of(n) for n in rows_of(data.get("notes", []))),
             audio_only=_apart(data.get("audio_only", []), classes, "audio"),
             visual_only=_apart(data.get("visual_only", []), classes, "visual"),
+            player_start=seconds_of(data.get("player_start", 0.0)),
         )
         return [timeline]
 

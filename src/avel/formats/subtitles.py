@@ -30,12 +30,13 @@ class WebVtt(Format):
 
     ending = ".vtt"
     reads = (".vtt",)
+    player = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A cue an event, its text the label with ``&``, ``<`` and ``>`` as HTML writes them."""
         from webvtt import WebVTT
 
-        cues = [_cue(e, html.escape(marked_label(e), quote=False)) for e in timeline]
+        cues = [_cue(e, html.escape(marked_label(e), quote=False)) for e in timeline.for_player()]
         return WebVTT(captions=cues).content + "\n"
 
     def load(self, text: str, path: Path) -> list[Timeline]:
@@ -52,11 +53,12 @@ class SubRip(Format):
 
     ending = ".srt"
     reads = (".srt",)
+    player = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A cue an event; what a reader would take for a tag or an arrow is coded."""
         blocks = []
-        for number, event in enumerate(timeline, start=1):
+        for number, event in enumerate(timeline.for_player(), start=1):
             start, end = (str(t).replace(".", ",") for t in _times(event))
             label = _TAG.sub(_coded, marked_label(event))
             blocks.append(f"{number}\n{start} --> {end}\n{label}\n")

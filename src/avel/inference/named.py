@@ -40,6 +40,8 @@ def load_named_events(
         UsageError: if a phrase is unknown, or the vocabulary can't be read.
         WeightsError: if a tagger's weights are missing and can't be had.
     """
+    import torch
+
     from avel.backbones import load_backbone
     from avel.checkpoint import Trained
     from avel.models.named_events import Fusion, NamedEvents
@@ -56,6 +58,7 @@ def load_named_events(
         visual_head=heads["visual"],
         events=[s.event for s in selected.events],
         rivals=rivals(words),
+        typical=torch.tensor(settings["typical"]),
         fusion=Fusion.from_json(settings["fusion"]),
         asked=events is not None,
     )
@@ -63,7 +66,7 @@ def load_named_events(
 
 
 def read_settings() -> Json:
-    """The numbers that ship: ``fusion``, ``decision`` and ``chosen``, how they were chosen.
+    """The numbers that ship: ``fusion``, ``typical``, ``decision``, and how they were ``chosen``.
 
     Raises:
         CheckpointError: if the file isn't whole.
@@ -92,7 +95,7 @@ def _card(selected: Selection, asked: object, settings: Json, cards: dict[str, J
         "audio_card": cards["audio"], "visual_card": cards["visual"],
         "decision": settings["decision"], "chosen": settings["chosen"],
         "data": {"name": "none: two taggers and a vocabulary", "note": "", "simulated": False,
-                 "fingerprint": json_hash([settings["fusion"], chosen])},
+                 "fingerprint": json_hash([settings["fusion"], settings["typical"], chosen])},
         "events": chosen, "notes": notes, "train_ids": {}, "metrics": {},
         "seed": 0, "recipe": {}, "avel": __version__, "format": 1,
     }  # fmt: skip

@@ -22,25 +22,29 @@ from avel.events.vocabulary import Modality
 from avel.models.base import Answer, Batch, Model, ModelCard
 from avel.types import Json
 
+#: The largest logit that counts.
+_LOGIT = 14.0
+
 
 @dataclass(frozen=True)
 class Fusion:
     """The numbers that join two taggers: one logistic regression for all events.
 
-    ``logit = (bias + audio ln a + visual ln v - rival r) / temperature``, where a is the largest
-    probability of the event's AudioSet classes in the segment, v the summed probability of its
-    ImageNet classes in the whole frame, and r by how much ``audio ln a + visual ln v`` of the best
-    other event exceeds its own (0 where it doesn't). No number belongs to a single event.
+    ``logit = (bias + audio x + visual ln v - rival r) / temperature``, where x says how far the
+    logit of the event's AudioSet classes exceeds what is typical of the class (the largest, at
+    least 0), v is the summed probability of its ImageNet classes in the whole frame, and r by how
+    much ``audio x + visual ln v`` of the best other event exceeds its own (0 where it doesn't). No
+    number belongs to a single event.
 
     Args:
         bias, audio, visual, rival: The weights.
         proxy_bias: Added to the bias where the picture's classes only go with the source (a
             person's clothes).
-        audio_floor, visual_floor: The least a and v.
+        visual_floor: The least v.
         proxy_floor, proxy_ceiling: The bounds of v where the picture's classes only go with the
             source.
         unknown: v where ImageNet has no class for the source.
-        audible, visible: Intercept and slope of each modality alone, over ln a and ln v.
+        audible, visible: Intercept and slope of each modality alone, over x and ln v.
         temperature: By which the logits are divided, chosen for calibration.
     """
 
@@ -49,7 +53,6 @@ class Fusion:
     visual: float
     rival: float
     proxy_bias: float
-    audio_floor: float
     visual_floor: float
     proxy_floor: float
     proxy_ceiling: float
@@ -76,7 +79,7 @@ class Fusion:
         except (KeyError, TypeError, ValueError, IndexError) as e:
             raise CheckpointError(f"no fusion of two taggers ({type(e).__name__}: {e})") from e
         numbers = [*single.values(), *pairs["audible"], *pairs["visible"]]
-        floors = (made.audio_floor, made.visual_floor, made.proxy_floor, made.unknown)
+        floors = (made.visual_floor, made.proxy_floor, made.unknown)
         if not all(map(math.isfinite, numbers)) or min(*floors, made.temperature) <= 0:
             raise CheckpointError("a fusion of two taggers with numbers out of range")
         return made
@@ -89,6 +92,7 @@ class NamedEvents(Model):
         audio_head, visual_head: Weight (K, A) and bias (K,) of the taggers' dense layers.
         events: Those that are scored, in the order of the classes.
         rivals: Those that an event is compared with (its own kinds and it itself apart).
+        typical: (K,) the logit of each AudioSet class in sound that has little to do with it.
         fusion: How both modalities are joined.
         asked: Whether a person asked for these events. Then each is scored for itself, and one that
             ImageNet has no class for may be an audio-visual event, its picture taken as neutral.
@@ -104,6 +108,7 @@ class NamedEvents(Model):
         summary="Names some 300 events without training: two taggers joined by a vocabulary.",
         distribution=False,
     )
+    typical: Tensor
     allowed: Tensor
     joint: Tensor
     alike_audio: Tensor
@@ -117,6 +122,7 @@ class NamedEvents(Model):
         visual_head: tuple[Tensor, Tensor],
         events: Sequence[NamedEvent],
         rivals: Sequence[NamedEvent],
+        typical: Tensor,
         fusion: Fusion,
         asked: bool = True,
     ) -> None:
@@ -124,6 +130,7 @@ class NamedEvents(Model):
         self.fusion = fusion
         self.audio_weight, self.audio_bias = (nn.Parameter(t, False) for t in audio_head)
         self.visual_weight, self.visual_bias = (nn.Parameter(t, False) for t in visual_head)
+        self.register_buffer("typical", typical)
         self.own = _Events(events, fusion, len(self.visual_bias))
         self.rivals = _Events(rivals, fusion, len(self.visual_bias))
         both = [bool(r.audio) and picture_kind(r) != "unknown" for r in rivals]
@@ -152,8 +159,8 @@ class NamedEvents(Model):
         The attention is the class activation map of the segment's best event.
         """
         seen = self.seen(visual)
-        a, v, excess = self.evidence(audio=audio, seen=seen)
-        f, joint = self.fusion, self._joint(a, v)
+        x, v, excess = self.evidence(audio=audio, seen=seen)
+        f, joint = self.fusion, self._joint(x, v)
         bias = f.bias + f.proxy_bias * self.own.proxy
         scores = torch.sigmoid((bias + joint - f.rival * excess) / f.temperature)
         scores = scores * self.joint
@@ -169,7 +176,7 @@ class NamedEvents(Model):
             attention=self._attention(visual, seen, scores.argmax(-1)),
             parts={
                 "audible": _alone(
-                    f.audible, a, self.own.heard, _likeliest(joint, self.alike_audio)
+                    f.audible, x, self.own.heard, _likeliest(joint, self.alike_audio)
                 ),
                 "visible": _alone(
                     f.visible, v, self.own.seen, _likeliest(joint, self.alike_visual)
@@ -178,21 +185,22 @@ class NamedEvents(Model):
         )
 
     def evidence(self, *, audio: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """ln a, ln v and r of :class:`Fusion`, (B, T, C) each.
+        """x, ln v and r of :class:`Fusion`, (B, T, C) each.
 
         Args:
             audio: (B, T, A) features.
             seen: (B, T, K) probabilities of the picture's classes.
         """
-        heard = self.heard(audio)
-        a, v = self.own(heard, seen)
-        lead = self._joint(*self.rivals(heard, seen))[..., None, :] - self._joint(a, v)[..., None]
+        heard = self.heard(audio) - self.typical
+        x, v = self.own(heard, seen)
+        lead = self._joint(*self.rivals(heard, seen))[..., None, :] - self._joint(x, v)[..., None]
         excess = torch.where(self.allowed, lead, 0.0).amax(-1).clamp(min=0)
-        return a, v, excess
+        return x, v, excess
 
     def heard(self, audio: Tensor) -> Tensor:
-        """(..., K) probabilities of the sound's classes, of (..., A)."""
-        return torch.sigmoid(nn.functional.linear(audio, self.audio_weight, self.audio_bias))
+        """(B, T, K) logits of AudioSet's classes, within +-14: float32 probabilities end there."""
+        logits = nn.functional.linear(audio, self.audio_weight, self.audio_bias)
+        return logits.clamp(-_LOGIT, _LOGIT)
 
     def seen(self, visual: Tensor) -> Tensor:
         """(B, T, K) probabilities of the whole frame of (B, T, H, W, V)."""
@@ -207,21 +215,19 @@ class NamedEvents(Model):
         return True
 
     def profile(self, features: Tensor, modality: Modality) -> Tensor:
-        """The evidence of one modality for each event of ``common``, above the least there is.
+        """The evidence of one modality for each event of ``common``.
 
         Args:
             features: (T, A) of sound, or (T, H, W, V) of the picture.
             modality: Which of both.
 
         Returns:
-            (T, E), 0 or more: ``ln a`` or ``ln v`` of :class:`Fusion`, less that of its floor.
+            (T, E), 0 or more: x of :class:`Fusion`, or by how much ln v exceeds its least.
         """
-        least, places = self._floors(modality), self.common_places
         if modality == "audio":
-            logs = self.rivals.audible(self.heard(features))
-        else:
-            logs = self.rivals.visible(self.seen(features[None])[0])
-        return logs[..., places] - least
+            return self.rivals.audible(self.heard(features) - self.typical)[..., self.common_places]
+        logs = self.rivals.visible(self.seen(features[None])[0])[..., self.common_places]
+        return logs - self._least
 
     def shared(self, heard: Tensor, seen: Tensor) -> Tensor:
         """The probability of each event of ``common`` if sound and picture were one recording.
@@ -233,7 +239,7 @@ class NamedEvents(Model):
             (..., E): :class:`Fusion` without rivals.
         """
         f, proxy = self.fusion, self.rivals.proxy[self.common_places]
-        joint = self._joint(heard + self._floors("audio"), seen + self._floors("visual"))
+        joint = self._joint(heard, seen + self._least)
         return torch.sigmoid((f.bias + f.proxy_bias * proxy + joint) / f.temperature)
 
     def perceived(self, profile: Tensor, modality: Modality) -> Tensor:
@@ -246,20 +252,20 @@ class NamedEvents(Model):
         Returns:
             (..., E), NaN where the picture tells of an event by proxy alone.
         """
-        line = self.fusion.audible if modality == "audio" else self.fusion.visible
-        probability = torch.sigmoid(line[0] + line[1] * (profile + self._floors(modality)))
-        known = getattr(self.rivals, "heard" if modality == "audio" else "seen")
+        if modality == "audio":
+            line, evidence, known = self.fusion.audible, profile, self.rivals.heard
+        else:
+            line, evidence, known = self.fusion.visible, profile + self._least, self.rivals.seen
+        probability = torch.sigmoid(line[0] + line[1] * evidence)
         return torch.where(known[self.common_places] > 0, probability, math.nan)
 
-    def _floors(self, modality: Modality) -> Tensor:
-        """(E,) the logarithms of the least a and v of the common events."""
-        least = self.rivals.least[self.common_places]
-        if modality == "audio":
-            least = torch.full_like(least, self.fusion.audio_floor)
-        return least.log()
+    @property
+    def _least(self) -> Tensor:
+        """(E,) the least ln v of the common events."""
+        return self.rivals.least[self.common_places].log()
 
-    def _joint(self, a: Tensor, v: Tensor) -> Tensor:
-        return self.fusion.audio * a + self.fusion.visual * v
+    def _joint(self, x: Tensor, v: Tensor) -> Tensor:
+        return self.fusion.audio * x + self.fusion.visual * v
 
     def _attention(self, visual: Tensor, seen: Tensor, best: Tensor) -> Tensor:
         """(B, T, H, W): the class activation map of each segment's best event, summing to 1."""
@@ -284,7 +290,7 @@ class NamedEvents(Model):
 
 
 class _Events(nn.Module):
-    """A list of events as tables: the logarithms of what is heard and seen of each."""
+    """A list of events as tables: what of each is heard, and the logarithm of what is seen."""
 
     index: Tensor
     members: Tensor
@@ -320,29 +326,28 @@ class _Events(nn.Module):
         }
         for name, table in tables.items():
             self.register_buffer(name, table)
-        self._floor = fusion.audio_floor
 
     def forward(self, heard: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """ln a and ln v, (B, T, E) each, of (B, T, 521) and (B, T, 1000)."""
+        """x and ln v, (B, T, E) each, of logits (B, T, K) and probabilities (B, T, K')."""
         return self.audible(heard), self.visible(seen)
 
     def audible(self, heard: Tensor) -> Tensor:
-        """ln a, (..., E), of (..., 521)."""
-        return heard[..., self.index].amax(-1).clamp(min=self._floor).log()
+        """x, (..., E), of logits (..., K)."""
+        return heard[..., self.index].amax(-1).clamp(min=0) * self.heard
 
     def visible(self, seen: Tensor) -> Tensor:
-        """ln v, (..., E), of (..., 1000)."""
+        """ln v, (..., E), of probabilities (..., K)."""
         v = torch.minimum(torch.maximum(seen @ self.members.T, self.least), self.most)
         return v.log()
 
 
-def _alone(line: tuple[float, float], logs: Tensor, known: Tensor, likeliest: Tensor) -> Tensor:
+def _alone(line: tuple[float, float], evidence: Tensor, known: Tensor, likeliest: Tensor) -> Tensor:
     """The probability by one modality alone, NaN where its tagger doesn't know the event.
 
     Of events that share a class only the likeliest of a segment has one: what is seen as a guitar
     isn't a ukulele as well.
     """
-    probability = torch.where(likeliest, torch.sigmoid(line[0] + line[1] * logs), 0.0)
+    probability = torch.where(likeliest, torch.sigmoid(line[0] + line[1] * evidence), 0.0)
     return torch.where(known > 0, probability, math.nan)
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: With so many candidates their mean counts half: few don't tell what is typical.
 FEW = 10
+#: The power of a query's evidence: what is surest weighs most.
+POWER = 3
 #: Windows compared at a time: memory doesn't grow with a candidate's length.
 CHUNK = 4096
 #: An event is shared from this probability on, with so much evidence in either (none can do without
@@ -78,9 +80,9 @@ def distances(query: Profile, candidates: Sequence[Profile], *, events: bool) ->
         query: With at least one segment present.
         candidates: All that is searched: their mean is what is typical.
         events: Whether the profiles are evidence for events, of any modality. The query's is then
-            squared, so that what is surest weighs most, and both are centred: a correlation over
-            events. Else they are embeddings of one modality, and what is typical is subtracted
-            from the query's too.
+            taken to the power :data:`POWER`, and both are centred: a correlation over events. Else
+            they are embeddings of one modality, and what is typical is subtracted from the query's
+            too.
 
     Returns:
         (max(T - l, 0) + 1,) for each candidate of T segments.
@@ -88,7 +90,7 @@ def distances(query: Profile, candidates: Sequence[Profile], *, events: bool) ->
     typical = _typical(candidates)
     rows, known = query.finite()
     asked = rows.sum(0) / max(int(known.sum()), 1)
-    asked = _centred(asked**2) if events else asked - typical
+    asked = _centred(asked**POWER) if events else asked - typical
     return [_distances(asked, len(rows), c, typical, events=events) for c in candidates]
 
 
