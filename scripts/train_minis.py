@@ -42,8 +42,9 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 
 from avel.allocator import keep_memory
+from avel.backbones.blocks import fold_all
 from avel.backbones.mini_audio import MiniAudio
-from avel.backbones.mini_common import fold_all, packaged_card
+from avel.backbones.mini_common import packaged_card
 from avel.backbones.mini_visual import SEEN, MiniVisual, Trunk
 from avel.data.composer.bank import Bank, find_sources
 from avel.data.toybox import CLASSES

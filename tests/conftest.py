@@ -27,6 +27,8 @@ FLAGS = [
 
 # no test reads features that an earlier run kept; those of the cache say so themselves
 os.environ["AVEL_CACHE_GB"] = "0"
+# nor a person's own settings
+os.environ["AVEL_CONFIG"] = os.devnull
 
 
 def shared_folder() -> Path | None:
@@ -52,6 +54,18 @@ def shared() -> Path:
     if folder is None:
         pytest.skip("no shared material: set AVEL_SHARED to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def taggers() -> None:
+    """The weights of the training-free model; the test is skipped where they can't be had."""
+    from avel.checkpoint import load_model
+    from avel.errors import WeightsError
+
+    try:
+        load_model("default")
+    except WeightsError as e:
+        pytest.skip(f"no weights of the taggers: {e.got}")
 
 
 def chromium() -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +58,25 @@ def write_clip(path: Path, seconds: int = 8, *, fps: int = 10) -> Path:
     sound = 0.3 * np.sin(2 * np.pi * 1000 * times) * ((times >= 2) & (times < 5))
     write_video(path, frames=frames, fps=fps, audio=sound.astype(np.float32), rate=16000)
     return path
+
+
+def apart_scores(scores: Scores) -> Scores:
+    """The same with audio and visual scores, as :func:`lane_timeline` has them."""
+    heard = np.full((len(scores.grid), len(CLASSES)), 0.05)
+    seen = heard.copy()
+    heard[4:7, 2], seen[0:2, 1], seen[:, 0] = 0.7, 0.9, np.nan
+    return replace(scores, audio_scores=heard, visual_scores=seen)
+
+
+def lane_timeline(video: str | Path, labels: list[int], **changes: object) -> Timeline:
+    """A timeline with something that is only audible and something that is only visible.
+
+    Of :data:`CLASSES` the siren is audible from 4 to 7 s, the bark visible from 0 to 2 s, and
+    whether a bell is visible the model can't tell.
+    """
+    scores = apart_scores(hand_scores(labels))
+    apart = {
+        "audio_only": tuple(to_events(scores, modality="audio")),
+        "visual_only": tuple(to_events(scores, modality="visual")),
+    }
+    return hand_timeline(video, labels, **{"scores": scores, **apart, **changes})

@@ -21,6 +21,7 @@ class Heard:
 
     audio: object | None = object()
     video: object | None = None
+    player_start = 7.0
     notes: list[str]
 
     def __init__(self) -> None:
@@ -79,7 +80,7 @@ def test_kept_rows_are_the_same_rows(file: Path) -> None:
     found = cache.kept(entry, source="b.mp4")
     assert found is not None
     stream, facts = found
-    assert facts == cache.Facts(True, False, ("picture: 3 packets couldn't be decoded",))
+    assert facts == cache.Facts(True, False, ("picture: 3 packets couldn't be decoded",), 7.0)
     again = stream.gather()
     for name in ("audio", "visual", "audible", "visible"):
         np.testing.assert_array_equal(getattr(again, name), getattr(first, name))

@@ -6,16 +6,17 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from avel import localization
+from avel import localization, report
 from avel.cli.localize import output_paths, split_outputs
 from avel.cli.main import main
 from avel.errors import MediaError, UsageError
-from avel.types import Event, Timeline
-from tests.report_samples import hand_timeline
+from avel.types import MODALITIES, Event, Timeline
+from tests.report_samples import hand_timeline, lane_timeline
 
 REAL = localization.Localizer  # before the stand-in takes its place
 
@@ -70,11 +71,14 @@ def test_unclear_outputs_are_refused(videos: list[str], outputs: list[str], mess
 class Finder:
     """A localizer that fails for files whose name begins with ``bad`` and finds two events."""
 
-    def __init__(self, model: object, *, cache: bool, precision: str) -> None:
-        assert precision == "auto"
+    def __init__(
+        self, model: object, *, events: object, vocabulary: object, cache: bool, precision: str
+    ) -> None:
+        assert precision == "float32"
         if model != "default":
             raise UsageError(f"no model {model}")
-        self.cache = cache
+        notes = [] if events is None else [f"{events!r} of {vocabulary}"]
+        self.cache, self.model = cache, SimpleNamespace(card={"notes": notes})
 
     def __call__(self, video: Path, *, progress: Any, **options: Any) -> Timeline:
         progress(1, 2)
@@ -260,3 +264,111 @@ def test_a_model_that_is_not_there_is_a_wrong_call(
     monkeypatch.setattr(localization, "Localizer", REAL)
     assert main(["localize", "a.mp4", "--model", "runs/nothing"]) == 2
     assert "no trained model at 'runs/nothing'" in capsys.readouterr().err
+
+
+def test_a_name_that_begins_with_a_dash_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from avel.cli.main import _files_apart
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("-dash.mp4", "--long.mp4", "-o.mp4"):
+        Path(name).write_bytes(b"x")
+    given = ["localize", "-dash.mp4", "-o.mp4", "--long.mp4", "-o", ".json", "--", "-dash.mp4"]
+    assert _files_apart(given) == [
+        "localize", "./-dash.mp4", "-o.mp4", "./--long.mp4", "-o", ".json", "--", "-dash.mp4"
+    ]  # fmt: skip
+    assert main(["localize", "-dash.mp4"]) == 0
+    assert "-dash.mp4" in capfd.readouterr().out
+    assert main(["localize", "-none.mp4"]) == 2
+    assert "given as ./-none.mp4" in capfd.readouterr().err
+
+
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A localizer that finds a bell, a siren that isn't seen and a bark that isn't heard."""
+
+    def find(self: Finder, video: Path, **options: Any) -> Timeline:
+        labels = [3] * 8 if video.name.startswith("off") else [3, 3, 0, 0, 3, 3, 3, 3]
+        return lane_timeline(video, labels)
+
+    monkeypatch.setattr(Finder, "__call__", find)
+
+
+SIREN, BARK = ("Siren", "audio"), ("Bark", "visual")
+
+
+@pytest.mark.parametrize(
+    ("modality", "wanted"),
+    [
+        ("both", [("Church bell", "both")]),
+        ("audio", [SIREN]),
+        ("visual", [BARK]),
+        ("all", [BARK, ("Church bell", "both"), SIREN]),
+    ],
+)
+@pytest.mark.usefixtures("apart")
+def test_the_modality_chooses_what_is_written(
+    modality: str, wanted: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = ["a.json", "a.html", "a.eaf", "a.vtt", "a.csv"]
+    assert main(["localize", "a.mp4", "--modality", modality, "-o", *outputs]) == 0
+    shown = capsys.readouterr().out
+    for name in ("a.json", "a.vtt", "a.csv"):
+        assert [(e.label, e.modality) for e in report.read(name).events] == wanted, name
+    assert ("Siren (audio only)" in shown) == (modality in ("audio", "all"))
+    told = "note: Heard only: Siren 0:04-0:07. Seen only: Bark 0:00-0:02."
+    assert (told in " ".join(shown.split())) == (modality == "both")
+    assert ("note: Heard only" in shown) == (modality == "both")
+    whole = report.read("a.eaf")  # what has a place of its own for each is written whole
+    assert [len(whole.lane(m)) for m in MODALITIES] == [1, 1, 1]
+    assert main(["localize", "a.mp4", "--modality", modality, "--json"]) == 0
+    events = json.loads(capsys.readouterr().out)["events"]
+    assert [(e["label"], e.get("modality", "both")) for e in events] == wanted
+    assert main(["localize", "a.mp4", "--modality", modality, "--stream"]) == 0
+    *lines, end = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    streamed = [(row["label"], row.get("modality", "both")) for row in lines]
+    assert sorted(streamed) == sorted(wanted) and end["events"] == len(wanted)
+
+
+@pytest.mark.usefixtures("apart")
+def test_without_events_the_terminal_says_what_is_heard_only(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["localize", "off.mp4"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "note: No event is both seen and heard. Heard only: Siren 0:04-0:07." in shown
+
+
+def test_an_unknown_modality_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["localize", "a.mp4", "--modality", "sound"]) == 2
+    assert "both, audio, visual, all" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("apart")
+def test_convert_chooses_by_modality_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["localize", "a.mp4", "-o", "a.json"]) == 0
+    assert main(["convert", "a.json", "a.srt"]) == 0
+    assert len(report.read("a.srt")) == 1
+    assert main(["convert", "a.json", "-o", "a.srt", "--modality", "all"]) == 0
+    assert {e.modality for e in report.read("a.srt")} == set(MODALITIES)
+    assert main(["convert", "a.srt", "b.csv"]) == 0  # what the source lists stays
+    assert {e.modality for e in report.read("b.csv")} == set(MODALITIES)
+    assert main(["convert", "a.srt", "c.csv", "--modality", "sound"]) == 2
+
+
+def test_events_by_name_are_handed_on_and_their_notes_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["localize", "a.mp4", "--events", "barking", "--vocabulary", "mine.toml"]) == 0
+    assert "avel: 'barking' of mine.toml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--events=dog bark", "--vocabulary=mine.toml"])
+def test_events_by_name_of_a_trained_model_are_a_wrong_call(
+    option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(localization, "Localizer", REAL)
+    assert main(["localize", "a.mp4", "--model", "toybox", option]) == 2
+    told = capsys.readouterr().err
+    assert "model toybox" in told and "a trained one knows its own classes" in told

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from avel.backbones import backbones, load_backbone
-from avel.backbones.mini_common import Block, fold_all, packaged_card, packaged_weights
+from avel.backbones.blocks import fold_all
+from avel.backbones.mini_common import Block, packaged_card, packaged_weights
 from avel.backbones.mini_visual import MiniVisual
 from avel.data.composer.reading import read_pairs
 from avel.data.toybox import CLASSES, make_scene, render_boxes, render_frames, render_sound

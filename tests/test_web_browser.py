@@ -447,3 +447,40 @@ def test_everything_has_a_name(go: Go, site: Site) -> None:
     opened.page.locator("a.brand").click()
     opened.page.locator(".job").first.wait_for()
     assert opened.page.evaluate(NAMELESS) == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_what_is_only_heard_has_a_quiet_row(go: Go, site: Site, width: int) -> None:
+    opened, _ = corrected(go, site, "apart.mp4", width=width)
+    page, switch = opened.page, opened.page.locator("#apart")
+    rows = page.locator(".apart-row")
+    assert rows.count() == 2 and rows.last.is_visible() and opened.wider <= 0
+    title, own = (page.locator(q).bounding_box() for q in ("#timeline-title", "#apart"))
+    assert own["x"] >= title["x"] + min(title["width"], 76)
+    assert page.evaluate(NAMELESS) == []
+    first = page.locator(".apart").first
+    first.hover()
+    tip = page.locator("#tip")
+    tip.wait_for()
+    assert tip.inner_text().split("\n") == ["Siren 0.70", "0:04 – 0:05"]
+    first.click()
+    page.wait_for_function("() => Math.abs(document.getElementById('media').currentTime - 4) < 0.1")
+    assert "Siren (heard, not seen)" in page.locator("#now").inner_text()
+    assert len(opened.table()) == 2  # nothing was made or moved
+    first.focus()
+    page.keyboard.press("h")
+    assert switch.get_attribute("aria-pressed") == "false" and not rows.first.is_visible()
+    assert "Siren" not in page.locator("#now").inner_text()
+    switch.click()
+    assert rows.first.is_visible()
+    page.locator("#tune-threshold").fill("0.75")  # above the 0.7 of all events
+    page.locator("#events-scroll .empty").wait_for()
+    said = page.locator("#events-scroll .empty").text_content() or ""
+    assert said.startswith("No event is both seen and heard. Heard only: Siren 0:04-0:05.")
+    assert rows.count() == 2
+
+
+def test_where_nothing_is_only_heard_there_is_no_switch(go: Go, site: Site) -> None:
+    opened, _ = corrected(go, site)
+    assert not opened.page.locator("#apart").is_visible()
+    assert opened.page.locator(".apart-row").count() == 0

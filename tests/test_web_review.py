@@ -16,10 +16,11 @@ from starlette.testclient import TestClient
 
 from avel.errors import DataError
 from avel.formats import format_endings, read
-from avel.web.aside import FORMS
+from avel.types import Event
+from avel.web.aside import FORMS, _corrected
 from avel.web.dataset import Corrected
 from avel.web.store import Store
-from tests.report_samples import CLASSES, write_clip
+from tests.report_samples import CLASSES, lane_timeline, write_clip
 from tests.web_client import done, ended, send, serving
 
 GATE = {"start": 0.5, "end": 2.25, "label": "gate", "score": 1.0}
@@ -204,6 +205,39 @@ def test_every_format_out_and_in_again(
 def test_exports_of_unknown_formats_are_refused(client: TestClient, job: str) -> None:
     answer = client.get(f"/api/jobs/{job}/export?format=doc")
     assert answer.status_code == 422 and "elan" in answer.json()["error"]["wanted"]
+
+
+def test_what_is_only_heard_or_seen_stands_beside_the_events(
+    client: TestClient, job: str, tmp_path: Path
+) -> None:
+    id = done(client, "apart.mp4", b"apart" + bytes(range(9)))
+    found = client.get(f"/api/jobs/{id}/timeline").json()
+    told = [(a["label"], a["summary"], [e["label"] for e in a["rows"][0]]) for a in found["apart"]]
+    assert told == [
+        ("Heard, not seen", "1 event", ["Siren"]), ("Seen, not heard", "1 event", ["Bark"])
+    ]  # fmt: skip
+    assert found["finding"] == "" and len(found["events"]) == 2
+    assert client.get(f"/api/jobs/{job}/timeline").json()["apart"] == []
+    none = client.get(f"/api/jobs/{id}/timeline?threshold=0.8").json()
+    assert none["events"] == [] and none["finding"].startswith("No event is both seen and heard. ")
+    url = f"/api/jobs/{id}/export"
+    (tmp_path / "a.eaf").write_bytes(client.get(f"{url}?format=elan&of=found").content)
+    assert len(read(tmp_path / "a.eaf").lane("audio")) == 1
+    table = b"start,end,label,score,modality\n1,2,gate,1,both\n2,3,Siren,0.7,audio\n"
+    answer = client.post(f"/api/import?job={id}", files={"file": ("l.csv", table)}).json()
+    assert [e["label"] for e in answer["events"]] == ["gate"]
+    assert answer["notes"] == ["Left out: 1 that are only heard or only seen."]
+    # a correction stands alone, and an event that a person gives ends what was of one modality
+    siren = {"start": 4, "end": 6, "label": "Siren", "score": 1.0}
+    assert put(client, id, 0, siren).status_code == 200
+    (tmp_path / "b.json").write_bytes(client.get(f"{url}?format=json").content)
+    assert read(tmp_path / "b.json").choose("all").events == (Event(4, 6, "Siren"),)
+
+
+def test_a_corrected_page_keeps_what_no_event_overlaps() -> None:
+    made = lane_timeline("a.mp4", [3, 3, 0, 0, 3, 3, 3, 3])
+    changed = _corrected(made, [Event(5, 8, "Siren"), Event(0, 2, "Siren")], scores=True)
+    assert changed.audio_only == () and changed.visual_only == made.visual_only
 
 
 def test_labels_that_dont_fit_are_left_out_and_named(client: TestClient, job: str) -> None:

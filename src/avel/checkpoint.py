@@ -9,9 +9,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from json.decoder import scanstring  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,7 @@ from avel.models.base import Answer
 from avel.rules import Decide
 from avel.scoring import Scorer, backbone_name
 from avel.types import Floats, Json
-from avel.windows import Reply
+from avel.windows import MODALITY_PARTS, Reply
 
 if TYPE_CHECKING:
     from avel.features import Extractor
@@ -34,8 +36,11 @@ if TYPE_CHECKING:
 
 WEIGHTS, CARD, TRAIN_IDS = "model.safetensors", "card.json", "train_ids.json.gz"
 #: What strangers hand in is bounded: bytes of a card, of weights, of unpacked training ids.
-LARGEST_CARD, LARGEST_WEIGHTS, LARGEST_IDS = 2**22, 2**32, 2**26
+LARGEST_CARD, LARGEST_WEIGHTS, LARGEST_IDS = 2**22, 2**32, 2**24
+_OPENING, _COMMA = re.compile(r"\s*\[\s*"), re.compile(r"\s*,\s*")
 PRETRAINED = Path(__file__).parent / "pretrained"
+#: The names of the training-free model, which has no checkpoint: a fresh install's default.
+NAMED = ("default", "named_events")
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,8 @@ class Trained(Scorer):
                 wanted="a model of task sel or wsel",
                 do="train one with `avel train MODEL task=sel`",
             )
-        parts = answer.parts if self.decide is not None else {}
+        wanted = answer.parts if self.decide is not None else MODALITY_PARTS.values()
+        parts = {name: answer.parts[name] for name in wanted if name in answer.parts}
         return Reply(
             scores=_array(answer.scores),
             labels=answer.labels.cpu().numpy(),
@@ -180,12 +186,17 @@ def load_model(path_or_name: str | Path = "default") -> Trained:
     """A trained model from its folder, or one that ships in the package by name.
 
     Args:
-        path_or_name: A folder written by :meth:`Trained.save` or `avel train`, or a packaged name
-            such as ``"default"`` (a folder of that name goes first).
+        path_or_name: A folder written by :meth:`Trained.save` or `avel train`; a packaged name
+            such as ``"toybox"``; or ``"default"`` (also ``"named_events"``), which names real
+            events without training. A folder of that name goes first.
 
     Raises:
         CheckpointError: if nothing is there, or it is damaged, hostile or of a newer avel.
     """
+    if str(path_or_name) in NAMED and not (Path(path_or_name) / WEIGHTS).is_file():
+        from avel.inference.named import load_named_events
+
+        return load_named_events()
     folder = _find(path_or_name)
     state, embedded = _read_weights(folder / WEIGHTS)
     card = _read_card(folder / CARD)
@@ -208,11 +219,10 @@ def _find(path_or_name: str | Path) -> Path:
         folder = PRETRAINED / folder
     if (folder / WEIGHTS).is_file():
         return folder
-    packaged = sorted(p.parent.name for p in PRETRAINED.glob(f"*/{WEIGHTS}"))
+    packaged = [*NAMED, *sorted(p.parent.name for p in PRETRAINED.glob(f"*/{WEIGHTS}"))]
     raise NoSuchModelError(
         f"no trained model at {str(path_or_name)!r}",
-        wanted=f"a folder that holds {WEIGHTS}"
-        + (f", or a packaged name ({', '.join(packaged)})" if packaged else ""),
+        wanted=f"a folder that holds {WEIGHTS}, or a packaged name ({', '.join(packaged)})",
         do="an exported model serves `avel localize` and avel.localize alone"
         if folder.suffix.lower() == ".onnx"
         else "train one with `avel train`, or correct the path",
@@ -274,12 +284,27 @@ def _read_ids(path: Path, card: Json) -> tuple[str, ...] | None:
     try:
         unpacker = zlib.decompressobj(wbits=31)
         text = unpacker.decompress(path.read_bytes(), LARGEST_IDS)
-        ids = json.loads(text)
-    except (OSError, zlib.error, ValueError, RecursionError):
-        return None
-    if not isinstance(ids, list) or not all(isinstance(i, str) for i in ids):
+        ids = list(_texts(text.decode()))
+    except (OSError, zlib.error, ValueError):
         return None
     return tuple(ids) if ids_hash(ids) == card.get("train_ids", {}).get("sha256") else None
+
+
+def _texts(text: str) -> Iterator[str]:
+    """The texts of a JSON list of texts; anything else in it stops before it takes memory.
+
+    Raises:
+        ValueError: for anything but such a list.
+    """
+    opening = _OPENING.match(text)
+    at = opening.end() if opening else len(text)
+    while at < len(text) and text[at] == '"':
+        found, at = scanstring(text, at + 1)
+        yield found
+        comma = _COMMA.match(text, at)
+        at = comma.end() if comma else at
+    if not opening or text[at:].strip() != "]":
+        raise ValueError("no list of texts")
 
 
 def _rebuild(folder: Path, card: Json, state: Mapping[str, Tensor]) -> Model:

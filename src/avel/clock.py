@@ -1,6 +1,10 @@
 """Seconds, segments, frames and samples: the only file with time arithmetic.
 
-Time starts at 0.0 at the first instant of a file. Segment ``i`` of a grid with step ``s`` covers
+Time starts at 0.0 at the first instant of a file, whatever its container calls that. A browser's
+player has a clock of its own, on which that instant may be a later one (:func:`player_start`);
+players and subtitles go by that one, everything else by the file's.
+
+Segment ``i`` of a grid with step ``s`` covers
 ``[i*s, (i+1)*s)`` seconds; the last one ends with the file. Ends are exclusive everywhere.
 """
 
@@ -9,11 +13,34 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 #: A tail shorter than this share of a step is codec padding (AAC rounds up to whole frames), not a
 #: segment of its own, unless the file holds nothing else.
 TAIL = 0.1
 _EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Another clock that tells the times of a file; avel's own begins with the file, at 0.0.
+
+    Such clocks are an editor's timecode, Raven's count over a sequence of files, and ELAN's over
+    media that begin at an offset.
+
+    Args:
+        zero: What it shows at the file's first instant, seconds.
+    """
+
+    zero: float = 0.0
+
+    def to_file(self, shown: float) -> float:
+        """Seconds from the file's start, to a millionth, of what this clock shows."""
+        return round(shown - self.zero, 6) if self.zero else shown
+
+    def from_file(self, seconds: float) -> float:
+        """What this clock shows so many seconds after the file's start."""
+        return seconds + self.zero
 
 
 def segment_count(duration: float, step: float = 1.0) -> int:
@@ -114,6 +141,24 @@ def segments_of(start: float, end: float, count: int, step: float = 1.0) -> tupl
         place = min(max(segment_at(middle(start, end), step), 0), count - 1)
         return place, place + 1
     return covered.index(True), count - covered[::-1].index(True)
+
+
+#: Containers, by FFmpeg's names, whose start a browser keeps.
+_KEPT = frozenset({"mov", "mp4", "m4a", "matroska", "webm", "ogg"})
+
+
+def player_start(container: str, start: float) -> float:
+    """What a browser's player calls the first instant of a file, in seconds.
+
+    Chromium shows the first picture of an .mp4, .mov, .mkv, .webm or .ogg at the time it bears in
+    the file: of one that starts late, after nothing. A start before 0 is moved there. The clocks of
+    others (MPEG streams) begin anywhere, and whatever plays them calls that 0.
+
+    Args:
+        container: FFmpeg's name of the format, ``"matroska,webm"`` say.
+        start: The first instant on the container's own clock, seconds.
+    """
+    return max(0.0, start) if _KEPT & set(container.split(",")) else 0.0
 
 
 def iou(a: tuple[float, float], b: tuple[float, float]) -> float:

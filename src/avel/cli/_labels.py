@@ -13,7 +13,7 @@ from avel.cli._outputs import is_ending, is_folder, unwritable, write_events
 from avel.errors import AvelError, UsageError, printable
 
 if TYPE_CHECKING:
-    from avel.types import Timeline
+    from avel.types import Choice, Timeline
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,12 @@ def outputs_of(values: Sequence[str], *, format: str | None, **folders: Path | N
 
 
 def convert_labels(
-    sources: Sequence[Path], outputs: Outputs, *, read_as: str | None, video: Path | None
+    sources: Sequence[Path],
+    outputs: Outputs,
+    *,
+    read_as: str | None,
+    video: Path | None,
+    modality: Choice | None = None,
 ) -> int:
     """Read all sources, then write all outputs; failures are named, and the others done.
 
@@ -80,7 +85,9 @@ def convert_labels(
         How many sources or outputs failed.
     """
     held, failed = _read(sources, read_as)
-    timelines = [_with_video(t, source, one, video) for source, t, one in held]
+    timelines = [_with_video(t, source, one, video, read_as) for source, t, one in held]
+    if modality is not None:
+        timelines = [t.choose(modality) for t in timelines]
     _check_video(timelines, video)
     jobs = list(_jobs(held, outputs))
     _check_places(sources, [path for path, _ in jobs] + list(outputs.names))
@@ -187,11 +194,17 @@ def _check_video(timelines: Sequence[Timeline], video: Path | None) -> None:
         raise UsageError(f"--video {video}: there is no such file", wanted="the labels' video")
 
 
-def _with_video(timeline: Timeline, source: Path, one: bool, video: Path | None) -> Timeline:
-    """The timeline with the place of its video: as given, or beside the labels."""
+def _with_video(
+    timeline: Timeline, source: Path, one: bool, video: Path | None, read_as: str | None
+) -> Timeline:
+    """The timeline with the place of its video, as given or beside the labels, and on its clock."""
+    from avel.formats import on_file
+    from avel.probe import player_start_of
+
     found = video or _video_beside(timeline.video, source, one)
     if found is None:
         return timeline
+    timeline = on_file(timeline, source, player_start_of(found), format=read_as)
     return replace(timeline, video=str(found), duration=_duration(found, timeline))
 
 

@@ -103,11 +103,11 @@ def _weights() -> Iterator[str]:
     for name, backbone in backbones:
         for weights in backbone.weights.values():
             state, path = weights_state(weights), weights_path(weights)
-            if state == "absent" and weights.url:
+            if state == "absent" and weights.fetched:
                 size = f"{human_size(weights.size)}, " if weights.size else ""
                 what = f"absent ({size}downloaded when wanted, or `avel fetch weights {name}`)"
             elif state == "absent":
-                what = "absent from the package: install avel again"
+                what = f"absent from {weights.package or 'the package: install avel again'}"
             else:
                 what = f"{state} ({human_size(path.stat().st_size)}, {path})"
             yield f"weights    {name}:{weights.name} {what}"

@@ -15,6 +15,10 @@ def fetch(
     ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="ave: only the small files.")] = False,
     videos: Annotated[bool, typer.Option("--videos", help="ave: the videos too.")] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option("--from", help="weights: a file that you brought, in place of the network."),
+    ] = None,
 ) -> None:
     """Download the files of AVE's release into a folder, or weights into the cache."""
     from avel.errors import unknown_name
@@ -22,7 +26,7 @@ def fetch(
     if what == "ave":
         _fetch_ave(Path(target or "data/AVE"), labels=labels, videos=videos)
     elif what == "weights":
-        _fetch_weights(target)
+        _fetch_weights(target, file)
     else:
         raise unknown_name("thing to fetch", what, ["ave", "weights"])
 
@@ -30,7 +34,7 @@ def fetch(
 def _fetch_ave(folder: Path, *, labels: bool, videos: bool) -> None:
     from avel.data.ave_fetch import fetch_ave
     from avel.data.ave_files import human_size
-    from avel.data.ave_store import terminal_progress
+    from avel.download import terminal_progress
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
@@ -42,17 +46,17 @@ def _fetch_ave(folder: Path, *, labels: bool, videos: bool) -> None:
     typer.echo(f"AVE is in {folder}; `avel check {folder}` looks through it")
 
 
-def _fetch_weights(name: str | None) -> None:
+def _fetch_weights(name: str | None, file: Path | None) -> None:
     from avel.backbones import backbones
-    from avel.data.ave_store import terminal_progress
+    from avel.download import terminal_progress
     from avel.errors import UsageError, unknown_name
-    from avel.weights import weights_file
+    from avel.weights import take_weights, weights_file
 
     known = {
         f"{backbone}:{weights.name}": weights
         for backbone, cls in backbones
         for weights in cls.weights.values()
-        if weights.url
+        if weights.fetched
     }
     if not name:
         raise UsageError(
@@ -61,6 +65,9 @@ def _fetch_weights(name: str | None) -> None:
     full = name if ":" in name else next((k for k in known if k.startswith(f"{name}:")), name)
     if full not in known:
         raise unknown_name("weight", name, known)
-    with terminal_progress(full) as progress:
-        path = weights_file(known[full], progress=progress)
+    if file is not None:
+        path = take_weights(known[full], file)
+    else:
+        with terminal_progress(full) as progress:
+            path = weights_file(known[full], progress=progress)
     typer.echo(f"{full} is in {path}")

@@ -18,8 +18,9 @@ def pack(
     changed since, or one is missing from it: pack again.
     """
     from avel.data.ave_files import human_size
-    from avel.data.ave_store import store_folder, terminal_progress
+    from avel.data.ave_store import store_folder
     from avel.data.packed import pack as pack_features
+    from avel.download import terminal_progress
     from avel.errors import DataError, UsageError
     from avel.features.store import FOLDER
 

@@ -27,7 +27,7 @@ def synth_features(
     `data.audio=maps` and `data.visual=vector+c3d`, for the `amaps` and `c3d` inputs of `av`.
     """
     from avel.data.ave_simulate import simulate
-    from avel.data.ave_store import terminal_progress
+    from avel.download import terminal_progress
 
     asked: dict[Any, bool] = {"audio_maps": audio_maps, "c3d": c3d}
     with terminal_progress("simulating") as progress:

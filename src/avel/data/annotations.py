@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from avel import clock
 from avel.errors import DataError
-from avel.formats import ending_of, format_endings, read
+from avel.formats import ending_of, format_endings, on_file, read
 from avel.formats.tables import COLUMNS, label_in
+from avel.probe import player_start_of
 from avel.types import BACKGROUND, Timeline
 
 REQUIRED = ("file", "start", "end", "label")
@@ -148,11 +149,12 @@ def _read_label_files(root: Path) -> tuple[list[Row], list[str]]:
         for label_file in found[:1]:
             where = label_file.relative_to(root).as_posix()
             try:
-                timeline = read(label_file)
+                timeline = on_file(read(label_file), label_file, player_start_of(clip))
             except DataError as e:
                 mistakes.append(f"{where}: {e.got.removeprefix(f'{label_file}: ')}")
                 continue
             if timeline.scores is None:
+                timeline = timeline.choose("both")  # what is only audible or visible is no event
                 rows += _clip_rows(timeline, name, where)
                 mistakes += [f"{where}: background is no event: leave it out" for e in timeline
                              if e.label.strip().lower() == BACKGROUND]  # fmt: skip

@@ -36,8 +36,9 @@ from avel.data.ave_files import (
     split_rows,
 )
 from avel.data.ave_labels import compare_labels, second_labels, video_tags
-from avel.data.ave_store import Beside, Dtype, Progress, store_folder, stored, terminal_progress
+from avel.data.ave_store import Beside, Dtype, Progress, store_folder, stored
 from avel.data.base import Dataset, Split
+from avel.download import terminal_progress
 from avel.errors import DataError, all_at_once
 from avel.files import json_hash
 from avel.types import Json

@@ -63,16 +63,19 @@ class Facts:
     Args:
         heard, seen: Whether it has sound and picture that can be read.
         notes: What was missing or damaged, a sentence each.
+        player_start: What a browser's player calls the file's second 0.
     """
 
     heard: bool = True
     seen: bool = True
     notes: tuple[str, ...] = ()
+    player_start: float = 0.0
 
     @classmethod
     def of(cls, media: Media) -> Facts:
         """Of a file that was read to its end."""
-        return cls(media.audio is not None, media.video is not None, tuple(media.notes))
+        notes = tuple(media.notes)
+        return cls(media.audio is not None, media.video is not None, notes, media.player_start)
 
 
 def entry_path(
@@ -119,7 +122,8 @@ def kept(
         audio, visual = arrays["audio"].shape, arrays["visual"].shape
         if {len(grid)} != {audio[0], visual[0], len(levels), len(visible)}:
             raise ValueError("arrays of other lengths")
-        facts = Facts(bool(meta["heard"]), bool(meta["seen"]), tuple(map(str, meta["notes"])))
+        notes, late = tuple(map(str, meta["notes"])), float(meta["player_start"])
+        facts = Facts(bool(meta["heard"]), bool(meta["seen"]), notes, late)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, DataError):
@@ -346,6 +350,7 @@ class _Writer:
             "source": stream.source, "content": "",
             "checksums": self.checksums,
             "heard": facts.heard, "seen": facts.seen, "notes": [n[:500] for n in facts.notes[:50]],
+            "player_start": facts.player_start,
         }  # fmt: skip
         head: Json = {"__metadata__": {"avel": json.dumps(meta, sort_keys=True)}}
         for name, a in self.arrays.items():

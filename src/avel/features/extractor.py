@@ -242,17 +242,19 @@ class Extractor:
             frames=self._frames,
             batch=self.seeing.batch,
             clip=self._clip,
+            patch_hop=self.hearing.backbone.card.patch_hop,
         )
 
     def _hear(self, sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Beginnings of sounds (15600,), one a segment, -> (n, A).
+        """Sounds of patches, each (15600,), -> (n, A).
 
         Always as many go together, silent ones where there are fewer: a matrix product rounds
         otherwise for another number of rows, and a sound's row shall be the same in any company.
         """
         padded = np.zeros((SOUNDS, len(sounds[0])), np.float32)
         padded[: len(sounds)] = sounds
-        return self.hearing(log_mel(torch.from_numpy(padded)))[: len(sounds)]
+        patches = log_mel(torch.from_numpy(padded), offset=self.hearing.backbone.card.log_offset)
+        return self.hearing(patches)[: len(sounds)]
 
     def _see(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Pictures (224, 224, 3), or clips (frames, 224, 224, 3) -> (n, H, W, V)."""

@@ -31,7 +31,7 @@ def _window() -> Tensor:
     return torch.from_numpy(mel.window())
 
 
-def log_mel(samples: Tensor) -> Tensor:
+def log_mel(samples: Tensor, *, offset: float = OFFSET) -> Tensor:
     """Patches of segments of sound.
 
     Only the first 0.975 s (15600 samples) of a segment enter; shorter ones are padded with zeros.
@@ -39,6 +39,8 @@ def log_mel(samples: Tensor) -> Tensor:
 
     Args:
         samples: (N, n) floats in [-1, 1] at 16 kHz, one segment a row.
+        offset: Added to the bands' energy before the logarithm; see ``log_offset`` of
+            :class:`avel.backbones.Card`.
 
     Returns:
         (N, 96, 64) float32.
@@ -52,4 +54,4 @@ def log_mel(samples: Tensor) -> Tensor:
     padded = torch.nn.functional.pad(needed, (0, NEEDED - needed.shape[1]))
     frames = padded.unfold(1, WINDOW, HOP) * _window().to(padded)
     magnitude = torch.fft.rfft(frames, FFT).abs()
-    return torch.log(magnitude @ mel_matrix().to(padded) + OFFSET).float()
+    return torch.log(magnitude @ mel_matrix().to(padded) + offset).float()

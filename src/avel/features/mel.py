@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 RATE, WINDOW, HOP, FFT = 16000, 400, 160, 512
 FRAMES, BANDS = 96, 64
 LOWEST, HIGHEST = 125.0, 7500.0
+#: Of VGGish; other backbones' cards may say another.
 OFFSET = 0.01
 #: Samples that a patch is made of: 0.975 s.
 NEEDED = (FRAMES - 1) * HOP + WINDOW
@@ -34,11 +35,12 @@ def window() -> NDArray[np.float64]:
     return np.hanning(WINDOW + 1)[:-1]
 
 
-def log_mel(samples: NDArray[np.floating]) -> NDArray[np.float32]:
+def log_mel(samples: NDArray[np.floating], *, offset: float = OFFSET) -> NDArray[np.float32]:
     """Patches of segments of sound, as :func:`avel.features.logmel.log_mel` makes them.
 
     Args:
         samples: (N, n) floats in [-1, 1] at 16 kHz, one segment a row.
+        offset: Added to the bands' energy before the logarithm.
 
     Returns:
         (N, 96, 64).
@@ -48,5 +50,5 @@ def log_mel(samples: NDArray[np.floating]) -> NDArray[np.float32]:
     padded[:, : needed.shape[1]] = needed
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW, axis=1)[:, ::HOP]
     magnitude = np.abs(np.fft.rfft(frames * window(), FFT))
-    patches: NDArray[np.float32] = np.log(magnitude @ mel_matrix() + OFFSET).astype(np.float32)
+    patches: NDArray[np.float32] = np.log(magnitude @ mel_matrix() + offset).astype(np.float32)
     return patches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 from avel.errors import AvelError, DataError, UsageError
@@ -52,6 +53,29 @@ def read_all(path: str | Path, *, format: str | None = None) -> list[Timeline]:
         raise _refused(path, f"{type(e).__name__}: {str(e)[:120]}") from e
     except Exception as e:  # damaged files stop the formats' own parsers with nearly any error
         raise _refused(path, f"{type(e).__name__}: {str(e)[:200]}") from e
+
+
+def on_file(
+    found: Timeline, path: str | Path, player_start: float, *, format: str | None = None
+) -> Timeline:
+    """What was read from a label file, on the clock of the media file that it is of.
+
+    Subtitles tell the times that a browser's player shows; a file whose container starts late
+    begins there later.
+
+    Args:
+        found: What was read.
+        path: The label file.
+        player_start: What the player calls second 0 of the media file
+            (:func:`avel.probe.player_start_of`).
+        format: The label file's format by name, where its ending doesn't tell.
+    """
+    if not player_start:
+        return found
+    names = [format] if format else [n for n, e in format_endings().items() if ending_of(path, [e])]
+    if any(format_named(name).player for name in names):
+        return found.from_player(player_start)
+    return replace(found, player_start=player_start)
 
 
 def check_readable(path: str | Path) -> None:

@@ -94,7 +94,8 @@ def _card(
     left, right = (100 * clock.share(t - first, length) for t in (start, end))
     path = Path(file)
     folder = "" if path.parent == Path() else str(path.parent)
-    link = f"{address(path, page)}#t={start:g},{end:g}"
+    late = shot.player_start if shot else 0.0
+    link = f"{address(path, page)}#t={start + late:g},{end + late:g}"
     return Card(
         path.name, folder, view.span_text(start, end), link, shot,
         round(start - first, 3), round(end - first, 3), round(length, 3),

@@ -54,9 +54,25 @@ def as_labels(found: Timeline, events: Sequence[Event] | None, format: str) -> b
 
 
 def _corrected(found: Timeline, events: Sequence[Event], *, scores: bool) -> Timeline:
+    """The timeline with other events; what is of one modality stays beside scores alone."""
     names = dict.fromkeys([*found.classes, *(e.label for e in events)])
     changed = replace(found, events=tuple(events), classes=tuple(names))
-    return changed if scores else replace(changed, scores=None)
+    if not scores:
+        return replace(changed, scores=None, audio_only=(), visual_only=())
+    return replace(
+        changed,
+        audio_only=_beside(found.audio_only, events),
+        visual_only=_beside(found.visual_only, events),
+    )
+
+
+def _beside(apart: Sequence[Event], events: Sequence[Event]) -> tuple[Event, ...]:
+    """Those that no event of their label overlaps."""
+    return tuple(
+        a
+        for a in apart
+        if not any(e.label == a.label and e.start < a.end and a.start < e.end for e in events)
+    )
 
 
 def write_report(

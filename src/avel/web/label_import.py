@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from unicodedata import category
 
 from avel.errors import AvelError, UsageError
-from avel.formats import read_all
+from avel.formats import on_file, read_all
 from avel.formats.base import media_name
 from avel.types import BACKGROUND, Event, Json, Timeline
 from avel.web.work import renamed
@@ -18,7 +18,9 @@ MOST_EVENTS, LONGEST_LABEL = 10_000, 200
 SECONDS, MEGABYTES = 30.0, 512
 
 
-def read_labels(path: Path, named: str, job: str, duration: float, step: float) -> Json:
+def read_labels(
+    path: Path, named: str, job: str, duration: float, step: float, player_start: float = 0.0
+) -> Json:
     """The events in a label file of any format, those that don't fit the job's file left out.
 
     Args:
@@ -27,6 +29,7 @@ def read_labels(path: Path, named: str, job: str, duration: float, step: float) 
         job: What people call the job's file; labels of several videos are chosen by it.
         duration: Seconds of the job's file.
         step: Seconds a segment.
+        player_start: What a browser's player calls second 0 of the job's file.
 
     Returns:
         ``events`` in order of time, and ``notes`` of what was left out.
@@ -35,11 +38,13 @@ def read_labels(path: Path, named: str, job: str, duration: float, step: float) 
         AvelError: if no timeline can be read, or none is the job's.
     """
     try:
-        found = _own(read_all(path), job, named)
+        found = on_file(_own(read_all(path), job, named), path, player_start).choose("both")
     except AvelError as e:
         raise renamed(e, path, named) from e
     events: list[Event] = []
     notes = list(found.notes)
+    apart = len(found.audio_only) + len(found.visual_only)
+    notes += [f"Left out: {apart} that are only heard or only seen."] * bool(apart)
     for event in found:
         wrong = mistakes_of(event.start, event.end, event.label, duration, step)
         if wrong or len(events) >= MOST_EVENTS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from avel.errors import UsageError
@@ -49,9 +49,12 @@ def timeline_of(desk: Desk, job: Job, **asked: float | None) -> Json:
     return {
         "name": job.name,
         "duration": found.duration,
+        "player_start": found.player_start,
         "step": page["step"],
         "classes": list(found.classes),
         "events": [e.to_json() for e in events],
+        "finding": "" if events else view.of_one_modality(found),
+        "apart": [asdict(lane) for lane in view.apart_lanes(found)],
         "scores": {"bin": page["bin"], "lanes": page["lanes"]},
         "attention": _attention(page["attention"]),
         "decision": {

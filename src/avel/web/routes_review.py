@@ -210,7 +210,8 @@ def _add_files(app: FastAPI, desk: Desk) -> None:
             target = _named(target, found.name)
             return await desk.imports.run(
                 label_import.read_labels, target, found.name, own.name,
-                float(own.facts["duration"]), _step(desk, own.model), name=found.name,
+                float(own.facts["duration"]), _step(desk, own.model),
+                float(own.facts.get("player_start", 0.0)), name=found.name,
                 seconds=label_import.SECONDS, megabytes=label_import.MEGABYTES,
             )  # fmt: skip
         finally:

@@ -205,6 +205,16 @@ class Curves(BaseModel):
     lanes: list[Lane]
 
 
+class ApartLane(BaseModel):
+    """What is only heard, or only seen: in rows where no two overlap."""
+
+    modality: Literal["audio", "visual"]
+    label: str
+    summary: str
+    rows: list[list[EventInfo]]
+    left_out: int
+
+
 class Attention(BaseModel):
     """Maps, T times H x W bytes in base64, each of which holds for so many seconds."""
 
@@ -227,9 +237,12 @@ class TimelineInfo(BaseModel):
 
     name: str
     duration: float
+    player_start: float
     step: float
     classes: list[str]
     events: list[EventInfo]
+    finding: str
+    apart: list[ApartLane]
     scores: Curves
     attention: Attention | None
     decision: DecisionInfo

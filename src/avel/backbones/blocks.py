@@ -1,0 +1,115 @@
+"""Convolutions whose batch normalisation is folded into them: the same answers, fewer steps."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+#: Inputs that go through convolutions of small maps together at least.
+FEWEST = 16
+
+
+def filled(x: Tensor) -> Tensor:
+    """At least sixteen inputs, empty ones where there are fewer.
+
+    With fewer, torch takes another way through convolutions of small maps, which rounds otherwise;
+    but an input's features shall be the same bits in any company.
+    """
+    if torch.compiler.is_exporting() or len(x) >= FEWEST:
+        return x
+    return torch.cat([x, x.new_zeros(FEWEST - len(x), *x.shape[1:])])
+
+
+class Folding(nn.Module):
+    """A convolution ``conv`` and, until it is folded, the batch normalisation ``norm`` after it."""
+
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d | None
+
+    def convolved(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) through the convolution and the normalisation, where there is one."""
+        x = self.conv(x)
+        return x if self.norm is None else self.norm(x)
+
+    def fold(self) -> None:
+        """Take the batch normalisation into the convolution: the same answers in eval mode."""
+        if self.norm is None:
+            return
+        norm = self.norm
+        assert norm.running_mean is not None and norm.running_var is not None
+        weight, bias = fuse_conv_bn_weights(
+            self.conv.weight,
+            self.conv.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight,
+            norm.bias,
+        )
+        self.conv.weight, self.conv.bias, self.norm = weight, bias, None
+
+
+def fold_all(network: nn.Module) -> None:
+    """Fold every block of a network."""
+    for module in list(network.modules()):
+        if isinstance(module, Folding):
+            module.fold()
+
+
+class SameBlock(Folding):
+    """A convolution with TensorFlow's SAME padding, then ReLU up to a limit.
+
+    For stride 2 the padding is one less at the start than at the end, for inputs of even size; the
+    convolution pads both by the larger number plus one, and its first row and column are dropped,
+    which copies less than padding the input.
+
+    Args:
+        before, after: Channels.
+        kernel: Of the convolution, odd.
+        stride: 1 or 2; for 2 height and width must be even.
+        depthwise: Whether each channel has a filter of its own.
+        limit: What the output is cut at above 0; infinite for ReLU, None for no cutting at all.
+        epsilon: Of the batch normalisation; None for none, as the network runs.
+    """
+
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        depthwise: bool = False,
+        limit: float | None = None,
+        epsilon: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            before,
+            after,
+            kernel,
+            stride,
+            padding=kernel // 2 if stride == 1 else kernel // 2 + 1,
+            groups=before if depthwise else 1,
+            bias=epsilon is None,
+        )
+        self.norm = None
+        if epsilon is not None:
+            self.norm = nn.BatchNorm2d(after, eps=epsilon)
+        self.limit = limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, before, H, W) -> (N, after, H / stride, W / stride)."""
+        x = self.convolved(x)
+        whole = self.conv.stride[0] == 1
+        x = x if whole else x[:, :, 1:, 1:]
+        if self.limit is None:
+            return x
+        over = whole and not self.training  # a part is never written over
+        if self.limit == math.inf:
+            return functional.relu(x, inplace=over)
+        return functional.hardtanh(x, 0, self.limit, inplace=over)
