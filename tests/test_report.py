@@ -371,6 +371,17 @@ def test_cards_in_words() -> None:
     composed = {"data": {"note": "composed of pictures and sounds that were never filmed together"}}
     assert ["clips composed of" in c for c in cautions(composed)] == [True]
     assert rows({}) == []
+    named = {"model": "named_events", "task": "sel", "events": {"bark": "dog bark", "cat": "cat"},
+             "audio_card": {"name": "yamnet", "weights": "audioset"}, "chosen": {"clips": 58},
+             "visual_card": {"name": "efficientnet_lite0"}}  # fmt: skip
+    told = dict(rows(named))
+    assert told["Looked for"] == "2 events" and told["Hears with"] == "yamnet, weights audioset"
+    assert "without training" in told["Model"] and "58 clips" in told["Numbers"]
+    assert "isn't the chance" in told["Score"] and "no people" in told["Limits"]
+    assert "Trained on" not in told and "Task" not in told
+    assert cautions(named) == []  # a warning is for toys
+    strange = {"model": "named_events", "events": 3, "chosen": [1], "audio_card": "x"}
+    assert dict(rows(strange))["Looked for"] == "0 events"
     assert cautions({}) == []
     assert rows({"data": 3, "audio_card": [], "step": "x"}) == []
 

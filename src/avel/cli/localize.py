@@ -190,7 +190,7 @@ def localize(
             help="Print a JSON line an event as soon as it is final, and one at a file's end.",
         ),
     ] = False,
-    precision: Precision = "auto",
+    precision: Precision = "float32",
     no_cache: Annotated[
         bool,
         typer.Option(

@@ -8,6 +8,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
@@ -92,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as e:
         if _is_click_error(e):
             e.show()  # type: ignore[attr-defined]
-            named = next((a for a in given if a[:1] == "-" and os.path.splitext(a)[1]), None)
+            named = next((a for a in given if a[:1] == "-" and Path(a).suffix), None)
             if named is not None:
                 hint = f"a file whose name begins with a dash is given as ./{named}"
                 print(f"  do: {printable(hint)}", file=sys.stderr)
@@ -120,9 +121,9 @@ def _files_apart(arguments: Sequence[str]) -> list[str]:
 
 
 def _is_named(argument: str) -> bool:
-    ending = os.path.splitext(argument)[1]
+    ending = Path(argument).suffix
     try:
-        return bool(ending) and argument[2:3] != "." and os.path.isfile(argument)
+        return bool(ending) and argument[2:3] != "." and Path(argument).is_file()
     except ValueError:
         return False
 
