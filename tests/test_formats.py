@@ -648,10 +648,7 @@ def test_old_json_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"audio_only": [{"start": 0, "end": 1, "label": "Bark", "score": 1, "modality": "both"}]},
-        {"audio_only": [{"start": 0, "end": 1, "label": "Bark", "score": 1, "modality": []}]},
-        {"audio_only": [{"start": 0, "end": 1, "label": "none", "score": 1}]},
-        {"visual_only": [1]}, {"visual_only": {}}, {"visual_only": None},
+        {"visual_only": {}}, {"visual_only": None},
         {"events": [{"start": 0, "end": 1, "label": "Bark", "score": 1, "modality": "sound"}]},
     ],
 )  # fmt: skip
@@ -660,6 +657,23 @@ def test_a_hostile_modality_is_refused(change: dict[str, Any], tmp_path: Path) -
     (tmp_path / "bad.json").write_text(json.dumps(held))
     with pytest.raises(DataError, match=r"bad\.json"):
         report.read(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("name", ["audio_only", "visual_only"])
+@pytest.mark.parametrize(
+    "changed", [{"modality": "both"}, {"modality": []}, {"label": "none"}, {"end": 0}, None]
+)
+def test_of_one_modality_too_only_what_can_be_read_is_kept(
+    name: str, changed: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    good = {"start": 0, "end": 1, "label": "Bark", "score": 1}
+    rows = [1 if changed is None else {**good, **changed}, good]
+    held = {**hand_timeline("clip.mp4", [0, 0, 3]).to_json(), name: rows}
+    (tmp_path / "odd.json").write_text(json.dumps(held))
+    back = report.read(tmp_path / "odd.json")
+    modality = "audio" if name == "audio_only" else "visual"
+    assert back.lane(modality) == (Event(0, 1, "Bark", 1, modality),) and len(back.events) == 1
+    assert f"odd.json, {name} 1: " in back.notes[-1]
 
 
 @pytest.mark.parametrize("value", [2, -1, "x", {"Bark": 2}, {"none": 0.5}, [0.5]])
@@ -717,6 +731,16 @@ def test_labels_of_training_are_those_of_audio_visual_events(tmp_path: Path) -> 
     from avel.data.annotations import read_rows
 
     write_clip(tmp_path / "a.mp4", 2)
-    made = lane_timeline("a.mp4", [3, 3, 0, 0, 3, 3, 3, 3], corrected=True)
-    made.choose("all").save(tmp_path / "a.txt")
-    assert [row.label for row in read_rows(tmp_path)[0]] == ["Church bell"]
+    made = lane_timeline("a.mp4", [3, 3, 0, 0, 3, 3, 3, 3], scores=None, model={})
+    for modality, labels in (("all", ["Church bell"]), ("audio", [""])):
+        for name in ("a.txt", "a.csv", "a.eaf"):
+            made.choose(modality).save(tmp_path / name)
+            assert [row.label for row in read_rows(tmp_path)[0]] == labels, name
+            (tmp_path / name).unlink()
+    for name in ("annotations.csv", "annotations.tsv"):
+        report.save_all([made.choose("all")], tmp_path / name)
+        rows, mistakes = read_rows(tmp_path)
+        assert not mistakes and {row.label for row in rows} == {"", "Church bell"}, name
+        (tmp_path / name).unlink()
+    (tmp_path / "annotations.csv").write_text("file,start,end,label,modality\na.mp4,0,1,a,sound\n")
+    assert "annotations.csv:2: modality 'sound'" in read_rows(tmp_path)[1][0]

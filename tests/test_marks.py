@@ -12,7 +12,7 @@ from avel.cli.main import main
 from avel.errors import DataError
 from avel.formats import format_endings
 from avel.formats.marks import digest
-from avel.types import Event, Timeline
+from avel.types import CHOICES, Choice, Event, Timeline
 from tests.report_samples import hand_timeline, lane_timeline
 from tests.test_localize_cli import Finder
 
@@ -53,6 +53,30 @@ def test_predictions_are_known_until_somebody_corrects_them(ending: str) -> None
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("modality", CHOICES)
+def test_what_is_only_heard_or_seen_is_a_prediction_too(ending: str, modality: Choice) -> None:
+    """It bears the mark of what the format holds; to correct it is to correct the file."""
+    path = Path(f"clip{ending}")
+    made = lane_timeline("clip.mp4", [3, 3, 0, 0, 3, 3, 3, 3]).choose(modality)
+    made.save(path)
+    assert report.read(path).predicted
+    made.save(path)  # over its own
+    whole = modality == "all" or (modality == "both" and ending in (".json", ".eaf"))
+    if not whole or ending == ".labelstudio.json":
+        return
+    text = path.read_text("utf-8")
+    for before, after in (
+        ("Siren", "Horn"), ("audio only", "visual only"), (",audio", ",visual"),
+        (': "audio"', ': "visual"'),
+    ):  # fmt: skip
+        if before in text:
+            path.write_text(text.replace(before, after), "utf-8")
+            assert not report.read(path).predicted, before
+            with pytest.raises(DataError, match="corrected"):
+                made.save(path)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_no_events_are_a_prediction_too(ending: str) -> None:
     hand_timeline("clip.mp4", [3, 3]).save(f"clip{ending}")
     assert report.read(f"clip{ending}").predicted
@@ -70,7 +94,8 @@ def test_saving_it_again_in_another_tool_is_no_correction(ending: str) -> None:
 def test_the_digest_is_that_of_the_events() -> None:
     a, b = Event(1 / 3, 2 / 3, "a"), Event(1, 2, "b")
     assert digest([a, b]) == digest([b, Event(0.333, 0.667, "a", 0.5)])
-    assert len({digest(held) for held in ([a], [b], [a, b], [a, a], [])}) == 5
+    heard = replace(a, modality="audio")
+    assert len({digest(held) for held in ([a], [b], [a, b], [a, a], [], [heard])}) == 6
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -497,8 +497,8 @@ class Timeline:
         gone = len(self.events) - len(found.events)
         if not gone:
             return found
-        before = f"before the file's first picture, which players show at {player_start:.3f} s"
-        note = f"{gone} of {len(self.events)} events were left out: {before}."
+        note = f"Left out: {gone} of {len(self.events)} events, before the file's first picture, "
+        note += f"which players show at {player_start:.3f} s."
         return replace(found, notes=(*self.notes, note))
 
     def save(self, path: str | Path, *, format: str | None = None, overwrite: bool = False) -> None:

@@ -16,7 +16,7 @@ from avel.formats import ending_of, format_endings, on_file, read, read_all
 from avel.formats.reading import text_of
 from avel.formats.tables import label_in, marked_in, read_table, row_of
 from avel.probe import player_start_of
-from avel.types import BACKGROUND, Timeline
+from avel.types import BACKGROUND, MODALITIES, Timeline
 
 REQUIRED = ("file", "start", "end", "label")
 OPTIONAL = ("split", "video")
@@ -149,6 +149,9 @@ def _read_table(path: Path, root: Path, *, predictions: bool) -> Annotations:
         try:
             given = row_of(cells, header)
             label, modality = marked_in(given, coded=dcase)
+            if modality not in MODALITIES:
+                told = ", ".join(MODALITIES)
+                raise ValueError(f"modality {modality[:40]!r}: wanted one of {told}")
             given = {k: label_in(c, coded=dcase) for k, c in given.items()} | {"label": label}
             if modality != "both":  # what is only audible or visible is no event
                 given |= {"start": "", "end": "", "label": ""}

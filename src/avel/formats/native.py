@@ -80,8 +80,8 @@ class NativeJson(Format):
             model=object_of(data.get("model", {})),
             notes=tuple(name_of(n) for n in rows_of(data.get("notes", []))),
             corrected=data.get("corrected") is True,
-            audio_only=_apart(data.get("audio_only", []), known, "audio"),
-            visual_only=_apart(data.get("visual_only", []), known, "visual"),
+            audio_only=_apart(data, known, "audio", left),
+            visual_only=_apart(data, known, "visual", left),
             player_start=seconds_of(data.get("player_start", 0.0)),
         )
         return [marked(timeline, name_of(data.get(KEY, "")))]
@@ -99,10 +99,17 @@ def _event(row: Json, classes: Set[str]) -> Event:
     return event_of(row["start"], row["end"], label, row["score"], modality)
 
 
-def _apart(rows: Any, classes: Set[str], modality: Modality) -> tuple[Event, ...]:
+def _apart(data: Json, classes: Set[str], modality: Modality, left: LeftOut) -> tuple[Event, ...]:
     """The events of ``audio_only`` or ``visual_only``, whether or not each says so again."""
-    held = (object_of(row) for row in rows_of(rows))
-    return tuple(_event({"modality": modality, **row}, classes) for row in held)
+    name = f"{modality}_only"
+    events: list[Event] = []
+    for number, row in enumerate(rows_of(data.get(name, [])), start=1):
+        with left.row(f"{name} {number}"):
+            event = _event({"modality": modality, **object_of(row)}, classes)
+            if event.modality != modality:
+                raise ValueError(f"an event of modality {event.modality!r} in {name}")
+            events.append(event)
+    return tuple(events)
 
 
 def _scores(rows: list[Any], classes: tuple[str, ...], duration: float, step: Any) -> Scores:
