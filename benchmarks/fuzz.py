@@ -186,7 +186,7 @@ def ended(use: Callable[[Path], None], path: Path, seconds: float) -> Ended:
 
 
 def _case(pipe: Any, use: Callable[[Path], None], path: Path) -> None:
-    with open("/proc/self/clear_refs", "w") as f:
+    with Path("/proc/self/clear_refs").open("w") as f:
         f.write("5")  # the peak begins here
     before = _memory("VmRSS")
     try:
@@ -201,7 +201,7 @@ def _case(pipe: Any, use: Callable[[Path], None], path: Path) -> None:
 
 
 def _memory(name: str) -> int:
-    with open("/proc/self/status") as f:
+    with Path("/proc/self/status").open() as f:
         return next(int(line.split()[1]) for line in f if line.startswith(name))
 
 
