@@ -58,6 +58,18 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def taggers() -> None:
+    """The weights of the training-free model; the test is skipped where they can't be had."""
+    from avel.checkpoint import load_model
+    from avel.errors import WeightsError
+
+    try:
+        load_model("default")
+    except WeightsError as e:
+        pytest.skip(f"no weights of the taggers: {e.got}")
+
+
 def chromium() -> str | None:
     """The browser: ``AVEL_CHROMIUM``, or one on the path."""
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")

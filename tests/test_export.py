@@ -468,10 +468,10 @@ def test_the_command_writes_the_model_and_its_backbones(
 
     monkeypatch.setattr(onnx_export, "export_model", fake)
     monkeypatch.chdir(tmp_path)
-    assert main(["export", "default", "m.onnx", "--no-backbones"]) == 0
+    assert main(["export", "toybox", "m.onnx", "--no-backbones"]) == 0
     assert asked == {"with_backbones": False, "path": Path("m.onnx")}
     assert "by at most 1.0e-07" in capsys.readouterr().out
-    assert main(["export", "default", "m.pt"]) == 2
+    assert main(["export", "toybox", "m.pt"]) == 2
     assert main(["export", "nothing", "m.onnx"]) == 2
 
 
@@ -486,7 +486,7 @@ def test_a_place_that_can_not_be_written_is_named_before_the_work(
     places = [tmp_path / "file" / "m.onnx"]
     places += [Path("/proc/none/m.onnx")] if Path("/proc/self").exists() else []
     for place in places:  # the second even for root
-        assert main(["export", "default", str(place)]) == 1
+        assert main(["export", "toybox", str(place)]) == 1
         assert f"{place} can't be written" in capsys.readouterr().err
 
 
@@ -497,5 +497,5 @@ def test_a_disk_that_is_full_is_named(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(onnx_export, "export_model", full)
-    assert main(["export", "default", str(tmp_path / "m.onnx")]) == 1
+    assert main(["export", "toybox", str(tmp_path / "m.onnx")]) == 1
     assert "m.onnx can't be written (No space left on device)" in capsys.readouterr().err

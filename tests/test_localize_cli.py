@@ -71,13 +71,14 @@ def test_unclear_outputs_are_refused(videos: list[str], outputs: list[str], mess
 class Finder:
     """A localizer that fails for files whose name begins with ``bad`` and finds two events."""
 
-    model = SimpleNamespace(card={})
-
-    def __init__(self, model: object, *, cache: bool, precision: str, **options: Any) -> None:
-        assert precision == "auto" and not any(options.values())
+    def __init__(
+        self, model: object, *, events: object, vocabulary: object, cache: bool, precision: str
+    ) -> None:
+        assert precision == "float32"
         if model != "default":
             raise UsageError(f"no model {model}")
-        self.cache = cache
+        notes = [] if events is None else [f"{events!r} of {vocabulary}"]
+        self.cache, self.model = cache, SimpleNamespace(card={"notes": notes})
 
     def __call__(self, video: Path, *, progress: Any, **options: Any) -> Timeline:
         progress(1, 2)
@@ -265,6 +266,24 @@ def test_a_model_that_is_not_there_is_a_wrong_call(
     assert "no trained model at 'runs/nothing'" in capsys.readouterr().err
 
 
+def test_a_name_that_begins_with_a_dash_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from avel.cli.main import _files_apart
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("-dash.mp4", "--long.mp4", "-o.mp4"):
+        Path(name).write_bytes(b"x")
+    given = ["localize", "-dash.mp4", "-o.mp4", "--long.mp4", "-o", ".json", "--", "-dash.mp4"]
+    assert _files_apart(given) == [
+        "localize", "./-dash.mp4", "-o.mp4", "./--long.mp4", "-o", ".json", "--", "-dash.mp4"
+    ]  # fmt: skip
+    assert main(["localize", "-dash.mp4"]) == 0
+    assert "-dash.mp4" in capfd.readouterr().out
+    assert main(["localize", "-none.mp4"]) == 2
+    assert "given as ./-none.mp4" in capfd.readouterr().err
+
+
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """A localizer that finds a bell, a siren that isn't seen and a bark that isn't heard."""
@@ -338,19 +357,18 @@ def test_convert_chooses_by_modality_too(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["convert", "a.srt", "c.csv", "--modality", "sound"]) == 2
 
 
-def test_a_name_that_begins_with_a_dash_is_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_events_by_name_are_handed_on_and_their_notes_said(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from avel.cli.main import _files_apart
+    assert main(["localize", "a.mp4", "--events", "barking", "--vocabulary", "mine.toml"]) == 0
+    assert "avel: 'barking' of mine.toml" in capsys.readouterr().err
 
-    monkeypatch.chdir(tmp_path)
-    for name in ("-dash.mp4", "--long.mp4", "-o.mp4"):
-        Path(name).write_bytes(b"x")
-    given = ["localize", "-dash.mp4", "-o.mp4", "--long.mp4", "-o", ".json", "--", "-dash.mp4"]
-    assert _files_apart(given) == [
-        "localize", "./-dash.mp4", "-o.mp4", "./--long.mp4", "-o", ".json", "--", "-dash.mp4"
-    ]  # fmt: skip
-    assert main(["localize", "-dash.mp4"]) == 0
-    assert "-dash.mp4" in capfd.readouterr().out
-    assert main(["localize", "-none.mp4"]) == 2
-    assert "given as ./-none.mp4" in capfd.readouterr().err
+
+@pytest.mark.parametrize("option", ["--events=dog bark", "--vocabulary=mine.toml"])
+def test_events_by_name_of_a_trained_model_are_a_wrong_call(
+    option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(localization, "Localizer", REAL)
+    assert main(["localize", "a.mp4", "--model", "toybox", option]) == 2
+    told = capsys.readouterr().err
+    assert "model toybox" in told and "a trained one knows its own classes" in told

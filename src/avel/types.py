@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -349,6 +349,13 @@ class Event:
         return self.label + SUFFIXES[self.modality]
 
 
+def _moved(events: Sequence[Event], to: Callable[[float], float]) -> tuple[Event, ...]:
+    """Events on another clock, without those that end before it begins."""
+    return tuple(
+        replace(e, start=max(0.0, to(e.start)), end=to(e.end)) for e in events if to(e.end) > 0
+    )
+
+
 @dataclass(frozen=True)
 class Timeline:
     """The events of one file, with the scores they came from: what `avel localize` answers.
@@ -456,15 +463,11 @@ class Timeline:
         if not self.player_start:
             return self
         shown = clock.Clock(self.player_start).from_file
-
-        def moved(events: tuple[Event, ...]) -> tuple[Event, ...]:
-            return tuple(replace(e, start=shown(e.start), end=shown(e.end)) for e in events)
-
         return replace(
             self,
-            events=moved(self.events),
-            audio_only=moved(self.audio_only),
-            visual_only=moved(self.visual_only),
+            events=_moved(self.events, shown),
+            audio_only=_moved(self.audio_only, shown),
+            visual_only=_moved(self.visual_only, shown),
             duration=shown(self.duration),
             player_start=0.0,
         )
@@ -476,27 +479,20 @@ class Timeline:
             player_start: What the player calls second 0 of the file, seconds.
         """
         own = clock.Clock(player_start).to_file
-
-        def moved(events: tuple[Event, ...]) -> tuple[Event, ...]:
-            inside = (e for e in events if own(e.end) > 0)
-            return tuple(replace(e, start=max(0.0, own(e.start)), end=own(e.end)) for e in inside)
-
-        events = moved(self.events)
-        notes = self.notes
-        if len(events) < len(self.events):
-            gone, first = len(self.events) - len(events), f"{player_start:.3f} s"
-            before = f"before the file's first picture, which players show at {first}"
-            notes = (*notes, f"{gone} of {len(self.events)} events were left out: {before}.")
-        length = max(0.0, own(self.duration))
-        return replace(
+        found = replace(
             self,
-            events=events,
-            audio_only=moved(self.audio_only),
-            visual_only=moved(self.visual_only),
-            duration=length,
-            notes=notes,
+            events=_moved(self.events, own),
+            audio_only=_moved(self.audio_only, own),
+            visual_only=_moved(self.visual_only, own),
+            duration=max(0.0, own(self.duration)),
             player_start=player_start,
         )
+        gone = len(self.events) - len(found.events)
+        if not gone:
+            return found
+        before = f"before the file's first picture, which players show at {player_start:.3f} s"
+        note = f"{gone} of {len(self.events)} events were left out: {before}."
+        return replace(found, notes=(*self.notes, note))
 
     def save(self, path: str | Path, *, format: str | None = None) -> None:
         """Write the timeline; the ending chooses the writer (.json, .vtt, .eaf, .html, .mp4…).

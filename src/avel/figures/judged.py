@@ -163,7 +163,7 @@ def display_name(run: Trained) -> str:
     from avel.models import models
 
     card = run.card
-    defaults = models.get(card["model"]).options()
+    defaults = models.get(card["model"]).options() if card["options"] else {}
     changed = [f"{k}={v}" for k, v in card["options"].items() if defaults.get(k) != v]
     task = [] if card["task"] == "sel" else [card["task"]]
     return " ".join([card["model"], *task, *changed])

@@ -63,9 +63,9 @@ class NativeJson(Format):
             scores=scores,
             model=object_of(data.get("model", {})),
             notes=tuple(name_of(n) for n in rows_of(data.get("notes", []))),
+            player_start=seconds_of(data.get("player_start", 0.0)),
             audio_only=_apart(data.get("audio_only", []), classes, "audio"),
             visual_only=_apart(data.get("visual_only", []), classes, "visual"),
-            player_start=seconds_of(data.get("player_start", 0.0)),
         )
         return [timeline]
 

@@ -36,7 +36,8 @@ class WebVtt(Format):
         """A cue an event, its text the label with ``&``, ``<`` and ``>`` as HTML writes them."""
         from webvtt import WebVTT
 
-        cues = [_cue(e, html.escape(marked_label(e), quote=False)) for e in timeline.for_player()]
+        shown = timeline.for_player()
+        cues = [_cue(e, html.escape(marked_label(e), quote=False)) for e in shown]
         return WebVTT(captions=cues).content + "\n"
 
     def load(self, text: str, path: Path) -> list[Timeline]:

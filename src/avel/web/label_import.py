@@ -19,7 +19,7 @@ SECONDS, MEGABYTES = 30.0, 512
 
 
 def read_labels(
-    path: Path, named: str, job: str, duration: float, step: float, player_start: float
+    path: Path, named: str, job: str, duration: float, step: float, player_start: float = 0.0
 ) -> Json:
     """The events in a label file of any format, those that don't fit the job's file left out.
 
