@@ -18,6 +18,7 @@ from avel.types import Json
 _PRECISIONS = ("auto", "float32", "bf16")
 _LEAST: dict[str, float] = {
     "epochs": 1, "batch": 1, "validate_every": 1, "weight_decay": 0, "patience": 0, "clip_norm": 0,
+    "dropout": 0, "balance": 0,
 }  # fmt: skip
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -62,7 +63,7 @@ def resolve(
         except ValueError as e:
             mistakes.append(f"{where}{e}")
     made = _changed(recipe, given)
-    mistakes += _refused(cls, task, made.options)
+    mistakes += [*_refused(cls, task, made.options), *_beyond_task(made, task)]
     if mistakes:
         raise all_at_once(f"recipe of {model}", mistakes)
     return made
@@ -87,6 +88,24 @@ def _refused(cls: type[Model], task: Task, options: Mapping[str, Any]) -> list[s
             break
         tried[named] = cls.options()[named]  # look for others
     return mistakes
+
+
+def check_task(recipe: Recipe, task: Task) -> None:
+    """Whether a task can be trained by a recipe.
+
+    Raises:
+        UsageError: if CML is to be trained by what changes a clip's features or its segments' order.
+    """
+    mistakes = _beyond_task(recipe, task)
+    if mistakes:
+        raise all_at_once(f"recipe of {task}", mistakes)
+
+
+def _beyond_task(recipe: Recipe, task: Task) -> list[str]:
+    """What of a recipe CML hasn't: it compares windows of both tracks outside of ``forward``."""
+    given = [n for n in ("standardize", "dropout", "balance", "mirror", "roll") if task == "cml"
+             and getattr(recipe, n)]  # fmt: skip
+    return [f"{name}={getattr(recipe, name)}: of task sel or wsel alone" for name in given]
 
 
 def _known(recipe: Recipe, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,6 +154,8 @@ def typed(key: str, value: Any, default: Any) -> Any:
         raise ValueError(f"precision={value!r}: wanted {', '.join(_PRECISIONS)}")
     if key == "lr" and result <= 0:
         raise ValueError(f"lr={value!r}: wanted more than 0")
+    if key == "dropout" and result >= 1:
+        raise ValueError(f"dropout={value!r}: wanted less than 1")
     if key in _LEAST and result < _LEAST[key]:
         raise ValueError(f"{key}={value!r}: wanted at least {_LEAST[key]:g}")
     return result

@@ -12,16 +12,24 @@ import torch
 from torch import Tensor
 
 from avel import tasks
-from avel.batches import Resident, autocast, has_bf16_units, predictor, resident
-from avel.checkpoint import WEIGHTS, Trained, load_model
+from avel.batches import (
+    Resident,
+    autocast,
+    channel_moments,
+    has_bf16_units,
+    predictor,
+    rarity,
+    resident,
+)
+from avel.checkpoint import WEIGHTS, Trained, build_network, load_model
 from avel.data.base import Dataset, Split
 from avel.errors import AvelError, CheckpointError, UsageError
 from avel.evaluated import table
 from avel.files import write_whole
 from avel.lineage import count_leak, make_card, run_identity, take_weights, without
-from avel.models import Model, Recipe, build_model, models
+from avel.models import Model, Recipe, models
 from avel.models.base import Task
-from avel.recipes import to_toml
+from avel.recipes import check_task, to_json, to_toml
 from avel.state import STATE, State, load_state, save_state
 from avel.steps import Objective, Stepper, make_adam, restore_adam
 from avel.types import Json
@@ -125,6 +133,7 @@ def fit(
             do="leave --devices out",
         )
     recipe = recipe or models.get(model).recipe(task)
+    check_task(recipe, task)
     known = models.get(model).options()
     options = {**recipe.options, **tasks.model_options(task, setting, known)}
     recipe = replace(recipe, options=options)
@@ -222,13 +231,20 @@ class _Loop:
         gradients, each weighed by its share, add up to those of the whole batch.
         """
         generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
-        order = torch.randperm(len(clips), generator=generator).to(clips.lengths.device)
+        order = self._order(clips, generator).to(clips.lengths.device)
         weights = torch.ones_like(clips.lengths) if self.task == "wsel" else clips.lengths
         rank, world = self.fabric.global_rank, self.fabric.world_size
         for batch in torch.split(order, self.recipe.batch):
             own = batch[rank::world]
             share = float(weights[own].sum() / weights[batch].sum()) if world > 1 else 1.0
             yield own if len(own) else batch[:1], share, len(batch)  # all take every step
+
+    def _order(self, clips: Resident, generator: torch.Generator) -> Tensor:
+        """(N,) positions of an epoch: each once, or drawn by how rare the clips' classes are."""
+        if not self.recipe.balance:
+            return torch.randperm(len(clips), generator=generator)
+        weights = rarity(clips.labels.cpu(), len(self.card["classes"])) ** self.recipe.balance
+        return torch.multinomial(weights, len(clips), replacement=True, generator=generator)
 
     def _finish(self, clips: Resident) -> None:
         """Let the model fit what gradients can't, on the training split in its own order."""
@@ -258,11 +274,7 @@ class _Loop:
 
     def trained(self) -> Trained:
         """The best epoch's model."""
-        network = build_model(
-            self.card["model"], audio_dim=self.card["dims"]["audio"],
-            visual_dim=self.card["dims"]["visual"], classes=len(self.card["classes"]),
-            task=self.task, **self.card["options"],
-        )  # fmt: skip
+        network = build_network(self.card)
         network.load_state_dict({n: t.cpu() for n, t in self.best.items()})
         return Trained(network.eval(), {**self.card, "metrics": self.metrics}, self.ids)
 
@@ -368,10 +380,16 @@ def _folder(out: str | Path | None, resume: bool) -> Path | None:
 
 
 def _network(model: str, data: Dataset, train: Split, task: Task, recipe: Recipe) -> Model:
-    return build_model(
-        model, audio_dim=int(train.audio.shape[-1]), visual_dim=int(train.visual.shape[-1]),
-        classes=len(data.classes), task=task, **recipe.options,
+    """Fresh weights; where the recipe standardises, with the training split's own numbers."""
+    dims = {"audio": int(train.audio.shape[-1]), "visual": int(train.visual.shape[-1])}
+    network = build_network(
+        {"model": model, "dims": dims, "classes": data.classes, "task": task,
+         "options": recipe.options, "recipe": to_json(recipe)}
     )  # fmt: skip
+    if recipe.standardize:
+        for modality, (mean, sd) in channel_moments(train).items():
+            network.intake.take(modality, mean, sd)
+    return network
 
 
 def _how_to_resume(folder: Path | None, epochs: int) -> str:
