@@ -20,6 +20,14 @@ _LEAST: dict[str, float] = {
     "epochs": 1, "batch": 1, "validate_every": 1, "weight_decay": 0, "patience": 0, "clip_norm": 0,
     "dropout": 0, "balance": 0,
 }  # fmt: skip
+#: Fewer training clips than this are small data.
+SMALL = 300
+#: The recipe of small data, in place of the paper's values; docs/your-own-videos.md has the table
+#: of what each of them gave.
+SMALL_VALUES: dict[str, Any] = {
+    "epochs": 60, "batch": 8, "patience": 20, "standardize": True, "dropout": 0.3, "mirror": True,
+    "roll": True, "weight_decay": 1e-4, "balance": 0.5,
+}  # fmt: skip
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -30,6 +38,7 @@ def resolve(
     file: str | Path | None = None,
     pairs: Iterable[str] = (),
     values: Mapping[str, Any] | None = None,
+    small: bool = False,
 ) -> Recipe:
     """The recipe of a training: the paper's, then a TOML file's values, then those given.
 
@@ -39,6 +48,7 @@ def resolve(
         file: TOML, as :func:`to_toml` writes it: recipe fields, model options under ``[options]``.
         pairs: ``"key=value"``; a key is a recipe field or an option of the model.
         values: The same as plain values.
+        small: Begin with :func:`for_small_data` in place of the paper's.
 
     Raises:
         UsageError: for an unknown model or task, and with every mistake in keys and values.
@@ -50,7 +60,7 @@ def resolve(
                              wanted=f"task={' or '.join(cls.card.tasks)}",
                              do="take another model: `avel ls models`")  # fmt: skip
         raise unknown_name("task", task, cls.card.tasks)
-    recipe = cls.recipe(task)
+    recipe = for_small_data(cls.recipe(task)) if small else cls.recipe(task)
     known = _known(recipe, cls.options())
     given: dict[str, Any] = {}
     mistakes: list[str] = []
@@ -67,6 +77,27 @@ def resolve(
     if mistakes:
         raise all_at_once(f"recipe of {model}", mistakes)
     return made
+
+
+def for_small_data(recipe: Recipe) -> Recipe:
+    """What a recipe becomes for fewer than :data:`SMALL` clips: :data:`SMALL_VALUES`."""
+    return replace(recipe, **SMALL_VALUES)
+
+
+def told(recipe: Recipe, count: int) -> str:
+    """A line that says which recipe was chosen for so many clips, and how to have the paper's."""
+    parts = [
+        "standardised features" if recipe.standardize else "",
+        f"dropout {recipe.dropout:g}" if recipe.dropout else "",
+        f"weight decay {recipe.weight_decay:g}" if recipe.weight_decay else "",
+        f"early stopping after {recipe.patience} epochs" if recipe.patience else "",
+        "rare classes drawn more often" if recipe.balance else "",
+        "mirrored copies" if recipe.mirror else "",
+        "time-shifted copies" if recipe.roll else "",
+        f"batches of {recipe.batch}", f"at most {recipe.epochs} epochs",
+    ]  # fmt: skip
+    listed = ", ".join(p for p in parts if p)
+    return f"{count} clips: small-data recipe ({listed}); --recipe paper keeps the paper's"
 
 
 def _refused(cls: type[Model], task: Task, options: Mapping[str, Any]) -> list[str]:
@@ -94,7 +125,7 @@ def check_task(recipe: Recipe, task: Task) -> None:
     """Whether a task can be trained by a recipe.
 
     Raises:
-        UsageError: if CML is to be trained by what changes a clip's features or its segments' order.
+        UsageError: if CML is to be trained by what changes a clip's features or their order.
     """
     mistakes = _beyond_task(recipe, task)
     if mistakes:

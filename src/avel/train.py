@@ -89,6 +89,7 @@ def fit(
     devices: int = 1,
     tensorboard: bool = False,
     progress: Progress | None = None,
+    final: Json | None = None,
 ) -> Run:
     """Train a model; the epoch is chosen on the validation split by the task's own metric.
 
@@ -117,6 +118,8 @@ def fit(
             or over clips with an event: unpaired CML's and DAM's).
         tensorboard: Write TensorBoard events into ``out`` as well.
         progress: Called after every epoch; may raise :class:`Enough` (of one device alone).
+        final: Train all epochs without validation and keep the last one; what the card's
+            ``metrics`` then are.
 
     Raises:
         UsageError: for unknown names, a bad recipe, or an ``out`` that already holds a run.
@@ -150,7 +153,7 @@ def fit(
         take_weights(network, start)
         bf16 = _bf16(recipe, fabric.device)
         card = make_card(network, data, train, task, setting, recipe, seed, start, leak, bf16)
-        loop = _Loop(fabric, network, recipe, task, seed, bf16, folder, card, train.ids)
+        loop = _Loop(fabric, network, recipe, task, seed, bf16, folder, card, train.ids, final)
         history = loop.run(train, val, resume=resume, tensorboard=tensorboard, progress=progress)
         return Run(loop.trained(), folder, tuple(history), data)
 
@@ -160,10 +163,11 @@ class _Loop:
 
     def __init__(
         self, fabric: Fabric, network: Model, recipe: Recipe, task: Task, seed: int, bf16: bool,
-        folder: Path | None, card: Json, ids: tuple[str, ...],
+        folder: Path | None, card: Json, ids: tuple[str, ...], final: Json | None,
     ) -> None:  # fmt: skip
         self.fabric, self.network, self.recipe, self.task = fabric, network, recipe, task
         self.seed, self.bf16, self.folder, self.card, self.ids = seed, bf16, folder, card, ids
+        self.final = final
         adam = make_adam(network, recipe, fabric.device)
         self.objective, self.adam = fabric.setup(Objective(network, bf16), adam)
         self.best: dict[str, Tensor] = {}
@@ -176,7 +180,7 @@ class _Loop:
         """Train to the last epoch, or until patience ends; the history."""
         kind = torch.bfloat16 if self.bf16 else None
         clips = resident(train, dtype=kind, device=self.fabric.device)
-        judged = resident(val, dtype=kind, device=self.fabric.device)
+        judged = None if self.final else resident(val, dtype=kind, device=self.fabric.device)
         history = self._restore() if resume else []
         step = Stepper(self.fabric, self.objective, self.adam, clips, self.recipe)
         step.record()
@@ -195,20 +199,28 @@ class _Loop:
             raise Stopped(_how_to_resume(self.folder, len(history))) from e
         return history
 
-    def _epoch(self, epoch: int, step: Stepper, judged: Resident) -> Json:
+    def _epoch(self, epoch: int, step: Stepper, judged: Resident | None) -> Json:
         """Train for one epoch, validate where it is due; the record."""
         torch.manual_seed(_mixed(self.seed, epoch))
         record: Json = {"epoch": epoch + 1, "loss": self._train(epoch, step)}
         last = epoch + 1 == self.recipe.epochs
-        if last or (epoch + 1) % self.recipe.validate_every == 0:
+        if judged is None:
+            if last:
+                self._finish(step.clips)
+                self._keep({**(self.final or {}), "epoch": epoch + 1})
+        elif last or (epoch + 1) % self.recipe.validate_every == 0:
             self._finish(step.clips)
             record |= self._validate(judged)
             metric = tasks.selection_metric(self.task)
             if not self.metrics or record[metric] > self.metrics["value"]:
-                self.metrics = {"epoch": epoch + 1, "metric": metric, "value": record[metric]}
-                self.metrics["selection"] = f"best {metric} on validation"
-                self.best = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
+                self._keep({"epoch": epoch + 1, "metric": metric, "value": record[metric],
+                            "selection": f"best {metric} on validation"})  # fmt: skip
         return record
+
+    def _keep(self, metrics: Json) -> None:
+        """This epoch's weights are the run's, until better ones."""
+        self.metrics = metrics
+        self.best = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
 
     def _train(self, epoch: int, take: Stepper) -> float:
         """One pass in shuffled order; the mean loss."""

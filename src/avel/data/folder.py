@@ -87,10 +87,19 @@ def load(
     _stop(root, mistakes)
     held, mistakes = _read_features(root, clips, features, dtype)
     mistakes += _beyond_end(clips, held)
+    drawn = not any(clip.split for clip in clips)
+    videos = {clip.file: clip.video for clip in clips}
     clips, more = assign_splits(clips, seed=seed)
     classes = tuple(dict.fromkeys(row.label for row in rows if row.label))
     _stop(root, mistakes + more + ([] if classes else ["no row has a label"]))
-    return _assemble(root, clips, classes, held, window)
+    made = _assemble(root, clips, classes, held, window)
+    recordings = {
+        name: video
+        for split in made.splits.values()
+        for name in split.ids
+        if (video := videos.get(name) or videos[name.rpartition("#")[0]])
+    }
+    return replace(made, drawn=drawn, recordings=recordings)
 
 
 def _stop(root: Path, mistakes: Sequence[str], *, shown: int = 40) -> None:

@@ -45,7 +45,7 @@ class Standardize(nn.Module):
     def forward(self, modality: str, x: Tensor) -> Tensor:
         """(B, T, ..., width) likewise, in its own type."""
         mean, sd = getattr(self, f"{modality}_mean"), getattr(self, f"{modality}_sd")
-        scaled = ((x - mean) / sd).to(x.dtype)
+        scaled: Tensor = ((x - mean) / sd).to(x.dtype)
         if self.training and self.dropout:
             shape = (*x.shape[:2], *[1] * (x.ndim - 3), x.shape[-1])
             scaled = scaled * F.dropout(scaled.new_ones(shape), self.dropout)
