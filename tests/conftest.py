@@ -27,6 +27,8 @@ FLAGS = [
 
 # no test reads features that an earlier run kept; those of the cache say so themselves
 os.environ["AVEL_CACHE_GB"] = "0"
+# nor a person's own settings
+os.environ["AVEL_CONFIG"] = os.devnull
 
 
 def shared_folder() -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +58,23 @@ def write_clip(path: Path, seconds: int = 8, *, fps: int = 10) -> Path:
     sound = 0.3 * np.sin(2 * np.pi * 1000 * times) * ((times >= 2) & (times < 5))
     write_video(path, frames=frames, fps=fps, audio=sound.astype(np.float32), rate=16000)
     return path
+
+
+def lane_timeline(video: str | Path, labels: list[int], **changes: object) -> Timeline:
+    """A timeline with something that is only audible and something that is only visible.
+
+    Of :data:`CLASSES` the siren is audible from 4 to 7 s, the bark visible from 0 to 2 s, and
+    whether a bell is visible the model can't tell. ``labels`` are of at least 8 segments.
+    """
+    scores = hand_scores(labels)
+    heard = np.full((len(labels), len(CLASSES)), 0.05)
+    seen = heard.copy()
+    heard[4:7, 2] = (0.6, 0.8, 0.7)
+    seen[0:2, 1] = 0.9
+    seen[:, 0] = np.nan
+    scores = replace(scores, audio_scores=heard, visual_scores=seen)
+    apart = {
+        "audio_only": tuple(to_events(scores, modality="audio")),
+        "visual_only": tuple(to_events(scores, modality="visual")),
+    }
+    return hand_timeline(video, labels, **{"scores": scores, **apart, **changes})

@@ -97,17 +97,31 @@ rules = st.builds(
 
 
 @settings(deadline=None)
-@given(rules, st.dictionaries(st.text(max_size=9), rules), st.booleans(), st.floats(0.05, 20))
+@given(
+    rules, st.dictionaries(st.text(max_size=9), rules), st.booleans(), st.floats(0.05, 20),
+    st.floats(0.01, 1), st.floats(0.01, 1),
+)  # fmt: skip
 def test_decisions_return_as_they_went(
-    rule: Rule, classes: dict[str, Rule], both: bool, temperature: float
+    rule: Rule,
+    classes: dict[str, Rule],
+    both: bool,
+    temperature: float,
+    audio: float,
+    visual: float,
 ) -> None:
-    decision = Decision(rule, classes, both, temperature)
+    decision = Decision(rule, classes, both, temperature, audio, visual)
     assert Decision.from_json(json.loads(json.dumps(decision.to_json()))) == decision
     assert tuned({"decision": decision.to_json()}) == decision
     assert tuned({}) == Decision()
 
 
 GOOD = Decision().to_json()
+
+
+def test_a_decision_without_thresholds_of_one_modality_is_read() -> None:
+    old = {k: v for k, v in GOOD.items() if k not in ("audio_threshold", "visual_threshold")}
+    assert len(old) == len(GOOD) - 2
+    assert Decision.from_json(old) == Decision(audio_threshold=0.5, visual_threshold=0.5)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +132,8 @@ GOOD = Decision().to_json()
         {**GOOD, "rule": {"low": 0.5, "threshold": 0.3}}, {**GOOD, "temperature": 0},
         {**GOOD, "temperature": float("nan")}, {**GOOD, "temperature": True},
         {**GOOD, "classes": [1]}, {**GOOD, "classes": {"a": 3}}, {**GOOD, "require_both": 1},
+        {**GOOD, "audio_threshold": 0}, {**GOOD, "visual_threshold": 1.5},
+        {**GOOD, "audio_threshold": None}, {**GOOD, "visual_threshold": "high"},
         {**GOOD, "rule": {"bridge": -1}}, {**GOOD, "rule": {"min_length": 1e9}},
     ],
 )  # fmt: skip

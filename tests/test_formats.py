@@ -6,9 +6,11 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -18,8 +20,9 @@ from avel.errors import DataError, UsageError
 from avel.formats import base, format_endings
 from avel.formats.text import escape, neutral, restored, unescape
 from avel.report.writers import writer_for
-from avel.types import Event, Timeline
+from avel.types import MODALITIES, Event, Timeline
 from tests.conftest import ROOT
+from tests.report_samples import hand_timeline, lane_timeline, write_clip
 
 #: What each format keeps of a time, in seconds; 0 keeps every bit.
 RESOLUTION = {
@@ -37,7 +40,9 @@ labels = st.one_of(
             "-->", "a, b; c", "=1+1", "+1", "-1", "@A1", "'=1", "''-x", " = 2", "<b>", "a < b > c",
             "&amp;", "&lt;", "鳥の声", "لحن", "🐕", "a\u2028b", "\x00", "\x1b[31m", "\ufffe",
             "\ufeff", " ", "12", "NOTE", "WEBVTT", "1\n00:00:01,000 --> 00:00:02,000", "nan",
-            "None",            "\x85", "a  b", "]]>", "<!--", "\\x41", "background",
+            "Bark (audio only)", "Bark (visual only)", " (audio only)", "audio only",
+            "visual only (2)", "None",
+            "\x85", "a  b", "]]>", "<!--", "\\x41", "background",
         ]
     ),
 )  # fmt: skip
@@ -53,7 +58,8 @@ def events(draw: st.DrawFn) -> Event:
     start = draw(edges)
     length = draw(st.sampled_from([1.0, 0.001, 0.1, 1e-4, 7.5]) | st.floats(1e-4, 900))
     score = round(draw(st.floats(0, 1)), 6)
-    return Event(start, start + length, draw(labels), score)
+    modality = draw(st.sampled_from(MODALITIES))
+    return Event(start, start + length, draw(labels), score, modality)
 
 
 @st.composite
@@ -73,6 +79,7 @@ reuse_folder = settings(
 def check_alike(name: str, back: Timeline, timeline: Timeline) -> None:
     """The same labels at the same times, to the format's resolution; scores where it has any."""
     step = RESOLUTION[name]
+    back = back.choose("all")  # ELAN and the page have places of their own for one modality
     assert len(back) == len(timeline)
     waiting = list(timeline.events)
     for e in back.events:
@@ -80,7 +87,7 @@ def check_alike(name: str, back: Timeline, timeline: Timeline) -> None:
         near = [
             w
             for w in waiting
-            if w.label == e.label
+            if (w.label, w.modality) == (e.label, e.modality)
             and abs(w.start - e.start) <= 0.51 * step + 1e-9 * (step > 0)
             and abs(w.end - e.end) <= longer * step + 1e-9 * (step > 0)
             and (name not in SCORED or w.score == e.score)
@@ -600,3 +607,110 @@ def test_dcase_is_what_a_plain_csv_reader_of_tabs_reads(tmp_path: Path) -> None:
         header, row = csv.reader(f, delimiter="\t")
     assert header == ["filename", "onset", "offset", "event_label"]
     assert row == ["v.mp4", "0.5", "1.25", 'a "quoted", label\\twith tab']
+
+
+def test_json_brings_back_what_is_of_one_modality(tmp_path: Path) -> None:
+    made = lane_timeline("clip.mp4", [3, 3, 0, 0, 3, 3, 3, 3])
+    made.save(tmp_path / "clip.json")
+    back = report.read(tmp_path / "clip.json")
+    assert made.audio_only and made.visual_only
+    assert back.to_json() == made.to_json()
+    assert (
+        back.lane("audio")[0].modality == "audio"
+        and back.scores is not None
+        and made.scores is not None
+    )
+    for name in ("audio_scores", "visual_scores"):
+        ours, theirs = getattr(made.scores, name), getattr(back.scores, name)
+        np.testing.assert_allclose(theirs, ours, atol=1e-6)
+    every = made.choose("all")
+    every.save(tmp_path / "all.json")
+    again = report.read(tmp_path / "all.json")
+    assert again.to_json() == every.to_json() and again.choose("both").to_json() == made.to_json()
+
+
+def test_old_json_is_read(tmp_path: Path) -> None:
+    made = hand_timeline("clip.mp4", [0, 0, 3])
+    held = made.to_json()
+    del held["audio_only"], held["visual_only"]
+    (tmp_path / "old.json").write_text(json.dumps(held))
+    back = report.read(tmp_path / "old.json")
+    assert len(back.events) == len(made.events) and not back.audio_only and not back.visual_only
+    assert back.scores is not None and back.scores.audio_scores is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"audio_only": [{"start": 0, "end": 1, "label": "Bark", "score": 1, "modality": "both"}]},
+        {"audio_only": [{"start": 0, "end": 1, "label": "Bark", "score": 1, "modality": []}]},
+        {"audio_only": [{"start": 0, "end": 1, "label": "none", "score": 1}]},
+        {"visual_only": [1]}, {"visual_only": {}}, {"visual_only": None},
+        {"events": [{"start": 0, "end": 1, "label": "Bark", "score": 1, "modality": "sound"}]},
+    ],
+)  # fmt: skip
+def test_a_hostile_modality_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    held = {**hand_timeline("clip.mp4", [0, 0, 3]).to_json(), **change}
+    (tmp_path / "bad.json").write_text(json.dumps(held))
+    with pytest.raises(DataError, match=r"bad\.json"):
+        report.read(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("value", [2, -1, "x", {"Bark": 2}, {"none": 0.5}, [0.5]])
+def test_hostile_scores_of_one_modality_are_refused(value: object, tmp_path: Path) -> None:
+    held = lane_timeline("clip.mp4", [3, 3, 0, 0, 3, 3, 3, 3]).to_json()
+    held["segments"][1]["audio_scores"] = value
+    (tmp_path / "bad.json").write_text(json.dumps(held))
+    with pytest.raises(DataError, match=r"bad\.json"):
+        report.read(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("name", sorted(set(RESOLUTION) - {"json", "elan"}))
+def test_only_the_events_of_a_timeline_are_written(name: str, tmp_path: Path) -> None:
+    made = lane_timeline("clip.mp4", [3, 3, 0, 0, 3, 3, 3, 3])
+    path = tmp_path / f"clip{format_endings()[name]}"
+    made.save(path)
+    assert report.read(path).events and "only" not in path.read_text("utf-8")
+    assert all(e.modality == "both" for e in report.read(path))
+    for modality in MODALITIES:
+        made.choose(modality).save(path)
+        assert {e.modality for e in report.read(path).choose("all")} == {modality}
+
+
+def test_elan_has_tiers_of_one_modality(tmp_path: Path) -> None:
+    from pympi.Elan import Eaf
+
+    made = lane_timeline("clip.mp4", [3, 3, 0, 0, 3, 3, 3, 3])
+    again = replace(made.audio_only[0], label="Church bell")
+    made = replace(made, audio_only=(*made.audio_only, again))
+    made.save(tmp_path / "clip.eaf")
+    tiers = set(Eaf(tmp_path / "clip.eaf").tiers)
+    assert tiers == {"Church bell", "audio only", "audio only (2)", "visual only"}
+    back = report.read(tmp_path / "clip.eaf")
+    assert {e.label for e in back.audio_only} == {"Siren", "Church bell"}
+    assert [e.label for e in back.visual_only] == ["Bark"] and len(back.events) == 1
+
+
+def test_a_table_tells_the_modality_where_there_is_one_to_tell(tmp_path: Path) -> None:
+    made = lane_timeline("clip.mp4", [3, 3, 0, 0, 3, 3, 3, 3])
+    path = tmp_path / "clip.csv"
+    made.save(path)
+    assert path.read_text().splitlines()[0] == "start,end,label,score"
+    made.choose("all").save(path)
+    rows = path.read_text().splitlines()
+    assert rows[0] == "start,end,label,score,modality" and rows[-1] == "4.0,7.0,Siren,0.7,audio"
+    report.save_all([made, made.choose("audio")], path)
+    assert path.read_text().splitlines()[0] == "file,start,end,label,score,modality"
+    assert [len(t) for t in report.read_all(path)] == [2]
+    path.write_text("start,end,label,modality\n0,1,a,sound\n")
+    with pytest.raises(DataError, match="line 2: modality 'sound'"):
+        report.read(path)
+
+
+def test_labels_of_training_are_those_of_audio_visual_events(tmp_path: Path) -> None:
+    from avel.data.annotations import read_rows
+
+    write_clip(tmp_path / "a.mp4", 2)
+    made = lane_timeline("a.mp4", [3, 3, 0, 0, 3, 3, 3, 3], scores=None)
+    made.choose("all").save(tmp_path / "a.txt")
+    assert [row.label for row in read_rows(tmp_path)[0]] == ["Church bell"]

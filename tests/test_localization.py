@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from avel.localization import EventStream, Localizer, localize, to_events
 from avel.media import open_media, write_video
 from avel.models import build_model
 from avel.scoring import Scorer
-from avel.types import Event, Grid, Scores
+from avel.types import Choice, Event, Grid, Modality, Scores
 from avel.windows import Reply, Rows
 from tests.report_samples import write_clip
 
@@ -119,6 +121,80 @@ def test_events_cover_exactly_the_labelled_segments(labels: list[int], step: flo
 def test_half_as_threshold_is_the_decision_where_it_is_the_argmax(labels: list[int]) -> None:
     scores = make_scores(labels)
     assert to_events(scores, threshold=0.5) == to_events(scores)
+
+
+T, F = True, False
+
+
+def of_one(
+    heard: list[float],
+    seen: list[float],
+    labels: list[int] | None = None,
+    *,
+    rule: Rule | None = None,
+    modality: Modality = "audio",
+    **senses: list[bool],
+) -> list[tuple[float, float]]:
+    """Where the bell is only audible, or only visible."""
+    scores = make_scores(labels or [BG] * len(heard), **senses)
+    values = {"audio_scores": heard, "visual_scores": seen}
+    columns = {n: np.column_stack([v, np.zeros(len(v))]) for n, v in values.items()}
+    found = to_events(
+        replace(scores, **columns), decision=Decision(rule or Rule()), modality=modality
+    )
+    assert all(e.modality == modality and e.label == "bell" for e in found)
+    return [(e.start, e.end) for e in found]
+
+
+@pytest.mark.parametrize("modality", ["audio", "visual"])
+def test_what_is_of_one_modality_is_an_event_of_its_own(modality: Modality) -> None:
+    def find(own: list[float], other: list[float], *args: Any, **more: Any) -> Any:
+        tracks = (own, other) if modality == "audio" else (other, own)
+        return of_one(*tracks, *args, modality=modality, **more)
+
+    assert find([0.1, 0.5, 0.9, 0.4], [0.1] * 4) == [(1, 3)]
+    assert find([0.9] * 4, [0.1, 0.8, 0.1, 0.1]) == [(0, 1), (2, 4)]  # both, though no event
+    assert find([0.9] * 4, [np.nan] * 4) == [(0, 4)]  # the model can't tell of the other
+    assert find([np.nan] * 4, [0.1] * 4) == []
+    assert find([0.9, 0.3, 0.9, 0.1], [0.1] * 4, rule=Rule(bridge=1)) == [(0, 3)]
+    assert find([0.9, 0.4, 0.2, 0.1], [0.1] * 4, rule=Rule(0.9, low=0.3)) == [(0, 2)]
+    assert find([0.4, 0.4], [0.1] * 2, rule=Rule(0.9, low=0.8)) == []
+    assert find([0.9, 0.1, 0.9, 0.9], [0.1] * 4, rule=Rule(min_length=2)) == [(2, 4)]
+    own, other = ("audible", "visible") if modality == "audio" else ("visible", "audible")
+    assert find([0.9] * 3, [0.1] * 3, **{own: [T, F, T], other: [F, F, F]}) == [(0, 1), (2, 3)]
+
+
+def test_an_event_s_blurred_edge_is_no_event_of_one_modality() -> None:
+    quiet = [0.1] * 8
+    assert of_one([0.9] * 8, quiet, [BG, A, A, A, BG, BG, BG, BG]) == [(4, 8)]
+    assert of_one([0.9] * 8, quiet, [BG, BG, A, A, A, A, A, BG]) == [(0, 2)]
+    # what may be bridged is no fragment beside an event either, however it begins
+    loud = [0.9] * 6 + [0.1, 0.9]
+    assert of_one(loud, quiet, [A, BG, BG, BG, BG, BG, BG, BG]) == [(1, 6), (7, 8)]
+    near = [0.9, 0.1, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1]
+    assert of_one(near, quiet, [A, BG, BG, BG, BG, BG, BG, BG]) == [(2, 4)]
+    assert of_one(near, quiet, [A] + [BG] * 7, rule=Rule(bridge=2)) == []
+    # a gap that is bridged doesn't swallow an event of the class
+    labels = [BG, BG, BG, A, BG, BG, BG, BG]
+    assert of_one([0.9] * 8, quiet, labels, rule=Rule(bridge=2)) == [(0, 3), (4, 8)]
+
+
+def test_the_last_short_segment_is_part_of_its_event() -> None:
+    scores = make_scores([A, A, A, A], duration=3.7)
+    scores = replace(scores, audio_scores=np.full((4, 2), 0.9), visual_scores=np.zeros((4, 2)))
+    assert spans(to_events(scores, modality="audio")) == [(0, 3.7, "dog")]
+
+
+def test_scores_of_one_modality_give_the_event_s_score() -> None:
+    heard = np.array([[0.6, np.nan], [0.1, 0.2], [0.8, np.nan]])
+    scores = replace(make_scores([BG] * 3), audio_scores=heard)
+    (event,) = to_events(scores, modality="audio", bridge=1)
+    assert event.score == pytest.approx(0.5)
+    assert to_events(scores, modality="visual") == []
+    low = Decision(Rule(bridge=1), audio_threshold=0.15)
+    assert {e.label for e in to_events(scores, decision=low, modality="audio")} == {"bell", "dog"}
+    with pytest.raises(UsageError, match="modality"):
+        to_events(scores, modality="all")  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +348,46 @@ class Made(Scorer):
 
     def reply(self, audio: np.ndarray, visual: np.ndarray) -> Reply:
         return Reply(scores=audio, labels=audio.argmax(-1))
+
+
+class MadeApart(Made):
+    """It tells besides what is audible (as likely as its score) and what is visible (never)."""
+
+    def reply(self, audio: np.ndarray, visual: np.ndarray) -> Reply:
+        unknown = np.full_like(audio[..., :2], np.nan)
+        parts = {"audible": audio[..., :2], "visible": unknown, "other": audio[..., :1]}
+        return replace(super().reply(audio, visual), parts=parts)
+
+
+@pytest.mark.parametrize("count", [3, 4, 23])
+def test_scores_of_one_modality_are_means_over_windows(count: int) -> None:
+    values = np.random.default_rng(0).dirichlet([1] * 3, count).astype(np.float32)
+    scores = MadeApart(4).predict(made_stream(values, np.zeros(count), 5))
+    assert scores.audio_scores is not None and scores.visual_scores is not None
+    np.testing.assert_allclose(scores.audio_scores, values[:, :2], rtol=1e-6)
+    assert np.isnan(scores.visual_scores).all() and scores.visual_scores.shape == (count, 2)
+    assert Made(4).predict(made_stream(values, np.zeros(count), 5)).audio_scores is None
+
+
+@pytest.mark.parametrize("modality", ["both", "audio", "all"])
+def test_a_stream_tells_what_is_only_audible_at_its_end(modality: Choice) -> None:
+    labels = [BG, A, A, BG, BG, BG, B, BG, BG]
+    values = make_scores(labels).values.astype(np.float32)
+    values[3:6, 0] = 0.6  # audible, not the largest score
+    stream = EventStream(
+        "a.mp4",
+        MadeApart(4).scoring(made_stream(values, np.zeros(9), 2, loudest=0.0)),
+        Facts,
+        card={},
+        decision=Decision(require_both=False),
+        modality=modality,
+    )
+    said = list(stream)
+    both, audio = [(1, 3, "bell"), (6, 7, "dog")], [(3, 6, "bell")]
+    wanted = {"both": both, "audio": audio, "all": both + audio}[modality]
+    assert spans(said) == wanted
+    assert sorted(spans(list(stream.timeline()))) == sorted(wanted)
+    assert spans(list(stream.timeline().lane("audio"))) == audio
 
 
 def made_stream(values: np.ndarray, levels: np.ndarray, size: int, **more: float) -> FeatureStream:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from avel import localization
+from avel import localization, report
 from avel.cli.localize import output_paths, split_outputs
 from avel.cli.main import main
 from avel.errors import MediaError, UsageError
-from avel.types import Event, Timeline
-from tests.report_samples import hand_timeline
+from avel.types import MODALITIES, Event, Timeline
+from tests.report_samples import hand_timeline, lane_timeline
 
 REAL = localization.Localizer  # before the stand-in takes its place
 
@@ -260,3 +260,75 @@ def test_a_model_that_is_not_there_is_a_wrong_call(
     monkeypatch.setattr(localization, "Localizer", REAL)
     assert main(["localize", "a.mp4", "--model", "runs/nothing"]) == 2
     assert "no trained model at 'runs/nothing'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A localizer that finds a bell, a siren that isn't seen and a bark that isn't heard."""
+
+    def find(self: Finder, video: Path, **options: Any) -> Timeline:
+        labels = [3] * 8 if video.name.startswith("off") else [3, 3, 0, 0, 3, 3, 3, 3]
+        return lane_timeline(video, labels)
+
+    monkeypatch.setattr(Finder, "__call__", find)
+
+
+SIREN, BARK = ("Siren", "audio"), ("Bark", "visual")
+
+
+@pytest.mark.parametrize(
+    ("modality", "wanted"),
+    [
+        ("both", [("Church bell", "both")]),
+        ("audio", [SIREN]),
+        ("visual", [BARK]),
+        ("all", [BARK, ("Church bell", "both"), SIREN]),
+    ],
+)
+@pytest.mark.usefixtures("apart")
+def test_the_modality_chooses_what_is_written(
+    modality: str, wanted: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = ["a.json", "a.html", "a.eaf", "a.vtt", "a.csv"]
+    assert main(["localize", "a.mp4", "--modality", modality, "-o", *outputs]) == 0
+    shown = capsys.readouterr().out
+    for name in ("a.json", "a.vtt", "a.csv"):
+        assert [(e.label, e.modality) for e in report.read(name).events] == wanted, name
+    assert ("Siren (audio only)" in shown) == (modality in ("audio", "all"))
+    told = "note: Heard only: Siren 0:04-0:07. Seen only: Bark 0:00-0:02."
+    assert (told in " ".join(shown.split())) == (modality == "both")
+    whole = report.read("a.eaf")  # what has a place of its own for each is written whole
+    assert [len(whole.lane(m)) for m in MODALITIES] == [1, 1, 1]
+    assert main(["localize", "a.mp4", "--modality", modality, "--json"]) == 0
+    events = json.loads(capsys.readouterr().out)["events"]
+    assert [(e["label"], e.get("modality", "both")) for e in events] == wanted
+    assert main(["localize", "a.mp4", "--modality", modality, "--stream"]) == 0
+    *lines, end = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    streamed = [(row["label"], row.get("modality", "both")) for row in lines]
+    assert sorted(streamed) == sorted(wanted) and end["events"] == len(wanted)
+
+
+@pytest.mark.usefixtures("apart")
+def test_without_events_the_terminal_says_what_is_heard_only(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["localize", "off.mp4"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "note: No event is both seen and heard. Heard only: Siren 0:04-0:07." in shown
+
+
+def test_an_unknown_modality_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["localize", "a.mp4", "--modality", "sound"]) == 2
+    assert "both, audio, visual, all" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("apart")
+def test_convert_chooses_by_modality_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["localize", "a.mp4", "-o", "a.json"]) == 0
+    assert main(["convert", "a.json", "a.srt"]) == 0
+    assert len(report.read("a.srt")) == 1
+    assert main(["convert", "a.json", "-o", "a.srt", "--modality", "all"]) == 0
+    assert {e.modality for e in report.read("a.srt")} == set(MODALITIES)
+    assert main(["convert", "a.srt", "b.csv"]) == 0  # what the source lists stays
+    assert {e.modality for e in report.read("b.csv")} == set(MODALITIES)
+    assert main(["convert", "a.srt", "c.csv", "--modality", "sound"]) == 2

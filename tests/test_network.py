@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from avel.backbones import AudioBackbone, Card, Weights, load_backbone
+from avel.backbones import AudioBackbone, Card, Weights, backbones, load_backbone
 from avel.backbones.c3d import C3D
 from avel.backbones.vgg19 import VGG19
 from avel.backbones.vggish import VGGish
@@ -183,10 +183,10 @@ def test_every_backbone_runs_in_bf16_near_its_float32(make: Callable[[], Any]) -
     assert fast.error is not None and fast.error < 5e-3
 
 
-@pytest.mark.parametrize("name", ["mini_audio", "mini_visual"])
+@pytest.mark.parametrize("name", ["mini_audio", "mini_visual", "efficientnet_lite0"])
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_pictures_are_the_same_bits_in_any_company(name: str, precision: str) -> None:
-    modality: Any = name.removeprefix("mini_")
+    modality: Any = backbones.get(name).card.modality
     backbone, _ = load_backbone(name, modality=modality)
     inputs = torch.cat([network._example(backbone)] * 4)[:16]
     whole = of(backbone, precision=precision, batch=16)(inputs)

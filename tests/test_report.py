@@ -9,6 +9,7 @@ import io
 import json
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from avel.report.spectrogram import MAX_COLUMNS, mel_columns, spectrogram_png
 from avel.report.thumbs import attention_bytes, thumb_times
 from avel.types import Event, Grid, Scores, Timeline
 from tests.conftest import ROOT
-from tests.report_samples import CLASSES, hand_scores, hand_timeline, write_clip
+from tests.report_samples import CLASSES, hand_scores, hand_timeline, lane_timeline, write_clip
 
 NOWHERE = "no-such-folder/clip.mp4"
 LABELS = [3, 0, 0, 0, 3, 1, 1, 3]
@@ -387,3 +388,94 @@ def test_times_in_words() -> None:
 def test_class_names_of_the_samples_are_what_the_page_lists(tmp_path: Path) -> None:
     text, _ = rendered(hand_timeline(NOWHERE, LABELS), tmp_path)
     assert [f"<li>{name}</li>" in text for name in CLASSES] == [True] * 3
+
+
+# ---- what is only heard or only seen
+
+
+def quiet(found: Elements) -> list[str]:
+    return [
+        str(b["aria-label"]) for b in found.all("button") if "apart" in str(b.get("class")).split()
+    ]
+
+
+def test_what_is_of_one_modality_has_rows_of_its_own(tmp_path: Path) -> None:
+    text, found = rendered(lane_timeline(NOWHERE, [3, 3, 0, 0, 3, 3, 3, 3]), tmp_path)
+    assert quiet(found) == [
+        "Heard, not seen: Siren, 0:04 – 0:07, score 0.70",
+        "Seen, not heard: Bark, 0:00 – 0:02, score 0.90",
+    ]
+    groups = [d["aria-label"] for d in found.all("div") if d.get("role") == "group"]
+    assert groups == ["Heard, not seen, 1 event", "Seen, not heard, 1 event"]
+    assert "<li>1 event</li>" in text and "<li>1 only heard</li>" in text
+    assert [b["aria-pressed"] for b in found.all("button") if b.get("id") == "apart"] == ["true"]
+    assert "<dt>Heard, not seen</dt>" in text and "No event is both" not in text
+
+
+def test_without_such_events_nothing_speaks_of_them(tmp_path: Path) -> None:
+    text, found = rendered(hand_timeline(NOWHERE, LABELS), tmp_path)
+    assert not quiet(found) and "not seen" not in text and 'id="apart"' not in text
+
+
+def test_without_events_the_first_sentence_says_what_is_heard_and_seen(tmp_path: Path) -> None:
+    made = lane_timeline(NOWHERE, [3] * 8)
+    text, _ = rendered(made, tmp_path)
+    said = (
+        "No event is both seen and heard. Heard only: Siren 0:04-0:07. Seen only: Bark 0:00-0:02."
+    )
+    assert f'<p class="finding">{said}</p>' in text
+    assert text.index(said) < text.index("<main>")
+    again, _ = rendered(made.choose("all"), tmp_path)  # every event is there, marked
+    assert 'class="finding">Heard only: Siren' in again and quiet(Elements(again))
+
+
+def test_many_are_counted_and_not_all_named() -> None:
+    heard = tuple(Event(i, i + 1 + i % 3, f"c{i}", 0.5, "audio") for i in range(9))
+    made = Timeline("a.mp4", (), 12, (), audio_only=heard)
+    assert view.of_one_modality(made) == (
+        "No event is both seen and heard. Heard only: c2 0:02-0:05, c5 0:05-0:08, c8 0:08-0:11, "
+        "and 6 more."
+    )
+    assert view.of_one_modality(Timeline("a.mp4", (), 12, ())) == ""
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 30), st.floats(0, 1)), max_size=40))
+def test_no_two_of_a_row_overlap_and_none_is_lost(spans: list[tuple[int, int, float]]) -> None:
+    heard = tuple(sorted(Event(s, s + n, "a", v, "audio") for s, n, v in spans))
+    lanes = view.apart_lanes(Timeline("a.mp4", (), 100, ("a",), audio_only=heard))
+    assert len(lanes) == bool(heard)
+    for lane in lanes:
+        assert 1 <= len(lane.rows) <= view.MAX_APART_ROWS
+        assert sum(map(len, lane.rows)) + lane.left_out == len(heard)
+        assert ("shown" in lane.summary) == (lane.left_out > 0)
+        for row in lane.rows:
+            assert all(a.end <= b.start for a, b in pairwise(row))
+
+
+def crowded(events: int) -> Timeline:
+    """A file of 200 classes, each a little likely everywhere; some are found."""
+    rng = np.random.default_rng(0)
+    names = tuple(f"class {i}" for i in range(200))
+    values = rng.uniform(0, 0.04, (60, 201)).astype("f4")
+    values[:, 7] = 0.3
+    heard = rng.uniform(0, 0.4, (60, 200))
+    scores = Scores(
+        values, names, Grid(60.0), np.full(60, 200), audio_scores=heard, visual_scores=heard
+    )
+    found = tuple(Event(i, i + 2, f"class {3 * i}", 0.9) for i in range(events))
+    apart = tuple(Event(i / 4, i / 4 + 3, f"class {i % 200}", 0.9, "audio") for i in range(220))
+    return Timeline(NOWHERE, found, 60.0, names, scores, audio_only=apart)
+
+
+@pytest.mark.parametrize(("events", "curves"), [(0, 1), (5, 5), (50, view.MAX_LANES)])
+def test_of_200_classes_only_those_found_or_likely_are_drawn(
+    events: int, curves: int, tmp_path: Path
+) -> None:
+    text, found = rendered(crowded(events), tmp_path)
+    assert len([s for s in found.all("svg") if s.get("class") == "curve"]) == curves
+    held = json.loads(found.scripts[0])
+    assert len(held["lanes"]) == curves and len(held["apart"]) == len(quiet(found)) <= 200
+    assert len(text) < 250_000
+    assert "<summary>200 classes</summary>" in text
+    if not events:
+        assert [lane["label"] for lane in held["lanes"]] == ["class 7"]

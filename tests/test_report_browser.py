@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from avel.types import Event, Timeline
-from tests.report_samples import hand_timeline, write_clip
+from tests.report_samples import hand_timeline, lane_timeline, write_clip
 
 pytestmark = pytest.mark.browser
 LABELS = [3, 0, 0, 0, 3, 1, 1, 3]
@@ -254,3 +254,51 @@ def test_a_long_timeline_zooms_and_follows_the_cursor(browser: Any, tmp_path: Pa
     assert opened.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     assert opened.said == []
     opened.context.close()
+
+
+@pytest.fixture(params=SIZES)
+def apart(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Opened]:
+    folder = tmp_path_factory.mktemp("apart")
+    lane_timeline(write_clip(folder / "clip.mp4"), [3, 3, 0, 0, 3, 3, 3, 3]).save(folder / "a.html")
+    opened = Opened(browser, folder / "a.html", SIZES[request.param])
+    yield opened
+    assert opened.said == [] and opened.outside == []
+    opened.context.close()
+
+
+def test_what_is_only_heard_is_quiet_and_can_be_hidden(apart: Opened) -> None:
+    page = apart.page
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    rows, switch = page.locator(".apart-row"), page.locator("#apart")
+    assert rows.count() == 2 and rows.first.is_visible()
+    heights = [page.locator(q).first.bounding_box()["height"] for q in (".apart", ".event")]
+    assert heights[0] <= heights[1] < 30
+    page.locator(".apart").first.click()  # a click jumps there
+    assert apart.time == pytest.approx(4, abs=0.3)
+    assert page.locator("#now").text_content() == "Siren (heard, not seen)"
+    assert "Siren (heard, not seen)" in str(page.locator("#ruler").get_attribute("aria-valuetext"))
+    switch.click()
+    assert switch.get_attribute("aria-pressed") == "false" and not rows.first.is_visible()
+    assert page.locator("#now").text_content() == "no event"
+    page.keyboard.press("h")
+    assert switch.get_attribute("aria-pressed") == "true" and rows.last.is_visible()
+
+
+def test_the_pointer_and_the_focus_tell_what_it_is(apart: Opened) -> None:
+    page, tip = apart.page, apart.page.locator("#tip")
+    page.locator(".apart").first.hover()
+    assert tip.is_visible() and tip.inner_text().split("\n") == ["Siren 0.70", "0:04 – 0:07"]
+    page.mouse.move(0, 0)
+    assert not tip.is_visible()
+    page.locator(".event").last.focus()
+    page.keyboard.press("Tab")
+    focused = "document.activeElement.getAttribute('aria-label')"
+    assert page.evaluate(focused) == "Heard, not seen: Siren, 0:04 – 0:07, score 0.70"
+    assert tip.is_visible() and "Siren" in tip.inner_text()
+    page.keyboard.press("Enter")
+    assert apart.time == pytest.approx(4, abs=0.3)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert not tip.is_visible()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from avel import clock, files
-from avel.errors import DataError
+from avel.errors import DataError, UsageError
 from avel.types import Event, Features, Grid, Scores, Timeline
+from tests.report_samples import lane_timeline
 
 
 def features(duration: float = 3.4, step: float = 1.0) -> Features:
@@ -178,3 +180,72 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert files.cache_folder() == tmp_path
     monkeypatch.setenv("AVEL_CACHE", "")
     assert files.cache_folder() == Path.home() / ".cache" / "avel"
+
+
+def test_scores_of_one_modality_come_back(tmp_path: Path) -> None:
+    heard = np.array([[0.25, np.nan], [0.5, np.nan], [1, np.nan]], "f4")
+    made = replace(scores(), audio_scores=heard, visual_scores=heard[::-1])
+    made.save(tmp_path / "s.safetensors")
+    back = Scores.load(tmp_path / "s.safetensors")
+    assert back.audio_scores is not None and back.visual_scores is not None
+    np.testing.assert_array_equal(back.audio_scores, heard)
+    np.testing.assert_array_equal(back.visual_scores, heard[::-1])
+    scores().save(tmp_path / "old.safetensors")
+    assert Scores.load(tmp_path / "old.safetensors").audio_scores is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((3, 3)), np.zeros((2, 2)), np.full((3, 2), 1.1), np.full((3, 2), -0.1)]
+)
+@pytest.mark.parametrize("name", ["audio_scores", "visual_scores"])
+def test_scores_of_one_modality_are_valid(name: str, wrong: np.ndarray) -> None:
+    with pytest.raises(DataError, match=name):
+        replace(scores(), **{name: wrong})
+
+
+def test_events_know_their_modality() -> None:
+    heard = Event(1, 2, "bell", 0.5, "audio")
+    assert Event(1, 2, "bell", 0.5).modality == "both"
+    assert Event(1, 2, "bell", 0.5).to_json() == {
+        "start": 1, "end": 2, "label": "bell", "score": 0.5
+    }  # fmt: skip
+    assert heard.to_json()["modality"] == "audio"
+    assert str(heard).endswith("bell (audio only)  0.50")
+    with pytest.raises(DataError, match="sound"):
+        Event(1, 2, "bell", 0.5, "sound")  # type: ignore[arg-type]
+
+
+def test_a_timeline_chooses_by_modality() -> None:
+    both = Event(2, 4, "bell", 0.9)
+    heard, seen = Event(0, 3, "dog", 0.8, "audio"), Event(2, 3, "car", 0.7, "visual")
+    made = Timeline("a.mp4", (both,), 5, ("bell", "dog", "car"))
+    made = replace(made, audio_only=(heard,), visual_only=(seen,))
+    assert [made.lane(m) for m in ("both", "audio", "visual")] == [(both,), (heard,), (seen,)]
+    assert made.choose("both") == made
+    assert made.choose("audio").events == (heard,)
+    assert made.choose("visual").events == (seen,)
+    every = made.choose("all")
+    assert every.events == (heard, seen, both) and not every.audio_only and not every.visual_only
+    assert every.choose("both") == made and every.lane("audio") == (heard,)
+    assert "(audio only)" not in str(made)
+    assert [line.split("  ")[1] for line in str(every).split("\n")] == [
+        "bell", "dog (audio only)", "car (visual only)"
+    ]  # fmt: skip
+    for wrong in ("sound", "all"):
+        with pytest.raises(UsageError, match="modality"):
+            made.lane(wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="modality"):
+        made.choose("sound")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="audio_only"):
+        replace(made, audio_only=(seen,))
+
+
+def test_json_holds_what_is_of_one_modality() -> None:
+    made = lane_timeline("a.mp4", [3, 3, 0, 0, 3, 3, 3, 3])
+    held = made.to_json()
+    assert [(e["label"], e["start"], e["modality"]) for e in held["audio_only"]] == [
+        ("Siren", 4, "audio")
+    ]
+    assert held["segments"][4]["audio_scores"]["Siren"] == 0.6
+    assert held["segments"][4]["visual_scores"]["Church bell"] is None
+    json.dumps(held, allow_nan=False)

@@ -27,7 +27,7 @@ from avel.models.standardize import Standardize
 from avel.rules import Decide
 from avel.scoring import Scorer, backbone_name
 from avel.types import Floats, Json
-from avel.windows import Reply
+from avel.windows import MODALITY_PARTS, Reply
 
 if TYPE_CHECKING:
     from avel.features import Extractor
@@ -37,6 +37,8 @@ WEIGHTS, CARD, TRAIN_IDS = "model.safetensors", "card.json", "train_ids.json.gz"
 #: What strangers hand in is bounded: bytes of a card, of weights, of unpacked training ids.
 LARGEST_CARD, LARGEST_WEIGHTS, LARGEST_IDS = 2**22, 2**32, 2**26
 PRETRAINED = Path(__file__).parent / "pretrained"
+#: The names of the training-free model, which has no checkpoint: a fresh install's default.
+NAMED = ("default", "named_events")
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ class Trained(Scorer):
                 wanted="a model of task sel or wsel",
                 do="train one with `avel train MODEL task=sel`",
             )
-        parts = answer.parts if self.decide is not None else {}
+        wanted = answer.parts if self.decide is not None else MODALITY_PARTS.values()
+        parts = {name: answer.parts[name] for name in wanted if name in answer.parts}
         return Reply(
             scores=_array(answer.scores),
             labels=answer.labels.cpu().numpy(),
@@ -181,12 +184,17 @@ def load_model(path_or_name: str | Path = "default") -> Trained:
     """A trained model from its folder, or one that ships in the package by name.
 
     Args:
-        path_or_name: A folder written by :meth:`Trained.save` or `avel train`, or a packaged name
-            such as ``"default"`` (a folder of that name goes first).
+        path_or_name: A folder written by :meth:`Trained.save` or `avel train`; a packaged name
+            such as ``"toybox"``; or ``"default"`` (also ``"named_events"``), which names real events
+            without training. A folder of that name goes first.
 
     Raises:
         CheckpointError: if nothing is there, or it is damaged, hostile or of a newer avel.
     """
+    if str(path_or_name) in NAMED and not (Path(path_or_name) / WEIGHTS).is_file():
+        from avel.inference.named import load_named_events
+
+        return load_named_events()
     folder = _find(path_or_name)
     state, embedded = _read_weights(folder / WEIGHTS)
     card = _read_card(folder / CARD)
@@ -209,11 +217,11 @@ def _find(path_or_name: str | Path) -> Path:
         folder = PRETRAINED / folder
     if (folder / WEIGHTS).is_file():
         return folder
-    packaged = sorted(p.parent.name for p in PRETRAINED.glob(f"*/{WEIGHTS}"))
+    packaged = [*NAMED, *sorted(p.parent.name for p in PRETRAINED.glob(f"*/{WEIGHTS}"))]
     raise NoSuchModelError(
         f"no trained model at {str(path_or_name)!r}",
         wanted=f"a folder that holds {WEIGHTS}"
-        + (f", or a packaged name ({', '.join(packaged)})" if packaged else ""),
+        f", or a packaged name ({', '.join(packaged)})",
         do="an exported model serves `avel localize` and avel.localize alone"
         if folder.suffix.lower() == ".onnx"
         else "train one with `avel train`, or correct the path",

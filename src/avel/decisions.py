@@ -86,17 +86,26 @@ class Decision:
             without a picture are background. Without such knowledge nothing is dropped.
         temperature: What the logarithms of the probabilities are divided by; above 1 for a model
             that is too sure of itself.
+        audio_threshold, visual_threshold: The probability in (0, 1] from which a class counts as
+            audible or visible, for what is only one of them. The rules' hysteresis (no higher than
+            this), gaps and smallest lengths hold there too.
 
     Raises:
-        UsageError: if the temperature is out of range.
+        UsageError: if the temperature or one of the two thresholds is out of range.
     """
 
     rule: Rule = field(default_factory=Rule)
     classes: Mapping[str, Rule] = field(default_factory=dict)
     require_both: bool = True
     temperature: float = 1.0
+    audio_threshold: float = 0.5
+    visual_threshold: float = 0.5
 
     def __post_init__(self) -> None:
+        for name in ("audio_threshold", "visual_threshold"):
+            value = getattr(self, name)
+            if not _number(value) or not 0 < value <= 1:
+                raise UsageError(f"{name} {value}", wanted="a probability above 0 and up to 1")
         first, last = TEMPERATURES
         if not _number(self.temperature) or not first <= self.temperature <= last:
             raise UsageError(f"temperature {self.temperature}", wanted=f"{first} to {last}")
@@ -146,6 +155,8 @@ class Decision:
             "classes": {name: asdict(rule) for name, rule in self.classes.items()},
             "require_both": self.require_both,
             "temperature": self.temperature,
+            "audio_threshold": self.audio_threshold,
+            "visual_threshold": self.visual_threshold,
         }
 
     @classmethod
@@ -164,6 +175,7 @@ class Decision:
                 classes={str(name): Rule(**rule) for name, rule in rules.items()},
                 require_both=held["require_both"],
                 temperature=held["temperature"],
+                **{n: held[n] for n in ("audio_threshold", "visual_threshold") if n in held},
             )
         except (KeyError, TypeError, ValueError) as e:
             raise UsageError(

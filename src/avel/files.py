@@ -17,6 +17,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("AVEL_CACHE") or Path.home() / ".cache" / "avel")
 
 
+def config_folder() -> Path:
+    """Where a person's own settings live: ``AVEL_CONFIG``, or ~/.config/avel."""
+    return Path(os.environ.get("AVEL_CONFIG") or Path.home() / ".config" / "avel")
+
+
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path``, renamed onto it when the block ends without an error."""

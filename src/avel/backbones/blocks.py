@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+#: Small pictures that are looked at together at least.
+FEWEST = 16
+
+
+def filled(x: Tensor) -> Tensor:
+    """At least sixteen pictures, empty ones where there are fewer.
+
+    With fewer, torch takes another way through convolutions of small maps, which rounds otherwise;
+    but a picture's map shall be the same bits in any company.
+    """
+    if torch.compiler.is_exporting() or len(x) >= FEWEST:
+        return x
+    return torch.cat([x, x.new_zeros(FEWEST - len(x), *x.shape[1:])])
 
 
 class Folding(nn.Module):
@@ -88,6 +105,11 @@ class SameBlock(Folding):
     def forward(self, x: Tensor) -> Tensor:
         """(N, before, H, W) -> (N, after, H / stride, W / stride)."""
         x = self.convolved(x)
-        if self.conv.stride[0] == 2:
-            x = x[:, :, 1:, 1:]
-        return x if self.limit is None else torch.clamp(x, 0, self.limit)
+        whole = self.conv.stride[0] == 1
+        x = x if whole else x[:, :, 1:, 1:]
+        if self.limit is None:
+            return x
+        over = whole and not self.training  # a part is never written over
+        if self.limit == math.inf:
+            return functional.relu(x, inplace=over)
+        return functional.hardtanh(x, 0, self.limit, inplace=over)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from avel.backbones.base import Card, Tagger, VisualBackbone, Weights, backbones, class_names
-from avel.backbones.blocks import SameBlock, fold_all
+from avel.backbones.blocks import SameBlock, filled, fold_all
 from avel.weights import fill, read_state
 
 #: Channels of the maps.
@@ -26,6 +26,8 @@ STAGES = (
     (4, 5, 2, 6, 192), (1, 3, 1, 6, 320),
 )  # fmt: skip
 _STEM, _EPSILON, _LIMIT = 32, 1e-3, 6.0
+#: The first block whose maps are so small that rounding depends on the number of pictures.
+_SMALL = 4
 
 
 class Inverted(nn.Module):
@@ -135,7 +137,8 @@ class EfficientNetLite0(VisualBackbone, Tagger):
             WeightsError: if the file can't be read, naming each tensor that is missing or of
                 another shape.
         """
-        raw = type(self)(norm=True)
+        with torch.device("meta"):
+            raw = type(self)(norm=True)
         fill(raw, dict(_renamed(read_state(path))), source=path)
         fold_all(raw)
         self.load_state_dict(raw.state_dict(), assign=True)
@@ -146,9 +149,11 @@ class EfficientNetLite0(VisualBackbone, Tagger):
         dtype = self.dense.weight.dtype
         x = inputs.permute(0, 3, 1, 2).to(dtype, memory_format=torch.channels_last)
         x = self.stem((x - 127) / 128)
-        for block in self.blocks:
+        for i, block in enumerate(self.blocks):
+            if i == _SMALL:
+                x = filled(x)
             x = block(x)
-        maps: Tensor = self.head(x)
+        maps: Tensor = self.head(x)[: inputs.shape[0]]
         return maps.permute(0, 2, 3, 1)
 
     def classify(self, features: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avel.backbones.base import Card, VisualBackbone, Weights, backbones
+from avel.backbones.blocks import filled
 from avel.backbones.mini_common import Block, packaged_weights, read_packaged
 from avel.weights import fill
 
@@ -19,8 +20,6 @@ from avel.weights import fill
 WIDTH = 128
 #: Channels of what is seen at each of the three sizes.
 SEEN = 128
-#: Small pictures that are looked at together at least.
-FEWEST = 16
 
 
 class Trunk(nn.Module):
@@ -103,18 +102,7 @@ class MiniVisual(VisualBackbone):
         x = inputs.permute(0, 3, 1, 2).to(dtype, memory_format=torch.channels_last) / 64 - 2
         pooled = []
         for cell in (4, 2, 1):  # cells of 32 pixels, in what the trunk answers
-            maps = _filled(self.trunk(x))
+            maps = filled(self.trunk(x))
             pooled += [functional.max_pool2d(maps, cell), functional.avg_pool2d(maps, cell)]
-            x = _filled(functional.avg_pool2d(x, 2)) if cell > 1 else x
+            x = filled(functional.avg_pool2d(x, 2)) if cell > 1 else x
         return torch.cat(pooled, 1)
-
-
-def _filled(x: Tensor) -> Tensor:
-    """At least sixteen pictures, empty ones where there are fewer.
-
-    With fewer, torch takes another way through convolutions of small maps, which rounds otherwise;
-    but a picture's map shall be the same bits in any company.
-    """
-    if torch.compiler.is_exporting() or len(x) >= FEWEST:
-        return x
-    return torch.cat([x, x.new_zeros(FEWEST - len(x), *x.shape[1:])])

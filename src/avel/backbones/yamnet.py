@@ -54,6 +54,7 @@ class YAMNet(AudioBackbone, Tagger):
         paper="Plakal and Ellis 2020, YAMNet; Howard et al. 2017, MobileNets",
         note="Tells AudioSet's 521 classes too.",
         log_offset=0.001,
+        patch_hop=0.48,
     )
     weights: ClassVar[Mapping[str, Weights]] = {
         "audioset": Weights(
@@ -107,7 +108,8 @@ class YAMNet(AudioBackbone, Tagger):
             WeightsError: if the file can't be read, naming each tensor that is missing or of
                 another shape.
         """
-        raw = type(self)(norm=True)
+        with torch.device("meta"):
+            raw = type(self)(norm=True)
         fill(raw, read_safetensors(path), source=path)
         fold_all(raw)
         self.load_state_dict(raw.state_dict(), assign=True)

@@ -13,7 +13,7 @@ from avel.cli._outputs import is_ending, is_folder, unwritable, write_events
 from avel.errors import AvelError, UsageError, printable
 
 if TYPE_CHECKING:
-    from avel.types import Timeline
+    from avel.types import Choice, Timeline
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,12 @@ def outputs_of(values: Sequence[str], *, format: str | None, **folders: Path | N
 
 
 def convert_labels(
-    sources: Sequence[Path], outputs: Outputs, *, read_as: str | None, video: Path | None
+    sources: Sequence[Path],
+    outputs: Outputs,
+    *,
+    read_as: str | None,
+    video: Path | None,
+    modality: Choice | None = None,
 ) -> int:
     """Read all sources, then write all outputs; failures are named, and the others done.
 
@@ -81,6 +86,8 @@ def convert_labels(
     """
     held, failed = _read(sources, read_as)
     timelines = [_with_video(t, source, one, video) for source, t, one in held]
+    if modality is not None:
+        timelines = [t.choose(modality) for t in timelines]
     _check_video(timelines, video)
     jobs = list(_jobs(held, outputs))
     _check_places(sources, [path for path, _ in jobs] + list(outputs.names))

@@ -15,15 +15,36 @@ from avel.errors import UsageError, printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from avel.types import Json
+    from avel.types import Choice, Json
 
 PRECISIONS = ("auto", "float32", "bf16")
 Precision = Annotated[
     str,
     typer.Option(help="float32; bf16: faster, error about 1 %; or auto: what is faster here."),
 ]
+Modality = Annotated[
+    str,
+    typer.Option(
+        help="Which events: both (seen and heard), audio (only heard), visual (only seen), or all, "
+        "each marked."
+    ),
+]
 Clips = Annotated[Path | None, typer.Option(help="A folder to cut every event into, a file each.")]
 Thumbnails = Annotated[Path | None, typer.Option(help="A folder for a picture of every event.")]
+
+
+def check_modality(modality: str) -> Choice:
+    """Refuse what is no choice of events, before any work is done.
+
+    Raises:
+        UsageError: with those there are.
+    """
+    from avel.types import CHOICES
+
+    for choice in CHOICES:
+        if modality == choice:
+            return choice
+    raise UsageError(f"--modality {modality}", wanted=f"one of {', '.join(CHOICES)}")
 
 
 def check_precision(precision: str) -> None:

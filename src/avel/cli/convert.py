@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from avel.cli._labels import convert_labels, outputs_of
-from avel.cli._options import Clips, Thumbnails
+from avel.cli._options import Clips, Thumbnails, check_modality
 from avel.cli._outputs import is_ending, is_folder
 from avel.cli._weights import WEIGHTS, convert_weights_file
 from avel.errors import UsageError
@@ -48,6 +48,13 @@ def convert(
     video: Annotated[
         Path | None, typer.Option(help="The video of the labels, where it isn't beside them.")
     ] = None,
+    modality: Annotated[
+        str | None,
+        typer.Option(
+            help="Which events: both, audio (only heard), visual (only seen) or all; else those "
+            "that the source lists."
+        ),
+    ] = None,
     clips: Clips = None,
     thumbnails: Thumbnails = None,
     model: Annotated[
@@ -79,7 +86,8 @@ def convert(
         for source in sources:
             check_readable(source)
     outputs = outputs_of(targets, format=format, clips=clips, thumbnails=thumbnails)
-    if convert_labels(sources, outputs, read_as=read_as, video=video):
+    chosen = None if modality is None else check_modality(modality)
+    if convert_labels(sources, outputs, read_as=read_as, video=video, modality=chosen):
         raise typer.Exit(1)
 
 

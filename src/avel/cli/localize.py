@@ -11,8 +11,10 @@ import typer
 
 from avel.cli._options import (
     Clips,
+    Modality,
     Precision,
     Thumbnails,
+    check_modality,
     check_precision,
     print_json,
     print_table,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from avel.localization import Localizer
-    from avel.types import Timeline
+    from avel.types import Choice, Timeline
 
 _OUTPUT = ("-o", "--output")
 
@@ -131,8 +133,22 @@ def localize(
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="A run's folder, or `default`, the model that ships with avel.")
+        str,
+        typer.Option(
+            help="`default`, which names some 290 real events without training; a run's folder; or "
+            "`toybox`, a toy."
+        ),
     ] = "default",
+    events: Annotated[
+        str | None,
+        typer.Option(
+            help='Look for these events alone: "dog bark, rooster, tractor", or sets such as '
+            "animals, traffic, music, ave (see `avel ls events`)."
+        ),
+    ] = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="A TOML file of your own events; see docs/events.md.")
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -157,6 +173,7 @@ def localize(
         bool,
         typer.Option("--untuned", help="The paper's decision, whatever `avel tune` has stored."),
     ] = False,
+    modality: Modality = "both",
     audio_track: Annotated[
         int | None, typer.Option(help="Which sound track to read, by its number in the file.")
     ] = None,
@@ -188,7 +205,11 @@ def localize(
     clips: Clips = None,
     thumbnails: Thumbnails = None,
 ) -> None:
-    """Find the events of videos that are both seen and heard, and when."""
+    """Find the events of videos that are both seen and heard, and when.
+
+    What is only heard or only seen goes into .json, .html and .eaf beside them, and with --modality
+    anywhere.
+    """
     from avel.features.listing import named_files
 
     files = named_files(files)
@@ -205,12 +226,22 @@ def localize(
     from avel.decisions import Decision
     from avel.localization import Localizer
     from avel.report.cards import cautions
+    from avel.report.writers import writer_for
 
+    chosen = check_modality(modality)
     asked: dict[str, Any] = {"threshold": threshold, "low": low}
     asked |= {"min_length": min_length, "bridge": bridge}
     Decision().asked(**asked)  # refused before a model is loaded
     check_precision(precision)
-    find = Localizer(model, cache=not no_cache, precision=precision)  # type: ignore[arg-type]
+    find = Localizer(
+        model,
+        events=events,
+        vocabulary=vocabulary,
+        cache=not no_cache,
+        precision=precision,  # type: ignore[arg-type]
+    )
+    for note in find.model.card.get("notes", ()):
+        typer.echo(f"avel: {note}", err=True)
     failed: list[Exception] = []
     warned = False
     for video in files:
@@ -218,23 +249,25 @@ def localize(
             check_places(placed[video])
             _check_writers(video, placed[video], format)
             go = _stream if stream else _run
-            found = go(
+            found, shown = go(
                 video,
                 find,
+                chosen,
                 decision=Decision() if untuned else None,
                 **asked,
                 audio_track=audio_track,
                 video_track=video_track,
             )
             for path in placed[video]:
-                _save(found, path, format)
-            done = write_events(found, clips=clips, thumbnails=thumbnails)
+                whole = writer_for(path, format=format).lanes
+                _save(found if whole else shown, path, format)
+            done = write_events(shown, clips=clips, thumbnails=thumbnails)
             if not warned:
                 for caution in cautions(found.model)[:1]:
                     typer.echo(f"avel: {caution}", err=True)
                 warned = True
             if not stream:
-                _show(found, placed[video], done, as_json=as_json)
+                _show(shown, placed[video], done, as_json=as_json)
         except AvelError as e:
             failed.append(e)
             named = str(e) if str(video) in str(e) else f"{video}: {e}"
@@ -265,21 +298,35 @@ def _finish(failed: list[Exception], count: int) -> None:
     raise typer.Exit(2 if wrong else 1)
 
 
-def _run(video: Path, find: Localizer, **options: Any) -> Timeline:
+def _run(
+    video: Path, find: Localizer, modality: Choice, **options: Any
+) -> tuple[Timeline, Timeline]:
+    """The whole timeline of a file, and the one of what is chosen."""
     with progress_bar(video.name) as advance:
-        return find(video, progress=advance, **options)
+        found = find(video, progress=advance, **options)
+    return found, found.choose(modality)
 
 
-def _stream(video: Path, find: Localizer, **options: Any) -> Timeline:
-    """Print every event as soon as it is final, and a line that says the file is done."""
+def _stream(
+    video: Path, find: Localizer, modality: Choice, **options: Any
+) -> tuple[Timeline, Timeline]:
+    """Print every event as soon as it is final, and a line that says the file is done.
+
+    Events of one modality follow at the file's end.
+    """
     events, count = find.stream(video, **options), 0
     for event in events:
-        count += 1
-        _line(kind="event", video=str(video), **event.to_json())
+        if modality in ("both", "all"):
+            count += 1
+            _line(kind="event", video=str(video), **event.to_json())
     found = events.timeline()
+    for event in found.choose(modality):
+        if event.modality != "both":
+            count += 1
+            _line(kind="event", video=str(video), **event.to_json())
     ends = {"duration": found.duration, "events": count, "notes": list(found.notes)}
     _line(kind="end", video=str(video), **ends, model=found.model)
-    return found
+    return found, found.choose(modality)
 
 
 def _line(**values: Any) -> None:
@@ -292,7 +339,11 @@ def _show(
     if as_json:
         print_json(found.to_json())
     else:
-        print_table(_table(found), notes=found.notes, written=written, done=done)
+        from avel.report.view import of_one_modality
+
+        apart = of_one_modality(found)
+        notes = [*found.notes, *([apart] if apart else [])]
+        print_table(_table(found), notes=notes, written=written, done=done)
 
 
 def _table(found: Timeline) -> Table:
@@ -300,15 +351,19 @@ def _table(found: Timeline) -> Table:
     from rich.text import Text
 
     from avel.clock import format_time
+    from avel.types import MODALITIES
 
     length = format_time(found.duration, decimals=1)
     title = f"{printable(Path(found.video).name)}  ({length})"
     table = Table(title=Text(title), title_justify="left")
     for heading in ("start", "end", "event", "score"):
         table.add_column(heading, justify="left" if heading == "event" else "right")
-    for e in found.events:
+    ordered = sorted(found.events, key=lambda e: MODALITIES.index(e.modality))
+    for e in ordered:
         times = (format_time(e.start, decimals=2), format_time(e.end, decimals=2))
-        table.add_row(*times, Text(printable(e.label)), f"{e.score:.2f}")
+        style = "" if e.modality == "both" else "dim"
+        label = Text(printable(e.marked_label))
+        table.add_row(*times, label, f"{e.score:.2f}", style=style)
     if not found.events:
         table.add_row("", "", "no events found", "")
     return table

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from avel.errors import unknown_name
 
-KINDS = ("models", "backbones", "datasets", "tasks", "sweeps", "pretrained")
+KINDS = ("models", "backbones", "datasets", "tasks", "sweeps", "pretrained", "events")
 
 
 def ls(
     kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}; all of them without it.")] = "",
-    pattern: Annotated[str, typer.Argument(help="Only names like this: 'vgg*'.")] = "*",
+    pattern: Annotated[
+        str,
+        typer.Argument(help="Only names like this: 'vgg*'; for events a set or words as well."),
+    ] = "*",
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="A TOML file of your own events (docs/events.md).")
+    ] = None,
 ) -> None:
-    """List models, backbones, data sets, tasks, sweeps and the models that ship with avel."""
+    """List models, backbones, data sets, tasks, sweeps, the models that ship, and named events."""
+    from avel.cli._events import print_events
+
     wanted = kind if kind.endswith("s") or kind in ("", "pretrained") else f"{kind}s"
     if wanted and wanted not in KINDS:
         raise unknown_name("kind", kind, KINDS)
+    if wanted == "events":
+        print_events(pattern, vocabulary)
+        return
     for name in [wanted] if wanted else KINDS:
         lines = _lines(name, pattern)
         if not wanted:
@@ -30,8 +42,10 @@ def ls(
 def _lines(kind: str, pattern: str) -> list[str]:
     from fnmatch import fnmatchcase
 
+    from avel.cli._events import set_lines
+
     found = {"models": _models, "backbones": _backbones, "datasets": _datasets, "tasks": _tasks,
-             "sweeps": _sweeps, "pretrained": _pretrained}[kind]()  # fmt: skip
+             "sweeps": _sweeps, "pretrained": _pretrained, "events": set_lines}[kind]()  # fmt: skip
     width = max([16, *(len(name) + 2 for name in found)])
     return [f"{name:{width}}{text}" for name, text in found.items() if fnmatchcase(name, pattern)]
 

@@ -153,6 +153,7 @@ def _read_label_files(root: Path) -> tuple[list[Row], list[str]]:
                 mistakes.append(f"{where}: {e.got.removeprefix(f'{label_file}: ')}")
                 continue
             if timeline.scores is None:
+                timeline = timeline.choose("both")  # what is only audible or visible is no event
                 rows += _clip_rows(timeline, name, where)
                 mistakes += [f"{where}: background is no event: leave it out" for e in timeline
                              if e.label.strip().lower() == BACKGROUND]  # fmt: skip

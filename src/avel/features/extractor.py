@@ -242,10 +242,11 @@ class Extractor:
             frames=self._frames,
             batch=self.seeing.batch,
             clip=self._clip,
+            patch_hop=self.hearing.backbone.card.patch_hop,
         )
 
     def _hear(self, sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Beginnings of sounds (15600,), one a segment, -> (n, A).
+        """Sounds of patches, each (15600,), -> (n, A).
 
         Always as many go together, silent ones where there are fewer: a matrix product rounds
         otherwise for another number of rows, and a sound's row shall be the same in any company.

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avel.features.mel import NEEDED
+from avel.features.mel import NEEDED, RATE
 from avel.features.stream import Block
 from avel.media import Media, Segment
 from avel.types import Grid
@@ -63,12 +63,14 @@ class Networks:
     """What the rows are made with.
 
     Args:
-        hear: Beginnings of segments' sounds, each (15600,) float32, -> rows (n, A).
+        hear: Patches' sounds, each (15600,) float32, -> rows (n, A).
         see: Pictures, each (224, 224, 3) uint8, or clips of ``clip`` of them, -> rows (n, H, W, V).
         audio, visual: Shapes of one row.
         frames: Pictures a segment.
         batch: Pictures, or clips, that go through the network together.
         clip: Whether the network sees a segment's pictures together.
+        patch_hop: Seconds between the patches of a segment, see :func:`patch_starts`; 0 hears one,
+            the segment's beginning.
     """
 
     hear: Callable[[Sequence[Floats]], Floats]
@@ -78,6 +80,7 @@ class Networks:
     frames: int
     batch: int
     clip: bool = False
+    patch_hop: float = 0.0
 
 
 def run(
@@ -118,6 +121,7 @@ class _Row:
     audio: Floats
     visual: Floats
     waits: int = 0
+    patches: int = 1
 
 
 @dataclass
@@ -146,10 +150,75 @@ class _Picture:
         self.shares.clear()
 
 
+def patch_starts(first: int, stop: int, hop: float) -> list[int]:
+    """Where the patches of a segment begin, in samples from the file's start; may be negative.
+
+    Patches of 15600 samples stand ``hop`` seconds apart, as many as fit the segment and at least
+    one, around the segment's middle: they reach into its neighbours. Without a hop there is one, and
+    it begins with the segment.
+
+    Args:
+        first, stop: The segment's samples.
+        hop: Seconds; 0 for one patch.
+    """
+    if not hop:
+        return [first]
+    apart = round(hop * RATE)
+    count = max(1, round((stop - first) / apart))
+    middle = (first + stop - NEEDED - (count - 1) * apart) // 2
+    return [middle + k * apart for k in range(count)]
+
+
+class _Track:
+    """A file's sound on its way: what is still needed of it, and the patches that wait for more."""
+
+    def __init__(self, hop: float) -> None:
+        self._hop = hop
+        self._held = np.zeros(0, np.float32)
+        self._first = 0  # the number of the first sample held
+        self._waiting: deque[tuple[_Row, int]] = deque()
+
+    @property
+    def _stop(self) -> int:
+        return self._first + len(self._held)
+
+    def take(self, row: _Row, samples: Floats, *, audible: bool) -> Iterator[tuple[_Row, Floats]]:
+        """Take a segment's samples in; give out the patches that are complete, with their rows."""
+        first = self._stop
+        self._held = np.concatenate([self._held, samples])
+        if audible:
+            starts = patch_starts(first, self._stop, self._hop)
+            row.waits += len(starts)
+            row.patches = len(starts)
+            self._waiting.extend((row, start) for start in starts)
+        yield from self._complete(self._stop if self._hop else None)
+        # the next segment's patches reach no further back than a patch and half a hop
+        keep = min([start for _, start in self._waiting], default=self._stop - 2 * NEEDED)
+        gone = max(0, min(keep, self._stop - 2 * NEEDED) - self._first)
+        self._held, self._first = self._held[gone:], self._first + gone
+
+    def end(self) -> Iterator[tuple[_Row, Floats]]:
+        """The patches that the file's end cuts, silent behind it."""
+        yield from self._complete(None)
+
+    def _complete(self, stop: int | None) -> Iterator[tuple[_Row, Floats]]:
+        while self._waiting and (stop is None or self._waiting[0][1] + NEEDED <= stop):
+            row, start = self._waiting.popleft()
+            yield row, self._cut(start)
+
+    def _cut(self, start: int) -> Floats:
+        patch = np.zeros(NEEDED, np.float32)
+        skip = max(0, -start)  # before the file's start it is silent
+        held = self._held[start + skip - self._first : start + NEEDED - self._first]
+        patch[skip : skip + len(held)] = held
+        return patch
+
+
 @dataclass
 class _File:
     """A file on its way: the rows not given out yet, its last picture, its end once it came."""
 
+    track: _Track
     rows: deque[_Row] = field(default_factory=deque)
     last: _Picture | None = None
     end: Ended | None = None
@@ -162,10 +231,13 @@ class _Mill:
         self._networks = networks
         self._files: dict[int, _File] = {}
         self._pictures: list[_Picture] = []
-        self._sounds: list[tuple[int, _Row, Floats]] = []
+        self._sounds: list[tuple[_Row, Floats]] = []
 
     def begin(self, event: Begun) -> None:
-        self._files[event.file] = _File()
+        self._files[event.file] = self._new_file()
+
+    def _new_file(self) -> _File:
+        return _File(_Track(self._networks.patch_hop))
 
     def take(self, number: int, segment: Segment) -> Iterator[Rows | Ended]:
         """Take a segment in; give out what became whole by it."""
@@ -177,9 +249,8 @@ class _Mill:
             np.zeros(told.visual, np.float32),
         )
         file.rows.append(row)
-        if segment.n_samples_present:
-            row.waits += 1
-            self._sounds.append((number, row, _beginning(segment.audio)))
+        audible = segment.n_samples_present > 0
+        self._sounds += file.track.take(row, segment.audio, audible=audible)
         for image, share in self._seen(segment):
             if file.last is None or not np.array_equal(image, file.last.image):
                 file.last = _Picture(number, image, [])
@@ -204,7 +275,9 @@ class _Mill:
 
     def end(self, event: Ended) -> Iterator[Rows | Ended]:
         """A file was decoded to its end, or to its error; the rows before that still come."""
-        self._files.setdefault(event.file, _File()).end = event
+        file = self._files.setdefault(event.file, self._new_file())
+        file.end = event
+        self._sounds += file.track.end()
         yield from self._whole()
 
     def flush(self) -> Iterator[Rows | Ended]:
@@ -230,9 +303,9 @@ class _Mill:
 
     def _hear(self, count: int) -> None:
         some, self._sounds = self._sounds[:count], self._sounds[count:]
-        results = self._networks.hear([sound for _, _, sound in some])
-        for (_, row, _), result in zip(some, results, strict=True):
-            row.audio[...] = result
+        results = self._networks.hear([sound for _, sound in some])
+        for (row, _), result in zip(some, results, strict=True):
+            row.audio += result / np.float32(row.patches)
             row.waits -= 1
 
     def _whole(self) -> Iterator[Rows | Ended]:
@@ -246,13 +319,6 @@ class _Mill:
             if file.end is not None and not file.rows and number == next(iter(self._files)):
                 del self._files[number]
                 yield file.end
-
-
-def _beginning(sound: Floats) -> Floats:
-    """What a network hears of a segment: segments may differ by a sample, and be long."""
-    held = np.zeros(NEEDED, np.float32)
-    held[: len(sound)] = sound[:NEEDED]
-    return held
 
 
 def _block(rows: Sequence[_Row]) -> Block:

@@ -11,10 +11,10 @@ from avel.formats.base import (
     decimal_times,
     event_of,
     formats,
-    label_to_write,
+    marked_label,
     timeline_of,
+    unmarked,
 )
-from avel.formats.text import escape, unescape
 from avel.types import Event, Timeline
 
 _LABEL = re.compile(r"[\d.,]+\t[\d.,]+\t")
@@ -29,7 +29,7 @@ class Audacity(Format):
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A line an event, six decimals, as Audacity itself writes them."""
-        lines = ("\t".join((*decimal_times(e), escape(label_to_write(e)))) for e in timeline)
+        lines = ("\t".join((*decimal_times(e), marked_label(e))) for e in timeline)
         return "".join(f"{line}\n" for line in lines)
 
     def load(self, text: str, path: Path) -> list[Timeline]:
@@ -55,6 +55,7 @@ def _event(line: str, number: int) -> Event:
         raise ValueError(f"line {number}: {len(cells)} columns, wanted start, end and label")
     try:
         start, end = (float(c.replace(",", ".")) for c in cells[:2])  # some locales write commas
-        return event_of(start, end, unescape(cells[2].strip()))
+        label, modality = unmarked(cells[2].strip())
+        return event_of(start, end, label, modality=modality)
     except ValueError as e:
         raise ValueError(f"line {number}: {e}") from e

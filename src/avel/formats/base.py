@@ -13,8 +13,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from avel import clock
 from avel.errors import DataError, UsageError
 from avel.files import write_whole
+from avel.formats.text import escape, unescape
 from avel.registry import Registry
-from avel.types import Event, Json, Timeline
+from avel.types import MODALITIES, SUFFIXES, Event, Json, Modality, Timeline
 
 #: The largest file that is read, in bytes: about a day of segments of 28 classes.
 MAX_BYTES = 128 * 2**20
@@ -29,6 +30,8 @@ class Writer(ABC):
 
     #: Whether one file can hold the events of several videos.
     many: ClassVar[bool] = False
+    #: Whether ``audio_only`` and ``visual_only`` have a place of their own beside the events.
+    lanes: ClassVar[bool] = False
 
     def check(self, video: str, path: Path) -> None:  # noqa: B027
         """Refuse, before any work is done, what couldn't be written; by default nothing.
@@ -145,8 +148,8 @@ def timeline_of(
     )
 
 
-def event_of(start: Any, end: Any, label: Any, score: Any = 1.0) -> Event:
-    """An event with everything checked: times, label, score.
+def event_of(start: Any, end: Any, label: Any, score: Any = 1.0, modality: Any = "both") -> Event:
+    """An event with everything checked: times, label, score, modality.
 
     Raises:
         ValueError: that says what is wrong.
@@ -157,7 +160,9 @@ def event_of(start: Any, end: Any, label: Any, score: Any = 1.0) -> Event:
     first, last = seconds_of(start), seconds_of(end)
     if last <= first:
         raise ValueError(f"{name[:40]!r} from {first:g} to {last:g} s: wanted a stretch of time")
-    return Event(first, last, name, probability_of(score))
+    if modality not in MODALITIES:
+        raise ValueError(f"modality {str(modality)[:40]!r}: wanted one of {', '.join(MODALITIES)}")
+    return Event(first, last, name, probability_of(score), modality)
 
 
 def time_of(text: str) -> float:
@@ -244,6 +249,27 @@ def label_to_write(event: Event) -> str:
             do="name it, or write .json or .csv",
         )
     return event.label
+
+
+def marked_label(event: Event) -> str:
+    """An event's label on one line and its modality behind it, as :func:`unmarked` reads it.
+
+    Raises:
+        DataError: if the label is empty.
+    """
+    label = escape(label_to_write(event))
+    for suffix in filter(None, SUFFIXES.values()):
+        if label.endswith(suffix):  # it is part of the label itself
+            label = label.removesuffix(suffix) + suffix.replace("(", "\\x28")
+    return label + SUFFIXES[event.modality]
+
+
+def unmarked(text: str) -> tuple[str, Modality]:
+    """The label and the modality that :func:`marked_label` wrote."""
+    for modality, suffix in SUFFIXES.items():
+        if suffix and text.endswith(suffix) and len(text) > len(suffix):
+            return unescape(text.removesuffix(suffix)), modality
+    return unescape(text), "both"
 
 
 def decimal_times(event: Event) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from avel.formats.base import (
     timeline_of,
 )
 from avel.formats.text import escape, unescape
-from avel.types import Event, Timeline
+from avel.types import MODALITIES, Event, Modality, Timeline
 
 #: The most characters of XML that are read: a tree of them takes some twenty times the memory.
 _LARGEST = 2**25
@@ -28,12 +29,21 @@ _MIMES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime",
           ".wav": "audio/x-wav", ".mp3": "audio/mpeg"}  # fmt: skip
 
 
+#: The tiers of what is of one modality; a second one where events overlap.
+_LANES: dict[Modality, str] = {"audio": "audio only", "visual": "visual only"}
+_LANE = re.compile(r"(audio only|visual only)(?: \(\d+\))?")
+
+
 @formats.register("elan")
 class Elan(Format):
-    """A tier a class, an annotation an event, the label its value; whole milliseconds."""
+    """A tier a class, an annotation an event, the label its value; whole milliseconds.
+
+    What is only audible or only visible has tiers of its own, whatever its class.
+    """
 
     ending = ".eaf"
     reads = (".eaf",)
+    lanes = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """The document, with the video's place absolute and relative to where it will lie."""
@@ -41,7 +51,8 @@ class Elan(Format):
 
         document = Eaf(author="avel")
         document.adocument["DATE"] = datetime.now(UTC).isoformat(timespec="seconds")
-        document.properties = [("lastUsedAnnotationId", len(timeline))]
+        count = sum(len(timeline.lane(m)) for m in MODALITIES)
+        document.properties = [("lastUsedAnnotationId", count)]
         document.remove_tier("default")
         for tier, event in _tiers(timeline):
             if tier not in document.tiers:
@@ -68,7 +79,8 @@ class Elan(Format):
         referring = sum(len(tier[1]) for tier in document.tiers.values())
         notes = [f"{referring} annotations that refer to others were left out."] * bool(referring)
         video = _linked(document, path)
-        return [timeline_of(video, sorted(events, key=lambda e: (e.start, e.end)), notes=notes)]
+        events.sort(key=lambda e: (e.start, e.end))
+        return [timeline_of(video, events, notes=notes).choose("both")]
 
 
 def _tiers(timeline: Timeline) -> Iterator[tuple[str, Event]]:
@@ -77,13 +89,24 @@ def _tiers(timeline: Timeline) -> Iterator[tuple[str, Event]]:
     Annotations of one tier can't overlap in ELAN.
     """
     ends: dict[str, list[int]] = {}
-    for event in sorted(timeline, key=lambda e: (e.start, e.end)):
+    held = [e for m in MODALITIES for e in sorted(timeline.lane(m), key=lambda e: (e.start, e.end))]
+    for event in held:
         name = escape(label_to_write(event))
+        if event.modality != "both":
+            name = _LANES[event.modality]
+        elif _lane_of(name) != "both":  # a class of such a name isn't a lane
+            name = f"\\x{ord(name[0]):02x}{name[1:]}"
         first, last = clock.span_ticks(event.start, event.end)
         taken = ends.setdefault(name, [])
         place = next((i for i, end in enumerate(taken) if end <= first), len(taken))
         taken[place : place + 1] = [last]
         yield name if place == 0 else f"{name} ({place + 1})", event
+
+
+def _lane_of(tier: str) -> Modality:
+    """The modality of a tier's annotations: ``audio only``, ``visual only (2)``."""
+    found = _LANE.fullmatch(tier)
+    return next((m for m, name in _LANES.items() if found and name == found[1]), "both")
 
 
 def _link(document: Any, video: str, path: Path) -> None:
@@ -115,4 +138,5 @@ def _annotations(document: Any) -> Iterator[Event]:
             if None in times:
                 raise ValueError(f"an annotation of tier {tier[:40]!r} without times")
             start, stop = (clock.from_ticks(t) for t in times)
-            yield event_of(start, stop, unescape((value or "").strip()) or tier)
+            label = unescape((value or "").strip()) or unescape(tier)
+            yield event_of(start, stop, label, modality=_lane_of(tier))

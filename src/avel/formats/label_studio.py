@@ -80,7 +80,7 @@ def _task(timeline: Timeline) -> Json:
 
 
 def _region(event: Event, number: int, timeline: Timeline) -> Json:
-    return {
+    region: Json = {
         "id": f"event{number + 1}",
         "from_name": "events",
         "to_name": "audio",
@@ -94,6 +94,9 @@ def _region(event: Event, number: int, timeline: Timeline) -> Json:
         },
         "score": round(float(event.score), 6),
     }
+    if event.modality != "both":  # `meta` is what Label Studio keeps of a region as it came
+        region["meta"] = {"modality": [event.modality]}
+    return region
 
 
 def _timeline(task: Json, path: Path) -> Timeline:
@@ -132,7 +135,7 @@ def _regions(task: Json) -> list[Json]:
 
 def _events(region: Json, rate: float) -> Iterator[Event]:
     value = object_of(region["value"])
-    score = region.get("score", 1.0)
+    score, modality = region.get("score", 1.0), _modality(region)
     spans: list[tuple[Any, Any]] = []
     if region["type"] == "labels":
         spans, labels = [(value["start"], value["end"])], value.get("labels", [])
@@ -143,4 +146,11 @@ def _events(region: Json, rate: float) -> Iterator[Event]:
             spans.append((clock.from_ticks(first - 1, rate), clock.from_ticks(last, rate)))
     for start, end in spans:
         for label in rows_of(labels):
-            yield event_of(start, end, label, 1.0 if score is None else score)
+            yield event_of(start, end, label, 1.0 if score is None else score, modality)
+
+
+def _modality(region: Json) -> str:
+    """The modality that a region's ``meta`` names; another value there isn't ours."""
+    meta = region.get("meta")
+    held = meta.get("modality") if isinstance(meta, dict) else None
+    return held[0] if isinstance(held, list) and held[:1] in (["audio"], ["visual"]) else "both"

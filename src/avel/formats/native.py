@@ -22,7 +22,7 @@ from avel.formats.base import (
     rows_of,
     seconds_of,
 )
-from avel.types import BACKGROUND, Bools, Event, Grid, Json, Scores, Timeline
+from avel.types import BACKGROUND, Bools, Event, Floats, Grid, Json, Modality, Scores, Timeline
 
 
 @formats.register("json")
@@ -63,6 +63,8 @@ class NativeJson(Format):
             scores=scores,
             model=object_of(data.get("model", {})),
             notes=tuple(name_of(n) for n in rows_of(data.get("notes", []))),
+            audio_only=_apart(data.get("audio_only", []), classes, "audio"),
+            visual_only=_apart(data.get("visual_only", []), classes, "visual"),
         )
         return [timeline]
 
@@ -75,7 +77,14 @@ def _event(row: Json, classes: tuple[str, ...]) -> Event:
     label = name_of(row["label"])
     if label not in classes:
         raise ValueError(f"an event of the class {label[:40]!r}, which isn't among the classes")
-    return event_of(row["start"], row["end"], label, row["score"])
+    modality = row.get("modality", "both")
+    return event_of(row["start"], row["end"], label, row["score"], modality)
+
+
+def _apart(rows: Any, classes: tuple[str, ...], modality: Modality) -> tuple[Event, ...]:
+    """The events of ``audio_only`` or ``visual_only``, whether or not each says so again."""
+    held = (object_of(row) for row in rows_of(rows))
+    return tuple(_event({"modality": modality, **row}, classes) for row in held)
 
 
 def _scores(rows: list[Any], classes: tuple[str, ...], duration: float, step: Any) -> Scores:
@@ -88,6 +97,7 @@ def _scores(rows: list[Any], classes: tuple[str, ...], duration: float, step: An
     ids = {name: i for i, name in enumerate(names)}
     values = np.zeros((len(rows), len(names)), dtype=np.float64)
     labels = np.zeros(len(rows), dtype=np.int64)
+    told = {name: _told(rows, classes, name) for name in ("audio_scores", "visual_scores")}
     for i, row in enumerate(rows):
         _check_bounds(row, *grid.bounds(i))
         given = object_of(row["scores"])
@@ -102,7 +112,20 @@ def _scores(rows: list[Any], classes: tuple[str, ...], duration: float, step: An
         labels=labels,
         audible=_flags(row["audible"] for row in rows),
         visible=_flags(row["visible"] for row in rows),
+        **told,
     )
+
+
+def _told(rows: list[Any], classes: tuple[str, ...], name: str) -> Floats | None:
+    """(T, C) of ``audio_scores`` or ``visual_scores``; 0 where a class is left out."""
+    if not any(name in row for row in rows):
+        return None
+    ids = {c: i for i, c in enumerate(classes)}
+    values = np.zeros((len(rows), len(classes)), dtype=np.float64)
+    for i, row in enumerate(rows):
+        for label, value in object_of(row[name]).items():
+            values[i, ids[label]] = np.nan if value is None else probability_of(value)
+    return values
 
 
 def _check_bounds(row: Json, start: float, end: float) -> None:

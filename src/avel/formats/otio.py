@@ -140,9 +140,12 @@ def _clip(timeline: Timeline, rate: float, path: Path, *, marked: bool) -> Json:
 
 def _marker(event: Event, timeline: Timeline, rate: float) -> Json:
     place = timeline.classes.index(event.label) if event.label in timeline.classes else 0
+    ours: Json = {"score": round(float(event.score), 6)}
+    if event.modality != "both":
+        ours["modality"] = event.modality
     return {
         "OTIO_SCHEMA": "Marker.2",
-        "metadata": {"avel": {"score": round(float(event.score), 6)}},
+        "metadata": {"avel": ours},
         "name": escape(label_to_write(event)),
         "color": _COLOURS[place % len(_COLOURS)],
         "marked_range": _range(event.start, event.end, rate),
@@ -195,7 +198,8 @@ def _markers(item: Json, first: float) -> Iterator[Event]:
         start, length = _span(object_of(marker["marked_range"]))
         metadata = marker.get("metadata")
         ours = metadata.get("avel") if isinstance(metadata, Mapping) else None
-        score = ours.get("score", 1.0) if isinstance(ours, Mapping) else 1.0
+        ours = ours if isinstance(ours, Mapping) else {}
+        score, modality = ours.get("score", 1.0), ours.get("modality", "both")
         begin = start - first
         label = unescape(name_of(marker.get("name")).strip())
-        yield event_of(round(begin, 6), round(begin + length, 6), label, score)
+        yield event_of(round(begin, 6), round(begin + length, 6), label, score, modality)

@@ -11,9 +11,10 @@ from avel.formats.base import (
     decimal_times,
     event_of,
     formats,
-    label_to_write,
+    marked_label,
     media_name,
     timeline_of,
+    unmarked,
 )
 from avel.formats.text import escape, neutral, restored, unescape
 from avel.types import Event, Timeline
@@ -40,7 +41,7 @@ class Raven(Format):
         file = neutral(escape(media_name(timeline.video, timeline.video)))
         lines = ["\t".join(_HEADER)]
         for number, e in enumerate(timeline, start=1):
-            label = neutral(escape(label_to_write(e)))
+            label = neutral(marked_label(e))
             cells = (str(number), "Spectrogram 1", "1", *decimal_times(e), _LOW, _HIGH, file, label)
             lines.append("\t".join((*cells, f"{round(float(e.score), 6):g}")))
         return "\n".join(lines) + "\n"
@@ -93,8 +94,8 @@ def _event(row: Mapping[str, str], label: str, number: int, *, several: bool) ->
         if several:
             offset = float(row[_OFFSET.lower()])
             start, end = offset, round(offset + end - start, 6)
-        name = unescape(restored(row[label].strip()))
-        return event_of(start, end, name, float(score))
+        name, modality = unmarked(restored(row[label].strip()))
+        return event_of(start, end, name, float(score), modality)
     except KeyError as e:
         raise ValueError(f"line {number}: no column {e}") from e
     except ValueError as e:

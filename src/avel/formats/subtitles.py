@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from avel import clock
-from avel.formats.base import MAX_ROWS, Format, event_of, formats, label_to_write, timeline_of
-from avel.formats.text import escape, unescape
+from avel.formats.base import (
+    MAX_ROWS,
+    Format,
+    event_of,
+    formats,
+    marked_label,
+    timeline_of,
+    unmarked,
+)
 from avel.types import Event, Timeline
 
 # what would be taken for a tag or for the arrow between two times
@@ -28,7 +35,7 @@ class WebVtt(Format):
         """A cue an event, its text the label with ``&``, ``<`` and ``>`` as HTML writes them."""
         from webvtt import WebVTT
 
-        cues = [_cue(e, html.escape(escape(label_to_write(e)), quote=False)) for e in timeline]
+        cues = [_cue(e, html.escape(marked_label(e), quote=False)) for e in timeline]
         return WebVTT(captions=cues).content + "\n"
 
     def load(self, text: str, path: Path) -> list[Timeline]:
@@ -51,7 +58,7 @@ class SubRip(Format):
         blocks = []
         for number, event in enumerate(timeline, start=1):
             start, end = (str(t).replace(".", ",") for t in _times(event))
-            label = _TAG.sub(_coded, escape(label_to_write(event)))
+            label = _TAG.sub(_coded, marked_label(event))
             blocks.append(f"{number}\n{start} --> {end}\n{label}\n")
         return "\n".join(blocks)
 
@@ -94,5 +101,6 @@ def _events(cues: Any, text: str, *, web: bool) -> list[Event]:
     for cue in cues:
         start, end = (clock.from_ticks(t.in_milliseconds()) for t in (cue.start_time, cue.end_time))
         words = " ".join(cue.text.split("\n")).strip()
-        events.append(event_of(start, end, unescape(html.unescape(words) if web else words)))
+        label, modality = unmarked(html.unescape(words) if web else words)
+        events.append(event_of(start, end, label, modality=modality))
     return sorted(events, key=lambda e: (e.start, e.end))

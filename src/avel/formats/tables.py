@@ -13,9 +13,11 @@ from avel.formats.base import (
     Format,
     event_of,
     formats,
+    marked_label,
     media_name,
     time_of,
     timeline_of,
+    unmarked,
     write_encoded,
 )
 from avel.formats.text import escape, neutral, restored, unescape
@@ -28,12 +30,16 @@ COLUMNS = {
     "end": ("end", "offset"),
     "label": ("label", "event_label"),
     "score": ("score",),
+    "modality": ("modality",),
 }
 
 
 @formats.register("csv")
 class Csv(Format):
-    """Start, end, label, score; and in front the file, where one table holds several."""
+    """Start, end, label, score; in front the file, where one table holds several.
+
+    A column ``modality`` follows where an event isn't audio-visual.
+    """
 
     ending = ".csv"
     reads = (".csv",)
@@ -41,19 +47,19 @@ class Csv(Format):
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A header and a row an event, comma-separated, as RFC 4180 quotes it."""
-        rows = [_cells(e) for e in timeline.events]
-        return _table(["start", "end", "label", "score"], rows, ",", "\r\n")
+        header = _header([timeline])
+        rows = [_cells(e)[: len(header)] for e in timeline.events]
+        return _table(header, rows, ",", "\r\n")
 
     def write_all(self, timelines: Sequence[Timeline], path: Path) -> None:
         """The same with the column ``file``; a video without events is a row without times."""
-        names = shown_names(timelines)
+        names, header = shown_names(timelines), _header(timelines)
         rows = [
-            [neutral(name), *cells]
+            [neutral(name), *cells[: len(header)]]
             for name, t in zip(names, timelines, strict=True)
-            for cells in ([_cells(e) for e in t.events] or [["", "", "", ""]])
+            for cells in ([_cells(e) for e in t.events] or [[""] * len(header)])
         ]
-        header = ["file", "start", "end", "label", "score"]
-        write_encoded(path, _table(header, rows, ",", "\r\n"))
+        write_encoded(path, _table(["file", *header], rows, ",", "\r\n"))
 
     def load(self, text: str, path: Path) -> list[Timeline]:
         """A timeline a file named; commas, semicolons or tabs, other columns left out."""
@@ -100,16 +106,29 @@ def shown_names(timelines: Sequence[Timeline]) -> list[str]:
     return names if len(set(names)) == len(names) else [t.video for t in timelines]
 
 
+def _header(timelines: Sequence[Timeline]) -> list[str]:
+    """The columns of events; ``modality`` only where it tells something."""
+    apart = any(e.modality != "both" for t in timelines for e in t.events)
+    return ["start", "end", "label", "score", *["modality"] * apart]
+
+
 def _cells(event: Event, *, coded: bool = False) -> list[str]:
-    """Start, end, label and score; ``coded`` keeps a label on one line."""
+    """Start, end, label, score and modality; ``coded`` keeps a label, marked, on one line."""
     times = repr(float(event.start)), repr(float(event.end))
-    label = escape(event.label) if coded else event.label
-    return [*times, neutral(label), repr(round(float(event.score), 6))]
+    label = marked_label(event) if coded else event.label
+    return [*times, neutral(label), repr(round(float(event.score), 6)), event.modality]
 
 
 def label_in(cell: str, *, coded: bool = False) -> str:
     """The label that a table's cell holds."""
     return unescape(restored(cell)) if coded else restored(cell)
+
+
+def _marked_in(row: dict[str, str], *, coded: bool) -> tuple[str, str]:
+    """The label and the modality of a row."""
+    if coded:
+        return unmarked(restored(row["label"]))
+    return restored(row["label"]), row.get("modality", "").strip().lower() or "both"
 
 
 def _table(header: list[str], rows: Sequence[list[str]], delimiter: str, end: str) -> str:
@@ -143,7 +162,8 @@ def _event(row: dict[str, str], number: int, *, coded: bool) -> Event:
     try:
         score = float(row["score"]) if row.get("score") else 1.0
         times = time_of(row["start"]), time_of(row["end"])
-        return event_of(*times, label_in(row["label"], coded=coded), score)
+        label, modality = _marked_in(row, coded=coded)
+        return event_of(*times, label, score, modality)
     except ValueError as e:
         raise ValueError(f"line {number}: {e}") from e
 

@@ -87,6 +87,9 @@ class Answer:
         labels: (B, T) class ids by the paper's decision rule; None for CML.
         attention: (B, T, H, W) spatial attention summing to 1 over H*W, or None.
         parts: What the loss and the figures need, by name (logits of each stream, embeddings…).
+            ``audible`` and ``visible``, where a model has them, are (B, T, C) probabilities that a
+            class is audible or visible, NaN where it cannot tell: they become the scores'
+            ``audio_scores`` and ``visual_scores``.
     """
 
     scores: Tensor | None = None

@@ -38,7 +38,8 @@ def event_names(timeline: Timeline, events: Sequence[Event], ending: str) -> lis
     names: list[str] = []
     for event in events:
         first, last = (f"{t // 1000:05d}.{t % 1000:03d}" for t in _ticks(event))
-        name = f"{safe_name(Path(timeline.video).stem)}_{first}-{last}_{safe_name(event.label)}"
+        label = safe_name(event.marked_label)
+        name = f"{safe_name(Path(timeline.video).stem)}_{first}-{last}_{label}"
         count = sum(n == name or n.startswith(f"{name}~") for n in names)
         names.append(name if not count else f"{name}~{count + 1}")
     return [f"{name}{ending}" for name in names]
@@ -156,12 +157,14 @@ def best_instant(timeline: Timeline, event: Event) -> float:
     scores = timeline.scores
     if scores is None or event.label not in scores.classes:
         return clock.middle(event.start, event.end)
+    own = None if event.modality == "both" else getattr(scores, f"{event.modality}_scores")
+    values = scores.values if own is None else np.nan_to_num(own)
     grid, column = scores.grid, scores.classes.index(event.label)
     first = clock.segment_at(event.start, grid.step)
     inside = [i for i in range(first, len(grid)) if grid.bounds(i)[0] < event.end]
     if not inside:
         return clock.middle(event.start, event.end)
-    start, end = grid.bounds(max(inside, key=lambda i: float(scores.values[i, column])))
+    start, end = grid.bounds(max(inside, key=lambda i: float(values[i, column])))
     return clock.middle(max(start, event.start), min(end, event.end))
 
 

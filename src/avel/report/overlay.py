@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,8 @@ class Overlay:
     """
 
     def __init__(self, timeline: Timeline, size: tuple[int, int]) -> None:
-        self.size, self.timeline = size, timeline
+        marked = tuple(replace(e, label=e.marked_label) for e in timeline.events)
+        self.size, self.timeline = size, (timeline := replace(timeline, events=marked))
         self._lanes = view.lanes(timeline, timeline.events) if timeline.events else []
         self._hues = {lane.label: lane.hue for lane in self._lanes}
         self._scored = timeline.scores is not None or any(e.score != 1 for e in timeline)

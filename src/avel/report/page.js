@@ -25,18 +25,21 @@
     return data.events.map((e, i) => [e, i]).filter(([e]) => e[0] <= t + 1e-4 && t + 1e-4 < e[1]);
   }
 
+  const apartOn = (t) => // what is only heard or only seen, where it is shown
+    tracks.classList.contains("no-apart") ? [] : data.apart.filter((e) => e[0] <= t + 1e-4 && t + 1e-4 < e[1]);
+
   let shownChips = "", shownMoment = null;
   function show(t) {
     const share = duration > 0 ? Math.min(t / duration, 1) : 0;
     tracks.style.setProperty("--t", share);
     $("clock") && ($("clock").textContent = words(t, 1));
     ruler.setAttribute("aria-valuenow", t.toFixed(2));
-    const on = active(t), key = on.map(([, i]) => i).join();
-    const text = on.map(([e]) => e[2]).join(", ") || "no event";
+    const on = active(t), apart = apartOn(t), key = [...on.map(([, i]) => i), "", ...apart.map(quietly)].join();
+    const text = [...on.map(([e]) => e[2]), ...apart.map(quietly)].join(", ") || "no event";
     ruler.setAttribute("aria-valuetext", `${words(t, 1)}, ${text}`);
     if (key !== shownChips || !$("now").firstChild) {
       shownChips = key;
-      $("now").replaceChildren(...(on.length ? on.map(([e]) => chip(e)) : [nothing()]));
+      $("now").replaceChildren(...(on.length ? on.map(([e]) => chip(e)) : apart.length ? [] : [nothing()]), ...apart.map(quiet));
       const live = new Set(on.map(([, i]) => i));
       rows.forEach((row) => row.classList.toggle("on", live.has(Number(row.dataset.event))));
     }
@@ -58,6 +61,14 @@
     box.style.setProperty("--h", hues.get(label) ?? 0);
     name.textContent = `${label} ${score.toFixed(2)}`;
     box.append(dot, name);
+    return box;
+  }
+  const quietly = ([, , label, , where]) => `${label} (${where.toLowerCase()})`;
+  function quiet(event) {
+    const box = document.createElement("span"), name = document.createElement("span");
+    box.className = "chip quiet";
+    name.textContent = quietly(event);
+    box.append(name);
     return box;
   }
   function nothing() {
@@ -134,6 +145,16 @@
   }
   $("attention")?.addEventListener("click", toggleAttention);
 
+  // ---- what is only heard or only seen
+  function toggleApart() {
+    const button = $("apart");
+    if (!button) return;
+    button.setAttribute("aria-pressed", String(!tracks.classList.toggle("no-apart")));
+    tip.hidden = true;
+    show(position());
+  }
+  $("apart")?.addEventListener("click", toggleApart);
+
   // ---- ruler and zoom
   const laneWidth = () => ruler.clientWidth || 1;
   function rule() {
@@ -176,7 +197,10 @@
   const tip = $("tip");
   tracks.addEventListener("pointermove", (event) => {
     if (event.pointerType !== "mouse" || !event.target.closest(".lane")) return void (tip.hidden = true);
-    const t = secondsAt(event), index = Math.floor(t / data.bin + 1e-6);
+    const t = secondsAt(event), apart = event.target.closest(".apart");
+    if (event.buttons & 1 && dragging) seek(t);
+    if (apart) return tipOf(apart, event.clientX);
+    const index = Math.floor(t / data.bin + 1e-6);
     const time = document.createElement("b");
     time.textContent = words(t, 1);
     const lines = data.lanes.filter((l) => l.values.length).map((lane) => {
@@ -184,17 +208,32 @@
       line.textContent = `${lane.label} ${(lane.values[Math.min(index, lane.values.length - 1)] / 1000).toFixed(2)}`;
       return line;
     });
-    tip.replaceChildren(time, ...lines);
-    const box = tracks.getBoundingClientRect(), x = event.clientX - box.left;
-    tip.style.left = `${x}px`;
-    tip.classList.toggle("left", event.clientX > innerWidth * 0.6);
-    tip.hidden = false;
-    if (event.buttons & 1 && dragging) seek(t);
+    placeTip(event.clientX, time, ...lines);
   });
+  function placeTip(clientX, ...content) {
+    tip.replaceChildren(...content);
+    tip.style.left = `${clientX - tracks.getBoundingClientRect().left}px`;
+    tip.style.top = "";
+    tip.classList.toggle("left", clientX > innerWidth * 0.6);
+    tip.hidden = false;
+  }
+  function tipOf(button, clientX) { // of what is only heard or only seen: beside it
+    const what = document.createElement("b"), when = document.createElement("div");
+    what.textContent = button.dataset.tip;
+    when.textContent = button.dataset.times;
+    placeTip(clientX, what, when);
+    const box = tracks.getBoundingClientRect(), own = button.getBoundingClientRect();
+    tip.style.top = `${Math.max(0, own.top - box.top - tip.offsetHeight - 4)}px`;
+  }
+  tracks.addEventListener("focusin", (event) => {
+    const apart = event.target.closest(".apart:focus-visible");
+    if (apart) tipOf(apart, apart.getBoundingClientRect().left);
+  });
+  tracks.addEventListener("focusout", () => (tip.hidden = true));
   tracks.addEventListener("pointerleave", () => (tip.hidden = true));
   let dragging = false;
   tracks.addEventListener("pointerdown", (event) => {
-    dragging = event.pointerType === "mouse" && Boolean(event.target.closest(".lane")) && !event.target.closest(".event");
+    dragging = event.pointerType === "mouse" && Boolean(event.target.closest(".lane")) && !event.target.closest("[data-jump]");
     if (dragging) event.preventDefault();
   });
   addEventListener("pointerup", () => (dragging = false));
@@ -221,7 +260,7 @@
     const keys = {
       ArrowLeft: () => seek(position() - data.step),
       ArrowRight: () => seek(position() + data.step),
-      n: () => toEvent(1), p: () => toEvent(-1), a: toggleAttention,
+      n: () => toEvent(1), p: () => toEvent(-1), a: toggleAttention, h: toggleApart,
       "+": () => setZoom(zoom * 2), "=": () => setZoom(zoom * 2), "-": () => setZoom(zoom / 2),
     };
     if (event.target === ruler) Object.assign(keys, { Home: () => seek(0), End: () => seek(duration) });

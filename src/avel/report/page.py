@@ -46,6 +46,8 @@ _SOURCES = {"embedded": "blob:", "linked": "'self' file:", "none": "'none'"}
 class HtmlWriter(Writer):
     """One self-contained page: player, timeline, curves, thumbnails, spectrogram, model."""
 
+    lanes = True
+
     def write(self, timeline: Timeline, path: Path) -> None:
         """Write the page; what can't be read of the video is left out, and the page says so."""
         write_whole(path, render(timeline, page=path).encode("utf-8", "replace"))
@@ -126,8 +128,10 @@ def context(
     timeline: Timeline, *, page: Path | None, embed: int, spectrogram: bool
 ) -> dict[str, Any]:
     """Everything the template shows, bounded in size; arguments as for :func:`render`."""
+    finding = "" if timeline.lane("both") else view.of_one_modality(timeline)
+    timeline = timeline.choose("both")
     events = view.shown_events(timeline)
-    rows = view.lanes(timeline, events)
+    rows, apart = view.lanes(timeline, events), view.apart_lanes(timeline)
     hues = {row.label: row.hue for row in rows}  # by the names as they are shown
     pictures = read_pictures(timeline, hues, page=page, embed=embed, spectrogram=spectrogram)
     return {
@@ -137,7 +141,9 @@ def context(
         "player": pictures.player,
         "thumbs": pictures.thumbs,
         "spectrogram": pictures.spectrogram,
+        "finding": finding,
         "lanes": rows,
+        "apart": apart,
         "events": [
             view.event_view(e, timeline.duration, hues.get(view.shown_name(e.label), 0))
             for e in events
@@ -148,7 +154,7 @@ def context(
         "background": BACKGROUND,
         "duration": timeline.duration,
         "classes": [view.shown_name(name) for name in timeline.classes],
-        "data": view.page_data(timeline, events, rows, [t.time for t in pictures.thumbs]),
+        "data": view.page_data(timeline, events, rows, [t.time for t in pictures.thumbs], apart),
         "media": {"embedded": "blob:", "linked": "'self' file:"}.get(
             pictures.player.kind, "'none'"
         ),
@@ -158,8 +164,10 @@ def context(
 
 def _facts(timeline: Timeline) -> tuple[str, ...]:
     count = len(timeline.events)
-    found = f"{count} event{'s' * (count != 1)}"
-    return (view.length_text(timeline.duration), found)
+    found = [f"{count} event{'s' * (count != 1)}"]
+    lanes = (("heard", timeline.audio_only), ("seen", timeline.visual_only))
+    found += [f"{len(held)} only {how}" for how, held in lanes if held]
+    return (view.length_text(timeline.duration), *found)
 
 
 def _few(notes: Sequence[str]) -> Iterator[str]:

@@ -14,12 +14,18 @@ import numpy as np
 
 from avel import clock
 from avel.report.thumbs import attention_bytes
-from avel.types import BACKGROUND, Bools, Event, Json, Scores, Timeline
+from avel.types import BACKGROUND, Bools, Event, Json, Modality, Scores, Timeline
 
 #: Most events, class rows and points of a curve on a page; the .json holds everything.
 MAX_EVENTS, MAX_LANES, MAX_POINTS = 1000, 12, 2000
 #: Most cells of all attention maps together, and letters of a name.
 MAX_CELLS, MAX_NAME = 100_000, 120
+
+#: Most events of one modality, and rows of them that lie above each other.
+MAX_APART, MAX_APART_ROWS = 200, 4
+
+#: The least peak of the curve of a class that wasn't found.
+LIKELY = 0.05
 
 #: Colours of class rows, as hues of OKLCH; neighbours are far apart.
 HUES = (262, 38, 158, 318, 85, 205, 5, 128, 288, 62, 180, 340)
@@ -57,6 +63,20 @@ class Lane:
 
 
 @dataclass(frozen=True)
+class ApartLane:
+    """What is only audible, or only visible: of all classes, in rows where no two overlap.
+
+    ``left_out`` counts the events that found no room.
+    """
+
+    modality: Modality
+    label: str
+    summary: str
+    rows: tuple[tuple[EventView, ...], ...]
+    left_out: int
+
+
+@dataclass(frozen=True)
 class Strip:
     """A row of stretches where something holds, e.g. where the file can be heard."""
 
@@ -89,6 +109,30 @@ def length_text(seconds: float) -> str:
 def shown_name(name: str) -> str:
     """A class's name, no longer than ``MAX_NAME``."""
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
+
+
+def of_one_modality(timeline: Timeline, *, most: int = 3) -> str:
+    """What is only heard and what is only seen, in words; empty where there is nothing.
+
+    ``Heard only: speech 0:03-0:09.`` Where no event is both, the first sentence says so.
+
+    Args:
+        timeline: What was found.
+        most: Events named of each modality, the longest; of others how many there are.
+    """
+    said = []
+    for what, apart in (("Heard", timeline.lane("audio")), ("Seen", timeline.lane("visual"))):
+        if apart:
+            longest = sorted(apart, key=lambda e: e.start - e.end)[:most]
+            named = [
+                f"{shown_name(e.label)} {short_time(e.start)}-{short_time(e.end)}"
+                for e in sorted(longest)
+            ]
+            more = f", and {len(apart) - most} more" if len(apart) > most else ""
+            said.append(f"{what} only: {', '.join(named)}{more}.")
+    if said and not timeline.events:
+        said.insert(0, "No event is both seen and heard.")
+    return " ".join(said)
 
 
 def _place(start: float, end: float, duration: float) -> tuple[float, float]:
@@ -127,8 +171,9 @@ def lanes(timeline: Timeline, events: Sequence[Event], *, more: int = 0) -> list
 def _likely(scores: Scores | None, count: int) -> list[str]:
     if scores is None or not len(scores.grid):
         return []
-    peaks = scores.values[:, :-1].max(axis=0)
-    return [scores.classes[i] for i in np.argsort(-peaks, kind="stable")[:count]]
+    peaks = np.nan_to_num(scores.values[:, :-1]).max(axis=0)
+    best = np.argsort(-peaks, kind="stable")[:count]
+    return [scores.classes[i] for i in best if peaks[i] >= LIKELY]
 
 
 def _lane(timeline: Timeline, name: str, hue: int, events: Sequence[Event]) -> Lane:
@@ -152,6 +197,37 @@ def event_view(event: Event, duration: float, hue: int) -> EventView:
 def bin_size(count: int) -> int:
     """How many segments share one point of a curve."""
     return max(1, math.ceil(count / MAX_POINTS))
+
+
+def apart_lanes(timeline: Timeline) -> list[ApartLane]:
+    """The lanes of what is only audible and only visible, where there is any.
+
+    The longest and surest events come first to a place; at most ``MAX_APART`` in
+    ``MAX_APART_ROWS`` rows.
+    """
+    known: tuple[tuple[Modality, str], ...] = (
+        ("audio", "Heard, not seen"),
+        ("visual", "Seen, not heard"),
+    )
+    return [_apart_lane(timeline, m, label) for m, label in known if timeline.lane(m)]
+
+
+def _apart_lane(timeline: Timeline, modality: Modality, label: str) -> ApartLane:
+    found = timeline.lane(modality)
+    first = sorted(found, key=lambda e: (-(e.end - e.start) * e.score, e.start))
+    rows: list[list[Event]] = []
+    for event in first[:MAX_APART]:
+        free = (r for r in rows if all(e.end <= event.start or event.end <= e.start for e in r))
+        row = next(free, None)
+        if row is None and len(rows) < MAX_APART_ROWS:
+            rows.append(row := [])
+        if row is not None:
+            row.append(event)
+    shown = [tuple(event_view(e, timeline.duration, 0) for e in sorted(row)) for row in rows]
+    count = f"{len(found)} event{'s' * (len(found) != 1)}"
+    left_out = len(found) - sum(map(len, shown))
+    summary = f"{count}, {len(found) - left_out} shown" if left_out else count
+    return ApartLane(modality, label, summary, tuple(shown), left_out)
 
 
 def curve(scores: Scores | None, name: str) -> tuple[int, ...]:
@@ -238,7 +314,11 @@ def _base64(data: bytes) -> str:
 
 
 def page_data(
-    timeline: Timeline, events: Sequence[Event], rows: Sequence[Lane], moments: Sequence[float] = ()
+    timeline: Timeline,
+    events: Sequence[Event],
+    rows: Sequence[Lane],
+    moments: Sequence[float] = (),
+    apart: Sequence[ApartLane] = (),
 ) -> Json:
     """What the page's script needs: times, the curves' values and the attention maps.
 
@@ -247,6 +327,7 @@ def page_data(
         events: Those shown.
         rows: The class rows.
         moments: The instants of the pictures.
+        apart: The lanes of what is only audible or only visible.
     """
     scores = timeline.scores
     step = scores.grid.step if scores else 1.0
@@ -256,5 +337,11 @@ def page_data(
         "bin": bin_size(len(scores.grid)) * step if scores else step,
         "events": [[e.start, e.end, shown_name(e.label), round(e.score, 4)] for e in events],
         "lanes": [{"label": r.label, "hue": r.hue, "values": r.values} for r in rows],
+        "apart": [
+            [e.start, e.end, e.label, round(e.score, 4), lane.label]
+            for lane in apart
+            for row in lane.rows
+            for e in row
+        ],
         "attention": attention(scores, moments),
     }

@@ -1,0 +1,339 @@
+"""The vocabulary of audio-visual events: what each is called, and the taggers' classes it means."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from avel import taggers
+from avel.errors import UsageError, all_at_once
+from avel.events.words import phrase_key
+from avel.files import config_folder
+
+Modality = Literal["audio", "visual"]
+#: The taggers, and the files of their classes in ``backbones/classes/``.
+TAGGERS: dict[Modality, tuple[str, str]] = {
+    "audio": ("AudioSet", "audioset.txt"),
+    "visual": ("ImageNet", "imagenet.txt"),
+}
+#: A person's own events, in the folder of their settings.
+OWN_FILE = "events.toml"
+#: Sets that follow from the events: all of them; and those that aren't a kind of another, without
+#: the sets that tell little of a video.
+ALL, DEFAULT = "all", "default"
+_NOT_DEFAULT = {"noises", "scenery"}
+#: Sets whose events are played, so that "playing X" is another name of X.
+_PLAYED = {"instruments", "sports"}
+_LARGEST = 2**20  # bytes of a file
+_MOST = 5000  # entries of a table, or of a list
+_LONGEST = 120  # characters of a name
+_DEEPEST = 8  # groups within groups
+_SHOWN = 50  # mistakes that an error lists
+_WANTED, _DO = "events in TOML", "see docs/events.md"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedEvent:
+    """An audio-visual event and the classes that two taggers give its source.
+
+    Attributes:
+        name: What it is called.
+        aliases: Other names.
+        audio: Its AudioSet classes; none: it is visible only.
+        visual: Its ImageNet classes; none: it is audible only.
+        sets: The sets that hold it.
+        proxy: Its ImageNet classes show what goes with the source (clothes, for a person) or
+            looks like it (an ibex, for a goat), not the source itself.
+        kind_of: The broader event that includes this one, or "".
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    audio: tuple[str, ...] = ()
+    visual: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    proxy: bool = False
+    kind_of: str = ""
+
+    def indices(self, modality: Modality) -> tuple[int, ...]:
+        """Where its classes stand among the tagger's, from 0."""
+        places = class_places(modality)
+        return tuple(places[c] for c in (self.audio if modality == "audio" else self.visual))
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """Its name, its aliases, and "playing X" for what is played."""
+        named = (self.name, *self.aliases)
+        return named + tuple(f"playing {p}" for p in named if _PLAYED & set(self.sets))
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Events and sets of them.
+
+    Attributes:
+        events: By name, in the order of the file.
+        sets: The names of the events of each set; ``all`` and ``default`` among them.
+        groups: The ImageNet classes of the groups that events refer to, such as ``dog``.
+    """
+
+    events: Mapping[str, NamedEvent]
+    sets: Mapping[str, tuple[str, ...]]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def class_names(modality: Modality) -> tuple[str, ...]:
+    """The tagger's classes in its order: AudioSet's 521 of YAMNet, or ImageNet's 1000."""
+    return taggers.class_names(TAGGERS[modality][1])
+
+
+@cache
+def class_places(modality: Modality) -> dict[str, int]:
+    """Each class's index, from 0."""
+    return {name: i for i, name in enumerate(class_names(modality))}
+
+
+def load_vocabulary(extra: str | Path | None = None) -> Vocabulary:
+    """The vocabulary that ships, with a person's own events.
+
+    Args:
+        extra: A TOML file of events that are added, or override those of the same name. Without
+            it ``events.toml`` in the folder of settings is read where it is there
+            (:func:`avel.files.config_folder`).
+
+    Raises:
+        UsageError: if the file can't be read, or with every mistake in it at once.
+    """
+    if extra is None:
+        own = config_folder() / OWN_FILE
+        extra = own if own.is_file() else None
+    return _shipped() if extra is None else _resolve(_merge(_read_shipped(), _read(Path(extra))))
+
+
+@dataclass
+class _Tables:
+    """A file's tables, checked for their types but not yet for what they name."""
+
+    file: str
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    events: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sets: dict[str, list[str]] = field(default_factory=dict)
+
+
+@cache
+def _shipped() -> Vocabulary:
+    return _resolve(_read_shipped())
+
+
+@cache
+def _read_shipped() -> _Tables:
+    text = (resources.files("avel.events") / "vocabulary.toml").read_text("utf-8")
+    return _check(tomllib.loads(text), "vocabulary.toml")
+
+
+def _read(path: Path) -> _Tables:
+    if not path.is_file():
+        raise UsageError(f"{path} can't be read: there is no such file", wanted=_WANTED, do=_DO)
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise UsageError(f"{path} has over 1 MB", wanted=_WANTED, do=_DO)
+        with path.open("rb") as f:
+            text = f.read(_LARGEST + 1)[:_LARGEST].decode("utf-8-sig")
+        table = tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as e:
+        raise UsageError(f"{path} can't be read: {e}", wanted=_WANTED, do=_DO) from e
+    return _check(table, str(path))
+
+
+_KINDS = {"aliases": list, "audio": list, "visual": list, "sets": list, "proxy": bool,
+          "kind_of": str}  # fmt: skip
+
+
+def _check(table: Mapping[str, Any], file: str) -> _Tables:
+    """The tables of a file, once everything in them has the right type."""
+    found, mistakes = _Tables(file), []
+    for kind, entries in table.items():
+        if kind not in ("groups", "events", "sets"):
+            mistakes.append(f"[{kind}] is no table of a vocabulary: groups, events, sets")
+        elif not isinstance(entries, dict) or len(entries) > _MOST:
+            mistakes.append(f"[{kind}] must be a table of at most {_MOST} entries")
+        else:
+            for name, value in entries.items():
+                wrong = [*_wrong_name(name), *_wrong_value(kind, value)]
+                mistakes += [f"[{kind}] {name[:_LONGEST]!r}: {w}" for w in wrong]
+                if not wrong:
+                    getattr(found, kind)[name] = value
+    if mistakes:
+        raise _wrong(file, mistakes)
+    return found
+
+
+def _wrong_name(name: str) -> Iterator[str]:
+    if not phrase_key(name) or len(name) > _LONGEST or not name.isprintable():
+        yield f"a name has 1 to {_LONGEST} printable characters, a letter or digit among them"
+
+
+def _wrong_value(kind: str, value: Any) -> Iterator[str]:
+    if kind != "events":
+        yield from _wrong_list(value)
+    elif not isinstance(value, dict):
+        yield f"an event is a table with {', '.join(_KINDS)}"
+    else:
+        for key, given in value.items():
+            if key not in _KINDS:
+                yield f"unknown key {key[:_LONGEST]!r}; an event has {', '.join(_KINDS)}"
+            elif _KINDS[key] is list:
+                yield from (f"{key}: {w}" for w in _wrong_list(given))
+            elif not isinstance(given, _KINDS[key]):
+                yield f"{key} must be {'true or false' if key == 'proxy' else 'a name'}"
+
+
+def _wrong_list(value: Any) -> Iterator[str]:
+    if not isinstance(value, list) or len(value) > _MOST:
+        yield f"must be a list of at most {_MOST} names"
+    elif not all(isinstance(v, str) and not [*_wrong_name(v)] for v in value):
+        yield f"every entry must be a text of 1 to {_LONGEST} printable characters"
+
+
+def _merge(base: _Tables, own: _Tables) -> _Tables:
+    """The base with a person's own entries, which win where both name the same."""
+    known = {phrase_key(name): name for name in base.events}
+    events = {name: dict(entry) for name, entry in base.events.items()}
+    given = {known.get(phrase_key(n), n): entry for n, entry in own.events.items()}
+    taken = {phrase_key(p) for n, e in given.items() for p in (n, *e.get("aliases", []))}
+    for entry in events.values():
+        entry["aliases"] = [a for a in entry.get("aliases", []) if phrase_key(a) not in taken]
+    for name, entry in given.items():
+        events[name] = {**events.get(name, {}), **entry}
+    groups, sets = {**base.groups, **own.groups}, {**base.sets, **own.sets}
+    return _Tables(own.file, groups, events, sets)
+
+
+def _resolve(tables: _Tables) -> Vocabulary:
+    """The vocabulary of merged tables; every mistake in them at once."""
+    mistakes: list[str] = []
+    owners = _owners(tables.events, mistakes)
+    readers = {m: _ClassReader(tables.groups, m) for m in TAGGERS}
+    sets = _sets(tables, owners, mistakes)
+    events = {}
+    for name, entry in tables.events.items():
+        read: dict[str, tuple[str, ...]] = {}
+        for modality, reader in readers.items():
+            read[modality] = reader.read(entry.get(modality, []))
+            wrong = reader.take_mistakes(_SHOWN - len(mistakes))
+            mistakes += [f"[events] {name!r}: {modality}: {w}" for w in wrong]
+        if not (entry.get("audio") or entry.get("visual")):
+            mistakes.append(f"[events] {name!r} has neither audio nor visual classes")
+        kind_of = owners.get(phrase_key(entry.get("kind_of", "")), "")
+        if entry.get("kind_of") and kind_of in ("", name):
+            mistakes.append(f"[events] {name!r}: kind_of names no other event")
+        events[name] = NamedEvent(
+            name, tuple(entry.get("aliases", ())), read["audio"], read["visual"],
+            tuple(s for s in sets if name in sets[s]), entry.get("proxy", False), kind_of,
+        )  # fmt: skip
+    if mistakes:
+        raise _wrong(tables.file, mistakes)
+    broad = [n for n, e in events.items() if not e.kind_of and not _NOT_DEFAULT & set(e.sets)]
+    made = {ALL: [*events], DEFAULT: broad}
+    groups = {g: readers["visual"].read([f"@{g}"]) for g in tables.groups}
+    return Vocabulary(events, {s: tuple(v) for s, v in {**made, **sets}.items()}, groups)
+
+
+def _owners(events: Mapping[str, Mapping[str, Any]], mistakes: list[str]) -> dict[str, str]:
+    """Which event a phrase names, by the phrase's key."""
+    owners: dict[str, str] = {}
+    for name, entry in events.items():
+        for phrase in (name, *entry.get("aliases", [])):
+            key = phrase_key(phrase)
+            if key in owners:
+                mistakes.append(f"[events] {name!r}: {phrase!r} already names {owners[key]!r}")
+            owners.setdefault(key, name)
+    for name, entry in events.items():
+        named = NamedEvent(name, tuple(entry.get("aliases", ())), sets=tuple(entry.get("sets", ())))
+        for phrase in named.phrases:
+            owners.setdefault(phrase_key(phrase), name)
+    return owners
+
+
+def _sets(
+    tables: _Tables, owners: Mapping[str, str], mistakes: list[str]
+) -> dict[str, dict[str, None]]:
+    """The names of each set's events, in order."""
+    sets: dict[str, dict[str, None]] = {}
+    for s, phrases in tables.sets.items():
+        names = [(p, owners.get(phrase_key(p))) for p in phrases]
+        mistakes += [f"[sets] {s!r}: no event has the name {p!r}" for p, n in names if n is None]
+        sets[s] = {n: None for _, n in names if n is not None}
+    for name, entry in tables.events.items():
+        for s in entry.get("sets", []):
+            sets.setdefault(s, {})[name] = None
+    for s in sets:
+        if s.casefold() in (ALL, DEFAULT) or phrase_key(s) in owners:
+            mistakes.append(f"[sets] {s!r} is the name of an event, or of a set that avel makes")
+    return sets
+
+
+class _ClassReader:
+    """Classes of one tagger as a file lists them: names, ``A .. B`` and ``@group``."""
+
+    def __init__(self, groups: Mapping[str, Sequence[str]], modality: Modality) -> None:
+        self.groups, self.modality = groups, modality
+        self._read: dict[str, dict[str, None]] = {}
+        self._unknown: list[str] = []  # names of classes
+        self._mistakes: list[str] = []
+        self._depth = 0
+
+    def read(self, entries: Iterable[str]) -> tuple[str, ...]:
+        """The classes of a list, each once, in its order."""
+        found: dict[str, None] = {}
+        for entry in entries:
+            found.update(self._entry(entry))
+        return tuple(found)
+
+    def take_mistakes(self, most: int) -> list[str]:
+        """What was wrong since this was last called, up to a number."""
+        taken, unknown = self._mistakes, self._unknown
+        self._mistakes, self._unknown = [], []
+        for name in unknown[: max(most, 0)]:
+            near = get_close_matches(name, class_names(self.modality), n=1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            taken.append(f"{TAGGERS[self.modality][0]} has no class {name!r}{hint}")
+        return taken[: max(most, 0)]
+
+    def _entry(self, entry: str) -> dict[str, None]:
+        places, names = class_places(self.modality), class_names(self.modality)
+        if entry in places:
+            return {entry: None}
+        if entry.startswith("@"):
+            return self._group(entry)
+        first, dots, last = entry.partition(" .. ")
+        unknown = [n for n in ((first, last) if dots else (first,)) if n not in places]
+        if unknown:
+            self._unknown += unknown
+            return {}
+        if places[first] >= places[last]:
+            self._mistakes.append(f"{entry!r} ends before it begins")
+        return dict.fromkeys(names[places[first] : places[last] + 1])
+
+    def _group(self, entry: str) -> dict[str, None]:
+        if entry not in self._read:
+            if entry[1:] not in self.groups:
+                self._mistakes.append(f"there is no group {entry!r}")
+            self._read[entry] = {}  # a group within itself adds nothing
+            self._depth += 1
+            if self._depth > _DEEPEST:
+                self._mistakes.append(f"{entry!r} is more than {_DEEPEST} groups deep")
+            else:
+                self._read[entry] = dict.fromkeys(self.read(self.groups.get(entry[1:], [])))
+            self._depth -= 1
+        return self._read[entry]
+
+
+def _wrong(file: str, mistakes: Sequence[str]) -> UsageError:
+    return all_at_once(file, mistakes[:_SHOWN], do="correct the file; see docs/events.md")
