@@ -5,6 +5,7 @@ A new file in this folder with a class under ``@backbones.register(name)`` is al
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -179,6 +180,15 @@ class Tagger(Backbone):
     @abstractmethod
     def classify(self, features: Tensor) -> Tensor:
         """Probabilities (..., C) of features, as ``forward`` gives them."""
+
+
+#: What extraction takes where nothing else is named.
+DEFAULTS: Mapping[str, str] = {"audio": "yamnet", "visual": "efficientnet_lite0"}
+
+
+def default_backbone(modality: str) -> str:
+    """The backbone of a modality where none is named: ``AVEL_AUDIO``, ``AVEL_VISUAL``, or ours."""
+    return os.environ.get(f"AVEL_{modality.upper()}") or DEFAULTS[modality]
 
 
 def load_backbone(

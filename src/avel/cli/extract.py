@@ -38,8 +38,13 @@ def extract(
             "a file, in DIR/features for a folder, in features beside a list.",
         ),
     ] = None,
-    audio: Annotated[str, typer.Option(help="Audio backbone.")] = "mini_audio",
-    visual: Annotated[str, typer.Option(help="Visual backbone.")] = "mini_visual",
+    audio: Annotated[
+        str | None, typer.Option(help="Audio backbone; yamnet, or what AVEL_AUDIO names.")
+    ] = None,
+    visual: Annotated[
+        str | None,
+        typer.Option(help="Visual backbone; efficientnet_lite0, or what AVEL_VISUAL names."),
+    ] = None,
     step: Annotated[float, typer.Option(help="Seconds a segment.")] = 1.0,
     batch: Annotated[int, typer.Option(help="Frames that go through the network together.")] = 32,
     dtype: Annotated[str, typer.Option(help="float16 or float32, as stored.")] = "float16",
