@@ -277,8 +277,8 @@ def shares(data: Dataset, whole: Split, count: int, *, seed: int) -> list[NDArra
     """The rows of each fold: recordings whole, every class as evenly as it goes.
 
     The class with the fewest recordings left is shared out first, each of its recordings to the
-    fold that lacks most of the class, then of all recordings (Sechidis et al. 2011, for several
-    classes a recording).
+    fold that lacks most of what it holds, as shares of the classes, then of all recordings (after
+    Sechidis et al. 2011).
 
     Raises:
         UsageError: for fewer than 2 folds.
@@ -318,7 +318,7 @@ def _shared_out(
         rarest = min(np.flatnonzero(per_class), key=lambda c: per_class[c], default=None)
         own = left if rarest is None else left[holds[left, rarest]]
         for i in rng.permutation(own):
-            wanted = room if rarest is None else lacking[:, rarest]
+            wanted = lacking @ (holds[i] / np.maximum(1, holds.sum(0)))
             order = np.lexsort((rng.permutation(count), -room, -wanted))
             k = int(order[0])
             fold[i] = k
