@@ -302,8 +302,9 @@ def build_network(card: Json) -> Model:
         card["model"], **sizes, classes=len(card["classes"]), task=card["task"], **card["options"]
     )
     recipe = card.get("recipe") or {}
-    if recipe.get("standardize") or recipe.get("dropout"):
-        network.read_through(Standardize(**sizes, dropout=float(recipe.get("dropout", 0))))
+    standardize, dropout = bool(recipe.get("standardize")), float(recipe.get("dropout", 0))
+    if standardize or dropout:
+        network.read_through(Standardize(**sizes, standardize=standardize, dropout=dropout))
     return network
 
 

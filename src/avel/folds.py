@@ -83,7 +83,7 @@ class Folds:
         times = f", {seeds} times" if seeds > 1 else ""
         head = (
             f"{self.model} {self.task}: {len(self.folds) // seeds} folds{times} over {self.clips} "
-            f"clips of {self.data}, mean and sd over the folds"
+            f"clips of {self.recordings} files of {self.data}, mean and sd over the folds"
         )
         rows = [(self.model, self.__getitem__)] + [
             (name.replace("_", " "), lambda metric, name=name: self.constant(name, metric))
@@ -129,7 +129,8 @@ def cross_validate(
     """Train ``count`` times, each time without one fold, and judge on that.
 
     Recordings are shared out whole, every class as evenly as it goes. The epoch of a fold is the
-    one that was best on the **other** folds: no number is chosen on what it is measured on.
+    one that was best on the **other** folds, smoothed over a fifth of the epochs: no number is
+    chosen on what it is measured on.
 
     Args:
         model, task, seed: As for :func:`avel.fit`; the seed also draws the folds.
@@ -211,8 +212,14 @@ def _numbered(progress: Callable[[int, Json, int], None], number: int) -> Progre
 
 
 def _best(curves: NDArray[np.float64], sizes: NDArray[np.int64]) -> int:
-    """The first epoch of the best mean over folds, each weighing as its segments."""
-    return int(np.average(curves, axis=0, weights=sizes).argmax())
+    """The epoch, from 0, at which the mean over folds is best, each weighing as its segments.
+
+    The mean is smoothed over a fifth of the epochs: with few segments single epochs are chance.
+    """
+    mean = np.average(curves, axis=0, weights=sizes)
+    reach = len(mean) // 10
+    smooth = [mean[max(0, i - reach) : i + reach + 1].mean() for i in range(len(mean))]
+    return int(np.argmax(smooth))
 
 
 def pool(data: Dataset) -> tuple[str, ...]:

@@ -182,13 +182,24 @@ class Tagger(Backbone):
         """Probabilities (..., C) of features, as ``forward`` gives them."""
 
 
-#: What extraction takes where nothing else is named.
+#: What extraction takes where nothing else is named; of clips to train on, another that measured
+#: better there (docs/your-own-videos.md).
 DEFAULTS: Mapping[str, str] = {"audio": "yamnet", "visual": "efficientnet_lite0"}
+TRAINED_ON: Mapping[str, str] = {**DEFAULTS, "audio": "yamnet_segment"}
 
 
-def default_backbone(modality: str) -> str:
-    """The backbone of a modality where none is named: ``AVEL_AUDIO``, ``AVEL_VISUAL``, or ours."""
-    return os.environ.get(f"AVEL_{modality.upper()}") or DEFAULTS[modality]
+def default_backbone(modality: str, *, training: bool = False) -> str:
+    """The backbone of a modality where none is named.
+
+    Args:
+        modality: ``"audio"`` or ``"visual"``.
+        training: For clips that a model is to be trained on.
+
+    Returns:
+        What ``AVEL_AUDIO`` or ``AVEL_VISUAL`` names, else ours.
+    """
+    own = TRAINED_ON if training else DEFAULTS
+    return os.environ.get(f"AVEL_{modality.upper()}") or own[modality]
 
 
 def load_backbone(
