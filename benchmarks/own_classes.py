@@ -161,9 +161,20 @@ def cases(pair: str, titles: list[str]) -> list[tuple[str, str]]:
     return [*whole, *((t, "float16") for t in titles)]
 
 
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(row[k] for k in ("backbones", "maps", "model", "recipe", "changed"))
+
+
 def write(rows: list[dict[str, Any]]) -> None:
-    """The CSV and the page's table."""
-    write_csv(RESULTS / "own_classes.csv", rows)
+    """The CSV and the page's table; earlier rows of what wasn't measured again stay."""
+    path = RESULTS / "own_classes.csv"
+    known: dict[tuple[str, ...], dict[str, Any]] = {}
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as f:
+            known = {_key(row): row for row in csv.DictReader(f)}
+    rows = list((known | {_key(row): row for row in rows}).values())
+    rows.sort(key=lambda r: (r["backbones"].startswith("mini"), r["backbones"], r["maps"]))
+    write_csv(path, rows)
     text = PAGE.read_text("utf-8")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     PAGE.write_text(f"{before}{BEGIN}\n{docs_table(rows)}\n{END}{after}", "utf-8")
