@@ -16,9 +16,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt --upgrade pip
 	$(BIN)/python -m pip install -q -c constraints.txt torch
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/avel fetch weights yamnet \
+	  || echo "warning: no weights of yamnet yet; avel fetches them where they are wanted first"
 	touch $@
 
-demo: $(VENV)/.ready  ## render a clip nobody has seen, find its events, write a report
+demo: $(VENV)/.ready  ## find the events of ten seconds of a film, write a report
 	$(BIN)/avel demo demo
 
 test: $(VENV)/.ready  ## the tests

@@ -110,21 +110,21 @@ def ways(model: Trained, folder: Path) -> Finders:
 
 
 def minis(folder: Path, *, seconds: float, runs: int) -> list[dict[str, Any]]:
-    """The shipped model on both sizes, and from kept features; whole commands on the larger."""
+    """The shipped toy on both sizes, and from kept features; whole commands on the larger."""
     rows = []
-    finders = ways(load_model("default"), folder / "mini")
+    finders = ways(load_model("toybox"), folder / "mini")
     for width, height in SIZES:
         video = clip(folder, seconds, width, height)
         named = f"mini {width}x{height}"
         rows += alternating(finders, video, named, seconds=seconds, runs=runs)
-    kept: Finders = {("features kept", "float32"): Localizer(cache=True)}
+    kept: Finders = {("features kept", "float32"): Localizer("toybox", cache=True)}
     rows += alternating(kept, video, named, seconds=seconds, runs=runs)
-    onnx = ("--model", folder / "mini" / "model.onnx")
+    toy, onnx = ("--model", "toybox"), ("--model", folder / "mini" / "model.onnx")
     outs = ("-o", folder / "a.json", folder / "a.html")
     for told, options in (
-        ("-o json html, nothing kept", ("--no-cache", *outs)),
-        ("-o json html, features kept", outs),
-        ("-o json, features kept", outs[:2]),
+        ("-o json html, nothing kept", ("--no-cache", *toy, *outs)),
+        ("-o json html, features kept", (*toy, *outs)),
+        ("-o json, features kept", (*toy, *outs[:2])),
         ("-o json html, onnxruntime, nothing kept", ("--no-cache", *onnx, *outs)),
     ):
         run_avel("localize", video, *options)

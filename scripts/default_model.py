@@ -1,14 +1,14 @@
-"""Train the default model's candidates and ship the best; results/toybox.csv and default.csv.
+"""Train the candidates for the toy `toybox` and ship the best; results/toybox.csv and default.csv.
 
     avel synth data/toybox --clips 700 --seed 1
     avel synth data/pairs10 --pairs pairs10 --sounds SOUNDS --images IMAGES
     avel extract data/toybox data/pairs10          # and `avel pack` each, to start at once
     python scripts/default_model.py data/toybox data/pairs10
-    python scripts/default_model.py --readme       # the README's table, from results/default.csv
+    python scripts/default_model.py --page         # the table of docs/results.md
 
 CSPA+CSEA is trained on Toybox, on Pairs-10, and on both together (20 classes), and judged on a mix
 of both, over the classes of both: what a model doesn't know it can't get right. The run with the
-best event F1 (IoU 0.5) on the validation clips of both becomes the default model of the package;
+best event F1 (IoU 0.5) on the validation clips of both becomes the package's `toybox`;
 the test clips' mix is printed beside. On Toybox it is trained with each sense alone besides.
 
 Every epoch is chosen on the validation clips of what was trained on. Called again it goes on where
@@ -47,7 +47,7 @@ SYSTEMS = {
     "CSPA+CSEA, audio only": "audio",
     "CSPA+CSEA, picture only": "picture",
 }
-#: What the README calls the data sets.
+#: What docs/results.md calls the data sets.
 CALLED = {"toybox": "Toybox", "pairs10": "Pairs-10", "toybox+pairs10": "both"}
 #: A quarter and a half of the paper's widths: the minis' features are a quarter as wide.
 SIZE = {"hidden": 128, "state": 64}
@@ -122,8 +122,8 @@ def candidates(parts: Sequence[Dataset], *, seeds: int, out: Path, values: Json)
     return rows, best[1]
 
 
-def readme(rows: Sequence[dict[str, str]]) -> str:
-    """The README's table: event F1 on test clips, by what was trained on and judged on."""
+def page(rows: Sequence[dict[str, str]]) -> str:
+    """The table of docs/results.md: event F1 on test clips, by training data and test data."""
     judged = list(dict.fromkeys(r["judged_on"] for r in rows))
     order = sorted(judged, key=lambda name: "+" in name)  # the mix last
     lines = [["trained on", "classes", *(f"on {CALLED.get(name, name)}" for name in order)]]
@@ -147,16 +147,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("toybox", type=Path, nargs="?")
     parser.add_argument("pairs", type=Path, nargs="?")
-    parser.add_argument("--readme", action="store_true")
+    parser.add_argument("--page", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/default"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--results", type=Path, default=ROOT / "results")
-    parser.add_argument("--default", type=Path, default=ROOT / "src/avel/pretrained/default")
+    parser.add_argument("--toybox-model", type=Path, default=ROOT / "src/avel/pretrained/toybox")
     given = parser.parse_args()
-    if given.readme:
-        print(readme(read_rows(given.results / "default.csv")))
+    if given.page:
+        print(page(read_rows(given.results / "default.csv")))
         return
     if given.pairs is None:
         parser.error("name both data sets")
@@ -166,7 +166,7 @@ def main() -> None:
                  "values": {**SIZE, "epochs": given.epochs, "batch": given.batch}}  # fmt: skip
     rows, best = candidates(parts, **how)
     write_whole(given.results / "default.csv", table(rows))
-    best.save(given.default, dtype="float16")
+    best.save(given.toybox_model, dtype="float16")
     print("ships:", best.card["data"]["name"], "seed", best.card["seed"], flush=True)
     write_whole(given.results / "toybox.csv", table(toybox(parts[0], **how)))
 

@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from avel.types import Event, Features, Grid
+from avel.types import Event, Features, Grid, Scores
 
-#: What a decision is chosen by: segment F1, plus the share of right tags, minus a part of the
-#: share of clips without events in which one is found.
-TAG_WEIGHT, FALSE_WEIGHT = 0.7, 0.2
+#: What a decision is chosen by: segment F1, minus a part of the share of clips without events in
+#: which one is found.
+FALSE_WEIGHT = 0.15
+#: Segments whose mean score tags a clip: its highest.
+HIGHEST = 3
 
 
 @dataclass(frozen=True)
@@ -107,44 +109,49 @@ class Counts:
         return 2 * self.right / max(1, self.found + self.true)
 
 
+def tag(scores: Scores) -> str:
+    """The label of a clip: the one whose three highest segments score the highest in the mean."""
+    values = np.sort(scores.values[:, :-1], axis=0)[-HIGHEST:]
+    return scores.classes[int(values.mean(0).argmax())]
+
+
 def judge(
-    found: Mapping[str, Sequence[Event]], clips: Sequence[Clip], labels: Sequence[str]
+    found: Mapping[str, Sequence[Event]],
+    scores: Mapping[str, Scores],
+    clips: Sequence[Clip],
+    labels: Sequence[str],
 ) -> dict[str, float]:
-    """How the events found fit the truth.
+    """How events and scores fit the truth.
 
     Returns:
-        ``tags``: clips with events whose highest-scored event bears a true label, and ``clips``
-        how many those are; ``false``: clips without events in which one is found, of ``others``;
+        ``tags``: clips with events that are tagged with a true label, see :func:`tag`, and
+        ``clips`` how many those are; ``detected``: those whose highest-scored event bears one;
+        ``false``: clips without events in which one is found, of ``others``;
         ``segment_f1`` (segments of a second, micro), ``event_f1_30`` and ``event_f1_50``.
     """
     segments, loose, strict = Counts(), Counts(), Counts()
-    tags = false = 0
+    tags = detected = false = 0
     for clip in clips:
         events = [e for e in found[clip.name] if e.label in labels]
-        said, true = (
-            in_segments(x, labels, clip.features.grid) for x in (events, clip.truth)
-        )
+        said, true = (in_segments(x, labels, clip.features.grid) for x in (events, clip.truth))
         segments.add((said & true).sum(), said.sum(), true.sum())
         for counts, iou in ((loose, 0.3), (strict, 0.5)):
             counts.add(matches(events, clip.truth, iou), len(events), len(clip.truth))
         best = max(events, key=lambda e: e.score, default=None)
         if clip.truth:
-            tags += best is not None and best.label in {e.label for e in clip.truth}
+            true_labels = {e.label for e in clip.truth}
+            tags += tag(scores[clip.name]) in true_labels
+            detected += best is not None and best.label in true_labels
         else:
             false += best is not None
     with_events = sum(bool(c.truth) for c in clips)
     return {
-        "tags": tags, "clips": with_events, "false": false, "others": len(clips) - with_events,
+        "tags": tags, "detected": detected, "clips": with_events, "false": false,
+        "others": len(clips) - with_events,
         "segment_f1": segments.f1, "event_f1_30": loose.f1, "event_f1_50": strict.f1,
     }  # fmt: skip
 
 
 def worth(result: Mapping[str, float]) -> float:
-    """By what a decision is chosen; see :data:`TAG_WEIGHT`."""
-    return (
-        result["segment_f1"]
-        + TAG_WEIGHT * result["tags"] / max(1, result["clips"])
-        - FALSE_WEIGHT * result["false"] / max(1, result["others"])
-    )
-
-
+    """By what a decision is chosen; see :data:`FALSE_WEIGHT`."""
+    return result["segment_f1"] - FALSE_WEIGHT * result["false"] / max(1, result["others"])

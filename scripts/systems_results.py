@@ -4,7 +4,7 @@
     make pairs
     python scripts/systems_results.py reproduced/simulated_ave/systems.csv results/pairs10.csv
     python scripts/systems_results.py results/systems.csv results/pairs10.csv  # one of them anew
-    python scripts/systems_results.py --readme     # the README's table, from results/systems.csv
+    python scripts/systems_results.py --page       # the table of docs/results.md
 
 results/README.md names the calls in full.
 """
@@ -27,7 +27,7 @@ OURS = "ours_on_"
 SAME = ("system", "model", "task", "options", "metric", "paper")
 OWN = ("sd", "n", "epochs", "chosen", "mmel_epochs", "changed", "cut_by_budget", "clips",
        "parameters", "fingerprint")  # fmt: skip
-#: The data sets of the table, in its order, and what the README calls them.
+#: The data sets of the table, in its order, and what docs/results.md calls them.
 TOLD = {"simulated_ave": "simulated AVE, a tenth", "pairs10": "Pairs-10"}
 #: How many seeds go without saying.
 SEEDS = {"simulated_ave": "3", "pairs10": "5"}
@@ -64,15 +64,15 @@ def join(tables: Sequence[list[dict[str, str]]]) -> list[dict[str, str]]:
     return [{k: row.get(k, "") for k in (*SAME, *own) if k in there} for row in rows.values()]
 
 
-def readme(rows: Sequence[dict[str, str]]) -> str:
-    """The README's table: the headline metric of each system and task."""
+def page(rows: Sequence[dict[str, str]]) -> str:
+    """The table of docs/results.md: the headline metric of each system and task."""
     data = data_of(rows[0])
     head = ["system", "task", "paper, on AVE", *(f"ours, on {TOLD[d]}" for d in data)]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         if row["metric"] == selection_metric(row["task"]):
             model = row["model"]
-            system = f"[{row['system']}](docs/models/{model}.md)" if model else row["system"]
+            system = f"[{row['system']}](models/{model}.md)" if model else row["system"]
             paper = f"{float(row['paper']):.1f}" if row["paper"] else ""
             lines.append([system, row["task"].upper(), paper, *(cell(row, d) for d in data)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -89,13 +89,13 @@ def cell(row: dict[str, str], data: str) -> str:
 
 
 def main() -> None:
-    """Join tables, or print the README's."""
+    """Join tables, or print that of docs/results.md."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("tables", nargs="*", type=Path)
-    parser.add_argument("--readme", action="store_true")
+    parser.add_argument("--page", action="store_true")
     given = parser.parse_args()
-    if given.readme:
-        print(readme(read(RESULTS)))
+    if given.page:
+        print(page(read(RESULTS)))
     else:
         write_whole(RESULTS, table(join([read(path) for path in given.tables])))
 

@@ -60,19 +60,21 @@ def write_clip(path: Path, seconds: int = 8, *, fps: int = 10) -> Path:
     return path
 
 
+def apart_scores(scores: Scores) -> Scores:
+    """The same with audio and visual scores, as :func:`lane_timeline` has them."""
+    heard = np.full((len(scores.grid), len(CLASSES)), 0.05)
+    seen = heard.copy()
+    heard[4:7, 2], seen[0:2, 1], seen[:, 0] = 0.7, 0.9, np.nan
+    return replace(scores, audio_scores=heard, visual_scores=seen)
+
+
 def lane_timeline(video: str | Path, labels: list[int], **changes: object) -> Timeline:
     """A timeline with something that is only audible and something that is only visible.
 
     Of :data:`CLASSES` the siren is audible from 4 to 7 s, the bark visible from 0 to 2 s, and
-    whether a bell is visible the model can't tell. ``labels`` are of at least 8 segments.
+    whether a bell is visible the model can't tell.
     """
-    scores = hand_scores(labels)
-    heard = np.full((len(labels), len(CLASSES)), 0.05)
-    seen = heard.copy()
-    heard[4:7, 2] = (0.6, 0.8, 0.7)
-    seen[0:2, 1] = 0.9
-    seen[:, 0] = np.nan
-    scores = replace(scores, audio_scores=heard, visual_scores=seen)
+    scores = apart_scores(hand_scores(labels))
     apart = {
         "audio_only": tuple(to_events(scores, modality="audio")),
         "visual_only": tuple(to_events(scores, modality="visual")),

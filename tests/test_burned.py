@@ -6,6 +6,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -208,6 +209,8 @@ def test_the_command_refuses_before_any_work(
     from avel import localization
 
     class Never:
+        model = SimpleNamespace(card={})
+
         def __init__(self, *args: Any, **options: Any) -> None: ...
 
         def __call__(self, *args: Any, **options: Any) -> Timeline:

@@ -151,7 +151,8 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(held, tmp_path / VGG19.weights["torchvision"].filename)
     torch.save(state(), tmp_path / PUBLISHED.filename)
     monkeypatch.setattr(
-        "avel.weights.weights_file", lambda w: tmp_path / w.filename if w.url else weights_path(w)
+        "avel.weights.weights_file",
+        lambda w, **_: tmp_path / w.filename if w.url else weights_path(w),
     )
     backbones.names()
     monkeypatch.setitem(backbones._entries, "vgg19", SmallVGG)

@@ -21,6 +21,7 @@ class Heard:
 
     audio: object | None = object()
     video: object | None = None
+    player_start = 7.0
     notes: list[str]
 
     def __init__(self) -> None:
@@ -79,7 +80,7 @@ def test_kept_rows_are_the_same_rows(file: Path) -> None:
     found = cache.kept(entry, source="b.mp4")
     assert found is not None
     stream, facts = found
-    assert facts == cache.Facts(True, False, ("picture: 3 packets couldn't be decoded",))
+    assert facts == cache.Facts(True, False, ("picture: 3 packets couldn't be decoded",), 7.0)
     again = stream.gather()
     for name in ("audio", "visual", "audible", "visible"):
         np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
@@ -144,6 +145,41 @@ def test_damaged_entries_are_removed(file: Path, damage: Any) -> None:
     entry.write_bytes(damage(good))
     assert cache.kept(entry) is None
     assert not entry.exists()
+
+
+def test_one_wrong_bit_anywhere_is_never_an_answer(file: Path) -> None:
+    entry, first = keep(file, Fake())
+    good = entry.read_bytes()
+    head = good.index(b" " * 64)  # the header's text ends here
+    rng = np.random.default_rng(7)
+    places = {*rng.integers(0, head, 150).tolist(), *rng.integers(head, len(good), 150).tolist()}
+    wrong = removed = 0
+    for place in places:
+        entry.write_bytes(
+            good[:place] + bytes([good[place] ^ (1 << place % 8)]) + good[place + 1 :]
+        )
+        found = cache.kept(entry)
+        removed += not entry.exists()
+        if found is not None:
+            stream = found[0].gather()
+            wrong += not np.array_equal(stream.visual, first.visual)
+            wrong += not np.array_equal(stream.audio, first.audio)
+            wrong += not np.array_equal(stream.audible, first.audible)
+            wrong += stream.audio_card != first.audio_card or stream.grid != first.grid
+    assert wrong == 0 and removed > 150
+
+
+def test_a_damaged_entry_that_cant_be_removed_is_made_anew(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, _ = keep(file, Fake())
+    entry.write_bytes(b"damaged")
+
+    def denied(self: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "unlink", denied)
+    assert cache.kept(entry) is None
 
 
 def truncate(entry: Path) -> None:

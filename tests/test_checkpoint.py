@@ -273,3 +273,12 @@ def test_packaged_models_load_by_name(
 
 def test_what_a_model_wants_extracted(trained: Trained) -> None:
     assert trained.wants == {"audio": "ears:w", "visual": "eyes:w", "step": 1.0}
+
+
+def test_training_ids_of_odd_json_take_no_memory(tmp_path: Path) -> None:
+    for text in ("[[],[]]", '{"a": 1}', '["a" "b"]', '["a", 1]', '"a"', "[", "", '["a"] x', "[1]"):
+        with pytest.raises(ValueError, match=r"."):
+            list(checkpoint._texts(text))
+    for ids in ([], ["a"], ["a", 'quo"te', "ü\n", "\ud83d"]):
+        assert list(checkpoint._texts(json.dumps(ids))) == ids
+        assert list(checkpoint._texts(json.dumps(ids, indent=1))) == ids

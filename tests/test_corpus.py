@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import multiprocessing
 import os
 import pickle
@@ -269,6 +270,21 @@ def test_names_of_any_kind_come_back(tmp_path: Path) -> None:
             book.add(outcome(name, "bad"))
     held = [row["file"] for row in read_manifest(tmp_path / "manifest.csv")]
     assert held == [*names[:-1], r"bytes\xff"]
+
+
+def test_a_spreadsheet_runs_nothing_of_a_manifest(tmp_path: Path) -> None:
+    names = ["=cmd|' /C calc'!A0.mp4", "+1.mp4", "@SUM(A1).mp4", "-1.mp4", "'=1.mp4", "a.mp4"]
+    for _ in range(2):  # the second run merges the first one's rows
+        with Manifest(tmp_path) as book:
+            for name in names:
+                book.add(outcome(name, "bad", "1", reason=f"{name}: is broken"))
+        text = (tmp_path / "manifest.csv").read_text()
+        with io.StringIO(text) as f:
+            cells = {row["file"] for row in csv.DictReader(f)}
+        assert cells == {*(f"'{name}" for name in names[:-1]), "a.mp4"}
+        assert text.count("'=cmd|' /C calc'!A0.mp4: is broken") == 1
+        assert [r["file"] for r in read_manifest(tmp_path / "manifest.csv")] == names
+        assert quarantine(tmp_path) == dict.fromkeys(names, "1")
 
 
 def test_what_a_killed_run_left_is_taken_in(tmp_path: Path) -> None:

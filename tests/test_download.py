@@ -276,6 +276,16 @@ def test_another_wheel_or_none_is_named(index: Path, tmp_path: Path) -> None:
         download_wheel("avelthing==1.0", tmp_path / "avelthing-1.0-cp311-none-any.whl")
 
 
+def test_no_code_of_the_folder_runs(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies where avel is started may be anybody's."""
+    made = wheel(index)
+    (tmp_path / "pip.py").write_text("raise SystemExit('mine')")
+    monkeypatch.chdir(tmp_path)
+    assert download_wheel("avelthing==1.0", tmp_path / "got" / made.name).is_file()
+
+
 def test_no_code_of_a_source_package_runs(index: Path, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     setup = tmp_path / "setup.py"

@@ -19,6 +19,7 @@ from avel.backbones import backbones
 from avel.checkpoint import Trained, load_model
 from avel.cli.main import main
 from avel.errors import CheckpointError, UsageError, WeightsError
+from avel.features.mel import log_mel
 from avel.localization import Localizer
 from avel.models import Answer, build_model, models
 from avel.onnx_export import Exported, export_model
@@ -28,7 +29,8 @@ onnx = pytest.importorskip("onnx", reason="the extra [onnx] isn't installed")
 pytest.importorskip("onnxscript", reason="the extra [onnx] isn't installed")
 ort = pytest.importorskip("onnxruntime", reason="the extra [onnx] isn't installed")
 
-from avel.runtime import OnnxModel, load_onnx  # noqa: E402
+from avel import runtime  # noqa: E402
+from avel.runtime import OnnxExtractor, OnnxModel, load_onnx  # noqa: E402
 
 A, V, C = 6, 8, 3
 SMALL: dict[str, dict[str, Any]] = {
@@ -241,9 +243,9 @@ def test_every_models_decision_has_a_name() -> None:
 
 @pytest.fixture(scope="module")
 def default(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """The model that ships, with its backbones."""
+    """The toy model that ships, with its backbones."""
     folder = tmp_path_factory.mktemp("exported")
-    return export_model(load_model("default"), folder / "model.onnx", lengths=(1, 10, 37))
+    return export_model(load_model("toybox"), folder / "model.onnx", lengths=(1, 10, 37))
 
 
 def changed_copy(default: Exported, folder: Path, change: Any) -> Path:
@@ -277,6 +279,39 @@ def test_strange_metadata_are_refused(
 ) -> None:
     with pytest.raises(CheckpointError, match=told):
         load_onnx(changed_copy(default, tmp_path, change))
+
+
+def changed_backbone(default: Exported, folder: Path, change: Any) -> Path:
+    """A copy of the audio's backbone with other metadata."""
+    path = next(p for p in default.paths if p.name.startswith("mini_audio"))
+    held = onnx.load(str(path))
+    meta = json.loads(held.metadata_props[0].value)
+    change(meta)
+    held.metadata_props[0].value = json.dumps(meta)
+    onnx.save(held, str(folder / path.name))
+    return folder / path.name
+
+
+def test_the_offset_of_the_log_mel_travels(
+    default: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runtime._load_backbone(changed_backbone(default, tmp_path, dict.copy)).log_offset == 0.01
+    path = changed_backbone(default, tmp_path, lambda m: m.update(log_offset=0.001))
+    backbone = runtime._load_backbone(path)
+    extractor = OnnxExtractor(audio=backbone, visual=backbone, step=1.0)
+    sounds = np.random.default_rng(1).standard_normal((3, 15600)).astype("f4") / 1000
+    found = extractor._hear(list(sounds))
+    np.testing.assert_array_equal(found, backbone(log_mel(sounds, offset=0.001)))
+    assert np.abs(found - backbone(log_mel(sounds))).max() > 1e-3
+    path = changed_backbone(default, tmp_path, lambda m: m.pop("log_offset"))
+    assert runtime._load_backbone(path).log_offset == 0.01  # of an earlier avel
+
+
+@pytest.mark.parametrize("offset", [0, -1, 2, "x", None, [], float("nan"), float("inf")])
+def test_a_strange_offset_is_refused(default: Exported, tmp_path: Path, offset: Any) -> None:
+    path = changed_backbone(default, tmp_path, lambda m: m.update(log_offset=offset))
+    with pytest.raises(WeightsError, match="no backbone"):
+        runtime._load_backbone(path)
 
 
 def test_no_other_file_is_read(tmp_path: Path) -> None:
@@ -369,7 +404,7 @@ def test_torch_is_never_imported_and_the_events_are_torchs(
     done = without_torch(*call, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "a.json").read_text())
-    wanted = Localizer()(clip).to_json()
+    wanted = Localizer("toybox")(clip).to_json()
     assert len(found["events"]) == 2
     for ours, theirs in zip(found["events"], wanted["events"], strict=True):
         assert ours == {**theirs, "score": pytest.approx(theirs["score"], abs=1e-5)}
@@ -433,10 +468,10 @@ def test_the_command_writes_the_model_and_its_backbones(
 
     monkeypatch.setattr(onnx_export, "export_model", fake)
     monkeypatch.chdir(tmp_path)
-    assert main(["export", "default", "m.onnx", "--no-backbones"]) == 0
+    assert main(["export", "toybox", "m.onnx", "--no-backbones"]) == 0
     assert asked == {"with_backbones": False, "path": Path("m.onnx")}
     assert "by at most 1.0e-07" in capsys.readouterr().out
-    assert main(["export", "default", "m.pt"]) == 2
+    assert main(["export", "toybox", "m.pt"]) == 2
     assert main(["export", "nothing", "m.onnx"]) == 2
 
 
@@ -451,7 +486,7 @@ def test_a_place_that_can_not_be_written_is_named_before_the_work(
     places = [tmp_path / "file" / "m.onnx"]
     places += [Path("/proc/none/m.onnx")] if Path("/proc/self").exists() else []
     for place in places:  # the second even for root
-        assert main(["export", "default", str(place)]) == 1
+        assert main(["export", "toybox", str(place)]) == 1
         assert f"{place} can't be written" in capsys.readouterr().err
 
 
@@ -462,5 +497,5 @@ def test_a_disk_that_is_full_is_named(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(onnx_export, "export_model", full)
-    assert main(["export", "default", str(tmp_path / "m.onnx")]) == 1
+    assert main(["export", "toybox", str(tmp_path / "m.onnx")]) == 1
     assert "m.onnx can't be written (No space left on device)" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from avel.files import cache_folder, file_hash, whole, write_whole
+from avel.files import cache_folder, disk_error, file_hash, whole, write_whole
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -59,3 +60,36 @@ def test_hash_and_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert cache_folder() == tmp_path
     monkeypatch.setenv("AVEL_CACHE", "")
     assert cache_folder() == Path.home() / ".cache" / "avel"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_an_error_that_names_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from avel.cli.main import main
+
+    target = tmp_path / "a.json"
+    with pytest.raises(OSError) as raised, whole(target) as temporary:
+        temporary.unlink()
+        temporary.symlink_to("/dev/full")
+        temporary.write_bytes(b"x" * 10**6)
+    said = disk_error(raised.value)
+    assert said.got == f"{target}: the disk is full" and "make room" in said.do
+    assert not list(tmp_path.iterdir())
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    with pytest.raises(OSError) as raised, whole(target) as temporary:
+        save_file({"a": np.zeros(9)}, "/dev/full/x")
+    assert raised.value.errno == errno.ENOTDIR and raised.value.filename == str(target)
+    monkeypatch.setattr("avel.cli.version.version", lambda: write_whole(target / "x", "y"))
+    target.touch()
+    assert main(["version"]) == 1
+    assert f"{target}: it is there already, as something else\n  do: " in capsys.readouterr().err
+
+
+def test_errors_of_the_system_are_sentences() -> None:
+    denied = disk_error(PermissionError(errno.EACCES, "Permission denied", "/etc/shadow"))
+    assert denied.got == "/etc/shadow: no permission" and "rights" in denied.do
+    assert disk_error(OSError(errno.ESTALE, "Stale file handle"), "x").got == "x: Stale file handle"
+    assert disk_error(OSError("odd")).got == "odd"

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,6 +50,11 @@ def test_outputs_go_where_they_are_told(tmp_path: Path) -> None:
     assert output_paths([a, b], ["out"]) == {a: [Path("out/a.json")], b: [Path("out/b.v2.json")]}
     assert output_paths([a], [str(tmp_path), ".csv"]) == {a: [tmp_path / "a.csv"]}
     assert output_paths([a], []) == {a: []}
+    sound = Path("clips/a.wav")
+    assert output_paths([a, sound], [".vtt"]) == {
+        a: [Path("clips/a.mp4.vtt")],
+        sound: [Path("clips/a.wav.vtt")],
+    }
 
 
 @pytest.mark.parametrize(
@@ -57,7 +63,6 @@ def test_outputs_go_where_they_are_told(tmp_path: Path) -> None:
         (["a.mp4", "b.mp4"], ["x.json"], "one output x.json for 2 videos"),
         (["a.mp4"], ["x.docx"], "no writer"),
         (["a.mp4"], ["x.json", "x.json"], "written twice"),
-        (["a.mp4", "a.mkv"], [".json"], "written twice"),
         (["p/a.mp4", "q/a.mp4"], ["out"], "written twice"),
         (["a.mp4"], ["one", "two"], "two output folders"),
     ],
@@ -70,11 +75,14 @@ def test_unclear_outputs_are_refused(videos: list[str], outputs: list[str], mess
 class Finder:
     """A localizer that fails for files whose name begins with ``bad`` and finds two events."""
 
-    def __init__(self, model: object, *, cache: bool, precision: str) -> None:
-        assert precision == "auto"
+    def __init__(
+        self, model: object, *, events: object, vocabulary: object, cache: bool, precision: str
+    ) -> None:
+        assert precision == "float32"
         if model != "default":
             raise UsageError(f"no model {model}")
-        self.cache = cache
+        notes = [] if events is None else [f"{events!r} of {vocabulary}"]
+        self.cache, self.model = cache, SimpleNamespace(card={"notes": notes})
 
     def __call__(self, video: Path, *, progress: Any, **options: Any) -> Timeline:
         progress(1, 2)
@@ -262,6 +270,24 @@ def test_a_model_that_is_not_there_is_a_wrong_call(
     assert "no trained model at 'runs/nothing'" in capsys.readouterr().err
 
 
+def test_a_name_that_begins_with_a_dash_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from avel.cli.main import _files_apart
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("-dash.mp4", "--long.mp4", "-o.mp4"):
+        Path(name).write_bytes(b"x")
+    given = ["localize", "-dash.mp4", "-o.mp4", "--long.mp4", "-o", ".json", "--", "-dash.mp4"]
+    assert _files_apart(given) == [
+        "localize", "./-dash.mp4", "-o.mp4", "./--long.mp4", "-o", ".json", "--", "-dash.mp4"
+    ]  # fmt: skip
+    assert main(["localize", "-dash.mp4"]) == 0
+    assert "-dash.mp4" in capfd.readouterr().out
+    assert main(["localize", "-none.mp4"]) == 2
+    assert "given as ./-none.mp4" in capfd.readouterr().err
+
+
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """A localizer that finds a bell, a siren that isn't seen and a bark that isn't heard."""
@@ -297,6 +323,7 @@ def test_the_modality_chooses_what_is_written(
     assert ("Siren (audio only)" in shown) == (modality in ("audio", "all"))
     told = "note: Heard only: Siren 0:04-0:07. Seen only: Bark 0:00-0:02."
     assert (told in " ".join(shown.split())) == (modality == "both")
+    assert ("note: Heard only" in shown) == (modality == "both")
     whole = report.read("a.eaf")  # what has a place of its own for each is written whole
     assert [len(whole.lane(m)) for m in MODALITIES] == [1, 1, 1]
     assert main(["localize", "a.mp4", "--modality", modality, "--json"]) == 0
@@ -332,3 +359,20 @@ def test_convert_chooses_by_modality_too(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["convert", "a.srt", "b.csv"]) == 0  # what the source lists stays
     assert {e.modality for e in report.read("b.csv")} == set(MODALITIES)
     assert main(["convert", "a.srt", "c.csv", "--modality", "sound"]) == 2
+
+
+def test_events_by_name_are_handed_on_and_their_notes_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["localize", "a.mp4", "--events", "barking", "--vocabulary", "mine.toml"]) == 0
+    assert "avel: 'barking' of mine.toml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--events=dog bark", "--vocabulary=mine.toml"])
+def test_events_by_name_of_a_trained_model_are_a_wrong_call(
+    option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(localization, "Localizer", REAL)
+    assert main(["localize", "a.mp4", "--model", "toybox", option]) == 2
+    told = capsys.readouterr().err
+    assert "model toybox" in told and "a trained one knows its own classes" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -264,6 +265,25 @@ def test_files_are_asked_for_late_and_their_own_error_comes_out() -> None:
         for _ in events:
             pass
     assert asked == 50 and threads() == []
+
+
+def test_a_stream_that_is_left_half_read_may_be_collected_by_the_thread_that_decodes() -> None:
+    held: list[Iterator[int]] = []
+
+    def source() -> Iterator[int]:
+        yield 0
+        yield 1
+        while not held:
+            time.sleep(0.01)
+        held.pop().close()  # as the garbage collector does, in whatever thread it runs
+        done.set()
+        yield 2
+
+    done = threading.Event()
+    stream = ahead(source())
+    assert next(stream) == 0
+    held.append(stream)
+    assert done.wait(5)
 
 
 def test_decoding_runs_only_a_few_segments_ahead() -> None:

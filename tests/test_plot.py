@@ -284,9 +284,9 @@ def test_attention_of_a_video_with_the_model_that_ships(
 ) -> None:
     monkeypatch.chdir(place)
     write_clip(Path("clip.mp4"), 3)
-    assert main(["plot", "attention", "clip.mp4", "-o", "a.svg", "--frames", "2"]) == 0
+    assert main(["plot", "attention", "clip.mp4", "-o", "a.svg", "--model", "toybox"]) == 0
     assert "<svg" in Path("a.svg").read_text("utf-8")[:600]
-    watched = figures.watch("clip.mp4", limit=2)
+    watched = figures.watch("clip.mp4", "toybox", limit=2)
     assert len(watched.frames) == 2 == len(watched.where)
     assert watched.where[-1][1] == watched.scores.grid.duration
     assert watched.peaks.shape == (3 * 200, 2) and watched.peaks[:, 1].max() > 0.25

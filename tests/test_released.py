@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import subprocess
 import sys
@@ -309,3 +310,78 @@ def test_the_classes_are_aves(shared: Path) -> None:
 
     rows = read_annotations(shared / "ave" / "Annotations.txt")
     assert class_order(rows) == AVE_CLASSES
+
+
+# --- sizes before memory -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_small_file_of_a_huge_tensor_is_refused_before_memory_is_taken(
+    tmp_path: Path, zipped: bool
+) -> None:
+    """One number, shown 1.5 billion times."""
+    path = tmp_path / "a.pt"
+    held = {"L1.weight": torch.zeros(1).expand(1_500_000, 1000)}
+    torch.save(held, path, _use_new_zipfile_serialization=zipped)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(WeightsError, match="is too large: 6000000000 bytes once it is read"):
+        convert_weights(path)
+
+
+def test_many_tensors_of_one_storage_count_each(tmp_path: Path) -> None:
+    shared = torch.zeros(1000, 1000)
+    torch.save({f"t{i}": shared for i in range(100)}, tmp_path / "a.pt")
+    with pytest.raises(WeightsError, match="too large"):
+        convert_weights(tmp_path / "a.pt")
+
+
+def test_arrays_of_hdf5_are_counted_together_and_with_their_chunks(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as f:
+        for i in range(20):
+            f.create_dataset(f"d{i}/kernel:0", shape=(2000, 1000), dtype="f4", compression="gzip")
+    assert (tmp_path / "a.h5").stat().st_size < 100_000
+    with h5py.File(tmp_path / "b.h5", "w") as f:
+        f.create_dataset("d/kernel:0", (4, 4), "f4", maxshape=(None, None), chunks=(20000, 20000))
+    for name in ("a.h5", "b.h5"):
+        with pytest.raises(WeightsError, match="too large"):
+            convert_weights(tmp_path / name)
+
+
+def test_arrays_that_lie_in_another_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(bytes(64))
+    with h5py.File(tmp_path / "a.h5", "w") as f:
+        f.create_dataset("d/kernel:0", (4, 4), "f4", external=[(str(tmp_path / "other"), 0, 64)])
+    with pytest.raises(WeightsError, match="another file"):
+        convert_weights(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.npz", "w.safetensors", "w.h5"])
+def test_damaged_weights_end_in_a_sentence(tmp_path: Path, name: str) -> None:
+    """Bytes changed, set to extremes, cut out and doubled: read or refused, nothing else."""
+    path = tmp_path / name
+    held = state(AV_ATT)
+    if name.endswith("npz"):
+        np.savez(path, **{n: t.numpy() for n, t in held.items()})
+    elif name.endswith("safetensors"):
+        save_file(held, str(path))
+    elif name.endswith("h5"):
+        keras(path)
+    else:
+        torch.save(held, path)
+    data = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for case in range(60):
+        bad = bytearray(data)
+        near = int(rng.integers(2000))
+        at = (near, len(bad) - 1 - near, int(rng.integers(len(bad))))[case % 3]
+        if case % 4 == 0:
+            bad[at : at + 4] = b"\xff\xff\xff\x7f"
+        elif case % 4 == 1:
+            del bad[at : at + 40]
+        elif case % 4 == 2:
+            bad[at] ^= 0xFF
+        else:
+            bad[at:at] = rng.bytes(30)
+        path.write_bytes(bytes(bad))
+        with contextlib.suppress(WeightsError):
+            convert_weights(path)

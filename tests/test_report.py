@@ -11,19 +11,26 @@ import re
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import av
+import av.error
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
+from avel.media import frames_at, open_media
 from avel.report import layout, page, spectrogram, thumbs, view
 from avel.report.cards import cautions, rows
+from avel.report.clips import cut_clips, save_thumbnails
 from avel.report.spectrogram import MAX_COLUMNS, mel_columns, spectrogram_png
 from avel.report.thumbs import attention_bytes, thumb_times
 from avel.types import Event, Grid, Scores, Timeline
 from tests.conftest import ROOT
+from tests.media_files import grey, mux, tone
 from tests.report_samples import CLASSES, hand_scores, hand_timeline, lane_timeline, write_clip
 
 NOWHERE = "no-such-folder/clip.mp4"
@@ -364,6 +371,17 @@ def test_cards_in_words() -> None:
     composed = {"data": {"note": "composed of pictures and sounds that were never filmed together"}}
     assert ["clips composed of" in c for c in cautions(composed)] == [True]
     assert rows({}) == []
+    named = {"model": "named_events", "task": "sel", "events": {"bark": "dog bark", "cat": "cat"},
+             "audio_card": {"name": "yamnet", "weights": "audioset"}, "chosen": {"clips": 58},
+             "visual_card": {"name": "efficientnet_lite0"}}  # fmt: skip
+    told = dict(rows(named))
+    assert told["Looked for"] == "2 events" and told["Hears with"] == "yamnet, weights audioset"
+    assert "without training" in told["Model"] and "58 clips" in told["Numbers"]
+    assert "isn't the chance" in told["Score"] and "no people" in told["Limits"]
+    assert "Trained on" not in told and "Task" not in told
+    assert cautions(named) == []  # a warning is for toys
+    strange = {"model": "named_events", "events": 3, "chosen": [1], "audio_card": "x"}
+    assert dict(rows(strange))["Looked for"] == "0 events"
     assert cautions({}) == []
     assert rows({"data": 3, "audio_card": [], "step": "x"}) == []
 
@@ -388,6 +406,117 @@ def test_times_in_words() -> None:
 def test_class_names_of_the_samples_are_what_the_page_lists(tmp_path: Path) -> None:
     text, _ = rendered(hand_timeline(NOWHERE, LABELS), tmp_path)
     assert [f"<li>{name}</li>" in text for name in CLASSES] == [True] * 3
+
+
+# --- files that are hard to read -----------------------------------------------------------------
+
+
+def raw_stream(path: Path, seconds: int = 6) -> Path:
+    """Pictures of rising grey in a stream without times, in which nothing can be sought."""
+    pictures = [(i / 25, grey(20 + i)) for i in range(25 * seconds)]
+    return mux(path, pictures=pictures)
+
+
+@pytest.mark.parametrize("name", ["raw.h264", "raw.264"])
+def test_a_raw_stream_gives_pictures_clips_and_a_page(tmp_path: Path, name: str) -> None:
+    path = raw_stream(tmp_path / name) if name.endswith("h264") else tmp_path / name
+    if not path.exists():
+        path.write_bytes(raw_stream(tmp_path / "raw.h264").read_bytes())
+    timeline = Timeline(str(path), (Event(3.0, 5.0, "bell", 1.0),), 6.0, ("bell",))
+    shown = page.render(timeline, page=tmp_path / "r.html")
+    assert shown.count("data-at=") == 6
+    (picture,) = save_thumbnails(timeline, tmp_path / "pictures")
+    assert Image.open(picture).convert("L").getpixel((32, 32)) == pytest.approx(120, abs=4)
+    (made,) = cut_clips(timeline, tmp_path / "clips")
+    assert open_media(made).duration == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("error", [PermissionError(1, "Operation not permitted"), None])
+def test_a_seek_that_fails_is_made_up_for(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError | None
+) -> None:
+    """FFmpeg refuses, with one of its errors that are the system's too; the file is read on."""
+    from avel import decoding
+
+    refused = 0
+
+    class Container:
+        def __init__(self, real: Any) -> None:
+            self.real = real
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.real.close()
+
+        def seek(self, *_: object, **__: object) -> None:
+            nonlocal refused
+            refused += 1
+            raise av.error.PermissionError(1, "Operation not permitted") if error else OverflowError
+
+    opened = decoding.open_container
+    monkeypatch.setattr(decoding, "open_container", lambda path: Container(opened(path)))
+    timeline = hand_timeline(clip, LABELS)
+    times = [0.5, 7.5, 4.25]
+    expected = frames_at_whole(clip, times)
+    found = frames_at(clip, times, width=160)
+    assert refused and all(
+        a is not None and np.abs(a.astype(int) - b).mean() < 2
+        for a, b in zip(found, expected, strict=True)
+    )
+    assert page.render(timeline, page=tmp_path / "r.html").count("data-at=") == 8
+
+
+def frames_at_whole(path: Path, times: list[float]) -> list[NDArray[np.uint8]]:
+    """The frames that are on at some instants, by decoding all of them in order."""
+    with av.open(str(path)) as container:
+        held = [
+            (float(f.time or 0), f.to_ndarray(format="rgb24")) for f in container.decode(video=0)
+        ]
+    return [[image for time, image in held if time <= t + 1e-6][-1] for t in times]
+
+
+def test_a_video_that_goes_while_the_page_is_made_is_no_part_of_it(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(page, "_player", gone)
+    shown = page.render(hand_timeline(clip, LABELS), page=tmp_path / "r.html")
+    assert "isn’t part of this page" in shown and shown.count("data-at=") == 8
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts", "mov", "webm", "avi"])
+def test_damaged_files_have_a_page(tmp_path: Path, ending: str) -> None:
+    """Cut short, with noise inside, and with bytes changed near either end: always a whole page."""
+    whole = tmp_path / f"whole.{ending}"
+    pictures = [(i / 10, grey(20 + i)) for i in range(40)]
+    if ending == "webm":
+        mux(whole, pictures=pictures, video="libvpx")
+    else:
+        old = ending == "avi"
+        codecs = {"video": "mpeg4" if old else "libx264", "audio": "mp2" if old else "aac"}
+        mux(whole, pictures=pictures, sounds=[(0.0, tone(4, 48000))], rate=48000, **codecs)
+    data, rng = whole.read_bytes(), np.random.default_rng(0)
+    for case in range(16):
+        bad = bytearray(data)
+        at = int(rng.integers(len(bad)))
+        if case % 4 == 0:
+            del bad[max(400, at) :]
+        elif case % 4 == 1:
+            bad[at : at + 300] = rng.bytes(min(300, len(bad) - at))
+        else:
+            for place in rng.integers(0, 700, 6):
+                bad[place if case % 4 == 2 else -1 - place] = int(rng.integers(256))
+        path = tmp_path / f"{case}.{ending}"
+        path.write_bytes(bytes(bad))
+        timeline = Timeline(str(path), (Event(0.0, 1.0, "bell", 1.0),), 4.0, ("bell",))
+        assert page.render(timeline, page=tmp_path / "r.html").endswith("</html>")
 
 
 # ---- what is only heard or only seen

@@ -195,6 +195,21 @@ def test_folded_is_normalised(name: str) -> None:
     torch.testing.assert_close(network(inputs) / scale, before / scale, atol=1e-5, rtol=1e-3)
 
 
+@pytest.mark.parametrize("name", TAGGERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_an_input_gets_the_same_bits_in_any_company(name: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(3)
+    network = TAGGERS[name]().eval().to(dtype)
+    inputs = torch.rand(17, 96, 64)
+    if name != "yamnet":
+        inputs = torch.randint(0, 256, (17, 224, 224, 3), dtype=torch.uint8)
+    whole = network(inputs)
+    assert whole.any()
+    for count in (1, 5, 16):
+        assert torch.equal(network(inputs[:count]), whole[:count])
+
+
 def test_the_published_parameters_are_counted() -> None:
     """The publishers say 3.7 and 4.7 million."""
     with torch.device("meta"):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -21,10 +22,11 @@ from avel.batches import resident
 from avel.checkpoint import load_model, weights_hash
 from avel.data.base import fingerprint
 from avel.errors import AvelError, CheckpointError, DataError, UsageError
+from avel.files import locked
 from avel.mmel import fit_cml, judged_ids
 from avel.state import STATE, load_state
 from avel.steps import Objective, Stepper
-from avel.train import Stopped, fit
+from avel.train import HISTORY, RECIPE, Stopped, fit
 from tests.conftest import shared_folder
 from tests.training_data import CLASSES, make_dataset, make_split, small_recipe
 
@@ -112,6 +114,86 @@ def test_stopped_in_the_midst_of_an_epoch(tmp_path: Path, monkeypatch: pytest.Mo
     resumed = fit("cspa_csea", data, recipe=recipe, out=tmp_path, resume=True)
     assert weights(resumed) == weights(whole)
     assert json.dumps(resumed.history) == json.dumps(whole.history)
+
+
+def test_two_trainings_into_one_folder_end_in_one_clear_refusal(tmp_path: Path) -> None:
+    data, recipe, refused = make_dataset(), small_recipe("sel", "epochs=2"), []
+
+    def second(record: dict[str, object], epochs: int) -> None:
+        for resume in (False, True):
+            with pytest.raises(UsageError) as raised:
+                fit("cspa_csea", data, seed=1, recipe=recipe, out=tmp_path, resume=resume)
+            refused.append(raised.value.got)
+
+    first = fit("cspa_csea", data, recipe=recipe, out=tmp_path, progress=second)
+    assert f"another process is training into {tmp_path}" in refused[1]
+    assert load_model(tmp_path).card["seed"] == 0
+    assert weights_hash(load_model(tmp_path).network.state_dict()) == weights(first)
+    with locked(tmp_path, wait=False) as free:  # it is let go in the end
+        assert free
+
+
+def test_a_run_that_ended_while_another_began_isnt_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, recipe, checked = make_dataset(), small_recipe("sel", "epochs=1"), training._folder
+    folder = tmp_path / "run"
+
+    def slow(out: Path, resume: bool) -> Path | None:
+        found = checked(out, resume)
+        monkeypatch.undo()  # the other one begins and ends just now
+        fit("cspa_csea", data, recipe=recipe, out=folder)
+        return found
+
+    monkeypatch.setattr(training, "_folder", slow)
+    with pytest.raises(UsageError, match="already holds a run"):
+        fit("cspa_csea", data, seed=1, recipe=recipe, out=folder)
+    assert load_model(folder).card["seed"] == 0
+
+
+def test_what_a_killed_training_left_is_removed_and_its_tables_come_back(tmp_path: Path) -> None:
+    data, recipe = make_dataset(), small_recipe("sel", "epochs=2")
+    (tmp_path / ".state.safetensors.0123456789ab.tmp.safetensors").write_bytes(b"half")
+    run = fit("cspa_csea", data, recipe=recipe, out=tmp_path)
+    assert not list(tmp_path.glob(".*"))
+    whole = {name: (tmp_path / name).read_bytes() for name in (HISTORY, RECIPE)}
+    (tmp_path / HISTORY).write_text("epoch,loss\n1,0.5\n")  # killed between the state and this
+    (tmp_path / RECIPE).unlink()
+    again = fit("cspa_csea", data, recipe=recipe, out=tmp_path, resume=True)
+    assert json.dumps(again.history) == json.dumps(run.history)
+    assert {name: (tmp_path / name).read_bytes() for name in whole} == whole
+
+
+def test_an_epoch_that_cant_be_saved_says_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors import SafetensorError
+
+    data, recipe, save = (
+        make_dataset(),
+        small_recipe("sel", "epochs=4"),
+        safetensors.torch.save_file,
+    )
+    left = [True, True]
+
+    def full(*given: object, **more: object) -> None:
+        if left:
+            left.pop()
+            return save(*given, **more)  # type: ignore[arg-type]
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(CheckpointError) as raised:
+        fit("cspa_csea", data, recipe=recipe, out=tmp_path / "run")
+    assert "epoch 3 can't be saved" in raised.value.got and "the disk is full" in raised.value.got
+    assert str(tmp_path / "run" / STATE) in raised.value.got and "--resume" in raised.value.do
+    assert not list((tmp_path / "run").glob(".*"))
+    with pytest.raises(CheckpointError, match="nothing was saved"):
+        fit("cspa_csea", data, recipe=recipe, out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    monkeypatch.undo()
+    resumed = fit("cspa_csea", data, recipe=recipe, out=tmp_path / "run", resume=True)
+    assert weights(resumed) == weights(fit("cspa_csea", data, recipe=recipe))
 
 
 def test_another_runs_state_is_refused(tmp_path: Path) -> None:

@@ -246,6 +246,6 @@ def test_json_holds_what_is_of_one_modality() -> None:
     assert [(e["label"], e["start"], e["modality"]) for e in held["audio_only"]] == [
         ("Siren", 4, "audio")
     ]
-    assert held["segments"][4]["audio_scores"]["Siren"] == 0.6
+    assert held["segments"][4]["audio_scores"]["Siren"] == 0.7
     assert held["segments"][4]["visual_scores"]["Church bell"] is None
     json.dumps(held, allow_nan=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from avel.errors import DataError
 from tests.test_report_browser import CONTRAST
 
 pytest.importorskip("fastapi", reason="the server's packages aren't installed: avel[serve]")
@@ -67,6 +68,20 @@ def test_a_dropped_file_becomes_events_that_a_click_goes_to(go: Go, site: Site) 
     assert opened.time == pytest.approx(1.0, abs=0.05)
     opened.page.locator("#ruler").click(position={"x": 5, "y": 10})
     assert opened.time < 0.2
+
+
+def test_what_keeps_jobs_from_going_on_is_shown_until_it_is_over(go: Go, site: Site) -> None:
+    opened, _ = corrected(go, site)
+    said = opened.page.locator("#server-trouble")
+    assert site.desk.data is not None
+    site.desk.data.trouble = DataError("the disk is full", do="make room")
+    site.desk.feed.troubled()
+    said.get_by_text("the disk is full").wait_for()
+    assert said.get_by_role("alert").count() == 1
+    late, _ = corrected(go, site)  # a page that is opened meanwhile
+    late.page.locator("#server-trouble").get_by_text("make room").wait_for()
+    site.desk.update_data()
+    said.get_by_role("alert").wait_for(state="detached")
 
 
 def test_files_of_the_server_are_chosen_in_a_dialog(go: Go, site: Site) -> None:
@@ -245,7 +260,7 @@ def test_unsaved_work_is_asked_about_and_the_next_file_follows(go: Go, site: Sit
     dialog = opened.page.get_by_role("dialog")
     dialog.get_by_role("button", name="Stay").click()
     assert opened.page.locator("#title").inner_text() == "newer.mp4"
-    assert opened.page.url.endswith(id)
+    opened.page.wait_for_url(f"**/{id}")
     opened.page.keyboard.press("Control+Enter")  # save, and open the next
     opened.page.locator("#title", has_text="older.mp4").wait_for()
     assert site.events(id) == [(1.0, 3.0, "Church bell")]
@@ -432,3 +447,40 @@ def test_everything_has_a_name(go: Go, site: Site) -> None:
     opened.page.locator("a.brand").click()
     opened.page.locator(".job").first.wait_for()
     assert opened.page.evaluate(NAMELESS) == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_what_is_only_heard_has_a_quiet_row(go: Go, site: Site, width: int) -> None:
+    opened, _ = corrected(go, site, "apart.mp4", width=width)
+    page, switch = opened.page, opened.page.locator("#apart")
+    rows = page.locator(".apart-row")
+    assert rows.count() == 2 and rows.last.is_visible() and opened.wider <= 0
+    title, own = (page.locator(q).bounding_box() for q in ("#timeline-title", "#apart"))
+    assert own["x"] >= title["x"] + min(title["width"], 76)
+    assert page.evaluate(NAMELESS) == []
+    first = page.locator(".apart").first
+    first.hover()
+    tip = page.locator("#tip")
+    tip.wait_for()
+    assert tip.inner_text().split("\n") == ["Siren 0.70", "0:04 – 0:05"]
+    first.click()
+    page.wait_for_function("() => Math.abs(document.getElementById('media').currentTime - 4) < 0.1")
+    assert "Siren (heard, not seen)" in page.locator("#now").inner_text()
+    assert len(opened.table()) == 2  # nothing was made or moved
+    first.focus()
+    page.keyboard.press("h")
+    assert switch.get_attribute("aria-pressed") == "false" and not rows.first.is_visible()
+    assert "Siren" not in page.locator("#now").inner_text()
+    switch.click()
+    assert rows.first.is_visible()
+    page.locator("#tune-threshold").fill("0.75")  # above the 0.7 of all events
+    page.locator("#events-scroll .empty").wait_for()
+    said = page.locator("#events-scroll .empty").text_content() or ""
+    assert said.startswith("No event is both seen and heard. Heard only: Siren 0:04-0:05.")
+    assert rows.count() == 2
+
+
+def test_where_nothing_is_only_heard_there_is_no_switch(go: Go, site: Site) -> None:
+    opened, _ = corrected(go, site)
+    assert not opened.page.locator("#apart").is_visible()
+    assert opened.page.locator(".apart-row").count() == 0

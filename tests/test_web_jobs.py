@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from avel.errors import CheckpointError, DataError
 from avel.web.desk import Desk, Limits
-from avel.web.store import MOST_TRIES, Job, Store
+from avel.web.store import MOST_TRIES, RESERVE, Job, Store, StoreError
 from tests import web_work
 from tests.web_client import done, ended, send, serving, until
 
@@ -195,6 +198,118 @@ def test_all_uploads_together_are_bounded(tmp_path: Path) -> None:
         assert send(client, content=b"x" * 2000).status_code == 201
 
 
+@contextmanager
+def unwritable(client: TestClient, how: str) -> Iterator[None]:
+    """The list of jobs while another program has locked it, or the disk is full."""
+    store = client.desk.store  # type: ignore[attr-defined]
+    store._patience = 0.2
+    store._db.execute("PRAGMA busy_timeout=200")
+    if how == "locked":
+        other = sqlite3.connect(client.desk.folder / "jobs.sqlite", isolation_level=None)  # type: ignore[attr-defined]
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.close()
+    else:
+        store._db.execute("PRAGMA max_page_count=1")  # as many as there are already
+        yield
+        store._db.execute("PRAGMA max_page_count=100000")
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "said"), [("locked", 503, "locked"), ("full", 507, "full")]
+)
+def test_jobs_go_on_once_the_list_of_jobs_can_be_written_again(
+    tmp_path: Path, how: str, status: int, said: str
+) -> None:
+    with serving(tmp_path / "state") as client:
+        running = send(client, content=b"slow").json()["id"]
+        until(client, running, {"running"})
+        waiting = [send(client).json()["id"] for _ in range(2)]
+        with unwritable(client, how):
+            filler = [send(client, "x" * 190) for _ in range(60 if how == "full" else 1)]
+            assert filler[-1].status_code == status, filler[-1].text
+            assert said in filler[-1].json()["error"]["got"] and filler[-1].json()["error"]["do"]
+            client.desk.crew.drop(running)  # type: ignore[attr-defined]  # the next one is due
+            for _ in range(100):
+                troubles = client.get("/api/jobs").json()["troubles"]
+                if troubles:
+                    break
+                time.sleep(0.1)
+            assert said in troubles[0]["got"]
+            time.sleep(1.5)  # it tries again, and again
+        taken = [answer.json()["id"] for answer in filler if answer.status_code == 201]
+        for id in [*waiting, *taken, done(client)]:
+            assert ended(client, id)["state"] == "done"
+        assert client.get("/api/jobs").json()["troubles"] == []
+
+
+def test_a_result_waits_until_it_can_be_noted(tmp_path: Path) -> None:
+    with serving(tmp_path / "state") as client:
+        crew, store = client.desk.crew, client.desk.store  # type: ignore[attr-defined]
+        finish = store.finish
+        left = [StoreError("locked"), StoreError("locked"), StoreError("locked")]
+
+        def refusing(*given: Any, **more: Any) -> bool:
+            if left:
+                raise left.pop()
+            return bool(finish(*given, **more))
+
+        store.finish = refusing
+        id = send(client).json()["id"]
+        job = ended(client, id)
+        assert job["state"] == "done" and not left and job["events"] == 2
+        store.finish = finish
+
+        def broken(job: Job) -> Any:
+            raise RuntimeError("a bug")
+
+        task_of, crew._task_of = crew._task_of, broken
+        failed = ended(client, send(client).json()["id"])
+        assert failed["state"] == "failed" and "RuntimeError" in failed["error"]["got"]
+        crew._task_of = task_of
+        assert done(client)
+
+
+def test_a_change_that_failed_leaves_no_transaction_open(tmp_path: Path) -> None:
+    store = Store(tmp_path / "jobs.sqlite")
+    with pytest.raises(StoreError), store._change() as db:
+        db.execute("no such statement")
+    with pytest.raises(ZeroDivisionError), store._change() as db:
+        db.execute("DELETE FROM jobs")
+        raise ZeroDivisionError
+    store.add(Job("a1", "a.mp4", "default", "media.mp4", 1))
+    assert store.queue() == ["a1"]
+    other = sqlite3.connect(tmp_path / "jobs.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    store._db.execute("PRAGMA busy_timeout=100")
+    begun = time.monotonic()
+    assert store.queue() == ["a1"] and store.get("a1") is not None  # reading doesn't wait
+    assert time.monotonic() - begun < 0.05
+    with pytest.raises(StoreError, match="locked"):
+        store.delete("a1")
+    other.close()
+    assert store.delete("a1")
+    store.close()
+
+
+def test_a_full_disk_has_room_for_a_deletion(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = client.desk.store  # type: ignore[attr-defined]
+    id, deleted, reserve = done(client), store._deleted, store._reserve
+    assert reserve.stat().st_size == RESERVE
+
+    def full(id: str) -> bool:
+        if reserve.is_file():
+            raise StoreError("full", full=True)
+        return bool(deleted(id))
+
+    monkeypatch.setattr(store, "_deleted", full)
+    assert client.delete(f"/api/jobs/{id}").status_code == 204
+    assert client.get(f"/api/jobs/{id}").status_code == 404
+    assert reserve.stat().st_size == RESERVE  # for the next one
+
+
 def test_a_job_is_stopped_at_its_time_limit(tmp_path: Path) -> None:
     with serving(tmp_path / "state", limits=Limits(job_minutes=0.02)) as client:
         job = ended(client, send(client, content=b"slow").json()["id"])
@@ -244,6 +359,34 @@ def test_a_folder_serves_one_server(tmp_path: Path) -> None:
     Desk(tmp_path, web_work.start, roots={}).close()
 
 
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    for name in ("jobs/report.docx", "incoming/scan/page.tiff", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    with pytest.raises(DataError, match="didn't write") as refused:
+        Desk(tmp_path, web_work.start, roots={})
+    assert "--state" in refused.value.do
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+    with sqlite3.connect(tmp_path / "jobs.sqlite") as db:  # somebody else's, of that name
+        db.execute("CREATE TABLE jobs (who TEXT)")
+    with pytest.raises(DataError, match="didn't write"):
+        Desk(tmp_path, web_work.start, roots={})
+    assert (tmp_path / "jobs" / "report.docx").is_file()
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError):
+        Desk(tmp_path / "file", web_work.start, roots={})
+
+
+def test_a_state_folder_from_before_there_were_marks_is_taken(tmp_path: Path) -> None:
+    Desk(tmp_path, web_work.start, roots={}).close()
+    (mark,) = tmp_path.glob("*.txt")
+    assert "removes whatever" in mark.read_text()
+    mark.unlink()
+    Desk(tmp_path, web_work.start, roots={}).close()
+    assert mark.is_file()
+
+
 def test_tables_of_a_newer_avel_and_other_files_are_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "jobs.sqlite") as db:
         db.execute("PRAGMA user_version=99")
@@ -274,7 +417,8 @@ def test_changes_are_told_as_they_come(tmp_path: Path) -> None:
 
     async def heard() -> list[str]:
         jobs: dict[str, dict[str, str] | None] = {"a": {"id": "a"}}
-        feed = Feed(jobs.get)
+        troubles: list[dict[str, str]] = []
+        feed = Feed(jobs.get, lambda: troubles)
         feed.begin()
         events = feed.listen()
         told = [await anext(events)]
@@ -284,9 +428,13 @@ def test_changes_are_told_as_they_come(tmp_path: Path) -> None:
         told.append(await anext(events))
         await asyncio.to_thread(feed.changed, "b")
         told.append(await anext(events))
+        troubles.append({"got": "full"})
+        await asyncio.to_thread(feed.troubled)
+        told.append(await anext(events))
         feed.end()
         return [*told, *[e async for e in events]]
 
-    first, job, gone, *rest = asyncio.run(heard())
+    first, job, gone, trouble, *rest = asyncio.run(heard())
     assert first.startswith("retry:") and json.loads(job.removeprefix("data: ")) == {"id": "a"}
     assert gone == 'event: gone\ndata: {"id": "b"}\n\n' and len(rest) <= 1
+    assert trouble == 'event: troubles\ndata: [{"got": "full"}]\n\n'

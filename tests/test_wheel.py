@@ -29,8 +29,8 @@ from avel.cli.main import main
 assert main(["version"]) == 0
 for modality in ("audio", "visual"):
     load_backbone(f"mini_{modality}", modality=modality)
-print(*avel.load_model("default").classes)
-found = avel.localize(clip)
+print(*avel.load_model("toybox").classes)
+found = avel.localize(clip, model="toybox")
 for ending in (".json", ".html"):
     found.save(clip.with_suffix(ending))
 for name, module in list(sys.modules.items()):
@@ -78,8 +78,8 @@ def test_it_carries_every_file_of_the_package(wheel: Path) -> None:
     assert held == here
     named = ["py.typed", "report/page.html", "report/page.css", "report/page.js"]
     named += [f"pretrained/mini_{sense}.safetensors" for sense in ("audio", "visual")]
-    named += ["pretrained/default/model.safetensors", "pretrained/default/card.json"]
-    named += ["pretrained/match/model.safetensors", "pretrained/match/card.json"]
+    named += ["pretrained/toybox/model.safetensors", "pretrained/toybox/card.json"]
+    named += ["pretrained/toybox_match/model.safetensors", "pretrained/toybox_match/card.json"]
     assert {f"avel/{n}" for n in named} <= held
 
 

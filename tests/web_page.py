@@ -13,12 +13,10 @@ from typing import Any
 
 import httpx2
 import numpy as np
-import uvicorn
 
-from avel.web.app import create_app
 from avel.web.desk import Desk
 from avel.web.roots import named_roots
-from avel.web.serving import bind
+from avel.web.serving import bind, server_of
 from tests import web_page_work
 from tests.report_samples import write_clip
 
@@ -28,8 +26,8 @@ TOKEN = "a-token-of-tests-only"
 class Site:
     """A server that runs, and what its tests ask of it behind the page's back."""
 
-    def __init__(self, address: str, clip: Path, root: Path) -> None:
-        self.address, self.clip, self.root = address, clip, root
+    def __init__(self, address: str, clip: Path, root: Path, desk: Desk) -> None:
+        self.address, self.clip, self.root, self.desk = address, clip, root, desk
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         self.api = httpx2.Client(base_url=address, headers=bearer, timeout=60)
 
@@ -151,12 +149,10 @@ def running(folder: Path) -> Iterator[Site]:
     desk = Desk(folder / "state", web_page_work.start, roots=roots, data=folder / "learn")
     desk.load()
     place = bind("127.0.0.1", 0)
-    app = create_app(desk, token=TOKEN, hosts=place.hosts)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
-    server = uvicorn.Server(config)
+    server = server_of(desk, place, TOKEN)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [place.socket]})
     thread.start()
-    yield Site(place.address, clip, folder / "recordings")
+    yield Site(place.address, clip, folder / "recordings", desk)
     server.should_exit = True
     thread.join(30)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from avel.files import file_hash
 from avel.types import Json
 from avel.web.kept import save_pictures, save_result
 from avel.web.work import Task
-from tests.report_samples import CLASSES, hand_timeline
+from tests.report_samples import CLASSES, apart_scores, hand_timeline
 
 LABELS = [3, 0, 0, 3, 1, 3]
 CARD = {"model": "cspa_csea", "task": "sel", "step": 1.0, "data": {"name": "toybox"}}
@@ -41,6 +42,8 @@ class Fake:
             progress(i, 200)
             time.sleep(0.1 if b"slow" in text else 0)
         found = hand_timeline(task.media, LABELS)
+        if b"apart" in text and found.scores is not None:
+            found = replace(found, scores=apart_scores(found.scores))
         folder = Path(task.folder)
         save_pictures(folder, [(0.5, np.zeros((9, 16, 3), np.uint8))], b"\x89PNG")
         save_result(folder, found)

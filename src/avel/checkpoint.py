@@ -9,9 +9,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from json.decoder import scanstring  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
 
 WEIGHTS, CARD, TRAIN_IDS = "model.safetensors", "card.json", "train_ids.json.gz"
 #: What strangers hand in is bounded: bytes of a card, of weights, of unpacked training ids.
-LARGEST_CARD, LARGEST_WEIGHTS, LARGEST_IDS = 2**22, 2**32, 2**26
+LARGEST_CARD, LARGEST_WEIGHTS, LARGEST_IDS = 2**22, 2**32, 2**24
+_OPENING, _COMMA = re.compile(r"\s*\[\s*"), re.compile(r"\s*,\s*")
 PRETRAINED = Path(__file__).parent / "pretrained"
 #: The names of the training-free model, which has no checkpoint: a fresh install's default.
 NAMED = ("default", "named_events")
@@ -185,8 +188,8 @@ def load_model(path_or_name: str | Path = "default") -> Trained:
 
     Args:
         path_or_name: A folder written by :meth:`Trained.save` or `avel train`; a packaged name
-            such as ``"toybox"``; or ``"default"`` (also ``"named_events"``), which names real events
-            without training. A folder of that name goes first.
+            such as ``"toybox"``; or ``"default"`` (also ``"named_events"``), which names real
+            events without training. A folder of that name goes first.
 
     Raises:
         CheckpointError: if nothing is there, or it is damaged, hostile or of a newer avel.
@@ -282,10 +285,8 @@ def _read_ids(path: Path, card: Json) -> tuple[str, ...] | None:
     try:
         unpacker = zlib.decompressobj(wbits=31)
         text = unpacker.decompress(path.read_bytes(), LARGEST_IDS)
-        ids = json.loads(text)
-    except (OSError, zlib.error, ValueError, RecursionError):
-        return None
-    if not isinstance(ids, list) or not all(isinstance(i, str) for i in ids):
+        ids = list(_texts(text.decode()))
+    except (OSError, zlib.error, ValueError):
         return None
     return tuple(ids) if ids_hash(ids) == card.get("train_ids", {}).get("sha256") else None
 
@@ -306,6 +307,23 @@ def build_network(card: Json) -> Model:
     if standardize or dropout:
         network.read_through(Standardize(**sizes, standardize=standardize, dropout=dropout))
     return network
+
+
+def _texts(text: str) -> Iterator[str]:
+    """The texts of a JSON list of texts; anything else in it stops before it takes memory.
+
+    Raises:
+        ValueError: for anything but such a list.
+    """
+    opening = _OPENING.match(text)
+    at = opening.end() if opening else len(text)
+    while at < len(text) and text[at] == '"':
+        found, at = scanstring(text, at + 1)
+        yield found
+        comma = _COMMA.match(text, at)
+        at = comma.end() if comma else at
+    if not opening or text[at:].strip() != "]":
+        raise ValueError("no list of texts")
 
 
 def _rebuild(folder: Path, card: Json, state: Mapping[str, Tensor]) -> Model:

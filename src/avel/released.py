@@ -21,7 +21,7 @@ from torch import Tensor
 
 from avel._version import __version__
 from avel.checkpoint import Trained
-from avel.errors import UsageError, WeightsError, unknown_name
+from avel.errors import AvelError, UsageError, WeightsError, unknown_name
 from avel.models import Model, build_model, models
 from avel.models.base import Task
 from avel.recipes import to_json
@@ -38,8 +38,8 @@ AVE_CLASSES = (
 STEP, WINDOW = 1.0, 10
 #: Widths of the published features: VGGish's and VGG-19's.
 AUDIO_DIM, VISUAL_DIM = 128, 512
-#: What a file may hold, in bytes: the release's networks have 5 MB and less.
-LARGEST = 2**28
+#: What a file may hold, in bytes, packed and as float32: the release's networks have 5 MB and less.
+LARGEST = 2**26
 SOURCE = "github.com/YapengTian/AVE-ECCV18"
 
 #: The release's names, by their beginnings, and ours.
@@ -90,7 +90,10 @@ def convert_weights(
     """
     path = Path(path)
     held = read_released(path)
-    name, options, state = _recognise(path, held)
+    try:
+        name, options, state = _recognise(path, held)
+    except (IndexError, StopIteration, RuntimeError) as e:
+        raise WeightsError(f"{path}: tensors of odd shapes ({type(e).__name__})") from e
     if model not in (None, name):
         models.get(model)
         raise UsageError(f"{path} holds the weights of {name}", wanted=f"those of {model}")
@@ -116,10 +119,10 @@ def read_released(path: Path) -> dict[str, Tensor]:
         raise UsageError(f"{path}: {path.suffix or 'no ending'}", wanted=", ".join(READERS))
     if not path.is_file():
         raise WeightsError(f"{path} isn't there", do="correct the path")
-    if path.stat().st_size > LARGEST or _unpacked(path) > LARGEST:
-        raise WeightsError(f"{path} is too large", wanted=f"at most {LARGEST} bytes")
     try:
+        _check_size(path, max(path.stat().st_size, _unpacked(path)))
         held = reader(path)
+        _check_size(path, 4 * sum(t.numel() for t in held.values()))
     except WeightsError:
         raise
     except Exception as e:  # damaged bytes stop a reader anywhere, with nearly any error
@@ -131,6 +134,16 @@ def read_released(path: Path) -> dict[str, Tensor]:
     if not held:
         raise WeightsError(f"{path} holds no tensors", wanted="tensors by name")
     return {n.removeprefix("module."): t for n, t in held.items()}  # of DataParallel
+
+
+def _check_size(path: Path, size: int) -> None:
+    """Refuse before memory is taken: a tensor may be far larger than what it is stored as."""
+    if size > LARGEST:
+        raise WeightsError(
+            f"{path} is too large: {size} bytes once it is read",
+            wanted=f"at most {LARGEST}",
+            do="get the file again",
+        )
 
 
 def _unpacked(path: Path) -> int:
@@ -155,7 +168,14 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         held = held["state_dict"]
     if not isinstance(held, dict):
         raise WeightsError(f"{path} holds a {type(held).__name__}", wanted="tensors by name")
-    return {str(n): t for n, t in held.items() if isinstance(t, Tensor)}
+    return {str(n): t for n, t in held.items() if isinstance(t, Tensor) and _is_dense(t)}
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether a tensor lies in memory number by number, as weights do."""
+    return (
+        tensor.layout is torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
+    )
 
 
 def _advice(path: Path) -> str:
@@ -186,18 +206,33 @@ def _read_keras(path: Path) -> dict[str, Tensor]:
     import h5py
 
     found: dict[str, Tensor] = {}
+    held: list[int] = []
 
     def visit(name: str, item: Any) -> None:
-        if not isinstance(item, h5py.Dataset) or not 0 < item.size <= LARGEST // 64:
+        if not isinstance(item, h5py.Dataset) or not item.size:
             return
         kind = name.rpartition("/")[2].partition(":")[0]
         if kind in ("kernel", "bias") and item.dtype.kind == "f":
+            held.append(_h5_bytes(path, item))
+            _check_size(path, sum(held))
             layer = name.split("/")[0]
             found[f"{layer}.{kind}"] = torch.from_numpy(item[()].astype(np.float32))
 
     with h5py.File(path, "r") as f:
         f.get("model_weights", f).visititems(visit)
     return found
+
+
+def _h5_bytes(path: Path, item: Any) -> int:
+    """Bytes that reading an array takes: of the array, of a chunk of it, and as float32.
+
+    Raises:
+        WeightsError: if its numbers lie in another file.
+    """
+    if item.is_virtual or item.external:
+        raise WeightsError(f"{path}: {item.name} lies in another file", wanted="one file")
+    chunk = int(np.prod(item.chunks or (0,), dtype=float))
+    return int((item.size + chunk) * item.dtype.itemsize + 4 * item.size)
 
 
 READERS: Mapping[str, Callable[[Path], dict[str, Tensor]]] = {
@@ -262,11 +297,15 @@ def _build(
     classes: Sequence[str],
 ) -> Model:  # fmt: skip
     """The network, every weight of it compared by name and shape before any is taken."""
-    with torch.device("meta"):
-        empty = build_model(
-            name, audio_dim=AUDIO_DIM, visual_dim=VISUAL_DIM, classes=len(classes), task=task,
-            **options,
-        )  # fmt: skip
+    try:
+        with torch.device("meta"):
+            empty = build_model(
+                name, audio_dim=AUDIO_DIM, visual_dim=VISUAL_DIM, classes=len(classes), task=task,
+                **options,
+            )  # fmt: skip
+    except (AvelError, ValueError, RuntimeError, ArithmeticError) as e:
+        wrong = f"no {name} has such widths ({options}): {str(e)[:200]}"
+        raise WeightsError(f"{path}: {wrong}", wanted="the release's networks") from e
     wanted = {n: tuple(t.shape) for n, t in empty.state_dict().items()}
     found = {n: tuple(t.shape) for n, t in state.items()}
     odd = [n for n in sorted({*wanted, *found}) if wanted.get(n) != found.get(n)]

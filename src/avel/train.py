@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,7 +27,7 @@ from avel.checkpoint import WEIGHTS, Trained, build_network, load_model
 from avel.data.base import Dataset, Split
 from avel.errors import AvelError, CheckpointError, UsageError
 from avel.evaluated import table
-from avel.files import write_whole
+from avel.files import disk_error, locked, write_whole
 from avel.lineage import count_leak, make_card, run_identity, take_weights, without
 from avel.models import Model, Recipe, models
 from avel.models.base import Task
@@ -122,8 +124,10 @@ def fit(
             ``metrics`` then are.
 
     Raises:
-        UsageError: for unknown names, a bad recipe, or an ``out`` that already holds a run.
-        CheckpointError: if ``init`` doesn't fit or leaks, or the state in ``out`` is another run's.
+        UsageError: for unknown names, a bad recipe, or an ``out`` that already holds a run, or that
+            another process trains into.
+        CheckpointError: if ``init`` doesn't fit or leaks, the state in ``out`` is another run's, or
+            an epoch can't be saved.
         DataError: if the data set lacks what the task needs.
         AvelError: if the loss isn't finite, with epoch and step.
         Stopped: on Ctrl-C, after saving.
@@ -154,8 +158,41 @@ def fit(
         bf16 = _bf16(recipe, fabric.device)
         card = make_card(network, data, train, task, setting, recipe, seed, start, leak, bf16)
         loop = _Loop(fabric, network, recipe, task, seed, bf16, folder, card, train.ids, final)
-        history = loop.run(train, val, resume=resume, tensorboard=tensorboard, progress=progress)
+        rest: dict[str, Any] = {"tensorboard": tensorboard, "progress": progress}
+        with _alone(folder if fabric.is_global_zero else None, resume):
+            history = loop.run(train, val, resume=resume, **rest)
         return Run(loop.trained(), folder, tuple(history), data)
+
+
+@contextmanager
+def _alone(folder: Path | None, resume: bool) -> Iterator[None]:
+    """Hold the folder of a run: one training at a time, and nothing left of one that was killed.
+
+    Raises:
+        UsageError: if another training is at it, or has ended there meanwhile.
+        OSError: if it can't be written.
+    """
+    if folder is None:
+        yield
+        return
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder, wait=False) as mine, TemporaryFile(dir=folder):
+            if not mine:
+                raise UsageError(
+                    f"another process is training into {folder}",
+                    wanted="a folder for each run",
+                    do="wait until it has ended, or give another folder",
+                )
+            _folder(folder, resume)
+            for left in folder.glob(".*.tmp*"):  # half a file of a process that was killed
+                left.unlink()
+            yield
+    finally:
+        if made:
+            with suppress(OSError):  # it isn't empty
+                folder.rmdir()
 
 
 class _Loop:
@@ -188,7 +225,8 @@ class _Loop:
         try:
             while len(history) < self.recipe.epochs and not self._patient_no_more(history):
                 history.append(self._epoch(len(history), step, judged))
-                self._save(history)
+                with self._told(history):
+                    self._save(history)
                 if board:
                     _show(board, history[-1])
                 if progress and self.fabric.is_global_zero:
@@ -299,18 +337,32 @@ class _Loop:
             State(self.network.state_dict(), self.adam.state_dict(), self.best, history,
                   self.metrics, run_identity(self.card)),
         )  # fmt: skip
-        write_whole(self.folder / HISTORY, table(history))
-        write_whole(self.folder / RECIPE, to_toml(self.recipe))
+        self._write_tables(self.folder, history)
         if self.metrics and self.metrics["epoch"] == len(history):
             self.trained().save(self.folder)
+
+    def _write_tables(self, folder: Path, history: list[Json]) -> None:
+        write_whole(folder / HISTORY, table(history))
+        write_whole(folder / RECIPE, to_toml(self.recipe))
+
+    @contextmanager
+    def _told(self, history: list[Json]) -> Iterator[None]:
+        """Trouble with the disk as an error that says what is kept."""
+        try:
+            yield
+        except OSError as e:
+            wrong = disk_error(e)
+            there = self.folder is not None and (self.folder / STATE).is_file()
+            cure = f"{wrong.do}; then go on with --resume" if there else wrong.do
+            kept = "what was saved before is kept" if there else "nothing was saved"
+            raise CheckpointError(
+                f"epoch {len(history)} can't be saved ({wrong.got}); {kept}", do=cure
+            ) from e
 
     def _restore(self) -> list[Json]:
         """The history of the state in the folder, its weights put back; [] where there is none."""
         if self.folder is None:
             return []
-        if self.fabric.is_global_zero:
-            for left in self.folder.glob(".*.tmp*"):  # half a file of a process that was killed
-                left.unlink()
         state = load_state(self.folder)
         if state is None:
             return []
@@ -329,10 +381,11 @@ class _Loop:
         except (RuntimeError, ValueError, KeyError) as e:
             raise CheckpointError(f"{self.folder}: {e}", do="begin anew in another folder") from e
         self.best, self.metrics = state.best, state.metrics
-        if (
-            self.metrics and self.fabric.is_global_zero
-        ):  # the process may have died between the state and the checkpoint
-            self.trained().save(self.folder)
+        if self.fabric.is_global_zero:  # the process may have died between the state and the rest
+            with self._told(state.history):
+                self._write_tables(self.folder, state.history)
+                if self.metrics:
+                    self.trained().save(self.folder)
         return state.history
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,17 @@ def _save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Json) -> 
     from avel.files import write_whole
 
     held = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
-    write_whole(path, save(held, metadata={"avel": json.dumps(meta, sort_keys=True)}))
+    text = json.dumps(meta, sort_keys=True)
+    write_whole(path, save(held, metadata={"avel": text, "crc32": _checksum(held, text)}))
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
+    found = crc32(text.encode())
+    for name in sorted(arrays):
+        a = np.ascontiguousarray(arrays[name])
+        found = crc32(f"|{name}|{a.dtype.str}|{a.shape}|".encode(), found)
+        found = crc32(a.reshape(-1).view(np.uint8).data, found)
+    return f"{found:08x}"
 
 
 def _load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Json]:
@@ -82,9 +93,15 @@ def _load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Json]:
 
     try:
         with safe_open(path, framework="numpy") as f:
-            meta = json.loads((f.metadata() or {})["avel"])
-            return {name: f.get_tensor(name) for name in f.keys()}, meta  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError) as e:
+            said = f.metadata() or {}
+            meta = json.loads(said["avel"])
+            arrays = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
+        if "crc32" in said and said["crc32"] != _checksum(arrays, said["avel"]):
+            raise ValueError("it isn't what was written")
+        if not isinstance(meta, dict):
+            raise ValueError("no object describes it")
+        return arrays, meta
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as e:
         raise DataError(
             f"{path}: not a file of avel's features or scores ({e})",
             wanted="a .safetensors file written by avel",
@@ -332,6 +349,13 @@ class Event:
         return self.label + SUFFIXES[self.modality]
 
 
+def _moved(events: Sequence[Event], to: Callable[[float], float]) -> tuple[Event, ...]:
+    """Events on another clock, without those that end before it begins."""
+    return tuple(
+        replace(e, start=max(0.0, to(e.start)), end=to(e.end)) for e in events if to(e.end) > 0
+    )
+
+
 @dataclass(frozen=True)
 class Timeline:
     """The events of one file, with the scores they came from: what `avel localize` answers.
@@ -347,6 +371,9 @@ class Timeline:
         notes: What was missing or damaged in the file, a sentence each.
         audio_only: What is audible but not visible, in order of time.
         visual_only: What is visible but not audible, in order of time.
+        player_start: What a browser's player calls second 0 of the file
+            (:func:`avel.clock.player_start`).
+        corrected: Whether a person has changed the events since the model found them.
 
     Raises:
         DataError: if an event of ``audio_only`` or ``visual_only`` is of another modality.
@@ -361,6 +388,8 @@ class Timeline:
     notes: tuple[str, ...] = ()
     audio_only: tuple[Event, ...] = ()
     visual_only: tuple[Event, ...] = ()
+    player_start: float = 0.0
+    corrected: bool = False
 
     def __post_init__(self) -> None:
         for name, modality in (("audio_only", "audio"), ("visual_only", "visual")):
@@ -369,6 +398,11 @@ class Timeline:
                 f"{name} with an event of another modality",
                 wanted=f"events of modality {modality!r}",
             )
+
+    @property
+    def predicted(self) -> bool:
+        """Whether the events are what a model found, and nobody has corrected them."""
+        return bool(self.model or self.scores is not None) and not self.corrected
 
     def __iter__(self) -> Any:
         return iter(self.events)
@@ -428,21 +462,61 @@ class Timeline:
             "visual_only": [e.to_json() for e in self.visual_only],
             "model": self.model,
             "notes": list(self.notes),
+            **({"player_start": self.player_start} if self.player_start else {}),
         }
 
-    def save(self, path: str | Path, *, format: str | None = None) -> None:
+    def for_player(self) -> Timeline:
+        """The events at the times that a browser's player shows them at, as subtitles need them."""
+        if not self.player_start:
+            return self
+        shown = clock.Clock(self.player_start).from_file
+        return replace(
+            self,
+            events=_moved(self.events, shown),
+            audio_only=_moved(self.audio_only, shown),
+            visual_only=_moved(self.visual_only, shown),
+            duration=shown(self.duration),
+            player_start=0.0,
+        )
+
+    def from_player(self, player_start: float) -> Timeline:
+        """The same from such times; what lies before the file's first instant is left out.
+
+        Args:
+            player_start: What the player calls second 0 of the file, seconds.
+        """
+        own = clock.Clock(player_start).to_file
+        found = replace(
+            self,
+            events=_moved(self.events, own),
+            audio_only=_moved(self.audio_only, own),
+            visual_only=_moved(self.visual_only, own),
+            duration=max(0.0, own(self.duration)),
+            player_start=player_start,
+        )
+        gone = len(self.events) - len(found.events)
+        if not gone:
+            return found
+        note = f"Left out: {gone} of {len(self.events)} events, before the file's first picture, "
+        note += f"which players show at {player_start:.3f} s."
+        return replace(found, notes=(*self.notes, note))
+
+    def save(self, path: str | Path, *, format: str | None = None, overwrite: bool = False) -> None:
         """Write the timeline; the ending chooses the writer (.json, .vtt, .eaf, .html, .mp4…).
 
         Args:
             path: The file; see docs/formats.md for the endings.
             format: A format's name, such as ``"raven"``, where the ending isn't to choose.
+            overwrite: Whether what a model found may be written over labels that a person made
+                or corrected.
 
         Raises:
             UsageError: if no writer has that ending or name.
+            DataError: if predictions would be written over a person's labels.
         """
         from avel.report import save
 
-        save(self, path, format=format)
+        save(self, path, format=format, overwrite=overwrite)
 
     def _repr_html_(self) -> str:
         """The report, for notebooks."""

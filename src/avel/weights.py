@@ -7,7 +7,8 @@ import json
 import shutil
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -49,14 +50,15 @@ def weights_file(weights: Weights, *, progress: Progress | None = None) -> Path:
         if weights.sources:
             _make(weights, progress)
         elif weights.url:
-            download(
-                weights.url,
-                path,
-                hash=weights.hash,
-                size=weights.size,
-                progress=progress,
-                error=WeightsError,
-            )
+            with _keeping(path):
+                download(
+                    weights.url,
+                    path,
+                    hash=weights.hash,
+                    size=weights.size,
+                    progress=progress,
+                    error=WeightsError,
+                )
             _remember(path, weights.hash)
         else:
             what = weights.package or "the package"
@@ -123,7 +125,7 @@ def take_weights(weights: Weights, path: Path) -> Path:
         raise WeightsError(f"no file {path}", wanted=_wanted(weights))
     target = weights_path(weights)
     if hash_matches(path, weights.hash):
-        with whole(target) as temporary:
+        with _keeping(target), whole(target) as temporary:
             shutil.copyfile(path, temporary)
         _remember(target, weights.hash)
     elif weights.convert is not None:
@@ -189,8 +191,22 @@ def _convert(weights: Weights, path: Path) -> None:
         raise WeightsError(
             f"the tensors of {path} are others ({found})", wanted=f"those with {weights.hash}"
         )
-    write_whole(weights_path(weights), data)
-    _remember(weights_path(weights), weights.hash)
+    target = weights_path(weights)
+    with _keeping(target):
+        write_whole(target, data)
+    _remember(target, weights.hash)
+
+
+@contextmanager
+def _keeping(target: Path) -> Iterator[None]:
+    """A folder that can't be written to is named."""
+    try:
+        yield
+    except OSError as e:
+        raise WeightsError(
+            f"{target} can't be written ({e.strerror or e})",
+            do="set AVEL_CACHE to a folder that can be written to",
+        ) from e
 
 
 def plain_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
@@ -202,7 +218,7 @@ def plain_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
     values: list[bytes] = []
     at = 0
     for name in sorted(tensors):
-        values.append(tensors[name].numpy().astype("<f4").tobytes())
+        values.append(tensors[name].float().numpy().astype("<f4").tobytes())
         end = at + len(values[-1])
         header[name] = {
             "dtype": "F32", "shape": list(tensors[name].shape), "data_offsets": [at, end]

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-#: Small pictures that are looked at together at least.
+#: Inputs that go through convolutions of small maps together at least.
 FEWEST = 16
 
 
 def filled(x: Tensor) -> Tensor:
-    """At least sixteen pictures, empty ones where there are fewer.
+    """At least sixteen inputs, empty ones where there are fewer.
 
     With fewer, torch takes another way through convolutions of small maps, which rounds otherwise;
-    but a picture's map shall be the same bits in any company.
+    but an input's features shall be the same bits in any company.
     """
     if torch.compiler.is_exporting() or len(x) >= FEWEST:
         return x

@@ -22,7 +22,7 @@ from avel.backbones.base import (
     backbones,
     class_names,
 )
-from avel.backbones.blocks import SameBlock, fold_all
+from avel.backbones.blocks import SameBlock, filled, fold_all
 from avel.backbones.yamnet_files import read_yamnet
 from avel.weights import fill, read_safetensors
 
@@ -117,8 +117,9 @@ class YAMNet(AudioBackbone, Tagger):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, 96, 64) log-mel patches -> (N, 1024), none negative."""
-        x: Tensor = self.blocks(inputs[:, None].to(self.dense.weight.dtype))  # (N, 1024, 3, 2)
-        return x.mean((2, 3))
+        patches = filled(inputs[:, None].to(self.dense.weight.dtype))
+        x: Tensor = self.blocks(patches)  # (N or more, 1024, 3, 2)
+        return x.mean((2, 3))[: inputs.shape[0]]
 
     def classify(self, features: Tensor) -> Tensor:
         """Features (..., 1024) -> probabilities (..., 521), each class by itself."""

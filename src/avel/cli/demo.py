@@ -1,12 +1,20 @@
-"""`avel demo`: a clip that nobody has seen, its events, and the report of them."""
+"""`avel demo`: a clip, its events, and the report of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avel.errors import UsageError
+
+if TYPE_CHECKING:
+    from avel.types import Timeline
+
+#: What is shown; whose work it is stands in ATTRIBUTION.md beside it.
+CLIP = Path(__file__).parents[1] / "data" / "clips" / "big_buck_bunny.mp4"
+CREDIT = "Big Buck Bunny, (c) 2008 Blender Foundation, www.bigbuckbunny.org, CC BY 3.0"
 #: Seeds from here on are the demo's: no clip of another data set or training has them.
 FIRST_SEED = 1_000_000_000
 SECONDS = 30.0
@@ -16,12 +24,43 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Where the clip and its report go.")] = Path(
         "demo"
     ),
+    toy: Annotated[
+        bool,
+        typer.Option(
+            "--toy",
+            help="Render a clip whose events are known to the frame, and find them with the model "
+            "`toybox`.",
+        ),
+    ] = False,
     seed: Annotated[
-        int | None, typer.Option(help="Draw this clip again; a new one by default.")
+        int | None,
+        typer.Option(help="With --toy: draw this clip again; a new one by default."),
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Length of the clip.")] = SECONDS,
+    seconds: Annotated[
+        float | None, typer.Option(help=f"With --toy: length of the clip; {SECONDS:g} by default.")
+    ] = None,
 ) -> None:
-    """Render a clip that nobody has seen, find its events, and write a report."""
+    """Find the events of ten seconds of a film, and write a report."""
+    if toy:
+        _toy(folder, seed, SECONDS if seconds is None else seconds)
+        return
+    if seed is not None or seconds is not None:
+        raise UsageError("--seed or --seconds without --toy", wanted="them for a rendered clip",
+                         do="add --toy, or leave them out")  # fmt: skip
+    from avel.files import write_whole
+    from avel.localization import localize
+
+    video = folder / CLIP.name
+    write_whole(video, CLIP.read_bytes())
+    print(f"finding the events of {video} …")
+    found = localize(video, cache=True)
+    print(f"\nfound, what is only heard or only seen below:\n{found.choose('all')}")
+    _save(found, folder)
+    print(f"the clip: {CREDIT}")
+
+
+def _toy(folder: Path, seed: int | None, seconds: float) -> None:
+    """Render a clip that nobody has seen, and show the truth beside what is found."""
     import secrets
 
     from avel.data.toybox import Plan
@@ -35,13 +74,18 @@ def demo(
     name = render_clip(plan, 0, folder)
     video = folder / "videos" / f"{name}.mp4"
     print(f"finding the events of {video} …")
-    found = localize(video)
-    report, data = folder / f"{name}.html", folder / f"{name}.json"
-    found.save(data)
-    found.save(report)
+    found = localize(video, model="toybox")
     truth = "\n".join(map(str, plan.scene(0).events)) or "no events"
     print(f"\nin the clip, seen and heard:\n{truth}")
     print(f"\nfound:\n{found}")
-    print(f"\nthe report: open {report} in a browser")
-    again = f"avel demo --seed {seed}" + (f" --seconds {seconds:g}" if seconds != SECONDS else "")
-    print(f"the same as data: {data}\nthe same clip again: {again}")
+    _save(found, folder)
+    again = f"avel demo --toy --seed {seed}"
+    again += f" --seconds {seconds:g}" if seconds != SECONDS else ""
+    print(f"the same clip again: {again}")
+
+
+def _save(found: Timeline, folder: Path) -> None:
+    report, data = (folder / f"{Path(found.video).stem}.{ending}" for ending in ("html", "json"))
+    found.save(data)
+    found.save(report)
+    print(f"\nthe report: open {report} in a browser\nthe same as data: {data}")

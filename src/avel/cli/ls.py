@@ -93,9 +93,16 @@ def _sweeps() -> dict[str, str]:
 def _pretrained() -> dict[str, str]:
     import json
 
-    from avel.checkpoint import CARD, PRETRAINED, WEIGHTS
+    from avel.checkpoint import CARD, NAMED, PRETRAINED, WEIGHTS
+    from avel.events import load_vocabulary
 
-    found = {}
+    words = load_vocabulary()
+    count = f"{len(words.sets['default'])} of {len(words.events)} events"
+    default, named = NAMED
+    found = {
+        default: f"{named}: real events without training, {count}; see `avel ls events`",
+        named: f"the same as {default}",
+    }
     for path in sorted(PRETRAINED.glob(f"*/{WEIGHTS}")):
         card = json.loads((path.parent / CARD).read_text("utf-8"))
         classes = f"{len(card['classes'])} classes"

@@ -8,11 +8,13 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
 import avel.cli
 from avel.errors import AvelError, UsageError, printable
+from avel.files import disk_error
 
 #: All done; some input failed (named, the others done); called wrongly.
 DONE, SOME_FAILED, CALLED_WRONGLY = 0, 1, 2
@@ -52,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from avel.cli.localize import split_outputs
 
     _bear_any_name()
-    arguments = split_outputs(list(sys.argv[1:] if argv is None else argv))
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = split_outputs(_files_apart(given))
     try:
         code = build_app()(arguments, standalone_mode=False)
         if sys.stdout is not None:
@@ -79,9 +82,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             "  do: pip install it, or avel with all it needs",
             CALLED_WRONGLY,
         )
+    except MemoryError:
+        return _say(
+            "not enough memory\n  do: end other programs, or take a smaller input", SOME_FAILED
+        )
+    except OSError as e:
+        if os.environ.get("AVEL_DEBUG"):
+            raise
+        return _say(str(disk_error(e)), SOME_FAILED)
     except Exception as e:
         if _is_click_error(e):
             e.show()  # type: ignore[attr-defined]
+            named = next((a for a in given if a[:1] == "-" and Path(a).suffix), None)
+            if named is not None:
+                hint = f"a file whose name begins with a dash is given as ./{named}"
+                print(f"  do: {printable(hint)}", file=sys.stderr)
             return CALLED_WRONGLY
         if os.environ.get("AVEL_DEBUG"):
             raise
@@ -91,6 +106,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             SOME_FAILED,
         )
     return code if isinstance(code, int) else DONE
+
+
+def _files_apart(arguments: Sequence[str]) -> list[str]:
+    """The arguments, files that are there and whose names begin with a dash as ``./-name.mp4``.
+
+    What may be an option (``-o.json``) stays one, and so does all that follows ``--``.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return [
+        f"./{a}" if i < end and a[:1] == "-" and _is_named(a) else a
+        for i, a in enumerate(arguments)
+    ]
+
+
+def _is_named(argument: str) -> bool:
+    ending = Path(argument).suffix
+    try:
+        return bool(ending) and argument[2:3] != "." and Path(argument).is_file()
+    except ValueError:
+        return False
 
 
 def _bear_any_name() -> None:

@@ -64,6 +64,7 @@ class Dataset:
         drawn: True where the splits were drawn here, False where the data name them.
         recordings: Of clips by name, the recording that they were cut from; a clip that isn't
             there is a recording of its own.
+        notes: What was left out, or can't be learnt, a sentence each.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Dataset:
     origin: str = ""
     drawn: bool = False
     recordings: Mapping[str, str] = field(default_factory=dict, repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def train(self) -> Split:
@@ -122,6 +124,11 @@ def fingerprint(dataset: Dataset) -> str:
 
 
 _LOADERS = {"ave": "avel.data.ave", "folder": "avel.data.folder"}
+
+
+def names() -> list[str]:
+    """The names that :func:`load_dataset` knows."""
+    return sorted(_LOADERS)
 
 
 def load_dataset(name: str, *, root: str | Path, **options: Any) -> Dataset:

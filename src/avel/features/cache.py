@@ -2,7 +2,8 @@
 
 An entry is a feature file like any other (see :class:`avel.types.Features`), in ``features`` of the
 cache folder, under a name made of the file's content, both backbones' cards, the step and the
-tracks. No torch, and never more than a few rows in memory.
+tracks; checksums of all of it tell a damaged one. No torch, and never more than a few rows in
+memory.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +31,11 @@ if TYPE_CHECKING:
     from avel.media import Media
 
 #: Part of every entry's name: to be raised when the same cards give other features than before.
-FORMAT = 1
+FORMAT = 2
 #: Bytes of all entries together, unless ``AVEL_CACHE_GB`` says otherwise (0 keeps nothing).
 LARGEST = 10 * 10**9
 _ENDING = ".safetensors"
-_ROWS = 64  # segments read at a time
+_ROWS, _BLOCK = 64, 2**20  # segments, and bytes, read at a time
 _HEADER = 2**16  # bytes kept free for the header, which is only known at the end
 _STALE = 24 * 3600  # seconds after which what a killed process left is removed
 _TYPES = {"F32": np.float32, "F64": np.float64, "U8": np.uint8}
@@ -61,16 +63,19 @@ class Facts:
     Args:
         heard, seen: Whether it has sound and picture that can be read.
         notes: What was missing or damaged, a sentence each.
+        player_start: What a browser's player calls the file's second 0.
     """
 
     heard: bool = True
     seen: bool = True
     notes: tuple[str, ...] = ()
+    player_start: float = 0.0
 
     @classmethod
     def of(cls, media: Media) -> Facts:
         """Of a file that was read to its end."""
-        return cls(media.audio is not None, media.video is not None, tuple(media.notes))
+        notes = tuple(media.notes)
+        return cls(media.audio is not None, media.video is not None, notes, media.player_start)
 
 
 def entry_path(
@@ -98,7 +103,7 @@ def kept(
 ) -> tuple[FeatureStream, Facts] | None:
     """The features in an entry and what was known of the file; None where there are none.
 
-    A damaged entry is removed.
+    An entry of which any byte isn't the one that was written is removed.
 
     Args:
         entry: See :func:`entry_path`.
@@ -108,17 +113,22 @@ def kept(
     try:
         with entry.open("rb") as f:
             arrays, meta, start = _read_header(f)
+            for name, array in arrays.items():
+                if _checksum(f, start, array) != meta["checksums"][name]:
+                    raise ValueError(f"{name} isn't what was written")
             levels = _read(f, start, arrays["levels"])
             visible = _read(f, start, arrays["visible"]).astype(bool)
         grid = Grid(float(meta["duration"]), float(meta["step"]))
         audio, visual = arrays["audio"].shape, arrays["visual"].shape
         if {len(grid)} != {audio[0], visual[0], len(levels), len(visible)}:
             raise ValueError("arrays of other lengths")
-        facts = Facts(bool(meta["heard"]), bool(meta["seen"]), tuple(map(str, meta["notes"])))
+        notes, late = tuple(map(str, meta["notes"])), float(meta["player_start"])
+        facts = Facts(bool(meta["heard"]), bool(meta["seen"]), notes, late)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, DataError):
-        entry.unlink(missing_ok=True)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, DataError):
+        with suppress(OSError):
+            entry.unlink(missing_ok=True)
         return None
     with suppress(OSError):
         os.utime(entry)  # the oldest in use goes first
@@ -181,6 +191,9 @@ def _read_header(f: IO[bytes]) -> tuple[dict[str, _Array], Json, int]:
     if not 0 < size <= 2**20:
         raise ValueError(f"a header of {size} bytes")
     head = json.loads(f.read(size))
+    said = head["__metadata__"].pop("header_crc32")
+    if said != _head_checksum(head):
+        raise ValueError("a header that isn't what was written")
     meta = json.loads(head.pop("__metadata__")["avel"])
     arrays = {
         str(name): _Array(a["dtype"], tuple(map(int, a["shape"])), int(a["data_offsets"][0]))
@@ -190,6 +203,22 @@ def _read_header(f: IO[bytes]) -> tuple[dict[str, _Array], Json, int]:
     if any(min(a.shape) < 0 or a.offset < 0 or a.end > length for a in arrays.values()):
         raise ValueError("arrays beyond the end of the file")
     return arrays, meta, 8 + size
+
+
+def _head_checksum(head: Json) -> str:
+    return f"{crc32(json.dumps(head, sort_keys=True).encode()):08x}"
+
+
+def _checksum(f: IO[bytes], start: int, array: _Array) -> int:
+    """The CRC-32 of an array's bytes, read in blocks."""
+    f.seek(start + array.offset)
+    found, left = 0, array.end - array.offset
+    while left > 0:
+        data = f.read(min(left, _BLOCK))
+        if not data:
+            raise ValueError("arrays beyond the end of the file")
+        found, left = crc32(data, found), left - len(data)
+    return found
 
 
 def _read(
@@ -248,6 +277,7 @@ class _Writer:
     def __init__(self, entry: Path, count: int) -> None:
         self.count, self.done = count, 0
         self.arrays: dict[str, _Array] = {}
+        self.checksums: dict[str, int] = {}
         self._file: IO[bytes] | None = None
         self._open = ExitStack()
         with suppress(OSError):
@@ -260,7 +290,13 @@ class _Writer:
         with suppress(_NotKeptError, OSError), self._open:
             raise _NotKeptError
 
-    def _put(self, place: int, data: Any) -> None:
+    def _put_rows(self, name: str, place: int, data: NDArray[Any]) -> None:
+        """The next bytes of an array."""
+        held = data.reshape(-1).view(np.uint8).data
+        self.checksums[name] = crc32(held, self.checksums.get(name, 0))
+        self._put(place, held)
+
+    def _put(self, place: int, data: bytes | memoryview) -> None:
         if self._file is None:
             return
         try:
@@ -276,7 +312,7 @@ class _Writer:
         for name in ("audio", "visual"):
             array = self.arrays[name]
             place = 8 + _HEADER + array.offset + self.done * array.row
-            self._put(place, np.ascontiguousarray(getattr(block, name), np.float32).data)
+            self._put_rows(name, place, np.ascontiguousarray(getattr(block, name), np.float32))
         self.done += len(block.audio)
 
     def _lay_out(self, block: Block) -> None:
@@ -297,8 +333,8 @@ class _Writer:
         ends = {"levels": stream.levels, "audible": stream.audible, "visible": stream.visible}
         for name, values in ends.items():
             array = self.arrays[name]
-            data = np.ascontiguousarray(values, _TYPES[array.kind]).data
-            self._put(8 + _HEADER + array.offset, data)
+            data = np.ascontiguousarray(values, _TYPES[array.kind])
+            self._put_rows(name, 8 + _HEADER + array.offset, data)
         header = self._header(stream, facts)
         if len(header) > _HEADER:
             self.give_up()
@@ -312,12 +348,15 @@ class _Writer:
             "kind": "features", "duration": stream.grid.duration, "step": stream.grid.step,
             "audio_card": stream.audio_card, "visual_card": stream.visual_card,
             "source": stream.source, "content": "",
+            "checksums": self.checksums,
             "heard": facts.heard, "seen": facts.seen, "notes": [n[:500] for n in facts.notes[:50]],
+            "player_start": facts.player_start,
         }  # fmt: skip
         head: Json = {"__metadata__": {"avel": json.dumps(meta, sort_keys=True)}}
         for name, a in self.arrays.items():
             offsets = [a.offset, a.end]
             head[name] = {"dtype": a.kind, "shape": list(a.shape), "data_offsets": offsets}
+        head["__metadata__"]["header_crc32"] = _head_checksum(head)
         return json.dumps(head).encode()
 
 
@@ -354,7 +393,8 @@ def make_room(folder: Path) -> None:
     for _, size, path in sorted(found, reverse=True):
         room -= size if size <= limit else 0
         if room < 0 or size > limit:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def features_of(

@@ -1,5 +1,7 @@
 """`manifest.csv`: what became of every file of a corpus, a row each.
 
+Cells that a spreadsheet would take for a formula have an apostrophe in front in the file.
+
 Rows go to a hidden file beside it as they come. When a run ends, they take the place of the older
 rows of the same files, and the manifest is written whole. What a killed run left behind is taken
 in by the next. Memory: 40 bytes a row while it is written, none before that.
@@ -10,7 +12,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,9 +23,10 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from avel.csv_table import neutral, restored
 from avel.errors import DataError
 from avel.features.corpus import Outcome, Status
-from avel.files import whole
+from avel.files import locked, whole
 
 NAME = "manifest.csv"
 COLUMNS = (
@@ -93,10 +95,10 @@ class Manifest:
         """Write the manifest whole, with the rows of this run and of those that were killed."""
         if self._open.closed:
             return
-        with _told(self.folder), self._open, _alone(self.folder), ExitStack() as locked:
+        with _told(self.folder), self._open, locked(self.folder), ExitStack() as held:
             self._open.flush()
             left = [p for p in sorted(self.folder.glob(".manifest.*.part")) if p != self._part]
-            dead = [p for p in left if _is_dead(p, locked)]
+            dead = [p for p in left if _is_dead(p, held)]
             if self._rows or dead:
                 _merge([self.path, *dead, self._part], self.path)
         for path in (*dead, self._part):
@@ -119,6 +121,8 @@ def _told(folder: Path) -> Iterator[None]:
 def read_manifest(path: str | Path) -> Iterator[Row]:
     """The rows of a manifest, one at a time; none where there is no such file.
 
+    Cells are as they were before an apostrophe was put in front of them.
+
     Raises:
         DataError: if it is something else.
     """
@@ -133,7 +137,7 @@ def read_manifest(path: str | Path) -> Iterator[Row]:
             for row in reader:
                 if None in row or None in row.values():
                     raise _foreign(path, f"a row of another length at line {reader.line_num}")
-                yield row
+                yield {name: restored(cell) for name, cell in row.items()}
     except csv.Error as e:
         raise _foreign(path, str(e)) from e
 
@@ -171,12 +175,12 @@ def _row(outcome: Outcome) -> Row:
     there = outcome.written > 0
     when = datetime.fromtimestamp(outcome.written, UTC) if there else datetime.now(UTC)
     return {
-        "file": plain_name(outcome.job.name),
+        "file": neutral(plain_name(outcome.job.name)),
         "hash": outcome.content,
         "seconds": f"{outcome.seconds:.3f}" if there else "",
         "segments": str(outcome.segments) if there else "",
         "status": CALLED[outcome.status],
-        "reason": plain_name(outcome.reason.partition("\n")[0])[:1000],
+        "reason": neutral(plain_name(outcome.reason.partition("\n")[0])[:1000]),
         "backbones": outcome.backbones,
         "precision": outcome.precision,
         "time": when.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -189,7 +193,7 @@ def _rows_of_part(path: Path) -> Iterator[Row]:
         with path.open(encoding="utf-8", errors="replace", newline="") as f:
             for cells in csv.reader(f):
                 if len(cells) == len(COLUMNS) and len(cells[-1]) == len("2026-01-01T00:00:00Z"):
-                    yield dict(zip(COLUMNS, cells, strict=True))
+                    yield dict(zip(COLUMNS, map(restored, cells), strict=True))
     except (OSError, csv.Error):
         return
 
@@ -203,7 +207,8 @@ def _merge(sources: Iterable[Path], target: Path) -> None:
     with whole(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as f:
         writer = csv.DictWriter(f, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row for row, kept in zip(_all(sources), _each(last), strict=True) if kept)
+        kept = (row for row, flag in zip(_all(sources), _each(last), strict=True) if flag)
+        writer.writerows({n: neutral(cell) for n, cell in row.items()} for row in kept)
 
 
 def _each(flags: NDArray[np.bool_]) -> Iterator[bool]:
@@ -218,24 +223,6 @@ def _all(sources: Iterable[Path]) -> Iterator[Row]:
 def _number(name: str) -> int:
     digest = hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).digest()
     return int.from_bytes(digest)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other run writes the folder's manifest, where the system has such locks."""
-    try:
-        import fcntl
-
-        handle = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):
-        yield
-        return
-    try:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _lock(file: io.TextIOWrapper) -> bool:

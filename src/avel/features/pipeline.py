@@ -154,8 +154,8 @@ def patch_starts(first: int, stop: int, hop: float) -> list[int]:
     """Where the patches of a segment begin, in samples from the file's start; may be negative.
 
     Patches of 15600 samples stand ``hop`` seconds apart, as many as fit the segment and at least
-    one, around the segment's middle: they reach into its neighbours. Without a hop there is one, and
-    it begins with the segment.
+    one, around the segment's middle: they reach into its neighbours. Without a hop there is one,
+    which begins with the segment.
 
     Args:
         first, stop: The segment's samples.
@@ -380,7 +380,8 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
             yield item
     finally:
         stop.set()
-        thread.join()
+        if threading.current_thread() is not thread:  # which collects what was left half read
+            thread.join()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ format needs. The forms are in ``docs/formats.md``.
 from __future__ import annotations
 
 from avel.formats.base import Format, Writer, ending_of, format_endings, format_named, formats
-from avel.formats.reading import check_readable, read, read_all
+from avel.formats.reading import check_readable, on_file, read, read_all
 
 __all__ = [
     "Format",
@@ -17,6 +17,7 @@ __all__ = [
     "format_endings",
     "format_named",
     "formats",
+    "on_file",
     "read",
     "read_all",
 ]

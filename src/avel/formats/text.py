@@ -1,9 +1,12 @@
-"""Labels in places that can't hold every character, and cells that no spreadsheet runs."""
+"""Labels in places that can't hold every character."""
 
 from __future__ import annotations
 
 import re
 from unicodedata import category
+
+from avel.csv_table import neutral as neutral
+from avel.csv_table import restored as restored
 
 # control characters, lone surrogates, line and paragraph separators
 _HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
@@ -11,8 +14,6 @@ _NOT_IN_XML = "\ufffe\uffff"
 _SHORT = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _CODE = re.compile(r"\\(?:([\\nrt])|x([0-9a-f]{2})|u([0-9a-f]{4}))")
 _LONG = {"\\": "\\", "n": "\n", "r": "\r", "t": "\t"}
-# what spreadsheets take as the beginning of a formula, full-width forms too
-_FORMULA = re.compile(r"'*\s*[=+\-@\t\r\n＝＋－＠]")
 
 
 def _code(char: str) -> str:
@@ -46,13 +47,3 @@ def unescape(text: str) -> str:
 def _decoded(found: re.Match[str]) -> str:
     short, two, four = found.groups()
     return _LONG[short] if short else chr(int(two or four, 16))
-
-
-def neutral(cell: str) -> str:
-    """A cell with an apostrophe in front where a spreadsheet would take it for a formula."""
-    return f"'{cell}" if _FORMULA.match(cell) else cell
-
-
-def restored(cell: str) -> str:
-    """The cell that :func:`neutral` was given."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

@@ -1,4 +1,4 @@
-"""The training-free model with its vocabulary, built from two taggers' weights: what `default` is."""
+"""The training-free model `default`: a vocabulary of events and two taggers' weights."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ def load_named_events(
         UsageError: if a phrase is unknown, or the vocabulary can't be read.
         WeightsError: if a tagger's weights are missing and can't be had.
     """
+    import torch
+
     from avel.backbones import load_backbone
     from avel.checkpoint import Trained
     from avel.models.named_events import Fusion, NamedEvents
@@ -56,13 +58,15 @@ def load_named_events(
         visual_head=heads["visual"],
         events=[s.event for s in selected.events],
         rivals=rivals(words),
+        typical=torch.tensor(settings["typical"]),
         fusion=Fusion.from_json(settings["fusion"]),
+        asked=events is not None,
     )
-    return Trained(network.eval(), _card(selected, settings, cards, network))
+    return Trained(network.eval(), _card(selected, events, settings, cards))
 
 
 def read_settings() -> Json:
-    """The numbers that ship: ``fusion``, ``decision`` and ``chosen``, how they were chosen.
+    """The numbers that ship: ``fusion``, ``typical``, ``decision``, and how they were ``chosen``.
 
     Raises:
         CheckpointError: if the file isn't whole.
@@ -79,11 +83,10 @@ def rivals(words: Vocabulary) -> list[NamedEvent]:
     return list(words.events.values())
 
 
-def _card(
-    selected: Selection, settings: Json, cards: dict[str, Json], network: object
-) -> Json:
+def _card(selected: Selection, asked: object, settings: Json, cards: dict[str, Json]) -> Json:
     from avel.models.named_events import NamedEvents
 
+    notes = [] if asked is None else list(selected.notes)
     chosen = {s.label: s.event.name for s in selected.events}
     return {
         "model": "named_events", "task": "sel", "paper": NamedEvents.card.paper,
@@ -92,7 +95,7 @@ def _card(
         "audio_card": cards["audio"], "visual_card": cards["visual"],
         "decision": settings["decision"], "chosen": settings["chosen"],
         "data": {"name": "none: two taggers and a vocabulary", "note": "", "simulated": False,
-                 "fingerprint": json_hash([settings["fusion"], chosen])},
-        "events": chosen, "notes": list(selected.notes), "train_ids": {}, "metrics": {},
+                 "fingerprint": json_hash([settings["fusion"], settings["typical"], chosen])},
+        "events": chosen, "notes": notes, "train_ids": {}, "metrics": {},
         "seed": 0, "recipe": {}, "avel": __version__, "format": 1,
     }  # fmt: skip

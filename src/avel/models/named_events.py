@@ -2,8 +2,8 @@
 
 Ours; the anchor is the training-free baseline of OV-AVEL (Zhou et al., CVPR 2025, arXiv
 2411.11278), which compares class names with sound and picture in one embedding space. Here both
-sides are taggers, whose own class lists the vocabulary joins: an event names the classes of AudioSet
-(YAMNet) and of ImageNet (EfficientNet-Lite0) that its source has.
+sides are taggers, whose own class lists the vocabulary joins: an event names the classes of
+AudioSet (YAMNet) and of ImageNet (EfficientNet-Lite0) that its source has.
 """
 
 from __future__ import annotations
@@ -18,28 +18,32 @@ from torch import Tensor, nn
 
 from avel.errors import CheckpointError
 from avel.events import NamedEvent
+from avel.events.vocabulary import Modality
 from avel.models.base import Answer, Batch, Model, ModelCard
 from avel.types import Json
+
+#: The largest logit that counts.
+_LOGIT = 14.0
 
 
 @dataclass(frozen=True)
 class Fusion:
     """The numbers that join two taggers: one logistic regression for all events.
 
-    ``logit = (bias + audio ln a + visual ln v - rival r) / temperature``, where a is the largest
-    probability of the event's AudioSet classes in the segment, v the summed probability of its
-    ImageNet classes in the whole frame, and r by how much ``audio ln a + visual ln v`` of the best
-    other event exceeds its own (0 where it doesn't). No number belongs to a single event.
+    ``logit = (bias + audio x + visual ln v - rival r) / temperature``, where x says how far the
+    logit of the event's AudioSet classes exceeds what is typical of the class (the largest, at
+    least 0), v is the summed probability of its ImageNet classes in the whole frame, and r by how
+    much ``audio x + visual ln v`` of the best other event exceeds its own (0 where it doesn't). No
+    number belongs to a single event.
 
     Args:
         bias, audio, visual, rival: The weights.
         proxy_bias: Added to the bias where the picture's classes only go with the source (a
             person's clothes).
-        audio_floor, visual_floor: The least a and v.
+        visual_floor: The least v.
         proxy_floor, proxy_ceiling: The bounds of v where the picture's classes only go with the
             source.
         unknown: v where ImageNet has no class for the source.
-        audible, visible: Intercept and slope of each modality alone, over ln a and ln v.
         temperature: By which the logits are divided, chosen for calibration.
     """
 
@@ -48,13 +52,10 @@ class Fusion:
     visual: float
     rival: float
     proxy_bias: float
-    audio_floor: float
     visual_floor: float
     proxy_floor: float
     proxy_ceiling: float
     unknown: float
-    audible: tuple[float, float]
-    visible: tuple[float, float]
     temperature: float = 1.0
 
     def to_json(self) -> Json:
@@ -69,14 +70,12 @@ class Fusion:
             CheckpointError: if a number is missing, or isn't one.
         """
         try:
-            pairs = {k: (float(data[k][0]), float(data[k][1])) for k in ("audible", "visible")}
-            single = {k: float(data[k]) for k in cls.__dataclass_fields__ if k not in pairs}
-            made = cls(**single, **pairs)
-        except (KeyError, TypeError, ValueError, IndexError) as e:
+            numbers = {k: float(data[k]) for k in cls.__dataclass_fields__}
+        except (KeyError, TypeError, ValueError) as e:
             raise CheckpointError(f"no fusion of two taggers ({type(e).__name__}: {e})") from e
-        numbers = [*single.values(), *pairs["audible"], *pairs["visible"]]
-        floors = (made.audio_floor, made.visual_floor, made.proxy_floor, made.unknown)
-        if not all(map(math.isfinite, numbers)) or min(*floors, made.temperature) <= 0:
+        made = cls(**numbers)
+        floors = (made.visual_floor, made.proxy_floor, made.unknown)
+        if not all(map(math.isfinite, numbers.values())) or min(*floors, made.temperature) <= 0:
             raise CheckpointError("a fusion of two taggers with numbers out of range")
         return made
 
@@ -88,7 +87,12 @@ class NamedEvents(Model):
         audio_head, visual_head: Weight (K, A) and bias (K,) of the taggers' dense layers.
         events: Those that are scored, in the order of the classes.
         rivals: Those that an event is compared with (its own kinds and it itself apart).
+        typical: (K,) the logit of each AudioSet class in sound that has little to do with it.
         fusion: How both modalities are joined.
+        asked: Whether a person asked for these events. Then each is scored for itself, and one that
+            ImageNet has no class for may be an audio-visual event, its picture taken as neutral.
+            Else such an event is only ever audible, and of events that share classes of both
+            taggers (a rooster, a chicken) only the likeliest of a segment is scored.
     """
 
     card = ModelCard(
@@ -99,6 +103,12 @@ class NamedEvents(Model):
         summary="Names some 300 events without training: two taggers joined by a vocabulary.",
         distribution=False,
     )
+    typical: Tensor
+    allowed: Tensor
+    joint: Tensor
+    alike_audio: Tensor
+    alike_visual: Tensor
+    common_places: Tensor
 
     def __init__(
         self,
@@ -107,29 +117,54 @@ class NamedEvents(Model):
         visual_head: tuple[Tensor, Tensor],
         events: Sequence[NamedEvent],
         rivals: Sequence[NamedEvent],
+        typical: Tensor,
         fusion: Fusion,
+        asked: bool = True,
     ) -> None:
         super().__init__()
         self.fusion = fusion
         self.audio_weight, self.audio_bias = (nn.Parameter(t, False) for t in audio_head)
         self.visual_weight, self.visual_bias = (nn.Parameter(t, False) for t in visual_head)
+        self.register_buffer("typical", typical)
         self.own = _Events(events, fusion, len(self.visual_bias))
         self.rivals = _Events(rivals, fusion, len(self.visual_bias))
+        both = [bool(r.audio) and picture_kind(r) != "unknown" for r in rivals]
+        places = [i for i, known in enumerate(both) if known]
+        #: The events that both taggers know, scored or not: by them sounds and pictures compare.
+        self.common = tuple(rivals[i] for i in places)
+        self.register_buffer("common_places", torch.tensor(places, dtype=torch.long))
         allowed = torch.tensor([[_is_rival(r, e) for r in rivals] for e in events])
         self.register_buffer("allowed", allowed.reshape(len(events), len(rivals)))
+        # what can't be heard, or not be seen, is no audio-visual event
+        kinds = [picture_kind(e) for e in events]
+        joint = [bool(e.audio) and (asked or k != "unknown")
+                 for e, k in zip(events, kinds, strict=True)]  # fmt: skip
+        self.register_buffer("joint", torch.tensor([float(j) for j in joint]))
+        for name in ("audio", "visual"):
+            classes = [set(getattr(e, name)) for e in events]
+            alike = torch.tensor([[bool(a & b) for b in classes] for a in classes])
+            self.register_buffer(f"alike_{name}", alike.reshape(len(events), len(events)))
+        self.asked = asked
 
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
         """Scores of (B, T, A) and (B, T, H, W, V); every segment by itself, so masks don't matter.
 
-        The answer's ``parts`` hold ``audible`` and ``visible`` (B, T, C), each modality alone, NaN
-        where its tagger doesn't know the event; the background's score is 1 - the largest other. The attention is the class activation map of the segment's best event.
+        The answer's ``parts`` hold ``audible`` and ``visible`` (B, T, C): the largest probability
+        of the event's AudioSet classes, and the sum of its ImageNet classes', NaN where the tagger
+        doesn't know the event; of events that share a class only the likeliest has one. The
+        background's score is 1 - the largest other's. The attention is the class
+        activation map of the segment's best event.
         """
         seen = self.seen(visual)
-        a, v, excess = self.evidence(audio=audio, seen=seen)
-        f, joint = self.fusion, self._joint(a, v)
+        x, v, excess = self.evidence(audio=audio, seen=seen)
+        f, joint = self.fusion, self._joint(x, v)
         bias = f.bias + f.proxy_bias * self.own.proxy
         scores = torch.sigmoid((bias + joint - f.rival * excess) / f.temperature)
-        scores = scores * self.own.heard  # what can't be heard is no audio-visual event
+        scores = scores * self.joint
+        if not self.asked:
+            scores = torch.where(
+                _likeliest(scores, self.alike_audio & self.alike_visual), scores, 0.0
+            )
         background = 1 - scores.amax(-1, keepdim=True)
         whole = torch.cat([scores, background], -1)
         return Answer(
@@ -137,23 +172,32 @@ class NamedEvents(Model):
             labels=whole.argmax(-1),
             attention=self._attention(visual, seen, scores.argmax(-1)),
             parts={
-                "audible": _alone(f.audible, a, self.own.heard),
-                "visible": _alone(f.visible, v, self.own.seen),
+                "audible": _of_likeliest(
+                    self.own.audible(self.heard(audio)), joint, self.alike_audio, self.own.heard
+                ),
+                "visible": _of_likeliest(
+                    self.own.visible(seen), joint, self.alike_visual, self.own.seen
+                ),
             },
         )
 
     def evidence(self, *, audio: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """ln a, ln v and r of :class:`Fusion`, (B, T, C) each.
+        """x, ln v and r of :class:`Fusion`, (B, T, C) each.
 
         Args:
             audio: (B, T, A) features.
             seen: (B, T, K) probabilities of the picture's classes.
         """
-        heard = torch.sigmoid(nn.functional.linear(audio, self.audio_weight, self.audio_bias))
-        a, v = self.own(heard, seen)
-        lead = self._joint(*self.rivals(heard, seen))[..., None, :] - self._joint(a, v)[..., None]
+        heard = self.heard(audio) - self.typical
+        x, v = self.own(heard, seen)
+        lead = self._joint(*self.rivals(heard, seen))[..., None, :] - self._joint(x, v)[..., None]
         excess = torch.where(self.allowed, lead, 0.0).amax(-1).clamp(min=0)
-        return a, v, excess
+        return x, v, excess
+
+    def heard(self, audio: Tensor) -> Tensor:
+        """(B, T, K) logits of AudioSet's classes, within +-14: float32 probabilities end there."""
+        logits = nn.functional.linear(audio, self.audio_weight, self.audio_bias)
+        return logits.clamp(-_LOGIT, _LOGIT)
 
     def seen(self, visual: Tensor) -> Tensor:
         """(B, T, K) probabilities of the whole frame of (B, T, H, W, V)."""
@@ -162,8 +206,65 @@ class NamedEvents(Model):
             nn.functional.linear(frame, self.visual_weight, self.visual_bias), dim=-1
         )
 
-    def _joint(self, a: Tensor, v: Tensor) -> Tensor:
-        return self.fusion.audio * a + self.fusion.visual * v
+    @property
+    def reads_means(self) -> bool:
+        """A search reads no more of the picture than its mean over the regions."""
+        return True
+
+    def profile(self, features: Tensor, modality: Modality) -> Tensor:
+        """The evidence of one modality for each event of ``common``.
+
+        Args:
+            features: (T, A) of sound, or (T, H, W, V) of the picture.
+            modality: Which of both.
+
+        Returns:
+            (T, E), 0 or more: x of :class:`Fusion`, or by how much ln v exceeds its least.
+        """
+        if modality == "audio":
+            return self.rivals.audio_evidence(self.heard(features) - self.typical)[
+                ..., self.common_places
+            ]
+        logs = self.rivals.visual_evidence(self.seen(features[None])[0])[..., self.common_places]
+        return logs - self._least
+
+    def shared(self, heard: Tensor, seen: Tensor) -> Tensor:
+        """The probability of each event of ``common`` if sound and picture were one recording.
+
+        Args:
+            heard, seen: (..., E) profiles of a sound and of a picture.
+
+        Returns:
+            (..., E): :class:`Fusion` without rivals.
+        """
+        f, proxy = self.fusion, self.rivals.proxy[self.common_places]
+        joint = self._joint(heard, seen + self._least)
+        return torch.sigmoid((f.bias + f.proxy_bias * proxy + joint) / f.temperature)
+
+    def perceived(self, profile: Tensor, modality: Modality) -> Tensor:
+        """The probability of each event of ``common`` by one modality alone.
+
+        Args:
+            profile: (..., E), as :meth:`profile` gives it.
+            modality: Which it is of.
+
+        Returns:
+            (..., E), NaN where the picture tells of an event by proxy alone.
+        """
+        if modality == "audio":  # exact of an event with one AudioSet class, else at most
+            typical = self.typical[self.rivals.index].amax(-1)[self.common_places]
+            probability, known = torch.sigmoid(profile + typical), self.rivals.heard
+        else:
+            probability, known = (profile + self._least).exp(), self.rivals.seen
+        return torch.where(known[self.common_places] > 0, probability, math.nan)
+
+    @property
+    def _least(self) -> Tensor:
+        """(E,) the least ln v of the common events."""
+        return self.rivals.least[self.common_places].log()
+
+    def _joint(self, x: Tensor, v: Tensor) -> Tensor:
+        return self.fusion.audio * x + self.fusion.visual * v
 
     def _attention(self, visual: Tensor, seen: Tensor, best: Tensor) -> Tensor:
         """(B, T, H, W): the class activation map of each segment's best event, summing to 1."""
@@ -188,7 +289,7 @@ class NamedEvents(Model):
 
 
 class _Events(nn.Module):
-    """A list of events as tables: the logarithms of what is heard and seen of each."""
+    """A list of events as tables: what of each is heard, and the logarithm of what is seen."""
 
     index: Tensor
     members: Tensor
@@ -224,18 +325,41 @@ class _Events(nn.Module):
         }
         for name, table in tables.items():
             self.register_buffer(name, table)
-        self._floor = fusion.audio_floor
 
     def forward(self, heard: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """ln a and ln v, (B, T, E) each, of (B, T, 521) and (B, T, 1000)."""
-        a = heard[..., self.index].amax(-1).clamp(min=self._floor)
-        v = torch.minimum(torch.maximum(seen @ self.members.T, self.least), self.most)
-        return a.log(), v.log()
+        """x and ln v, (B, T, E) each, of logits (B, T, K) and probabilities (B, T, K')."""
+        return self.audio_evidence(heard), self.visual_evidence(seen)
+
+    def audio_evidence(self, heard: Tensor) -> Tensor:
+        """x, (..., E), of logits (..., K) less what is typical."""
+        return heard[..., self.index].amax(-1).clamp(min=0) * self.heard
+
+    def visual_evidence(self, seen: Tensor) -> Tensor:
+        """ln v, (..., E), of probabilities (..., K)."""
+        v = torch.minimum(torch.maximum(self.visible(seen), self.least), self.most)
+        return v.log()
+
+    def audible(self, heard: Tensor) -> Tensor:
+        """(B, T, E) the largest probability of each event's AudioSet classes, of their logits."""
+        return heard[..., self.index].amax(-1).sigmoid()
+
+    def visible(self, seen: Tensor) -> Tensor:
+        """(B, T, E) the summed probability of each event's ImageNet classes."""
+        return seen @ self.members.T
 
 
-def _alone(line: tuple[float, float], logarithm: Tensor, known: Tensor) -> Tensor:
-    """The probability by one modality alone, NaN where its tagger doesn't know the event."""
-    return torch.where(known > 0, torch.sigmoid(line[0] + line[1] * logarithm), math.nan)
+def _of_likeliest(probability: Tensor, joint: Tensor, alike: Tensor, known: Tensor) -> Tensor:
+    """A modality's probabilities, 0 of what is less likely than an event that is alike.
+
+    What is seen as a guitar isn't a ukulele as well. NaN where the tagger doesn't know the event.
+    """
+    probability = torch.where(_likeliest(joint, alike), probability, 0.0)
+    return torch.where(known > 0, probability, math.nan)
+
+
+def _likeliest(values: Tensor, alike: Tensor) -> Tensor:
+    """(..., E) where no event that is alike (E, E) has a larger value."""
+    return values >= torch.where(alike, values[..., None, :], -math.inf).amax(-1)
 
 
 def picture_kind(event: NamedEvent) -> str:

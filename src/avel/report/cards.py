@@ -18,6 +18,8 @@ def name(card: Json) -> str:
 def rows(card: Json) -> list[tuple[str, str]]:
     """What of the card a reader wants to know, as pairs of heading and text."""
     data = _object(card.get("data"))
+    if name(card) == "named_events":
+        return _named(card)
     given = [
         ("Model", name(card)),
         ("Paper", _words(card.get("paper", ""))),
@@ -30,6 +32,29 @@ def rows(card: Json) -> list[tuple[str, str]]:
         ("Measured", _metrics(_object(card.get("metrics")))),
         ("Licence", _words(card.get("licence", ""))),
     ]
+    return [(heading, text) for heading, text in given if text]
+
+
+def _named(card: Json) -> list[tuple[str, str]]:
+    """Of the training-free model: who tells what, how much was looked for, what a score is."""
+    chosen = _object(card.get("chosen"))
+    numbers = f"on {chosen['clips']:g} clips" if _is_number(chosen.get("clips")) else ""
+    given = [
+        ("Model", "named_events, without training: two taggers joined by a vocabulary of events"),
+        ("Paper", _words(card.get("paper", ""))),
+        ("Hears with", _backbone(_object(card.get("audio_card")))),
+        ("Sees with", _backbone(_object(card.get("visual_card")))),
+        ("Looked for", f"{len(_object(card.get('events')))} events"),
+        ("Numbers", f"of the fusion and the decision: chosen {numbers}" if numbers else ""),
+        ("Score", "how sure both taggers together are that a segment's event is heard and seen, "
+                  "the mean over the event; of what is only heard or only seen, by that tagger "
+                  "alone. It ranks events, and isn't the chance that one is true."),
+        ("Limits", "What neither tagger has a class for isn't found. The picture's tagger knows "
+                   "things and animals but no people: of speech, laughter or singing it sees "
+                   "clothes at most, so that a voice off screen may count as seen. It judges the "
+                   "whole frame, and may take a small or drawn source for another. Quiet "
+                   "sounds below music or speech are missed."),
+    ]  # fmt: skip
     return [(heading, text) for heading, text in given if text]
 
 

@@ -8,15 +8,16 @@
   const hues = new Map(data.lanes.map((lane) => [lane.label, lane.hue]));
   let virtual = 0; // the position where there is no media that plays
   let playable = Boolean(media);
+  const file = media && fileClock(media, data.player_start);
   let zoom = 1;
 
   const words = (seconds, decimals) => avel.words(seconds, decimals, duration >= 3600);
 
   // ---- position
-  const position = () => Math.min(playable ? media.currentTime : virtual, duration);
+  const position = () => Math.min(playable ? file.time : virtual, duration);
   function seek(seconds) {
     virtual = Math.min(Math.max(0, seconds), duration);
-    if (playable) media.currentTime = virtual;
+    if (playable) file.seek(virtual);
     show(virtual);
     reveal(virtual);
   }

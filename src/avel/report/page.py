@@ -96,6 +96,7 @@ class Pictures:
     spectrogram: str = ""
     facts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    player_start: float = 0.0
 
 
 def render(
@@ -154,7 +155,10 @@ def context(
         "background": BACKGROUND,
         "duration": timeline.duration,
         "classes": [view.shown_name(name) for name in timeline.classes],
-        "data": view.page_data(timeline, events, rows, [t.time for t in pictures.thumbs], apart),
+        "data": {
+            **view.page_data(timeline, events, rows, [t.time for t in pictures.thumbs], apart),
+            "player_start": pictures.player_start,
+        },
         "media": {"embedded": "blob:", "linked": "'self' file:"}.get(
             pictures.player.kind, "'none'"
         ),
@@ -206,13 +210,16 @@ def read_pictures(
         gone = f"The video {video.name} couldn't be read when this page was made: no pictures."
         return Pictures(notes=(gone,))
     thumbs = _thumbs(timeline, hues) if media.video else ()
-    player = _player(video, media, page, embed)
+    try:
+        player = _player(video, media, page, embed)
+    except OSError:  # gone since it was opened, or a disk that fails
+        player = Player(tag="video" if media.video else "audio")
     if thumbs:
         player = replace(player, poster=thumbs[0].uri)
     sound = file_spectrogram(video, media.duration) if media.audio and spectrogram else b""
     drawn = data_uri(sound, "image/png") if sound else ""
     facts = (f"{player.width} × {player.height}",) if player.width else ()
-    return Pictures(player, thumbs, drawn, facts)
+    return Pictures(player, thumbs, drawn, facts, player_start=media.player_start)
 
 
 def _thumbs(timeline: Timeline, hues: Mapping[str, int]) -> tuple[Thumb, ...]:

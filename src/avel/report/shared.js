@@ -20,6 +20,38 @@ export function rulerStep(duration, width) {
   return rounds.find((r) => duration / r <= most) ?? 43200;
 }
 
+// The file's own clock at a player. The player calls the file's first instant `zero`, since browsers
+// keep the start of a container that begins late. Chromium learns how long such an .mp4 lasts only
+// while it reads it, and ends a seek early until then: the seek goes on as the length grows.
+export function fileClock(media, zero) {
+  let wanted = null, length = 0;
+  const go = (t) => {
+    length = media.duration;
+    media.currentTime = t;
+  };
+  const short = () => wanted !== null && wanted - media.currentTime > 0.05;
+  media.addEventListener("seeking", () => { // somewhere else, by the player's own controls
+    const aim = Math.min(wanted ?? 0, length || Infinity);
+    if (wanted !== null && Math.abs(media.currentTime - aim) > 0.25) wanted = null;
+  });
+  media.addEventListener("seeked", () => {
+    if (short() && media.duration > length + 1e-3) go(wanted);
+    else if (!short()) wanted = null;
+  });
+  media.addEventListener("durationchange", () => {
+    if (short() && !media.seeking && length && media.duration > length + 1e-3) go(wanted);
+  });
+  return {
+    get time() {
+      return Math.max(0, media.currentTime - zero);
+    },
+    seek(seconds) {
+      wanted = zero > 0 ? seconds + zero : null;
+      go(seconds + zero);
+    },
+  };
+}
+
 // Attention maps: cells blended by a Gaussian, drawn from clear violet to pale yellow.
 const FINE = 48;
 const stops = [[40, 10, 110, 0], [120, 25, 140, 120], [240, 90, 60, 200], [255, 214, 74, 235], [255, 251, 208, 255]];

@@ -35,6 +35,7 @@ class Shot:
             spectrogram from ``first`` to ``last``; empty where there is none.
         seen: Whether the cut has a picture.
         cut: Base64 of an .mp4; empty where the stretch couldn't be read, or was one too many.
+        player_start: What a browser's player calls second 0 of the file.
     """
 
     first: float
@@ -42,6 +43,7 @@ class Shot:
     image: str = ""
     seen: bool = False
     cut: str = ""
+    player_start: float = 0.0
 
 
 class Cutter:
@@ -72,7 +74,8 @@ class Cutter:
         first, last = clock.widened(start, end, MARGIN, media.duration)
         try:
             image = _picture(media, start, end) if sight else _spectrogram(media, first, last)
-            return Shot(first, last, image, media.video is not None, self._cut(media, first, last))
+            made, seen = self._cut(media, first, last), media.video is not None
+            return Shot(first, last, image, seen, made, media.player_start)
         except AvelError:
             return None
 

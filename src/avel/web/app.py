@@ -21,6 +21,7 @@ from avel.web.desk import Desk
 from avel.web.guard import COOKIE, LOCAL, Guard, cookie_of, same
 from avel.web.refusal import refuse
 from avel.web.schemas import ErrorReply, LoginIn
+from avel.web.store import StoreError
 
 STATIC = Path(__file__).parent / "static"
 #: What the page has of the report: colours, lanes, words for times, the attention's drawing.
@@ -61,11 +62,12 @@ def create_app(
         title="avel serve", version=__version__, description=_DESCRIPTION, lifespan=living,
         docs_url=None, redoc_url=None, middleware=[guard], separate_input_output_schemas=False,
         responses={
-            code: {"model": ErrorReply} for code in (400, 401, 403, 404, 409, 413, 422, 507)
+            code: {"model": ErrorReply} for code in (400, 401, 403, 404, 409, 413, 422, 503, 507)
         },
         exception_handlers={
             HTTPException: refusal.on_http_error,
             RequestValidationError: refusal.on_invalid,
+            StoreError: refusal.on_store_error,
             AvelError: refusal.on_avel_error,
             OSError: refusal.on_disk_error,
             Exception: refusal.on_bug,

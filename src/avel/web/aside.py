@@ -1,28 +1,22 @@
-"""Exports: labels at once; what opens the video, in a process of its own that can be stopped."""
+"""Exports: files of labels, the report's page, and copies of the video that show the events."""
 
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
-from avel.errors import AvelError, DataError, UsageError
+from avel.errors import AvelError, UsageError
+from avel.files import write_whole
 from avel.formats import format_endings, format_named
 from avel.report.clips import safe_name
 from avel.types import Event, Timeline
 from avel.web.kept import load_result
-from avel.web.refusal import refuse
 from avel.web.work import renamed
 
 #: Forms of the report besides the formats of labels: they read the video.
 FORMS = {"html": ".html", "mp4": ".mp4"}
-_WAIT = 10.0  # seconds for another one to end
-_ONE = threading.BoundedSemaphore(1)  # such a process takes as much memory as a job
 
 
 def endings() -> dict[str, str]:
@@ -60,64 +54,42 @@ def as_labels(found: Timeline, events: Sequence[Event] | None, format: str) -> b
 
 
 def _corrected(found: Timeline, events: Sequence[Event], *, scores: bool) -> Timeline:
+    """The timeline with other events; what is of one modality stays beside scores alone."""
     names = dict.fromkeys([*found.classes, *(e.label for e in events)])
-    changed = replace(found, events=tuple(events), classes=tuple(names))
-    return changed if scores else replace(changed, scores=None)
+    changed = replace(found, events=tuple(events), classes=tuple(names), corrected=True)
+    if not scores:
+        return replace(changed, scores=None, audio_only=(), visual_only=())
+    return replace(
+        changed,
+        audio_only=_beside(found.audio_only, events),
+        visual_only=_beside(found.visual_only, events),
+    )
 
 
-def as_report(
-    folder: Path, media: Path, name: str, events: Sequence[Event] | None, format: str,
-    target: Path, *, seconds: float,
-) -> None:  # fmt: skip
-    """The page, or a copy of the video that shows the events, written to ``target``.
+def _beside(apart: Sequence[Event], events: Sequence[Event]) -> tuple[Event, ...]:
+    """Those that no event of their label overlaps."""
+    return tuple(
+        a
+        for a in apart
+        if not any(e.label == a.label and e.start < a.end and a.start < e.end for e in events)
+    )
+
+
+def write_report(
+    folder: Path, media: Path, name: str, events: Sequence[Event] | None, target: Path
+) -> None:
+    """The page, or a copy of the video that shows the events; to be called in a process apart.
 
     Args:
         folder: The job's.
         media: Its file.
         name: What people call it.
         events: Those of a correction, or None for the found ones.
-        format: A name of ``FORMS``.
-        target: Where to, with the form's ending.
-        seconds: The process is stopped after so many.
+        target: Where to, with the ending of one of ``FORMS``.
 
     Raises:
-        HTTPException: 429 where another such export is being made.
-        AvelError: if the video can't be read, or time is up.
+        AvelError: if the video can't be read.
     """
-    if not _ONE.acquire(timeout=_WAIT):
-        raise refuse(
-            429, "another export that is being made", "one at a time", "try again later",
-            Retry_After="30",
-        )  # fmt: skip
-    try:
-        _in_process((folder, media, name, events, target), seconds, what=f"{name} as {format}")
-    finally:
-        _ONE.release()
-
-
-def _in_process(arguments: tuple[Any, ...], seconds: float, *, what: str) -> None:
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_write, args=(theirs, *arguments), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        error = ours.recv() if ours.poll(seconds) else DataError(f"{what}: took too long")
-    except (EOFError, OSError):
-        error = DataError(f"{what}: the process that wrote it died")
-    finally:
-        process.kill()
-        process.join()
-        ours.close()
-    if error is not None:
-        raise error
-
-
-def _write(
-    pipe: Connection, folder: Path, media: Path, name: str, events: Sequence[Event] | None,
-    target: Path,
-) -> None:  # fmt: skip
-    """In the process: the report's own writers, for the file under the name that people know."""
     found = load_result(folder)
     with tempfile.TemporaryDirectory(dir=target.parent) as place:
         link = Path(place) / f"{safe_name(Path(name).stem)}{media.suffix.lower()}"
@@ -127,17 +99,10 @@ def _write(
             timeline = _corrected(timeline, events, scores=True)
         try:
             if target.suffix == ".html":
-                from avel.files import write_whole
                 from avel.report.page import render
 
                 write_whole(target, render(timeline, page=None).encode("utf-8", "replace"))
             else:
                 timeline.save(target)
         except AvelError as e:
-            pipe.send(renamed(e, link, name))
-        except OSError as e:
-            pipe.send(DataError(f"{name}: {e.strerror or e}"))
-        except Exception as e:
-            pipe.send(DataError(f"{name}: stumbled over something ({type(e).__name__})"))
-        else:
-            pipe.send(None)
+            raise renamed(e, link, name) from e

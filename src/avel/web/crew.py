@@ -12,22 +12,25 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from avel.errors import AvelError, DataError
 from avel.features.workers import THREADS, cannot_start, cores, environment
+from avel.files import disk_error
 from avel.types import Json
-from avel.web.store import Job, Store
+from avel.web.store import Job, Store, StoreError
 from avel.web.work import Does, Task, renamed
 
 #: Makes a worker's work, within the worker: picklable.
 Start = Callable[[], Any]
 #: Called with the id of a job that has changed.
 Changed = Callable[[str], None]
+T = TypeVar("T")
 _log = logging.getLogger("avel.web")
 _TICK = 0.2  # seconds between looks at what else may have happened
 _START = 300.0  # most seconds for loading the models
 _OFTEN = 0.2  # seconds between two reports of progress
+_AGAIN = 1.0  # seconds until the store is tried again
 
 
 @dataclass(frozen=True)
@@ -122,19 +125,26 @@ class Crew:
         task_of: What a worker must be told of a job; raises AvelError if it can't be done.
         changed: Called from other threads whenever a job has changed.
         gone: Called once nothing works on a deleted job any more.
+        troubled: Called when :attr:`trouble` has changed.
         count: Worker processes.
         limit: Seconds that a job may take.
     """
 
     def __init__(
         self, store: Store, start: Start, *, task_of: Callable[[Job], Task], changed: Changed,
-        gone: Changed, count: int, limit: float,
+        gone: Changed, troubled: Callable[[], None], count: int, limit: float,
     ) -> None:  # fmt: skip
+        #: Why no job can be begun or ended at this moment, or None.
+        self.trouble: AvelError | None = None
+        self._troubled = troubled
         self._store, self._start, self._task_of = store, start, task_of
         self._changed, self._gone, self._limit = changed, gone, limit
         self._count, self._threads = count, max(1, cores() // count)
         self._news = threading.Condition()
         self._stopping = False
+        self._wakings = 0  # how often a job came to wait
+        self._one = threading.Lock()  # held while a job is taken
+        self._taking = False
         self._busy: dict[str, Step | None] = {}
         self._dropped: set[str] = set()
         self._first: Worker | None = None
@@ -170,12 +180,13 @@ class Crew:
     def wake(self) -> None:
         """A job waits."""
         with self._news:
+            self._wakings += 1
             self._news.notify_all()
 
     def drop(self, id: str) -> bool:
         """Stop what works on a job; False where nothing does."""
         with self._news:
-            if id in self._busy:
+            if id in self._busy or self._taking:  # it may be the one that is being taken
                 self._dropped.add(id)
             return id in self._busy
 
@@ -184,39 +195,78 @@ class Crew:
         return self._busy.get(id)
 
     def _take(self) -> Job | None:
+        """The next job, now marked as busy; None after a while in which none came."""
+        with self._one:
+            with self._news:
+                if self._stopping:
+                    return None
+                self._taking, seen = True, self._wakings
+                busy = list(self._busy)
+            job = None
+            try:
+                job = self._store.take(busy)
+            finally:
+                with self._news:
+                    self._taking = False
+                    if job is not None:
+                        self._busy[job.id] = None
+                    self._dropped &= self._busy.keys()
         with self._news:
-            if self._stopping:
-                return None
-            job = self._store.take(self._busy)
-            if job is None:
+            if job is None and not self._stopping and seen == self._wakings:
                 self._news.wait(2.0)
-            else:
-                self._busy[job.id] = None
-            return job
+        return job
 
     def _work(self, worker: Worker | None) -> None:
         while not self._stopping:
-            job = self._take()
+            job = self._patiently(self._take)
             if job is None:
                 continue
-            self._changed(job.id)
             try:
+                self._changed(job.id)
                 worker = self._do(job, worker)
-            except Exception:  # the store can't be written, say: the crew lives on
+            except Exception as e:  # whatever it is, the crew lives on
                 _log.exception("job %s", job.id)
                 if worker is not None:
                     worker.kill()
                 worker = None
-                time.sleep(1)
+                self._failed(job, _unforeseen(job.name, e))
             with self._news:
                 del self._busy[job.id]
                 self._dropped.discard(job.id)
                 self._news.notify_all()
-            if self._store.get(job.id) is None:
-                self._gone(job.id)
-            self._changed(job.id)
+            with suppress(StoreError):
+                if self._store.get(job.id) is None:
+                    self._gone(job.id)
+                self._changed(job.id)
         if worker is not None:
             worker.kill()
+
+    def _patiently(self, act: Callable[[], T]) -> T | None:
+        """What an act on the store answers, tried until the store can be used.
+
+        Returns:
+            None where the crew is to end before: what was running then waits after the next start.
+        """
+        while True:
+            try:
+                done = act()
+            except StoreError as e:
+                self._say(e)
+            else:
+                self._say(None)
+                return done
+            with self._news:
+                if self._stopping:
+                    return None
+                self._news.wait(_AGAIN)
+
+    def _say(self, trouble: AvelError | None) -> None:
+        """Tell of what keeps the jobs from going on, or that nothing does any more."""
+        if str(trouble) == str(self.trouble):
+            return
+        self.trouble = trouble
+        _log.warning("%s", trouble or "the list of jobs can be used again")
+        self._troubled()
 
     def _do(self, job: Job, worker: Worker | None) -> Worker | None:
         """Have a job done, and note how it ended; the worker, if it lives on."""
@@ -229,7 +279,7 @@ class Crew:
             self._failed(job, e)
             return worker
         except OSError as e:
-            self._failed(job, DataError(f"{job.name}: {e.strerror or e}", do="make room, retry"))
+            self._failed(job, disk_error(e, job.name))
             return worker
         except WorkerDiedError as e:
             self._failed(job, _died(job, str(e)))
@@ -237,7 +287,7 @@ class Crew:
         if facts is None:
             worker.kill()
             return None
-        self._store.finish(job.id, "done", facts=facts)
+        self._patiently(lambda: self._store.finish(job.id, "done", facts=facts))
         return worker
 
     def _hired(self) -> Worker:
@@ -247,7 +297,7 @@ class Crew:
 
     def _failed(self, job: Job, error: AvelError) -> None:
         told = {"got": error.got, "wanted": error.wanted, "do": error.do}
-        self._store.finish(job.id, "failed", error=told)
+        self._patiently(lambda: self._store.finish(job.id, "failed", error=told))
 
     def _listen(self, job: Job, worker: Worker) -> Json | None:
         """The facts of a job, or None where it was stopped.
@@ -269,7 +319,7 @@ class Crew:
             if job.id in self._dropped:
                 return None
             if self._stopping:
-                self._store.put_back(job.id)
+                self._patiently(lambda: self._store.put_back(job.id))
                 return None
             if time.monotonic() - begun > self._limit:
                 self._failed(job, _too_long(job, self._limit))
@@ -286,6 +336,13 @@ def _died(job: Job, how: str) -> AvelError:
     return DataError(
         f"{job.name}: the process that worked on it died ({how})",
         do="try again; if it dies again, the file may need more memory than there is",
+    )
+
+
+def _unforeseen(name: str, error: Exception) -> AvelError:
+    return DataError(
+        f"{name}: stumbled over something unforeseen ({type(error).__name__})",
+        do="report it, with the file if you can",
     )
 
 
@@ -325,9 +382,6 @@ def _answer(does: Does, task: Task, pipe: Connection) -> tuple[str, Any]:
     except AvelError as e:
         return "failed", renamed(e, Path(task.media), task.name)
     except OSError as e:
-        return "failed", DataError(f"{task.name}: {e.strerror or e}", do="see to it, and try again")
+        return "failed", disk_error(e, task.name)
     except Exception as e:
-        return "failed", DataError(
-            f"{task.name}: stumbled over something unforeseen ({type(e).__name__})",
-            do="report it, with the file if you can",
-        )
+        return "failed", _unforeseen(task.name, e)

@@ -5,26 +5,45 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import shutil
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from avel.data.annotations import OPTIONAL, REQUIRED
+from avel.clock import time_text
+from avel.csv_table import neutral
+from avel.data.annotations import LARGEST, OPTIONAL, REQUIRED
 from avel.errors import AvelError, DataError
-from avel.files import whole, write_whole
-from avel.formats.text import neutral
+from avel.files import disk_error, whole, write_whole
 from avel.types import Event
+from avel.web.owned import claim
 from avel.web.store import Job, Store
 
 _TABLE, _MARK, _VIDEOS = "annotations.csv", "made-by-avel-serve.txt", "videos"
+_TEXT = """`avel serve --data` keeps corrected jobs here, in annotations.csv and videos.
+What else is put here stays as it is. Its own videos:
+"""
+_COLUMNS = (*REQUIRED, *(c for c in OPTIONAL if c == "video"))
+#: How its own videos are called, where the mark doesn't list them: it was made before it did.
+_OWN = re.compile(rf"{_VIDEOS}/[0-9a-f]{{16}}\.\w{{1,8}}")
 #: Fewer clips can't be split into those to learn from, to choose by and to judge.
 LEAST = 3
 
 
+@dataclass(frozen=True)
+class _Table:
+    """The rows of `annotations.csv` that somebody else wrote, and all of its columns."""
+
+    columns: tuple[str, ...] = _COLUMNS
+    rows: tuple[dict[str, str], ...] = ()
+
+
 class Corrected:
     """The folder: `annotations.csv`, and the corrected jobs' files as hard links or copies.
+
+    Files and rows that a person adds are left as they are.
 
     Args:
         folder: Empty, new, or made by this class before.
@@ -38,41 +57,105 @@ class Corrected:
     def __init__(self, folder: Path, store: Store, media_of: Callable[[Job], Path]) -> None:
         self.folder, self._store, self._media_of = folder, store, media_of
         self._lock = threading.Lock()
-        mark = folder / _MARK
-        if folder.exists() and not mark.is_file() and any(folder.iterdir()):
-            raise DataError(
-                f"{folder} holds something that `avel serve` didn't write",
-                wanted="a new folder, an empty one, or one of its own",
-                do="choose another one with --data",
-            )
-        (folder / _VIDEOS).mkdir(parents=True, exist_ok=True)
-        write_whole(mark, "annotations.csv and videos here are those of corrected jobs.\n")
+        #: Why the folder isn't up to date, or None.
+        self.trouble: AvelError | None = None
+        #: What was left out of it, a sentence each.
+        self.notes: list[str] = []
+        claim(folder, _MARK, _TEXT, option="--data")
+        (folder / _VIDEOS).mkdir(exist_ok=True)
         self.update()
 
-    def update(self) -> int:
-        """Write what is corrected now; answers how many clips there are.
+    def update(self) -> None:
+        """Write what is corrected now; what goes wrong is :attr:`trouble`, and no error.
 
-        A file that is gone from its root is left out.
+        A file that is gone from its root is left out, and noted.
         """
         with self._lock:
-            clips = [(self._linked(job), job, events) for job, events in self._store.corrected()]
-            held = [(file, job, events) for file, job, events in clips if file]
-            write_whole(self.folder / _TABLE, _table(held))
-            names = {Path(file).name for file, _, _ in held}
-            for path in (self.folder / _VIDEOS).iterdir():
-                if path.name not in names:
-                    path.unlink()
-            return len(held)
+            try:
+                self._update()
+            except OSError as e:
+                self.trouble = _stale(disk_error(e, e.filename or self.folder))
+            except AvelError as e:
+                self.trouble = _stale(e)
+            else:
+                self.trouble = None
 
-    def _linked(self, job: Job) -> str:
-        """The job's file within the folder, put there if it isn't; empty where it is gone."""
-        with suppress(AvelError, OSError):
-            media = self._media_of(job)
-            place = self.folder / _VIDEOS / f"{job.id}{media.suffix.lower()}"
+    def _update(self) -> None:
+        listed = self._listed()
+        foreign = self._foreign(listed)
+        clips, self.notes = [], []
+        for job, events in self._store.corrected():
+            try:
+                media = self._media_of(job)
+                clips.append((f"{job.id}{media.suffix.lower()}", media, job, events))
+            except AvelError as e:
+                self.notes.append(f"{job.name} is left out: {e.got}.")
+        wanted = {name for name, *_ in clips}
+        self._list({*listed, *wanted})  # before they are there: whatever happens, they are known
+        table = _written(foreign, [(f"{_VIDEOS}/{name}", j, e) for name, _, j, e in clips])
+        try:
+            self._link(clips)
+            write_whole(self.folder / _TABLE, table)
+        except OSError:  # no room, perhaps: what is removed makes some
+            self._remove(listed - wanted)
+            self._link(clips)
+            write_whole(self.folder / _TABLE, table)
+        self._remove(listed - wanted)
+        self._list(wanted)
+
+    def _listed(self) -> set[str]:
+        """The names of the videos that were put here."""
+        text = (self.folder / _MARK).read_text("utf-8")
+        if text.startswith(_TEXT):
+            return set(text.removeprefix(_TEXT).splitlines())
+        return {p.name for p in (self.folder / _VIDEOS).iterdir() if _OWN.fullmatch(_shown(p))}
+
+    def _list(self, names: Collection[str]) -> None:
+        text = _TEXT + "".join(f"{name}\n" for name in sorted(names))
+        mark = self.folder / _MARK
+        if mark.read_text("utf-8") != text:
+            write_whole(mark, text)
+
+    def _remove(self, names: Collection[str]) -> None:
+        for name in names:
+            (self.folder / _VIDEOS / name).unlink(missing_ok=True)
+
+    def _link(self, clips: Sequence[tuple[str, Path, Job, Sequence[Event]]]) -> None:
+        for name, media, _, _ in clips:
+            place = self.folder / _VIDEOS / name
             if not place.exists() or place.stat().st_size != media.stat().st_size:
                 _link(media, place)
-            return f"{_VIDEOS}/{place.name}"
-        return ""
+
+    def _foreign(self, listed: Collection[str]) -> _Table:
+        """What a person added to the table.
+
+        Raises:
+            DataError: for a table that can't be read, which therefore isn't written over.
+        """
+        path = self.folder / _TABLE
+        own = {f"{_VIDEOS}/{name}" for name in listed}
+        if not path.is_file():
+            return _Table()
+        if path.stat().st_size > LARGEST:
+            raise DataError(f"{path}: larger than {LARGEST} bytes", do="make it smaller")
+        try:
+            table = csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline=""))
+            names = tuple(table.fieldnames or _COLUMNS)
+            rows = tuple(row for row in table if row.get("file") not in own)
+        except (ValueError, csv.Error) as e:
+            raise DataError(f"{path}: no table ({e})", do="correct it, or remove it") from e
+        if None in names or any(None in row or None in row.values() for row in rows):
+            raise DataError(f"{path}: rows of another length", do="correct it, or remove it")
+        return _Table((*_COLUMNS, *(n for n in names if n not in _COLUMNS)), rows)
+
+
+def _shown(path: Path) -> str:
+    return f"{_VIDEOS}/{path.name}"
+
+
+def _stale(why: AvelError) -> AvelError:
+    got = f"the data set isn't up to date: {why.got}"
+    return DataError(got, wanted=why.wanted, do=why.do)
 
 
 def _link(media: Path, place: Path) -> None:
@@ -85,13 +168,15 @@ def _link(media: Path, place: Path) -> None:
             shutil.copyfile(media, temporary)
 
 
-def _table(clips: Sequence[tuple[str, Job, Sequence[Event]]]) -> str:
+def _written(foreign: _Table, clips: Sequence[tuple[str, Job, Sequence[Event]]]) -> str:
     """A row an event, or one without times for a clip without any; equal files are one video."""
     out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow([*REQUIRED, *(c for c in OPTIONAL if c == "video")])
+    table = csv.DictWriter(out, foreign.columns, restval="", lineterminator="\n")
+    table.writeheader()
     for file, job, events in clips:
         video = str(job.facts.get("content", ""))[:32]
-        rows = [[repr(e.start), repr(e.end), neutral(e.label)] for e in sorted(events)]
-        table.writerows([file, *row, video] for row in rows or [["", "", ""]])
+        rows = [[time_text(e.start), time_text(e.end), neutral(e.label)] for e in sorted(events)]
+        for row in rows or [["", "", ""]]:
+            table.writerow(dict(zip(_COLUMNS, [file, *row, video], strict=True)))
+    table.writerows(foreign.rows)
     return out.getvalue()

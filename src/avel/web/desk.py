@@ -16,14 +16,21 @@ from avel.errors import DataError, UsageError
 from avel.media import ENDINGS
 from avel.types import Json
 from avel.web import kept
+from avel.web.apart import Apart
 from avel.web.crew import Crew, Start
 from avel.web.dataset import Corrected
 from avel.web.feed import Feed
-from avel.web.refusal import refuse
+from avel.web.owned import claim
+from avel.web.refusal import refuse, told
 from avel.web.roots import media_inside
-from avel.web.store import Job, Store
+from avel.web.store import Job, Store, is_store
 from avel.web.uploads import plain_name
 from avel.web.work import Task
+
+_MARK = "made-by-avel-serve.txt"
+_TEXT = """The jobs, uploads, results and corrections of `avel serve --state` here.
+The server removes whatever in jobs and incoming belongs to no job.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Desk:
     """Jobs with their files, and the crew that does them.
 
     Args:
-        folder: Where everything is kept; made where it isn't there.
+        folder: Where everything is kept: new, empty, or of an earlier desk.
         start: Makes a worker's work, within the worker; see :class:`avel.web.crew.Crew`.
         roots: Folders whose files may be localized where they lie, by name.
         data: The folder that corrections go to as a data set, or None.
@@ -57,7 +64,8 @@ class Desk:
         jobs: Worker processes.
 
     Raises:
-        DataError: if another server uses the folder, or it can't be used.
+        DataError: if another server uses the folder, it holds something else (which is left as it
+            is), or it can't be used.
     """
 
     def __init__(
@@ -72,17 +80,22 @@ class Desk:
     ) -> None:
         self.folder, self.roots, self.limits = folder, dict(roots), limits
         self.cards: dict[str, Json] = {}
-        self._coming: list[int] = []  # bytes of each job that is about to be taken in
+        # the client and bytes of each job that is about to be taken in
+        self._coming: list[tuple[str, int]] = []
         self._lock = threading.Lock()
+        table = folder / "jobs.sqlite"
+        claim(folder, _MARK, _TEXT, option="--state", known=is_store(table))
         for place in (self._jobs, self.incoming):
-            place.mkdir(parents=True, exist_ok=True)
+            place.mkdir(exist_ok=True)
         self._only_one = _only_one(folder / "in-use.sqlite")
-        self.store = Store(folder / "jobs.sqlite")
+        self.store = Store(table)
         self.data = None if data is None else Corrected(data, self.store, self.media_of)
-        self.feed = Feed(self.seen)
+        self.exports = Apart("export")
+        self.imports = Apart("import", at_once=2, waiting=8)
+        self.feed = Feed(self.seen, self.troubles)
         self.crew = Crew(
             self.store, start, task_of=self._task, changed=self.changed, gone=self._clear,
-            count=jobs, limit=60 * limits.job_minutes,
+            troubled=self.feed.troubled, count=jobs, limit=60 * limits.job_minutes,
         )  # fmt: skip
         self._recover()
 
@@ -121,7 +134,8 @@ class Desk:
         known = {job.id for job in self.store.every()}
         for place in [*self.incoming.iterdir(), *self._jobs.iterdir()]:
             if place.parent == self.incoming or place.name not in known:
-                shutil.rmtree(place) if place.is_dir() else place.unlink()
+                folder = place.is_dir() and not place.is_symlink()
+                shutil.rmtree(place) if folder else place.unlink()
 
     def load(self) -> None:
         """Load the models.
@@ -133,6 +147,8 @@ class Desk:
 
     def close(self) -> None:
         """End the crew; what it was at is done after the next start."""
+        for apart in (self.exports, self.imports):
+            apart.stop()
         self.crew.stop()
         self.store.close()
         self._only_one.close()
@@ -205,6 +221,11 @@ class Desk:
             for waiting in self.store.queue():
                 self.feed.changed(waiting)
 
+    def troubles(self) -> list[Json]:
+        """What keeps jobs from going on at this moment, as errors are told."""
+        held = [self.crew.trouble, self.data.trouble if self.data is not None else None]
+        return [told(e.got, e.wanted, e.do) for e in held if e is not None]
+
     # --- what can be asked -----------------------------------------------------------------------
 
     def model_named(self, name: str | None) -> str:
@@ -221,35 +242,46 @@ class Desk:
         return name or known[0]
 
     @contextmanager
-    def place_in_queue(self, size: int = 0) -> Iterator[None]:
+    def place_in_queue(self, size: int = 0, *, client: str = "") -> Iterator[None]:
         """Hold one of the queue's places, and room on the disk, while a file comes.
 
         Args:
             size: Bytes that come.
+            client: Whose they are: one can hold a quarter of the places at a time.
 
         Raises:
-            HTTPException: 429 where the queue is full, 507 where all uploads would take more bytes
-                than may be.
+            HTTPException: 429 where the queue is full, or the client holds as many places as it
+                may, 507 where all uploads would take more bytes than may be.
         """
         with self._lock:
+            own, most = [c for c, _ in self._coming].count(client), max(1, self.limits.queue // 4)
+            if client and own >= most:
+                raise refuse(
+                    429, f"{own} uploads at once", f"at most {most}", "send one after the other",
+                    Retry_After="5",
+                )  # fmt: skip
             waiting = len(self.store.queue()) + len(self._coming)
             if waiting >= self.limits.queue:
                 raise refuse(
                     429, f"a queue of {waiting} jobs", f"at most {self.limits.queue}",
                     "try again later", Retry_After="5",
                 )  # fmt: skip
-            if size and self.store.uploaded() + sum(self._coming) + size > self.limits.total_bytes:
+            if size and self._bytes() + size > self.limits.total_bytes:
                 raise refuse(
                     507, "no room for another upload",
                     f"at most {self.limits.total_bytes / 10**9:g} GB of uploads",
                     "delete some jobs",
                 )  # fmt: skip
-            self._coming.append(size)
+            self._coming.append((client, size))
         try:
             yield
         finally:
             with self._lock:
-                self._coming.remove(size)
+                self._coming.remove((client, size))
+
+    def _bytes(self) -> int:
+        """Of all uploads, those that are coming too."""
+        return self.store.uploaded() + sum(size for _, size in self._coming)
 
     def take_in(self, file: Path, *, name: str, size: int, model: str, key: str | None) -> Job:
         """Make a job of a file that has come; the file is moved to it.
@@ -336,13 +368,21 @@ class Desk:
         self.store.delete(id)
         if not self.crew.drop(id):
             self._clear(id)
-        if self.data is not None:
-            self.data.update()
+        self.update_data()
         self.changed(job.id)
+
+    def update_data(self) -> None:
+        """What is corrected has changed: so does the data set, at once or once that can be."""
+        if self.data is not None:
+            before = self.data.trouble
+            self.data.update()
+            if str(before) != str(self.data.trouble):
+                self.feed.troubled()
 
     def _clear(self, id: str) -> None:
         with suppress(OSError):
             shutil.rmtree(self._jobs / id)
+        self.store.keep_reserve()
 
     def _task(self, job: Job) -> Task:
         """What a worker is told; what an earlier run found is removed first."""

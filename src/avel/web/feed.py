@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from avel.errors import AvelError
 from avel.types import Json
 
 #: Most listeners at a time, and seconds between signs of life.
 MOST, _BEAT = 64, 15.0
+_TROUBLES = ""  # no job's id
 
 
 class Feed:
@@ -18,13 +21,19 @@ class Feed:
 
     Args:
         see: A job as it is now, or None where it is gone.
+        troubles: What keeps jobs from going on, as errors are told; empty where nothing does.
     """
 
-    def __init__(self, see: Callable[[str], Json | None]) -> None:
-        self._see = see
+    def __init__(
+        self,
+        see: Callable[[str], Json | None],
+        troubles: Callable[[], Sequence[Json]] = tuple,
+    ) -> None:
+        self._see, self._troubles = see, troubles
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listeners: set[_Listener] = set()
-        self._ended = False
+        self._listeners: set[Listener] = set()
+        #: Whether there is nothing more to come.
+        self.ended = False
 
     def begin(self) -> None:
         """Bind to the running loop."""
@@ -32,9 +41,9 @@ class Feed:
 
     def end(self) -> None:
         """Send all listeners away."""
-        self._ended = True
+        self.ended = True
         for listener in self._listeners:
-            listener.news.set()
+            listener.end()
 
     def changed(self, id: str) -> None:
         """A job has changed; may be called from any thread."""
@@ -42,42 +51,84 @@ class Feed:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._note, id)
 
+    def troubled(self) -> None:
+        """The troubles have changed; may be called from any thread."""
+        self.changed(_TROUBLES)
+
     def _note(self, id: str) -> None:
         for listener in self._listeners:
-            listener.ids[id] = None
-            listener.news.set()
+            listener.note(id)
 
     @property
     def full(self) -> bool:
         """Whether there are as many listeners as may be."""
         return len(self._listeners) >= MOST
 
-    async def listen(self) -> AsyncIterator[str]:
-        """Jobs as they change: ``data: {…}``; ``event: gone`` with the id of a deleted one."""
-        listener = _Listener()
+    def listen(self) -> Listener:
+        """Somebody listens from now on."""
+        listener = Listener(self)
         self._listeners.add(listener)
-        try:
-            yield "retry: 2000\n\n"
-            while not self._ended:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(listener.news.wait(), _BEAT)
-                listener.news.clear()
-                ids, listener.ids = list(listener.ids), {}
-                for id in ids:
-                    yield await asyncio.to_thread(self._event, id)
-                if not ids:
-                    yield ": still here\n\n"
-        finally:
-            self._listeners.discard(listener)
+        if self._troubles():
+            listener.note(_TROUBLES)
+        return listener
 
-    def _event(self, id: str) -> str:
-        held = self._see(id)
+    def leave(self, listener: Listener) -> None:
+        """Somebody listens no longer."""
+        self._listeners.discard(listener)
+
+    def event(self, id: str) -> str:
+        """What is told of a job."""
+        if id == _TROUBLES:
+            return f"event: troubles\ndata: {json.dumps(list(self._troubles()))}\n\n"
+        try:
+            held = self._see(id)
+        except AvelError:  # told by another event
+            return ": not now\n\n"
         if held is None:
             return f"event: gone\ndata: {json.dumps({'id': id})}\n\n"
         return f"data: {json.dumps(held)}\n\n"
 
 
-class _Listener:
-    def __init__(self) -> None:
-        self.ids: dict[str, None] = {}
-        self.news = asyncio.Event()
+class Listener:
+    """Jobs as they change: ``data: {…}``; ``event: gone`` with the id of a deleted one.
+
+    ``event: troubles`` with the list of them comes first where there are any, and when they change.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._told = deque(["retry: 2000\n\n"])  # what is sent next
+        self._ids: dict[str, None] = {}
+        self._news = asyncio.Event()
+
+    def note(self, id: str) -> None:
+        """A job has changed."""
+        self._ids[id] = None
+        self._news.set()
+
+    def end(self) -> None:
+        """There is nothing more to come."""
+        self._news.set()
+
+    def leave(self) -> None:
+        """Listen no longer."""
+        self._feed.leave(self)
+
+    def __aiter__(self) -> Listener:
+        return self
+
+    async def __anext__(self) -> str:
+        if self._told:
+            return self._told.popleft()
+        if not self._ids and not self._feed.ended:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), _BEAT)
+        self._news.clear()
+        if self._feed.ended:
+            self.leave()
+            raise StopAsyncIteration
+        if not self._ids:
+            return ": still here\n\n"
+        id = next(iter(self._ids))
+        del self._ids[id]
+        return await asyncio.to_thread(self._feed.event, id)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
+import time
 from collections.abc import Collection
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,6 +19,8 @@ from avel.web.refusal import answer, refuse, told
 
 #: Bytes of any body that isn't an upload, at most.
 BODY = 16 * 2**20
+#: Bytes of any body that have to come within so many seconds of waiting for them.
+LEAST, WINDOW = 30_000, 30.0
 COOKIE = "avel_token"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -82,7 +87,7 @@ class Guard:
             await answer(*refused)(scope, receive, told_more)
             return
         upload = (scope["method"], scope["path"]) in _UPLOADS
-        await self._app(scope, receive if upload else _bounded(receive), told_more)
+        await self._app(scope, _bounded(receive, None if upload else BODY), told_more)
 
     def _refusal(self, scope: Scope) -> tuple[int, dict[str, str]] | None:
         headers = Headers(scope=scope)
@@ -136,15 +141,31 @@ class Guard:
         return same(cookie, cookie_of(self._token))
 
 
-def _bounded(receive: Receive) -> Receive:
-    seen = 0
+def _bounded(receive: Receive, most: int | None) -> Receive:
+    """The body, refused where it has too many bytes (None: any number) or comes too slowly."""
+    seen, counted, waited, more = 0, 0, 0.0, True
 
     async def bounded() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > BODY:
-            raise refuse(413, "a body that is too large", f"at most {BODY} bytes", "send less")
+        nonlocal seen, counted, waited, more
+        message: Message | None = None if more else await receive()  # then it tells of the end
+        while message is None:
+            begun = time.monotonic()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, WINDOW - waited)):
+                    message = await receive()
+            waited += time.monotonic() - begun
+            if message is not None:
+                seen += len(message.get("body", b""))
+                more = bool(message.get("more_body", False))
+            if waited >= WINDOW and more:
+                if seen - counted < LEAST:
+                    raise refuse(
+                        408, f"{seen - counted} bytes in {WINDOW:g} s", f"at least {LEAST}",
+                        "send it again, over a faster connection",
+                    )  # fmt: skip
+                counted, waited = seen, 0.0
+        if most is not None and seen > most:
+            raise refuse(413, "a body that is too large", f"at most {most} bytes", "send less")
         return message
 
     return bounded

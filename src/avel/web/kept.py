@@ -16,7 +16,7 @@ from avel.errors import DataError
 from avel.files import write_whole
 from avel.localization import to_events, tuned
 from avel.report.thumbs import jpeg
-from avel.types import Json, Scores, Timeline
+from avel.types import MODALITIES, Json, Scores, Timeline
 
 _SCORES, _RESULT, _THUMBS, _SPECTROGRAM = (
     "scores.safetensors", "result.json", "thumbs.json", "spectrogram.png",
@@ -32,7 +32,12 @@ def save_result(folder: Path, found: Timeline) -> None:
     """
     assert found.scores is not None
     found.scores.save(folder / _SCORES)
-    held = {"video": found.video, "model": found.model, "notes": list(found.notes)}
+    held = {
+        "video": found.video,
+        "model": found.model,
+        "notes": list(found.notes),
+        "player_start": found.player_start,
+    }
     write_whole(folder / _RESULT, json.dumps(held))
 
 
@@ -58,6 +63,7 @@ def load_result(folder: Path) -> Timeline:
             scores=scores,
             model=held["model"],
             notes=tuple(held["notes"]),
+            player_start=float(held.get("player_start", 0.0)),
         )
     )
 
@@ -74,8 +80,11 @@ def decided(kept: Timeline, **asked: float | None) -> Timeline:
         UsageError: for values out of range.
     """
     assert kept.scores is not None
-    events = to_events(kept.scores, decision=decision_of(kept, **asked))
-    return replace(kept, events=tuple(events))
+    decision = decision_of(kept, **asked)
+    found = {m: tuple(to_events(kept.scores, decision=decision, modality=m)) for m in MODALITIES}
+    return replace(
+        kept, events=found["both"], audio_only=found["audio"], visual_only=found["visual"]
+    )
 
 
 def save_pictures(

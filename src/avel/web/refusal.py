@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -9,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from avel.errors import AvelError, printable
+from avel.files import disk_error
+from avel.web.store import StoreError
 
 
 def refuse(status: int, got: str, wanted: str = "", do: str = "", **headers: str) -> HTTPException:
@@ -48,6 +51,13 @@ async def on_avel_error(_: Request, error: Exception) -> Response:
     return answer(422, told(error.got, error.wanted, error.do))
 
 
+async def on_store_error(_: Request, error: Exception) -> Response:
+    """The list of jobs can't be used at this moment."""
+    assert isinstance(error, StoreError)
+    parts = told(error.got, error.wanted, error.do)
+    return answer(507, parts) if error.full else answer(503, parts, {"Retry-After": "5"})
+
+
 async def on_invalid(_: Request, error: Exception) -> Response:
     """Requests that the schema refuses: each place, and what is wrong there."""
     found: list[dict[str, Any]] = getattr(error, "errors", list)()
@@ -58,9 +68,12 @@ async def on_invalid(_: Request, error: Exception) -> Response:
 
 
 async def on_disk_error(_: Request, error: Exception) -> Response:
-    """No room, or no right to write."""
-    why = getattr(error, "strerror", None) or type(error).__name__
-    return answer(507, told(f"the server's disk: {why}", "room to write", "delete some jobs"))
+    """No room, or no right to write; the place is the server's affair."""
+    assert isinstance(error, OSError)
+    why = disk_error(OSError(error.errno, error.strerror)).got
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cure = "delete some jobs, or make room on it" if full else "see to the server's folders"
+    return answer(507, told(f"the server's disk: {why}", "room to write", cure))
 
 
 async def on_bug(_: Request, error: Exception) -> Response:

@@ -1,20 +1,18 @@
-"""Results as the page shows them, and corrections: checked, saved, read from label files."""
+"""Results as the page shows them, and corrections: checked and saved."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from unicodedata import category
+from dataclasses import asdict, replace
+from pathlib import Path
 
 from avel.errors import UsageError
-from avel.formats import read_all
-from avel.formats.base import media_name
 from avel.report import cards, view
-from avel.types import BACKGROUND, Event, Json, Timeline
+from avel.types import Event, Json, Timeline
 from avel.web.desk import Desk
 from avel.web.kept import decided, decision_of, load_result
-from avel.web.schemas import LONGEST_LABEL, MOST_EVENTS, EventIn
+from avel.web.label_import import MOST_EVENTS, mistakes_of
+from avel.web.schemas import EventIn
 from avel.web.store import Correction, Job
 
 #: Rows of classes that weren't found, but may be what a person hears and sees.
@@ -51,9 +49,12 @@ def timeline_of(desk: Desk, job: Job, **asked: float | None) -> Json:
     return {
         "name": job.name,
         "duration": found.duration,
+        "player_start": found.player_start,
         "step": page["step"],
         "classes": list(found.classes),
         "events": [e.to_json() for e in events],
+        "finding": "" if events else view.of_one_modality(found),
+        "apart": [asdict(lane) for lane in view.apart_lanes(found)],
         "scores": {"bin": page["bin"], "lanes": page["lanes"]},
         "attention": _attention(page["attention"]),
         "decision": {
@@ -112,62 +113,6 @@ def checked(given: Sequence[EventIn], job: Job, step: float) -> tuple[Event, ...
             do="correct them",
         )
     return tuple(sorted(Event(e.start, e.end, e.label, e.score) for e in given))
-
-
-def mistakes_of(start: float, end: float, label: str, duration: float, step: float) -> list[str]:
-    """What is wrong with an event of a file that lasts so long."""
-    wrong = []
-    if end <= start:
-        wrong.append(f"ends at {end:g} s and begins at {start:g} s")
-    if start >= duration or end > duration + step:
-        wrong.append(f"from {start:g} to {end:g} s, the file ends at {duration:g} s")
-    if not 0 < len(label) <= LONGEST_LABEL or label != label.strip():
-        wrong.append(f"a label of {len(label)} characters, or with spaces around it")
-    if any(category(c) in {"Cc", "Cs", "Zl", "Zp", "Cn"} for c in label):
-        wrong.append("a label with control characters")
-    if label.lower() == BACKGROUND:
-        wrong.append("background is no event: delete it")
-    return wrong
-
-
-def imported(path: Path, job: Job, step: float, *, named: str) -> Json:
-    """The events in a label file of any format, those that don't fit the job's file left out.
-
-    Args:
-        path: The file, its ending that of its format.
-        job: A job that is done.
-        step: Seconds a segment.
-        named: What people call the file; labels of several videos are chosen by the job's name.
-
-    Raises:
-        AvelError: if no timeline can be read, or none is the job's.
-    """
-    found = _own(read_all(path), job, named)
-    duration = float(job.facts["duration"])
-    events: list[Event] = []
-    notes = list(found.notes)
-    for event in found:
-        wrong = mistakes_of(event.start, event.end, event.label, duration, step)
-        if wrong or len(events) >= MOST_EVENTS:
-            left = wrong[0] if wrong else f"more than {MOST_EVENTS} events"
-            notes += [f"Left out: {event.label[:80]!r}: {left}."] if len(notes) < 20 else []
-        else:
-            events.append(event)
-    return {"events": [e.to_json() for e in sorted(events)], "notes": notes}
-
-
-def _own(found: Sequence[Timeline], job: Job, named: str) -> Timeline:
-    if len(found) == 1:
-        return found[0]
-    stem = PurePosixPath(job.name).stem
-    own = [t for t in found if PurePosixPath(media_name(t.video, "")).stem == stem]
-    if len(own) != 1:
-        raise UsageError(
-            f"{named} holds the events of {len(found)} videos",
-            wanted=f"those of one, or of one called {job.name}",
-            do="split it with `avel convert`",
-        )
-    return own[0]
 
 
 def commands(folder: Path, models: Mapping[str, Json]) -> list[str]:

@@ -8,12 +8,14 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from avel import __version__
 from avel.formats import format_endings
 from avel.report.cards import cautions
 from avel.web import aside
 from avel.web.desk import Desk
+from avel.web.feed import Listener
 from avel.web.refusal import refuse
 from avel.web.roots import listing
 from avel.web.schemas import About, ErrorReply, Folder, JobInfo, Jobs, PathIn, RetryIn
@@ -102,7 +104,8 @@ def add(app: FastAPI, desk: Desk) -> None:
         """Some jobs, newest first."""
         held, total = desk.store.page(offset, limit)
         queue, corrected = desk.store.queue(), desk.store.corrected_ids()
-        return {"jobs": [desk.shown(job, queue, corrected) for job in held], "total": total}
+        shown = [desk.shown(job, queue, corrected) for job in held]
+        return {"jobs": shown, "total": total, "troubles": desk.troubles()}
 
     @app.get("/api/jobs/{id}", response_model=JobInfo, tags=["jobs"])
     def job(id: str) -> Any:
@@ -130,7 +133,21 @@ def add(app: FastAPI, desk: Desk) -> None:
         """Jobs as they change, as server-sent events."""
         if desk.feed.full:
             raise refuse(429, "too many listeners", "", "ask for /api/jobs", Retry_After="30")
-        return StreamingResponse(desk.feed.listen(), media_type="text/event-stream")
+        return _Events(desk.feed.listen())
+
+
+class _Events(StreamingResponse):
+    """What somebody listens to; whoever has gone, even before the first event, counts no more."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        super().__init__(listener, media_type="text/event-stream")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._listener.leave()
 
 
 async def _upload(desk: Desk, request: Request, key: str | None, shown: Any) -> Any:
@@ -139,7 +156,7 @@ async def _upload(desk: Desk, request: Request, key: str | None, shown: Any) -> 
     coming = int(length) if length.isdecimal() and len(length) < 19 else most
     if coming > most + 10_000:  # what a form adds
         raise too_large(most)
-    with desk.place_in_queue(coming):
+    with desk.place_in_queue(coming, client=request.client.host if request.client else ""):
         target = desk.incoming / secrets.token_hex(16)
         try:
             kind = request.headers.get("content-type", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,12 +12,11 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from avel.errors import AvelError
 from avel.files import write_whole
 from avel.formats import ending_of, format_endings
 from avel.report.page import PLAYABLE
-from avel.types import Json
-from avel.web import aside, kept, review
+from avel.types import Event
+from avel.web import aside, kept, label_import, review
 from avel.web.dataset import LEAST
 from avel.web.desk import Desk
 from avel.web.refusal import refuse
@@ -31,7 +31,6 @@ from avel.web.schemas import (
 )
 from avel.web.store import ConflictError, Job
 from avel.web.uploads import receive
-from avel.web.work import renamed
 
 #: Bytes of a label file at most.
 LABELS = 16 * 2**20
@@ -117,8 +116,7 @@ def _picture(place: Path, kind: str) -> Response:
 
 def _add_corrections(app: FastAPI, desk: Desk) -> None:
     def changed(id: str) -> None:
-        if desk.data is not None:
-            desk.data.update()
+        desk.update_data()
         desk.changed(id)
 
     @app.get("/api/jobs/{id}/annotations", response_model=Annotations, tags=["corrections"])
@@ -159,12 +157,14 @@ def _add_corrections(app: FastAPI, desk: Desk) -> None:
         if desk.data is None:
             note = "Start the server with --data DIR, and corrections are kept there to learn from."
             return {"path": None, "clips": clips, "commands": [], "notes": [note]}
+        if desk.data.trouble is not None:
+            desk.update_data()
         few = f"{LEAST} corrected clips are needed at least: to learn from, choose by and judge."
         return {
             "path": str(desk.data.folder),
             "clips": clips,
             "commands": review.commands(desk.data.folder, desk.cards),
-            "notes": [few] if clips < LEAST else [],
+            "notes": ([few] if clips < LEAST else []) + desk.data.notes,
         }
 
 
@@ -176,31 +176,30 @@ def _add_files(app: FastAPI, desk: Desk) -> None:
     @app.get("/api/jobs/{id}/export", tags=["results"], response_class=Response,
              responses={200: {"content": {"application/octet-stream": {}}},
                         429: {"model": ErrorReply}})  # fmt: skip
-    def export(
+    async def export(
         id: str,
         format: Annotated[str, Query(max_length=40)],
         of: Literal["corrected", "found"] = "corrected",
     ) -> Response:
         """The events as a file of any format, the report's page, or a copy of the video."""
-        job = desk.done(id)
+        job = await run_in_threadpool(desk.done, id)
         name = aside.export_name(job.name, format)
-        events = desk.store.correction(id).events if of == "corrected" else None
-        target = desk.incoming / f"{secrets.token_hex(16)}{aside.endings()[format]}"
-        if format in aside.FORMS:
-            limit = 60 * desk.limits.job_minutes
-            media = desk.media_of(job)
-            aside.as_report(
-                desk.folder_of(job), media, job.name, events, format, target, seconds=limit
-            )
-        else:
-            write_whole(target, aside.as_labels(review.found_in(desk, job), events, format))
+        folder = desk.incoming / secrets.token_hex(16)
+        target = folder / f"export{aside.endings()[format]}"
+        write = _report if format in aside.FORMS else _labels
+        try:
+            await write(desk, job, of, format, target)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return FileResponse(
             target, media_type="application/octet-stream", filename=name,
-            background=BackgroundTask(target.unlink, missing_ok=True),
+            background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
         )  # fmt: skip
 
     @app.post("/api/import", response_model=Imported, tags=["corrections"], openapi_extra=_FORM,
-              responses={408: {"model": ErrorReply}, 415: {"model": ErrorReply}})  # fmt: skip
+              responses={408: {"model": ErrorReply}, 415: {"model": ErrorReply},
+                         429: {"model": ErrorReply}})  # fmt: skip
     async def import_labels(request: Request, job: Annotated[str, Query(max_length=40)]) -> Any:
         """Read the events of a label file of any format; nothing is saved."""
         own = await run_in_threadpool(desk.done, job)
@@ -208,19 +207,40 @@ def _add_files(app: FastAPI, desk: Desk) -> None:
         try:
             kind = request.headers.get("content-type", "")
             found = await receive(kind, request.stream(), target, most=LABELS)
-            return await run_in_threadpool(_read, desk, own, target, found.name)
+            target = _named(target, found.name)
+            return await desk.imports.run(
+                label_import.read_labels, target, found.name, own.name,
+                float(own.facts["duration"]), _step(desk, own.model),
+                float(own.facts.get("player_start", 0.0)), name=found.name,
+                seconds=label_import.SECONDS, megabytes=label_import.MEGABYTES,
+            )  # fmt: skip
         finally:
             target.unlink(missing_ok=True)
 
 
-def _read(desk: Desk, job: Job, target: Path, name: str) -> Json:
+def _events(desk: Desk, job: Job, of: str) -> tuple[Event, ...] | None:
+    return desk.store.correction(job.id).events if of == "corrected" else None
+
+
+async def _labels(desk: Desk, job: Job, of: str, format: str, target: Path) -> None:
+    def write() -> None:
+        found = review.found_in(desk, job)
+        write_whole(target, aside.as_labels(found, _events(desk, job, of), format))
+
+    await run_in_threadpool(write)
+
+
+async def _report(desk: Desk, job: Job, of: str, format: str, target: Path) -> None:
+    events = await run_in_threadpool(_events, desk, job, of)
+    target.parent.mkdir()
+    await desk.exports.run(
+        aside.write_report, desk.folder_of(job), desk.media_of(job), job.name, events, target,
+        name=job.name, seconds=60 * desk.limits.job_minutes,
+    )  # fmt: skip
+
+
+def _named(target: Path, name: str) -> Path:
+    """The file under its own name with the ending of its format, by which it is read."""
     own = Path(name).suffix.lower()
     ending = ending_of(name, format_endings().values()) or (own if own[1:].isalnum() else "")
-    named = target.with_name(f"{target.name}{ending[:20]}")
-    try:
-        target.rename(named)
-        return review.imported(named, job, _step(desk, job.model), named=name)
-    except AvelError as e:
-        raise renamed(e, named, name) from e
-    finally:
-        named.unlink(missing_ok=True)
+    return target.rename(target.with_name(f"{target.name}{ending[:20]}"))

@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-#: Events of one correction, and characters of a label, at most.
-MOST_EVENTS, LONGEST_LABEL = 10_000, 200
+from avel.web.label_import import LONGEST_LABEL, MOST_EVENTS
 
 Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
 Revision = Annotated[int, Field(ge=0, le=2**31)]
@@ -124,10 +123,11 @@ class JobInfo(BaseModel):
 
 
 class Jobs(BaseModel):
-    """Some jobs, newest first, and how many there are."""
+    """Some jobs, newest first, and how many there are; what keeps them from going on."""
 
     jobs: list[JobInfo]
     total: int
+    troubles: list[ErrorBody]
 
 
 class PathIn(_In):
@@ -205,6 +205,16 @@ class Curves(BaseModel):
     lanes: list[Lane]
 
 
+class ApartLane(BaseModel):
+    """What is only heard, or only seen: in rows where no two overlap."""
+
+    modality: Literal["audio", "visual"]
+    label: str
+    summary: str
+    rows: list[list[EventInfo]]
+    left_out: int
+
+
 class Attention(BaseModel):
     """Maps, T times H x W bytes in base64, each of which holds for so many seconds."""
 
@@ -227,9 +237,12 @@ class TimelineInfo(BaseModel):
 
     name: str
     duration: float
+    player_start: float
     step: float
     classes: list[str]
     events: list[EventInfo]
+    finding: str
+    apart: list[ApartLane]
     scores: Curves
     attention: Attention | None
     decision: DecisionInfo

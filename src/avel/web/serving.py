@@ -14,6 +14,7 @@ import uvicorn
 
 from avel.errors import UsageError
 from avel.web.app import create_app
+from avel.web.connections import MOST, Connection
 from avel.web.desk import Desk
 from avel.web.guard import LOCAL
 
@@ -92,14 +93,19 @@ def token_for(place: Place, given: str | None) -> str | None:
 
 def run(desk: Desk, place: Place, token: str | None) -> None:
     """Serve until a signal ends it; running jobs wait again, for the next start."""
+    server_of(desk, place, token).run(sockets=[place.socket])
+
+
+def server_of(desk: Desk, place: Place, token: str | None) -> uvicorn.Server:
+    """The server of a desk whose models are loaded, ready to run."""
     app = create_app(desk, token=token, hosts=place.hosts, any_address=place.any_address)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
         timeout_graceful_shutdown=3, timeout_keep_alive=30, h11_max_incomplete_event_size=2**16,
-        limit_concurrency=256,
+        limit_concurrency=MOST + 1, http=Connection,
     )  # fmt: skip
     logging.getLogger("uvicorn.error").addFilter(_quiet)
-    uvicorn.Server(config).run(sockets=[place.socket])
+    return uvicorn.Server(config)
 
 
 def _quiet(record: logging.LogRecord) -> bool:

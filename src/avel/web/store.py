@@ -7,12 +7,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from avel.errors import DataError
+from avel.errors import AvelError, DataError
+from avel.files import write_whole
 from avel.types import Event, Json
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -21,6 +22,8 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 VERSION = 1
 #: A job that was begun so often without an end fails: it may be what brings the server down.
 MOST_TRIES = 3
+#: Bytes of the file that is given up for a deletion on a full disk.
+RESERVE = 2**20
 _SCHEMA = """
 CREATE TABLE jobs (
   turn INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, name TEXT NOT NULL,
@@ -95,30 +98,71 @@ class ConflictError(Exception):
         self.present = present
 
 
+class StoreError(AvelError):
+    """The tables can't be used at this moment; what was asked of them is left undone.
+
+    Args:
+        why: What SQLite says.
+        full: Whether the disk is full.
+        do: As of :class:`avel.AvelError`.
+    """
+
+    def __init__(self, why: str, *, full: bool = False, do: str = "try again later") -> None:
+        super().__init__(f"the list of jobs can't be used: {why}", do=do)
+        self.full = full
+
+    @classmethod
+    def of(cls, error: sqlite3.Error) -> StoreError:
+        """What an error of SQLite means to a person."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            cure = "delete some jobs, or make room on the server's disk"
+            return cls("the server's disk is full", full=True, do=cure)
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return cls("another program has locked it", do="end that program, or wait for it")
+        if code == sqlite3.SQLITE_READONLY:
+            return cls("it may not be written", do="see to the rights of the --state folder")
+        return cls(str(error), do="see to the --state folder and its disk")
+
+
 class Store:
     """The tables; every method may be called from any thread.
 
+    Reading never waits for a change that is being written, by whatever program.
+
     Args:
         path: The SQLite file, made where it isn't there.
+        patience: Seconds that a change waits for another one to end.
 
     Raises:
         DataError: if it can't be opened, or was written by a newer avel.
+        StoreError: by every method, if the tables can't be used at that moment.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
+    def __init__(self, path: Path, *, patience: float = 5.0) -> None:
+        self._lock, self._reading = threading.Lock(), threading.Lock()
+        self._patience, self._writer = patience, 0  # the writer is a thread's number
+        self._reserve = path.with_name("reserve.bin")
         try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
+            self._db = self._opened(path)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._prepare(path)
+            self._reader = self._opened(path)
+            self.keep_reserve()
         except sqlite3.Error as e:
             raise DataError(
                 f"{path}: can't be used as the list of jobs ({e})",
                 wanted="a file that `avel serve` wrote",
                 do="choose another folder with --state",
             ) from e
+
+    def _opened(self, path: Path) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            path, timeout=self._patience, check_same_thread=False, isolation_level=None
+        )
+        db.row_factory = sqlite3.Row
+        return db
 
     def _prepare(self, path: Path) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -132,24 +176,44 @@ class Store:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
+        with self._lock, self._reading:
+            self._reader.close()
             self._db.close()
+
+    def keep_reserve(self) -> None:
+        """Hold some room on the disk, by which a job can be deleted where there is no other."""
+        with suppress(OSError):
+            if not self._reserve.is_file():
+                write_whole(self._reserve, bytes(RESERVE))
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
-        """A transaction."""
-        with self._lock:
+        """A transaction: all of it, or nothing where an error comes out."""
+        if not self._lock.acquire(timeout=self._patience):
+            raise StoreError("other changes are still being written")
+        try:
             self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+            self._writer = threading.get_ident()
+            yield self._db
             self._db.execute("COMMIT")
+        except sqlite3.Error as e:
+            raise StoreError.of(e) from e
+        finally:
+            self._writer = 0
+            with suppress(sqlite3.Error):
+                if self._db.in_transaction:  # a COMMIT that failed may leave it open
+                    self._db.execute("ROLLBACK")
+            self._lock.release()
 
     def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._db.execute(query, values).fetchall()
+        """What was committed; within a change, also what that has written so far."""
+        try:
+            if self._writer == threading.get_ident():
+                return self._db.execute(query, values).fetchall()
+            with self._reading:
+                return self._reader.execute(query, values).fetchall()
+        except sqlite3.Error as e:
+            raise StoreError.of(e) from e
 
     # --- jobs ------------------------------------------------------------------------------------
 
@@ -180,9 +244,8 @@ class Store:
     def page(self, offset: int, limit: int) -> tuple[list[Job], int]:
         """Some jobs, newest first, and how many there are."""
         query = "SELECT * FROM jobs ORDER BY number DESC LIMIT ? OFFSET ?"
-        with self._lock:
-            total = int(self._rows("SELECT COUNT(*) FROM jobs")[0][0])
-            return [_job(r) for r in self._rows(query, limit, offset)], total
+        total = int(self._rows("SELECT COUNT(*) FROM jobs")[0][0])
+        return [_job(r) for r in self._rows(query, limit, offset)], total
 
     def every(self) -> list[Job]:
         """All jobs, oldest first."""
@@ -258,7 +321,16 @@ class Store:
         return done.rowcount > 0
 
     def delete(self, id: str) -> bool:
-        """Forget a job and its correction; False where there is none."""
+        """Forget a job and its correction, on a full disk too; False where there is none."""
+        try:
+            return self._deleted(id)
+        except StoreError as e:
+            if not e.full or not self._reserve.is_file():
+                raise
+        self._reserve.unlink(missing_ok=True)  # until its files are gone: see keep_reserve
+        return self._deleted(id)
+
+    def _deleted(self, id: str) -> bool:
         with self._change() as db:
             return db.execute("DELETE FROM jobs WHERE id=?", (id,)).rowcount > 0
 
@@ -316,6 +388,18 @@ class Store:
         """The ids of all jobs with saved events."""
         found = self._rows("SELECT job FROM corrections WHERE events IS NOT NULL")
         return {str(r["job"]) for r in found}
+
+
+def is_store(path: Path) -> bool:
+    """Whether a file holds the tables of this or an earlier avel; nothing is written."""
+    if not path.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            names = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.Error:
+        return False
+    return {"jobs", "corrections"} <= names
 
 
 def _job(row: sqlite3.Row) -> Job:

@@ -11,11 +11,12 @@ from typing import IO, Any
 from unicodedata import category
 
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.exceptions import HTTPException
 
 from avel.web.refusal import refuse
 
-#: Bytes that are gathered before they are written, and seconds to wait for the next ones.
-_BLOCK, _PATIENCE = 2**20, 60.0
+#: Bytes that are gathered before they are written.
+_BLOCK = 2**20
 _MOST_FIELDS, _FIELD_BYTES, _HEADER_BYTES = 8, 1000, 2000
 #: Characters of a name, and signs that turn the direction of what stands around them.
 _LONGEST_NAME = 200
@@ -61,7 +62,7 @@ async def receive(
 
     Raises:
         HTTPException: 415 for another content type, 413 for too many bytes, 400 for a broken form,
-            422 for one without a file, 408 where nothing comes for a minute.
+            422 for one without a file; what reading ``body`` raises.
     """
     kind, options = parse_options_header(content_type.encode("latin-1", "replace"))
     boundary = options.get(b"boundary", b"")
@@ -91,9 +92,9 @@ async def _feed(parser: Any, form: _Form, body: AsyncIterator[bytes]) -> None:
     ended = False
     while not ended:
         try:
-            chunk = await asyncio.wait_for(anext(body, None), _PATIENCE)
-        except TimeoutError as e:
-            raise refuse(408, f"nothing for {_PATIENCE:g} s", "the rest", "send it again") from e
+            chunk = await anext(body, None)
+        except HTTPException:  # it comes too slowly
+            raise
         except Exception as e:  # the client has gone
             raise refuse(400, "a body that broke off", "all of it", "send it again") from e
         ended = chunk is None

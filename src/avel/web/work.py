@@ -74,7 +74,7 @@ class Work:
 
         Returns:
             ``duration`` (s), ``events`` (how many), ``has_video``, ``has_audio``, ``notes``,
-            ``content`` (sha256 of the file).
+            ``player_start`` (s), ``content`` (sha256 of the file).
 
         Raises:
             AvelError: if the file can't be read, or is too long.
@@ -101,6 +101,7 @@ class Work:
             "has_video": media.video is not None,
             "has_audio": media.audio is not None,
             "notes": list(found.notes),
+            "player_start": found.player_start,
             "content": file_hash(task.media),
         }
 

@@ -121,9 +121,10 @@ export function upload(file, model, told, signal, headers) {
   });
 }
 
-// Calls `changed(job)` whenever a job changes, `gone(id)` when it is deleted, and `again()` when changes may have been missed:
+// Calls `changed(job)` whenever a job changes, `gone(id)` when it is deleted, `troubled(list)` when what keeps jobs from going on
+// changes, and `again()` when changes may have been missed:
 // by events of the server, or by looking every two seconds where they don't come.
-export function follow({ changed, gone, again }) {
+export function follow({ changed, gone, troubled, again }) {
   let timer = 0,
     source = null;
   const poll = () => {
@@ -144,6 +145,7 @@ export function follow({ changed, gone, again }) {
     };
     source.onmessage = (event) => changed(JSON.parse(event.data));
     source.addEventListener("gone", (event) => gone(JSON.parse(event.data).id));
+    source.addEventListener("troubles", (event) => troubled(JSON.parse(event.data)));
     source.onerror = () => {
       // it tries again by itself, but where it was refused
       timer ||= setTimeout(poll, 2000);

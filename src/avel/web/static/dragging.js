@@ -11,6 +11,13 @@ export class Dragging {
     tracks.addEventListener("pointermove", (event) => (this.held ? this.move(event) : this.hover(event)));
     tracks.addEventListener("pointerup", (event) => this.up(event));
     tracks.addEventListener("pointercancel", () => this.end());
+    tracks.addEventListener("focusin", (event) => {
+      const apart = event.target.closest(".apart:focus-visible");
+      if (!apart) return;
+      const { left: clientX, bottom: clientY } = apart.getBoundingClientRect();
+      this.tell({ clientX, clientY: clientY - 12 }, apart.dataset.tip, [apart.dataset.times]);
+    });
+    tracks.addEventListener("focusout", () => this.held || (timeline.tip.hidden = true));
     tracks.addEventListener("pointerleave", () => this.held || (timeline.tip.hidden = true));
     tracks.addEventListener("click", (event) => {
       // by keyboard, or by a finger's tap
@@ -153,6 +160,7 @@ export class Dragging {
     const box = event.target.closest(".event"),
       { timeline } = this;
     if (box) return timeline.hooks.pick(Number(box.dataset.id), { focus: true });
+    if (event.target.closest(".apart")) return; // it goes to its own begin
     if (!event.target.closest(".lane") || event.detail === 0) return;
     this.editor.select(null);
     timeline.player.seek(timeline.secondsAt(event));
@@ -180,6 +188,8 @@ export class Dragging {
     const { timeline } = this;
     if (event.pointerType !== "mouse" || !event.target.closest(".lane"))
       return void (timeline.tip.hidden = true);
+    const apart = event.target.closest(".apart");
+    if (apart) return this.tell(event, apart.dataset.tip, [apart.dataset.times]);
     const t = timeline.secondsAt(event),
       { bin, lanes } = timeline.data.scores ?? { bin: 1, lanes: [] };
     const index = Math.floor(t / bin + 1e-6);

@@ -154,6 +154,7 @@ export class Hands {
       "shift+n": () => this.review.beside(1),
       "shift+p": () => this.review.beside(-1),
       a: () => this.player.toggleAttention(),
+      h: () => this.timeline.apart.toggle(),
       e: () => this.add(),
       r: () => this.play(),
       i: () => this.edge("start"),

@@ -233,9 +233,12 @@ export class Intake {
           one.headers,
         );
       } catch (error) {
-        if (error.status !== 429) throw error;
+        if (error.status !== 429 && !(error.status === 503 && error.wait)) throw error;
         one.bar.removeAttribute("value");
-        one.said.textContent = "the queue is full: waits for its turn";
+        one.said.textContent =
+          error.status === 429
+            ? "the queue is full: waits for its turn"
+            : "the server can’t take it just now: waits";
         await pause(Math.min(Math.max(error.wait, 1), 60), one.stop.signal);
       }
     }

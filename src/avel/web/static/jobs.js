@@ -102,7 +102,16 @@ export class Jobs {
     }
     this.total = first.total;
     this.held = new Map(found.map((j) => [j.id, j]));
+    this.troubled(first.troubles);
     this.render();
+  }
+
+  // What keeps the jobs from going on, shown on every view until it is over.
+  troubled(list) {
+    const key = JSON.stringify(list);
+    if (key === this.troubles) return;
+    this.troubles = key;
+    byId("server-trouble").replaceChildren(...list.map(problem));
   }
 
   async loadMore() {

@@ -13,6 +13,7 @@ const KEYS = [
       [["←", "→"], "step by a segment"],
       [["N", "P"], "next, previous event: choose it and go there"],
       [["A"], "show or hide where the model looks"],
+      [["H"], "show or hide what is only heard or only seen"],
       [["+", "−"], "zoom the timeline"],
     ],
   ],

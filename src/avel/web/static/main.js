@@ -121,6 +121,7 @@ async function start() {
       jobs.forget(id);
       review.gone(id);
     },
+    troubled: (list) => jobs.troubled(list),
     again,
   });
   try {

@@ -1,7 +1,7 @@
 // The file itself, playing: position, attention over the picture, stills where it can't play.
 import { address } from "./api.js";
 import { byId, button, el } from "./dom.js";
-import { attentionMaps, timeWords } from "/static/report/shared.js";
+import { attentionMaps, fileClock, timeWords } from "/static/report/shared.js";
 
 const look = ({ grid: [rows, columns], seconds, maps }) => ({ rows, columns, seconds, data: maps });
 
@@ -55,6 +55,7 @@ export class Player extends EventTarget {
       if (thumbs.length) media.poster = thumbs[0].url;
     }
     this.media = media;
+    this.file = fileClock(media, timeline.player_start);
     this.said = el(
       "p",
       { className: "nothing", hidden: true },
@@ -82,7 +83,7 @@ export class Player extends EventTarget {
     });
     const tick = () => {
       if (media !== this.media) return;
-      if (this.stop !== null && media.currentTime >= this.stop) {
+      if (this.stop !== null && this.file.time >= this.stop) {
         media.pause();
         this.stop = null;
       }
@@ -121,7 +122,7 @@ export class Player extends EventTarget {
   }
 
   get position() {
-    return Math.min(this.playable ? this.media.currentTime : this.virtual, this.duration);
+    return Math.min(this.playable ? this.file.time : this.virtual, this.duration);
   }
   words(t, decimals = 1) {
     return timeWords(t, decimals, this.duration >= 3600);
@@ -130,7 +131,7 @@ export class Player extends EventTarget {
   seek(t) {
     this.stop = null;
     this.virtual = Math.min(Math.max(0, t), this.duration);
-    if (this.playable) this.media.currentTime = this.virtual;
+    if (this.playable) this.file.seek(this.virtual);
     this.show(this.virtual);
   }
 

@@ -219,7 +219,7 @@ export class Review {
     if (!this.data) return;
     this.timeline.render();
     const hue = (label) => this.timeline.hue(label);
-    this.table.render(hue);
+    this.table.render(hue, this.data.finding);
     this.moments.render(this.editor.events, hue);
     this.shown = null;
     this.time(this.player.position);
@@ -232,7 +232,8 @@ export class Review {
     if (!this.data) return;
     this.timeline.show(t);
     const on = this.editor.events.filter((e) => e.start <= t + 1e-4 && t + 1e-4 < e.end),
-      key = on.map((e) => e.id).join();
+      apart = this.timeline.apart.on(t),
+      key = [...on.map((e) => e.id), "", ...apart].join();
     if (key !== this.shown) {
       this.shown = key;
       this.table.mark(t);
@@ -246,7 +247,10 @@ export class Review {
                 el("span", {}, `${e.label} ${e.score.toFixed(2)}`),
               ),
             )
-          : [el("span", { className: "chip none" }, "no event")]),
+          : apart.length
+            ? []
+            : [el("span", { className: "chip none" }, "no event")]),
+        ...apart.map((words) => el("span", { className: "chip quiet" }, el("span", {}, words))),
       );
     }
     this.moments.mark(t);

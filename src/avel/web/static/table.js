@@ -26,12 +26,14 @@ export class Table {
     this.empty = el(
       "p",
       { className: "empty" },
-      "No event that is both seen and heard was found. Lower the threshold, or add one: drag on a row of the timeline.",
     );
     byId("events-scroll").replaceChildren(this.table, this.empty);
   }
 
-  render(hue) {
+  // `finding`: what is only heard or only seen, where no event was found.
+  render(hue, finding = "") {
+    const said = finding || "No event that is both seen and heard was found.";
+    this.empty.textContent = `${said} Lower the threshold, or add one: drag on a row of the timeline.`;
     const { events, selected } = this.editor;
     this.table.hidden = !events.length;
     this.empty.hidden = events.length > 0;

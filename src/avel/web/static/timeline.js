@@ -1,5 +1,6 @@
 // The timeline: a row for each label with its curve and its events, a ruler, the sound.
 import { address } from "./api.js";
+import { Apart } from "./apart.js";
 import { byId, button, count, el, lengthWords } from "./dom.js";
 import { Dragging } from "./dragging.js";
 import { rulerStep } from "/static/report/shared.js";
@@ -30,7 +31,13 @@ export class Timeline {
     this.scroller = byId("scroller");
     this.out = button("minus", "Zoom out (−)", () => this.setZoom(this.zoom / 2), { id: "zoom-out" });
     this.in = button("add", "Zoom in (+)", () => this.setZoom(this.zoom * 2), { id: "zoom-in" });
-    byId("zoom").replaceChildren(this.out, this.in);
+    this.apart = new Apart(this.tracks, {
+      seek: (t) => player.seek(t),
+      words: (t, decimals) => player.words(t, decimals),
+      at: (start, end) => this.at(start, end),
+      changed: () => player.show(),
+    });
+    byId("zoom").replaceChildren(this.apart.button, this.out, this.in);
     this.dragging = new Dragging(this);
     this.scroller.addEventListener("scroll", () => {
       if (Math.abs(this.scroller.scrollLeft - this.ruled) > this.scroller.clientWidth * 0.7) this.rule();
@@ -168,6 +175,7 @@ export class Timeline {
       above = row.box;
       this.fillRow(row, lane, own.get(lane.label) ?? [], i);
     }
+    this.apart.load(this.data.apart ?? [], this.fresh);
   }
 
   makeRow({ label, hue }) {
@@ -283,7 +291,8 @@ export class Timeline {
       .map((e) => e.label)
       .join(", ");
     this.ruler.setAttribute("aria-valuenow", t.toFixed(2));
-    this.ruler.setAttribute("aria-valuetext", `${this.player.words(t)}, ${on || "no event"}`);
+    const said = [on, ...this.apart.on(t)].filter(Boolean).join(", ") || "no event";
+    this.ruler.setAttribute("aria-valuetext", `${this.player.words(t)}, ${said}`);
     if (!this.dragging.held) this.reveal(t);
   }
 

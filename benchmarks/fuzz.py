@@ -1,0 +1,323 @@
+"""Damaged media and weights: nothing may crash, hang or take the machine; write results/fuzz.csv.
+
+    python benchmarks/fuzz.py                       # some 600 files, about ten minutes
+    python benchmarks/fuzz.py --cases 200 --only media
+
+Small files of many kinds are made, each is damaged in a seeded way (bytes changed, fields of four
+bytes set to extreme numbers, parts cut out, doubled or overwritten), and each result goes through a
+process of its own that may take `--seconds`: media are localized down to their segments and shown
+in a report, weights are converted as `avel convert` does, checkpoints are loaded. A file may be
+read or refused with an error of avel's; `failed` counts every other end, and `large` those that
+took more than `--memory` MB on top of what the process had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import random
+import shutil
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from common import RESULTS, machine, write_csv
+
+from avel.errors import AvelError
+from avel.types import Event, Timeline
+
+#: What a field of four bytes becomes.
+_EXTREMES = (0, 1, 2, 7, 255, 65535, 2**24, 2**28, 2**31 - 1, 2**31, 2**32 - 1)
+#: Codecs of the media that are damaged, by file.
+MEDIA = {
+    "a.mp4": ("libx264", "aac"), "a.mov": ("libx264", "aac"), "a.mkv": ("libx264", "libopus"),
+    "a.webm": ("libvpx", "libopus"), "a.ts": ("libx264", "aac"), "a.avi": ("mpeg4", "mp2"),
+    "a.mpg": ("mpeg2video", "mp2"), "a.flv": ("libx264", "aac"), "a.h264": ("libx264", None),
+    "a.h265": ("libx265", None), "a.gif": ("gif", None), "a.wav": (None, "pcm_s16le"),
+    "a.flac": (None, "flac"), "a.mp3": (None, "libmp3lame"), "a.ogg": (None, "libopus"),
+    "a.m4a": (None, "aac"), "a.aac": (None, "aac"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a case ended.
+
+    Args:
+        how: ``read``, ``refused``, ``failed``, ``hung`` or ``crashed``.
+        seconds: Wall-clock time.
+        mb: Peak memory beyond what the process began with.
+        why: What was said, for those that failed.
+    """
+
+    how: str
+    seconds: float = 0.0
+    mb: float = 0.0
+    why: str = ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=24, help="damaged files of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=30.0, help="a case may take")
+    parser.add_argument("--memory", type=float, default=1000.0, help="MB a case may take")
+    parser.add_argument("--only", choices=("media", "weights", "checkpoints"))
+    parser.add_argument("--keep", type=Path, help="a folder for files that failed")
+    asked = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as place:
+        for what, (seeds, use) in kinds(Path(place), asked.only).items():
+            for source in seeds:
+                rows.append(_run(what, source, use, asked, Path(place)))
+                print(*rows[-1].values(), flush=True)
+    write_csv(RESULTS / "fuzz.csv", [row | machine() for row in rows])
+
+
+def kinds(place: Path, only: str | None) -> dict[str, tuple[list[Path], Callable[[Path], None]]]:
+    """What is damaged, and what is done with it."""
+    every = {
+        "media": (lambda: list(media(place)), use_media),
+        "weights": (lambda: list(weights(place)), use_weights),
+        "checkpoints": (lambda: list(checkpoints(place)), use_checkpoint),
+    }
+    return {k: (make(), use) for k, (make, use) in every.items() if only in (None, k)}
+
+
+def _run(
+    what: str, source: Path, use: Callable[[Path], None], asked: Any, place: Path
+) -> dict[str, Any]:
+    """The counts of all cases of one file."""
+    data, ends = source.read_bytes(), []
+    for number in range(asked.cases):
+        draw = random.Random(f"{asked.seed} {source.name} {number}")
+        folder = place / f"case-{number}"
+        shutil.copytree(source.parent, folder) if what == "checkpoints" else folder.mkdir()
+        path = folder / source.name
+        path.write_bytes(damaged(data, draw))
+        ends.append(ended(use, path, asked.seconds))
+        last = ends[-1]
+        if asked.keep and (last.how not in ("read", "refused") or last.mb > asked.memory):
+            asked.keep.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, asked.keep / f"{number}-{source.name}")
+            print("  kept", number, source.name, last, flush=True)
+        shutil.rmtree(folder)
+    counts = Counter(e.how for e in ends)
+    return {
+        "what": what, "file": source.name, "cases": len(ends), "read": counts["read"],
+        "refused": counts["refused"], "failed": counts["failed"], "crashed": counts["crashed"],
+        "hung": counts["hung"], "large": sum(e.mb > asked.memory for e in ends),
+        "slowest_s": f"{max(e.seconds for e in ends):.1f}",
+        "largest_mb": f"{max(e.mb for e in ends):.0f}",
+        "first_failure": next((e.why for e in ends if e.why), ""),
+    }  # fmt: skip
+
+
+# --- damage --------------------------------------------------------------------------------------
+
+
+def damaged(data: bytes, draw: random.Random) -> bytes:
+    """The bytes with one to three kinds of damage, half of them near the beginning or the end."""
+    held = bytearray(data)
+    for _ in range(draw.randint(1, 3)):
+        place = _place(len(held), draw)
+        match draw.randrange(6):
+            case 0:  # bytes
+                for _ in range(draw.choice((1, 4, 32))):
+                    held[_place(len(held), draw)] = draw.randrange(256)
+            case 1 | 2:  # a field
+                size = draw.choice((2, 4, 8))
+                number = draw.choice(_EXTREMES) % 256**size
+                order = draw.choice(("big", "little"))
+                held[place : place + size] = number.to_bytes(size, order)  # type: ignore[arg-type]
+            case 3:  # noise
+                held[place : place + 200] = draw.randbytes(200)
+            case 4:  # a part cut out
+                del held[place : place + draw.choice((1, 16, 1000))]
+            case 5:  # cut off, or a part doubled
+                if draw.random() < 0.5:
+                    del held[max(16, place) :]
+                else:
+                    held[place:place] = held[place : place + 1000]
+        if len(held) < 16:
+            return bytes(held)
+    return bytes(held)
+
+
+def _place(size: int, draw: random.Random) -> int:
+    near = draw.randrange(min(size, 600))
+    return draw.choice((near, size - 1 - near, draw.randrange(size), draw.randrange(size)))
+
+
+# --- cases ---------------------------------------------------------------------------------------
+
+
+def ended(use: Callable[[Path], None], path: Path, seconds: float) -> Ended:
+    """How one case ends, in a process of its own."""
+    context = get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_case, args=(theirs, use, path), daemon=True)
+    begun = time.perf_counter()
+    process.start()
+    theirs.close()
+    try:
+        if ours.poll(seconds):
+            found: Ended = ours.recv()
+        else:
+            found = Ended("hung", why=f"more than {seconds:g} s")
+    except EOFError:
+        process.join(10)
+        found = Ended("crashed", why=f"exit {process.exitcode}")
+    if process.is_alive() and found.how == "hung" and process.pid:
+        os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    return replace(found, seconds=time.perf_counter() - begun)
+
+
+def _case(pipe: Any, use: Callable[[Path], None], path: Path) -> None:
+    with Path("/proc/self/clear_refs").open("w") as f:
+        f.write("5")  # the peak begins here
+    before = _memory("VmRSS")
+    try:
+        use(path)
+        found = Ended("read")
+    except AvelError as e:
+        found = Ended("refused")
+        str(e).encode()
+    except BaseException as e:
+        found = Ended("failed", why=f"{type(e).__name__}: {str(e)[:150]}")
+    pipe.send(replace(found, mb=(_memory("VmHWM") - before) / 1024))
+
+
+def _memory(name: str) -> int:
+    with Path("/proc/self/status").open() as f:
+        return next(int(line.split()[1]) for line in f if line.startswith(name))
+
+
+def use_media(path: Path) -> None:
+    """All that localizing reads, and the report."""
+    from avel.media import open_media
+    from avel.report.clips import cut_clips, save_thumbnails
+    from avel.report.page import render
+
+    media = open_media(path)
+    for _ in media.segments(frames=2, size=32):
+        pass
+    event = Event(0.0, min(1.0, media.duration), "bell", 1.0)
+    found = Timeline(str(path), (event,), media.duration, ("bell",), notes=tuple(media.notes))
+    render(found, page=path.parent / "r.html")
+    save_thumbnails(found, path.parent / "pictures")
+    cut_clips(found, path.parent / "clips")
+
+
+def use_weights(path: Path) -> None:
+    """What `avel convert` does."""
+    from avel.released import convert_weights
+
+    convert_weights(path)
+
+
+def use_checkpoint(path: Path) -> None:
+    """What `avel localize --model` does first."""
+    from avel.checkpoint import load_model
+
+    load_model(path.parent)
+
+
+# --- seeds ---------------------------------------------------------------------------------------
+
+
+def media(place: Path) -> Iterator[Path]:
+    """Two seconds of each kind of media."""
+    for name, (video, audio) in MEDIA.items():
+        path = place / name
+        write_media(path, video, audio)
+        yield path
+
+
+def write_media(path: Path, video: str | None, audio: str | None) -> None:
+    """Two seconds: a square that moves, 10 pictures a second, and a tone."""
+    rng = np.random.default_rng(0)
+    ground = rng.integers(0, 90, (96, 128, 3)).astype(np.uint8)
+    with av.open(str(path), "w") as out:
+        fps = 25 if video == "mpeg2video" else 10
+        picture: Any = out.add_stream(video, rate=fps) if video else None
+        if picture is not None:
+            picture.width, picture.height = 128, 96
+            picture.pix_fmt = "rgb8" if video == "gif" else "yuv420p"
+        sound: Any = out.add_stream(audio, rate=48000, layout="stereo") if audio else None
+        for i in range(2 * fps if picture else 0):
+            image = ground.copy()
+            image[30:50, 3 * i % 100 : 3 * i % 100 + 20] = 220
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame = frame.reformat(format=picture.pix_fmt)
+            frame.pts, frame.time_base = i, Fraction(1, fps)
+            out.mux(picture.encode(frame))
+        for first in range(0, 2 * 48000 if sound else 0, 960):
+            wave = 0.4 * np.sin(2 * np.pi * 440 * np.arange(first, first + 960) / 48000)
+            block = av.AudioFrame.from_ndarray(
+                np.stack([wave, wave]).astype(np.float32), format="fltp", layout="stereo"
+            )
+            block.sample_rate, block.pts, block.time_base = 48000, first, Fraction(1, 48000)
+            out.mux(sound.encode(block))
+        for stream in (picture, sound):
+            if stream is not None:
+                out.mux(stream.encode(None))
+
+
+def weights(place: Path) -> Iterator[Path]:
+    """Weights as the released code has them, random, in every form that is read."""
+    import h5py
+    import torch
+    from safetensors.torch import save_file
+
+    from avel.models.av import Av
+    from avel.released import _AV_ATT, AVE_CLASSES
+
+    network = Av(audio_dim=128, visual_dim=512, classes=len(AVE_CLASSES), task="sel",
+                 variant="release")  # fmt: skip
+    names = {ours: theirs for theirs, ours in _AV_ATT.items()}
+    state = {
+        next((t + n.removeprefix(o) for o, t in names.items() if n.startswith(o)), n): v.clone()
+        for n, v in network.state_dict().items()
+    }
+    torch.save(state, place / "w.pt")
+    torch.save(state, place / "old.pth", _use_new_zipfile_serialization=False)
+    save_file(state, str(place / "w.safetensors"))
+    np.savez(place / "w.npz", **{n: t.numpy() for n, t in state.items()})
+    shapes = {"dense_1": (512, 128), "dense_2": (128, 64), "dense_3": (128, 128),
+              "dense_4": (128, 64)}  # fmt: skip
+    with h5py.File(place / "w.h5", "w") as f:
+        for name, shape in shapes.items():
+            group = f.create_group(f"{name}/{name}")
+            group["kernel:0"] = np.zeros(shape, np.float32)
+            packed = np.zeros(shape[1], np.float32)
+            group.create_dataset("bias:0", data=packed, compression="gzip", chunks=True)
+    yield from (place / n for n in ("w.pt", "old.pth", "w.safetensors", "w.npz", "w.h5"))
+
+
+def checkpoints(place: Path) -> Iterator[Path]:
+    """The files of the model that ships."""
+    from avel.checkpoint import CARD, PRETRAINED, TRAIN_IDS, WEIGHTS
+
+    for name in (WEIGHTS, CARD, TRAIN_IDS):
+        folder = place / f"of-{name}"
+        shutil.copytree(PRETRAINED / "default", folder)
+        if name == TRAIN_IDS:  # larger than any that is believed, once it is unpacked
+            (folder / name).write_bytes(gzip.compress(json.dumps(["a" * 100] * 10**6).encode()))
+        yield folder / name
+
+
+if __name__ == "__main__":
+    main()

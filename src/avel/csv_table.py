@@ -1,0 +1,18 @@
+"""Cells of CSV tables that no spreadsheet runs as a formula."""
+
+from __future__ import annotations
+
+import re
+
+# what spreadsheets take as the beginning of a formula, full-width forms too
+_FORMULA = re.compile(r"'*\s*[=+\-@\t\r\n＝＋－＠]")
+
+
+def neutral(cell: str) -> str:
+    """A cell with an apostrophe in front where a spreadsheet would take it for a formula."""
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def restored(cell: str) -> str:
+    """The cell that :func:`neutral` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
