@@ -451,5 +451,10 @@ def test_check_says_what_is_absent_and_fetches_nothing(
 def test_what_ships_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", "pretrained"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["default", "named_events", "match", "toybox"]
+    assert [line.split()[0] for line in lines] == [
+        "default",
+        "named_events",
+        "toybox",
+        "toybox_match",
+    ]
     assert "without training" in lines[0]

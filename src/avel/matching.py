@@ -30,7 +30,7 @@ from avel.models.base import Model, Query
 from avel.models.named_events import NamedEvents
 from avel.moments import SENSE_OF, SENSES, Matches, Moment, Sense
 from avel.nearest import best, costs
-from avel.search.profiles import Profile, distances, evidence, shared_events
+from avel.search.profiles import Profile, distances, evidence, perceived, shared_events
 from avel.types import Bools, Floats, Grid
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class _Profiles:
         assert self.network is not None
         if self.within:  # rows are embeddings
             features = rows if modality == "audio" or rows.ndim == 4 else rows[:, None, None]
-            profile = Profile(evidence(self.network, features, modality), profile.present)
+            profile = Profile(perceived(self.network, features, modality), profile.present)
         return profile.peak()
 
 
