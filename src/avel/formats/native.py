@@ -52,20 +52,21 @@ class NativeJson(Format):
         """One timeline, with its scores where the file has any."""
         data = object_of(json.loads(text, parse_constant=no_constant))
         classes = tuple(name_of(c) for c in rows_of(data["classes"]))
+        known = frozenset(classes)
         segments = rows_of(data["segments"])
         duration = seconds_of(data["duration"])
         scores = _scores(segments, classes, duration, data["step"]) if segments else None
         timeline = Timeline(
             video=name_of(data["video"]),
-            events=tuple(_event(object_of(e), classes) for e in rows_of(data["events"])),
+            events=tuple(_event(object_of(e), known) for e in rows_of(data["events"])),
             duration=duration,
             classes=classes,
             scores=scores,
             model=object_of(data.get("model", {})),
             notes=tuple(name_of(n) for n in rows_of(data.get("notes", []))),
             player_start=seconds_of(data.get("player_start", 0.0)),
-            audio_only=_apart(data.get("audio_only", []), classes, "audio"),
-            visual_only=_apart(data.get("visual_only", []), classes, "visual"),
+            audio_only=_apart(data.get("audio_only", []), known, "audio"),
+            visual_only=_apart(data.get("visual_only", []), known, "visual"),
         )
         return [timeline]
 
@@ -74,7 +75,7 @@ class NativeJson(Format):
         return text.lstrip()[:1] == "{" and '"segments"' in text
 
 
-def _event(row: Json, classes: tuple[str, ...]) -> Event:
+def _event(row: Json, classes: frozenset[str]) -> Event:
     label = name_of(row["label"])
     if label not in classes:
         raise ValueError(f"an event of the class {label[:40]!r}, which isn't among the classes")
@@ -82,7 +83,7 @@ def _event(row: Json, classes: tuple[str, ...]) -> Event:
     return event_of(row["start"], row["end"], label, row["score"], modality)
 
 
-def _apart(rows: Any, classes: tuple[str, ...], modality: Modality) -> tuple[Event, ...]:
+def _apart(rows: Any, classes: frozenset[str], modality: Modality) -> tuple[Event, ...]:
     """The events of ``audio_only`` or ``visual_only``, whether or not each says so again."""
     held = (object_of(row) for row in rows_of(rows))
     return tuple(_event({"modality": modality, **row}, classes) for row in held)
