@@ -33,7 +33,7 @@ FOLDS = 10
 START = {
     "bias": -2.0, "audio": 0.4, "visual": 0.5, "rival": 0.8, "proxy_bias": -1.0,
     "visual_floor": 3e-3, "proxy_floor": 0.01, "proxy_ceiling": 0.3,
-    "unknown": 0.03, "audible": [0.0, 1.0], "visible": [0.0, 1.0], "temperature": 1.0,
+    "unknown": 0.03, "temperature": 1.0,
 }  # fmt: skip
 #: What is typical of an AudioSet class: its logit at this quantile of all segments, unlabelled.
 TYPICAL = 0.2
@@ -65,13 +65,7 @@ def fit_fusion(model: Trained, clips: Sequence[Clip], labels: Sequence[str]) -> 
             fusion, bias=float(fitted.intercept_[0]), audio=audio, visual=visual, rival=-rival,
             proxy_bias=proxy_bias,
         )  # fmt: skip
-    lines = {}
-    own = model.network.own
-    for name, values, known in (("audible", x, own.heard), ("visible", v, own.seen)):
-        where = np.broadcast_to(known.numpy() > 0, values.shape)
-        line = LogisticRegression(max_iter=2000).fit(values[where][:, None], truth[where])
-        lines[name] = (float(line.intercept_[0]), float(line.coef_[0, 0]))
-    return replace(fusion, **lines)
+    return fusion
 
 
 def set_typical(model: Trained, clips: Sequence[Clip]) -> None:

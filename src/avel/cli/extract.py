@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.cli._options import Precision
+from avel.cli._options import Precision, say_passed_over
 from avel.errors import DataError, all_at_once
 
 if TYPE_CHECKING:
@@ -38,8 +38,13 @@ def extract(
             "a file, in DIR/features for a folder, in features beside a list.",
         ),
     ] = None,
-    audio: Annotated[str, typer.Option(help="Audio backbone.")] = "mini_audio",
-    visual: Annotated[str, typer.Option(help="Visual backbone.")] = "mini_visual",
+    audio: Annotated[
+        str | None, typer.Option(help="Audio backbone; yamnet_segment, or what AVEL_AUDIO names.")
+    ] = None,
+    visual: Annotated[
+        str | None,
+        typer.Option(help="Visual backbone; efficientnet_lite0, or what AVEL_VISUAL names."),
+    ] = None,
     step: Annotated[float, typer.Option(help="Seconds a segment.")] = 1.0,
     batch: Annotated[int, typer.Option(help="Frames that go through the network together.")] = 32,
     dtype: Annotated[str, typer.Option(help="float16 or float32, as stored.")] = "float16",
@@ -80,16 +85,20 @@ def extract(
     What is done is skipped. A file that can't be used goes to quarantine, with the reason in
     manifest.csv beside the features, until it changes or --retry.
     """
+    from avel.backbones import default_backbone
     from avel.features.corpus import Settings
     from avel.features.listing import plan
 
     _check(dtype=dtype, precision=precision, batch=batch, step=step, jobs=jobs, threads=threads,
            engine=engine, address=address)  # fmt: skip
     settings = Settings(
-        audio=audio, visual=visual, step=step, batch=batch, precision=precision, compile=compile,  # type: ignore[arg-type]
+        audio=audio or default_backbone("audio", training=True),
+        visual=visual or default_backbone("visual", training=True), step=step, batch=batch,
+        precision=precision, compile=compile,  # type: ignore[arg-type]
         dtype=dtype, audio_track=audio_track, video_track=video_track, again=again, retry=retry,
     )  # fmt: skip
     found = plan(inputs, out)
+    say_passed_over(inputs)
     how = partial(_engine, engine=engine, count=jobs, threads=threads, address=address)
     tally = _run(found, settings, how)
     typer.echo(str(tally))
@@ -186,18 +195,25 @@ def _engine(
 def _run(found: Plan, settings: Settings, engine: Callable[..., Outcomes]) -> _Tally:
     """Do all jobs; count, tell and write down what becomes of each as it comes."""
     from avel.cli._meter import Meter
+    from avel.features.contents import Contents
     from avel.features.manifest import Manifest, quarantine
 
     tally = _Tally()
     kept_out = {str(store): quarantine(store) for store in found.stores if store.is_dir()}
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(sys.stderr))  # where Ray's own messages go
+        contents = {str(store): Contents(store) for store in found.stores}
+        for known in contents.values():
+            stack.callback(known.save)  # so that `avel train` needn't hash what was hashed here
         books = {str(store): stack.enter_context(Manifest(store)) for store in found.stores}
         meter = stack.enter_context(Meter(found.count))
         outcomes = engine(found.jobs(kept_out), settings, meter, total=found.count)
         for outcome in stack.enter_context(closing(outcomes)):
             if outcome.job.store:
                 outcome = books[outcome.job.store].add(outcome)
+                contents[outcome.job.store].remember(
+                    Path(outcome.job.media), outcome.content, before=outcome.written
+                )
             tally.add(outcome)
             meter.add(outcome)
             if outcome.reason and outcome.status not in ("made", "kept"):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from avel.errors import CheckpointError
 from avel.events import NamedEvent
+from avel.events.vocabulary import Modality
 from avel.models.base import Answer, Batch, Model, ModelCard
 from avel.types import Json
 
@@ -43,7 +44,6 @@ class Fusion:
         proxy_floor, proxy_ceiling: The bounds of v where the picture's classes only go with the
             source.
         unknown: v where ImageNet has no class for the source.
-        audible, visible: Intercept and slope of each modality alone, over x and ln v.
         temperature: By which the logits are divided, chosen for calibration.
     """
 
@@ -56,8 +56,6 @@ class Fusion:
     proxy_floor: float
     proxy_ceiling: float
     unknown: float
-    audible: tuple[float, float]
-    visible: tuple[float, float]
     temperature: float = 1.0
 
     def to_json(self) -> Json:
@@ -72,14 +70,12 @@ class Fusion:
             CheckpointError: if a number is missing, or isn't one.
         """
         try:
-            pairs = {k: (float(data[k][0]), float(data[k][1])) for k in ("audible", "visible")}
-            single = {k: float(data[k]) for k in cls.__dataclass_fields__ if k not in pairs}
-            made = cls(**single, **pairs)  # type: ignore[arg-type]
-        except (KeyError, TypeError, ValueError, IndexError) as e:
+            numbers = {k: float(data[k]) for k in cls.__dataclass_fields__}
+        except (KeyError, TypeError, ValueError) as e:
             raise CheckpointError(f"no fusion of two taggers ({type(e).__name__}: {e})") from e
-        numbers = [*single.values(), *pairs["audible"], *pairs["visible"]]
+        made = cls(**numbers)
         floors = (made.visual_floor, made.proxy_floor, made.unknown)
-        if not all(map(math.isfinite, numbers)) or min(*floors, made.temperature) <= 0:
+        if not all(map(math.isfinite, numbers.values())) or min(*floors, made.temperature) <= 0:
             raise CheckpointError("a fusion of two taggers with numbers out of range")
         return made
 
@@ -112,6 +108,7 @@ class NamedEvents(Model):
     joint: Tensor
     alike_audio: Tensor
     alike_visual: Tensor
+    common_places: Tensor
 
     def __init__(
         self,
@@ -131,6 +128,11 @@ class NamedEvents(Model):
         self.register_buffer("typical", typical)
         self.own = _Events(events, fusion, len(self.visual_bias))
         self.rivals = _Events(rivals, fusion, len(self.visual_bias))
+        both = [bool(r.audio) and picture_kind(r) != "unknown" for r in rivals]
+        places = [i for i, known in enumerate(both) if known]
+        #: The events that both taggers know, scored or not: by them sounds and pictures compare.
+        self.common = tuple(rivals[i] for i in places)
+        self.register_buffer("common_places", torch.tensor(places, dtype=torch.long))
         allowed = torch.tensor([[_is_rival(r, e) for r in rivals] for e in events])
         self.register_buffer("allowed", allowed.reshape(len(events), len(rivals)))
         # what can't be heard, or not be seen, is no audio-visual event
@@ -147,9 +149,11 @@ class NamedEvents(Model):
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
         """Scores of (B, T, A) and (B, T, H, W, V); every segment by itself, so masks don't matter.
 
-        The answer's ``parts`` hold ``audible`` and ``visible`` (B, T, C), each modality alone, NaN
-        where its tagger doesn't know the event. The background's score is 1 - the largest other's.
-        The attention is the class activation map of the segment's best event.
+        The answer's ``parts`` hold ``audible`` and ``visible`` (B, T, C): the largest probability
+        of the event's AudioSet classes, and the sum of its ImageNet classes', NaN where the tagger
+        doesn't know the event; of events that share a class only the likeliest has one. The
+        background's score is 1 - the largest other's. The attention is the class
+        activation map of the segment's best event.
         """
         seen = self.seen(visual)
         x, v, excess = self.evidence(audio=audio, seen=seen)
@@ -168,11 +172,11 @@ class NamedEvents(Model):
             labels=whole.argmax(-1),
             attention=self._attention(visual, seen, scores.argmax(-1)),
             parts={
-                "audible": _alone(
-                    f.audible, x, self.own.heard, _likeliest(joint, self.alike_audio)
+                "audible": _of_likeliest(
+                    self.own.audible(self.heard(audio)), joint, self.alike_audio, self.own.heard
                 ),
-                "visible": _alone(
-                    f.visible, v, self.own.seen, _likeliest(joint, self.alike_visual)
+                "visible": _of_likeliest(
+                    self.own.visible(seen), joint, self.alike_visual, self.own.seen
                 ),
             },
         )
@@ -201,6 +205,60 @@ class NamedEvents(Model):
         return torch.softmax(
             nn.functional.linear(frame, self.visual_weight, self.visual_bias), dim=-1
         )
+
+    @property
+    def reads_means(self) -> bool:
+        """A search reads no more of the picture than its mean over the regions."""
+        return True
+
+    def profile(self, features: Tensor, modality: Modality) -> Tensor:
+        """The evidence of one modality for each event of ``common``.
+
+        Args:
+            features: (T, A) of sound, or (T, H, W, V) of the picture.
+            modality: Which of both.
+
+        Returns:
+            (T, E), 0 or more: x of :class:`Fusion`, or by how much ln v exceeds its least.
+        """
+        if modality == "audio":
+            x = self.rivals.exceeding(self.heard(features) - self.typical)
+            return x[..., self.common_places]
+        logs = self.rivals.logarithms(self.seen(features[None])[0])
+        return logs[..., self.common_places] - self._least
+
+    def shared(self, heard: Tensor, seen: Tensor) -> Tensor:
+        """The probability of each event of ``common`` if sound and picture were one recording.
+
+        Args:
+            heard, seen: (..., E) profiles of a sound and of a picture.
+
+        Returns:
+            (..., E): :class:`Fusion` without rivals.
+        """
+        f, proxy = self.fusion, self.rivals.proxy[self.common_places]
+        joint = self._joint(heard, seen + self._least)
+        return torch.sigmoid((f.bias + f.proxy_bias * proxy + joint) / f.temperature)
+
+    def perceived(self, features: Tensor, modality: Modality) -> Tensor:
+        """The probability of each event of ``common`` by one modality alone.
+
+        Args:
+            features: (T, A) of sound, or (T, H, W, V) of the picture.
+            modality: Which of both.
+
+        Returns:
+            (T, E), 0 where the picture tells of an event by proxy alone.
+        """
+        if modality == "audio":
+            return self.rivals.audible(self.heard(features))[..., self.common_places]
+        visible = self.rivals.visible(self.seen(features[None])[0]) * self.rivals.seen
+        return visible[..., self.common_places]
+
+    @property
+    def _least(self) -> Tensor:
+        """(E,) the least ln v of the common events."""
+        return self.rivals.least[self.common_places].log()
 
     def _joint(self, x: Tensor, v: Tensor) -> Tensor:
         return self.fusion.audio * x + self.fusion.visual * v
@@ -267,18 +325,32 @@ class _Events(nn.Module):
 
     def forward(self, heard: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """x and ln v, (B, T, E) each, of logits (B, T, K) and probabilities (B, T, K')."""
-        x = heard[..., self.index].amax(-1).clamp(min=0) * self.heard
-        v = torch.minimum(torch.maximum(seen @ self.members.T, self.least), self.most)
-        return x, v.log()
+        return self.exceeding(heard), self.logarithms(seen)
+
+    def exceeding(self, heard: Tensor) -> Tensor:
+        """x, (..., E), of logits less what is typical, (..., K)."""
+        return heard[..., self.index].amax(-1).clamp(min=0) * self.heard
+
+    def logarithms(self, seen: Tensor) -> Tensor:
+        """ln v, (..., E), of probabilities (..., K')."""
+        v = torch.minimum(torch.maximum(self.visible(seen), self.least), self.most)
+        return v.log()
+
+    def audible(self, heard: Tensor) -> Tensor:
+        """(B, T, E) the largest probability of each event's AudioSet classes, of their logits."""
+        return heard[..., self.index].amax(-1).sigmoid()
+
+    def visible(self, seen: Tensor) -> Tensor:
+        """(B, T, E) the summed probability of each event's ImageNet classes."""
+        return seen @ self.members.T
 
 
-def _alone(line: tuple[float, float], evidence: Tensor, known: Tensor, likeliest: Tensor) -> Tensor:
-    """The probability by one modality alone, NaN where its tagger doesn't know the event.
+def _of_likeliest(probability: Tensor, joint: Tensor, alike: Tensor, known: Tensor) -> Tensor:
+    """A modality's probabilities, 0 of what is less likely than an event that is alike.
 
-    Of events that share a class only the likeliest of a segment has one: what is seen as a guitar
-    isn't a ukulele as well.
+    What is seen as a guitar isn't a ukulele as well. NaN where the tagger doesn't know the event.
     """
-    probability = torch.where(likeliest, torch.sigmoid(line[0] + line[1] * evidence), 0.0)
+    probability = torch.where(_likeliest(joint, alike), probability, 0.0)
     return torch.where(known > 0, probability, math.nan)
 
 
