@@ -345,3 +345,36 @@ def test_brought_by_hand(yamnet: Tagger, tmp_path: Path, monkeypatch: pytest.Mon
     assert main(["fetch", "weights", "yamnet", "--from", str(kept)]) == 0
     assert weights_state(chosen) == "present"
     assert weights_path(chosen).stat().st_size == chosen.size
+
+
+def test_taggers_are_what_extraction_takes_where_nothing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from avel.backbones import default_backbone
+    from avel.cli import extract
+
+    taken = []
+
+    def run(found: object, settings: Any, engine: object) -> Any:
+        taken.append((settings.audio, settings.visual))
+        return extract._Tally()
+
+    monkeypatch.setattr(extract, "_run", run)
+    (tmp_path / "a.mp4").write_bytes(b"")
+    for name in ("AVEL_AUDIO", "AVEL_VISUAL"):
+        monkeypatch.delenv(name)
+    assert [default_backbone(m) for m in ("audio", "visual")] == ["yamnet", "efficientnet_lite0"]
+    assert main(["extract", str(tmp_path)]) == 0
+    assert main(["extract", str(tmp_path), "--audio", "vggish"]) == 0
+    monkeypatch.setenv("AVEL_VISUAL", "mini_visual")
+    assert main(["extract", str(tmp_path)]) == 0
+    assert taken == [
+        ("yamnet_segment", "efficientnet_lite0"), ("vggish", "efficientnet_lite0"),
+        ("yamnet_segment", "mini_visual"),
+    ]  # fmt: skip
+
+
+def test_yamnet_segment_hears_its_own_segment_alone() -> None:
+    whole, own = backbones.get("yamnet"), backbones.get("yamnet_segment")
+    assert whole.card.patch_hop and not own.card.patch_hop
+    assert own.weights is whole.weights and own.card.output == whole.card.output
