@@ -2,9 +2,10 @@
 
     python benchmarks/real_time.py FILE [--runs 5]
 
-The real-time factor is the seconds of video for each second of work, decoding included, by a process
-that has localized before; the first answer is counted from the start of `avel localize --stream` to
-its first event; the peak is the resident memory of the command that also writes a report.
+The real-time factor is the seconds of video for each second of work, decoding included, in a
+process that has localized before; the first answer is counted from the start of `avel localize
+--stream` to its first event; the peak is the resident memory of the command that also writes a
+report.
 """
 
 from __future__ import annotations

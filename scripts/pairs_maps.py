@@ -30,7 +30,7 @@ from avel.checkpoint import Trained
 from avel.data import load_dataset
 from avel.data.base import Split
 from avel.evaluated import table
-from avel.evaluation import check_data
+from avel.evaluation import fitting
 from avel.figures.curves import read_rows
 from avel.files import write_whole
 from avel.metrics import cells_in, pointing
@@ -163,7 +163,7 @@ def main() -> None:
         keep_memory()
         data, runs = load_dataset("folder", root=given.data), find_runs(given.runs)
         for one in (run for own in runs.values() for run in own):
-            check_data(one, data)
+            data = fitting(one, data)
         at = seconds_of(given.data, data.test)
         rows = rows_of(runs, resident(data.test), at, data.name)
         write_whole(given.results / RESULTS, table(rows))

@@ -41,7 +41,7 @@ from avel.data import load_dataset
 from avel.data.base import Split, fingerprint
 from avel.errors import DataError
 from avel.evaluated import table
-from avel.evaluation import check_data
+from avel.evaluation import fitting
 from avel.features import Extractor
 from avel.figures.curves import read_rows
 from avel.files import whole, write_whole
@@ -329,7 +329,7 @@ def main() -> None:
         return
     runs, rows = find_runs(given.runs), list[Json]()
     for one in (run for own in runs.values() for run in own):
-        check_data(one, data)
+        data = fitting(one, data)
     for kind, level, split in made:
         rows += rows_of(kind, level, split, runs, data.name)
         print(kind, level, flush=True)

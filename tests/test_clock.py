@@ -149,7 +149,24 @@ def test_format_time_without_hours_or_decimals() -> None:
     assert clock.format_time(61, decimals=0) == "00:01:01"
 
 
-@pytest.mark.parametrize("text", ["", "a", "1:2:3:4", "-1", "1.5:2", "nan", "1e3", "٣"])
+@given(st.floats(0, allow_nan=False, allow_infinity=False))
+def test_every_time_returns_bit_for_bit(seconds: float) -> None:
+    text = clock.time_text(seconds)
+    assert clock.parse_time(text) == seconds
+    assert "e" not in text and "," not in text
+    assert clock.parse_time(repr(seconds)) == seconds  # as other programs write it
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1e-05, "0.00001"), (8.325581395348838, "8.325581395348838"), (3, "3.0")]
+)
+def test_time_text_by_hand(seconds: float, text: str) -> None:
+    assert clock.time_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "1:2:3:4", "-1", "1.5:2", "nan", "inf", "1e999", "1_0", "1e", ".", "٣"]
+)
 def test_no_time(text: str) -> None:
     with pytest.raises(ValueError, match="wanted"):
         clock.parse_time(text)
@@ -158,6 +175,8 @@ def test_no_time(text: str) -> None:
 def test_parse_time_by_hand() -> None:
     assert clock.parse_time(" 1:02.5 ") == 62.5
     assert clock.parse_time("0:01:02,5") == 62.5
+    assert clock.parse_time("1,5E-05") == 1.5e-05
+    assert clock.parse_time("1:00:00.1") == 3600.1
 
 
 @given(st.floats(0, 1e5), st.floats(0, 1e3))
@@ -175,3 +194,30 @@ def test_middle_and_share(start: float, length: float) -> None:
 def test_segments_to_seconds() -> None:
     assert clock.segments_to_seconds(3) == 3.0
     assert clock.segments_to_seconds(2.5, step=0.5) == 1.25
+
+
+@pytest.mark.parametrize(
+    ("text", "fps", "frames"),
+    [
+        ("00:00:00:00", 25, 0), ("01:00:00:00", 25, 90_000), ("00:00:01:12", 24, 36),
+        ("01:00:00:00", 30_000 / 1001, 108_000),  # it counts every frame, so it falls behind
+        ("00:59:58;10", 30_000 / 1001, 107_842), ("01:00:00;00", 30_000 / 1001, 107_892),
+        ("00:10:00;00", 60_000 / 1001, 35_964),
+    ],
+)  # fmt: skip
+def test_timecodes_by_hand(text: str, fps: float, frames: int) -> None:
+    assert clock.timecode_clock(text, fps).zero * fps == pytest.approx(frames)
+
+
+@pytest.mark.parametrize(("text", "fps"), [("", 25), ("1:2:3", 25), ("x", 25), ("0:0:0:0", 0)])
+def test_no_timecode(text: str, fps: float) -> None:
+    with pytest.raises(ValueError, match="no timecode"):
+        clock.timecode_clock(text, fps)
+
+
+@given(st.floats(-1e5, 1e5), st.integers(0, 10**9))
+def test_a_clock_there_and_back(zero: float, ticks: int) -> None:
+    seconds = ticks / 1e6
+    other = clock.Clock(zero)
+    assert other.to_file(other.from_file(seconds)) == pytest.approx(seconds, abs=1e-6)
+    assert clock.Clock().to_file(seconds) == seconds

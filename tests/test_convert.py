@@ -136,7 +136,36 @@ def test_the_video_is_found_beside_its_labels(capsys: pytest.CaptureFixture[str]
     assert report.read("x.json").duration == 6.0
     Path("evil.csv").write_text("file,start,end,label\n../../etc/hosts,0,1,A\n", "utf-8")
     assert main(["convert", "evil.csv", "-o", "x.json"]) == 0
-    assert report.read("x.json").video == "../../etc/hosts"  # a name, and never opened
+    assert report.read("x.json").video == "hosts"  # a name, and never followed
+
+
+def test_an_absolute_video_of_a_label_file_is_never_followed(tmp_path: Path) -> None:
+    Path("hidden").mkdir(), Path("d").mkdir()
+    write_clip(Path("hidden/clip.mp4"), 4)
+    labels("d/in.json", video=str(Path("hidden/clip.mp4").absolute()))
+    assert main(["convert", "d/in.json", "-o", "x.json", "x.otio"]) == 0
+    assert report.read("x.json").video == "clip.mp4" and report.read("x.json").duration == 5.0
+    assert "hidden" not in Path("x.otio").read_text("utf-8")
+    assert main(["convert", "d/in.json", "--clips", "cuts"]) == 1
+    write_clip(Path("clip.mp4"), 4)  # of that name, but where the command runs: not beside it
+    assert main(["convert", "d/in.json", "--clips", "cuts"]) == 1
+    assert not Path("cuts").exists()
+
+
+def test_names_that_no_file_can_have(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("x" * 300 + ".mp4", "a/" * 400 + "b.mp4", "."):
+        labels("t.labelstudio.json", video=name)
+        Path("t.csv").write_text(f"file,start,end,label\n{name},0,1,A\n")
+        for source in ("t.labelstudio.json", "t.csv"):
+            assert main(["convert", source, "-o", "x.otio", "x.vtt", "x.json"]) == 0
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_what_was_left_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.txt").write_text("0\t1\tdog\n2\t2\tclick\n")
+    assert main(["convert", "a.txt", "a.vtt"]) == 0
+    told = capsys.readouterr().err
+    assert told == "avel: a.txt: Left out: a.txt:2: 'click' from 2 to 2 s has no length.\n"
 
 
 def test_the_documented_calls_do_what_they_say() -> None:
@@ -321,6 +350,20 @@ def test_what_convert_merges_is_a_data_source() -> None:
     assert not mistakes and [(r.start, r.label) for r in again] == [
         (r.start, r.label) for r in rows
     ]
+
+
+def test_times_of_every_length_pass_through_the_table() -> None:
+    """What is written by one verb is read by the next, whatever the number."""
+    Path("d").mkdir()
+    held = (Event(1e-05, 8.325581395348838, "Bark"), Event(2 / 3, 4 / 3, "Bell"))
+    for ending in (".csv", ".tsv"):
+        labels("d/clip.labelstudio.json", held)
+        place = f"d/annotations{ending}"
+        assert main(["convert", "d/clip.labelstudio.json", "-o", place]) == 0
+        rows, mistakes = read_rows(Path("d"))
+        assert not mistakes
+        assert [(r.start, r.end) for r in rows] == [(e.start, e.end) for e in held]
+        Path(place).unlink()
 
 
 def test_a_data_set_from_label_files(tmp_path: Path) -> None:

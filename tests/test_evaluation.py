@@ -108,7 +108,7 @@ def test_leaks_simulation_and_other_data_are_told(data: Dataset, runs: list[Run]
 
 
 def test_what_does_not_fit_is_refused(data: Dataset, runs: list[Run]) -> None:
-    with pytest.raises(DataError, match="other classes than the run: dog, whale"):
+    with pytest.raises(DataError, match=r"1 of its 3 classes that the run doesn't know: whale"):
         evaluate(runs[0], replace(data, classes=("bell", "whale", "train")))
     with pytest.raises(CheckpointError, match="features of vggish"):
         evaluate(runs[0], replace(data, audio_card={"name": "vggish"}))
@@ -124,6 +124,31 @@ def test_what_does_not_fit_is_refused(data: Dataset, runs: list[Run]) -> None:
         evaluate([runs[1], runs[1]], data)
     with pytest.raises(UsageError, match="no run"):
         evaluate([], data)
+
+
+def test_some_of_the_classes_in_any_order_are_judged(data: Dataset, runs: list[Run]) -> None:
+    """New clips needn't have all that a model knows: they are laid out over its classes."""
+    whole = evaluate(runs[0], data)
+    turned = np.array([2, 0, 1, 3, -1])  # train, bell, dog -> their places in the other order
+    splits = {
+        n: replace(s, labels=turned[np.where(s.labels < 0, 4, s.labels)])
+        for n, s in data.splits.items()
+    }
+    assert data.classes == ("bell", "dog", "train")
+    other = replace(data, classes=("dog", "train", "bell"), splits=splits)
+    assert evaluate(runs[0], other)["segment_accuracy"] == whole["segment_accuracy"]
+    rows = np.flatnonzero([(labels != 2).all() for labels in data.test.labels])  # no "train"
+    labels = np.where(data.test.labels == 3, 2, data.test.labels)[rows]
+    few = replace(
+        data.test, ids=tuple(data.test.ids[i] for i in rows), rows=rows, labels=labels,
+        lengths=data.test.lengths[rows],
+    )  # fmt: skip
+    part = replace(data, classes=("bell", "dog"), splits={"test": few})
+    found = evaluate(runs[0], part)
+    assert found.clips == 6 and "these data have no event of train" in found.notes
+    own = replace(few, labels=data.test.labels[rows])
+    again = evaluate(runs[0], replace(data, splits={"test": own}))
+    assert found["segment_accuracy"] == again["segment_accuracy"]
 
 
 def test_cml_is_judged_both_ways() -> None:

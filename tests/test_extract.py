@@ -336,7 +336,7 @@ def test_a_folder_is_done_once(folder: Path, capfd: pytest.CaptureFixture[str]) 
     assert main(["extract", str(folder), *exactly]) == 0
     out = capfd.readouterr()
     assert out.out.splitlines()[-1] == (
-        "2 extracted, 0 already there, 0 failed; 2 lack something or are damaged (manifest.csv)"
+        "2 extracted, 0 already there, 0 failed; 2 with notes (manifest.csv)"
     )
     assert out.err == "", "what they lack stands in the manifest"
     made = sorted((folder / "features").rglob("*.safetensors"))
@@ -366,8 +366,10 @@ def test_a_bad_file_is_named_and_the_others_are_done(
     assert "2 extracted, 0 already there, 1 failed" in out.out
     assert "bad.mp4" in out.err and "Traceback" not in out.err
     assert sorted(p.name for p in (folder / "out").rglob("*")) == [
+        ".avel",  # what was hashed
         "a.safetensors",
         "b.safetensors",
+        "contents.json",
         "manifest.csv",
         "sub",
     ]
@@ -397,8 +399,13 @@ def test_called_wrongly(folder: Path, capfd: pytest.CaptureFixture[str]) -> None
 
 def test_clashing_names_are_told_before_anything_runs(folder: Path) -> None:
     mux(folder / "a.wav", sounds=[(0.0, tone(1, RATE))])
-    with pytest.raises(UsageError, match=r"a\.mkv and .*a\.wav"):
-        plan([folder], None)
+    kept = {Path(job.target).name for job in plan([folder], None).jobs()}
+    assert kept == {"a.mkv.safetensors", "a.wav.safetensors", "b.safetensors"}  # each its own
+    (folder / "x").mkdir(), (folder / "y").mkdir()
+    for name in "xy":
+        (folder / name / "c.mkv").write_bytes((folder / "a.mkv").read_bytes())
+    with pytest.raises(UsageError, match=r"x/c\.mkv and .*y/c\.mkv"):
+        plan([folder / "x" / "c.mkv", folder / "y" / "c.mkv"], folder / "out")
     with pytest.raises(UsageError, match="one output"):
         plan([folder], Path("x.safetensors"))
     with pytest.raises(DataError, match="no media files"):

@@ -231,8 +231,8 @@ def test_split_texts_in_aves_form(tmp_path: Path) -> None:
     [
         (b"", "column 'file' is missing"),
         (HEAD.encode(), "holds no rows"),
-        (b"\xff\xfe\x00", "isn't UTF-8"),
-        (b"file,start,end,label\n\"a", "no row has a label|columns, the first line"),
+        (b"\xff\xfe\x00", "not UTF-16"),
+        (b"file,start,end,label\n\"a", "a quote that is never closed"),
     ],
 )  # fmt: skip
 def test_tables_that_hold_nothing(tmp_path: Path, content: bytes, told: str) -> None:

@@ -50,6 +50,11 @@ def test_outputs_go_where_they_are_told(tmp_path: Path) -> None:
     assert output_paths([a, b], ["out"]) == {a: [Path("out/a.json")], b: [Path("out/b.v2.json")]}
     assert output_paths([a], [str(tmp_path), ".csv"]) == {a: [tmp_path / "a.csv"]}
     assert output_paths([a], []) == {a: []}
+    sound = Path("clips/a.wav")
+    assert output_paths([a, sound], [".vtt"]) == {
+        a: [Path("clips/a.mp4.vtt")],
+        sound: [Path("clips/a.wav.vtt")],
+    }
 
 
 @pytest.mark.parametrize(
@@ -58,7 +63,6 @@ def test_outputs_go_where_they_are_told(tmp_path: Path) -> None:
         (["a.mp4", "b.mp4"], ["x.json"], "one output x.json for 2 videos"),
         (["a.mp4"], ["x.docx"], "no writer"),
         (["a.mp4"], ["x.json", "x.json"], "written twice"),
-        (["a.mp4", "a.mkv"], [".json"], "written twice"),
         (["p/a.mp4", "q/a.mp4"], ["out"], "written twice"),
         (["a.mp4"], ["one", "two"], "two output folders"),
     ],

@@ -66,6 +66,16 @@ def test_subtitles_are_read_as_they_are_written(tmp_path: Path, ending: str) -> 
     assert same(on_file(raw, path, made.player_start))
 
 
+@pytest.mark.parametrize("ending", [".vtt", ".srt"])
+def test_a_models_subtitles_of_a_late_file_stay_a_models(tmp_path: Path, ending: str) -> None:
+    made = replace(timeline(late_clip(tmp_path / "a.mkv")), model={"model": "named_events"})
+    path = tmp_path / f"a{ending}"
+    for _ in range(2):  # and are written over by the next
+        made.save(path)
+        raw = read(path)
+        assert raw.predicted and on_file(raw, path, made.player_start).predicted
+
+
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".json", ".selections.txt", ".eaf", ".otio"])
 def test_other_labels_keep_the_files_own_time(tmp_path: Path, ending: str) -> None:
     made = timeline(late_clip(tmp_path / "a.mkv"))
@@ -88,7 +98,7 @@ def test_cues_before_the_file_are_left_out_with_a_note(tmp_path: Path) -> None:
     path.write_text("WEBVTT\n\n" + "\n\n".join(cues) + "\n")
     found = on_file(read(path), path, 7.0)
     assert [(e.start, e.end) for e in found] == [(0.0, 1.0)]
-    assert any("1 of 2 events were left out" in note for note in found.notes)
+    assert any("Left out: 1 of 2 events" in note for note in found.notes)
 
 
 def test_convert_goes_by_the_videos_clock(

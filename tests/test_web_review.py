@@ -250,6 +250,14 @@ def test_labels_that_dont_fit_are_left_out_and_named(client: TestClient, job: st
         refused = client.post(f"/api/import?job={job}", files={"file": (name, content)})
         assert refused.status_code == 422
         assert name in refused.json()["error"]["got"] and "incoming" not in refused.text
+    table = b"start,end,label\n1,2,gate\n3,2,late\n"
+    answer = client.post(f"/api/import?job={job}", files={"file": ("odd.csv", table)}).json()
+    assert len(answer["events"]) == len(answer["notes"]) == 1
+    assert answer["notes"][0].startswith("Left out: odd.csv:3: ")
+    refused = client.post(
+        f"/api/import?job={job}", files={"file": ("odd.csv", table.replace(b"1,2,gate\n", b""))}
+    )
+    assert "(odd.csv:2: " in refused.json()["error"]["got"]
     many = b"file,start,end,label\na.mp4,1,2,x\nb.mp4,1,2,y\n"
     refused = client.post(f"/api/import?job={job}", files={"file": ("many.csv", many)})
     assert refused.status_code == 422 and "2 videos" in refused.json()["error"]["got"]
@@ -278,6 +286,11 @@ def test_what_is_corrected_is_a_data_set(client: TestClient) -> None:
 
     read_back, mistakes = read_rows(data)
     assert not mistakes and '=dog, "big"' in {r.label for r in read_back}
+    odd = {"start": 1e-05, "end": 5.325581395348838}  # dragged by a hand, not typed
+    put(client, ids[1], 1, GATE | odd)
+    read_back, mistakes = read_rows(data)
+    assert not mistakes and (1e-05, odd["end"]) in {(r.start, r.end) for r in read_back}
+    put(client, ids[1], 2)
     assert (data / "videos" / f"{ids[0]}.mp4").read_bytes() == b"video 0"
     told = client.get("/api/dataset").json()
     assert told["path"] == str(data) and told["clips"] >= 3 and not told["notes"]

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 #: A tail shorter than this share of a step is codec padding (AAC rounds up to whole frames), not a
 #: segment of its own, unless the file holds nothing else.
@@ -41,6 +42,33 @@ class Clock:
     def from_file(self, seconds: float) -> float:
         """What this clock shows so many seconds after the file's start."""
         return seconds + self.zero
+
+
+_TIMECODE = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})([:;.,])(\d{1,3})", re.ASCII)
+
+
+def timecode_clock(text: str, fps: float) -> Clock:
+    """The clock of a file that begins at a timecode ``hours:minutes:seconds:frames``.
+
+    A semicolon before the frames says that it drops numbers (two a minute at 30 frames a second,
+    but for every tenth minute), so that it keeps pace with the seconds at 29.97.
+
+    Args:
+        text: The file's first timecode.
+        fps: Its frames a second, above 0.
+
+    Raises:
+        ValueError: if the text is no timecode.
+    """
+    found = _TIMECODE.fullmatch(text.strip())
+    if not found or fps <= 0:
+        raise ValueError(f"{text[:40]!r} is no timecode: wanted hours:minutes:seconds:frames")
+    hours, minutes, seconds, mark, last = found.groups()
+    counted = int(hours) * 60 + int(minutes)
+    frames = (counted * 60 + int(seconds)) * round(fps) + int(last)
+    if mark != ":":
+        frames -= round(round(fps) / 15) * (counted - counted // 10)
+    return Clock(frames / fps)
 
 
 def segment_count(duration: float, step: float = 1.0) -> int:
@@ -209,21 +237,41 @@ def format_time(seconds: float, *, decimals: int = 3, hours: bool = True) -> str
     return f"{minutes // 60:02d}:{minutes % 60:02d}{tail}"
 
 
-_CLOCK = re.compile(r"(?:(?:(\d{1,6}):)?(\d{1,6}):)?(\d{1,9})(?:[.,](\d{1,9}))?", re.ASCII)
+#: What :func:`time_text` writes for any number of seconds, and what people and tools write: seconds
+#: in decimal or with an exponent, or ``[hours:]minutes:seconds``; a comma may stand for the point.
+_SECONDS = re.compile(r"\d{1,400}(?:[.,]\d{0,1100})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_CLOCK = re.compile(r"(?:(\d{1,6}):)?(\d{1,6}):(\d{1,9}(?:[.,]\d{1,30})?)", re.ASCII)
+
+
+def time_text(seconds: float) -> str:
+    """The shortest decimal that :func:`parse_time` reads as the very same number.
+
+    Never with an exponent, which many readers of tables take for text: ``0.00001``, ``8.25``.
+
+    Args:
+        seconds: Finite, at least 0.
+    """
+    text = repr(float(seconds))
+    return f"{Decimal(text):f}" if "e" in text else text
 
 
 def parse_time(text: str) -> float:
     """Seconds from ``62.5``, ``1:02.5`` or ``0:01:02.5`` (a comma may stand for the point).
 
+    Every number that :func:`time_text` or ``repr`` writes comes back bit for bit.
+
     Raises:
         ValueError: if the text is no time.
     """
-    found = _CLOCK.fullmatch(text.strip())
+    text = text.strip()
+    if _SECONDS.fullmatch(text) and math.isfinite(number := float(text.replace(",", "."))):
+        return number
+    found = _CLOCK.fullmatch(text)
     if not found:
         raise ValueError(f"{text[:40]!r} is no time: wanted seconds or [hours:]minutes:seconds")
-    hours, minutes, secs, part = found.groups()
-    fraction = float(f"0.{part}") if part else 0.0
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(secs) + fraction
+    hours, minutes, secs = found.groups()
+    whole = int(hours or 0) * 3600 + int(minutes) * 60
+    return float(whole + Decimal(secs.replace(",", ".")))
 
 
 def parse_span(text: str) -> tuple[float, float]:

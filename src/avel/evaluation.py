@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from avel import tasks
 from avel.batches import Resident, predictor, resident
 from avel.checkpoint import Trained, load_model
 from avel.data.base import Dataset, Split, backbone_identity, fingerprint
+from avel.data.joint import relabel
 from avel.decisions import Decision
 from avel.errors import CheckpointError, DataError, UsageError
 from avel.evaluated import Evaluation, Measured, save, table
@@ -57,7 +59,8 @@ def evaluate(
         raise UsageError("no data to judge on", do="give a data set or a split")
     first = found[0]
     task, classes = first.card["task"], first.classes
-    chosen = choose_split(data, task, split, len(classes))
+    laid_out = fitting(first, data) if isinstance(data, Dataset) else data
+    chosen = choose_split(laid_out, task, split, len(classes))
     notes = _notes(found, data, chosen)
     held = resident(chosen)
     measured = [_judge(run, held, batch) for run in found]
@@ -218,10 +221,12 @@ def _headline_first(found: dict[str, float], task: str) -> dict[str, float]:
 
 
 def _notes(runs: Sequence[Trained], data: Dataset | Split, chosen: Split) -> list[str]:
-    """What a reader must know; refuses data that the runs can't be judged on."""
+    """What a reader must know."""
     first, notes = runs[0], []
     if isinstance(data, Dataset):
-        check_data(first, data)
+        lacking = [c for c in first.classes if c not in data.classes]
+        if lacking:
+            notes.append(f"these data have no event of {', '.join(lacking)}")
         if any(run.card["data"]["fingerprint"] != fingerprint(data) for run in runs):
             notes.append("judged on other data than it was trained on")
     seen = [len(set(run.train_ids or ()) & set(chosen.ids)) for run in runs]
@@ -240,14 +245,25 @@ def _notes(runs: Sequence[Trained], data: Dataset | Split, chosen: Split) -> lis
     return notes
 
 
-def check_data(run: Trained, data: Dataset) -> None:
-    """Refuse data of other classes (DataError) or backbones (CheckpointError) than a run's."""
-    if data.classes != run.classes:
-        odd = sorted({*data.classes} ^ {*run.classes})
+def fitting(run: Trained, data: Dataset) -> Dataset:
+    """Data as a run can be judged on them: over its classes, in their order.
+
+    Data that lack some of the run's classes, or have them in another order, are laid out anew.
+
+    Raises:
+        DataError: if they have classes that the run doesn't know.
+        CheckpointError: if their features are of other backbones than the run was trained on.
+    """
+    unknown = [c for c in data.classes if c not in run.classes]
+    if unknown:
+        near = {c: get_close_matches(c, run.classes, n=1, cutoff=0.8) for c in unknown[:5]}
+        told = ", ".join(f"{c} ({n[0]}?)" if n else c for c, n in near.items())
         raise DataError(
-            f"{data.name} has other classes than the run" + (f": {', '.join(odd[:5])}" * bool(odd)),
-            wanted=f"the run's {len(run.classes)} in their order",
-            do="train on this data set",
+            f"{data.name} has {len(unknown)} of its {len(data.classes)} classes that the run "
+            f"doesn't know: {told}" + ", …" * (len(unknown) > 5),
+            wanted=f"some of the run's {len(run.classes)}: {', '.join(run.classes[:10])}"
+            + ", …" * (len(run.classes) > 10),
+            do="name the classes as the run does, leave those labels out, or train on these data",
         )
     for own, theirs in (
         (run.audio_card, data.audio_card),
@@ -259,6 +275,7 @@ def check_data(run: Trained, data: Dataset) -> None:
                 wanted=f"those of {backbone_name(own)}",
                 do="extract the data set again with the run's backbones",
             )
+    return data if data.classes == run.classes else relabel(data, run.classes)
 
 
 def _options(run: Trained) -> Json:

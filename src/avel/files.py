@@ -15,6 +15,26 @@ from typing import Any
 
 from avel.errors import DataError
 
+_VIDEO = (
+    "264 265 3g2 3gp asf avi av1 divx dv f4v flv gif h264 h265 hevc ivf m1v m2t m2ts m2v m4v mjpeg "
+    "mjpg mk3d mkv mod mov mp4 mpe mpeg mpg mpv mts mxf nsv nut obu ogm ogv ogx qt rm rmvb tod trp "
+    "ts vob webm wm wmv wtv y4m"
+)
+_SOUND = (
+    "aac ac3 adts aif aifc aiff amr ape au caf eac3 ec3 flac m4a m4b m4r mka mp2 mp3 mpa oga ogg "
+    "opus ra snd spx tta voc w64 wav wave weba wma wv"
+)
+#: Endings by which media files are found in folders, everywhere in avel: those of pictures, with
+#: or without sound, and those of sound alone.
+VIDEO_ENDINGS = frozenset(f".{name}" for name in _VIDEO.split())
+SOUND_ENDINGS = frozenset(f".{name}" for name in _SOUND.split())
+MEDIA_ENDINGS = VIDEO_ENDINGS | SOUND_ENDINGS
+
+
+def is_media(path: str | Path) -> bool:
+    """Whether a file's ending is one of :data:`MEDIA_ENDINGS`."""
+    return Path(path).suffix.lower() in MEDIA_ENDINGS
+
 
 def cache_folder() -> Path:
     """Where downloads and computed features live: ``AVEL_CACHE``, or ~/.cache/avel."""
@@ -80,7 +100,7 @@ def whole(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(target)
     except OSError as e:
-        if e.filename in (None, temporary, str(temporary)):
+        if e.errno is not None and e.filename in (None, temporary, str(temporary)):
             e.filename = str(target)
         raise
     except Exception as e:
@@ -132,6 +152,14 @@ def locked(folder: str | Path, *, wait: bool = True) -> Iterator[bool]:
 def json_hash(value: Any) -> str:
     """The sha256 of plain data, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def there(path: str | Path) -> bool:
+    """Whether a file lies at a path; false too for a name that no file can have (too long, NUL)."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def file_hash(path: str | Path, algorithm: str = "sha256") -> str:

@@ -41,6 +41,7 @@ from avel.decoding import (
 from avel.downmix import MEAN, Downmix
 from avel.encode import write_video
 from avel.errors import UsageError
+from avel.files import MEDIA_ENDINGS
 from avel.probe import Track, probe
 from avel.types import Grid
 
@@ -63,9 +64,7 @@ STEPS = (0.1, 600.0)
 #: The level of silence in dBFS.
 SILENCE = -120.0
 #: Endings by which media files are found in a folder.
-_VIDEO = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
-_SOUND = "aac aif aiff flac m4a mp3 oga ogg opus wav wma"
-ENDINGS = frozenset(f".{name}" for name in f"{_VIDEO} {_SOUND}".split())
+ENDINGS = MEDIA_ENDINGS
 # thumbnails nearer than this (seconds) are reached by decoding on instead of seeking
 _NEAR = 3.0
 

@@ -227,9 +227,9 @@ def tune(
         CheckpointError: if their features are of other backbones.
     """
     from avel.data.base import fingerprint
-    from avel.evaluation import check_data, choose_split
+    from avel.evaluation import choose_split, fitting
 
-    check_data(run, data)
+    data = fitting(run, data)
     names, step, task = run.classes, run.step, run.card["task"]
     found: dict[str, Json] = {}
     decision = Decision()

@@ -373,6 +373,7 @@ class Timeline:
         visual_only: What is visible but not audible, in order of time.
         player_start: What a browser's player calls second 0 of the file
             (:func:`avel.clock.player_start`).
+        corrected: Whether a person has changed the events since the model found them.
 
     Raises:
         DataError: if an event of ``audio_only`` or ``visual_only`` is of another modality.
@@ -388,6 +389,7 @@ class Timeline:
     audio_only: tuple[Event, ...] = ()
     visual_only: tuple[Event, ...] = ()
     player_start: float = 0.0
+    corrected: bool = False
 
     def __post_init__(self) -> None:
         for name, modality in (("audio_only", "audio"), ("visual_only", "visual")):
@@ -396,6 +398,11 @@ class Timeline:
                 f"{name} with an event of another modality",
                 wanted=f"events of modality {modality!r}",
             )
+
+    @property
+    def predicted(self) -> bool:
+        """Whether the events are what a model found, and nobody has corrected them."""
+        return bool(self.model or self.scores is not None) and not self.corrected
 
     def __iter__(self) -> Any:
         return iter(self.events)
@@ -490,23 +497,26 @@ class Timeline:
         gone = len(self.events) - len(found.events)
         if not gone:
             return found
-        before = f"before the file's first picture, which players show at {player_start:.3f} s"
-        note = f"{gone} of {len(self.events)} events were left out: {before}."
+        note = f"Left out: {gone} of {len(self.events)} events, before the file's first picture, "
+        note += f"which players show at {player_start:.3f} s."
         return replace(found, notes=(*self.notes, note))
 
-    def save(self, path: str | Path, *, format: str | None = None) -> None:
+    def save(self, path: str | Path, *, format: str | None = None, overwrite: bool = False) -> None:
         """Write the timeline; the ending chooses the writer (.json, .vtt, .eaf, .html, .mp4…).
 
         Args:
             path: The file; see docs/formats.md for the endings.
             format: A format's name, such as ``"raven"``, where the ending isn't to choose.
+            overwrite: Whether what a model found may be written over labels that a person made
+                or corrected.
 
         Raises:
             UsageError: if no writer has that ending or name.
+            DataError: if predictions would be written over a person's labels.
         """
         from avel.report import save
 
-        save(self, path, format=format)
+        save(self, path, format=format, overwrite=overwrite)
 
     def _repr_html_(self) -> str:
         """The report, for notebooks."""

@@ -11,6 +11,7 @@ import typer
 
 from avel.cli._outputs import is_ending, is_folder, unwritable, write_events
 from avel.errors import AvelError, UsageError, printable
+from avel.files import there
 
 if TYPE_CHECKING:
     from avel.types import Choice, Timeline
@@ -26,6 +27,7 @@ class Outputs:
         folder: Where those go; None for beside their source.
         format: The format's name, where the ending doesn't choose it.
         clips, thumbnails: Folders for clips and pictures of the events, or None.
+        overwrite: Whether predictions may be written over a person's labels.
     """
 
     names: tuple[Path, ...]
@@ -34,9 +36,12 @@ class Outputs:
     format: str | None = None
     clips: Path | None = None
     thumbnails: Path | None = None
+    overwrite: bool = False
 
 
-def outputs_of(values: Sequence[str], *, format: str | None, **folders: Path | None) -> Outputs:
+def outputs_of(
+    values: Sequence[str], *, format: str | None, overwrite: bool = False, **folders: Path | None
+) -> Outputs:
     """What ``-o``'s values mean: names, bare endings, or a folder.
 
     Raises:
@@ -66,7 +71,7 @@ def outputs_of(values: Sequence[str], *, format: str | None, **folders: Path | N
     for path in (*names, *(Path(f"video{ending}") for ending in endings)):
         writer_for(path, format=format)
     folder = holders[0] if holders else None
-    return Outputs(names, tuple(endings), folder, format, **folders)
+    return Outputs(names, tuple(endings), folder, format, overwrite=overwrite, **folders)
 
 
 def convert_labels(
@@ -85,7 +90,10 @@ def convert_labels(
         How many sources or outputs failed.
     """
     held, failed = _read(sources, read_as)
-    timelines = [_with_video(t, source, one, video, read_as) for source, t, one in held]
+    timelines = [
+        _with_video(t, source, one, video, name, read_as)
+        for (source, t, one), name in zip(held, _bare_names(held), strict=True)
+    ]
     if modality is not None:
         timelines = [t.choose(modality) for t in timelines]
     _check_video(timelines, video)
@@ -98,10 +106,10 @@ def convert_labels(
             _say(f"{name} isn't written, since not every source could be read")
         elif timelines:
             failed += _written(name, timelines, outputs)
-    for timeline in timelines:
+    for timeline, (source, _, _) in zip(timelines, held, strict=True):
         failed += _events_as_files(timeline, outputs)
         for note in timeline.notes:
-            _say(f"{timeline.video}: {note}")
+            _say(f"{source}: {note}")
     return len(failed)
 
 
@@ -164,9 +172,9 @@ def _written(path: Path, timelines: Sequence[Timeline], outputs: Outputs) -> lis
 
     try:
         if path in outputs.names:
-            save_all(timelines, path, format=outputs.format)
+            save_all(timelines, path, format=outputs.format, overwrite=outputs.overwrite)
         else:
-            save(timelines[0], path, format=outputs.format)
+            save(timelines[0], path, format=outputs.format, overwrite=outputs.overwrite)
     except UsageError:
         raise
     except (AvelError, OSError) as e:
@@ -194,16 +202,32 @@ def _check_video(timelines: Sequence[Timeline], video: Path | None) -> None:
         raise UsageError(f"--video {video}: there is no such file", wanted="the labels' video")
 
 
+def _bare_names(held: _Held) -> list[str]:
+    """What the videos are called without their folders, but for those of one source alike."""
+    from avel.formats.base import names_apart
+
+    videos: dict[Path, list[str]] = {}
+    for source, timeline, _ in held:
+        videos.setdefault(source, []).append(timeline.video)
+    names = {source: names_apart(own, "") for source, own in videos.items()}
+    return [names[source][timeline.video] for source, timeline, _ in held]
+
+
 def _with_video(
-    timeline: Timeline, source: Path, one: bool, video: Path | None, read_as: str | None
+    timeline: Timeline, source: Path, one: bool, video: Path | None, name: str, read_as: str | None
 ) -> Timeline:
-    """The timeline with the place of its video, as given or beside the labels, and on its clock."""
+    """The timeline with the place of its video, and on its clock.
+
+    The video is the one given, or lies beside the labels and nowhere else. One that isn't there
+    keeps its bare name, without any folder: what a stranger's file calls its video isn't followed.
+    """
     from avel.formats import on_file
     from avel.probe import player_start_of
 
     found = video or _video_beside(timeline.video, source, one)
     if found is None:
-        return timeline
+        place = source.parent / name if there(name) else Path(name)
+        return replace(timeline, video=str(place) if name else "")
     timeline = on_file(timeline, source, player_start_of(found), format=read_as)
     return replace(timeline, video=str(found), duration=_duration(found, timeline))
 
@@ -219,7 +243,7 @@ def _video_beside(name: str, source: Path, one: bool) -> Path | None:
     candidates += [source.parent / inner.name] if inner.name not in ("", "..") else []
     if one:
         candidates += [source.parent / f"{stem}{e}" for e in sorted(ENDINGS)]
-    return next((c for c in candidates if "\0" not in str(c) and c.is_file() and c != source), None)
+    return next((c for c in candidates if there(c) and c != source), None)
 
 
 def _duration(video: Path, timeline: Timeline) -> float:

@@ -32,6 +32,11 @@ Modality = Annotated[
 Clips = Annotated[Path | None, typer.Option(help="A folder to cut every event into, a file each.")]
 Thumbnails = Annotated[Path | None, typer.Option(help="A folder for a picture of every event.")]
 
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Write predictions over labels that a person made too."),
+]
+
 
 def check_modality(modality: str) -> Choice:
     """Refuse what is no choice of events, before any work is done.
@@ -55,6 +60,18 @@ def check_precision(precision: str) -> None:
     """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision}", wanted=" or ".join(PRECISIONS))
+
+
+def say_passed_over(inputs: Sequence[Path]) -> None:
+    """Name, once, the files in the folders of a call that are no media by their endings."""
+    from avel.features.listing import passed_over
+
+    odd = passed_over(inputs)
+    if odd:
+        more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
+        what = f"{len(odd)} file{'s' * (len(odd) != 1)}"
+        told = f"passed over {what}, no media by the ending: {', '.join(odd[:5])}{more}"
+        typer.echo(f"avel: {printable(told)}", err=True)
 
 
 @contextmanager

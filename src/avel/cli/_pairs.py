@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avel.errors import UsageError, all_at_once
+import typer
+
+from avel.errors import DataError, UsageError, all_at_once, printable
 
 if TYPE_CHECKING:
     from avel.data.base import Dataset
@@ -122,14 +124,20 @@ def _plain(text: str) -> Any:
     return int(text) if text.isascii() and text.removeprefix("-").isdigit() else text
 
 
-def open_data(given: Given, **more: Any) -> Dataset:
-    """The data set that the arguments name.
+def open_data(given: Given, *, partial: bool = False, **more: Any) -> Dataset:
+    """The data set that the arguments name; what is odd about it is said.
+
+    Args:
+        given: The arguments.
+        partial: Whether splits of a folder may be missing, as for judging alone.
+        more: Options of the data set besides those of the arguments.
 
     Raises:
         UsageError: if none is named, or an option that it doesn't have.
         DataError: if it can't be read.
     """
     from avel.data import load_dataset
+    from avel.data.base import names
 
     if not given.data:
         raise UsageError(
@@ -137,13 +145,23 @@ def open_data(given: Given, **more: Any) -> Dataset:
         )
     name, root = ("folder", given.data) if _is_path(given.data) else (given.data, given.root)
     if not root:
+        if name not in names():
+            raise DataError(
+                f"there is no folder {name}, and no data set of that name",
+                wanted=f"a folder of clips, or one of {', '.join(names())} with root=DIR",
+                do="check the path; a new folder is made by `avel synth` or by yourself",
+            )
         raise UsageError(f"data={name} without its folder", do=f"give data={name} root=DIR")
+    more |= {"partial": True} if partial and name == "folder" else {}
     try:
-        return load_dataset(name, root=root, **given.options, **more)
+        data = load_dataset(name, root=root, **given.options, **more)
     except TypeError as e:  # an option that the loader doesn't have
         if not (given.options or more):
             raise
         raise UsageError(f"options of data={name}: {e}", do="see the data set's page") from e
+    for note in data.notes:
+        typer.echo(f"avel: {data.name}: {printable(note)}", err=True)
+    return data
 
 
 def _is_path(text: str) -> bool:

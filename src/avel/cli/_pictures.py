@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from avel.files import there
+
 
 def pictures_of(
     clip: str, count: int, step: float, places: Sequence[Path], limit: int
@@ -28,6 +30,6 @@ def find_video(name: str, places: Sequence[Path]) -> Path | None:
     for place in places:
         found = [place / name, *(place / f"{video}{e}" for e in sorted(ENDINGS) if video)]
         for path in found:
-            if path.is_file() and path.resolve().is_relative_to(place.resolve()):
+            if there(path) and path.resolve().is_relative_to(place.resolve()):
                 return path
     return None

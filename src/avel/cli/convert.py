@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from avel.cli._labels import convert_labels, outputs_of
-from avel.cli._options import Clips, Thumbnails, check_modality
+from avel.cli._options import Clips, Overwrite, Thumbnails, check_modality
 from avel.cli._outputs import is_ending, is_folder
 from avel.cli._weights import WEIGHTS, convert_weights_file
 from avel.errors import UsageError
@@ -57,6 +57,7 @@ def convert(
     ] = None,
     clips: Clips = None,
     thumbnails: Thumbnails = None,
+    overwrite: Overwrite = False,
     model: Annotated[
         str | None, typer.Option(help="Weights: av or avdln; else told by their names.")
     ] = None,
@@ -85,7 +86,9 @@ def convert(
 
         for source in sources:
             check_readable(source)
-    outputs = outputs_of(targets, format=format, clips=clips, thumbnails=thumbnails)
+    outputs = outputs_of(
+        targets, format=format, overwrite=overwrite, clips=clips, thumbnails=thumbnails
+    )
     chosen = None if modality is None else check_modality(modality)
     if convert_labels(sources, outputs, read_as=read_as, video=video, modality=chosen):
         raise typer.Exit(1)

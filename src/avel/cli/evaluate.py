@@ -88,7 +88,7 @@ def _runs(
             groups.setdefault(kind(trained), []).append(trained)
     if not given.data:
         given = recall(seeds_of(folders[0])[0])
-    data = open_data(given)
+    data = open_data(given, partial=True)
     found = [evaluate(group, data, split=split) for group in groups.values()]
     told = [f"{e}\n\n{e.class_table()}" if per_class else str(e) for e in found]
     print("\n\n".join(told))
@@ -101,13 +101,13 @@ def _runs(
 def _draw(run: Trained, data: Dataset, split: str, path: Path) -> None:
     """The reliability figure of one run."""
     from avel.calibration import reliability
-    from avel.evaluation import choose_split
+    from avel.evaluation import choose_split, fitting
     from avel.figures.reliability import reliability_diagram
     from avel.figures.style import new_figure, save_figure
     from avel.localization import tuned
     from avel.tuning import answers
 
-    held = answers(run, choose_split(data, run.card["task"], split, len(run.classes)))
+    held = answers(run, choose_split(fitting(run, data), run.card["task"], split, len(run.classes)))
     soft = held.softened(tuned(run.card).temperature)
     after = None if soft is held else reliability(soft.values, soft.truth)
     told = " (simulated features)" if data.simulated else ""
@@ -132,7 +132,7 @@ def _trivial(given: Given, split: str, out: list[Path]) -> None:
     from avel.files import write_whole
 
     labels = {"labels_only": True} if given.data == "ave" else {}
-    data = open_data(given, **labels)
+    data = open_data(given, partial=True, **labels)
     rows = []
     for task in [given.task] if given.task else tasks.TASKS:
         name = _split_name(task, split, list(data.splits))

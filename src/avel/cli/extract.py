@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.cli._options import Precision
+from avel.cli._options import Precision, say_passed_over
 from avel.errors import DataError, all_at_once
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def extract(
         dtype=dtype, audio_track=audio_track, video_track=video_track, again=again, retry=retry,
     )  # fmt: skip
     found = plan(inputs, out)
+    say_passed_over(inputs)
     how = partial(_engine, engine=engine, count=jobs, threads=threads, address=address)
     tally = _run(found, settings, how)
     typer.echo(str(tally))
@@ -121,7 +122,7 @@ class _Tally:
     def __str__(self) -> str:
         told = f"{self.made} extracted, {self.kept} already there, {self.failed} failed"
         told += f", {self.skipped} in quarantine (--retry)" if self.skipped else ""
-        told += f"; {self.noted} lack something or are damaged (manifest.csv)" if self.noted else ""
+        told += f"; {self.noted} with notes (manifest.csv)" if self.noted else ""
         return told + (f"; bf16, 1 - cosine at most {self.error:.1g}" if self.error else "")
 
 
@@ -186,18 +187,25 @@ def _engine(
 def _run(found: Plan, settings: Settings, engine: Callable[..., Outcomes]) -> _Tally:
     """Do all jobs; count, tell and write down what becomes of each as it comes."""
     from avel.cli._meter import Meter
+    from avel.features.contents import Contents
     from avel.features.manifest import Manifest, quarantine
 
     tally = _Tally()
     kept_out = {str(store): quarantine(store) for store in found.stores if store.is_dir()}
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(sys.stderr))  # where Ray's own messages go
+        contents = {str(store): Contents(store) for store in found.stores}
+        for known in contents.values():
+            stack.callback(known.save)  # so that `avel train` needn't hash what was hashed here
         books = {str(store): stack.enter_context(Manifest(store)) for store in found.stores}
         meter = stack.enter_context(Meter(found.count))
         outcomes = engine(found.jobs(kept_out), settings, meter, total=found.count)
         for outcome in stack.enter_context(closing(outcomes)):
             if outcome.job.store:
                 outcome = books[outcome.job.store].add(outcome)
+                contents[outcome.job.store].remember(
+                    Path(outcome.job.media), outcome.content, before=outcome.written
+                )
             tally.add(outcome)
             meter.add(outcome)
             if outcome.reason and outcome.status not in ("made", "kept"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ import typer
 from avel.cli._options import (
     Clips,
     Modality,
+    Overwrite,
     Precision,
     Thumbnails,
     check_modality,
@@ -19,6 +21,7 @@ from avel.cli._options import (
     print_json,
     print_table,
     progress_bar,
+    say_passed_over,
 )
 from avel.cli._outputs import check_places, is_ending, is_folder, unwritable, write_events
 from avel.errors import AvelError, UsageError, printable
@@ -65,7 +68,8 @@ def output_paths(videos: Sequence[Path], outputs: Sequence[str]) -> dict[Path, l
     Args:
         videos: The files that are localized.
         outputs: What ``-o`` was given: file names (one video only); bare endings such as
-            ``.json``, beside the video under its name; a folder (one that is there, or a name
+            ``.json``, beside the video under its name (``REC01.mp4.json`` and ``REC01.wav.json``
+            where only the ending tells two apart); a folder (one that is there, or a name
             without an ending), which then holds the bare endings, or a .json without any.
 
     Raises:
@@ -83,9 +87,11 @@ def output_paths(videos: Sequence[Path], outputs: Sequence[str]) -> dict[Path, l
     if folders and not endings:
         endings = [".json"]
     placed: dict[Path, list[Path]] = {}
-    for video in videos:
-        base = folders[0] / video.name if folders else video
-        placed[video] = names + [base.with_suffix(ending) for ending in endings]
+    bases = {video: folders[0] / video.name if folders else video for video in videos}
+    stems = Counter(base.with_suffix("") for base in bases.values())
+    for video, base in bases.items():
+        own = base if stems[base.with_suffix("")] > 1 else base.with_suffix("")
+        placed[video] = names + [own.with_name(f"{own.name}{ending}") for ending in endings]
     every = [path for paths in placed.values() for path in paths]
     for path in every:
         writer_for(path)
@@ -204,6 +210,7 @@ def localize(
     ] = None,
     clips: Clips = None,
     thumbnails: Thumbnails = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Find the events of videos that are both seen and heard, and when.
 
@@ -212,6 +219,7 @@ def localize(
     """
     from avel.features.listing import named_files
 
+    say_passed_over(files)
     files = named_files(files)
     placed = output_paths(files, output or [])
     if format is not None:
@@ -247,7 +255,7 @@ def localize(
     for video in files:
         try:
             check_places(placed[video])
-            _check_writers(video, placed[video], format)
+            _check_writers(video, placed[video], format, overwrite=overwrite)
             go = _stream if stream else _run
             found, shown = go(
                 video,
@@ -260,7 +268,7 @@ def localize(
             )
             for path in placed[video]:
                 whole = writer_for(path, format=format).lanes
-                _save(found if whole else shown, path, format)
+                _save(found if whole else shown, path, format, overwrite=overwrite)
             done = write_events(shown, clips=clips, thumbnails=thumbnails)
             if not warned:
                 for caution in cautions(found.model)[:1]:
@@ -275,16 +283,21 @@ def localize(
     _finish(failed, len(files))
 
 
-def _check_writers(video: Path, paths: Sequence[Path], format: str | None) -> None:
+def _check_writers(
+    video: Path, paths: Sequence[Path], format: str | None, *, overwrite: bool
+) -> None:
+    from avel.formats import Format
     from avel.report.writers import writer_for
 
     for path in paths:
-        writer_for(path, format=format).check(str(video), path)
+        writer = writer_for(path, format=format)
+        if not (overwrite and isinstance(writer, Format)):
+            writer.check(str(video), path)
 
 
-def _save(found: Timeline, path: Path, format: str | None) -> None:
+def _save(found: Timeline, path: Path, format: str | None, *, overwrite: bool) -> None:
     try:
-        found.save(path, format=format)
+        found.save(path, format=format, overwrite=overwrite)
     except OSError as e:
         raise unwritable(path, e.strerror or str(e)) from e
 

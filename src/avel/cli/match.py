@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.cli._options import Precision, check_precision, print_json, print_table, progress_bar
+from avel.cli._options import (
+    Precision,
+    check_precision,
+    print_json,
+    print_table,
+    progress_bar,
+    say_passed_over,
+)
 from avel.cli._outputs import check_places, unwritable
 from avel.errors import printable
 
@@ -93,6 +100,7 @@ def match(
         check_ending(path)
     check_places(outputs if index is None else [*outputs, index])
     check_precision(precision)
+    say_passed_over(candidates)
     find = Matcher(model, cache=not no_cache, precision=precision)  # type: ignore[arg-type]
     found = _run(
         find, query, candidates, sense=sense, within=within, top=top, overlaps=overlaps,

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import posixpath
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from avel import clock
 from avel.errors import DataError
-from avel.formats import ending_of, format_endings, on_file, read
-from avel.formats.tables import COLUMNS, label_in
+from avel.features.store import FOLDER
+from avel.files import MEDIA_ENDINGS, SOUND_ENDINGS, is_media, there
+from avel.formats import ending_of, format_endings, on_file, read, read_all
+from avel.formats.reading import text_of
+from avel.formats.tables import label_in, marked_in, read_table, row_of
 from avel.probe import player_start_of
-from avel.types import BACKGROUND, Timeline
+from avel.types import BACKGROUND, MODALITIES, Timeline
 
 REQUIRED = ("file", "start", "end", "label")
 OPTIONAL = ("split", "video")
-#: A table's column that is left out, since labels have no score.
-_SCORE = "score"
+#: A table's columns that are left out: labels have no score, and the rest is DCASE's.
+_IGNORED = ("score", "scene", "identifier", "modality")
 #: Tables that hold all clips, in the order in which they are looked for.
 TABLES = ("annotations.csv", "annotations.tsv")
 SPLITS = ("train", "val", "test")
+#: What others call the splits.
+_SPLITS = {"training": "train", "validation": "val", "valid": "val", "dev": "val",
+           "testing": "test"}  # fmt: skip
 #: An annotation file above this size isn't read: 64 MiB is about a million events.
 LARGEST = 64 * 2**20
 _TEXTS = (
@@ -31,8 +36,8 @@ _TEXTS = (
     ("test", "testSet.txt"),
     ("", "Annotations.txt"),
 )
-_MEDIA = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".ts", ".flv", ".ogv", ".mp3",
-          ".wav", ".flac", ".ogg", ".m4a")  # fmt: skip
+#: In the order in which a file of a stem is looked for: pictures with sound first.
+_ENDINGS = (".mp4", *sorted(MEDIA_ENDINGS - SOUND_ENDINGS - {".mp4"}), *sorted(SOUND_ENDINGS))
 
 
 @dataclass(frozen=True)
@@ -57,128 +62,217 @@ class Row:
     where: str
 
 
+@dataclass
+class Annotations:
+    """What a folder's annotations say.
+
+    Args:
+        rows: All rows that could be read.
+        mistakes: What is wrong with the others.
+        notes: What was left out, a sentence each.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    mistakes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
 def read_rows(root: Path) -> tuple[list[Row], list[str]]:
     """The rows of a folder's annotations, and what is wrong with those that couldn't be read.
 
     Raises:
         DataError: if the folder or its annotations aren't there.
     """
+    found = read_annotations(root)
+    return found.rows, found.mistakes
+
+
+def read_annotations(root: Path, *, predictions: bool = False) -> Annotations:
+    """The annotations of a folder.
+
+    Args:
+        root: The folder.
+        predictions: Whether what a model found, and nobody corrected, is taken as truth too.
+
+    Raises:
+        DataError: if the folder or its annotations aren't there, or all of them are predictions.
+    """
     if not root.is_dir():
-        raise DataError(f"{root} is no folder", do="give the folder that holds your clips")
-    for name in TABLES:
-        if (root / name).is_file():
-            return _read_table(root / name, root)
-    rows: list[Row] = []
-    mistakes: list[str] = []
-    for split, name in _TEXTS:
-        if (root / name).is_file() and (split or not rows):
-            more, wrong = _read_text(root, root / name, split)
-            rows, mistakes = rows + more, mistakes + wrong
-    if not rows and not mistakes:
-        rows, mistakes = _read_label_files(root)
-    if not rows and not mistakes:
+        raise DataError(
+            f"there is no folder {root}" if not root.exists() else f"{root} is no folder",
+            do="give the folder that holds your clips",
+        )
+    found = _read(root, predictions=predictions)
+    if not found.rows and not found.mistakes and found.notes:
+        raise DataError(
+            f"{root} holds no labels that a person made or corrected"
+            + "".join(f"\n    {note}" for note in found.notes),
+            do="correct some of them, or give data.predictions=true",
+        )
+    if not found.rows and not found.mistakes:
         raise DataError(
             f"{root} holds no annotations",
             wanted="annotations.csv or .tsv, AVE-style Annotations.txt, or a label file beside "
             "each clip (clip.eaf, clip.vtt, clip.txt…)",
             do=f"write annotations.csv with the columns {','.join(REQUIRED)}, a row an event",
         )
-    return rows, mistakes
+    return found
 
 
-def _text_of(path: Path) -> str:
-    if path.stat().st_size > LARGEST:
-        raise DataError(
-            f"{path} has {path.stat().st_size} bytes", wanted=f"at most {LARGEST}", do="split it"
-        )
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise DataError(f"{path} isn't UTF-8 ({e})", do="save it as UTF-8") from e
+def _read(root: Path, *, predictions: bool) -> Annotations:
+    for name in TABLES:
+        if (root / name).is_file():
+            return _read_table(root / name, root, predictions=predictions)
+    found = Annotations()
+    for split, name in _TEXTS:
+        if (root / name).is_file() and (split or not found.rows):
+            _read_text(root, root / name, split, found)
+    if not found.rows and not found.mistakes:
+        _read_label_files(root, found, predictions=predictions)
+    return found
 
 
-def _read_table(path: Path, root: Path) -> tuple[list[Row], list[str]]:
+def _read_table(path: Path, root: Path, *, predictions: bool) -> Annotations:
     """Rows of a .csv, or of a .tsv in DCASE's form, where names may lack their folder."""
-    dcase = path.suffix == ".tsv"
-    reader = csv.reader(io.StringIO(_text_of(path), newline=""), delimiter="\t" if dcase else ",")
+    dcase, found = path.suffix == ".tsv", Annotations()
     try:
-        lines = [
-            (reader.line_num, [c.strip() for c in line])
-            for line in reader
-            if any(map(str.strip, line))
-        ]
-    except csv.Error as e:
-        return [], [f"{path.name}:{reader.line_num}: {e}"]
-    header = [_ours(name.lower()) for name in lines[0][1]] if lines else []
-    mistakes = _check_header(path.name, header)
-    if mistakes:
-        return [], mistakes
-    rows: list[Row] = []
-    for number, cells in lines[1:]:
+        header, table = read_table(text_of(path, LARGEST))
+    except ValueError as e:
+        found.mistakes.append(f"{path.name}: {e}")
+        return found
+    found.mistakes += _check_header(path.name, header)
+    if found.mistakes:
+        return found
+    names: dict[str, str] = {}
+    for number, cells in table:
         where = f"{path.name}:{number}"
-        if len(cells) != len(header):
-            mistakes.append(f"{where}: {len(cells)} columns, the first line has {len(header)}")
+        try:
+            given = row_of(cells, header)
+            label, modality = marked_in(given, coded=dcase)
+            if modality not in MODALITIES:
+                told = ", ".join(MODALITIES)
+                raise ValueError(f"modality {modality[:40]!r}: wanted one of {told}")
+            given = {k: label_in(c, coded=dcase) for k, c in given.items()} | {"label": label}
+            if modality != "both":  # what is only audible or visible is no event
+                given |= {"start": "", "end": "", "label": ""}
+        except ValueError as e:
+            found.mistakes.append(f"{where}: {e}")
             continue
-        given = dict(zip(header, (label_in(c, coded=dcase) for c in cells), strict=True))
-        row, wrong = _csv_row(given, where)
-        mistakes += wrong
-        if not wrong and dcase and not (root / row.file).is_file():
-            row = replace(row, file=_file_of(root, row.file))
-        rows += [] if wrong else [row]
-    return rows, mistakes or ([] if rows else [f"{path.name} holds no rows"])
+        row, wrong = _csv_row({k: c.strip() for k, c in given.items()}, where, root)
+        found.mistakes += wrong
+        if not wrong:
+            if not there(root / row.file) and row.file not in names:
+                names[row.file] = _file_of(root, row.file) if dcase else row.file
+            found.rows.append(replace(row, file=names.get(row.file, row.file)))
+    if not found.rows and not found.mistakes:
+        found.mistakes.append(f"{path.name} holds no rows")
+    if found.rows and not predictions:
+        _leave_predictions(path, root, found)
+    return found
 
 
-def _ours(column: str) -> str:
-    """DCASE's name of a column as ours."""
-    return next((ours for ours, names in COLUMNS.items() if column in names), column)
+def _leave_predictions(path: Path, root: Path, found: Annotations) -> None:
+    """Leave out the clips of a table whose rows are what a model found, and nobody corrected."""
+    try:
+        made = {t.video for t in read_all(path) if t.predicted}
+    except DataError:
+        return
+    files = {_inside(root, v) or v for v in made} | {_file_of(root, v) for v in made}
+    kept = [row for row in found.rows if row.file not in files]
+    if made and len(kept) < len(found.rows):
+        found.rows = kept
+        found.notes.append(_predictions_note(sorted(made), path.name))
 
 
-def _read_label_files(root: Path) -> tuple[list[Row], list[str]]:
+def _predictions_note(clips: Sequence[str], where: str) -> str:
+    return (
+        f"{counted(len(clips), 'clip')} of {where} bear what a model found, and nobody has "
+        f"corrected it: left out ({some(clips)}). Correct them, or learn from them as they are "
+        "with data.predictions=true."
+    )
+
+
+def counted(count: int, what: str) -> str:
+    """``1 clip``, ``3 clips``."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def some(names: Sequence[str], *, shown: int = 5) -> str:
+    """The first few of some names, and how many more there are."""
+    more = [f"and {len(names) - shown} more"] if len(names) > shown else []
+    return ", ".join([*names[:shown], *more])
+
+
+def _read_label_files(root: Path, found: Annotations, *, predictions: bool) -> None:
     """A label file of any format beside each clip, under its name; clips without one are left out.
 
-    An empty label file says that a clip has no event. What a model found (.json with scores) is no
-    annotation, and left out too.
+    An empty label file says that a clip has no event. What a model found, and nobody corrected, is
+    no annotation, and left out too.
     """
-    rows: list[Row] = []
-    mistakes: list[str] = []
-    for clip, found in _labelled(root):
+    made: list[str] = []
+    for clip, files in _labelled(root, found):
         name = clip.relative_to(root).as_posix()
-        if len(found) > 1:
-            listed = ", ".join(sorted(f.name for f in found))
-            mistakes.append(f"{name}: {len(found)} label files ({listed}): keep one")
-        for label_file in found[:1]:
+        held = [(f, t) for f in files if (t := _timeline(f, root, found)) is not None]
+        human = [(f, t) for f, t in held if not t.predicted]
+        if len(human) > 1:
+            listed = ", ".join(sorted(f.name for f, _ in human))
+            found.mistakes.append(f"{name}: {len(human)} label files ({listed}): keep one")
+        made += [name] if held and not human else []
+        chosen = human or (held if predictions else [])
+        for label_file, timeline in chosen[:1]:
             where = label_file.relative_to(root).as_posix()
-            try:
-                timeline = on_file(read(label_file), label_file, player_start_of(clip))
-            except DataError as e:
-                mistakes.append(f"{where}: {e.got.removeprefix(f'{label_file}: ')}")
-                continue
-            if timeline.scores is None:
-                timeline = timeline.choose("both")  # what is only audible or visible is no event
-                rows += _clip_rows(timeline, name, where)
-                mistakes += [f"{where}: background is no event: leave it out" for e in timeline
-                             if e.label.strip().lower() == BACKGROUND]  # fmt: skip
-    return rows, mistakes
+            timeline = on_file(timeline, label_file, player_start_of(clip))
+            timeline = timeline.choose("both")  # what is only audible or visible is no event
+            found.rows += _clip_rows(timeline, name, where)
+            found.notes += [n for n in timeline.notes if n.startswith("Left out: ")]
+            found.mistakes += [f"{where}: background is no event: leave it out" for e in timeline
+                               if e.label.strip().lower() == BACKGROUND]  # fmt: skip
+    if made and not predictions:
+        found.notes.append(_predictions_note(made, root.name))
 
 
-def _labelled(root: Path) -> Iterator[tuple[Path, list[Path]]]:
+def _timeline(label_file: Path, root: Path, found: Annotations) -> Timeline | None:
+    try:
+        return read(label_file)
+    except DataError as e:
+        where = label_file.relative_to(root).as_posix()
+        found.mistakes.append(f"{where}: {e.got.removeprefix(f'{label_file}: ')}")
+        return None
+
+
+def _labelled(root: Path, found: Annotations) -> Iterator[tuple[Path, list[Path]]]:
     """The clips of a folder that have label files, with them; features and hidden ones apart."""
-    labels: dict[tuple[Path, str], list[Path]] = {}
-    clips: list[Path] = []
+    labels: dict[Path, list[Path]] = {}
+    clips: dict[Path, list[Path]] = {}
     endings = format_endings().values()
     for path in sorted(root.rglob("*")):
         inner = path.relative_to(root).parts
-        if inner[0] == "features" or any(p.startswith(".") for p in inner) or not path.is_file():
+        if inner[0] == FOLDER or any(p.startswith(".") for p in inner) or not path.is_file():
             continue
         ending = ending_of(path, endings)
         if ending:
-            labels.setdefault((path.parent, path.name[: -len(ending)]), []).append(path)
-        elif path.suffix.lower() in _MEDIA:
-            clips.append(path)
-    for clip in clips:
-        own = [*labels.get((clip.parent, clip.stem), []), *labels.get((clip.parent, clip.name), [])]
-        if own:
-            yield clip, own
+            labels.setdefault(path.with_name(path.name[: -len(ending)]), []).append(path)
+        elif is_media(path):
+            clips.setdefault(path.with_suffix(""), []).append(path)
+    own = {clip: labels.pop(clip, []) for held in clips.values() for clip in held}
+    for stem, files in list(labels.items()):
+        alike = [c for c in clips.get(stem, ()) if c.suffix.lower() not in SOUND_ENDINGS]
+        alike = alike or clips.get(stem, [])
+        if len(alike) == 1:
+            own[alike[0]] += files
+        elif alike:
+            names = " or ".join(c.name for c in alike)
+            name = f"{alike[0].name}{files[0].name[len(stem.name) :]}"
+            where = files[0].relative_to(root).as_posix()
+            found.mistakes.append(f"{where}: of {names}? call it after its clip, {name}")
+        else:
+            continue
+        del labels[stem]
+    yield from ((clip, own[clip]) for clip in sorted(own) if own[clip])
+    lost = [f.relative_to(root).as_posix() for files in labels.values() for f in files]
+    if lost and any(own.values()):
+        what = counted(len(lost), "file")
+        found.notes.append(f"No clip has the name of {what} that may hold labels: {some(lost)}.")
 
 
 def _clip_rows(timeline: Timeline, file: str, where: str) -> list[Row]:
@@ -190,34 +284,37 @@ def _clip_rows(timeline: Timeline, file: str, where: str) -> list[Row]:
 
 
 def _check_header(name: str, header: Sequence[str]) -> list[str]:
-    known = (*REQUIRED, *OPTIONAL, _SCORE)
+    known = (*REQUIRED, *OPTIONAL, *_IGNORED)
     mistakes = [f"{name}: column {c!r} is missing" for c in REQUIRED if c not in header]
     for column in header:
-        if column not in known:
+        if column not in known and not column.startswith("column "):  # of a table without names
             near = get_close_matches(column, known, n=1)
-            hint = f": did you mean {near[0]}?" if near else f" (known: {', '.join(known)})"
+            hint = (
+                f": did you mean {near[0]}?"
+                if near
+                else f" (known: {', '.join((*REQUIRED, *OPTIONAL, 'score'))})"
+            )
             mistakes.append(f"{name}: unknown column {column!r}{hint}")
     mistakes += [f"{name}: column {c!r} stands twice" for c in known if header.count(c) > 1]
     return mistakes
 
 
-def _csv_row(cells: dict[str, str], where: str) -> tuple[Row, list[str]]:
+def _csv_row(cells: dict[str, str], where: str, root: Path) -> tuple[Row, list[str]]:
     times = [cells["start"], cells["end"]]
     empty = not cells["label"] and not any(times)
     start, end, wrong = (0.0, 0.0, []) if empty else _times(*times)
-    wrong += _check_file(cells["file"])
+    file = _inside(root, cells["file"])
+    wrong += _check_file(cells["file"], file)
     if not empty and not cells["label"]:
         wrong.append("times without a label")
     if cells["label"].lower() == BACKGROUND:
         wrong.append("background is no event: leave start, end and label empty")
     split = cells.get("split", "").lower()
+    split = _SPLITS.get(split, split)
     if split and split not in SPLITS:
-        near = get_close_matches(split, SPLITS, n=1)
-        wrong.append(f"split {split!r}: wanted {', '.join(SPLITS)}" + f" ({near[0]}?)" * bool(near))
-    row = Row(
-        PurePosixPath(cells["file"].replace("\\", "/")).as_posix(),
-        start, end, cells["label"], split, cells.get("video", ""), where,
-    )  # fmt: skip
+        near = "".join(f" ({n}?)" for n in get_close_matches(split, SPLITS, n=1))
+        wrong.append(f"split {split[:40]!r}: wanted {', '.join(SPLITS)}{near}")
+    row = Row(file, start, end, cells["label"], split, cells.get("video", ""), where)
     return row, [f"{where}: {w}" for w in wrong]
 
 
@@ -234,35 +331,48 @@ def _times(start: str, end: str) -> tuple[float, float, list[str]]:
     return (*values, wrong) if len(values) == 2 else (0.0, 0.0, wrong)  # type: ignore[return-value]
 
 
-def _check_file(file: str) -> list[str]:
-    path = PurePosixPath(file.replace("\\", "/"))
+def _inside(root: Path, file: str) -> str:
+    """A file's path within the folder, with ``/``; empty where it leads out of it.
+
+    A whole path is taken where it lies within the folder.
+    """
+    if "\0" in file or not file:
+        return ""
+    if Path(file).is_absolute():
+        for base, path in ((root.absolute(), Path(file)), (root.resolve(), Path(file).resolve())):
+            if path.is_relative_to(base):
+                file = path.relative_to(base).as_posix()
+                break
+    inner = posixpath.normpath(file.replace("\\", "/"))
+    parts = PurePosixPath(inner).parts
+    return "" if not parts or parts[0] in ("/", "//", "..") or ":" in parts[0] else inner
+
+
+def _check_file(file: str, inner: str) -> list[str]:
     if not file:
         return ["no file"]
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in file:
-        return [f"file {file!r}: wanted a path inside the folder"]
-    return []
+    return [] if inner else [f"file {file[:200]!r}: wanted a path inside the folder"]
 
 
-def _read_text(root: Path, path: Path, split: str) -> tuple[list[Row], list[str]]:
+def _read_text(root: Path, path: Path, split: str, found: Annotations) -> None:
     """AVE's form ``Category&VideoID&Quality&Start&End``, with or without its header line."""
-    rows, mistakes = [], []
-    for number, line in enumerate(_text_of(path).splitlines(), start=1):
+    for number, line in enumerate(text_of(path, LARGEST).splitlines(), start=1):
         cells = [c.strip() for c in line.split("&")]
         where = f"{path.name}:{number}"
         if not line.strip() or (number == 1 and cells[0].lower() == "category"):
             continue
         if len(cells) != 5:
-            mistakes.append(f"{where}: wanted Category&VideoID&Quality&StartTime&EndTime")
+            found.mistakes.append(f"{where}: wanted Category&VideoID&Quality&StartTime&EndTime")
             continue
         label, video, _, start, end = cells
         empty = start == end  # AVE itself has one: an event of no length
         first, last, wrong = (0.0, 0.0, []) if empty else _times(start, end)
-        wrong += _check_file(video)
-        mistakes += [f"{where}: {w}" for w in wrong]
+        inner = _inside(root, video)
+        wrong += _check_file(video, inner)
+        found.mistakes += [f"{where}: {w}" for w in wrong]
         if not wrong:
-            file = _file_of(root, video)
-            rows.append(Row(file, first, last, "" if empty else label, split, "", where))
-    return rows, mistakes
+            file = _file_of(root, inner)
+            found.rows.append(Row(file, first, last, "" if empty else label, split, "", where))
 
 
 def _file_of(root: Path, video: str) -> str:
@@ -271,10 +381,10 @@ def _file_of(root: Path, video: str) -> str:
     A name with another ending, as of the sound alone, is taken for the clip of the same stem.
     """
     name = PurePosixPath(video)
-    bare = name.suffix.lower() in _MEDIA
+    bare = is_media(video)
     for stem in (video, name.with_suffix("").as_posix()) if bare else (video,):
         for folder in ("", "videos/", "AVE/"):
-            for ending in ("", *_MEDIA):
-                if (root / f"{folder}{stem}{ending}").is_file():
+            for ending in ("", *_ENDINGS):
+                if there(root / f"{folder}{stem}{ending}"):
                     return f"{folder}{stem}{ending}"
     return video if bare else f"{video}.mp4"

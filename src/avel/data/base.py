@@ -61,6 +61,7 @@ class Dataset:
         step: Seconds a segment.
         origin: sha256 of what the features were made by where neither cards nor labels tell: a
             simulation's settings, the plan that clips were rendered by; ``""`` elsewhere.
+        notes: What was left out, or can't be learnt, a sentence each.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Dataset:
     note: str = ""
     step: float = 1.0
     origin: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def train(self) -> Split:
@@ -117,6 +119,11 @@ def fingerprint(dataset: Dataset) -> str:
 
 
 _LOADERS = {"ave": "avel.data.ave", "folder": "avel.data.folder"}
+
+
+def names() -> list[str]:
+    """The names that :func:`load_dataset` knows."""
+    return sorted(_LOADERS)
 
 
 def load_dataset(name: str, *, root: str | Path, **options: Any) -> Dataset:

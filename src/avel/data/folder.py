@@ -7,7 +7,8 @@ that is up to date; labels are made from the annotations.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel import clock
-from avel.data.annotations import OPTIONAL, REQUIRED, SPLITS, Row, read_rows
+from avel.data.annotations import (
+    OPTIONAL,
+    REQUIRED,
+    SPLITS,
+    Row,
+    counted,
+    read_annotations,
+    some,
+)
 from avel.data.base import Dataset, Split, backbone_identity
 from avel.data.packed import Pack, Windows, is_packed, open_pack
 from avel.data.rendered import COMPOSER_CARD, TOYBOX_CARD, origin_of
 from avel.errors import DataError
-from avel.features.store import FOLDER, feature_path
+from avel.features.contents import Contents, is_of
+from avel.features.listing import media_files
+from avel.features.store import FOLDER, FeatureNames, stored_path
+from avel.files import there
 from avel.types import Features, Grid, Json
 
 #: Shares of the files that train, val and test take where the annotations name no split.
@@ -52,6 +64,8 @@ def load(
     seed: int = 0,
     features: str | Path | None = None,
     dtype: str = "float16",
+    predictions: bool = False,
+    partial: bool = False,
 ) -> Dataset:
     """A data set from a folder of clips.
 
@@ -73,6 +87,9 @@ def load(
         seed: Of the splits, where they are made here.
         features: Where `avel extract` wrote them, if not in ``root/features``.
         dtype: ``"float16"`` or ``"float32"``, what the features are held as.
+        predictions: Whether labels that a model found, and nobody has corrected, count as truth;
+            otherwise their clips are left out, and the data set's notes say so.
+        partial: Whether splits may be missing, as for judging alone.
 
     Raises:
         DataError: with all that is wrong at once: rows, times, files, features, splits.
@@ -80,28 +97,76 @@ def load(
     root = Path(root)
     if window < 1:
         raise DataError(f"window={window}", wanted="at least 1 segment", do="give window=10")
-    rows, mistakes = read_rows(root)
-    clips, more = _gather(rows)
-    mistakes += more
-    mistakes += _missing_files(root, clips)
+    read = read_annotations(root, predictions=predictions)
+    clips, mistakes = _gather(read.rows)
+    mistakes = read.mistakes + mistakes
+    names = FeatureNames()
+    places = {c.file: stored_path(root, c.file, out=features, names=names) for c in clips}
+    mistakes += [
+        f"no file {clip.file!r}"
+        for clip in clips
+        if not there(root / clip.file) and not there(places[clip.file])
+    ]
     _stop(root, mistakes)
-    held, mistakes = _read_features(root, clips, features, dtype)
+    held, mistakes = _read_features(root, clips, places, features, dtype)
     mistakes += _beyond_end(clips, held)
-    clips, more = assign_splits(clips, seed=seed)
-    classes = tuple(dict.fromkeys(row.label for row in rows if row.label))
+    clips, more = assign_splits(clips, seed=seed, partial=partial)
+    classes = tuple(dict.fromkeys(row.label for row in read.rows if row.label))
     _stop(root, mistakes + more + ([] if classes else ["no row has a label"]))
-    return _assemble(root, clips, classes, held, window)
+    notes = [*read.notes, *_unlabelled(root, clips), *_odd_labels(clips, held.step)]
+    return _assemble(root, clips, classes, held, window, notes)
+
+
+def _unlabelled(root: Path, clips: Sequence[Clip]) -> list[str]:
+    """Media that lie in the folder and that no annotation names."""
+    known = {c.file for c in clips}
+    names = (f.relative_to(root).as_posix() for f in media_files(root))
+    left = [n for n in names if n not in known]
+    what = "media file is" if len(left) == 1 else "media files are"
+    return [f"{len(left)} {what} without labels, and left out: {some(left)}."] if left else []
+
+
+def _odd_labels(clips: Sequence[Clip], step: float) -> list[str]:
+    """What of the labels a model can't learn, or only one of."""
+    notes = []
+    torn = [c.file for c in clips if _overlapping(c, step)]
+    if torn:
+        notes.append(
+            f"Events of different classes overlap in {counted(len(torn), 'clip')} ({some(torn)}): "
+            "a segment takes the one that starts later."
+        )
+    learnt = {label for c in clips if c.split == "train" for *_, label in c.events}
+    for split in SPLITS[1:]:
+        lone = {label for c in clips if c.split == split for *_, label in c.events} - learnt
+        if lone and learnt:
+            notes.append(f"No training clip has {some(sorted(lone))}, which {split} has: no model "
+                         "can learn it from these splits.")  # fmt: skip
+    return notes
+
+
+def _overlapping(clip: Clip, step: float) -> bool:
+    """Whether events of different classes share half a segment or more."""
+    ordered = sorted(clip.events)
+    last: tuple[float, float, str] | None = None
+    for event in ordered:
+        if last is not None and event[2] != last[2] and last[1] - event[0] >= step / 2:
+            return True
+        last = event if last is None or event[1] > last[1] else last
+    return False
 
 
 def _stop(root: Path, mistakes: Sequence[str], *, shown: int = 40) -> None:
     if not mistakes:
         return
+    cure = f"avel extract {root}"
+    if not os.access(root, os.W_OK):  # a folder that can only be read
+        cure += " -o FEATURES, and give data.features=FEATURES"
     listed = "\n    ".join(mistakes[:shown])
     more = f"\n    and {len(mistakes) - shown} more" if len(mistakes) > shown else ""
     raise DataError(
         f"{root}: {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}\n    {listed}{more}",
         wanted=f"annotations.csv with {','.join(REQUIRED)} (and {', '.join(OPTIONAL)} if wanted)",
-        do=f"mend them; where features are missing, run: avel extract {root}",
+        do=f"mend them; where features are missing, or of other files, run: {cure}",
     )
 
 
@@ -124,14 +189,6 @@ def _gather(rows: Iterable[Row]) -> tuple[list[Clip], list[str]]:
     return clips, mistakes
 
 
-def _missing_files(root: Path, clips: Iterable[Clip]) -> list[str]:
-    return [
-        f"no file {clip.file!r}"
-        for clip in clips
-        if not (root / clip.file).is_file() and not feature_path(root, clip.file).is_file()
-    ]
-
-
 @dataclass
 class _Held:
     """Features of all clips: as they were read one by one, or where they lie in a pack."""
@@ -143,9 +200,16 @@ class _Held:
     cards: tuple[Json, Json] = ({}, {})
     step: float = 1.0
     note: str = ""
+    contents: dict[str, str] = field(default_factory=dict)
 
 
-def _packed(root: Path, clips: Sequence[Clip], folder: str | Path | None, dtype: str) -> _Held:
+def _packed(
+    root: Path,
+    clips: Sequence[Clip],
+    places: Mapping[str, Path],
+    folder: str | Path | None,
+    dtype: str,
+) -> _Held:
     """The clips' places in the folder's pack; none without one of that type, up to date."""
     place = Path(folder or root / FOLDER)
     held = open_pack(place, dtype=dtype)  # type: ignore[arg-type]
@@ -153,24 +217,44 @@ def _packed(root: Path, clips: Sequence[Clip], folder: str | Path | None, dtype:
     if held is None:
         odd = f"its pack is damaged, or not of {dtype}: {cure}"
         return _Held(note=odd if is_packed(place) else "")
-    grids, firsts = {}, {}
+    grids, firsts, contents = {}, {}, {}
     for clip in clips:
-        entry = held.entry(place, feature_path(root, clip.file, out=folder))
+        entry = held.entry(place, places[clip.file])
         if entry is None:
             return _Held(note=f"its pack is out of date: {cure}")
         grids[clip.file], firsts[clip.file] = Grid(entry.duration, held.step), entry.first
-    return _Held(grids, {}, held, firsts, (held.audio_card, held.visual_card), held.step)
+        contents[clip.file] = entry.content
+    cards = (held.audio_card, held.visual_card)
+    return _Held(grids, {}, held, firsts, cards, held.step, contents=contents)
 
 
 def _read_features(
-    root: Path, clips: Sequence[Clip], folder: str | Path | None, dtype: str
+    root: Path,
+    clips: Sequence[Clip],
+    places: Mapping[str, Path],
+    folder: str | Path | None,
+    dtype: str,
 ) -> tuple[_Held, list[str]]:
-    held, mistakes = _packed(root, clips, folder, dtype), []
-    if held.pack is not None:
-        return held, []
+    held = _packed(root, clips, places, folder, dtype)
+    mistakes = [] if held.pack is not None else _read_each(clips, places, held, dtype)
+    return held, mistakes + _replaced(root, Path(folder or root / FOLDER), held.contents)
+
+
+def _replaced(root: Path, folder: Path, stored: Mapping[str, str]) -> list[str]:
+    """Clips whose file isn't the one any more that their features were made of."""
+    contents = Contents(folder)
+    odd = [file for file, own in stored.items() if not is_of(own, root / file, contents)]
+    contents.save()
+    return [f"{file}: another file now than the one its features were made of" for file in odd]
+
+
+def _read_each(
+    clips: Sequence[Clip], places: Mapping[str, Path], held: _Held, dtype: str
+) -> list[str]:
+    mistakes = []
     first: Features | None = None
     for clip in clips:
-        path = feature_path(root, clip.file, out=folder)
+        path = places[clip.file]
         if not path.is_file():
             mistakes.append(f"{clip.file}: no features ({path})")
             continue
@@ -189,10 +273,10 @@ def _read_features(
         if not (np.isfinite(audio).all() and np.isfinite(visual).all()):
             mistakes.append(f"{clip.file}: features that {dtype} can't hold, or not finite")
         held.features[clip.file] = replace(found, audio=audio, visual=visual)
-        held.grids[clip.file] = found.grid
+        held.grids[clip.file], held.contents[clip.file] = found.grid, found.content
     if first is not None:
         held.cards, held.step = (first.audio_card, first.visual_card), first.grid.step
-    return held, mistakes
+    return mistakes
 
 
 def _differs(a: Features, b: Features) -> str:
@@ -220,8 +304,16 @@ def _beyond_end(clips: Iterable[Clip], held: _Held) -> list[str]:
     return mistakes
 
 
-def assign_splits(clips: Sequence[Clip], *, seed: int = 0) -> tuple[list[Clip], list[str]]:
+def assign_splits(
+    clips: Sequence[Clip], *, seed: int = 0, partial: bool = False
+) -> tuple[list[Clip], list[str]]:
     """Clips with their splits: as annotated, or 70/10/20 by video in the order of a seeded hash.
+
+    Args:
+        clips: All of a folder.
+        seed: Of the order.
+        partial: Whether splits may be missing: where none is named, clips of fewer than three
+            videos are then all in ``test``.
 
     Returns:
         The clips, and what is wrong: a split named for some clips only, or left without any.
@@ -230,11 +322,19 @@ def assign_splits(clips: Sequence[Clip], *, seed: int = 0) -> tuple[list[Clip], 
     if named and len(named) < len(clips):
         without = next(c.file for c in clips if not c.split)
         return list(clips), [f"{without} and {len(clips) - len(named) - 1} more name no split"]
+    videos = {c.video for c in clips}
+    few = len(videos) < len(SPLITS)
     if not named:
-        split_of = dict(_by_video({c.video for c in clips}, seed))
-        clips = [replace(c, split=split_of[c.video]) for c in clips]
-    there = {c.split for c in clips}
-    return list(clips), [f"no clip in split {s!r}" for s in SPLITS if s not in there]
+        split_of = dict(_by_video(videos, seed))
+        clips = [replace(c, split="test" if partial and few else split_of[c.video]) for c in clips]
+    present = {c.split for c in clips}
+    lacking = [] if partial else [s for s in SPLITS if s not in present]
+    if lacking and few:
+        held = f"{counted(len(clips), 'clip')} of {counted(len(videos), 'video')}"
+        return list(clips), [
+            f"{held}: three videos are needed at least, to learn from, to choose by and to judge"
+        ]
+    return list(clips), [f"no clip in split {s!r}" for s in lacking]
 
 
 def _by_video(videos: set[str], seed: int) -> Iterator[tuple[str, str]]:
@@ -264,10 +364,18 @@ def segment_labels(
 
 
 def _assemble(
-    root: Path, clips: Sequence[Clip], classes: tuple[str, ...], held: _Held, window: int
+    root: Path,
+    clips: Sequence[Clip],
+    classes: tuple[str, ...],
+    held: _Held,
+    window: int,
+    notes: Sequence[str],
 ) -> Dataset:
+    present = {c.split for c in clips}
     splits = {
-        s: _split(s, [c for c in clips if c.split == s], classes, held, window) for s in SPLITS
+        s: _split(s, [c for c in clips if c.split == s], classes, held, window)
+        for s in SPLITS
+        if s in present
     }
     events = sum(len(c.events) for c in clips)
     lost = sum(_lost(c, held) for c in clips)
@@ -281,6 +389,7 @@ def _assemble(
     return Dataset(
         name=root.resolve().name, classes=classes, splits=splits, audio_card=held.cards[0],
         visual_card=held.cards[1], note=note, step=held.step, origin=origin_of(root),
+        notes=tuple(notes),
     )  # fmt: skip
 
 

@@ -83,6 +83,7 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
         origin=first.origin if len(datasets) == 1 else _one_origin(origins),
         simulated=any(d.simulated for d in datasets),
         note="; ".join(f"{d.name}: {d.note}" if d.note else d.name for d in datasets),
+        notes=tuple(f"{d.name}: {n}" for d in datasets for n in d.notes),
     )  # fmt: skip
 
 

@@ -48,6 +48,7 @@ class Entry:
         count: Rows, one a segment.
         duration: Seconds of the video.
         size, mtime_ns: Of the feature file when it was packed.
+        content: sha256 of the video that its features are of, as their header has it.
     """
 
     first: int
@@ -55,6 +56,7 @@ class Entry:
     duration: float
     size: int
     mtime_ns: int
+    content: str = ""
 
 
 @dataclass(frozen=True)
@@ -275,8 +277,9 @@ def _write(
                     raise DataError(f"{path} changed meanwhile", do="run it again")
                 rows.tofile(out[sense])
             entries[path.relative_to(folder).as_posix()] = Entry(
-                first, count, duration, stat.st_size, stat.st_mtime_ns
-            )
+                first, count, duration, stat.st_size, stat.st_mtime_ns,
+                str(header(path).get("content", "")),
+            )  # fmt: skip
             first += count
             if progress:
                 progress(len(entries), len(files))
@@ -301,7 +304,7 @@ def _rows_of(path: Path, dtype: str) -> dict[str, NDArray[Any]]:
 
 
 def _table(name: str, dtype: str, head: Json, entries: Mapping[str, Entry]) -> Json:
-    rows = {k: [e.first, e.count, e.duration, e.size, e.mtime_ns] for k, e in entries.items()}
+    rows = {k: list(vars(e).values()) for k, e in entries.items()}
     cards = {key: head[key] for key in ("audio_card", "visual_card", "step")}
     return {"layout": LAYOUT, "id": name, "dtype": dtype, **cards, "files": rows}
 
@@ -343,7 +346,11 @@ def _fits(entries: Iterable[Entry], step: float, audio: NDArray[Any], visual: ND
         return False
     for e in entries:
         numbers = (e.first, e.count, e.size, e.mtime_ns)
-        if not all(isinstance(n, int) for n in numbers) or e.first < 0:
+        if (
+            not all(isinstance(n, int) for n in numbers)
+            or e.first < 0
+            or e.content != str(e.content)
+        ):
             return False
         if e.count != clock.segment_count(e.duration, step) or e.first + e.count > len(audio):
             return False

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from avel import clock
 from avel.errors import DataError, UsageError
 from avel.files import json_hash, whole, write_whole
 from avel.types import Event
@@ -196,8 +197,9 @@ def write_annotations(folder: Path, clips: Iterable[Labelled]) -> Path:
 
 def _seconds(value: float) -> str:
     """As short as is right to half a millisecond."""
-    short = f"{value:g}"
-    return short if abs(float(short) - value) < 5e-4 else f"{value:.3f}"
+    short = float(f"{value:g}")
+    near = short if abs(short - value) < 5e-4 else round(value, 3)
+    return clock.time_text(near).removesuffix(".0")
 
 
 def _csv(rows: Iterable[list[str]]) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path, PurePath
 
 from avel.errors import DataError, UsageError, all_at_once
 from avel.features.corpus import Job
-from avel.features.store import FOLDER, feature_path
+from avel.features.store import FOLDER, FeatureNames, feature_path
+from avel.files import is_media
 
 #: Endings of text files that hold a path a line.
 LISTS = (".txt", ".lst", ".list")
@@ -114,17 +115,17 @@ def _jobs(given: Path, out: Path | None, *, named: bool, alone: bool) -> Iterato
     elif _is_list(given):
         yield from _of_list(given, out, alone=alone)
     else:
-        beside = given.with_name(given.stem + _ENDING)
+        beside = given.with_name(FeatureNames().of(given))
         target = beside if out is None else out if named else out / beside.name
         store = "" if out is None or named else str(out)
         yield Job(absolute(given), str(given), str(target), store)
 
 
 def _of_folder(root: Path, out: Path | None, *, alone: bool) -> Iterator[Job]:
-    store, some = str(out or root / FOLDER), False
+    store, some, names = str(out or root / FOLDER), False, FeatureNames()
     for file in media_files(root):
         name = file.relative_to(root).as_posix() if alone else absolute(file)
-        yield Job(name, str(file), str(feature_path(root, file, out=out)), store)
+        yield Job(name, str(file), str(feature_path(root, file, out=out, names=names)), store)
         some = True
     if not some:
         raise DataError(
@@ -137,14 +138,35 @@ def media_files(root: Path) -> Iterator[Path]:
 
     One folder's names are in memory at a time; linked folders aren't followed.
     """
-    from avel.media import ENDINGS
-
     for place, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             file = Path(place, name)
-            if not name.startswith(".") and file.suffix.lower() in ENDINGS and file.is_file():
+            if not name.startswith(".") and is_media(file) and file.is_file():
                 yield file
+
+
+#: Endings of what lies in folders of media as a matter of course: labels, pages, pictures of
+#: events, features, and what avel writes beside them.
+_COMPANIONS = frozenset(
+    (".csv", ".eaf", ".html", ".json", ".otio", ".safetensors", ".srt", ".toml", ".tsv", ".txt")
+) | {".vtt"}
+
+
+def passed_over(inputs: Iterable[Path]) -> list[str]:
+    """The files in a call's folders that are no media by their endings, nor what goes with them.
+
+    Hidden ones, and those of feature folders, aren't among them.
+    """
+    found = []
+    for given in inputs:
+        for place, folders, names in os.walk(given):
+            folders[:] = sorted(n for n in folders if not n.startswith(".") and n != FOLDER)
+            for name in sorted(names):
+                odd = not is_media(name) and Path(name).suffix.lower() not in _COMPANIONS
+                if odd and not name.startswith("."):
+                    found.append(str(Path(place, name)))
+    return found
 
 
 def named_files(within: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -175,6 +197,7 @@ def _of_list(path: Path, out: Path | None, *, alone: bool) -> Iterator[Job]:
     root = path.parent
     store = out or root / FOLDER
     seen: set[int] = set()
+    names = FeatureNames()
     for line in _lines(path):
         media = root / line
         whole = absolute(media)
@@ -186,7 +209,7 @@ def _of_list(path: Path, out: Path | None, *, alone: bool) -> Iterator[Job]:
         if not where.name:
             raise DataError(f"{path}: {line!r} names no file", wanted="a path a line")
         name = inside.as_posix() if inside and alone else whole
-        target = store / where.with_name(where.stem + _ENDING)
+        target = store / where.with_name(names.of(Path(whole)))
         yield Job(name, str(media), str(target), str(store))
     if not seen:
         raise DataError(f"{path} names no files", wanted="a path a line")

@@ -2,29 +2,93 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
+from avel.files import is_media, there
 from avel.types import Json
 
 #: The folder, within a data folder, that holds the features of its clips.
 FOLDER = "features"
 _ENDING = ".safetensors"
+#: The longest name, in bytes, that leaves room for the ending within 255.
+_LONGEST = 255 - len(_ENDING)
 
 
-def feature_path(root: str | Path, file: str | Path, *, out: str | Path | None = None) -> Path:
+class FeatureNames:
+    """What the feature files of clips are called, with each folder looked at once.
+
+    ``yard.safetensors`` of ``yard.mp4``; where another medium of that stem lies beside it, such as
+    ``yard.wav``, each has the whole name: ``yard.mp4.safetensors``.
+    """
+
+    def __init__(self) -> None:
+        self._stems: dict[Path, Counter[str]] = {}
+
+    def of(self, media: Path) -> str:
+        """The name of a file's features, which needn't be there."""
+        name = media.name if self._stem(media) > 1 else media.stem
+        if len(os.fsencode(name)) > _LONGEST:  # with the ending no file system would take it
+            digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+            start = os.fsencode(name)[: _LONGEST - 20].decode("utf-8", "ignore")
+            name = f"{start}~{digest}"
+        return name + _ENDING
+
+    def _stem(self, media: Path) -> int:
+        """How many media files of its stem lie in a file's folder."""
+        if media.parent not in self._stems:
+            stems: Counter[str] = Counter()
+            with suppress(OSError):
+                names = {entry.name for entry in os.scandir(media.parent) if entry.is_file()}
+                stems = Counter(Path(n).stem for n in names if is_media(n) and n[0] != ".")
+            self._stems[media.parent] = stems
+        return self._stems[media.parent][media.stem]
+
+
+def feature_path(
+    root: str | Path,
+    file: str | Path,
+    *,
+    out: str | Path | None = None,
+    names: FeatureNames | None = None,
+) -> Path:
     """Where the features of one clip of a data folder lie.
 
-    ``root/features/<file relative to root, its ending replaced>.safetensors``.
+    ``root/features/<file relative to root, its ending replaced>.safetensors``, or, where another
+    medium of its stem lies beside it, behind its whole name.
 
     Args:
         root: The data folder.
         file: The clip; relative to ``root``, or a path within it.
         out: Another folder for the features than ``root/features``.
+        names: What has looked at the clips' folders already.
     """
     root, file = Path(root), Path(file)
     relative = file.relative_to(root) if file.is_relative_to(root) else file
-    return Path(out or root / FOLDER) / relative.with_name(relative.stem + _ENDING)
+    own = (names or FeatureNames()).of(root / relative)
+    return Path(out or root / FOLDER) / relative.with_name(own)
+
+
+def stored_path(
+    root: str | Path, file: str | Path, *, out: str | Path | None, names: FeatureNames
+) -> Path:
+    """Where the features of a clip were stored; :func:`feature_path` where they weren't.
+
+    Another medium of its stem may have come, or gone, since then: a file of the stem's name is
+    then a clip's if its header says so.
+    """
+    own = feature_path(root, file, out=out, names=names)
+    if there(own):
+        return own
+    name = Path(file).name
+    whole, short = own.with_name(name + _ENDING), own.with_name(Path(name).stem + _ENDING)
+    if there(whole):
+        return whole
+    return short if there(short) and header(short).get("source") == name else own
 
 
 def up_to_date(

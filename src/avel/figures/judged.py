@@ -135,7 +135,7 @@ def judge(
     """
     from avel.batches import predictor, resident
     from avel.checkpoint import Trained, load_model
-    from avel.evaluation import check_data, choose_split
+    from avel.evaluation import choose_split, fitting
 
     trained = run if isinstance(run, Trained) else load_model(run)
     task = trained.card["task"]
@@ -143,7 +143,7 @@ def judge(
         raise UsageError(
             "a run of cml names no classes", wanted="a run of sel or wsel", do="name another run"
         )
-    check_data(trained, data)
+    data = fitting(trained, data)
     chosen = choose_split(data, task, split, len(trained.classes))
     labels, _ = predictor(trained.network, resident(chosen), task, batch=batch)(chosen)
     return Judged(

@@ -84,7 +84,7 @@ def match(
     """
     from avel.batches import predictor, resident
     from avel.checkpoint import Trained, load_model
-    from avel.evaluation import check_data, choose_split
+    from avel.evaluation import choose_split, fitting
     from avel.tasks.cml import choose, usable
 
     trained = run if isinstance(run, Trained) else load_model(run)
@@ -92,7 +92,7 @@ def match(
         raise UsageError(
             f"a run of {trained.card['task']}", wanted="one of cml", do="name another run"
         )
-    check_data(trained, data)
+    data = fitting(trained, data)
     chosen = choose_split(data, "cml", split, len(trained.classes))
     cases = usable(chosen, len(trained.classes))
     costs = predictor(trained.network, resident(chosen), "cml", batch=batch)

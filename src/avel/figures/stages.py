@@ -101,11 +101,11 @@ def staged_features(
     """
     from avel.batches import resident
     from avel.checkpoint import Trained, load_model
-    from avel.evaluation import check_data, choose_split
+    from avel.evaluation import choose_split, fitting
     from avel.figures.judged import display_name
 
     trained = run if isinstance(run, Trained) else load_model(run)
-    check_data(trained, data)
+    data = fitting(trained, data)
     chosen = choose_split(data, trained.card["task"], split, len(trained.classes))
     wanted = _wanted(chosen.labels, trained.classes, classes, background)
     clip, second = _draw(np.isin(chosen.labels, wanted), limit, seed)

@@ -142,11 +142,11 @@ def watch_clip(
         DataError: if the data lack the split or have other classes.
     """
     from avel.checkpoint import Trained, load_model
-    from avel.evaluation import check_data, choose_split
+    from avel.evaluation import choose_split, fitting
     from avel.figures.judged import display_name, find_clip
 
     trained = run if isinstance(run, Trained) else load_model(run)
-    check_data(trained, data)
+    data = fitting(trained, data)
     chosen = choose_split(data, trained.card["task"], split, len(trained.classes))
     at = find_clip(chosen.ids, clip)
     row, count = at if chosen.rows is None else int(chosen.rows[at]), int(chosen.lengths[at])

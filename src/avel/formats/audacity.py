@@ -5,19 +5,22 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from avel import clock
 from avel.formats.base import (
     MAX_ROWS,
     Format,
+    LeftOut,
     decimal_times,
     event_of,
     formats,
     marked_label,
+    stem_of,
     timeline_of,
     unmarked,
 )
 from avel.types import Event, Timeline
 
-_LABEL = re.compile(r"[\d.,]+\t[\d.,]+\t")
+_LABEL = re.compile(r"[\d.,:]+\t[\d.,:]+\t")
 
 
 @formats.register("audacity")
@@ -32,30 +35,29 @@ class Audacity(Format):
         lines = ("\t".join((*decimal_times(e), marked_label(e))) for e in timeline)
         return "".join(f"{line}\n" for line in lines)
 
-    def load(self, text: str, path: Path) -> list[Timeline]:
-        r"""The labels; lines that begin with ``\`` hold frequencies and are left out."""
-        lines = text.replace("\r\n", "\n").split("\n")
+    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+        r"""The labels; lines that begin with ``\`` hold frequencies and are passed over."""
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         if len(lines) > MAX_ROWS:
             raise ValueError(f"more than {MAX_ROWS} lines")
-        events = [
-            _event(line, number)
-            for number, line in enumerate(lines, start=1)
-            if line.strip() and not line.startswith("\\\t")
-        ]
-        return [timeline_of(path.stem, sorted(events, key=lambda e: (e.start, e.end)))]
+        events = []
+        for number, line in enumerate(lines, start=1):
+            if line.strip() and not line.startswith("\\\t"):
+                with left.row(number):
+                    events.append(_event(line))
+        return [timeline_of(stem_of(path), sorted(events, key=lambda e: (e.start, e.end)))]
 
     def knows(self, text: str) -> bool:
         """Told by two numbers and a tab in its first line."""
         return bool(_LABEL.match(text.lstrip("\r\n")))
 
 
-def _event(line: str, number: int) -> Event:
+def _event(line: str) -> Event:
     cells = line.split("\t")
+    if len(cells) == 2:
+        raise ValueError(f"{line.strip()[:40]!r} is a start and an end without a label")
     if len(cells) != 3:
-        raise ValueError(f"line {number}: {len(cells)} columns, wanted start, end and label")
-    try:
-        start, end = (float(c.replace(",", ".")) for c in cells[:2])  # some locales write commas
-        label, modality = unmarked(cells[2].strip())
-        return event_of(start, end, label, modality=modality)
-    except ValueError as e:
-        raise ValueError(f"line {number}: {e}") from e
+        raise ValueError(f"{len(cells)} columns, wanted start, end and label")
+    start, end = map(clock.parse_time, cells[:2])
+    label, modality = unmarked(cells[2].strip())
+    return event_of(start, end, label, modality=modality)

@@ -5,24 +5,85 @@ from __future__ import annotations
 import math
 import ntpath
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from avel import clock
-from avel.errors import DataError, UsageError
-from avel.files import write_whole
+from avel.errors import AvelError, DataError, UsageError
+from avel.files import there, write_whole
+from avel.formats.marks import check_overwrite, mark_of, write_beside
 from avel.formats.text import escape, unescape
 from avel.registry import Registry
 from avel.types import MODALITIES, SUFFIXES, Event, Json, Modality, Timeline
 
-#: The largest file that is read, in bytes: about a day of segments of 28 classes.
+#: The largest file that is read or written, in bytes: about a day of segments of 28 classes.
 MAX_BYTES = 128 * 2**20
 #: The most events or segments, and the longest name, that are read.
 MAX_ROWS, MAX_NAME = 1_000_000, 1000
 #: The latest instant that is believed, in seconds: some four months.
 MAX_SECONDS = 1e7
+#: Of what a reader leaves out, so many are named; the others are counted.
+_SHOWN = 20
+
+
+class LeftOut:
+    """What of a file a reader leaves out, and why; it goes on with the rest.
+
+    Args:
+        path: The file, for messages.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        #: Rows that were read, and rows that were left out.
+        self.kept, self.count = 0, 0
+        self._said: list[str] = []
+        self._notes: list[str] = []
+
+    @contextmanager
+    def row(self, where: int | str) -> Iterator[None]:
+        """Read one row; where that fails, it is left out, and the next one's turn comes.
+
+        Args:
+            where: Its line, or what it is called: ``"region 3"``.
+        """
+        try:
+            yield
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as e:
+            self.out(where, f"no {e}" if isinstance(e, KeyError) else str(e))
+        except AvelError as e:
+            self.out(where, e.got)
+        else:
+            self.kept += 1
+
+    def out(self, where: int | str, why: str) -> None:
+        """Leave a row out."""
+        self.count += 1
+        if len(self._said) < _SHOWN:
+            place = f":{where}" if isinstance(where, int) else f", {where}"
+            self._said.append(f"{self.path.name}{place}: {why[:200]}")
+
+    def note(self, text: str) -> None:
+        """Say something else of the file, once, however often it is said."""
+        if text not in self._notes:
+            self._notes.append(text)
+
+    @property
+    def reasons(self) -> str:
+        """What was left out and why, in one clause."""
+        more = [f"and {self.count - _SHOWN} more"] if self.count > _SHOWN else []
+        return "; ".join([*self._said, *more])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for each row that was left out, the first of many, and what else was said."""
+        out = [f"Left out: {said}." for said in self._said]
+        if self.count > _SHOWN:
+            out.append(f"Left out: {self.count - _SHOWN} more of {self.path.name}.")
+        return (*out, *self._notes)
 
 
 class Writer(ABC):
@@ -71,21 +132,53 @@ class Format(Writer):
     reads: ClassVar[tuple[str, ...]]
     #: Whether its times are those of a browser's player, which may begin late.
     player: ClassVar[bool] = False
+    #: Whether its files say themselves that a model found the events; see :mod:`formats.marks`.
+    marked: ClassVar[bool] = False
+
+    def check(self, video: str, path: Path) -> None:
+        """Refuse to write predictions over what a person has made or corrected.
+
+        Raises:
+            DataError: that says what is there.
+        """
+        from avel.formats.reading import held_at
+
+        if there(path) and path.stat().st_size:
+            check_overwrite(path, held_at(path, type(self)))
 
     def write(self, timeline: Timeline, path: Path) -> None:
         """Write one video's events, whole or not at all."""
-        write_encoded(path, self.dump(timeline, path))
+        self.put(path, self.dump(timeline, path), [timeline])
+
+    def put(self, path: Path, content: str | bytes, timelines: Sequence[Timeline]) -> None:
+        """Write a file's content; where it can't say itself what is predicted, a mark beside it."""
+        data = encoded(path, content)
+        if not self.marked:
+            names = zip(shown_names(timelines), timelines, strict=True)
+            write_beside(path, {name: self.mark(t) for name, t in names if t.predicted})
+        write_whole(path, data)
+
+    def mark(self, timeline: Timeline) -> str:
+        """The mark of predictions, over the events as the file tells them."""
+        shown = timeline.for_player() if self.player else timeline
+        return mark_of(shown, shown.events)
 
     @abstractmethod
     def dump(self, timeline: Timeline, path: Path) -> str | bytes:
         """The file's content; ``path`` is where it will lie."""
 
     @abstractmethod
-    def load(self, text: str, path: Path) -> list[Timeline]:
-        """The timelines of a file, at least one.
+    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+        """The timelines of a file that isn't empty, at least one.
+
+        Args:
+            text: Its content.
+            path: Its place.
+            left: Takes the rows that can't be read.
 
         Raises:
-            ValueError: or another error of parsing: the caller names the file.
+            ValueError: or another error of parsing, where nothing can be read: the caller names
+                the file.
         """
 
     def knows(self, text: str) -> bool:
@@ -117,16 +210,46 @@ def ending_of(path: str | Path, endings: Iterable[str]) -> str:
     return max(held, key=len, default="")
 
 
-def write_encoded(path: Path, content: str | bytes) -> None:
-    """Write a file as UTF-8, whole or not at all.
+def stem_of(path: Path) -> str:
+    """A label file's name without the ending of its format."""
+    own = ending_of(path, format_endings().values())
+    return path.name[: -len(own)] if own else path.stem
+
+
+def shown_names(timelines: Sequence[Timeline]) -> list[str]:
+    """What the videos are called in a table: bare names, or as given where two would be alike."""
+    names = [media_name(t.video, t.video) for t in timelines]
+    return names if len(set(names)) == len(names) else [t.video for t in timelines]
+
+
+def encoded(path: Path, content: str | bytes) -> bytes:
+    """A file's content in UTF-8, before anything is written.
 
     Raises:
-        DataError: for a text that UTF-8 can't hold.
+        DataError: for a text that UTF-8 can't hold, and for more than can be read again.
     """
     try:
-        write_whole(path, content.encode() if isinstance(content, str) else content)
+        data = content.encode() if isinstance(content, str) else content
     except UnicodeEncodeError as e:
-        raise DataError(f"{path}: a name that UTF-8 can't hold ({e.reason})") from e
+        line, column = _place_in(str(e.object), e.start)
+        raise DataError(
+            f"{path}: U+{ord(e.object[e.start]):04X} at character {column} of line {line}, half of "
+            "a letter, which UTF-8 can't hold",
+            wanted="labels and names in whole letters",
+            do="correct the label or the file's name, or write .json",
+        ) from e
+    if len(data) > MAX_BYTES:
+        raise DataError(
+            f"{path}: {len(data) // 2**20} MB of labels",
+            wanted=f"at most {MAX_BYTES // 2**20} MB, the most that is read again",
+            do="write fewer events, or another format",
+        )
+    return data
+
+
+def _place_in(text: str, index: int) -> tuple[int, int]:
+    """Line and column of a character, from 1."""
+    return text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
 
 
 def timeline_of(
@@ -158,21 +281,14 @@ def event_of(start: Any, end: Any, label: Any, score: Any = 1.0, modality: Any =
     """
     name = name_of(label)
     if not name:
-        raise ValueError(f"no label from {start} to {end}")
+        raise ValueError(f"no label from {start} to {end} s")
     first, last = seconds_of(start), seconds_of(end)
     if last <= first:
-        raise ValueError(f"{name[:40]!r} from {first:g} to {last:g} s: wanted a stretch of time")
+        what = "has no length" if last == first else "ends before it starts"
+        raise ValueError(f"{name[:40]!r} from {first:g} to {last:g} s {what}")
     if modality not in MODALITIES:
         raise ValueError(f"modality {str(modality)[:40]!r}: wanted one of {', '.join(MODALITIES)}")
     return Event(first, last, name, probability_of(score), modality)
-
-
-def time_of(text: str) -> float:
-    """Seconds from a table's cell: a number, or ``[hours:]minutes:seconds``."""
-    try:
-        return float(text)
-    except ValueError:
-        return clock.parse_time(text)
 
 
 def media_name(address: str, default: str) -> str:
@@ -181,12 +297,43 @@ def media_name(address: str, default: str) -> str:
     Nothing but a bare name is taken from a stranger's file: what it calls its video is looked
     for beside it and nowhere else.
     """
+    return (_folders_of(address) or (default,))[-1]
+
+
+def _folders_of(address: str) -> tuple[str, ...]:
+    """The folders and the name of an address or path, nothing among them that leads upwards."""
     parts = urlsplit(address.replace("\\", "/")) if "://" in address or "?" in address else None
     if parts is not None:
         local = parse_qs(parts.query).get("d", [""])[0]
         address = local or unquote(parts.path)
-    name = ntpath.basename(address.rstrip("/\\"))
-    return name if name and name not in (".", "..") and "\0" not in name else default
+    inner = PurePosixPath(ntpath.splitdrive(address.rstrip("/\\"))[1].replace("\\", "/")).parts
+    if "\0" in address or not inner or inner[-1] in ("..", "/"):
+        return ()
+    return tuple(p for p in inner if p not in ("/", "//", ".."))
+
+
+def names_apart(addresses: Iterable[str], default: str) -> dict[str, str]:
+    """What the videos at some addresses are called: bare names, with folders where those are alike.
+
+    ``file:///a/cam1/clip.mp4`` and ``file:///a/cam2/clip.mp4`` are ``cam1/clip.mp4`` and
+    ``cam2/clip.mp4``.
+
+    Args:
+        addresses: Paths or addresses, as a file names its videos.
+        default: The name of one that names nothing.
+    """
+    parts = {a: _folders_of(a) or (default,) for a in addresses}
+    names: dict[tuple[str, ...], str] = {}
+    waiting = dict.fromkeys(parts.values(), 1)
+    while waiting:
+        tails: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+        for own, count in waiting.items():
+            tails.setdefault(own[-count:], []).append(own)
+        alike = {own for held in tails.values() if len(held) > 1 for own in held}
+        again = {own: 2 * waiting[own] for own in alike if waiting[own] < len(own)}
+        names |= {own: "/".join(own[-n:]) for own, n in waiting.items() if own not in again}
+        waiting = again
+    return {address: names[own] for address, own in parts.items()}
 
 
 def no_constant(name: str) -> NoReturn:

@@ -1,32 +1,64 @@
-"""ELAN's annotation documents (.eaf), by way of ``pympi``."""
+"""ELAN's annotation documents (.eaf), read as they come: no tree of them is held in memory."""
 
 from __future__ import annotations
 
+import heapq
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from xml.parsers import expat
+from xml.sax.saxutils import escape as in_xml
+from xml.sax.saxutils import quoteattr
 
 from avel import clock
 from avel.formats.base import (
     MAX_ROWS,
     Format,
+    LeftOut,
     event_of,
     formats,
     label_to_write,
     media_name,
+    stem_of,
     timeline_of,
 )
+from avel.formats.marks import KEY, every, mark_of, marked
 from avel.formats.text import escape, unescape
 from avel.types import MODALITIES, Event, Modality, Timeline
 
-#: The most characters of XML that are read: a tree of them takes some twenty times the memory.
-_LARGEST = 2**25
 _MIMES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime",
           ".mpg": "video/mpeg", ".mpeg": "video/mpeg", ".webm": "video/webm",
           ".wav": "audio/x-wav", ".mp3": "audio/mpeg"}  # fmt: skip
+_HEAD = """<?xml version="1.0" encoding="UTF-8"?>
+<ANNOTATION_DOCUMENT AUTHOR="avel" DATE="{date}" VERSION="2.8" FORMAT="2.8" \
+xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" \
+xsi:noNamespaceSchemaLocation="http://www.mpi.nl/tools/elan/EAFv2.8.xsd">
+"""
+_TAIL = """\
+	<LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="default-lt" TIME_ALIGNABLE="true" \
+GRAPHIC_REFERENCES="false"/>
+	<CONSTRAINT STEREOTYPE="Time_Subdivision" DESCRIPTION="Time subdivision of parent annotation's \
+time interval, no time gaps allowed within this interval"/>
+	<CONSTRAINT STEREOTYPE="Symbolic_Subdivision" DESCRIPTION="Symbolic subdivision of a parent \
+annotation. Annotations refering to the same parent are ordered"/>
+	<CONSTRAINT STEREOTYPE="Symbolic_Association" DESCRIPTION="1-1 association with a parent \
+annotation"/>
+	<CONSTRAINT STEREOTYPE="Included_In" DESCRIPTION="Time alignable annotations within the parent \
+annotation's time interval, gaps are allowed"/>
+</ANNOTATION_DOCUMENT>
+"""
+_ANNOTATION = """\
+		<ANNOTATION>
+			<ALIGNABLE_ANNOTATION ANNOTATION_ID="a{n}" TIME_SLOT_REF1="ts{a}" \
+TIME_SLOT_REF2="ts{b}">
+				<ANNOTATION_VALUE>{value}</ANNOTATION_VALUE>
+			</ALIGNABLE_ANNOTATION>
+		</ANNOTATION>
+"""
 
 
 #: The tiers of what is of one modality; a second one where events overlap.
@@ -44,43 +76,44 @@ class Elan(Format):
     ending = ".eaf"
     reads = (".eaf",)
     lanes = True
+    marked = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """The document, with the video's place absolute and relative to where it will lie."""
-        from pympi.Elan import Eaf, to_string
+        tiers: dict[str, list[tuple[int, Event]]] = {}
+        for number, (tier, event) in enumerate(_tiers(timeline), start=1):
+            tiers.setdefault(tier, []).append((number, event))
+        held = [pair for own in tiers.values() for pair in own]
+        parts = [_HEAD.format(date=datetime.now(UTC).isoformat(timespec="seconds"))]
+        parts += [*_header(timeline, path), "\t<TIME_ORDER>\n"]
+        for number, event in held:
+            for slot, time in enumerate(clock.span_ticks(event.start, event.end), 2 * number - 1):
+                parts.append(f'\t\t<TIME_SLOT TIME_SLOT_ID="ts{slot}" TIME_VALUE="{time}"/>\n')
+        parts.append("\t</TIME_ORDER>\n")
+        for tier, own in tiers.items():
+            name = quoteattr(tier)
+            parts.append(f'\t<TIER TIER_ID={name} LINGUISTIC_TYPE_REF="default-lt">\n')
+            for n, event in own:
+                value = in_xml(escape(event.label))
+                parts.append(_ANNOTATION.format(n=n, a=2 * n - 1, b=2 * n, value=value))
+            parts.append("\t</TIER>\n")
+        return "".join([*parts, _TAIL])
 
-        document = Eaf(author="avel")
-        document.adocument["DATE"] = datetime.now(UTC).isoformat(timespec="seconds")
-        count = sum(len(timeline.lane(m)) for m in MODALITIES)
-        document.properties = [("lastUsedAnnotationId", count)]
-        document.remove_tier("default")
-        for tier, event in _tiers(timeline):
-            if tier not in document.tiers:
-                document.add_tier(tier)
-            first, last = clock.span_ticks(event.start, event.end)
-            document.add_annotation(tier, first, last, escape(event.label))
-        _link(document, timeline.video, path)
-        text: str = to_string(document)
-        return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
-
-    def load(self, text: str, path: Path) -> list[Timeline]:
+    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
         """All annotations with times of their own; those that refer to others are left out."""
-        from defusedxml.ElementTree import fromstring
-        from pympi.Elan import Eaf
-
-        if len(text) > _LARGEST:
-            raise ValueError(f"more than {_LARGEST} characters")
-        if fromstring(text, forbid_dtd=True).tag != "ANNOTATION_DOCUMENT":
-            raise ValueError("no ANNOTATION_DOCUMENT")
-        document = Eaf(path.absolute(), suppress_version_warning=True)
-        if document.header.get("TIME_UNITS", "milliseconds") != "milliseconds":
-            raise ValueError(f"times in {document.header['TIME_UNITS']}")
-        events = list(_annotations(document))
-        referring = sum(len(tier[1]) for tier in document.tiers.values())
-        notes = [f"{referring} annotations that refer to others were left out."] * bool(referring)
-        video = _linked(document, path)
+        document = _parsed(text)
+        if document.units != "milliseconds":
+            raise ValueError(f"times in {document.units}")
+        address, own = _media(document, stem_of(path), left)
+        events = _events(document, own, left)
+        if document.referring:
+            left.note(f"{document.referring} annotations that refer to others were left out.")
+        if own.zero and events:
+            left.note(f"ELAN's times begin {-own.zero:g} s into the file: they were moved by it.")
+        video = media_name(address, stem_of(path))
         events.sort(key=lambda e: (e.start, e.end))
-        return [timeline_of(video, events, notes=notes).choose("both")]
+        found = timeline_of(video, events).choose("both")
+        return [marked(found, document.properties.get(KEY, ""))]
 
 
 def _tiers(timeline: Timeline) -> Iterator[tuple[str, Event]]:
@@ -88,7 +121,7 @@ def _tiers(timeline: Timeline) -> Iterator[tuple[str, Event]]:
 
     Annotations of one tier can't overlap in ELAN.
     """
-    ends: dict[str, list[int]] = {}
+    lanes: dict[str, _Lanes] = {}
     held = [e for m in MODALITIES for e in sorted(timeline.lane(m), key=lambda e: (e.start, e.end))]
     for event in held:
         name = escape(label_to_write(event))
@@ -96,11 +129,8 @@ def _tiers(timeline: Timeline) -> Iterator[tuple[str, Event]]:
             name = _LANES[event.modality]
         elif _lane_of(name) != "both":  # a class of such a name isn't a lane
             name = f"\\x{ord(name[0]):02x}{name[1:]}"
-        first, last = clock.span_ticks(event.start, event.end)
-        taken = ends.setdefault(name, [])
-        place = next((i for i, end in enumerate(taken) if end <= first), len(taken))
-        taken[place : place + 1] = [last]
-        yield name if place == 0 else f"{name} ({place + 1})", event
+        lane = lanes.setdefault(name, _Lanes()).place(*clock.span_ticks(event.start, event.end))
+        yield name if lane == 0 else f"{name} ({lane + 1})", event
 
 
 def _lane_of(tier: str) -> Modality:
@@ -109,34 +139,197 @@ def _lane_of(tier: str) -> Modality:
     return next((m for m, name in _LANES.items() if found and name == found[1]), "both")
 
 
-def _link(document: Any, video: str, path: Path) -> None:
-    if not video:
-        return
-    place = Path(video).absolute()
-    relative = Path(os.path.relpath(place, path.absolute().parent)).as_posix()
-    relative = relative if relative.startswith(".") else f"./{relative}"
-    mime = _MIMES.get(place.suffix.lower(), "unknown")
-    document.add_linked_file(place.as_uri(), escape(relative), mime)
+class _Lanes:
+    """Which of a class's tiers are free when: the lowest free one takes the next event."""
+
+    def __init__(self) -> None:
+        self._busy: list[tuple[int, int]] = []  # (until, lane), the soonest free first
+        self._free: list[int] = []
+        self._count = 0
+
+    def place(self, start: int, end: int) -> int:
+        """The lane of an event that starts no earlier than those before it."""
+        while self._busy and self._busy[0][0] <= start:
+            heapq.heappush(self._free, heapq.heappop(self._busy)[1])
+        if not self._free:
+            heapq.heappush(self._free, self._count)
+            self._count += 1
+        lane = heapq.heappop(self._free)
+        heapq.heappush(self._busy, (end, lane))
+        return lane
 
 
-def _linked(document: Any, path: Path) -> str:
-    for media in document.media_descriptors:
-        for address in (media.get("RELATIVE_MEDIA_URL"), media.get("MEDIA_URL")):
-            if address:
-                return media_name(unescape(address), path.stem)
-    return path.stem
+def _header(timeline: Timeline, path: Path) -> Iterator[str]:
+    yield '\t<HEADER MEDIA_FILE="" TIME_UNITS="milliseconds">\n'
+    if timeline.video:
+        place = Path(timeline.video).absolute()
+        relative = Path(os.path.relpath(place, path.absolute().parent)).as_posix()
+        relative = relative if relative.startswith(".") else f"./{relative}"
+        mime = _MIMES.get(place.suffix.lower(), "unknown")
+        yield (
+            f"\t\t<MEDIA_DESCRIPTOR MEDIA_URL={quoteattr(place.as_uri())} "
+            f'RELATIVE_MEDIA_URL={quoteattr(escape(relative))} MIME_TYPE="{mime}"/>\n'
+        )
+    yield f'\t\t<PROPERTY NAME="lastUsedAnnotationId">{len(every(timeline))}</PROPERTY>\n'
+    if timeline.predicted:
+        mark = in_xml(mark_of(timeline, every(timeline)))
+        yield f'\t\t<PROPERTY NAME="{KEY}">{mark}</PROPERTY>\n'
+    yield "\t</HEADER>\n"
 
 
-def _annotations(document: Any) -> Iterator[Event]:
-    count = 0
-    for tier, (aligned, *_) in document.tiers.items():
-        for begin, end, value, _ in aligned.values():
-            count += 1
-            if count > MAX_ROWS:
+@dataclass(frozen=True)
+class _Annotation:
+    line: int
+    begin: str
+    end: str
+    value: str
+
+
+@dataclass
+class _Document:
+    """What of an annotation document is used."""
+
+    units: str = "milliseconds"
+    media: list[dict[str, str]] = field(default_factory=list)
+    properties: dict[str, str] = field(default_factory=dict)
+    slots: dict[str, str | None] = field(default_factory=dict)
+    tiers: list[tuple[str, list[_Annotation]]] = field(default_factory=list)
+    referring: int = 0
+
+
+def _parsed(text: str) -> _Document:
+    """Read a document element by element; anything that declares entities is refused."""
+    parser = expat.ParserCreate("utf-8")
+    parser.buffer_text = True
+    reader = _Reader(parser)
+    parser.StartElementHandler = reader.start
+    parser.EndElementHandler = reader.end
+    parser.CharacterDataHandler = reader.characters
+    parser.StartDoctypeDeclHandler = _no_doctype
+    parser.Parse(text.encode("utf-8", "surrogatepass"), True)
+    return reader.document
+
+
+def _no_doctype(*_: Any) -> NoReturn:
+    raise ValueError("a document type, which no document of ELAN's has")
+
+
+class _Reader:
+    """What expat tells of a document, put together."""
+
+    def __init__(self, parser: Any) -> None:
+        self.document, self._parser = _Document(), parser
+        self._open: list[str] = []
+        self._attributes: dict[str, str] = {}
+        self._line, self._count = 0, 0
+        self._text: list[str] | None = None
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if not self._open and name != "ANNOTATION_DOCUMENT":
+            raise ValueError("no ANNOTATION_DOCUMENT")
+        self._open.append(name)
+        document = self.document
+        if name == "HEADER":
+            document.units = attributes.get("TIME_UNITS", document.units)
+        elif name == "MEDIA_DESCRIPTOR":
+            document.media.append(attributes)
+        elif name == "TIME_SLOT":
+            document.slots[attributes.get("TIME_SLOT_ID", "")] = attributes.get("TIME_VALUE")
+        elif name == "TIER":
+            document.tiers.append((attributes.get("TIER_ID", ""), []))
+        elif name == "REF_ANNOTATION":
+            document.referring += 1
+        elif name in ("ALIGNABLE_ANNOTATION", "PROPERTY"):
+            self._attributes, self._line = attributes, self._parser.CurrentLineNumber
+            self._text = [] if name == "PROPERTY" else None
+        elif name == "ANNOTATION_VALUE":
+            self._text = []
+
+    def characters(self, text: str) -> None:
+        if self._text is not None:
+            self._text.append(text)
+
+    def end(self, name: str) -> None:
+        self._open.pop()
+        if name == "PROPERTY" and self._text is not None:
+            self.document.properties[self._attributes.get("NAME", "")] = "".join(self._text)
+        elif name == "ALIGNABLE_ANNOTATION" and self.document.tiers:
+            self._count += 1
+            if self._count > MAX_ROWS:
                 raise ValueError(f"more than {MAX_ROWS} annotations")
-            times = document.timeslots[begin], document.timeslots[end]
-            if None in times:
-                raise ValueError(f"an annotation of tier {tier[:40]!r} without times")
-            start, stop = (clock.from_ticks(t) for t in times)
-            label = unescape((value or "").strip()) or unescape(tier)
-            yield event_of(start, stop, label, modality=_lane_of(tier))
+            begin, end = (self._attributes.get(f"TIME_SLOT_REF{k}", "") for k in (1, 2))
+            value = "".join(self._text or [])
+            self.document.tiers[-1][1].append(_Annotation(self._line, begin, end, value))
+        if name != "ANNOTATION_VALUE":
+            self._text = None
+
+
+def _media(document: _Document, default: str, left: LeftOut) -> tuple[str, clock.Clock]:
+    """Address and clock of the first linked file: its instant ``TIME_ORIGIN`` is ELAN's 0."""
+    for media in document.media:
+        whole, relative = media.get("MEDIA_URL", ""), media.get("RELATIVE_MEDIA_URL", "")
+        for address in (whole if "://" in whole else "", unescape(relative), whole):
+            if address:
+                origin = _whole(media.get("TIME_ORIGIN") or "0")
+                if origin is None:
+                    left.note("The media's offset (TIME_ORIGIN) is no number: it was taken as 0.")
+                return address, clock.Clock(-clock.from_ticks(origin or 0))
+    return default, clock.Clock()
+
+
+def _whole(value: str | None) -> int | None:
+    try:
+        return None if value is None else int(value)
+    except ValueError:
+        return None
+
+
+def _events(document: _Document, own: clock.Clock, left: LeftOut) -> list[Event]:
+    events: list[Event] = []
+    for tier, held in document.tiers:
+        between = _between(document.slots, held)
+        for annotation in held:
+            with left.row(annotation.line):
+                first, last = (
+                    between[slot] if slot in between else _ticks(document, slot, tier)
+                    for slot in (annotation.begin, annotation.end)
+                )
+                start, end = (own.to_file(clock.from_ticks(t)) for t in (first, last))
+                label = unescape(annotation.value.strip()) or unescape(tier)
+                events.append(event_of(start, end, label, modality=_lane_of(tier)))
+        if between:
+            left.note("Times that the document leaves open are evenly spaced between their "
+                      "neighbours, as ELAN shows them.")  # fmt: skip
+    return events
+
+
+def _ticks(document: _Document, slot: str, tier: str) -> int:
+    value = document.slots[slot]
+    if value is None:
+        raise ValueError(f"an annotation of tier {tier[:40]!r} without times")
+    return int(value)
+
+
+def _between(slots: Mapping[str, str | None], held: Sequence[_Annotation]) -> dict[str, float]:
+    """The times of slots without one: evenly between those of their chain that have one.
+
+    Annotations that divide another one of a tier share the slots between them, and ELAN leaves
+    those in the middle open.
+    """
+    following = {a.begin: a.end for a in held}
+    times: dict[str, float] = {}
+    begun: set[str] = set()
+    for annotation in held:
+        first, chain = _whole(slots.get(annotation.begin)), [annotation.end]
+        if first is None or annotation.end in begun:
+            continue
+        begun.add(annotation.end)
+        while slots.get(chain[-1], "") is None and len(chain) <= len(held):
+            if chain[-1] not in following:
+                break
+            chain.append(following[chain[-1]])
+        last = _whole(slots.get(chain[-1]))
+        if last is not None:
+            for i, slot in enumerate(chain[:-1], start=1):
+                times[slot] = first + (last - first) * i / len(chain)
+    return times

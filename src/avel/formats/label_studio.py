@@ -9,29 +9,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from avel import clock
 from avel.formats.base import (
     Format,
+    LeftOut,
     event_of,
     formats,
     label_to_write,
     media_name,
     name_of,
-    no_constant,
+    names_apart,
     number_of,
     object_of,
     rows_of,
+    stem_of,
     timeline_of,
-    write_encoded,
 )
 from avel.types import Event, Json, Timeline
 
 #: Frames a second that ``<Video>`` takes unless its ``frameRate`` says otherwise.
 FRAME_RATE = 24.0
 _MEDIA = ("video", "video_url", "audio", "audio_url", "url")
+#: What regions have, and the answers to a task's other questions don't.
+_REGION = ("start", "ranges", "sequence", "x")
+_NO_TASK = "wanted tasks with annotations or predictions, or JSON_MIN's regions"
 
 
 @formats.register("labelstudio")
@@ -41,6 +47,7 @@ class LabelStudio(Format):
     ending = ".labelstudio.json"
     reads = (".json",)
     many = True
+    marked = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """One task."""
@@ -48,15 +55,25 @@ class LabelStudio(Format):
 
     def write_all(self, timelines: Sequence[Timeline], path: Path) -> None:
         """A task a video."""
-        write_encoded(path, _dumped(timelines))
+        self.put(path, _dumped(timelines), timelines)
 
-    def load(self, text: str, path: Path) -> list[Timeline]:
+    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
         """A timeline a task: its last annotation that wasn't cancelled, else its predictions."""
-        data = json.loads(text, parse_constant=no_constant)
+        data = json.loads(text)
         tasks = rows_of(data if isinstance(data, list) else [data])
         if not tasks:
-            raise ValueError("no tasks")
-        return [_timeline(object_of(task), path) for task in tasks]
+            left.note("There are no tasks in it.")
+            return [timeline_of(stem_of(path), [])]
+        held = []
+        for number, task in enumerate(tasks, start=1):
+            with left.row(f"task {number}"):
+                held.append((f"task {number}", object_of(task), _address(object_of(task))))
+        left.kept = 0  # of regions, from here on
+        names = names_apart([address for *_, address in held], stem_of(path))
+        found = [_timeline(task, names[a], where, left) for where, task, a in held]
+        if not found or not any(map(_is_task, (task for _, task, _ in held))):
+            raise ValueError(left.reasons or f"no task: {_NO_TASK}")
+        return found
 
     def knows(self, text: str) -> bool:
         """Told by what only it has: tasks with ``data``, in a list as a rule."""
@@ -70,7 +87,7 @@ def _dumped(timelines: Sequence[Timeline]) -> str:
 
 def _task(timeline: Timeline) -> Json:
     found: Json = {"result": [_region(e, i, timeline) for i, e in enumerate(timeline)]}
-    made_by_model = bool(timeline.model or timeline.scores)
+    made_by_model = timeline.predicted
     if made_by_model:
         found["model_version"] = str(timeline.model.get("model", "avel"))
         if timeline.events:
@@ -99,18 +116,47 @@ def _region(event: Event, number: int, timeline: Timeline) -> Json:
     return region
 
 
-def _timeline(task: Json, path: Path) -> Timeline:
-    data = object_of(task.get("data", {}))
-    address = next((data[k] for k in _MEDIA if isinstance(data.get(k), str)), "")
-    video = media_name(_without_upload_prefix(media_name(name_of(address), path.stem)), path.stem)
-    regions = _regions(task)
-    rate = data.get("fps", FRAME_RATE)
-    events = [e for region in regions for e in _events(region, number_of(rate))]
-    lengths = [number_of(r["original_length"]) for r in regions if r.get("original_length")]
-    framed = any(r.get("type") == "timelinelabels" for r in regions)
+def _address(task: Json) -> str:
+    """Where a task's media lie, without what Label Studio puts before an uploaded file's name."""
+    data = object_of(task.get("data", task))
+    address = name_of(next((data[k] for k in _MEDIA if isinstance(data.get(k), str)), ""))
+    bare = media_name(address, "")
+    uploaded = _without_upload_prefix(bare)
+    return uploaded if uploaded != bare else address
+
+
+def _is_task(task: Json) -> bool:
+    """Whether it is a task of an export or import, or a row of the export ``JSON_MIN``."""
+    return "data" in task or any(isinstance(task.get(k), str) for k in _MEDIA)
+
+
+def _timeline(task: Json, video: str, where: str, left: LeftOut) -> Timeline:
+    regions, predicted = _regions(task, where, left)
+    rate, lengths = _rate(task, where, left), [0.0]
+    events: list[Event] = []
+    framed = False
+    for number, region in enumerate(regions, start=1):
+        with left.row(f"{where}, region {number}"):
+            events += _events(object_of(region), rate)
+            framed = framed or "ranges" in object_of(region["value"])
+            if region.get("original_length"):
+                lengths.append(number_of(region["original_length"]))
     notes = [f"Frames were read as {rate:g} a second."] * framed
     events.sort(key=lambda e: (e.start, e.end))
-    return timeline_of(video, events, duration=max(lengths, default=0.0), notes=notes)
+    found = timeline_of(video, events, duration=max(lengths), notes=notes)
+    return found if predicted is None else replace(found, model={"model": predicted})
+
+
+def _rate(task: Json, where: str, left: LeftOut) -> float:
+    """Frames a second: ``data.fps``, which may be written as a text."""
+    given = object_of(task.get("data", task)).get("fps", FRAME_RATE)
+    with suppress(ValueError):
+        rate = float(given) if isinstance(given, str) else number_of(given)
+        if 0 < rate < 1e6:
+            return rate
+    left.note(f"{left.path.name}, {where}: fps is {str(given)[:40]!r}, no rate above 0; "
+              f"{FRAME_RATE:g} was taken.")  # fmt: skip
+    return FRAME_RATE
 
 
 def _without_upload_prefix(name: str) -> str:
@@ -120,32 +166,54 @@ def _without_upload_prefix(name: str) -> str:
     return tail if uploaded else name
 
 
-def _regions(task: Json) -> list[Json]:
+def _regions(task: Json, where: str, left: LeftOut) -> tuple[list[Json], str | None]:
+    """A task's regions of time, and the model's name where they are predictions."""
+    if "data" not in task:
+        return _least(task), None
     made = [object_of(a) for a in rows_of(task.get("annotations") or [])]
     kept = [a for a in made if not a.get("was_cancelled")]
     held = kept or [object_of(p) for p in rows_of(task.get("predictions") or [])]
     if not held:
-        return []
-    return [
-        region
-        for region in map(object_of, rows_of(held[-1].get("result", [])))
-        if region.get("type") in ("labels", "timelinelabels")
+        left.note(f"{left.path.name}, {where}: nobody has annotated it.")
+        return [], None
+    regions, result = [], rows_of(held[-1].get("result", []))
+    left.kept += not result
+    for number, region in enumerate(map(object_of, result), start=1):
+        kind, value = region.get("type"), region.get("value")
+        if kind in ("labels", "timelinelabels"):
+            regions.append(region)
+        elif isinstance(value, dict) and any(k in _REGION or k.endswith("labels") for k in value):
+            left.out(f"{where}, region {number}", f"it is a {str(kind)[:40]}, no stretch of time")
+    return regions, None if kept else str(held[-1].get("model_version") or "a model")[:100]
+
+
+def _least(task: Json) -> list[Json]:
+    """The regions of a row of ``JSON_MIN``: their values alone, under their control's name."""
+    values = [
+        value
+        for key, held in task.items()
+        if key not in _MEDIA and isinstance(held, list)
+        for value in held
+        if isinstance(value, dict) and ("ranges" in value or {"start", "end"} <= value.keys())
     ]
+    return [{"value": v, "original_length": v.get("original_length")} for v in values]
 
 
 def _events(region: Json, rate: float) -> Iterator[Event]:
     value = object_of(region["value"])
     score, modality = region.get("score", 1.0), _modality(region)
     spans: list[tuple[Any, Any]] = []
-    if region["type"] == "labels":
-        spans, labels = [(value["start"], value["end"])], value.get("labels", [])
-    else:  # frames count from 1, the last one included
-        labels = value.get("timelinelabels", [])
+    if "ranges" in value:  # frames count from 1, the last one included
         for span in map(object_of, rows_of(value["ranges"])):
             first, last = number_of(span["start"]), number_of(span["end"])
             spans.append((clock.from_ticks(first - 1, rate), clock.from_ticks(last, rate)))
+    else:
+        spans = [(value["start"], value["end"])]
+    labels = rows_of(value.get("labels") or value.get("timelinelabels") or [])
+    if not labels:
+        raise ValueError(f"no label from {spans[0][0]} to {spans[0][1]} s" if spans else "no label")
     for start, end in spans:
-        for label in rows_of(labels):
+        for label in labels:
             yield event_of(start, end, label, 1.0 if score is None else score, modality)
 
 

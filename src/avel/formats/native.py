@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from avel.errors import DataError
 from avel.formats.base import (
     Format,
+    LeftOut,
     event_of,
     formats,
     name_of,
@@ -22,6 +23,7 @@ from avel.formats.base import (
     rows_of,
     seconds_of,
 )
+from avel.formats.marks import KEY, every, mark_of, marked
 from avel.types import BACKGROUND, Bools, Event, Floats, Grid, Json, Modality, Scores, Timeline
 
 
@@ -31,6 +33,7 @@ class NativeJson(Format):
 
     ending = ".json"
     reads = (".json",)
+    marked = True
 
     def dump(self, timeline: Timeline, path: Path) -> bytes:
         """The documented JSON form.
@@ -39,7 +42,12 @@ class NativeJson(Format):
             DataError: if a score is no number: JSON has no way to say so.
         """
         try:
-            text = json.dumps(timeline.to_json(), ensure_ascii=False, allow_nan=False, indent=1)
+            held = timeline.to_json()
+            if timeline.predicted:
+                held[KEY] = mark_of(timeline, every(timeline))
+            elif timeline.corrected:
+                held["corrected"] = True
+            text = json.dumps(held, ensure_ascii=False, allow_nan=False, indent=1)
         except ValueError as e:
             raise DataError(
                 f"{timeline.video}: a score that is no finite number",
@@ -48,33 +56,42 @@ class NativeJson(Format):
             ) from e
         return text.encode("utf-8", "surrogatepass") + b"\n"
 
-    def load(self, text: str, path: Path) -> list[Timeline]:
-        """One timeline, with its scores where the file has any."""
+    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+        """One timeline, with its scores where the file has any; events that can't be are left out.
+
+        Segments that don't fit the duration and the step, or one another, refuse the whole file.
+        """
         data = object_of(json.loads(text, parse_constant=no_constant))
         classes = tuple(name_of(c) for c in rows_of(data["classes"]))
         segments = rows_of(data["segments"])
         duration = seconds_of(data["duration"])
         scores = _scores(segments, classes, duration, data["step"]) if segments else None
+        events: list[Event] = []
+        known = set(classes)
+        for number, event in enumerate(rows_of(data["events"]), start=1):
+            with left.row(f"event {number}"):
+                events.append(_event(object_of(event), known))
         timeline = Timeline(
             video=name_of(data["video"]),
-            events=tuple(_event(object_of(e), classes) for e in rows_of(data["events"])),
+            events=tuple(events),
             duration=duration,
             classes=classes,
             scores=scores,
             model=object_of(data.get("model", {})),
             notes=tuple(name_of(n) for n in rows_of(data.get("notes", []))),
+            corrected=data.get("corrected") is True,
+            audio_only=_apart(data, known, "audio", left),
+            visual_only=_apart(data, known, "visual", left),
             player_start=seconds_of(data.get("player_start", 0.0)),
-            audio_only=_apart(data.get("audio_only", []), classes, "audio"),
-            visual_only=_apart(data.get("visual_only", []), classes, "visual"),
         )
-        return [timeline]
+        return [marked(timeline, name_of(data.get(KEY, "")))]
 
     def knows(self, text: str) -> bool:
         """Told by its list of segments."""
         return text.lstrip()[:1] == "{" and '"segments"' in text
 
 
-def _event(row: Json, classes: tuple[str, ...]) -> Event:
+def _event(row: Json, classes: Set[str]) -> Event:
     label = name_of(row["label"])
     if label not in classes:
         raise ValueError(f"an event of the class {label[:40]!r}, which isn't among the classes")
@@ -82,10 +99,17 @@ def _event(row: Json, classes: tuple[str, ...]) -> Event:
     return event_of(row["start"], row["end"], label, row["score"], modality)
 
 
-def _apart(rows: Any, classes: tuple[str, ...], modality: Modality) -> tuple[Event, ...]:
+def _apart(data: Json, classes: Set[str], modality: Modality, left: LeftOut) -> tuple[Event, ...]:
     """The events of ``audio_only`` or ``visual_only``, whether or not each says so again."""
-    held = (object_of(row) for row in rows_of(rows))
-    return tuple(_event({"modality": modality, **row}, classes) for row in held)
+    name = f"{modality}_only"
+    events: list[Event] = []
+    for number, row in enumerate(rows_of(data.get(name, [])), start=1):
+        with left.row(f"{name} {number}"):
+            event = _event({"modality": modality, **object_of(row)}, classes)
+            if event.modality != modality:
+                raise ValueError(f"an event of modality {event.modality!r} in {name}")
+            events.append(event)
+    return tuple(events)
 
 
 def _scores(rows: list[Any], classes: tuple[str, ...], duration: float, step: Any) -> Scores:

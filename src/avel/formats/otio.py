@@ -12,20 +12,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from avel import clock
+from avel.files import there
 from avel.formats.base import (
     MAX_ROWS,
     Format,
+    LeftOut,
     event_of,
     formats,
     label_to_write,
-    media_name,
     name_of,
-    no_constant,
+    names_apart,
     number_of,
     object_of,
     rows_of,
+    stem_of,
     timeline_of,
 )
+from avel.formats.marks import marked
 from avel.formats.text import escape, unescape
 from avel.types import Event, Json, Timeline
 
@@ -40,66 +43,101 @@ class Otio(Format):
 
     ending = ".otio"
     reads = (".otio",)
+    marked = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
-        """The timeline at the video's own frame rate, where the video can be read."""
-        rate = frame_rate(timeline.video) or RATE
-        seen = [_clip(timeline, rate, path, marked=True)]
-        heard = [_clip(timeline, rate, path, marked=False)]
+        """The timeline at the video's own frame rate and timecode, where the video can be read."""
+        rate, own = frames_of(timeline.video)
+        seen = [_clip(timeline, rate, own, markers=True)]
+        heard = [_clip(timeline, rate, own, markers=False)]
         tracks = [_track("Video", seen), _track("Audio", heard)]
         name = Path(timeline.video).stem
         stack = {"OTIO_SCHEMA": "Stack.1", "name": "tracks", **_empty(), "children": tracks}
+        told = {"model": timeline.model.get("model", "")}
+        told |= {"predictions": self.mark(timeline)} if timeline.predicted else {}
         whole = {
             "OTIO_SCHEMA": "Timeline.1",
-            "metadata": {"avel": {"model": timeline.model.get("model", "")}},
+            "metadata": {"avel": told},
             "name": name,
             "global_start_time": None,
             "tracks": stack,
         }
         return json.dumps(whole, indent=4, allow_nan=False) + "\n"
 
-    def load(self, text: str, path: Path) -> list[Timeline]:
+    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
         """A timeline a media file that has markers; those of the whole timeline go to its clip."""
-        data = object_of(json.loads(text, parse_constant=no_constant))
+        data = object_of(json.loads(text))
         if not str(data.get("OTIO_SCHEMA", "")).startswith("Timeline."):
             raise ValueError(f"a {str(data.get('OTIO_SCHEMA'))[:40]}, wanted a Timeline")
         held: dict[str, list[Event]] = {}
         lengths: dict[str, float] = {}
         loose: list[Event] = []
-        for item in _items(object_of(data["tracks"])):
-            media = _media(item)
-            if media is None:
-                loose += _markers(item, 0.0)
+        markers = _Markers(left)
+        for number, item in enumerate(_items(object_of(data["tracks"])), start=1):
+            media, before = None, left.count
+            with left.row(f"item {number}"):
+                media = _media(item)
+            left.kept -= left.count == before  # what counts is markers
+            if media is None and left.count == before:
+                loose += markers.of(item, clock.Clock())
                 continue
-            file, first, length = media
-            file = media_name(file, path.stem)
-            held.setdefault(file, []).extend(_markers(item, first))
-            lengths[file] = max(lengths.get(file, 0.0), length)
+            if media is None:
+                continue
+            address, own, length = media
+            held.setdefault(address, []).extend(markers.of(item, own))
+            lengths[address] = max(lengths.get(address, 0.0), length)
         if loose or not held:
-            file = next(iter(held)) if len(held) == 1 else path.stem
-            held.setdefault(file, []).extend(loose)
-        return [
-            timeline_of(
-                file,
-                sorted(events, key=lambda e: (e.start, e.end)),
-                duration=round(lengths.get(file, 0.0), 6),
+            address = next(iter(held)) if len(held) == 1 else stem_of(path)
+            held.setdefault(address, []).extend(loose)
+        names = names_apart(held, stem_of(path))
+        found: dict[str, Timeline] = {}
+        for address, events in held.items():
+            earlier = found[names[address]].events if names[address] in found else ()
+            found[names[address]] = timeline_of(
+                names[address],
+                sorted([*earlier, *events], key=lambda e: (e.start, e.end)),
+                duration=round(lengths.get(address, 0.0), 6),
             )
-            for file, events in held.items()
-        ]
+        told = _ours(data).get("predictions")
+        mark = told if isinstance(told, str) and len(found) == 1 else ""
+        return [marked(timeline, mark) for timeline in found.values()]
 
 
-def frame_rate(video: str) -> float:
-    """A video's frames a second; 0 where it can't be read or has no picture."""
-    if not Path(video).is_file():
-        return 0.0
+def frames_of(video: str) -> tuple[float, clock.Clock]:
+    """A video's frames a second, and the clock of its timecode.
+
+    ``RATE`` where it can't be read or has no picture; a clock that begins at 0 where it has no
+    timecode.
+    """
+    if not there(video):
+        return RATE, clock.Clock()
     from avel.errors import AvelError
     from avel.media import open_media
 
     try:
         track = open_media(video).video
     except AvelError:
-        return 0.0
-    return float(track.fps) if track is not None else 0.0
+        return RATE, clock.Clock()
+    rate = float(track.fps) if track is not None else 0.0
+    rate = rate or RATE
+    try:
+        return rate, clock.timecode_clock(_timecode(Path(video)), rate)
+    except ValueError:
+        return rate, clock.Clock()
+
+
+def _timecode(video: Path) -> str:
+    """The first timecode that a file's metadata name, or ``""``."""
+    import av.error
+
+    from avel.decoding import open_container
+
+    try:
+        with open_container(video) as container:
+            told = [container.metadata, *(s.metadata for s in container.streams)]
+    except (av.error.FFmpegError, OSError):
+        return ""
+    return next((str(m["timecode"]) for m in told if m.get("timecode")), "")
 
 
 def _empty() -> Json:
@@ -123,9 +161,9 @@ def _track(kind: str, clips: list[Json]) -> Json:
     return {**head, **_empty(), "children": clips}
 
 
-def _clip(timeline: Timeline, rate: float, path: Path, *, marked: bool) -> Json:
+def _clip(timeline: Timeline, rate: float, own: clock.Clock, *, markers: bool) -> Json:
     place = Path(timeline.video).absolute()
-    whole = _range(0.0, timeline.duration, rate)
+    whole = _range(own.from_file(0.0), own.from_file(timeline.duration), rate)
     media = {
         "OTIO_SCHEMA": "ExternalReference.1",
         "metadata": {},
@@ -134,12 +172,14 @@ def _clip(timeline: Timeline, rate: float, path: Path, *, marked: bool) -> Json:
         "target_url": place.as_uri(),
     }
     head = {"OTIO_SCHEMA": "Clip.1", "name": place.name}
-    markers = [_marker(e, timeline, rate) for e in timeline] if marked else []
-    return {**head, **_empty(), "source_range": whole, "markers": markers, "media_reference": media}
+    colours: dict[str, str] = {}
+    for number, name in enumerate(timeline.classes):
+        colours.setdefault(name, _COLOURS[number % len(_COLOURS)])
+    held = [_marker(e, colours, rate, own) for e in timeline] if markers else []
+    return {**head, **_empty(), "source_range": whole, "markers": held, "media_reference": media}
 
 
-def _marker(event: Event, timeline: Timeline, rate: float) -> Json:
-    place = timeline.classes.index(event.label) if event.label in timeline.classes else 0
+def _marker(event: Event, colours: Mapping[str, str], rate: float, own: clock.Clock) -> Json:
     ours: Json = {"score": round(float(event.score), 6)}
     if event.modality != "both":
         ours["modality"] = event.modality
@@ -147,8 +187,8 @@ def _marker(event: Event, timeline: Timeline, rate: float) -> Json:
         "OTIO_SCHEMA": "Marker.2",
         "metadata": {"avel": ours},
         "name": escape(label_to_write(event)),
-        "color": _COLOURS[place % len(_COLOURS)],
-        "marked_range": _range(event.start, event.end, rate),
+        "color": colours.get(event.label, _COLOURS[0]),
+        "marked_range": _range(own.from_file(event.start), own.from_file(event.end), rate),
     }
 
 
@@ -164,8 +204,8 @@ def _items(root: Json) -> Iterator[Json]:
         waiting += [object_of(c) for c in reversed(rows_of(item.get("children") or []))]
 
 
-def _media(item: Json) -> tuple[str, float, float] | None:
-    """Address, first instant and length of a clip's media; None where it has none."""
+def _media(item: Json) -> tuple[str, clock.Clock, float] | None:
+    """Address, clock and length of a clip's media; None where it has none."""
     active = item.get("media_reference")
     if active is None and isinstance(item.get("media_references"), Mapping):
         key = item.get("active_media_reference_key", "DEFAULT_MEDIA")
@@ -177,7 +217,7 @@ def _media(item: Json) -> tuple[str, float, float] | None:
         raise ValueError("target_url: wanted a text")
     available = active.get("available_range")
     first, length = _span(object_of(available)) if available else (0.0, 0.0)
-    return address, first, length
+    return address, clock.Clock(first), length
 
 
 def _span(held: Json) -> tuple[float, float]:
@@ -193,13 +233,39 @@ def _seconds(held: Json) -> float:
     return clock.from_ticks(number_of(held["value"]), rate)
 
 
-def _markers(item: Json, first: float) -> Iterator[Event]:
-    for marker in map(object_of, rows_of(item.get("markers") or [])):
-        start, length = _span(object_of(marker["marked_range"]))
-        metadata = marker.get("metadata")
-        ours = metadata.get("avel") if isinstance(metadata, Mapping) else None
-        ours = ours if isinstance(ours, Mapping) else {}
-        score, modality = ours.get("score", 1.0), ours.get("modality", "both")
-        begin = start - first
-        label = unescape(name_of(marker.get("name")).strip())
-        yield event_of(round(begin, 6), round(begin + length, 6), label, score, modality)
+def _ours(item: Json) -> Mapping[str, object]:
+    """What avel wrote into the metadata of an item."""
+    metadata = item.get("metadata")
+    ours = metadata.get("avel") if isinstance(metadata, Mapping) else None
+    return ours if isinstance(ours, Mapping) else {}
+
+
+class _Markers:
+    """The events that an editor's markers are, counted over the file for messages."""
+
+    def __init__(self, left: LeftOut) -> None:
+        self._left, self._count = left, 0
+
+    def of(self, item: Json, own: clock.Clock) -> list[Event]:
+        """Those of a clip, a track or a stack, by a clock."""
+        events: list[Event] = []
+        for marker in rows_of(item.get("markers") or []):
+            self._count += 1
+            with self._left.row(f"marker {self._count}"):
+                events.append(_event(object_of(marker), own))
+        return events
+
+
+def _event(marker: Json, own: clock.Clock) -> Event:
+    label = (
+        name_of(marker.get("name") or "").strip() or name_of(marker.get("comment") or "").strip()
+    )
+    place = object_of(marker["marked_range"])
+    start = own.to_file(_seconds(object_of(place["start_time"])))
+    if not label:
+        raise ValueError(f"no name at {start:g} s")
+    given = place.get("duration")
+    length = _seconds(object_of(given)) if given is not None else 0.0
+    ours = _ours(marker)
+    score, modality = ours.get("score", 1.0), ours.get("modality", "both")
+    return event_of(round(start, 6), round(start + length, 6), unescape(label), score, modality)

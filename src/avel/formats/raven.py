@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from avel import clock
 from avel.formats.base import (
     MAX_ROWS,
     Format,
+    LeftOut,
     decimal_times,
     event_of,
     formats,
     marked_label,
     media_name,
+    names_apart,
     timeline_of,
     unmarked,
 )
@@ -24,9 +27,11 @@ _HEADER = ("Selection", "View", "Channel", _START, _END, "Low Freq (Hz)", "High 
            "Begin File", "Annotation", "Score")  # fmt: skip
 #: The band of a selection in Hz: what a 16 kHz sound holds, since events have no band.
 _LOW, _HIGH = "0.0", "8000.0"
-#: Columns that hold the label, the first that is there taken; and those that hold a score.
+#: Columns that hold the label, the first that is there taken; those that hold a score; and those
+#: that name the file, the one with its folders first.
 _LABELS = ("annotation", "label", "common name", "species", "species code", "tags", "type")
 _SCORES = ("score", "confidence")
+_FILES = ("begin path", "begin file")
 
 
 @formats.register("raven")
@@ -46,9 +51,9 @@ class Raven(Format):
             lines.append("\t".join((*cells, f"{round(float(e.score), 6):g}")))
         return "\n".join(lines) + "\n"
 
-    def load(self, text: str, path: Path) -> list[Timeline]:
+    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
         """The selections; one that stands there for several views is taken once."""
-        lines = text.replace("\r\n", "\n").split("\n")
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         if len(lines) > MAX_ROWS:
             raise ValueError(f"more than {MAX_ROWS} lines")
         header = [c.strip().lower() for c in lines[0].split("\t")]
@@ -62,11 +67,13 @@ class Raven(Format):
             if line.strip()
         ]
         held: dict[str, dict[tuple[str, Event], Event]] = {}
-        several = len({_file(row, path) for _, row in rows}) > 1
+        names = names_apart([_file(row) for _, row in rows], _stem(path))
+        several = len(set(names.values())) > 1
         for number, row in rows:
-            event = _event(row, label, number, several=several)
-            seen = held.setdefault(_file(row, path), {})
-            seen.setdefault((row.get("selection") or str(number), event), event)
+            with left.row(number):
+                event = _event(row, label, several=several)
+                seen = held.setdefault(names[_file(row)], {})
+                seen.setdefault((row.get("selection") or str(number), event), event)
         return [
             timeline_of(file, sorted(found.values(), key=lambda e: (e.start, e.end)))
             for file, found in (held or {_stem(path): {}}).items()
@@ -81,22 +88,29 @@ def _stem(path: Path) -> str:
     return path.name.split(".Table.")[0].removesuffix(".txt").removesuffix(".selections")
 
 
-def _file(row: Mapping[str, str], path: Path) -> str:
-    named = row.get("begin file") or row.get("begin path") or ""
-    return media_name(unescape(restored(named.strip())), _stem(path))
+def _file(row: Mapping[str, str]) -> str:
+    named = next((row[c].strip() for c in _FILES if row.get(c, "").strip()), "")
+    return unescape(restored(named))
 
 
-def _event(row: Mapping[str, str], label: str, number: int, *, several: bool) -> Event:
-    """The event of a row; in a sequence of files its begin is ``File Offset (s)``."""
-    score = next((row[c] for c in _SCORES if row.get(c)), "1")
-    try:
-        start, end = float(row[_START.lower()]), float(row[_END.lower()])
-        if several:
-            offset = float(row[_OFFSET.lower()])
-            start, end = offset, round(offset + end - start, 6)
-        name, modality = unmarked(restored(row[label].strip()))
-        return event_of(start, end, name, float(score), modality)
-    except KeyError as e:
-        raise ValueError(f"line {number}: no column {e}") from e
-    except ValueError as e:
-        raise ValueError(f"line {number}: {e}") from e
+def _event(row: Mapping[str, str], label: str, *, several: bool) -> Event:
+    """The event of a row, by its file's own clock."""
+    score = next((row[c] for c in _SCORES if row.get(c, "").strip()), "1")
+    start, end = (clock.parse_time(row[c.lower()]) for c in (_START, _END))
+    own = _clock(row, start, several=several)
+    name, modality = unmarked(restored(row[label].strip()))
+    times = own.to_file(start), own.to_file(end)
+    return event_of(*times, name, float(score.replace(",", ".")), modality)
+
+
+def _clock(row: Mapping[str, str], start: float, *, several: bool) -> clock.Clock:
+    """The clock of a row's times: it runs over a whole sequence of files, where one was open.
+
+    Raven then says in ``File Offset (s)`` where in its own file a selection begins.
+    """
+    offset = row.get(_OFFSET.lower(), "").strip()
+    if offset and _file(row):
+        return clock.Clock(start - clock.parse_time(offset))
+    if several:
+        raise ValueError(f"no {_OFFSET!r}, without which the time in {_file(row)!r} isn't known")
+    return clock.Clock()

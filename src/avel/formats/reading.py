@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 
 from avel.errors import AvelError, DataError, UsageError
 from avel.formats import base
-from avel.formats.base import Format, ending_of, format_endings, format_named
+from avel.formats.base import (
+    Format,
+    LeftOut,
+    ending_of,
+    format_endings,
+    format_named,
+    formats,
+    stem_of,
+    timeline_of,
+)
+from avel.formats.marks import read_beside
 from avel.types import Timeline
 
 
@@ -41,18 +50,40 @@ def read_all(path: str | Path, *, format: str | None = None) -> list[Timeline]:
     """Read the timelines of all videos whose events a file holds; otherwise as :func:`read`."""
     path = Path(path)
     known = [format_named(format)] if format is not None else _candidates(path)
-    text = _text(path)
-    chosen = next((f for f in known if f.knows(text)), known[0])
+    text = text_of(path, base.MAX_BYTES)
+    if not text.strip():
+        return read_beside(path, [timeline_of(stem_of(path), [])])
+    return read_beside(
+        path, _loaded(next((f for f in known if f.knows(text)), known[0]), text, path)
+    )
+
+
+def _loaded(chosen: Format, text: str, path: Path) -> list[Timeline]:
+    """The timelines in a text of a format; what was left out is in the first one's notes."""
+    left = LeftOut(path)
     try:
-        return chosen.load(text, path)
+        found = chosen.load(text, path, left)
     except UsageError:
         raise
     except AvelError as e:
         raise _refused(path, e.got) from e
-    except (RecursionError, csv.Error) as e:
+    except RecursionError as e:
         raise _refused(path, f"{type(e).__name__}: {str(e)[:120]}") from e
     except Exception as e:  # damaged files stop the formats' own parsers with nearly any error
         raise _refused(path, f"{type(e).__name__}: {str(e)[:200]}") from e
+    if left.count and not left.kept:
+        raise _refused(path, left.reasons)
+    return [replace(found[0], notes=(*found[0].notes, *left.notes)), *found[1:]]
+
+
+def held_at(path: Path, format: type[Format]) -> list[Timeline] | None:
+    """The timelines in a file that is to be written over, or None where it is something else."""
+    own = path.suffix.lower() in format.reads
+    name = next(name for name, known in formats if known is format)
+    try:
+        return read_all(path, format=None if own else name)
+    except AvelError:
+        return None
 
 
 def on_file(
@@ -110,19 +141,33 @@ def _refused(path: Path, why: str) -> DataError:
     )
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path, largest: int) -> str:
+    """A file's text: UTF-8, with or without a byte order mark, or UTF-16 with one.
+
+    Args:
+        path: The file.
+        largest: The most bytes that are read.
+
+    Raises:
+        DataError: if it can't be read, is larger, or in another encoding.
+    """
     try:
         with path.open("rb") as f:
-            data = f.read(base.MAX_BYTES + 1)
-    except OSError as e:
-        raise DataError(
-            f"{path} can't be read ({e.strerror or e})", do="correct the path, or its rights"
-        ) from e
-    if len(data) > base.MAX_BYTES:
-        raise _refused(path, f"more than {base.MAX_BYTES // 2**20} MB")
+            data = f.read(largest + 1)
+    except (OSError, ValueError) as e:
+        why = getattr(e, "strerror", None) or e
+        cure = "correct the path, or its rights"
+        raise DataError(f"{path} can't be read ({why})", do=cure) from e
+    if len(data) > largest:
+        raise DataError(f"{path}: more than {largest // 2**20} MB", do="split it")
     try:
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return data.decode("utf-16")
         return data.decode("utf-8-sig", "surrogatepass")
     except UnicodeDecodeError as e:
-        raise _refused(path, f"not UTF-8: {type(e).__name__}: {e}") from e
+        line = data.count(b"\n", 0, e.start) + 1
+        raise DataError(
+            f"{path}: not {e.encoding.upper()}: byte {data[e.start]:#04x} in line {line}",
+            wanted="text in UTF-8, or in UTF-16 with a byte order mark",
+            do="save it as UTF-8 (in an editor's Save as…, in a spreadsheet's CSV UTF-8)",
+        ) from e

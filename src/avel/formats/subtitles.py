@@ -1,27 +1,37 @@
-"""Subtitles that players show: WebVTT and SubRip, by way of ``webvtt-py``."""
+"""Subtitles that players show: WebVTT and SubRip, as their writers and people write them."""
 
 from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from avel import clock
 from avel.formats.base import (
     MAX_ROWS,
     Format,
+    LeftOut,
     event_of,
     formats,
     marked_label,
+    stem_of,
     timeline_of,
     unmarked,
 )
+from avel.formats.marks import KEY, marked
 from avel.types import Event, Timeline
 
 # what would be taken for a tag or for the arrow between two times
-_TAG = re.compile(r"<(?=[^>]*>)|(?<=--)>")
+_TAG = re.compile(r"<(?=[^>]*>)|(?<=--)>|\{(?=\\)")
 _LINE_ENDS = re.compile(r"\r\n|\r")
+#: The line of a cue's times, and the tags that are left out of its text: HTML's, and SubRip's
+#: ``{\an8}``.
+_TIMES = re.compile(r"\s*(\S+)\s*-->\s*(\S+)")
+_MARKUP = {True: re.compile(r"<[^>]*>"), False: re.compile(r"<[^>]*>|\{\\[^{}]*\}")}
+#: Blocks of WebVTT that are no cues.
+_BLOCKS = ("NOTE", "STYLE", "REGION")
 
 
 @formats.register("vtt")
@@ -31,21 +41,30 @@ class WebVtt(Format):
     ending = ".vtt"
     reads = (".vtt",)
     player = True
+    marked = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A cue an event, its text the label with ``&``, ``<`` and ``>`` as HTML writes them."""
-        from webvtt import WebVTT
+        blocks = ["WEBVTT\n"]
+        if timeline.predicted:
+            blocks.append(f"NOTE {KEY} {html.escape(self.mark(timeline), quote=False)}\n")
+        for event in timeline.for_player():
+            start, end = _times(event)
+            label = html.escape(marked_label(event), quote=False)
+            blocks.append(f"{start} --> {end}\n{label}\n")
+        return "\n".join(blocks)
 
-        shown = timeline.for_player()
-        cues = [_cue(e, html.escape(marked_label(e), quote=False)) for e in shown]
-        return WebVTT(captions=cues).content + "\n"
-
-    def load(self, text: str, path: Path) -> list[Timeline]:
-        """The cues as events; tags, settings, styles and notes are left out."""
-        from webvtt import WebVTT
-
-        cues = WebVTT.from_string(_whole(text)).captions
-        return [timeline_of(path.stem, _events(cues, text, web=True))]
+    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+        """The cues as events; tags, settings, styles and notes are passed over."""
+        if not text.lstrip().startswith("WEBVTT"):
+            if "-->" not in text:
+                raise ValueError("no WEBVTT in its first line, and no cue")
+            left.note("The first line isn't WEBVTT: players won't show the file.")
+        if re.search(r"^X-TIMESTAMP-MAP", text, re.M):
+            left.note("X-TIMESTAMP-MAP wasn't applied: times are those of the cues.")
+        found = timeline_of(stem_of(path), _events(text, left, web=True))
+        mark = re.search(rf"^NOTE {KEY} (.*)$", text, re.M)
+        return [marked(found, html.unescape(mark[1]) if mark else "")]
 
 
 @formats.register("srt")
@@ -65,13 +84,9 @@ class SubRip(Format):
             blocks.append(f"{number}\n{start} --> {end}\n{label}\n")
         return "\n".join(blocks)
 
-    def load(self, text: str, path: Path) -> list[Timeline]:
-        """The cues as events, tags left out."""
-        from webvtt import srt
-
-        lines = _whole(text).strip("\n").split("\n")
-        cues = srt.parse(lines) if lines != [""] else []
-        return [timeline_of(path.stem, _events(cues, text, web=False))]
+    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+        """The cues as events, tags left out; cues may lack number, milliseconds and blank lines."""
+        return [timeline_of(stem_of(path), _events(text, left, web=False))]
 
 
 def _coded(found: re.Match[str]) -> str:
@@ -83,27 +98,69 @@ def _times(event: Event) -> tuple[str, str]:
     return clock.format_time(clock.from_ticks(first)), clock.format_time(clock.from_ticks(last))
 
 
-def _cue(event: Event, text: str) -> Any:
-    from webvtt import Caption
+class _Cue(NamedTuple):
+    """A cue as it stands in its file: the line of its times, those, and the lines below them."""
 
-    return Caption(*_times(event), text)
-
-
-def _whole(text: str) -> str:
-    return _LINE_ENDS.sub("\n", text)
+    line: int
+    times: str
+    text: list[str]
 
 
-def _events(cues: Any, text: str, *, web: bool) -> list[Event]:
-    """The events of cues; one that the parser passed over is an error, not a silence."""
-    arrows = sum("-->" in line for line in _whole(text).split("\n"))
-    if len(cues) != arrows:
-        raise ValueError(f"{arrows - len(cues)} of {arrows} cues can't be read")
-    if arrows > MAX_ROWS:
+def _cues(lines: list[str], left: LeftOut, *, web: bool) -> Iterator[_Cue]:
+    """The cues of a file: a line with an arrow, and what follows to a blank line or the next cue.
+
+    What stands elsewhere and isn't a cue's number or name is left out.
+    """
+    arrows = [i for i, line in enumerate(lines) if "-->" in line]
+    if len(arrows) > MAX_ROWS:
         raise ValueError(f"more than {MAX_ROWS} cues")
+    starts = {i: i - 1 if _is_name(lines, i - 1, web=web) else i for i in arrows}
+    at = 0
+    for place, i in enumerate(arrows):
+        _stray(lines, at, starts[i], left, web=web)
+        end = starts[arrows[place + 1]] if place + 1 < len(arrows) else len(lines)
+        at = next((k for k in range(i + 1, end) if not lines[k].strip()), end)
+        yield _Cue(i + 1, lines[i], lines[i + 1 : at])
+    _stray(lines, at, len(lines), left, web=web)
+
+
+def _is_name(lines: list[str], i: int, *, web: bool) -> bool:
+    """Whether the line above a cue's times is its number or name, and not the last cue's text."""
+    if i < 0 or not lines[i].strip() or "-->" in lines[i]:
+        return False
+    alone = i == 0 or not lines[i - 1].strip()
+    return (alone and web) or lines[i].strip().isdecimal()
+
+
+def _stray(lines: list[str], first: int, end: int, left: LeftOut, *, web: bool) -> None:
+    """Say which text between two cues belongs to none, block by block."""
+    i = first
+    while i < end:
+        stop = next((k for k in range(i, end) if not lines[k].strip()), end)
+        if stop > i:
+            words = lines[i].split(None, 1)[0]
+            known = web and (words in _BLOCKS or words.startswith("WEBVTT"))
+            number = all(line.strip().isdecimal() for line in lines[i:stop])
+            if not known and not number:
+                left.out(i + 1, f"{lines[i].strip()[:40]!r} belongs to no cue")
+        i = stop + 1
+
+
+def _events(text: str, left: LeftOut, *, web: bool) -> list[Event]:
+    """The events of the cues; each that can't be read is left out by its line."""
+    lines = _LINE_ENDS.sub("\n", text).split("\n")
     events = []
-    for cue in cues:
-        start, end = (clock.from_ticks(t.in_milliseconds()) for t in (cue.start_time, cue.end_time))
-        words = " ".join(cue.text.split("\n")).strip()
-        label, modality = unmarked(html.unescape(words) if web else words)
-        events.append(event_of(start, end, label, modality=modality))
+    for cue in _cues(lines, left, web=web):
+        with left.row(cue.line):
+            found = _TIMES.match(cue.times)
+            if not found:
+                raise ValueError(f"{cue.times.strip()[:40]!r} isn't START --> END")
+            start, end = map(clock.parse_time, found.groups())
+            words = _MARKUP[web].sub("", " ".join(line.strip() for line in cue.text)).strip()
+            if not words:
+                raise ValueError("a cue without text")
+            label, modality = unmarked(html.unescape(words) if web else words)
+            events.append(event_of(start, end, label, modality=modality))
+    if not events and not left.count and text.strip() and not web:
+        raise ValueError("no cue")
     return sorted(events, key=lambda e: (e.start, e.end))

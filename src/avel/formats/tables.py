@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from avel import clock
 from avel.formats.base import (
     MAX_ROWS,
     Format,
+    LeftOut,
     event_of,
     formats,
     marked_label,
-    media_name,
-    time_of,
+    shown_names,
+    stem_of,
     timeline_of,
     unmarked,
-    write_encoded,
 )
 from avel.formats.text import escape, neutral, restored, unescape
 from avel.types import Event, Timeline
@@ -26,12 +25,18 @@ from avel.types import Event, Timeline
 #: Column names that are understood, by what they hold.
 COLUMNS = {
     "file": ("file", "filename"),
-    "start": ("start", "onset"),
-    "end": ("end", "offset"),
-    "label": ("label", "event_label"),
-    "score": ("score",),
+    "start": ("start", "onset", "start (s)"),
+    "end": ("end", "offset", "end (s)"),
+    "label": ("label", "event_label", "common name"),
+    "score": ("score", "confidence"),
+    "scene": ("scene", "scene_label"),
     "modality": ("modality",),
 }
+#: A row of a table as it was split: its line and cells, or why it couldn't be split.
+Row = tuple[int, list[str] | ValueError]
+#: In a table without a header, so many rows are looked at for where the times stand.
+_LOOKED_AT = 50
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 @formats.register("csv")
@@ -59,11 +64,11 @@ class Csv(Format):
             for name, t in zip(names, timelines, strict=True)
             for cells in ([_cells(e) for e in t.events] or [[""] * len(header)])
         ]
-        write_encoded(path, _table(["file", *header], rows, ",", "\r\n"))
+        self.put(path, _table(["file", *header], rows, ",", "\r\n"), timelines)
 
-    def load(self, text: str, path: Path) -> list[Timeline]:
-        """A timeline a file named; commas, semicolons or tabs, other columns left out."""
-        return _load(text, path)
+    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+        """A timeline a file named; commas, semicolons or tabs, other columns passed over."""
+        return _load(text, path, left)
 
 
 @formats.register("dcase")
@@ -80,7 +85,7 @@ class Dcase(Format):
 
     def write_all(self, timelines: Sequence[Timeline], path: Path) -> None:
         """Any number of videos' events; one without any is a row without times."""
-        write_encoded(path, self._text(timelines))
+        self.put(path, self._text(timelines), timelines)
 
     def _text(self, timelines: Sequence[Timeline]) -> str:
         rows = [
@@ -90,20 +95,17 @@ class Dcase(Format):
         ]
         return _table(["filename", "onset", "offset", "event_label"], rows, "\t", "\n")
 
-    def load(self, text: str, path: Path) -> list[Timeline]:
-        """A timeline a file named."""
-        return _load(text, path, coded=True)
+    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+        """A timeline a file named; with a header or without, with a scene's column or without."""
+        return _load(text, path, left, coded=True)
 
     def knows(self, text: str) -> bool:
-        """Told by its header."""
+        """Told by its header, or by a file's name before two times."""
         first = text.split("\n", 1)[0].lower()
-        return "\t" in first and "onset" in first and "event_label" in first
-
-
-def shown_names(timelines: Sequence[Timeline]) -> list[str]:
-    """What the videos are called in a table: bare names, or as given where two would be alike."""
-    names = [media_name(t.video, t.video) for t in timelines]
-    return names if len(set(names)) == len(names) else [t.video for t in timelines]
+        if "\t" in first and "onset" in first and "event_label" in first:
+            return True
+        rows = [cells for _, cells in _first_rows(text, "\t") if isinstance(cells, list)]
+        return "file" in (_guessed(rows) or ())
 
 
 def _header(timelines: Sequence[Timeline]) -> list[str]:
@@ -114,7 +116,7 @@ def _header(timelines: Sequence[Timeline]) -> list[str]:
 
 def _cells(event: Event, *, coded: bool = False) -> list[str]:
     """Start, end, label, score and modality; ``coded`` keeps a label, marked, on one line."""
-    times = repr(float(event.start)), repr(float(event.end))
+    times = clock.time_text(event.start), clock.time_text(event.end)
     label = marked_label(event) if coded else event.label
     return [*times, neutral(label), repr(round(float(event.score), 6)), event.modality]
 
@@ -124,71 +126,180 @@ def label_in(cell: str, *, coded: bool = False) -> str:
     return unescape(restored(cell)) if coded else restored(cell)
 
 
-def _marked_in(row: dict[str, str], *, coded: bool) -> tuple[str, str]:
+def marked_in(row: Mapping[str, str], *, coded: bool) -> tuple[str, str]:
     """The label and the modality of a row."""
     if coded:
         return unmarked(restored(row["label"]))
-    return restored(row["label"]), row.get("modality", "").strip().lower() or "both"
+    return restored(row["label"]), row.get("modality", "").lower() or "both"
 
 
 def _table(header: list[str], rows: Sequence[list[str]], delimiter: str, end: str) -> str:
-    out = io.StringIO()
-    table = csv.writer(out, delimiter=delimiter, lineterminator=end)
-    table.writerow(header)
-    table.writerows(rows)
-    return out.getvalue()
+    lines = (delimiter.join(_quoted(c, delimiter) for c in row) for row in (header, *rows))
+    return "".join(f"{line}{end}" for line in lines)
 
 
-def _load(text: str, path: Path, *, coded: bool = False) -> list[Timeline]:
+def _quoted(cell: str, delimiter: str) -> str:
+    """A cell in quotes where it needs them, so that white space around it is kept too."""
+    plain = cell == cell.strip() and not any(c in cell for c in f'{delimiter}"\r\n')
+    return cell if plain else '"' + cell.replace('"', '""') + '"'
+
+
+def _load(text: str, path: Path, left: LeftOut, *, coded: bool = False) -> list[Timeline]:
     header, rows = read_table(text)
     if "label" not in header or not {"start", "end"} <= set(header):
         raise ValueError(f"columns {list(header)}, wanted start,end,label or file,start,end,label")
     held: dict[str, list[Event]] = {}
-    for number, row in rows:
-        file = label_in(row.get("file", ""), coded=coded) if "file" in header else path.stem
-        if not file:
-            raise ValueError(f"line {number}: no file")
-        events = held.setdefault(file, [])
-        if row["start"] or row["end"] or row["label"]:
-            events.append(_event(row, number, coded=coded))
-    if not held and "file" not in header:
-        held[path.stem] = []
+    own = stem_of(path)
+    for number, cells in rows:
+        with left.row(number):
+            row = row_of(cells, header)
+            file = label_in(row.get("file", ""), coded=coded) if "file" in header else own
+            if not file:
+                raise ValueError("no file")
+            told = row["start"] or row["end"] or row["label"]
+            event = _event(row, coded=coded) if told else None
+            held.setdefault(file, []).extend([event] if event else [])
     if not held:
-        raise ValueError("no rows")
+        held[own] = []
     return [timeline_of(file, events) for file, events in held.items()]
 
 
-def _event(row: dict[str, str], number: int, *, coded: bool) -> Event:
-    try:
-        score = float(row["score"]) if row.get("score") else 1.0
-        times = time_of(row["start"]), time_of(row["end"])
-        label, modality = _marked_in(row, coded=coded)
-        return event_of(*times, label, score, modality)
-    except ValueError as e:
-        raise ValueError(f"line {number}: {e}") from e
+def _event(row: dict[str, str], *, coded: bool) -> Event:
+    score = float(row["score"].replace(",", ".")) if row.get("score") else 1.0
+    times = clock.parse_time(row["start"]), clock.parse_time(row["end"])
+    label, modality = marked_in(row, coded=coded)
+    return event_of(*times, label, score, modality)
 
 
-def read_table(text: str) -> tuple[tuple[str, ...], Iterator[tuple[int, dict[str, str]]]]:
+def read_table(text: str) -> tuple[tuple[str, ...], Iterator[Row]]:
     """The columns of a table under our names, and its rows with their line numbers.
 
-    The first line names the columns and tells what separates them: commas, semicolons or tabs.
+    The first line names the columns and tells what separates them: tabs, semicolons or commas. In
+    a table without such a line the times tell which column is which.
+
+    Raises:
+        ValueError: if a column stands twice, or there are more than ``MAX_ROWS`` rows.
     """
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    delimiter = max("\t;,", key=_LINE_END.split(text, maxsplit=1)[0].count)
+    if text[:4].lower() == "sep=":  # a line for spreadsheets, which says it too
+        delimiter = text[4:5]
+    first = [cells for _, cells in _first_rows(text, delimiter) if isinstance(cells, list)]
     named = {alias: ours for ours, aliases in COLUMNS.items() for alias in aliases}
-    header = tuple(named.get(c.strip().lower(), c.strip().lower()) for c in next(rows, []))
+    header = tuple(named.get(c.lower(), c.lower()) for c in (first or [[]])[0])
+    rows = _rows(text, delimiter)
+    guessed = None if {"start", "end"} & set(header) else _guessed(first)
+    if guessed is not None:
+        return guessed, rows
     if len(set(header)) != len(header):
         raise ValueError(f"columns {list(header)}: one stands twice")
-    return header, _rows(rows, header)
+    next(rows, None)
+    return header, rows
 
 
-def _rows(rows: Any, header: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    for count, cells in enumerate(rows):
-        if count >= MAX_ROWS:
-            raise ValueError(f"more than {MAX_ROWS} rows")
-        if not any(cells):
+def _first_rows(text: str, delimiter: str) -> list[Row]:
+    """The first few rows, to look at."""
+    return [row for row, _ in zip(_rows(text[:65536], delimiter), range(_LOOKED_AT), strict=False)]
+
+
+def _guessed(rows: Sequence[list[str]]) -> tuple[str, ...] | None:
+    """The columns of a table without a header: the label behind two times, the file before them."""
+    for cells in rows:
+        for i in range(min(len(cells) - 2, 3)):
+            if _is_time(cells[i]) and _is_time(cells[i + 1]) and not _is_time(cells[i + 2]):
+                before = ("file", "scene")[:i]
+                behind = ("score",) if i == 0 else ("identifier",)
+                names = (*before, "start", "end", "label", *behind)
+                more = tuple(f"column {k}" for k in range(len(names) + 1, len(cells) + 1))
+                return (*names[: len(cells)], *more)
+    return None
+
+
+def _is_time(cell: str) -> bool:
+    try:
+        clock.parse_time(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def row_of(cells: list[str] | ValueError, header: Sequence[str]) -> dict[str, str]:
+    """A row's cells by the columns' names; what isn't asked for may be missing at the end.
+
+    Raises:
+        ValueError: if cells are missing or left over.
+    """
+    if isinstance(cells, ValueError):
+        raise cells
+    lacking = set(header[len(cells) :]) & {"file", "start", "end", "label"}
+    if lacking or any(cells[len(header) :]):
+        raise ValueError(f"{len(cells)} columns, the first line has {len(header)}")
+    return dict(zip(header, [*cells, *[""] * (len(header) - len(cells))], strict=False))
+
+
+def _rows(text: str, delimiter: str) -> Iterator[Row]:
+    """The rows that hold anything; white space around a cell is left out, but for quoted ones."""
+    at, line, count = 0, 1, 0
+    if text[:4].lower() == "sep=" and _LINE_END.match(text, 5):
+        at, line = _behind_line(text, 0), 2
+    while at < len(text):
+        behind = _behind_line(text, at)
+        whole = text[at:behind]
+        cells: list[str] | ValueError = [c.strip() for c in whole.split(delimiter)]
+        if '"' in whole:
+            try:
+                cells, behind = _quoted_row(text, at, delimiter)
+            except ValueError as e:
+                cells = e
+        if isinstance(cells, ValueError) or any(cells):
+            count += 1
+            if count > MAX_ROWS:
+                raise ValueError(f"more than {MAX_ROWS} rows")
+            yield line, cells
+        line += len(_LINE_END.findall(text, at, behind)) if '"' in whole else 1
+        at = behind
+
+
+def _behind_line(text: str, at: int) -> int:
+    """Where the next line begins."""
+    end = text.find("\n", at) + 1 or len(text)
+    alone = text.find("\r", at, end - 1)  # as old systems end a line
+    return alone + 1 if alone >= 0 and text[alone + 1] != "\n" else end
+
+
+def _quoted_row(text: str, at: int, delimiter: str) -> tuple[list[str], int]:
+    """The cells of a row with quotes, which may go over several lines, and where the next begins.
+
+    Raises:
+        ValueError: for a quote that isn't closed, or text behind one that is.
+    """
+    cells: list[str] = []
+    plain = re.compile(rf"[^{re.escape(delimiter)}\r\n]*")
+    space = re.compile(rf"(?:(?!{re.escape(delimiter)})[^\S\r\n])*")
+    while True:
+        inner = space.match(text, at).end()  # type: ignore[union-attr]
+        if text[inner : inner + 1] == '"':
+            cell, at = _in_quotes(text, inner + 1)
+            at = space.match(text, at).end()  # type: ignore[union-attr]
+        else:
+            end = plain.match(text, at).end()  # type: ignore[union-attr]
+            cell, at = text[at:end].strip(), end
+        cells.append(cell)
+        if text[at : at + 1] == delimiter:
+            at += 1
             continue
-        if len(cells) != len(header):
-            raise ValueError(f"line {rows.line_num}: {len(cells)} columns, not {len(header)}")
-        yield rows.line_num, dict(zip(header, cells, strict=True))
+        stop = _LINE_END.match(text, at)
+        if not stop and at < len(text):
+            raise ValueError(f"text behind a quote: {text[at : at + 20]!r}")
+        return cells, stop.end() if stop else at
+
+
+def _in_quotes(text: str, at: int) -> tuple[str, int]:
+    """What stands in quotes that are open at a place, and the place behind them."""
+    end = at
+    while True:
+        end = text.find('"', end)
+        if end < 0:
+            raise ValueError("a quote that is never closed")
+        if text[end + 1 : end + 2] != '"':
+            return text[at:end].replace('""', '"'), end + 1
+        end += 2

@@ -5,26 +5,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from avel.formats import read, read_all
+from avel.formats import Format, read, read_all
 from avel.report.writers import writer_for
 from avel.types import Timeline
 
 __all__ = ["read", "read_all", "save", "save_all"]
 
 
-def save(timeline: Timeline, path: str | Path, *, format: str | None = None) -> None:
+def save(
+    timeline: Timeline, path: str | Path, *, format: str | None = None, overwrite: bool = False
+) -> None:
     """Write a timeline, whole or not at all; the ending, or a format's name, chooses the writer.
+
+    Args:
+        timeline: The events.
+        path: Where to.
+        format: The format's name, where the ending isn't to choose.
+        overwrite: Whether predictions may be written over labels that a person made or corrected.
 
     Raises:
         UsageError: if no writer has that ending or name; the known ones are named.
+        DataError: if predictions would be written over a person's labels.
     """
-    writer_for(path, format=format).write(timeline, Path(path))
+    writer = writer_for(path, format=format)
+    if timeline.predicted and isinstance(writer, Format) and not overwrite:
+        writer.check(timeline.video, Path(path))
+    writer.write(timeline, Path(path))
 
 
-def save_all(timelines: Sequence[Timeline], path: str | Path, *, format: str | None = None) -> None:
+def save_all(
+    timelines: Sequence[Timeline],
+    path: str | Path,
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+) -> None:
     """Write the events of several videos into one file: .csv, .tsv or .labelstudio.json.
 
     Raises:
         UsageError: as for :func:`save`, or if the format holds one video a file.
     """
-    writer_for(path, format=format).write_all(timelines, Path(path))
+    writer = writer_for(path, format=format)
+    if any(t.predicted for t in timelines) and isinstance(writer, Format) and not overwrite:
+        writer.check("", Path(path))
+    writer.write_all(timelines, Path(path))

@@ -56,7 +56,7 @@ def as_labels(found: Timeline, events: Sequence[Event] | None, format: str) -> b
 def _corrected(found: Timeline, events: Sequence[Event], *, scores: bool) -> Timeline:
     """The timeline with other events; what is of one modality stays beside scores alone."""
     names = dict.fromkeys([*found.classes, *(e.label for e in events)])
-    changed = replace(found, events=tuple(events), classes=tuple(names))
+    changed = replace(found, events=tuple(events), classes=tuple(names), corrected=True)
     if not scores:
         return replace(changed, scores=None, audio_only=(), visual_only=())
     return replace(

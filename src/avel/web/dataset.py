@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from avel.clock import time_text
 from avel.csv_table import neutral
 from avel.data.annotations import LARGEST, OPTIONAL, REQUIRED
 from avel.errors import AvelError, DataError
@@ -174,7 +175,7 @@ def _written(foreign: _Table, clips: Sequence[tuple[str, Job, Sequence[Event]]])
     table.writeheader()
     for file, job, events in clips:
         video = str(job.facts.get("content", ""))[:32]
-        rows = [[repr(e.start), repr(e.end), neutral(e.label)] for e in sorted(events)]
+        rows = [[time_text(e.start), time_text(e.end), neutral(e.label)] for e in sorted(events)]
         for row in rows or [["", "", ""]]:
             table.writerow(dict(zip(_COLUMNS, [file, *row, video], strict=True)))
     table.writerows(foreign.rows)

@@ -40,9 +40,9 @@ def read_labels(
     try:
         found = on_file(_own(read_all(path), job, named), path, player_start).choose("both")
     except AvelError as e:
-        raise renamed(e, path, named) from e
+        raise renamed(renamed(e, path, named), path.name, named) from e
     events: list[Event] = []
-    notes = list(found.notes)
+    notes = [note.replace(path.name, named) for note in found.notes]
     apart = len(found.audio_only) + len(found.visual_only)
     notes += [f"Left out: {apart} that are only heard or only seen."] * bool(apart)
     for event in found:

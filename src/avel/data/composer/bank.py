@@ -11,15 +11,12 @@ from pathlib import Path
 
 from avel.data.composer.pairs import SPLITS, Pairs, Rule, Sides, name_parts
 from avel.errors import DataError
-from avel.files import file_hash
+from avel.files import MEDIA_ENDINGS, file_hash
 
 #: Endings of photographs.
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 #: Endings of recordings; of a video its sound is taken.
-RECORDINGS = frozenset(
-    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma"}
-    | {".mp4", ".mkv", ".mov", ".webm", ".avi"}
-)
+RECORDINGS = MEDIA_ENDINGS
 _SHOWN = 40
 
 
