@@ -52,7 +52,7 @@ TRAINED := data=$(PAIRS) -o reproduced/pairs10 --seeds 5 epochs=10 batch=16 \
 
 pairs: $(VENV)/.ready  ## Pairs-10: render, extract, train, judge; SOUNDS= IMAGES= folders, hours
 	$(BIN)/avel synth $(PAIRS) --pairs pairs10 --sounds "$(SOUNDS)" --images "$(IMAGES)"
-	$(BIN)/avel extract $(PAIRS) -j $(JOBS)
+	$(BIN)/avel extract $(PAIRS) -j $(JOBS) --audio mini_audio --visual mini_visual
 	$(BIN)/avel pack $(PAIRS)
 	pids=; trap 'kill $$pids; exit 130' INT TERM; for i in $$(seq 2 $(JOBS)); do \
 	  OMP_NUM_THREADS=1 $(BIN)/avel reproduce systems senses $(TRAINED) > /dev/null 2>&1 & pids="$$pids $$!"; \

@@ -1,7 +1,7 @@
 """Measure what `avel tune` does to calibration and events: results/calibration.csv and its table.
 
     avel synth data/pairs10 --pairs pairs10 --sounds DIR --images DIR
-    avel extract data/pairs10
+    avel extract data/pairs10 --audio mini_audio --visual mini_visual
     avel synth-features data/tenth --labels LABELS --scale 0.1
     python scripts/calibration_results.py pairs10=data/pairs10 simulated_ave=data/tenth
     python scripts/calibration_results.py --table      # docs/decisions.md's table, from the CSV

@@ -1,7 +1,7 @@
 """Train `toybox_match`, a toy for `avel match`, and measure it; write results/match_toybox.csv.
 
     avel synth data/toybox --clips 700 --seed 1
-    avel extract data/toybox
+    avel extract data/toybox --audio mini_audio --visual mini_visual
     python scripts/match_default.py data/toybox            # trains, ships, measures
     python scripts/match_default.py data/toybox --run RUN  # measures another run alone
 

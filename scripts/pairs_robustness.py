@@ -163,7 +163,8 @@ def features(
     """
     path = work / f"{kind}{level}-{len(clips)}.npz"
     if not path.is_file():
-        extractor, heard, seen = Extractor(), [], []
+        extractor = Extractor(audio="mini_audio", visual="mini_visual")
+        heard, seen = [], []
         media = [open_media(clip) for clip in clips]
         made = extractor.many(
             Degraded(**vars(m), kind=kind, level=level, seed=i) for i, m in enumerate(media)

@@ -27,6 +27,8 @@ FLAGS = [
 
 # no test reads features that an earlier run kept; those of the cache say so themselves
 os.environ["AVEL_CACHE_GB"] = "0"
+# the small backbones, wherever a test names no other
+os.environ["AVEL_AUDIO"], os.environ["AVEL_VISUAL"] = "mini_audio", "mini_visual"
 # nor a person's own settings
 os.environ["AVEL_CONFIG"] = os.devnull
 

@@ -437,6 +437,17 @@ def test_the_demo_of_the_toy(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "add --toy" in capsys.readouterr().err
 
 
+def test_check_says_what_is_absent_and_fetches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AVEL_CACHE", str(tmp_path))
+    assert main(["check"]) == 0
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("model"))
+    assert "named_events" in line and "events without training" in line
+    assert "the weights of yamnet" in line and "absent" in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_ships_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", "pretrained"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -51,7 +51,8 @@ def test_every_row_of_every_table_can_be_trained(row: Row) -> None:
 
 
 def test_every_model_is_in_a_table() -> None:
-    assert {n for n, _ in models} == {r.model for r in EVERY}
+    ours = {n for n, cls in models if cls.card.paper.startswith("Ours")}
+    assert {n for n, _ in models} == {r.model for r in EVERY} | ours
 
 
 def test_what_is_quoted_stands_beside_ours_only_where_nobody_else_prints_it() -> None:

@@ -64,9 +64,9 @@ def test_every_table_of_the_papers_has_a_name_and_a_title() -> None:
         tables(["tian2018:1"], ["cml"])
 
 
-def test_systems_hold_every_model_in_every_task_that_it_has() -> None:
+def test_systems_hold_every_model_but_the_baseline_in_every_task_that_it_has() -> None:
     found = {(r.model, r.task) for r in systems()}
-    assert found == {(n, t) for n, cls in models for t in cls.card.tasks}
+    assert found == {(n, t) for n, cls in models for t in cls.card.tasks if n != "linear"}
     sel = [r.values.get("segment_accuracy") for r in systems() if r.task == "sel"]
     assert (printed := [v for v in sel if v]) == sorted(printed), "in the papers' order"
     cml = [r.name for r in systems() if r.task == "cml"]

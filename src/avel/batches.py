@@ -123,6 +123,48 @@ def _read(array: Any, rows: NDArray[np.int64], dtype: torch.dtype | None) -> Ten
     return result
 
 
+def channel_moments(split: Split) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and standard deviation of every channel over a split's real segments, by modality.
+
+    A visual channel's are those of its mean over the regions. Read in blocks of rows.
+
+    Returns:
+        ``"audio"`` (A,) twice, ``"visual"`` (V,) twice; float32.
+    """
+    rows = np.arange(len(split)) if split.rows is None else np.asarray(split.rows)
+    found = {}
+    for name in ("audio", "visual"):
+        array, sums, count = getattr(split, name), np.zeros((2, 1)), 0
+        for i in range(0, len(rows), _ROWS):
+            block = np.asarray(array[rows[i : i + _ROWS]], np.float64)  # (n, T, ..., width)
+            lengths = np.asarray(split.lengths[i : i + _ROWS])
+            real = block[np.arange(block.shape[1]) < lengths[:, None]]  # (segments, ..., width)
+            real = real.mean(tuple(range(1, real.ndim - 1))) if real.ndim > 2 else real
+            sums = sums + np.stack([real.sum(0), (real**2).sum(0)])
+            count += len(real)
+            _release(array)
+        mean, square = sums / count
+        sd = np.sqrt(np.maximum(0, square - mean**2))
+        found[name] = (torch.from_numpy(mean).float(), torch.from_numpy(sd).float())
+    return found
+
+
+def rarity(labels: Tensor, classes: int) -> Tensor:
+    """How rare a clip's classes are: the mean over its segments of 1 / (the class's share).
+
+    Args:
+        labels: (N, T) class ids, C for background, -1 beyond a clip's end.
+        classes: C.
+
+    Returns:
+        (N,) float32 above 0.
+    """
+    real = labels >= 0
+    counts = torch.bincount(labels[real], minlength=classes + 1).float()
+    each = (counts.sum() / counts.clamp(min=1))[labels.clamp(min=0)] * real
+    return each.sum(1) / real.sum(1)
+
+
 def _own_memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """An uninitialised tensor; a large one in memory of its own that goes back when it dies.
 

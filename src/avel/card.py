@@ -27,6 +27,8 @@ def check_card(card: Json) -> list[str]:
     for key in ("options", "dims", "audio_card", "visual_card", "data", "train_ids"):
         if not isinstance(card.get(key), dict):
             wrong.append(f"{key}: no object")
+    if not isinstance(card.get("recipe") or {}, dict):
+        wrong.append("recipe: no object")
     if not _size(card.get("window")):
         wrong.append(f"window {card.get('window')!r}")
     step = card.get("step")

@@ -25,6 +25,7 @@ from avel.errors import AvelError, CheckpointError, NoSuchModelError, UsageError
 from avel.files import json_hash, write_whole
 from avel.models import Model, build_model, models
 from avel.models.base import Answer
+from avel.models.standardize import Standardize
 from avel.rules import Decide
 from avel.scoring import Scorer, backbone_name
 from avel.types import Floats, Json
@@ -290,6 +291,24 @@ def _read_ids(path: Path, card: Json) -> tuple[str, ...] | None:
     return tuple(ids) if ids_hash(ids) == card.get("train_ids", {}).get("sha256") else None
 
 
+def build_network(card: Json) -> Model:
+    """A network with fresh weights as a card's sizes, options and recipe say.
+
+    Args:
+        card: ``model``, ``dims``, ``classes``, ``task``, ``options`` and, where its recipe
+            standardises or drops features, ``recipe``.
+    """
+    sizes = {"audio_dim": card["dims"]["audio"], "visual_dim": card["dims"]["visual"]}
+    network = build_model(
+        card["model"], **sizes, classes=len(card["classes"]), task=card["task"], **card["options"]
+    )
+    recipe = card.get("recipe") or {}
+    standardize, dropout = bool(recipe.get("standardize")), float(recipe.get("dropout", 0))
+    if standardize or dropout:
+        network.read_through(Standardize(**sizes, standardize=standardize, dropout=dropout))
+    return network
+
+
 def _texts(text: str) -> Iterator[str]:
     """The texts of a JSON list of texts; anything else in it stops before it takes memory.
 
@@ -312,8 +331,6 @@ def _rebuild(folder: Path, card: Json, state: Mapping[str, Tensor]) -> Model:
     wrong = check_card(card)
     if wrong:
         raise _damaged(folder / CARD, "; ".join(wrong))
-    sizes = {"audio_dim": card["dims"]["audio"], "visual_dim": card["dims"]["visual"]}
-    given = {**sizes, "classes": len(card["classes"]), "task": card["task"], **card["options"]}
     try:
         models.get(card["model"])
     except UsageError as e:
@@ -324,15 +341,13 @@ def _rebuild(folder: Path, card: Json, state: Mapping[str, Tensor]) -> Model:
         ) from e
     try:
         with torch.device("meta"):
-            shapes = {
-                n: t.shape for n, t in build_model(card["model"], **given).state_dict().items()
-            }
+            shapes = {n: t.shape for n, t in build_network(card).state_dict().items()}
         theirs = {n: t.shape for n, t in state.items()}
         if shapes != theirs:
             odd = sorted(n for n in {*shapes, *theirs} if shapes.get(n) != theirs.get(n))
             raise _damaged(folder / WEIGHTS, f"weights don't fit the card: {', '.join(odd[:4])}")
         with torch.random.fork_rng(devices=[]):  # its first weights are thrown away
-            network = build_model(card["model"], **given)
+            network = build_network(card)
         network.load_state_dict(
             {n: t.float() if t.is_floating_point() else t for n, t in state.items()}
         )

@@ -18,6 +18,8 @@ _NAMES = {
     "av": "A+V-att", "avdln": "AVDLN", "avsdn": "AVSDN", "cspa_csea": "CSPA+CSEA", "dam": "DAM",
     "dcca": "DCCA", "ed_tcn": "ED-TCN", "jca": "JCA",
 }  # fmt: skip
+#: Baselines of a person's own small data, with no row in a table of papers' systems.
+_BASELINES = ("linear",)
 _VARIANTS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("av", "sel"): {"A+V": {"inputs": "a+v"}, "DMRN": {"fusion": "dmrn"}},
     ("av", "wsel"): {"A+V": {"inputs": "a+v"}},
@@ -50,13 +52,15 @@ def tables() -> dict[str, list[Row]]:
 def systems() -> list[Row]:
     """Every model in every task that it has, in the order of what papers print for them.
 
+    Without the baselines of small data.
+
     A model's variants that no paper prints come after the model.
     """
     found = []
     for task in tasks.TASKS:
         rows: list[Row] = []
         for name, cls in models:
-            if task in cls.card.tasks:
+            if task in cls.card.tasks and name not in _BASELINES:
                 usual = _NAMES.get(name, name)
                 variants = {usual: {}, **_VARIANTS.get((name, task), {})}
                 rows += [_row(called, name, task, o) for called, o in variants.items()]

@@ -18,6 +18,14 @@ from avel.types import Json
 _PRECISIONS = ("auto", "float32", "bf16")
 _LEAST: dict[str, float] = {
     "epochs": 1, "batch": 1, "validate_every": 1, "weight_decay": 0, "patience": 0, "clip_norm": 0,
+    "dropout": 0, "balance": 0,
+}  # fmt: skip
+#: Fewer training clips than this are small data.
+SMALL = 300
+#: The recipe of small data, in place of the paper's values; docs/your-own-videos.md has the table
+#: of what each of them gave.
+SMALL_VALUES: dict[str, Any] = {
+    "epochs": 30, "batch": 8, "patience": 10, "standardize": True,
 }  # fmt: skip
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -29,6 +37,7 @@ def resolve(
     file: str | Path | None = None,
     pairs: Iterable[str] = (),
     values: Mapping[str, Any] | None = None,
+    small: bool = False,
 ) -> Recipe:
     """The recipe of a training: the paper's, then a TOML file's values, then those given.
 
@@ -38,6 +47,7 @@ def resolve(
         file: TOML, as :func:`to_toml` writes it: recipe fields, model options under ``[options]``.
         pairs: ``"key=value"``; a key is a recipe field or an option of the model.
         values: The same as plain values.
+        small: Begin with :func:`for_small_data` in place of the paper's.
 
     Raises:
         UsageError: for an unknown model or task, and with every mistake in keys and values.
@@ -49,7 +59,7 @@ def resolve(
                              wanted=f"task={' or '.join(cls.card.tasks)}",
                              do="take another model: `avel ls models`")  # fmt: skip
         raise unknown_name("task", task, cls.card.tasks)
-    recipe = cls.recipe(task)
+    recipe = for_small_data(cls.recipe(task)) if small else cls.recipe(task)
     known = _known(recipe, cls.options())
     given: dict[str, Any] = {}
     mistakes: list[str] = []
@@ -62,10 +72,31 @@ def resolve(
         except ValueError as e:
             mistakes.append(f"{where}{e}")
     made = _changed(recipe, given)
-    mistakes += _refused(cls, task, made.options)
+    mistakes += [*_refused(cls, task, made.options), *_beyond_task(made, task)]
     if mistakes:
         raise all_at_once(f"recipe of {model}", mistakes)
     return made
+
+
+def for_small_data(recipe: Recipe) -> Recipe:
+    """What a recipe becomes for fewer than :data:`SMALL` clips: :data:`SMALL_VALUES`."""
+    return replace(recipe, **SMALL_VALUES)
+
+
+def told(recipe: Recipe, count: int) -> str:
+    """A line that says which recipe was chosen for so many clips, and how to have the paper's."""
+    parts = [
+        "standardised features, every segment as strong as any other" if recipe.standardize else "",
+        f"dropout {recipe.dropout:g}" if recipe.dropout else "",
+        f"weight decay {recipe.weight_decay:g}" if recipe.weight_decay else "",
+        f"early stopping after {recipe.patience} epochs" if recipe.patience else "",
+        "rare classes drawn more often" if recipe.balance else "",
+        "mirrored copies" if recipe.mirror else "",
+        "time-shifted copies" if recipe.roll else "",
+        f"batches of {recipe.batch}", f"at most {recipe.epochs} epochs",
+    ]  # fmt: skip
+    listed = ", ".join(p for p in parts if p)
+    return f"{count} clips: small-data recipe ({listed}); --recipe paper keeps the paper's"
 
 
 def _refused(cls: type[Model], task: Task, options: Mapping[str, Any]) -> list[str]:
@@ -87,6 +118,24 @@ def _refused(cls: type[Model], task: Task, options: Mapping[str, Any]) -> list[s
             break
         tried[named] = cls.options()[named]  # look for others
     return mistakes
+
+
+def check_task(recipe: Recipe, task: Task) -> None:
+    """Whether a task can be trained by a recipe.
+
+    Raises:
+        UsageError: if CML is to be trained by what changes a clip's features or their order.
+    """
+    mistakes = _beyond_task(recipe, task)
+    if mistakes:
+        raise all_at_once(f"recipe of {task}", mistakes)
+
+
+def _beyond_task(recipe: Recipe, task: Task) -> list[str]:
+    """What of a recipe CML hasn't: it compares windows of both tracks outside of ``forward``."""
+    given = [n for n in ("standardize", "dropout", "balance", "mirror", "roll") if task == "cml"
+             and getattr(recipe, n)]  # fmt: skip
+    return [f"{name}={getattr(recipe, name)}: of task sel or wsel alone" for name in given]
 
 
 def _known(recipe: Recipe, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,6 +184,8 @@ def typed(key: str, value: Any, default: Any) -> Any:
         raise ValueError(f"precision={value!r}: wanted {', '.join(_PRECISIONS)}")
     if key == "lr" and result <= 0:
         raise ValueError(f"lr={value!r}: wanted more than 0")
+    if key == "dropout" and result >= 1:
+        raise ValueError(f"dropout={value!r}: wanted less than 1")
     if key in _LEAST and result < _LEAST[key]:
         raise ValueError(f"{key}={value!r}: wanted at least {_LEAST[key]:g}")
     return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,6 +41,35 @@ class Objective(nn.Module):
         with autocast(batch.audio.device, self.bf16):
             answer = self.model(audio=batch.audio, visual=batch.visual, mask=batch.mask)
             return self.model.loss(in_float(answer), batch).float()
+
+
+def varied(batch: Batch, *, mirror: bool, roll: bool) -> Batch:
+    """The same clips as they might have been filmed: other copies at every step.
+
+    Args:
+        batch: The clips.
+        mirror: Mirror the maps of each clip, left and right, with probability 1/2.
+        roll: Begin each clip at a random one of its segments; those before follow at its end.
+    """
+    b, t = batch.audio.shape[:2]
+    device = batch.audio.device
+    changed: dict[str, Tensor] = {}
+    if mirror:
+        turned = torch.rand(b, device=device) < 0.5
+        visual = batch.visual
+        changed["visual"] = torch.where(turned[:, None, None, None, None], visual.flip(3), visual)
+    if roll:
+        place = torch.arange(t, device=device).expand(b, t)
+        length = torch.full((b,), t, device=device) if batch.mask is None else batch.mask.sum(1)
+        start = (torch.rand(b, device=device) * length).long()
+        rolled = (place + start[:, None]) % length[:, None]
+        place = torch.where(place < length[:, None], rolled, place)
+        clip = torch.arange(b, device=device)[:, None]
+        for name in ("audio", "visual", "labels"):
+            tensor = changed.get(name, getattr(batch, name))
+            if tensor is not None:
+                changed[name] = tensor[clip, place]
+    return replace(batch, **changed)
 
 
 def make_adam(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Adam:
@@ -89,6 +119,7 @@ class Stepper:
 
     def _step(self, rows: Tensor, weight: float = 1.0) -> Tensor:
         batch = self.clips.batch(rows, device=self.fabric.device, reuse=True)
+        batch = varied(batch, mirror=self.recipe.mirror, roll=self.recipe.roll)
         loss: Tensor = self.objective(batch)
         self.adam.zero_grad()
         self.fabric.backward(loss if weight == 1.0 else loss * weight)

@@ -14,16 +14,24 @@ import torch
 from torch import Tensor
 
 from avel import tasks
-from avel.batches import Resident, autocast, has_bf16_units, predictor, resident
-from avel.checkpoint import WEIGHTS, Trained, load_model
+from avel.batches import (
+    Resident,
+    autocast,
+    channel_moments,
+    has_bf16_units,
+    predictor,
+    rarity,
+    resident,
+)
+from avel.checkpoint import WEIGHTS, Trained, build_network, load_model
 from avel.data.base import Dataset, Split
 from avel.errors import AvelError, CheckpointError, UsageError
 from avel.evaluated import table
 from avel.files import disk_error, locked, write_whole
 from avel.lineage import count_leak, make_card, run_identity, take_weights, without
-from avel.models import Model, Recipe, build_model, models
+from avel.models import Model, Recipe, models
 from avel.models.base import Task
-from avel.recipes import to_toml
+from avel.recipes import check_task, to_json, to_toml
 from avel.state import STATE, State, load_state, save_state
 from avel.steps import Objective, Stepper, make_adam, restore_adam
 from avel.types import Json
@@ -83,6 +91,7 @@ def fit(
     devices: int = 1,
     tensorboard: bool = False,
     progress: Progress | None = None,
+    final: Json | None = None,
 ) -> Run:
     """Train a model; the epoch is chosen on the validation split by the task's own metric.
 
@@ -111,6 +120,8 @@ def fit(
             or over clips with an event: unpaired CML's and DAM's).
         tensorboard: Write TensorBoard events into ``out`` as well.
         progress: Called after every epoch; may raise :class:`Enough` (of one device alone).
+        final: Train all epochs without validation and keep the last one; what the card's
+            ``metrics`` then are.
 
     Raises:
         UsageError: for unknown names, a bad recipe, or an ``out`` that already holds a run, or that
@@ -129,6 +140,7 @@ def fit(
             do="leave --devices out",
         )
     recipe = recipe or models.get(model).recipe(task)
+    check_task(recipe, task)
     known = models.get(model).options()
     options = {**recipe.options, **tasks.model_options(task, setting, known)}
     recipe = replace(recipe, options=options)
@@ -145,7 +157,7 @@ def fit(
         take_weights(network, start)
         bf16 = _bf16(recipe, fabric.device)
         card = make_card(network, data, train, task, setting, recipe, seed, start, leak, bf16)
-        loop = _Loop(fabric, network, recipe, task, seed, bf16, folder, card, train.ids)
+        loop = _Loop(fabric, network, recipe, task, seed, bf16, folder, card, train.ids, final)
         rest: dict[str, Any] = {"tensorboard": tensorboard, "progress": progress}
         with _alone(folder if fabric.is_global_zero else None, resume):
             history = loop.run(train, val, resume=resume, **rest)
@@ -188,10 +200,11 @@ class _Loop:
 
     def __init__(
         self, fabric: Fabric, network: Model, recipe: Recipe, task: Task, seed: int, bf16: bool,
-        folder: Path | None, card: Json, ids: tuple[str, ...],
+        folder: Path | None, card: Json, ids: tuple[str, ...], final: Json | None,
     ) -> None:  # fmt: skip
         self.fabric, self.network, self.recipe, self.task = fabric, network, recipe, task
         self.seed, self.bf16, self.folder, self.card, self.ids = seed, bf16, folder, card, ids
+        self.final = final
         adam = make_adam(network, recipe, fabric.device)
         self.objective, self.adam = fabric.setup(Objective(network, bf16), adam)
         self.best: dict[str, Tensor] = {}
@@ -204,7 +217,7 @@ class _Loop:
         """Train to the last epoch, or until patience ends; the history."""
         kind = torch.bfloat16 if self.bf16 else None
         clips = resident(train, dtype=kind, device=self.fabric.device)
-        judged = resident(val, dtype=kind, device=self.fabric.device)
+        judged = None if self.final else resident(val, dtype=kind, device=self.fabric.device)
         history = self._restore() if resume else []
         step = Stepper(self.fabric, self.objective, self.adam, clips, self.recipe)
         step.record()
@@ -224,20 +237,28 @@ class _Loop:
             raise Stopped(_how_to_resume(self.folder, len(history))) from e
         return history
 
-    def _epoch(self, epoch: int, step: Stepper, judged: Resident) -> Json:
+    def _epoch(self, epoch: int, step: Stepper, judged: Resident | None) -> Json:
         """Train for one epoch, validate where it is due; the record."""
         torch.manual_seed(_mixed(self.seed, epoch))
         record: Json = {"epoch": epoch + 1, "loss": self._train(epoch, step)}
         last = epoch + 1 == self.recipe.epochs
-        if last or (epoch + 1) % self.recipe.validate_every == 0:
+        if judged is None:
+            if last:
+                self._finish(step.clips)
+                self._keep({**(self.final or {}), "epoch": epoch + 1})
+        elif last or (epoch + 1) % self.recipe.validate_every == 0:
             self._finish(step.clips)
             record |= self._validate(judged)
             metric = tasks.selection_metric(self.task)
             if not self.metrics or record[metric] > self.metrics["value"]:
-                self.metrics = {"epoch": epoch + 1, "metric": metric, "value": record[metric]}
-                self.metrics["selection"] = f"best {metric} on validation"
-                self.best = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
+                self._keep({"epoch": epoch + 1, "metric": metric, "value": record[metric],
+                            "selection": f"best {metric} on validation"})  # fmt: skip
         return record
+
+    def _keep(self, metrics: Json) -> None:
+        """This epoch's weights are the run's, until better ones."""
+        self.metrics = metrics
+        self.best = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
 
     def _train(self, epoch: int, take: Stepper) -> float:
         """One pass in shuffled order; the mean loss."""
@@ -260,13 +281,20 @@ class _Loop:
         gradients, each weighed by its share, add up to those of the whole batch.
         """
         generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
-        order = torch.randperm(len(clips), generator=generator).to(clips.lengths.device)
+        order = self._order(clips, generator).to(clips.lengths.device)
         weights = torch.ones_like(clips.lengths) if self.task == "wsel" else clips.lengths
         rank, world = self.fabric.global_rank, self.fabric.world_size
         for batch in torch.split(order, self.recipe.batch):
             own = batch[rank::world]
             share = float(weights[own].sum() / weights[batch].sum()) if world > 1 else 1.0
             yield own if len(own) else batch[:1], share, len(batch)  # all take every step
+
+    def _order(self, clips: Resident, generator: torch.Generator) -> Tensor:
+        """(N,) positions of an epoch: each once, or drawn by how rare the clips' classes are."""
+        if not self.recipe.balance:
+            return torch.randperm(len(clips), generator=generator)
+        weights = rarity(clips.labels.cpu(), len(self.card["classes"])) ** self.recipe.balance
+        return torch.multinomial(weights, len(clips), replacement=True, generator=generator)
 
     def _finish(self, clips: Resident) -> None:
         """Let the model fit what gradients can't, on the training split in its own order."""
@@ -296,11 +324,7 @@ class _Loop:
 
     def trained(self) -> Trained:
         """The best epoch's model."""
-        network = build_model(
-            self.card["model"], audio_dim=self.card["dims"]["audio"],
-            visual_dim=self.card["dims"]["visual"], classes=len(self.card["classes"]),
-            task=self.task, **self.card["options"],
-        )  # fmt: skip
+        network = build_network(self.card)
         network.load_state_dict({n: t.cpu() for n, t in self.best.items()})
         return Trained(network.eval(), {**self.card, "metrics": self.metrics}, self.ids)
 
@@ -421,10 +445,16 @@ def _folder(out: str | Path | None, resume: bool) -> Path | None:
 
 
 def _network(model: str, data: Dataset, train: Split, task: Task, recipe: Recipe) -> Model:
-    return build_model(
-        model, audio_dim=int(train.audio.shape[-1]), visual_dim=int(train.visual.shape[-1]),
-        classes=len(data.classes), task=task, **recipe.options,
+    """Fresh weights; where the recipe standardises, with the training split's own numbers."""
+    dims = {"audio": int(train.audio.shape[-1]), "visual": int(train.visual.shape[-1])}
+    network = build_network(
+        {"model": model, "dims": dims, "classes": data.classes, "task": task,
+         "options": recipe.options, "recipe": to_json(recipe)}
     )  # fmt: skip
+    if recipe.standardize:
+        for modality, (mean, sd) in channel_moments(train).items():
+            network.intake.take(modality, mean, sd)
+    return network
 
 
 def _how_to_resume(folder: Path | None, epochs: int) -> str:

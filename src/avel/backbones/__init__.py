@@ -10,6 +10,7 @@ from avel.backbones.base import (
     VisualBackbone,
     Weights,
     backbones,
+    default_backbone,
     load_backbone,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "VisualBackbone",
     "Weights",
     "backbones",
+    "default_backbone",
     "load_backbone",
 ]

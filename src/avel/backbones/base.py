@@ -5,6 +5,7 @@ A new file in this folder with a class under ``@backbones.register(name)`` is al
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -179,6 +180,26 @@ class Tagger(Backbone):
     @abstractmethod
     def classify(self, features: Tensor) -> Tensor:
         """Probabilities (..., C) of features, as ``forward`` gives them."""
+
+
+#: What extraction takes where nothing else is named; of clips to train on, another that measured
+#: better there (docs/your-own-videos.md).
+DEFAULTS: Mapping[str, str] = {"audio": "yamnet", "visual": "efficientnet_lite0"}
+TRAINED_ON: Mapping[str, str] = {**DEFAULTS, "audio": "yamnet_segment"}
+
+
+def default_backbone(modality: str, *, training: bool = False) -> str:
+    """The backbone of a modality where none is named.
+
+    Args:
+        modality: ``"audio"`` or ``"visual"``.
+        training: For clips that a model is to be trained on.
+
+    Returns:
+        What ``AVEL_AUDIO`` or ``AVEL_VISUAL`` names, else ours.
+    """
+    own = TRAINED_ON if training else DEFAULTS
+    return os.environ.get(f"AVEL_{modality.upper()}") or own[modality]
 
 
 def load_backbone(

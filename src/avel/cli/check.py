@@ -31,15 +31,24 @@ def _machine() -> Iterator[str]:
 
 
 def _default_model() -> str:
-    from avel.checkpoint import load_model
+    from avel.backbones import backbones
+    from avel.checkpoint import NAMED
     from avel.errors import AvelError
+    from avel.events import load_vocabulary
+    from avel.inference.named import TAGGERS
+    from avel.weights import weights_state
 
     try:
-        card = load_model("default").card
+        events = load_vocabulary().sets[NAMED[0]]
     except AvelError as e:
         return f"default: {e.got}"
-    classes = ", ".join(map(str, card.get("classes", ())))
-    return f"default: {card.get('model', 'unnamed')} for {classes}"
+    lacks = [
+        name
+        for name in TAGGERS.values()
+        if weights_state(next(iter(backbones.get(name).weights.values()))) == "absent"
+    ]
+    absent = f"; the weights of {', '.join(lacks)} are absent" if lacks else ""
+    return f"{NAMED[0]}: {NAMED[1]}, {len(events)} events without training{absent}"
 
 
 def _versions() -> Iterator[str]:

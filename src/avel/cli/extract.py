@@ -38,8 +38,13 @@ def extract(
             "a file, in DIR/features for a folder, in features beside a list.",
         ),
     ] = None,
-    audio: Annotated[str, typer.Option(help="Audio backbone.")] = "mini_audio",
-    visual: Annotated[str, typer.Option(help="Visual backbone.")] = "mini_visual",
+    audio: Annotated[
+        str | None, typer.Option(help="Audio backbone; yamnet_segment, or what AVEL_AUDIO names.")
+    ] = None,
+    visual: Annotated[
+        str | None,
+        typer.Option(help="Visual backbone; efficientnet_lite0, or what AVEL_VISUAL names."),
+    ] = None,
     step: Annotated[float, typer.Option(help="Seconds a segment.")] = 1.0,
     batch: Annotated[int, typer.Option(help="Frames that go through the network together.")] = 32,
     dtype: Annotated[str, typer.Option(help="float16 or float32, as stored.")] = "float16",
@@ -80,13 +85,16 @@ def extract(
     What is done is skipped. A file that can't be used goes to quarantine, with the reason in
     manifest.csv beside the features, until it changes or --retry.
     """
+    from avel.backbones import default_backbone
     from avel.features.corpus import Settings
     from avel.features.listing import plan
 
     _check(dtype=dtype, precision=precision, batch=batch, step=step, jobs=jobs, threads=threads,
            engine=engine, address=address)  # fmt: skip
     settings = Settings(
-        audio=audio, visual=visual, step=step, batch=batch, precision=precision, compile=compile,  # type: ignore[arg-type]
+        audio=audio or default_backbone("audio", training=True),
+        visual=visual or default_backbone("visual", training=True), step=step, batch=batch,
+        precision=precision, compile=compile,  # type: ignore[arg-type]
         dtype=dtype, audio_track=audio_track, video_track=video_track, again=again, retry=retry,
     )  # fmt: skip
     found = plan(inputs, out)

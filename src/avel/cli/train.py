@@ -13,6 +13,7 @@ import typer
 from avel.errors import UsageError
 
 if TYPE_CHECKING:
+    from avel.folds import Folds
     from avel.train import Run
 
 _PAIRS = (
@@ -31,10 +32,24 @@ def train(
         Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/MODEL_TASK.")
     ] = None,
     recipe: Annotated[
-        Path | None, typer.Option(help="A recipe in TOML; KEY=VALUE goes over it.")
+        str | None,
+        typer.Option(
+            metavar="FILE|paper|small",
+            help="A recipe in TOML, the paper's, or that of small data; KEY=VALUE goes over it. "
+            "Without it, by the number of training clips.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Train this many seeds.")] = 1,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            max=1000,
+            help="Cross-validate with so many folds, then train on everything: where there is no "
+            "validation split worth the name.",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
     init: Annotated[Path | None, typer.Option(help="A run to start from.")] = None,
     allow_leak: Annotated[
@@ -44,24 +59,27 @@ def train(
     devices: Annotated[int, typer.Option(min=1, help="How many of them.")] = 1,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for it too.")] = False,
 ) -> None:
-    """Train a model and judge it on the test split."""
+    """Train a model and judge it on the test split, or by cross-validation."""
     from avel.allocator import keep_memory
 
     keep_memory()
     from avel.cli._pairs import open_data, remember, sort_pairs, together
     from avel.evaluation import evaluate
+    from avel.folds import pool
     from avel.mmel import mmel_recipe
     from avel.models import models
-    from avel.recipes import resolve
+    from avel.recipes import SMALL, resolve, told
     from avel.tasks import check_setting
 
     model = models.named(model)
     given = sort_pairs(pairs or [])
     task: Any = given.task or "sel"
-    setting, chosen, first = together(
+    file = None if recipe in ("paper", "small") else recipe
+    setting, chosen, first, _ = together(
         lambda: check_setting(task, given.setting),
-        lambda: resolve(model, task, file=recipe, pairs=given.recipe),
+        lambda: resolve(model, task, file=file, pairs=given.recipe),
         lambda: _first(model, task, given.mmel, init),
+        lambda: _check_folds(task, folds, init),
     )
     folder = out or Path("runs") / f"{model}_{task}"
     rest: dict[str, Any] = {
@@ -71,21 +89,77 @@ def train(
     if first:
         rest["mmel"] = mmel_recipe(model, chosen, given.mmel)
     data = open_data(given)
-    told = " (simulated features)" if data.simulated else ""
-    runs = []
+    count = sum(len(data.splits[n]) for n in (("train",) if folds is None else pool(data)))
+    if recipe == "small" or (recipe is None and task != "cml" and count < SMALL):
+        chosen = resolve(model, task, pairs=given.recipe, small=True)
+        _say(told(chosen, count))
+    if folds is None:
+        _offer_folds(data, task)
+    simulated = " (simulated features)" if data.simulated else ""
+    runs, validated = [], []
     for number in range(seed, seed + seeds):
         place = folder / f"seed-{number}" if seeds > 1 else folder
         with _bar(f"{model} {task} seed {number}") as step:
-            runs.append(_one(model, data, task, chosen, init, step, seed=number, out=place, **rest))
-        if _is_helper():
-            continue
-        remember(given, place)
-        best = runs[-1].best
-        print(f"seed {number}: {best['metric']} {100 * best['value']:.2f} on validation, "
-              f"epoch {best['epoch']}{told}; {place}")  # fmt: skip
-    if not _is_helper():
-        print()
+            if folds is None:
+                made = _one(model, data, task, chosen, init, step, seed=number, out=place, **rest)
+            else:
+                found, made = _folded(
+                    model, data, task, chosen, step, folds, seed=number, out=place, **rest
+                )
+                validated.append(found)
+        runs.append(made)
+        if not _is_helper():
+            remember(given, place)
+            _say(_line(number, made, folds) + f"{simulated}; {place}")
+    if _is_helper():
+        return
+    print()
+    if validated:
+        print(_results(validated, folder))
+    if folds is None or not data.drawn:
         print(evaluate(runs))
+
+
+def _check_folds(task: str, folds: int | None, init: Path | None) -> None:
+    if folds is not None and (task == "cml" or init is not None):
+        raise UsageError(
+            "--folds with task=cml or --init", wanted="task=sel or task=wsel from fresh weights",
+            do="leave --folds out",
+        )  # fmt: skip
+
+
+def _offer_folds(data: Any, task: str) -> None:
+    """Say where a validation split is too small to choose anything by."""
+    from avel.folds import FEW, recordings
+
+    count = recordings(data)
+    if task != "cml" and data.drawn and count < FEW:
+        _say(
+            f"{count} files: {len(data.val)} clips of validation and {len(data.test)} of test say "
+            "little; --folds 5 cross-validates over all of them"
+        )
+
+
+def _say(text: str) -> None:
+    if not _is_helper():
+        print(text)
+
+
+def _line(seed: int, run: Run, folds: int | None) -> str:
+    best = run.best
+    value = f"seed {seed}: {best['metric']} {100 * best['value']:.2f}"
+    if folds is None:
+        return f"{value} on validation, epoch {best['epoch']}"
+    return f"{value} in the mean of {folds} folds; trained on everything, {best['epoch']} epochs"
+
+
+def _results(validated: list[Folds], folder: Path) -> Folds:
+    """The folds of all seeds as one table, saved in the run's folder."""
+    from dataclasses import replace
+
+    joined = replace(validated[0], folds=tuple(f for v in validated for f in v.folds))
+    joined.save(folder)
+    return joined
 
 
 def _first(model: str, task: str, mmel: list[str], init: Path | None) -> bool:
@@ -115,15 +189,43 @@ def _one(
     **rest: Any,
 ) -> Run:  # fmt: skip
     from avel.mmel import fit_cml
-    from avel.train import Stopped, fit
+    from avel.train import fit
 
-    try:
+    with _stopped():
         if "mmel" in rest:
             return fit_cml(model, data, recipe=recipe, progress=step, **rest)
         return fit(
             model, data, task=task, recipe=recipe, init=init,
             progress=lambda record, epochs: step(task, record, epochs), **rest,
         )  # fmt: skip
+
+
+def _folded(
+    model: str, data: Any, task: Any, recipe: Any, step: Callable[..., None], folds: int,
+    **rest: Any,
+) -> tuple[Folds, Run]:  # fmt: skip
+    """Cross-validate, then train on everything."""
+    from avel.folds import cross_validate, fit_all
+
+    with _stopped():
+        found = cross_validate(
+            model, data, folds, task=task, recipe=recipe,
+            progress=lambda k, record, epochs: step(f"fold {k} of {folds}", record, epochs), **rest,
+        )  # fmt: skip
+        run = fit_all(
+            model, data, found, recipe=recipe,
+            progress=lambda record, epochs: step("everything", record, epochs), **rest,
+        )  # fmt: skip
+    return found, run
+
+
+@contextlib.contextmanager
+def _stopped() -> Iterator[None]:
+    """Ctrl-C says how to go on and ends with 130."""
+    from avel.train import Stopped
+
+    try:
+        yield
     except Stopped as e:
         typer.echo(f"avel: {e}", err=True)
         raise typer.Exit(130) from e

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,9 @@ class Dataset:
         step: Seconds a segment.
         origin: sha256 of what the features were made by where neither cards nor labels tell: a
             simulation's settings, the plan that clips were rendered by; ``""`` elsewhere.
+        drawn: True where the splits were drawn here, False where the data name them.
+        recordings: Of clips by name, the recording that they were cut from; a clip that isn't
+            there is a recording of its own.
         notes: What was left out, or can't be learnt, a sentence each.
     """
 
@@ -73,6 +76,8 @@ class Dataset:
     note: str = ""
     step: float = 1.0
     origin: str = ""
+    drawn: bool = False
+    recordings: Mapping[str, str] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
 
     @property

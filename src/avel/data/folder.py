@@ -110,11 +110,20 @@ def load(
     _stop(root, mistakes)
     held, mistakes = _read_features(root, clips, places, features, dtype)
     mistakes += _beyond_end(clips, held)
+    drawn = not any(clip.split for clip in clips)
+    videos = {clip.file: clip.video for clip in clips}
     clips, more = assign_splits(clips, seed=seed, partial=partial)
     classes = tuple(dict.fromkeys(row.label for row in read.rows if row.label))
     _stop(root, mistakes + more + ([] if classes else ["no row has a label"]))
     notes = [*read.notes, *_unlabelled(root, clips), *_odd_labels(clips, held.step)]
-    return _assemble(root, clips, classes, held, window, notes)
+    made = _assemble(root, clips, classes, held, window, notes)
+    recordings = {
+        name: video
+        for split in made.splits.values()
+        for name in split.ids
+        if (video := videos.get(name) or videos[name.rpartition("#")[0]])
+    }
+    return replace(made, drawn=drawn, recordings=recordings)
 
 
 def _unlabelled(root: Path, clips: Sequence[Clip]) -> list[str]:

@@ -113,8 +113,8 @@ class Settings:
         retry: Also what is in quarantine.
     """
 
-    audio: str = "mini_audio"
-    visual: str = "mini_visual"
+    audio: str | None = None
+    visual: str | None = None
     step: float = 1.0
     batch: int = 32
     precision: Precision = "float32"

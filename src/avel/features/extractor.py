@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avel.backbones import ClipBackbone, load_backbone
+from avel.backbones import ClipBackbone, default_backbone, load_backbone
 from avel.errors import UsageError
 from avel.features.logmel import log_mel
 from avel.features.network import Network, Precision
@@ -26,8 +26,8 @@ __all__ = ["Extractor", "Precision", "Progress", "extract"]
 def extract(
     video: str | Path | Media,
     *,
-    audio: str = "mini_audio",
-    visual: str = "mini_visual",
+    audio: str | None = None,
+    visual: str | None = None,
     step: float = 1.0,
     batch: int = 32,
     precision: Precision = "float32",
@@ -39,7 +39,8 @@ def extract(
 
     Args:
         video: A path, or what :func:`avel.open` gave.
-        audio, visual: Backbones by name, e.g. ``"vggish"`` and ``"vgg19:torchvision"``.
+        audio, visual: Backbones by name, e.g. ``"vggish"`` and ``"vgg19:torchvision"``; those of
+            :func:`avel.backbones.default_backbone` if None.
         step: Seconds a segment.
         batch: Frames that go through the visual backbone together.
         precision: As for :class:`Extractor`.
@@ -89,8 +90,8 @@ class Extractor:
     def __init__(
         self,
         *,
-        audio: str = "mini_audio",
-        visual: str = "mini_visual",
+        audio: str | None = None,
+        visual: str | None = None,
         step: float = 1.0,
         batch: int = 32,
         precision: Precision = "float32",
@@ -102,9 +103,9 @@ class Extractor:
         cuda = device == "auto" and torch.cuda.is_available()
         self.device = torch.device("cuda" if cuda else "cpu" if device == "auto" else device)
         self.step, self.batch = step, batch
-        hearing, card = load_backbone(audio, modality="audio")
+        hearing, card = load_backbone(audio or default_backbone("audio"), modality="audio")
         self.hearing = Network(hearing, card, precision=precision, device=self.device, batch=SOUNDS)
-        seeing, card = load_backbone(visual, modality="visual")
+        seeing, card = load_backbone(visual or default_backbone("visual"), modality="visual")
         self._clip = isinstance(seeing, ClipBackbone)
         self._frames = max(1, seeing.card.frames)
         self.seeing = Network(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avel.errors import UsageError, all_at_once
+from avel.models.standardize import Standardize, through
 from avel.registry import Registry
 
 Task = Literal["sel", "wsel", "cml"]
@@ -111,6 +112,14 @@ class Recipe:
         clip_norm: Largest gradient norm; 0 for no clipping.
         precision: ``"auto"`` (bf16 where the processor has units for it), ``"float32"`` or
             ``"bf16"``.
+        standardize: Whether the model reads features with the training split's mean taken away,
+            divided by its standard deviation; both are part of the model (SEL, WSEL).
+        dropout: Share of the features' channels that a training step doesn't see (SEL, WSEL).
+        balance: How much rarer classes are drawn more often: 0 takes every clip once an epoch, 1
+            every class as often as any other, 0.5 is between.
+        mirror: Whether half of the maps of a training step are mirrored, left and right.
+        roll: Whether a training step begins every clip at a random segment; what stood before
+            follows at its end.
         options: The model's constructor options (ablations, lambdas).
     """
 
@@ -122,6 +131,11 @@ class Recipe:
     patience: int = 0
     clip_norm: float = 0.0
     precision: Literal["auto", "float32", "bf16"] = "auto"
+    standardize: bool = False
+    dropout: float = 0.0
+    balance: float = 0.0
+    mirror: bool = False
+    roll: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -138,6 +152,15 @@ class Model(nn.Module, ABC):
     shares_batches: ClassVar[bool] = True
     #: The values of the options that have a few, by name: the contract tests try each of them.
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    def read_through(self, intake: Standardize) -> None:
+        """Let the features go through a layer before every call; its numbers are the model's own.
+
+        Args:
+            intake: For features as wide as the model's.
+        """
+        self.intake = intake
+        self.register_forward_pre_hook(through, with_kwargs=True)
 
     @classmethod
     def recipe(cls, task: Task) -> Recipe:

@@ -222,9 +222,9 @@ class NamedEvents(Model):
             (T, E), 0 or more: x of :class:`Fusion`, or by how much ln v exceeds its least.
         """
         if modality == "audio":
-            x = self.rivals.audio_evidence(self.heard(features) - self.typical)
+            x = self.rivals.exceeding(self.heard(features) - self.typical)
             return x[..., self.common_places]
-        logs = self.rivals.visual_evidence(self.seen(features[None])[0])
+        logs = self.rivals.logarithms(self.seen(features[None])[0])
         return logs[..., self.common_places] - self._least
 
     def shared(self, heard: Tensor, seen: Tensor) -> Tensor:
@@ -325,14 +325,14 @@ class _Events(nn.Module):
 
     def forward(self, heard: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """x and ln v, (B, T, E) each, of logits (B, T, K) and probabilities (B, T, K')."""
-        return self.audio_evidence(heard), self.visual_evidence(seen)
+        return self.exceeding(heard), self.logarithms(seen)
 
-    def audio_evidence(self, heard: Tensor) -> Tensor:
-        """x, (..., E), of logits (..., K) less what is typical."""
+    def exceeding(self, heard: Tensor) -> Tensor:
+        """x, (..., E), of logits less what is typical, (..., K)."""
         return heard[..., self.index].amax(-1).clamp(min=0) * self.heard
 
-    def visual_evidence(self, seen: Tensor) -> Tensor:
-        """ln v, (..., E), of probabilities (..., K)."""
+    def logarithms(self, seen: Tensor) -> Tensor:
+        """ln v, (..., E), of probabilities (..., K')."""
         v = torch.minimum(torch.maximum(self.visible(seen), self.least), self.most)
         return v.log()
 

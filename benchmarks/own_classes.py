@@ -1,0 +1,184 @@
+"""Own classes on few real clips: six classes, five folds, three models, two pairs of backbones.
+
+    python benchmarks/own_classes.py REALS       # results/own_classes.csv and the docs' table
+
+REALS holds ``clips/`` and ``truth.csv`` (``file,start,end,label``, seconds). Clips that hold one of
+the six classes are taken; their events of other classes count as background. Every model is trained
+by the small-data recipe, and cross-validated by :func:`avel.folds.cross_validate`, as
+`avel train MODEL data=DIR --folds 5` does. ``--set KEY=VALUE`` changes the recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from common import RESULTS, ROOT, machine, write_csv
+
+CLASSES = ("bark", "drums", "guitar", "violin", "speech", "fireworks")
+BACKBONES = {
+    "taggers": ("yamnet_segment", "efficientnet_lite0"),
+    "mini": ("mini_audio", "mini_visual"),
+    "two patches": ("yamnet", "efficientnet_lite0"),
+}
+MODELS = {"linear": "linear", "A+V-att": "av", "CSPA+CSEA": "cspa_csea"}
+METRICS = ("segment_accuracy", "event_f1_0.5")
+CONSTANT = ("always_background", "most_frequent_class", "true_clip_class")
+PAGE = ROOT / "docs" / "your-own-videos.md"
+BEGIN, END = "<!-- own_classes: begin -->", "<!-- own_classes: end -->"
+
+
+def make_folder(reals: Path, folder: Path) -> Path:
+    """A data set of the clips that hold one of the classes, linked; events end with their clip."""
+    from avel.media import open_media
+
+    with (reals / "truth.csv").open(newline="", encoding="utf-8") as f:
+        rows = [r for r in csv.DictReader(f) if r["label"] in CLASSES]
+    ends = {}
+    for name in sorted({r["file"] for r in rows}):
+        (folder / name).symlink_to((reals / "clips" / name).resolve())
+        ends[name] = open_media(folder / name).duration
+    with (folder / "annotations.csv").open("w", newline="", encoding="utf-8") as f:
+        table = csv.writer(f)
+        table.writerow(["file", "start", "end", "label"])
+        for r in rows:
+            end = min(float(r["end"]), ends[r["file"]])
+            table.writerow([r["file"], r["start"], f"{end:g}", r["label"]])
+    return folder
+
+
+def extract(folder: Path, pair: str, dtype: str) -> float:
+    """Features of one pair of backbones; the minutes they took."""
+    from avel.cli.main import main
+
+    audio, visual = BACKBONES[pair]
+    start = time.perf_counter()
+    code = main(["extract", str(folder), "-o", str(folder / pair), "--audio", audio,
+                 "--visual", visual, "--dtype", dtype])  # fmt: skip
+    if code:
+        raise SystemExit(code)
+    return (time.perf_counter() - start) / 60
+
+
+def measure(
+    folder: Path, pair: str, title: str, dtype: str, given: argparse.Namespace
+) -> dict[str, Any]:
+    """A row: a model on a pair of backbones, over all folds of all partitions."""
+    from dataclasses import replace
+
+    from avel.data import load_dataset
+    from avel.folds import cross_validate
+    from avel.recipes import resolve
+
+    data = load_dataset("folder", root=folder, features=folder / pair, dtype=dtype)
+    name, start = MODELS[title], time.perf_counter()
+    recipe = resolve(name, small=not given.paper, pairs=given.set)
+    found = [
+        cross_validate(name, data, given.folds, recipe=recipe, seed=seed)
+        for seed in range(given.partitions)
+    ]
+    took = (time.perf_counter() - start) / 60
+    whole = replace(found[0], folds=tuple(f for v in found for f in v.folds))
+    row: dict[str, Any] = {
+        "backbones": "+".join(BACKBONES[pair]), "maps": dtype, "model": title,
+        "recipe": "paper" if given.paper else "small", "changed": " ".join(given.set),
+        "clips": whole.recordings, "partitions": given.partitions, "folds": given.folds,
+        "segments": sum(f.segments for f in found[0].folds),
+    }  # fmt: skip
+    for metric in METRICS:
+        m = whole[metric]
+        row |= {metric: f"{m.mean:.4f}", f"{metric}_sd": f"{m.sd or 0:.4f}"}
+        row |= {f"{c}_{metric}": f"{whole.constant(c, metric).mean:.4f}" for c in CONSTANT}
+    row |= {"epochs": " ".join(str(v.epochs) for v in found), "train_minutes": f"{took:.1f}"}
+    print(whole, f"\n{pair} {dtype}, {took:.1f} min\n", flush=True)
+    return row
+
+
+def docs_table(rows: list[dict[str, Any]]) -> str:
+    """The rows as the page shows them."""
+
+    def cell(row: dict[str, Any], metric: str) -> str:
+        return f"{100 * float(row[metric]):.1f} ± {100 * float(row[metric + '_sd']):.1f}"
+
+    lines = ["| backbones | model | segment accuracy | event F1 at IoU 0.5 | minutes |",
+             "| --- | --- | --- | --- | --- |"]  # fmt: skip
+    lines += [
+        f"| {r['backbones']} | {r['model']} | {cell(r, METRICS[0])} | {cell(r, METRICS[1])} | "
+        f"{r['train_minutes']} |"
+        for r in rows
+        if r["maps"] == "float16"
+    ]
+    for name in CONSTANT:
+        values = [f"{100 * float(rows[0][f'{name}_{m}']):.1f}" for m in METRICS]
+        lines.append(f"| | {name.replace('_', ' ')} | {values[0]} | {values[1]} | |")
+    first = rows[0]
+    told = (
+        f"Mean ± standard deviation over {first['folds']} folds of {first['clips']} clips "
+        f"({first['segments']} segments; partitions: {first['partitions']}), in percent; minutes "
+        f"of training all folds, on {first['cores']} cores of {first['cpu']}."
+    )
+    return "\n".join([*lines, "", told])
+
+
+def main() -> None:
+    """Measure, print, write."""
+    asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    asked.add_argument("reals", type=Path)
+    asked.add_argument("--folds", type=int, default=5)
+    asked.add_argument("--partitions", type=int, default=1)
+    asked.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    asked.add_argument("--backbones", nargs="+", default=list(BACKBONES), choices=list(BACKBONES))
+    asked.add_argument("--paper", action="store_true", help="the papers' recipes")
+    asked.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    asked.add_argument("--keep", type=Path, help="a folder for the features, kept")
+    asked.add_argument("--no-write", action="store_true")
+    given = asked.parse_args()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.keep or Path(temporary)
+        if not (folder / "annotations.csv").is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(given.reals, folder)
+        for pair in given.backbones:
+            took = extract(folder, pair, "float32")
+            for title, dtype in cases(pair, given.models):
+                row = measure(folder, pair, title, dtype, given)
+                rows.append({**row, "extract_minutes": f"{took:.1f}", **machine()})
+                if not given.no_write:  # what is measured is kept, also where it is stopped
+                    write(rows)
+    print(docs_table(rows))
+
+
+def cases(pair: str, titles: list[str]) -> list[tuple[str, str]]:
+    """Models and how their features are stored: all as halves, one of them in full as well."""
+    if pair == "two patches":
+        return [(t, "float16") for t in titles if t == "linear"]
+    whole = [("linear", "float32")] if pair == "taggers" and "linear" in titles else []
+    return [*whole, *((t, "float16") for t in titles)]
+
+
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(row[k] for k in ("backbones", "maps", "model", "recipe", "changed"))
+
+
+def write(rows: list[dict[str, Any]]) -> None:
+    """The CSV and the page's table; earlier rows of what wasn't measured again stay."""
+    path = RESULTS / "own_classes.csv"
+    known: dict[tuple[str, ...], dict[str, Any]] = {}
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as f:
+            known = {_key(row): row for row in csv.DictReader(f)}
+    rows = list((known | {_key(row): row for row in rows}).values())
+    rows.sort(key=lambda r: (r["backbones"].startswith("mini"), r["backbones"], r["maps"]))
+    write_csv(path, rows)
+    text = PAGE.read_text("utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n{docs_table(rows)}\n{END}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
