@@ -1,4 +1,4 @@
-"""Train `avel match`'s default on Toybox and measure it; write results/match_toybox.csv.
+"""Train `toybox_match`, a toy for `avel match`, and measure it; write results/match_toybox.csv.
 
     avel synth data/toybox --clips 700 --seed 1
     avel extract data/toybox
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--mmel-epochs", type=int, default=24)
     parser.add_argument("--queries", type=int, default=10**6, help="at most, each way")
     parser.add_argument("--csv", type=Path, default=ROOT / "results" / "match_toybox.csv")
-    parser.add_argument("--default", type=Path, default=ROOT / "src/avel/pretrained/match")
+    parser.add_argument("--default", type=Path, default=ROOT / "src/avel/pretrained/toybox_match")
     given = parser.parse_args()
     keep_memory()
     data = load_dataset("folder", root=given.data)

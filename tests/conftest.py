@@ -37,12 +37,14 @@ def shared_folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def load_script(name: str) -> ModuleType:
-    """A script of the repository as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+def load_script(name: str, *, folder: str = "scripts") -> ModuleType:
+    """A script of the repository as a module; those in benchmarks import each other."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where its dataclasses look for their names
+    if folder not in (Path(p).name for p in sys.path):
+        sys.path.append(str(ROOT / folder))
     spec.loader.exec_module(module)
     return module
 

@@ -34,6 +34,7 @@ def matches(clip: Path | str, *, sense: Sense = "sound", **changes: Any) -> Matc
         "query": str(clip), "start": 3.0, "end": 5.0, "sense": sense, "moments": moments,
         "files": 1, "segments": 8, "model": {"model": "cspa_csea", "data": {"name": "toybox"}},
     }  # fmt: skip
+    given["answers"] = "picture" if sense == "sound" else "sound"
     return Matches(**given | changes)
 
 
@@ -87,7 +88,7 @@ def test_moments_come_nearest_first_with_their_bars(clip: Path, tmp_path: Path) 
         "Moment 1: street & square.mp4, 0:04 – 0:06, distance 0.500",
         "Moment 2: street & square.mp4, 0:00 – 0:02, distance 1.000",
     ]
-    assert '<i style="width: 50.0%">' in text and '<i style="width: 100.0%">' in text
+    assert '<i style="width: 100.0%">' in text and '<i style="width: 0.0%">' in text
     data = json.loads(elements.scripts[0])
     assert [(m["start"], m["end"], m["length"]) for m in data["moments"]] == [(2, 4, 6), (0, 2, 4)]
     assert "This model is a toy" in text and "1 file of 8 segments searched" in text
@@ -111,13 +112,38 @@ def test_pictures_answer_a_sound_and_spectrograms_a_picture(clip: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("distances", "wanted"),
-    [([0.5, 1.0], [50, 100]), ([-1.0, 1.0], [0, 100]), ([-2.0, -1.0], [0, 50]), ([0.0], [0])],
-)
-def test_bars_begin_at_zero_or_at_what_lies_below(
-    distances: list[float], wanted: list[float]
+    ("distances", "median", "wanted"),
+    [
+        ([0.5, 1.0], None, [100, 0]), ([0.5, 1.0], 1.5, [100, 50]), ([-1.0, 1.0], 0.0, [100, 0]),
+        ([0.3], 0.3, [100]), ([], None, []),
+    ],
+)  # fmt: skip
+def test_bars_tell_how_much_nearer_than_others_a_moment_is(
+    distances: list[float], median: float | None, wanted: list[float]
 ) -> None:
-    assert found._bars(distances) == wanted
+    assert found._bars(distances, median) == wanted
+
+
+def test_the_page_says_what_both_share(clip: Path, tmp_path: Path) -> None:
+    moments = (Moment(str(clip), 4, 6, 0.5, ("dog bark", HOSTILE)), Moment(str(clip), 0, 2, 1.0))
+    text, elements = rendered(matches(clip, moments=moments), tmp_path)
+    assert f"both: dog bark, {HOSTILE}" in html.unescape(text) and HOSTILE not in text
+    assert text.count('class="both"') == 1
+    assert json.loads(elements.scripts[0])["moments"][0]["shared"] == f"dog bark, {HOSTILE}"
+    plain, _ = rendered(matches(clip), tmp_path)
+    assert 'class="both"' not in plain and "<dt>Both</dt>" not in plain
+
+
+def test_within_one_modality_nothing_is_played_together(clip: Path, tmp_path: Path) -> None:
+    text, elements = rendered(matches(clip, sense="sound", answers="sound"), tmp_path)
+    (together,) = [b for b in elements.all("button") if b.get("id") == "together"]
+    assert "hidden" in together and "<dt>Together</dt>" not in text
+    data = json.loads(elements.scripts[0])
+    assert (data["sense"], data["other"]) == ("sound", "sound")
+    (plain,) = [
+        b for b in rendered(matches(clip), tmp_path)[1].all("button") if b.get("id") == "together"
+    ]
+    assert "hidden" not in plain
 
 
 def test_names_and_notes_can_not_break_out(tmp_path: Path) -> None:

@@ -23,15 +23,21 @@ from avel import clock, matching, nearest
 from avel.checkpoint import Trained, load_model
 from avel.cli.main import main
 from avel.errors import DataError, MediaError, UsageError
+from avel.events import load_vocabulary
+from avel.events.vocabulary import class_places
 from avel.features import index as indexes
 from avel.features.cache import Facts
 from avel.features.index import Index
 from avel.features.stream import Block, FeatureStream
+from avel.inference.named import read_settings
 from avel.matching import Matcher, check_model, parse_query
 from avel.models import Model, build_model
 from avel.models.base import Query
 from avel.models.layers import pair_distance, window_sums
+from avel.models.named_events import Fusion, NamedEvents
 from avel.nearest import best, costs
+from avel.search import profiles
+from avel.search.profiles import Profile, distances
 from avel.types import Grid, Json
 from tests.conftest import ROOT, load_script
 from tests.docs_pages import check_command
@@ -67,6 +73,26 @@ def card(**changes: Any) -> Json:
         "audio_card": AUDIO_CARD, "visual_card": VISUAL_CARD,
     }  # fmt: skip
     return base | changes
+
+
+#: Events that sounds and pictures of the tests show: number i is made of the features' axis i.
+EVENTS = ("dog bark", "siren", "drums", "frog")
+
+
+def named_events(width: int = WIDE) -> NamedEvents:
+    """The training-free model with heads that tell event i by feature i, sounds and pictures."""
+    words = load_vocabulary().events
+    heads = {"audio": torch.zeros(521, width), "visual": torch.zeros(1000, width)}
+    for i, name in enumerate(EVENTS):
+        for modality, weight in heads.items():
+            weight[list(words[name].indices(modality)), i] = 16.0
+    blank = torch.zeros(1000)
+    blank[class_places("visual")["pizza"]] = 12.0  # what a picture of nothing shows
+    return NamedEvents(
+        audio_head=(heads["audio"], torch.full((521,), -8.0)), visual_head=(heads["visual"], blank),
+        events=[words[n] for n in EVENTS], rivals=list(words.values()),
+        typical=torch.full((521,), -8.0), fusion=Fusion.from_json(read_settings()["fusion"]),
+    ).eval()  # fmt: skip
 
 
 class Loaded(Trained):
@@ -457,6 +483,150 @@ def test_what_makes_no_sense_is_refused(shelf: Shelf, options: Any, message: str
         matcher()(query, shelf.folder / "empty")
 
 
+# --- named events, without training --------------------------------------------------------------
+
+
+def searcher() -> Matcher:
+    return Matcher(Loaded(named_events(), card(model="named_events", task="sel")))
+
+
+def shows(*events: str | None) -> Any:
+    """(T, 4) features of segments that show these events, of which None is nothing."""
+    table = np.zeros((len(events), WIDE), np.float32)
+    for row, event in zip(table, events, strict=True):
+        if event is not None:
+            row[EVENTS.index(event)] = 1.0
+    return table
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("sense", ["sound", "picture"])
+def test_named_events_find_what_both_show(
+    shelf: Shelf, sense: Any, indexed: bool, tmp_path: Path
+) -> None:
+    asks, answers = ("audio", "visual") if sense == "sound" else ("visual", "audio")
+    # the other modality speaks against: it isn't read
+    query = shelf.put(
+        "q.mp4", rows(**{asks: shows("dog bark", None), answers: shows("frog", "frog")})
+    )
+    for name in EVENTS:
+        track = shows(None, None, name, name, None)
+        shelf.put(f"in/{name}.mp4", rows(**{answers: track, asks: shows(*["dog bark"] * 5)}))
+    index = tmp_path / "i.safetensors" if indexed else None
+    for _ in range(2):
+        found = searcher()(query, shelf.folder / "in", sense=sense, index=index)
+        first = found.moments[0]
+        assert (Path(first.file).stem, first.start, first.end) == ("dog bark", 2, 4)
+        assert first.shared == ("dog bark",)
+        assert not any(m.shared for m in found.moments if "dog bark" not in m.file)
+        assert first.distance < 0.6 and found.moments[-1].distance > 0.9
+        assert found.median is not None and found.median > first.distance
+    held = found.to_json()["windows"][0]
+    assert held["shared"] == ["dog bark"] and "(both: dog bark)" in str(found).splitlines()[0]
+
+
+def test_what_most_candidates_show_does_not_win(shelf: Shelf) -> None:
+    """A siren and a bark are heard, and all but one picture show a siren: the dog is the answer."""
+    both = (shows("dog bark") + shows("siren")).repeat(2, 0)
+    query = shelf.put("q.wav", rows(audio=both))
+    for i in range(30):
+        shelf.put(f"in/{i:02}.mp4", rows(visual=shows("siren", "siren", "siren")))
+    shelf.put("in/dog.mp4", rows(visual=shows("dog bark", "dog bark", "dog bark")))
+    found = searcher()(query, shelf.folder / "in")
+    assert Path(found.moments[0].file).stem == "dog"
+    query = shelf.put("s.wav", rows(audio=shows("siren", "siren")))
+    assert Path(searcher()(query, shelf.folder / "in").moments[0].file).stem == "00"
+
+
+@pytest.mark.parametrize("model", ["named", "learned"])
+def test_within_one_modality_the_other_is_not_read(shelf: Shelf, model: str) -> None:
+    find = searcher() if model == "named" else matcher()
+    query = shelf.put("q.mp4", rows(shows("frog", "frog"), shows("siren", "siren")))
+    shelf.put("in/a.mp4", rows(shows("frog", "frog"), shows("drums", "drums")))
+    shelf.put("in/b.mp4", rows(shows("drums", "drums"), shows("siren", "siren")))
+    shelf.put("in/c.mp4", rows(shows("siren", "siren"), shows("frog", "frog")))
+    for within, right, event in (("audio", "a", "frog"), ("visual", "b", "siren")):
+        found = find(query, shelf.folder / "in", within=within)  # type: ignore[arg-type]
+        assert Path(found.moments[0].file).stem == right
+        assert found.moments[0].distance < 0.1 < found.moments[1].distance
+        assert found.sense == found.answers == {"audio": "sound", "visual": "picture"}[within]
+        assert found.moments[0].shared == ((event,) if model == "named" else ())
+    with pytest.raises(UsageError, match="leave --sense out"):
+        find(query, shelf.folder / "in", within="audio", sense="picture")
+    with pytest.raises(UsageError, match="audio or visual"):
+        find(query, shelf.folder / "in", within="smell")  # type: ignore[arg-type]
+
+
+def test_a_file_shorter_than_the_query_answers_whole(shelf: Shelf) -> None:
+    query = shelf.put("q.wav", rows(audio=shows(*["frog"] * 5)))
+    shelf.put("in/short.mp4", rows(visual=shows("frog", "frog")), duration=1.7)
+    shelf.put("in/long.mp4", rows(visual=shows(*["siren"] * 9)))
+    found = searcher()(query, shelf.folder / "in")
+    first = found.moments[0]
+    assert (Path(first.file).stem, first.start, first.end) == ("short", 0, 1.7)
+    assert found.notes == ()
+
+
+def test_one_moment_a_file(shelf: Shelf) -> None:
+    query = shelf.put("q.wav", rows(audio=shows("frog")))
+    shelf.put("in/a.mp4", rows(visual=shows("frog", "frog", None, "frog")))
+    shelf.put("in/b.mp4", rows(visual=shows(None, "siren")))
+    for find in (searcher(), matcher()):
+        found = find(query, shelf.folder / "in", one_per_file=True)
+        assert [Path(m.file).stem for m in found] == ["a", "b"]
+        assert len(find(query, shelf.folder / "in")) == 6
+
+
+def test_segments_that_are_not_finite_are_passed_over(shelf: Shelf) -> None:
+    query = shelf.put("q.wav", rows(audio=shows("frog", "frog")))
+    track = shows("siren", "siren", "frog", "frog")
+    track[0] = np.inf
+    shelf.put("in/a.mp4", rows(visual=track))
+    found = searcher()(query, shelf.folder / "in", overlaps=True)
+    assert found.moments[0].start == 2 and all(np.isfinite(m.distance) for m in found)
+
+
+def test_an_index_of_another_models_backbones_is_refused(shelf: Shelf, index: Path) -> None:
+    changed(index, lambda m: m.update(audio_card={"name": "mini_audio"}))
+    with pytest.raises(UsageError, match="features that this model can't read"):
+        searcher()(shelf.folder / "q.wav", shelf.folder / "in", index=index)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 20), st.integers(0, 2**16), st.booleans())
+def test_distances_of_profiles(length: int, count: int, seed: int, events: bool) -> None:
+    """Against the plain definition, whatever the chunks."""
+    made = np.random.default_rng(seed)
+    query = Profile(made.random((length, 5)), np.arange(length) != 1)
+    held = [
+        Profile(made.random((n, 5)), made.random(n) < 0.7)
+        for n in (count, 1, int(made.integers(1, 9)))
+    ]
+    before, profiles.CHUNK = profiles.CHUNK, 3
+    try:
+        found = distances(query, held, events=events)
+    finally:
+        profiles.CHUNK = before
+    files = sum(p.present.any() for p in held)
+    every = np.concatenate([p.rows[p.present] for p in held])
+    typical = every.mean(0) * files / (files + 10) if len(every) else np.zeros(5)
+    asked = query.rows[query.present].mean(0)
+    asked = asked**3 if events else asked - typical
+    for profile, distance in zip(held, found, strict=True):
+        n = min(length, len(profile.rows))
+        assert distance.shape == (len(profile.rows) - n + 1,)
+        for first, d in enumerate(distance):
+            window = slice(first, first + n)
+            rows_there = profile.rows[window][profile.present[window]]
+            if len(rows_there) == 0:
+                continue
+            three = np.stack([asked, rows_there.mean(0) - typical, rows_there.mean(0)])
+            three = three - three.mean(1, keepdims=True) if events else three
+            sizes = np.linalg.norm(three, axis=1)
+            cosine = three[0] @ three[1] / sizes[0] / max(sizes[1:])
+            assert d == pytest.approx(1 - cosine, abs=1e-4)
+
+
 # --- indexes from strangers ----------------------------------------------------------------------
 
 
@@ -633,7 +803,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mux(folder / "recording.wav", sounds=[(0.0, tone(4, 16000))])
     shots = [(t / 2, grey(40 * (t % 5))) for t in range(8)]
     mux(folder / "silent.mp4", pictures=shots)
-    made = Extractor()
+    made = Extractor(audio="mini_audio", visual="mini_visual")
     torch.manual_seed(0)
     net = build_model(
         "cspa_csea", audio_dim=128, visual_dim=128, classes=2, task="cml", **SMALL["cspa_csea"]
@@ -652,9 +822,10 @@ def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(place)
     monkeypatch.setenv("COLUMNS", "120")
     load = matching._load
-    monkeypatch.setattr(
-        matching, "_load", lambda m: load("runs/small" if str(m) in ("match", "runs/bark") else m)
-    )
+    small = load("runs/small")
+    default = Trained(named_events(128), {**small.card, "model": "named_events", "task": "sel"})
+    held = {"default": default, "toybox_match": small, "runs/bark": small}
+    monkeypatch.setattr(matching, "_load", lambda m: held.get(str(m)) or load(m))
     return place
 
 
@@ -680,7 +851,9 @@ def test_the_page_has_commands_and_its_python_runs(
 def test_both_ways_from_real_files(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["match", "--query", "bark.wav", "--in", "silent.mp4", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["query"] == {"file": "bark.wav", "start": 0, "end": 2, "sense": "sound"}
+    assert found["query"] == {
+        "file": "bark.wav", "start": 0, "end": 2, "sense": "sound", "answers": "picture"
+    }  # fmt: skip
     assert {w["file"] for w in found["windows"]} == {"silent.mp4"}
     spans = sorted((w["start"], w["end"]) for w in found["windows"])
     ends = [min(start + 2, 3.5) for start, _ in spans]  # the picture ends at 3.5 s
@@ -698,7 +871,7 @@ def test_both_ways_from_real_files(here: Path, capsys: pytest.CaptureFixture[str
     ]
     assert main(asked) == 0
     assert "the picture of silent.mp4" in capsys.readouterr().out
-    assert Path("x.csv").read_text().startswith("rank,file,start,end,distance\n")
+    assert Path("x.csv").read_text().startswith("rank,file,start,end,distance,shared\n")
     assert json.loads(Path("x.json").read_text())["query"]["sense"] == "picture"
     assert 'id="cut-query"' in Path("x.html").read_text()
 
@@ -711,7 +884,10 @@ def test_both_ways_from_real_files(here: Path, capsys: pytest.CaptureFixture[str
         ("--query bark.wav@7-9 --in silent.mp4", 2, "from 7 s on"),
         ("--query bark.wav@2-1 --in silent.mp4", 2, "START-END"),
         ("--query bark.wav --in silent.mp4 --sense smell", 2, "sound or picture"),
-        ("--query bark.wav --in silent.mp4 --model default", 2, "task sel"),
+        ("--query bark.wav --in silent.mp4 --within smell", 2, "audio or visual"),
+        ("--query bark.wav --in silent.mp4 --within visual", 1, "no picture"),
+        ("--query bark.wav --in silent.mp4 --within audio --sense picture", 2, "leave --sense out"),
+        ("--query bark.wav --in silent.mp4 --model toybox", 2, "task sel"),
         ("--query bark.wav --in silent.mp4 --model nowhere", 2, "no trained model"),
         ("--query bark.wav --in silent.mp4 -o x.pdf", 2, ".csv or .json or .html"),
         ("--query bark.wav --in silent.mp4 --index bark.wav", 2, ".safetensors"),
@@ -731,10 +907,57 @@ def test_what_goes_wrong_is_said(
 
 
 def test_the_model_that_ships_matches_separate_recordings() -> None:
-    check_model(load_model(matching.DEFAULT))
+    check_model(load_model("toybox_match"))
 
 
 def test_the_pages_numbers_are_those_of_the_results() -> None:
     script = load_script("match_default")
     with (ROOT / "results" / "match_toybox.csv").open(newline="", encoding="utf-8") as f:
+        assert script.table(list(csv.DictReader(f))) in PAGE
+
+
+def test_whole_paths_are_printed_and_a_toy_says_so(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = Path("x" * 60) / ("y" * 60)
+    deep.mkdir(parents=True)
+    shutil.copy("silent.mp4", deep / "silent.mp4")
+    monkeypatch.setenv("COLUMNS", "80")
+    asked = ["match", "--query", "bark.wav", "--in", str(deep), "--model", "toybox_match"]
+    assert main(asked) == 0
+    said = capsys.readouterr()
+    assert "…" not in said.out
+    assert str(deep / "silent.mp4") in re.sub(r"[^xy./a-z0-9]", "", said.out.partition("file")[2])
+    assert "mini networks, which are for trying out" in said.err
+
+
+# --- the measure on real clips -------------------------------------------------------------------
+
+
+def test_chance_is_that_of_random_orders() -> None:
+    script = load_script("search_reals", folder="benchmarks")
+    made = np.random.default_rng(0)
+    for right, count in ((1, 5), (3, 8), (5, 5)):
+        first = [int(np.min(made.permutation(count)[:right])) for _ in range(20000)]
+        wanted = np.bincount(first, minlength=count) / len(first)
+        assert np.allclose(script.chance(right, count), wanted, atol=0.015)
+        assert script.chance(right, count).sum() == pytest.approx(1)
+
+
+def test_labels_of_one_clip_have_no_answer_and_what_is_not_found_comes_last() -> None:
+    script = load_script("search_reals", folder="benchmarks")
+    labels = {
+        n: frozenset(x.split()) for n, x in {"a": "x y", "b": "x", "c": "y z", "d": ""}.items()
+    }
+    assert script.with_answers(labels) == {
+        "a": frozenset("xy"), "b": frozenset("x"), "c": frozenset("y")
+    }  # fmt: skip
+    assert script.first_rank(["d", "b", "a"], {"a", "b"}, 5) == 2
+    assert script.first_rank(["d"], {"a", "b"}, 5) == 4
+    assert script.summary([1, 3], [1, 1], 5)["median_rank"] == 2
+
+
+def test_the_pages_numbers_on_real_clips_are_those_of_the_results() -> None:
+    script = load_script("search_reals", folder="benchmarks")
+    with (ROOT / "results" / "search_reals.csv").open(newline="", encoding="utf-8") as f:
         assert script.table(list(csv.DictReader(f))) in PAGE

@@ -79,7 +79,7 @@ def test_it_carries_every_file_of_the_package(wheel: Path) -> None:
     named = ["py.typed", "report/page.html", "report/page.css", "report/page.js"]
     named += [f"pretrained/mini_{sense}.safetensors" for sense in ("audio", "visual")]
     named += ["pretrained/toybox/model.safetensors", "pretrained/toybox/card.json"]
-    named += ["pretrained/match/model.safetensors", "pretrained/match/card.json"]
+    named += ["pretrained/toybox_match/model.safetensors", "pretrained/toybox_match/card.json"]
     assert {f"avel/{n}" for n in named} <= held
 
 

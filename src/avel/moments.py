@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,12 +13,14 @@ from typing import Literal
 from avel import clock
 from avel.csv_table import neutral
 from avel.errors import AvelError, UsageError
+from avel.events.vocabulary import Modality
 from avel.features.manifest import plain_name
 from avel.files import write_whole
 from avel.types import Json
 
 Sense = Literal["sound", "picture"]
 SENSES: tuple[Sense, ...] = ("sound", "picture")
+SENSE_OF: Mapping[Modality, Sense] = {"audio": "sound", "visual": "picture"}
 
 
 @dataclass(frozen=True)
@@ -28,18 +30,21 @@ class Moment:
     Args:
         file: As it was named, or found in a folder.
         start, end: Seconds.
-        distance: The model's cost of the window, the mean of its segments: the lowest is the best.
-            Distances of one query and model compare, others don't.
+        distance: The lowest is the best. Of profiles 1 - cosine, 0 to 2; of a trained model its
+            cost of the window, the mean of its segments. Only distances of one search compare.
+        shared: The events that query and window both have, the likeliest first.
     """
 
     file: str
     start: float
     end: float
     distance: float
+    shared: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         span = f"{clock.format_time(self.start)} - {clock.format_time(self.end)}"
-        return f"{span}  {self.distance:.3f}  {self.file}"
+        both = f"  (both: {', '.join(self.shared)})" if self.shared else ""
+        return f"{span}  {self.distance:.3f}  {self.file}{both}"
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,14 @@ class Matches:
     Args:
         query: The query's file.
         start, end: Its stretch in seconds.
-        sense: What of it was asked with; the other sense answers.
+        sense: What of it was asked with.
+        answers: What of the files was compared with it.
         moments: In order of distance.
         files, segments: How much was searched.
         failed: Files that couldn't be searched, each with the reason.
         notes: What a reader must know, a sentence each.
         model: The model's card.
+        median: The median over the files of their best window's distance; None where there is none.
     """
 
     query: str
@@ -67,6 +74,8 @@ class Matches:
     failed: tuple[tuple[str, AvelError], ...] = ()
     notes: tuple[str, ...] = ()
     model: Json = field(default_factory=dict, repr=False)
+    answers: Sense = "picture"
+    median: float | None = None
 
     def __iter__(self) -> Iterator[Moment]:
         return iter(self.moments)
@@ -81,11 +90,12 @@ class Matches:
         """The documented JSON form (docs/match.md)."""
         return {
             "query": {
-                "file": self.query, "start": self.start, "end": self.end, "sense": self.sense
+                "file": self.query, "start": self.start, "end": self.end, "sense": self.sense,
+                "answers": self.answers,
             },
             "windows": [
                 {"rank": i, "file": m.file, "start": m.start, "end": m.end,
-                 "distance": round(m.distance, 6)}
+                 "distance": round(m.distance, 6), "shared": list(m.shared)}
                 for i, m in enumerate(self.moments, 1)
             ],
             "searched": {"files": self.files, "segments": self.segments},
@@ -114,10 +124,11 @@ class Matches:
     def _as_table(self, _: Path) -> str:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\r\n")
-        writer.writerow(["rank", "file", "start", "end", "distance"])
+        writer.writerow(["rank", "file", "start", "end", "distance", "shared"])
         for i, m in enumerate(self.moments, 1):
             name = neutral(plain_name(m.file))
-            writer.writerow([i, name, m.start, m.end, round(m.distance, 6)])
+            shared = neutral("; ".join(m.shared))
+            writer.writerow([i, name, m.start, m.end, round(m.distance, 6), shared])
         return text.getvalue()
 
 

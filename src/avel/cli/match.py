@@ -32,7 +32,7 @@ def match(
             "--query", metavar="FILE[@START-END]", help="What asks; a stretch of it in seconds."
         ),
     ],
-    within: Annotated[
+    candidates: Annotated[
         list[Path],
         typer.Option("--in", metavar="PATH", help="A file or folder to search; may be repeated."),
     ],
@@ -41,6 +41,13 @@ def match(
         typer.Option(
             help="sound: pictures answer the query's sound; picture: sounds answer its picture. "
             "By default the sound where there is any."
+        ),
+    ] = None,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODALITY",
+            help="audio: more sounds like the query's; visual: more pictures like the query's.",
         ),
     ] = None,
     output: Annotated[
@@ -56,6 +63,9 @@ def match(
     overlaps: Annotated[
         bool, typer.Option("--overlaps", help="Also windows that overlap a better one.")
     ] = False,
+    one_per_file: Annotated[
+        bool, typer.Option("--one-per-file", help="Only the best moment of each file.")
+    ] = False,
     index: Annotated[
         Path | None,
         typer.Option(
@@ -63,8 +73,12 @@ def match(
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="A run's folder of task cml; `match` is the one that ships.")
-    ] = "match",
+        str,
+        typer.Option(
+            help="By default named events, without training; or a run's folder of task cml, or "
+            "`toybox_match`, a toy."
+        ),
+    ] = "default",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object in place of a table.")
     ] = False,
@@ -79,15 +93,21 @@ def match(
     """Find the moments that look like a sound, or sound like a picture."""
     from avel.matching import Matcher
     from avel.moments import check_ending
+    from avel.report.cards import cautions
 
     outputs = output or []
     for path in outputs:
         check_ending(path)
     check_places(outputs if index is None else [*outputs, index])
     check_precision(precision)
-    say_passed_over(within)
+    say_passed_over(candidates)
     find = Matcher(model, cache=not no_cache, precision=precision)  # type: ignore[arg-type]
-    found = _run(find, query, within, sense=sense, top=top, overlaps=overlaps, index=index)
+    found = _run(
+        find, query, candidates, sense=sense, within=within, top=top, overlaps=overlaps,
+        one_per_file=one_per_file, index=index,
+    )  # fmt: skip
+    for caution in cautions(found.model)[:1]:
+        typer.echo(f"avel: {caution}", err=True)
     for path in outputs:
         try:
             found.save(path)
@@ -101,9 +121,9 @@ def match(
         raise typer.Exit(1)
 
 
-def _run(find: Matcher, query: str, within: list[Path], **options: object) -> Matches:
+def _run(find: Matcher, query: str, candidates: list[Path], **options: object) -> Matches:
     with progress_bar("searching") as advance:
-        return find(query, within, progress=advance, **options)  # type: ignore[arg-type]
+        return find(query, candidates, progress=advance, **options)  # type: ignore[arg-type]
 
 
 def _show(found: Matches, written: list[Path], *, as_json: bool) -> None:
@@ -124,11 +144,16 @@ def _table(found: Matches) -> Table:
     files = f"{found.files} file{'s' * (found.files != 1)}"
     title = f"{asked}, in {files} of {found.segments} segments"
     table = Table(title=Text(title), title_justify="left")
-    for heading in ("", "start", "end", "distance", "file"):
-        table.add_column(heading, justify="left" if heading == "file" else "right")
+    for heading in ("", "start", "end", "distance"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    shares = any(m.shared for m in found.moments)
+    for heading in ("both",) * shares + ("file",):
+        table.add_column(heading, overflow="fold")
     for i, m in enumerate(found.moments, 1):
         times = (format_time(m.start, decimals=2), format_time(m.end, decimals=2))
-        table.add_row(str(i), *times, f"{m.distance:.3f}", Text(printable(m.file)))
+        both = (Text(printable(", ".join(m.shared))),) * shares
+        file = Text(printable(m.file), overflow="fold")
+        table.add_row(str(i), *times, f"{m.distance:.3f}", *both, file)
     if not found.moments:
         table.add_row("", "", "", "", "nothing found")
     return table

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from avel.errors import CheckpointError
 from avel.events import NamedEvent
+from avel.events.vocabulary import Modality
 from avel.models.base import Answer, Batch, Model, ModelCard
 from avel.types import Json
 
@@ -107,6 +108,7 @@ class NamedEvents(Model):
     joint: Tensor
     alike_audio: Tensor
     alike_visual: Tensor
+    common_places: Tensor
 
     def __init__(
         self,
@@ -126,6 +128,11 @@ class NamedEvents(Model):
         self.register_buffer("typical", typical)
         self.own = _Events(events, fusion, len(self.visual_bias))
         self.rivals = _Events(rivals, fusion, len(self.visual_bias))
+        both = [bool(r.audio) and picture_kind(r) != "unknown" for r in rivals]
+        places = [i for i, known in enumerate(both) if known]
+        #: The events that both taggers know, scored or not: by them sounds and pictures compare.
+        self.common = tuple(rivals[i] for i in places)
+        self.register_buffer("common_places", torch.tensor(places, dtype=torch.long))
         allowed = torch.tensor([[_is_rival(r, e) for r in rivals] for e in events])
         self.register_buffer("allowed", allowed.reshape(len(events), len(rivals)))
         # what can't be heard, or not be seen, is no audio-visual event
@@ -199,6 +206,63 @@ class NamedEvents(Model):
             nn.functional.linear(frame, self.visual_weight, self.visual_bias), dim=-1
         )
 
+    @property
+    def reads_means(self) -> bool:
+        """A search reads no more of the picture than its mean over the regions."""
+        return True
+
+    def profile(self, features: Tensor, modality: Modality) -> Tensor:
+        """The evidence of one modality for each event of ``common``.
+
+        Args:
+            features: (T, A) of sound, or (T, H, W, V) of the picture.
+            modality: Which of both.
+
+        Returns:
+            (T, E), 0 or more: x of :class:`Fusion`, or by how much ln v exceeds its least.
+        """
+        if modality == "audio":
+            return self.rivals.audio_evidence(self.heard(features) - self.typical)[
+                ..., self.common_places
+            ]
+        logs = self.rivals.visual_evidence(self.seen(features[None])[0])[..., self.common_places]
+        return logs - self._least
+
+    def shared(self, heard: Tensor, seen: Tensor) -> Tensor:
+        """The probability of each event of ``common`` if sound and picture were one recording.
+
+        Args:
+            heard, seen: (..., E) profiles of a sound and of a picture.
+
+        Returns:
+            (..., E): :class:`Fusion` without rivals.
+        """
+        f, proxy = self.fusion, self.rivals.proxy[self.common_places]
+        joint = self._joint(heard, seen + self._least)
+        return torch.sigmoid((f.bias + f.proxy_bias * proxy + joint) / f.temperature)
+
+    def perceived(self, profile: Tensor, modality: Modality) -> Tensor:
+        """The probability of each event of ``common`` by one modality alone.
+
+        Args:
+            profile: (..., E), as :meth:`profile` gives it.
+            modality: Which it is of.
+
+        Returns:
+            (..., E), NaN where the picture tells of an event by proxy alone.
+        """
+        if modality == "audio":  # exact of an event with one AudioSet class, else at most
+            typical = self.typical[self.rivals.index].amax(-1)[self.common_places]
+            probability, known = torch.sigmoid(profile + typical), self.rivals.heard
+        else:
+            probability, known = (profile + self._least).exp(), self.rivals.seen
+        return torch.where(known[self.common_places] > 0, probability, math.nan)
+
+    @property
+    def _least(self) -> Tensor:
+        """(E,) the least ln v of the common events."""
+        return self.rivals.least[self.common_places].log()
+
     def _joint(self, x: Tensor, v: Tensor) -> Tensor:
         return self.fusion.audio * x + self.fusion.visual * v
 
@@ -264,9 +328,16 @@ class _Events(nn.Module):
 
     def forward(self, heard: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """x and ln v, (B, T, E) each, of logits (B, T, K) and probabilities (B, T, K')."""
-        x = heard[..., self.index].amax(-1).clamp(min=0) * self.heard
+        return self.audio_evidence(heard), self.visual_evidence(seen)
+
+    def audio_evidence(self, heard: Tensor) -> Tensor:
+        """x, (..., E), of logits (..., K) less what is typical."""
+        return heard[..., self.index].amax(-1).clamp(min=0) * self.heard
+
+    def visual_evidence(self, seen: Tensor) -> Tensor:
+        """ln v, (..., E), of probabilities (..., K)."""
         v = torch.minimum(torch.maximum(self.visible(seen), self.least), self.most)
-        return x, v.log()
+        return v.log()
 
     def audible(self, heard: Tensor) -> Tensor:
         """(B, T, E) the largest probability of each event's AudioSet classes, of their logits."""

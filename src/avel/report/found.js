@@ -81,7 +81,8 @@
     moment.show(card, cut(index), finds[index].querySelector("img")?.getAttribute("src") ?? "");
     $("moment-title").textContent = `Moment ${index + 1} of ${data.moments.length}`;
     $("moment-name").textContent = $("moment-name").title = card.name;
-    $("moment-times").textContent = `${card.times}, distance ${card.distance.toFixed(3)}`;
+    const both = card.shared ? `, both: ${card.shared}` : "";
+    $("moment-times").textContent = `${card.times}, distance ${card.distance.toFixed(3)}${both}`;
     $("moment-link").href = card.link;
     $("previous").disabled = index === 0;
     $("next").disabled = index === data.moments.length - 1;
@@ -92,7 +93,7 @@
   let paired = false;
   const quiet = data.sense === "sound" ? moment : query, loud = quiet === moment ? query : moment;
   function together() {
-    if (!query.plays() || !moment.plays()) return;
+    if (data.sense === data.other || !query.plays() || !moment.plays()) return;
     paired = true;
     quiet.media.muted = true;
     loud.media.muted = false;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from avel import clock
 from avel.moments import Matches, Moment
@@ -29,7 +30,8 @@ class Card:
         start, end, length: The stretch within the cut, and the cut's length, in seconds.
         left, width: The same in percent of the cut.
         distance: The moment's.
-        bar: The distance in percent of the farthest moment's.
+        bar: How near it is, in percent of the nearest moment; see :func:`_bars`.
+        shared: The events that it shares with the query.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Card:
     width: float
     distance: float = 0.0
     bar: float = 0.0
+    shared: str = ""
 
 
 def render(found: Matches, *, page: str | Path) -> str:
@@ -63,19 +66,21 @@ def render(found: Matches, *, page: str | Path) -> str:
     place, cutter = Path(page), Cutter()
     shown = found.moments[:MOST]
     query = _card(cutter, found.query, found.start, found.end, place, found.sense == "picture")
-    bars = _bars([m.distance for m in shown])
+    bars = _bars([m.distance for m in shown], found.median)
     moments = [_moment(cutter, m, place, found, bar) for m, bar in zip(shown, bars, strict=True)]
     held = {
         "name": f"The {found.sense} of {Path(found.query).name or 'a query'}",
         "facts": (query.times, _count(len(found), "moment"), _searched(found)),
         "notes": (*found.notes, *_failed(found), *_left_out(found, query, moments)),
         "sense": found.sense,
-        "other": "picture" if found.sense == "sound" else "sound",
+        "other": found.answers,
         "query": query,
         "moments": moments,
+        "shares": any(m.shared for m in shown),
         "classes": (),
         "data": {
             "sense": found.sense,
+            "other": found.answers,
             "query": _data(query),
             "moments": [_data(m) for m in moments],
         },
@@ -86,7 +91,7 @@ def render(found: Matches, *, page: str | Path) -> str:
 
 
 def _card(
-    cutter: Cutter, file: str, start: float, end: float, page: Path, sight: bool, **more: float
+    cutter: Cutter, file: str, start: float, end: float, page: Path, sight: bool, **more: Any
 ) -> Card:
     shot = cutter.shot(file, start, end, sight=sight)
     first, last = (shot.first, shot.last) if shot else (start, end)
@@ -105,15 +110,25 @@ def _card(
 
 def _moment(cutter: Cutter, moment: Moment, page: Path, found: Matches, bar: float) -> Card:
     stretch = (moment.file, moment.start, moment.end)
-    sight = found.sense == "sound"
-    return _card(cutter, *stretch, page, sight, distance=moment.distance, bar=bar)
+    sight = found.answers == "picture"
+    return _card(
+        cutter, *stretch, page, sight,
+        distance=moment.distance, bar=bar, shared=", ".join(moment.shared),
+    )  # fmt: skip
 
 
-def _bars(distances: Sequence[float]) -> list[float]:
-    """How long each distance is drawn, in percent of the longest, from 0 or the lowest below it."""
-    foot = min([0.0, *distances])
-    span = max([0.0, *distances]) - foot
-    return [round(100 * (d - foot) / span, 2) if span else 0.0 for d in distances]
+def _bars(distances: Sequence[float], median: float | None) -> list[float]:
+    """How long each bar is, in percent: 100 for the nearest moment, 0 for a middling file.
+
+    Args:
+        distances: Of the moments shown.
+        median: Of the best distances of all files; where a moment shown is farther, that one has 0.
+    """
+    if not distances:
+        return []
+    foot = max([*distances, *([] if median is None else [median])])
+    span = foot - min(distances)
+    return [round(100 * (foot - d) / span, 2) if span > 0 else 100.0 for d in distances]
 
 
 def _data(card: Card) -> Json:
@@ -122,8 +137,8 @@ def _data(card: Card) -> Json:
     return {
         "name": card.name, "times": card.times, "link": card.link,
         "start": card.start, "end": card.end, "length": card.length,
-        "distance": round(card.distance, 6), "left": card.left, "width": card.width,
-        "seen": bool(shot and shot.seen),
+        "distance": round(card.distance, 6), "shared": card.shared,
+        "left": card.left, "width": card.width, "seen": bool(shot and shot.seen),
     }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Search in other recordings: how windows are compared with a query."""
