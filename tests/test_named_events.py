@@ -451,6 +451,6 @@ def test_check_says_what_is_absent_and_fetches_nothing(
 def test_what_ships_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", "pretrained"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines][:2] == ["default", "named_events"]
-    assert "toybox" in told
+    told = [line.split()[0] for line in lines]
+    assert told[:2] == ["default", "named_events"] and "toybox" in told
     assert "without training" in lines[0]
