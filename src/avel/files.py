@@ -100,9 +100,9 @@ def whole(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(target)
     except OSError as e:
-        if e.errno is not None and e.filename in (None, temporary, str(temporary)):
-            e.filename = str(target)
-        raise
+        if e.errno is None or e.filename not in (None, temporary, str(temporary)):
+            raise
+        raise OSError(e.errno, e.strerror or str(e), str(target)) from e
     except Exception as e:
         number = _NUMBERED.search(str(e))
         if type(e).__name__ != "SafetensorError" or number is None:
