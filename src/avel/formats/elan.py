@@ -23,10 +23,11 @@ from avel.formats.base import (
     formats,
     label_to_write,
     media_name,
+    notes_of,
     stem_of,
     timeline_of,
 )
-from avel.formats.marks import KEY, every, mark_of, marked
+from avel.formats.marks import KEY, NOTE, every, mark_of, marked
 from avel.formats.text import escape, unescape
 from avel.types import MODALITIES, Event, Modality, Timeline
 
@@ -112,7 +113,8 @@ class Elan(Format):
             left.note(f"ELAN's times begin {-own.zero:g} s into the file: they were moved by it.")
         video = media_name(address, stem_of(path))
         events.sort(key=lambda e: (e.start, e.end))
-        found = timeline_of(video, events).choose("both")
+        told = [unescape(v) for k, v in document.properties.items() if k.startswith(NOTE)]
+        found = timeline_of(video, events, notes=notes_of(told)).choose("both")
         return [marked(found, document.properties.get(KEY, ""))]
 
 
@@ -174,6 +176,8 @@ def _header(timeline: Timeline, path: Path) -> Iterator[str]:
     if timeline.predicted:
         mark = in_xml(mark_of(timeline, every(timeline)))
         yield f'\t\t<PROPERTY NAME="{KEY}">{mark}</PROPERTY>\n'
+    for number, note in enumerate(notes_of(timeline.notes), start=1):
+        yield f'\t\t<PROPERTY NAME="{NOTE} {number}">{in_xml(escape(note))}</PROPERTY>\n'
     yield "\t</HEADER>\n"
 
 
