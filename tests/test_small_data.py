@@ -26,7 +26,7 @@ from avel.train import Stopped, fit
 from tests.test_evaluation import write_folder
 from tests.training_data import features, make_dataset, make_split
 
-QUICK = Recipe(epochs=3, batch=8, precision="float32", standardize=True, dropout=0.2)
+QUICK = Recipe(epochs=3, batch=8, precision="float32", standardize=True, input_dropout=0.2)
 
 
 def moved(data: Dataset) -> Dataset:
@@ -130,8 +130,8 @@ def test_a_standardised_model_is_exported(tmp_path: Path) -> None:
 def test_cml_refuses_what_its_windows_would_not_go_through() -> None:
     with pytest.raises(UsageError, match="standardize=True: of task sel or wsel alone"):
         resolve("cspa_csea", "cml", pairs=["standardize=true"])
-    with pytest.raises(UsageError, match=r"dropout=0\.2: of task sel"):
-        fit("cspa_csea", make_dataset(cml=True), task="cml", recipe=Recipe(dropout=0.2))
+    with pytest.raises(UsageError, match=r"input_dropout=0\.2: of task sel"):
+        fit("cspa_csea", make_dataset(cml=True), task="cml", recipe=Recipe(input_dropout=0.2))
 
 
 # ---- copies and draws

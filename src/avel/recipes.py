@@ -18,7 +18,7 @@ from avel.types import Json
 _PRECISIONS = ("auto", "float32", "bf16")
 _LEAST: dict[str, float] = {
     "epochs": 1, "batch": 1, "validate_every": 1, "weight_decay": 0, "patience": 0, "clip_norm": 0,
-    "dropout": 0, "balance": 0,
+    "input_dropout": 0, "balance": 0,
 }  # fmt: skip
 #: Fewer training clips than this are small data.
 SMALL = 300
@@ -87,7 +87,7 @@ def told(recipe: Recipe, count: int) -> str:
     """A line that says which recipe was chosen for so many clips, and how to have the paper's."""
     parts = [
         "standardised features, every segment as strong as any other" if recipe.standardize else "",
-        f"dropout {recipe.dropout:g}" if recipe.dropout else "",
+        f"dropout {recipe.input_dropout:g}" if recipe.input_dropout else "",
         f"weight decay {recipe.weight_decay:g}" if recipe.weight_decay else "",
         f"early stopping after {recipe.patience} epochs" if recipe.patience else "",
         "rare classes drawn more often" if recipe.balance else "",
@@ -133,7 +133,7 @@ def check_task(recipe: Recipe, task: Task) -> None:
 
 def _beyond_task(recipe: Recipe, task: Task) -> list[str]:
     """What of a recipe CML hasn't: it compares windows of both tracks outside of ``forward``."""
-    given = [n for n in ("standardize", "dropout", "balance", "mirror", "roll") if task == "cml"
+    given = [n for n in ("standardize", "input_dropout", "balance", "mirror", "roll") if task == "cml"
              and getattr(recipe, n)]  # fmt: skip
     return [f"{name}={getattr(recipe, name)}: of task sel or wsel alone" for name in given]
 
@@ -184,8 +184,8 @@ def typed(key: str, value: Any, default: Any) -> Any:
         raise ValueError(f"precision={value!r}: wanted {', '.join(_PRECISIONS)}")
     if key == "lr" and result <= 0:
         raise ValueError(f"lr={value!r}: wanted more than 0")
-    if key == "dropout" and result >= 1:
-        raise ValueError(f"dropout={value!r}: wanted less than 1")
+    if key == "input_dropout" and result >= 1:
+        raise ValueError(f"input_dropout={value!r}: wanted less than 1")
     if key in _LEAST and result < _LEAST[key]:
         raise ValueError(f"{key}={value!r}: wanted at least {_LEAST[key]:g}")
     return result

@@ -151,7 +151,7 @@ class EfficientNetLite0(VisualBackbone, Tagger):
         if torch.compiler.is_exporting():
             x = self._large(inputs)
         else:
-            x = torch.cat([self._large(part) for part in inputs.split(_TOGETHER)])
+            x = torch.cat([self._large(part) for part in torch.split(inputs, _TOGETHER)])
         x = filled(x)
         for block in self.blocks[_SMALL:]:
             x = block(x)
@@ -165,7 +165,8 @@ class EfficientNetLite0(VisualBackbone, Tagger):
         x = self.stem((x - 127) / 128)
         for block in self.blocks[:_SMALL]:
             x = block(x)
-        return x
+        large: Tensor = x
+        return large
 
     def classify(self, features: Tensor) -> Tensor:
         """Maps (..., H, W, 1280) -> the whole frames' probabilities (..., 1000); they add to 1."""
