@@ -133,8 +133,8 @@ def check_task(recipe: Recipe, task: Task) -> None:
 
 def _beyond_task(recipe: Recipe, task: Task) -> list[str]:
     """What of a recipe CML hasn't: it compares windows of both tracks outside of ``forward``."""
-    given = [n for n in ("standardize", "input_dropout", "balance", "mirror", "roll") if task == "cml"
-             and getattr(recipe, n)]  # fmt: skip
+    names = ("standardize", "input_dropout", "balance", "mirror", "roll")
+    given = [n for n in names if task == "cml" and getattr(recipe, n)]
     return [f"{name}={getattr(recipe, name)}: of task sel or wsel alone" for name in given]
 
 
