@@ -186,8 +186,7 @@ def ended(use: Callable[[Path], None], path: Path, seconds: float) -> Ended:
 
 
 def _case(pipe: Any, use: Callable[[Path], None], path: Path) -> None:
-    with Path("/proc/self/clear_refs").open("w") as f:
-        f.write("5")  # the peak begins here
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
     before = _memory("VmRSS")
     try:
         use(path)
@@ -201,8 +200,8 @@ def _case(pipe: Any, use: Callable[[Path], None], path: Path) -> None:
 
 
 def _memory(name: str) -> int:
-    with Path("/proc/self/status").open() as f:
-        return next(int(line.split()[1]) for line in f if line.startswith(name))
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 def use_media(path: Path) -> None:
@@ -308,12 +307,12 @@ def weights(place: Path) -> Iterator[Path]:
 
 
 def checkpoints(place: Path) -> Iterator[Path]:
-    """The files of the model that ships."""
+    """The files of a model that ships."""
     from avel.checkpoint import CARD, PRETRAINED, TRAIN_IDS, WEIGHTS
 
     for name in (WEIGHTS, CARD, TRAIN_IDS):
         folder = place / f"of-{name}"
-        shutil.copytree(PRETRAINED / "default", folder)
+        shutil.copytree(sorted(PRETRAINED.glob(f"*/{WEIGHTS}"))[-1].parent, folder)
         if name == TRAIN_IDS:  # larger than any that is believed, once it is unpacked
             (folder / name).write_bytes(gzip.compress(json.dumps(["a" * 100] * 10**6).encode()))
         yield folder / name

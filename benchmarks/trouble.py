@@ -28,13 +28,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from common import RESULTS, machine, write_csv
 
-from avel.cli.main import main as avel
+from avel.cli.main import main as run_command
 
+#: What commands need, loaded once before the forks.
+LOADED = ("avel.localization", "avel.train", "avel.evaluation", "avel.features", "torch")
 SECONDS = 90  # that a case may take
 KINDS = ("done", "sentence", "stumbled", "traceback", "killed", "too long")
 
@@ -89,7 +92,7 @@ def run(
             try:
                 if humble:
                     drop_capabilities()
-                code = avel(arguments)
+                code = run_command(arguments)
             except SystemExit as e:
                 code = e.code if isinstance(e.code, int) else 1
             except BaseException:
@@ -155,7 +158,7 @@ WRITERS = (
 def on_full_disks(places: dict[str, Path], tried: Tried) -> None:
     for left in (0, 300):  # kB that are left
         for name, line in WRITERS:
-            with disk(places["out"] / "full", kilobytes=12_000) as full:
+            with disk(places["out"] / "full", kilobytes=100_000) as full:
                 for own in ("pack", "tune"):
                     source = places["toy" if own == "pack" else "run"]
                     if name == own:
@@ -434,6 +437,8 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, default=RESULTS / "trouble.csv")
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for name in LOADED:
+        import_module(name)
     tried = Tried(60 * given.minutes)
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         os.environ["AVEL_CACHE"] = f"{temporary}/work/cache"

@@ -26,9 +26,9 @@ from avel.cli.main import main
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "tour.md"
 IMAGES = ROOT / "docs" / "images"
-REPORT = Path("demo/s1000000068_000000.html")
-#: A second in the bell's event, and the first copy's frame that is shown.
-AT = 7.5
+REPORT = Path("demo/big_buck_bunny.html")
+#: A second in the bird's event, and the first copy's frame that is shown.
+AT = 3.5
 _RUN = re.compile(
     r"^(?P<head>```sh\n(?P<code>[^`]*)```\n\n<!-- printed -->\n```text\n)(?P<text>.*?)(?=^```$)",
     re.S | re.M,
@@ -76,7 +76,7 @@ def pictures(report: Path, copy: Path) -> None:
         path = os.environ.get("AVEL_CHROMIUM") or shutil.which("chromium")
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = opened(browser, report, (1280, 1290))
-        save(page.screenshot(), "tour-report.jpg")
+        save(page.screenshot(), "demo-report.jpg")
         for name, where in PARTS.items():
             save(page.locator(where).first.screenshot(), f"{name}.jpg")
         save(opened(browser, report, (390, 844)).screenshot(), "report-phone.jpg")
@@ -85,13 +85,13 @@ def pictures(report: Path, copy: Path) -> None:
 
 
 def opened(browser: Any, report: Path, size: tuple[int, int]) -> Any:
-    """The report in a window of that size, at a moment within the bell's event."""
+    """The report in a window of that size, at a moment within the bird's event."""
     page = browser.new_page(viewport={"width": size[0], "height": size[1]})
     page.goto(report.resolve().as_uri())
     page.wait_for_function("() => document.getElementById('media').readyState >= 2")
     page.evaluate(f"document.getElementById('media').currentTime = {AT}")
     page.wait_for_function(f"() => document.getElementById('media').currentTime === {AT}")
-    page.wait_for_function("() => document.getElementById('clock').textContent === '0:07.5'")
+    page.wait_for_function("() => document.getElementById('clock').textContent === '0:03.5'")
     page.wait_for_function("() => !document.getElementById('media').seeking")
     page.wait_for_timeout(2000)  # the picture is drawn after that
     return page

@@ -63,3 +63,15 @@ def test_a_folder_of_the_release(shared: Path, capsys: pytest.CaptureFixture[str
 def test_a_folder_without_annotations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(tmp_path)]) == 1
     assert "Annotations.txt" in capsys.readouterr().err
+
+
+def test_a_folder_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "a.mp4,1,2,x\n" + "a.mp4,5,3,x\n" * 60 + "gone.mp4,1,2,x\n"
+    (tmp_path / "annotations.csv").write_text("file,start,end,label\n" + rows)
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "b.mp4").touch()
+    assert main(["check", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("end 3 isn't after start 5") == 60, "all of them, not the first ones"
+    assert "annotations.csv:3: end 3" in out and "no file 'gone.mp4'" in out
+    assert "without labels, and left out: b.mp4" in out

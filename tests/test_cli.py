@@ -126,3 +126,26 @@ def test_ctrl_c_while_libraries_come_in_is_no_traceback() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["convert", "http://example.org/a.vtt", "-o", "b.csv"],
+        ["convert", "https://example.org/a.pt", "-o", "run"],
+        ["localize", "http://example.org/a.mp4"],
+        ["train", "linear", "data=http://example.org/d"],
+        ["pack", "s3://example.org/d"],
+        ["check", "http://example.org/d"],
+        ["evaluate", "http://example.org/run"],
+    ],
+)
+def test_addresses_are_told_from_files_that_are_missing(
+    call: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(call) in (1, 2)
+    told = capsys.readouterr().err
+    assert "is an address, and avel reads nothing from the network" in told
+    assert "download it first" in told and not list(tmp_path.iterdir())

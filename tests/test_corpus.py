@@ -454,7 +454,7 @@ def test_what_is_missing_or_damaged_stands_beside_done(
     for said in (True, False):
         assert main(["extract", str(cut), "-o", str(tmp_path / "out")]) == 0
         told = capfd.readouterr().out
-        assert ("1 lack something or are damaged (manifest.csv)" in told) == said
+        assert ("1 with notes (manifest.csv)" in told) == said
         (row,) = rows_of(tmp_path / "out").values()
         assert row["status"] == "done" and "says it lasts 9.9 s but ends at" in row["reason"]
     (made,) = (tmp_path / "out").glob("*.safetensors")

@@ -336,7 +336,7 @@ def test_a_folder_is_done_once(folder: Path, capfd: pytest.CaptureFixture[str]) 
     assert main(["extract", str(folder), *exactly]) == 0
     out = capfd.readouterr()
     assert out.out.splitlines()[-1] == (
-        "2 extracted, 0 already there, 0 failed; 2 lack something or are damaged (manifest.csv)"
+        "2 extracted, 0 already there, 0 failed; 2 with notes (manifest.csv)"
     )
     assert out.err == "", "what they lack stands in the manifest"
     made = sorted((folder / "features").rglob("*.safetensors"))

@@ -76,12 +76,16 @@ def test_a_full_disk_is_an_error_that_names_the_file(
     said = disk_error(raised.value)
     assert said.got == f"{target}: the disk is full" and "make room" in said.do
     assert not list(tmp_path.iterdir())
+    import av
     import numpy as np
     from safetensors.numpy import save_file
 
     with pytest.raises(OSError) as raised, whole(target) as temporary:
         save_file({"a": np.zeros(9)}, "/dev/full/x")
     assert raised.value.errno == errno.ENOTDIR and raised.value.filename == str(target)
+    with pytest.raises(OSError) as raised, whole(target):
+        raise av.error.OSError(errno.ENOSPC, "No space left on device")  # whose name can't be set
+    assert raised.value.errno == errno.ENOSPC and raised.value.filename == str(target)
     monkeypatch.setattr("avel.cli.version.version", lambda: write_whole(target / "x", "y"))
     target.touch()
     assert main(["version"]) == 1

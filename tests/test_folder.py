@@ -10,9 +10,10 @@ from avel.cli.main import main
 from avel.data import load_dataset
 from avel.data.annotations import read_rows
 from avel.data.base import fingerprint
-from avel.data.folder import assign_splits, segment_labels
+from avel.data.folder import assign_splits, examine, segment_labels
 from avel.data.packed import Windows, open_pack, pack
 from avel.errors import DataError
+from avel.features.manifest import COLUMNS
 from avel.features.store import feature_path
 from tests.training_data import features
 
@@ -144,7 +145,45 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         "annotations.csv:10: no file",
     ):
         assert clause in told
-    assert "9 mistakes" in told
+    assert "11 mistakes" in told  # and one clip is left, in which nothing happens
+
+
+def test_one_bad_row_stops_nothing_and_is_told(tmp_path: Path) -> None:
+    good = "".join(f"{n}.mp4,1,3,x\n" for n in "abcd")
+    bad = "a.mp4,5,3,x\ngone.mp4,1,2,y\nb.mp4,4,90,z\ne.mp4,0,1,Background\nq.mp4,1,2,x\n"
+    root = write(tmp_path, HEAD + good + bad, {f"{n}.mp4": 6 for n in "abcdeq"}, missing=["q.mp4"])
+    rows = "q.mp4,,,,quarantined,no sound and no picture,,,2026-01-01T00:00:00Z\n"
+    manifest = root / "features" / "manifest.csv"
+    manifest.write_text(",".join(COLUMNS) + "\n" + rows)
+    data = load_dataset("folder", root=root)
+    held = {name for split in data.splits.values() for name in split.ids}
+    assert held == {f"{n}.mp4" for n in "abcde"} and data.classes == ("x",)
+    told = [n for n in data.notes if n.startswith("Left out: ")]
+    wanted = [
+        "annotations.csv:6: end 3 isn't after start 5",
+        "annotations.csv:7: no file 'gone.mp4'",
+        "annotations.csv:8: 'z' from 4 to 90 s, and b.mp4 ends at 6 s",
+        "annotations.csv:9: background is no event",
+        "annotations.csv:10: no features of q.mp4 could be made (no sound and no picture)",
+    ]
+    assert len(told) == 5
+    assert all(any(clause in note for note in told) for clause in wanted)
+    labels = {i: s.labels[k] for s in data.splits.values() for k, i in enumerate(s.ids)}
+    assert labels["b.mp4"].tolist() == labels["a.mp4"].tolist() == [1, 0, 0, 1, 1, 1]
+    found = examine(root)
+    assert len(found.left_out) == 4 and not found.mistakes  # lengths are the features' affair
+    manifest.unlink()
+    with pytest.raises(DataError, match=r"q\.mp4: no features"):
+        load_dataset("folder", root=root)  # one command makes them
+
+
+def test_many_rows_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    good = "".join(f"{n}.mp4,1,3,x\n" for n in "abcd")
+    bad = "".join("a.mp4,5,3,x\n" for _ in range(50))
+    root = write(tmp_path, HEAD + good + bad, {f"{n}.mp4": 6 for n in "abcd"})
+    notes = load_dataset("folder", root=root).notes
+    assert len(notes) == 21 and "30 more; `avel check" in notes[-1]
+    assert len(examine(root).left_out) == 50
 
 
 def test_missing_features_name_the_cure(tmp_path: Path) -> None:
@@ -157,7 +196,7 @@ def test_missing_features_name_the_cure(tmp_path: Path) -> None:
     told = str(caught.value)
     assert "a.mp4: no features" in told and f"avel extract {root}" in told
     assert "c.mp4: " in told and "not a file of avel's" in told
-    assert "b.mp4: 'x' from 1 to 20 s, the file ends at 6 s" in told
+    assert "annotations.csv:3: 'x' from 1 to 20 s, and b.mp4 ends at 6 s" in told
 
 
 def test_features_of_other_backbones_are_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from avel import report
 from avel.errors import DataError, UsageError
-from avel.formats import base, format_endings
+from avel.formats import base, format_endings, read
 from avel.formats.text import escape, neutral, restored, unescape
 from avel.report.writers import writer_for
 from avel.types import MODALITIES, Event, Timeline
@@ -744,3 +745,42 @@ def test_labels_of_training_are_those_of_audio_visual_events(tmp_path: Path) -> 
         (tmp_path / name).unlink()
     (tmp_path / "annotations.csv").write_text("file,start,end,label,modality\na.mp4,0,1,a,sound\n")
     assert "annotations.csv:2: modality 'sound'" in read_rows(tmp_path)[1][0]
+
+
+def test_many_classes_and_events_are_read_in_a_moment(tmp_path: Path) -> None:
+    classes = [f"class {k}" for k in range(60_000)]
+    events = [{"start": 1, "end": 2, "label": classes[-1 - k % 9], "score": 1} for k in range(9000)]
+    held = {"video": "a", "duration": 9, "step": None, "classes": classes, "segments": [],
+            "events": events, "model": {}, "notes": []}  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(held))
+    begun = time.monotonic()
+    assert len(read(tmp_path / "a.json")) == 9000
+    assert time.monotonic() - begun < 5  # looked for one by one it is half a minute
+
+
+NOTES = ("Sound: of 2 tracks, 0 (aac --> <b> & ]]>) is the one that was taken.", "4 frames\nlost.")
+
+
+@pytest.mark.parametrize("ending", [".vtt", ".eaf", ".otio", ".labelstudio.json", ".json"])
+def test_notes_of_the_video_stand_in_the_file_where_it_has_room(
+    tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / f"a{ending}"
+    left = "Left out: b.txt:3: no label."
+    timeline = replace(hand_timeline("a.mp4", [3, 0, 0, 1, 3]), notes=(*NOTES, left))
+    report.save(timeline, path)
+    found = report.read(path)
+    assert [(e.start, e.label) for e in found] == [(e.start, e.label) for e in timeline]
+    assert found.predicted, "the mark is found beside the notes"
+    if ending != ".json":  # which keeps all as it is
+        assert found.notes == (NOTES[0], "4 frames lost.")
+    report.save(found, tmp_path / f"again{ending}")
+    assert report.read(tmp_path / f"again{ending}").notes == found.notes
+
+
+def test_notes_of_strangers_are_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "a.vtt"
+    told = "".join(f"NOTE avel:note {i} {'x' * 9000}\n\n" for i in range(999))
+    path.write_text(f"WEBVTT\n\n{told}00:01.000 --> 00:02.000\nx\n")
+    notes = report.read(path).notes
+    assert len(notes) == 50 and max(map(len, notes)) == 500

@@ -161,7 +161,7 @@ def test_many_bad_rows_are_counted(tmp_path: Path) -> None:
     assert len(found) == 1 and len(found.notes) == 21
     assert found.notes[-1] == "Left out: 480 more of t.txt."
     (tmp_path / "t.txt").write_text(rows)
-    with pytest.raises(DataError, match=r"t\.txt:1: 'click' .* and 480 more"):
+    with pytest.raises(DataError, match=r"t\.txt:1: 'click' .* and 495 more"):
         report.read(tmp_path / "t.txt")
 
 
@@ -239,6 +239,20 @@ def test_slots_that_elan_leaves_open_lie_evenly(tmp_path: Path) -> None:
     assert found.events == (Event(1, 2, "w1"), Event(2, 3, "w2"), Event(3, 4, "w3"))
     assert any("tier 'lost' without times" in n for n in found.notes)
     assert any("evenly spaced" in n for n in found.notes)
+
+
+def test_many_chains_of_open_slots_take_no_longer(tmp_path: Path) -> None:
+    """Annotations that begin at one time and share the rest of an endless chain."""
+    count = 20_000
+    open_slots = "".join(f'<TIME_SLOT TIME_SLOT_ID="t{i}"/>' for i in range(count))
+    chains = [("a", f"t{i}", "x") for i in range(count)]
+    links = [(f"t{i}", f"t{i + 1}", "x") for i in range(count - 1)]
+    text = eaf(tier("t", *chains, *links), slots=slots(a=0, b=1000) + open_slots)
+    text = text.replace("</TIER>", tier("u", ("a", "b", "y")).partition("\n")[2])
+    (tmp_path / "t.eaf").write_text(text)
+    began = time.process_time()
+    assert report.read(tmp_path / "t.eaf").events == (Event(0, 1, "y"),)
+    assert time.process_time() - began < 20  # quadratic, it was minutes
 
 
 @pytest.mark.parametrize("fps", ["25", 25, 25.0])

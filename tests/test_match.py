@@ -110,6 +110,7 @@ class Shelf:
         self.held: dict[bytes, Block | Exception] = {}
         self.durations: dict[bytes, float] = {}
         self.asked: list[str] = []
+        self.notes: list[str] = []
 
     def put(self, name: str, block: Block | Exception, *, duration: float = 0.0) -> Path:
         path = self.folder / name
@@ -130,7 +131,7 @@ class Shelf:
             raise block
         stream = FeatureStream(
             _parts(block), grid=Grid(self.durations[content]), widths=(WIDE, WIDE),
-            cards=(AUDIO_CARD, VISUAL_CARD),
+            cards=(AUDIO_CARD, VISUAL_CARD), notes=self.notes,
         )  # fmt: skip
         return stream, Facts
 
@@ -663,7 +664,9 @@ BAD: dict[str, Callable[[Json], Any]] = {
     "cells missing": lambda m: m["files"].append([1, 2]),
     "no segments": lambda m: m["files"][0].__setitem__(slice(4, 7), [0.0, 0, 0]),
     "no table": lambda m: m.pop("files"),
-    "newer": lambda m: m.update(layout=2),
+    "newer": lambda m: m.update(layout=3),
+    "older": lambda m: m.update(layout=1),
+    "notes missing": lambda m: m["files"][0].pop(),
     "other kind": lambda m: m.update(kind="features"),
     "no cards": lambda m: m.update(audio_card=3),
 }
@@ -676,6 +679,32 @@ def test_a_false_index_is_refused_and_left_alone(shelf: Shelf, index: Path, name
     with pytest.raises(DataError, match="no index of avel's"):
         search(shelf, index)
     assert index.read_bytes() == before
+
+
+def test_an_older_index_is_refused_in_one_sentence(shelf: Shelf, index: Path) -> None:
+    changed(index, lambda m: m.update(layout=1, files=[row[:7] for row in m["files"]]))
+    with pytest.raises(DataError) as caught:
+        search(shelf, index)
+    assert "of an older avel, which mixed the sound differently" in str(caught.value)
+    assert "it is made again" in str(caught.value)
+    index.unlink()
+    assert search(shelf, index).moments
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_track_taken_is_told_of_what_is_shown(shelf: Shelf, tmp_path: Path, kept: bool) -> None:
+    query = shelf.put("q.wav", rows(audio=noise(0, 1)))
+    for name in "abc":
+        shelf.put(f"in/{name}.mp4", rows(visual=noise(ord(name), 3)))
+    taken = "{}: of 2 tracks, 0 (x) is the one that was taken"
+    shelf.notes = [taken.format("sound"), taken.format("picture"), "4 frames couldn't be decoded"]
+    for _ in range(2):  # the second time from the index, where there is one
+        found = matcher()(query, shelf.folder / "in", top=2, one_per_file=True,
+                          index=tmp_path / "i.safetensors" if kept else None)  # fmt: skip
+        told = [f"{query}: {taken.format('sound')}."]
+        order = sorted(found.moments, key=lambda m: m.file)
+        told += [f"{m.file}: {taken.format('picture')}." for m in order]
+        assert list(found.notes) == told
 
 
 @pytest.mark.parametrize("cut", [0, 4, 100, -1])

@@ -161,8 +161,8 @@ def test_the_score_is_the_logistic_regression_of_its_card() -> None:
     wanted = sigmoid((f.bias + f.audio * 9 + f.visual * math.log(0.2)) / f.temperature)
     assert score(found, BARK) == pytest.approx(wanted, abs=1e-3)
     audible, visible = (float(found.parts[n][0, 0, at(BARK)]) for n in ("audible", "visible"))
-    assert audible == pytest.approx(sigmoid(f.audible[0] + f.audible[1] * 9), abs=1e-3)
-    assert visible == pytest.approx(sigmoid(f.visible[0] + f.visible[1] * math.log(0.2)), abs=1e-3)
+    assert audible == pytest.approx(sigmoid(TYPICAL + 9), abs=1e-3)
+    assert visible == pytest.approx(0.2, abs=1e-3)
 
 
 def test_of_an_events_classes_the_loudest_and_all_pictures_count() -> None:
@@ -276,7 +276,7 @@ def test_the_numbers_that_ship_are_whole() -> None:
     ("key", "value"),
     [("bias", None), ("bias", "x"), ("bias", math.nan), ("audio", math.inf), ("rival", [1]),
      ("visual_floor", -1), ("proxy_floor", 0), ("unknown", 0),
-     ("temperature", 0), ("audible", [1]), ("visible", 3), ("audible", [1, "x"])],
+     ("temperature", 0)],
 )  # fmt: skip
 def test_a_fusion_of_nonsense_is_refused(key: str, value: Any) -> None:
     with pytest.raises(CheckpointError, match="fusion of two taggers"):
@@ -437,8 +437,24 @@ def test_the_demo_of_the_toy(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "add --toy" in capsys.readouterr().err
 
 
+def test_check_says_what_is_absent_and_fetches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AVEL_CACHE", str(tmp_path))
+    assert main(["check"]) == 0
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("model"))
+    assert "named_events" in line and "events without training" in line
+    assert "the weights of yamnet" in line and "absent" in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_ships_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", "pretrained"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["default", "named_events", "match", "toybox"]
+    assert [line.split()[0] for line in lines] == [
+        "default",
+        "named_events",
+        "toybox",
+        "toybox_match",
+    ]
     assert "without training" in lines[0]

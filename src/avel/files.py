@@ -71,6 +71,18 @@ _TROUBLES = {
 _NUMBERED = re.compile(r"\(os error (\d+)\)")
 
 
+#: What is said of an address where a file is wanted, and the cure.
+IS_ADDRESS = "is an address, and avel reads nothing from the network"
+DOWNLOAD = "download it first, then give the file's name"
+# what a path makes of http://host/name: neighbouring slashes become one
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def is_address(path: str | Path) -> bool:
+    """Whether something that is no file is an address: ``http://host/name``."""
+    return bool(_ADDRESS.match(str(path)))
+
+
 def disk_error(error: OSError, where: str | Path = "") -> DataError:
     """An error of the system as a sentence that names the file and the cure.
 
@@ -100,9 +112,9 @@ def whole(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(target)
     except OSError as e:
-        if e.errno is not None and e.filename in (None, temporary, str(temporary)):
-            e.filename = str(target)
-        raise
+        if e.errno is None or e.filename not in (None, temporary, str(temporary)):
+            raise
+        raise OSError(e.errno, e.strerror or str(e), str(target)) from e
     except Exception as e:
         number = _NUMBERED.search(str(e))
         if type(e).__name__ != "SafetensorError" or number is None:

@@ -30,7 +30,8 @@ from avel.models.base import Model, Query
 from avel.models.named_events import NamedEvents
 from avel.moments import SENSE_OF, SENSES, Matches, Moment, Sense
 from avel.nearest import best, costs
-from avel.search.profiles import Profile, distances, evidence, shared_events
+from avel.probe import tells_track
+from avel.search.profiles import Profile, distances, evidence, perceived, shared_events
 from avel.types import Bools, Floats, Grid
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class _Asked:
     answers: Modality
     rows: Floats
     present: Bools
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class _Track:
     grid: Grid
     held: Floats
     present: Bools
+    notes: tuple[str, ...]
 
 
 class _Comparison(Protocol):
@@ -170,7 +173,7 @@ class _Profiles:
         assert self.network is not None
         if self.within:  # rows are embeddings
             features = rows if modality == "audio" or rows.ndim == 4 else rows[:, None, None]
-            profile = Profile(evidence(self.network, features, modality), profile.present)
+            profile = Profile(perceived(self.network, features, modality), profile.present)
         return profile.peak()
 
 
@@ -267,7 +270,10 @@ class Matcher:
                 else "choose another stretch, or the other sense with --sense",
             )  # fmt: skip
         other: Modality = "visual" if modality == "audio" else "audio"
-        return _Asked(file, *bounds, modality, within or other, rows[modality], present)
+        return _Asked(
+            file, *bounds, modality, within or other, rows[modality], present,
+            _tracks(stream.notes, modality),
+        )  # fmt: skip
 
     def _direct(
         self,
@@ -298,7 +304,8 @@ class Matcher:
                 yield rows[asked.answers]
 
         (held,) = compare.read([pieces()], [len(stream)])
-        return _Track(file, stream.grid, held, np.concatenate(present).astype(bool))
+        told = _tracks(stream.notes, asked.answers)
+        return _Track(file, stream.grid, held, np.concatenate(present).astype(bool), told)
 
     def _indexed(
         self,
@@ -326,7 +333,8 @@ class Matcher:
         tracks = []
         for (file, e), rows in zip(entries, read, strict=True):
             present = np.concatenate(list(index.rows(e, _PRESENT[asked.answers]))).astype(bool)
-            tracks.append(_Track(file, Grid(e.duration, index.kind.step), rows, present))
+            told = _tracks(e.notes, asked.answers)
+            tracks.append(_Track(file, Grid(e.duration, index.kind.step), rows, present, told))
         return tracks, failed
 
     def _check_shapes(self, index: Index) -> None:
@@ -374,8 +382,8 @@ class Matcher:
             sense=SENSE_OF[asked.modality], answers=SENSE_OF[asked.answers],
             moments=tuple(moments), files=len(tracks),
             segments=sum(len(t.grid) for t in tracks), failed=tuple(failed),
-            notes=tuple(_notes(asked, tracks, cost)), model=self.model.card,
-            median=_median(tracks, cost),
+            notes=(*_notes(asked, tracks, cost), *_taken(asked, tracks, moments)),
+            model=self.model.card, median=_median(tracks, cost),
         )  # fmt: skip
 
 
@@ -434,6 +442,20 @@ def _notes(asked: _Asked, tracks: Sequence[_Track], cost: Sequence[Floats]) -> I
     empty = sum(not t.present.any() for t in tracks)
     if empty:
         yield f"{_count(empty, 'has', 'have')} no {SENSE_OF[asked.answers]} to be searched."
+
+
+def _tracks(notes: Iterable[str], modality: Modality) -> tuple[str, ...]:
+    """The notes that say which of a modality's tracks was taken."""
+    sense = f"{SENSE_OF[modality]}: "
+    return tuple(n for n in notes if tells_track(n) and n.lower().startswith(sense))
+
+
+def _taken(asked: _Asked, tracks: Sequence[_Track], moments: Sequence[Moment]) -> Iterator[str]:
+    """Of the query and the files that are shown, which track was taken where there were several."""
+    shown = {m.file for m in moments}
+    told = [(asked.file, n) for n in asked.notes]
+    told += [(t.file, n) for t in tracks if str(t.file) in shown for n in t.notes]
+    yield from dict.fromkeys(f"{file}: {note}." for file, note in told)
 
 
 def _count(number: int, one: str, many: str) -> str:

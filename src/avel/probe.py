@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -15,6 +14,7 @@ import av.error
 from avel import clock
 from avel.decoding import MAX_PIXELS, RATES, Damage, decoded, is_sound, open_container, packets
 from avel.errors import AvelError, MediaError, UsageError
+from avel.files import DOWNLOAD, IS_ADDRESS, is_address
 
 Kind = Literal["video", "audio"]
 
@@ -68,8 +68,7 @@ class Track:
         return f"{self.number} ({self.codec}, {sight if self.kind == 'video' else sound}{spoken})"
 
 
-# what a path makes of http://host/name: neighbouring slashes become one
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_TAKEN = "is the one that was taken"
 
 
 def unreadable(
@@ -89,12 +88,8 @@ def check_file(path: Path) -> None:
         if path.is_dir():
             raise unreadable(path, "is a folder", do="give a file within it")
         if not path.exists():
-            if _ADDRESS.match(str(path)):
-                raise unreadable(
-                    path,
-                    "is an address, and avel reads nothing from the network",
-                    do="download it first, then give the file's name",
-                )
+            if is_address(path):
+                raise unreadable(path, IS_ADDRESS, do=DOWNLOAD)
             raise unreadable(path, "there is no such file", do="check the name")
         if not path.is_file():
             raise unreadable(path, "isn't a regular file", do="copy it to one")
@@ -201,12 +196,17 @@ def _choose(
         if readable is not None:
             count = sum(t.kind == kind for t in tracks)
             if count > 1:
-                notes.append(f"{sense}: of {count} tracks, {readable} is the one that was taken")
+                notes.append(f"{sense}: of {count} tracks, {readable} {_TAKEN}")
             return readable
         notes.append(f"{sense}: nothing of track {track} can be decoded")
     if not fitting:
         notes.append(f"the file has no {sense}")
     return None
+
+
+def tells_track(note: str) -> bool:
+    """Whether a note says which of several tracks was taken."""
+    return note.rstrip(".").endswith(_TAKEN)
 
 
 def _try_out(path: Path, track: Track) -> Track | None:

@@ -1,4 +1,4 @@
-"""`avel check`: what this machine has, or what is odd about a folder of AVE."""
+"""`avel check`: what this machine has, or what is odd about labels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac", "mp3", "opus", "vorbis",
 
 def check(
     folder: Annotated[
-        Path | None, typer.Argument(help="A folder of the AVE data set to look through.")
+        Path | None, typer.Argument(help="A folder of the AVE data set, or of your own clips.")
     ] = None,
 ) -> None:
-    """Print versions, devices, codecs, cache and weights; or all that is odd about AVE's files."""
+    """Print versions, devices, codecs, cache and weights; or what is odd about labels."""
     for line in _machine() if folder is None else _folder(folder):
         typer.echo(line)
 
@@ -31,15 +31,24 @@ def _machine() -> Iterator[str]:
 
 
 def _default_model() -> str:
-    from avel.checkpoint import load_model
+    from avel.backbones import backbones
+    from avel.checkpoint import NAMED
     from avel.errors import AvelError
+    from avel.events import load_vocabulary
+    from avel.inference.named import TAGGERS
+    from avel.weights import weights_state
 
     try:
-        card = load_model("default").card
+        events = load_vocabulary().sets[NAMED[0]]
     except AvelError as e:
         return f"default: {e.got}"
-    classes = ", ".join(map(str, card.get("classes", ())))
-    return f"default: {card.get('model', 'unnamed')} for {classes}"
+    lacks = [
+        name
+        for name in TAGGERS.values()
+        if weights_state(next(iter(backbones.get(name).weights.values()))) == "absent"
+    ]
+    absent = f"; the weights of {', '.join(lacks)} are absent" if lacks else ""
+    return f"{NAMED[0]}: {NAMED[1]}, {len(events)} events without training{absent}"
 
 
 def _versions() -> Iterator[str]:
@@ -114,8 +123,28 @@ def _weights() -> Iterator[str]:
 
 
 def _folder(folder: Path) -> Iterator[str]:
+    from avel.data.annotations import TABLES
+    from avel.data.ave_files import ANNOTATIONS, find
     from avel.data.oddities import examine
 
     yield str(folder)
+    own = any((folder / name).is_file() for name in TABLES)
+    if own or find(folder, ANNOTATIONS.name) is None:
+        yield from _own_folder(folder)
+        return
     for finding in examine(folder):
         yield f"  {finding.topic:<12}{finding.text}"
+
+
+def _own_folder(folder: Path) -> Iterator[str]:
+    """What training would refuse or leave out of a folder of one's own clips, all of it."""
+    from avel.data.folder import examine
+    from avel.errors import printable
+
+    found = examine(folder)
+    files = len({row.file for row in found.rows})
+    yield f"  labels      {sum(bool(r.label) for r in found.rows)} events of {files} clips"
+    said = {"wrong": found.mistakes, "left out": found.left_out, "note": found.notes}
+    for topic, texts in said.items():
+        for text in texts:
+            yield f"  {topic:<12}{printable(text)}"

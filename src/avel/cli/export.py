@@ -13,7 +13,8 @@ from avel.errors import UsageError
 
 def export(
     model: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run's folder, or `default`, the shipped model.")
+        str,
+        typer.Argument(metavar="RUN", help="A run's folder, or one that ships: default, toybox."),
     ],
     path: Annotated[
         Path, typer.Argument(metavar="MODEL.onnx", help="The file; its backbones lie beside it.")

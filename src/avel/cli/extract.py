@@ -130,7 +130,7 @@ class _Tally:
     def __str__(self) -> str:
         told = f"{self.made} extracted, {self.kept} already there, {self.failed} failed"
         told += f", {self.skipped} in quarantine (--retry)" if self.skipped else ""
-        told += f"; {self.noted} lack something or are damaged (manifest.csv)" if self.noted else ""
+        told += f"; {self.noted} with notes (manifest.csv)" if self.noted else ""
         return told + (f"; bf16, 1 - cosine at most {self.error:.1g}" if self.error else "")
 
 

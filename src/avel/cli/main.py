@@ -14,7 +14,7 @@ import typer
 
 import avel.cli
 from avel.errors import AvelError, UsageError, printable
-from avel.files import disk_error
+from avel.files import DOWNLOAD, IS_ADDRESS, disk_error, is_address
 
 #: All done; some input failed (named, the others done); called wrongly.
 DONE, SOME_FAILED, CALLED_WRONGLY = 0, 1, 2
@@ -62,10 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except typer.Exit as e:
         return e.exit_code
-    except UsageError as e:
-        return _say(str(e), CALLED_WRONGLY)
     except AvelError as e:
-        return _say(str(e), SOME_FAILED)
+        code = CALLED_WRONGLY if isinstance(e, UsageError) else SOME_FAILED
+        return _say(str(_of_address(e, arguments)), code)
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", 130)
     except (BrokenPipeError, SystemExit) as e:
@@ -118,6 +117,15 @@ def _files_apart(arguments: Sequence[str]) -> list[str]:
         f"./{a}" if i < end and a[:1] == "-" and _is_named(a) else a
         for i, a in enumerate(arguments)
     ]
+
+
+def _of_address(error: AvelError, arguments: Sequence[str]) -> AvelError:
+    """An error that names an address among the arguments says that avel opens none."""
+    if arguments[:1] == ["fetch"] or "--address" in arguments or IS_ADDRESS in error.got:
+        return error  # those do open some
+    values = [v for a in arguments for v in (a, a.partition("=")[2]) if is_address(v)]
+    named = next((v for v in values if v in error.got or str(Path(v)) in error.got), None)
+    return type(error)(f"{named} {IS_ADDRESS}", do=DOWNLOAD) if named else error
 
 
 def _is_named(argument: str) -> bool:

@@ -28,6 +28,7 @@ SPLITS = ("train", "val", "test")
 #: What others call the splits.
 _SPLITS = {"training": "train", "validation": "val", "valid": "val", "dev": "val",
            "testing": "test"}  # fmt: skip
+_NO_EVENT = "background is no event: the clip counts, without it"
 #: An annotation file above this size isn't read: 64 MiB is about a million events.
 LARGEST = 64 * 2**20
 _TEXTS = (
@@ -68,12 +69,14 @@ class Annotations:
 
     Args:
         rows: All rows that could be read.
-        mistakes: What is wrong with the others.
-        notes: What was left out, a sentence each.
+        mistakes: What is wrong with the whole: a table's header, say.
+        left_out: The other rows and label files, with file and line, and what is wrong with each.
+        notes: What else was left out, a sentence each.
     """
 
     rows: list[Row] = field(default_factory=list)
     mistakes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -84,7 +87,7 @@ def read_rows(root: Path) -> tuple[list[Row], list[str]]:
         DataError: if the folder or its annotations aren't there.
     """
     found = read_annotations(root)
-    return found.rows, found.mistakes
+    return found.rows, found.mistakes + found.left_out
 
 
 def read_annotations(root: Path, *, predictions: bool = False) -> Annotations:
@@ -103,13 +106,14 @@ def read_annotations(root: Path, *, predictions: bool = False) -> Annotations:
             do="give the folder that holds your clips",
         )
     found = _read(root, predictions=predictions)
-    if not found.rows and not found.mistakes and found.notes:
+    nothing = not (found.rows or found.mistakes or found.left_out)
+    if nothing and found.notes:
         raise DataError(
             f"{root} holds no labels that a person made or corrected"
             + "".join(f"\n    {note}" for note in found.notes),
             do="correct some of them, or give data.predictions=true",
         )
-    if not found.rows and not found.mistakes:
+    if nothing:
         raise DataError(
             f"{root} holds no annotations",
             wanted="annotations.csv or .tsv, AVE-style Annotations.txt, or a label file beside "
@@ -127,7 +131,7 @@ def _read(root: Path, *, predictions: bool) -> Annotations:
     for split, name in _TEXTS:
         if (root / name).is_file() and (split or not found.rows):
             _read_text(root, root / name, split, found)
-    if not found.rows and not found.mistakes:
+    if not found.rows and not found.left_out:
         _read_label_files(root, found, predictions=predictions)
     return found
 
@@ -156,15 +160,19 @@ def _read_table(path: Path, root: Path, *, predictions: bool) -> Annotations:
             if modality != "both":  # what is only audible or visible is no event
                 given |= {"start": "", "end": "", "label": ""}
         except ValueError as e:
-            found.mistakes.append(f"{where}: {e}")
+            found.left_out.append(f"{where}: {e}")
             continue
-        row, wrong = _csv_row({k: c.strip() for k, c in given.items()}, where, root)
-        found.mistakes += wrong
+        given = {k: c.strip() for k, c in given.items()}
+        if _is_background(given["label"]):
+            found.left_out.append(f"{where}: {_NO_EVENT}")
+            given |= {"start": "", "end": "", "label": ""}
+        row, wrong = _csv_row(given, where, root)
+        found.left_out += wrong
         if not wrong:
             if not there(root / row.file) and row.file not in names:
                 names[row.file] = _file_of(root, row.file) if dcase else row.file
             found.rows.append(replace(row, file=names.get(row.file, row.file)))
-    if not found.rows and not found.mistakes:
+    if not found.rows and not found.left_out:
         found.mistakes.append(f"{path.name} holds no rows")
     if found.rows and not predictions:
         _leave_predictions(path, root, found)
@@ -216,17 +224,18 @@ def _read_label_files(root: Path, found: Annotations, *, predictions: bool) -> N
         human = [(f, t) for f, t in held if not t.predicted]
         if len(human) > 1:
             listed = ", ".join(sorted(f.name for f, _ in human))
-            found.mistakes.append(f"{name}: {len(human)} label files ({listed}): keep one")
+            found.left_out.append(f"{name}: {len(human)} label files ({listed}): keep one")
+            continue
         made += [name] if held and not human else []
         chosen = human or (held if predictions else [])
         for label_file, timeline in chosen[:1]:
             where = label_file.relative_to(root).as_posix()
             timeline = on_file(timeline, label_file, player_start_of(clip))
             timeline = timeline.choose("both")  # what is only audible or visible is no event
+            if any(_is_background(e.label) for e in timeline):
+                found.left_out.append(f"{where}: {_NO_EVENT}")
             found.rows += _clip_rows(timeline, name, where)
             found.notes += [n for n in timeline.notes if n.startswith("Left out: ")]
-            found.mistakes += [f"{where}: background is no event: leave it out" for e in timeline
-                               if e.label.strip().lower() == BACKGROUND]  # fmt: skip
     if made and not predictions:
         found.notes.append(_predictions_note(made, root.name))
 
@@ -236,7 +245,7 @@ def _timeline(label_file: Path, root: Path, found: Annotations) -> Timeline | No
         return read(label_file)
     except DataError as e:
         where = label_file.relative_to(root).as_posix()
-        found.mistakes.append(f"{where}: {e.got.removeprefix(f'{label_file}: ')}")
+        found.left_out.append(f"{where}: {e.got.removeprefix(f'{label_file}: ')}")
         return None
 
 
@@ -264,7 +273,7 @@ def _labelled(root: Path, found: Annotations) -> Iterator[tuple[Path, list[Path]
             names = " or ".join(c.name for c in alike)
             name = f"{alike[0].name}{files[0].name[len(stem.name) :]}"
             where = files[0].relative_to(root).as_posix()
-            found.mistakes.append(f"{where}: of {names}? call it after its clip, {name}")
+            found.left_out.append(f"{where}: of {names}? call it after its clip, {name}")
         else:
             continue
         del labels[stem]
@@ -275,10 +284,15 @@ def _labelled(root: Path, found: Annotations) -> Iterator[tuple[Path, list[Path]
         found.notes.append(f"No clip has the name of {what} that may hold labels: {some(lost)}.")
 
 
+def _is_background(label: str) -> bool:
+    return label.strip().lower() == BACKGROUND
+
+
 def _clip_rows(timeline: Timeline, file: str, where: str) -> list[Row]:
     held = [
         Row(file, e.start, e.end, e.label.strip(), "", "", f"{where}:{i}")
         for i, e in enumerate(timeline, start=1)
+        if not _is_background(e.label)
     ]
     return held or [Row(file, 0.0, 0.0, "", "", "", where)]
 
@@ -307,8 +321,6 @@ def _csv_row(cells: dict[str, str], where: str, root: Path) -> tuple[Row, list[s
     wrong += _check_file(cells["file"], file)
     if not empty and not cells["label"]:
         wrong.append("times without a label")
-    if cells["label"].lower() == BACKGROUND:
-        wrong.append("background is no event: leave start, end and label empty")
     split = cells.get("split", "").lower()
     split = _SPLITS.get(split, split)
     if split and split not in SPLITS:
@@ -362,14 +374,14 @@ def _read_text(root: Path, path: Path, split: str, found: Annotations) -> None:
         if not line.strip() or (number == 1 and cells[0].lower() == "category"):
             continue
         if len(cells) != 5:
-            found.mistakes.append(f"{where}: wanted Category&VideoID&Quality&StartTime&EndTime")
+            found.left_out.append(f"{where}: wanted Category&VideoID&Quality&StartTime&EndTime")
             continue
         label, video, _, start, end = cells
         empty = start == end  # AVE itself has one: an event of no length
         first, last, wrong = (0.0, 0.0, []) if empty else _times(start, end)
         inner = _inside(root, video)
         wrong += _check_file(video, inner)
-        found.mistakes += [f"{where}: {w}" for w in wrong]
+        found.left_out += [f"{where}: {w}" for w in wrong]
         if not wrong:
             file = _file_of(root, inner)
             found.rows.append(Row(file, first, last, "" if empty else label, split, "", where))

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from avel.data.annotations import (
     OPTIONAL,
     REQUIRED,
     SPLITS,
+    Annotations,
     Row,
     counted,
     read_annotations,
@@ -32,6 +33,8 @@ from avel.data.rendered import COMPOSER_CARD, TOYBOX_CARD, origin_of
 from avel.errors import DataError
 from avel.features.contents import Contents, is_of
 from avel.features.listing import media_files
+from avel.features.manifest import CALLED, read_manifest
+from avel.features.manifest import NAME as MANIFEST
 from avel.features.store import FOLDER, FeatureNames, stored_path
 from avel.files import there
 from avel.types import Features, Grid, Json
@@ -49,12 +52,14 @@ class Clip:
         video: The group that splits keep together.
         split: As annotated, or "".
         events: (start, end, label), in the annotation's order.
+        where: File and line that name it first, for messages.
     """
 
     file: str
     video: str
     split: str
     events: tuple[tuple[float, float, str], ...]
+    where: str = ""
 
 
 def load(
@@ -91,31 +96,38 @@ def load(
             otherwise their clips are left out, and the data set's notes say so.
         partial: Whether splits may be missing, as for judging alone.
 
+    What can't be read of rows, label files and clips is left out, and the data set's notes say
+    which and why; so are clips that `avel extract` gave up.
+
     Raises:
-        DataError: with all that is wrong at once: rows, times, files, features, splits.
+        DataError: with all that is wrong at once, where nothing is left, or what is wrong is of
+            the whole: the table's header, splits, features that are missing or of other files.
     """
     root = Path(root)
     if window < 1:
         raise DataError(f"window={window}", wanted="at least 1 segment", do="give window=10")
     read = read_annotations(root, predictions=predictions)
     clips, mistakes = _gather(read.rows)
-    mistakes = read.mistakes + mistakes
     names = FeatureNames()
     places = {c.file: stored_path(root, c.file, out=features, names=names) for c in clips}
-    mistakes += [
-        f"no file {clip.file!r}"
-        for clip in clips
-        if not there(root / clip.file) and not there(places[clip.file])
-    ]
-    _stop(root, mistakes)
+    unlabelled = _unlabelled(root, clips)
+    clips, gone = _usable(root, clips, places, Path(features or root / FOLDER))
+    left = read.left_out + gone
+    mistakes = read.mistakes + mistakes
+    if mistakes or not clips:
+        _stop(root, mistakes + left)
     held, mistakes = _read_features(root, clips, places, features, dtype)
-    mistakes += _beyond_end(clips, held)
+    clips, late = _within(clips, held, read.rows)
+    left += late
     drawn = not any(clip.split for clip in clips)
     videos = {clip.file: clip.video for clip in clips}
     clips, more = assign_splits(clips, seed=seed, partial=partial)
-    classes = tuple(dict.fromkeys(row.label for row in read.rows if row.label))
-    _stop(root, mistakes + more + ([] if classes else ["no row has a label"]))
-    notes = [*read.notes, *_unlabelled(root, clips), *_odd_labels(clips, held.step)]
+    kept = {label for clip in clips for *_, label in clip.events}
+    classes = tuple(dict.fromkeys(row.label for row in read.rows if row.label in kept))
+    mistakes += more + ([] if classes else ["no row has a label"])
+    if mistakes:
+        _stop(root, mistakes + left)
+    notes = [*_left_out(root, left), *read.notes, *unlabelled, *_odd_labels(clips, held.step)]
     made = _assemble(root, clips, classes, held, window, notes)
     recordings = {
         name: video
@@ -124,6 +136,54 @@ def load(
         if (video := videos.get(name) or videos[name.rpartition("#")[0]])
     }
     return replace(made, drawn=drawn, recordings=recordings)
+
+
+def examine(root: Path, *, features: str | Path | None = None) -> Annotations:
+    """All that :func:`load` would leave out or refuse of a folder's annotations.
+
+    Raises:
+        DataError: if the folder or its annotations aren't there.
+    """
+    found = read_annotations(root)
+    clips, mistakes = _gather(found.rows)
+    names = FeatureNames()
+    places = {c.file: stored_path(root, c.file, out=features, names=names) for c in clips}
+    _, gone = _usable(root, clips, places, Path(features or root / FOLDER))
+    notes = [*found.notes, *_unlabelled(root, clips)]
+    return replace(found, mistakes=found.mistakes + mistakes, left_out=found.left_out + gone,
+                   notes=notes)  # fmt: skip
+
+
+def _usable(
+    root: Path, clips: Sequence[Clip], places: Mapping[str, Path], folder: Path
+) -> tuple[list[Clip], list[str]]:
+    """The clips that are there and that `avel extract` didn't give up, and what ails the others."""
+    given_up = {
+        row["file"]: row["reason"]
+        for row in read_manifest(folder / MANIFEST)
+        if row["status"] != CALLED["made"]
+    }
+    kept, gone = [], []
+    for clip in clips:
+        if there(places[clip.file]):
+            kept.append(clip)
+        elif not there(root / clip.file):
+            gone.append(f"{clip.where}: no file {clip.file!r}")
+        elif clip.file in given_up:
+            why = given_up[clip.file]
+            gone.append(f"{clip.where}: no features of {clip.file} could be made ({why})")
+        else:
+            kept.append(clip)
+    return kept, gone
+
+
+def _left_out(root: Path, said: Sequence[str], *, shown: int = 20) -> list[str]:
+    """A note for each thing that was left out; of many for the first ones, and their number."""
+    notes = [f"Left out: {text}." for text in said[:shown]]
+    if len(said) > shown:
+        more = len(said) - shown
+        notes.append(f"Left out: {more} more; `avel check {root}` names all of the annotations'.")
+    return notes
 
 
 def _unlabelled(root: Path, clips: Sequence[Clip]) -> list[str]:
@@ -164,9 +224,8 @@ def _overlapping(clip: Clip, step: float) -> bool:
     return False
 
 
-def _stop(root: Path, mistakes: Sequence[str], *, shown: int = 40) -> None:
-    if not mistakes:
-        return
+def _stop(root: Path, mistakes: Sequence[str], *, shown: int = 40) -> NoReturn:
+    """Refuse a folder, with all that is wrong."""
     cure = f"avel extract {root}"
     if not os.access(root, os.W_OK):  # a folder that can only be read
         cure += " -o FEATURES, and give data.features=FEATURES"
@@ -194,7 +253,7 @@ def _gather(rows: Iterable[Row]) -> tuple[list[Clip], list[str]]:
         if len({r.video for r in own}) > 1:
             mistakes.append(f"{own[0].where}: file {file!r} is given to different videos")
         events = tuple((r.start, r.end, r.label) for r in own if r.label)
-        clips.append(Clip(file, video, own[0].split, events))
+        clips.append(Clip(file, video, own[0].split, events, own[0].where))
     return clips, mistakes
 
 
@@ -300,17 +359,23 @@ def _backbones(found: Features) -> tuple[tuple[str, str, str], ...]:
     return backbone_identity(found.audio_card), backbone_identity(found.visual_card)
 
 
-def _beyond_end(clips: Iterable[Clip], held: _Held) -> list[str]:
-    """Events that begin after their file's end, or end more than a segment after it."""
-    mistakes = []
+def _within(
+    clips: Iterable[Clip], held: _Held, rows: Iterable[Row]
+) -> tuple[list[Clip], list[str]]:
+    """Clips without events that begin after their file's end, or end more than a segment after."""
+    lines = {(row.file, row.start, row.end, row.label): row.where for row in rows}
+    kept, late = [], []
     for clip in clips:
         grid = held.grids.get(clip.file)
-        for start, end, label in clip.events if grid else ():
+        out = [e for e in clip.events
+               if grid and (e[0] >= grid.duration or e[1] > grid.duration + grid.step)]  # fmt: skip
+        for start, end, label in out:
             assert grid is not None
-            if start >= grid.duration or end > grid.duration + grid.step:
-                span = f"{label!r} from {start:g} to {end:g} s"
-                mistakes.append(f"{clip.file}: {span}, the file ends at {grid.duration:g} s")
-    return mistakes
+            span = f"{label!r} from {start:g} to {end:g} s"
+            where = lines[clip.file, start, end, label]
+            late.append(f"{where}: {span}, and {clip.file} ends at {grid.duration:g} s")
+        kept.append(replace(clip, events=tuple(e for e in clip.events if e not in out)))
+    return kept, late
 
 
 def assign_splits(

@@ -29,13 +29,14 @@ from avel.files import file_hash, whole
 from avel.types import Json
 
 ENDING = ".safetensors"
-LAYOUT = 1
+#: 2: sound is mixed by the channels' layout; entries have notes.
+LAYOUT = 2
 #: Rows that are copied at a time.
 ROWS = 1024
 _ARRAYS = ("audio", "visual", "heard", "seen")
 _TYPES = {"audio": "F16", "visual": "F16", "heard": "U8", "seen": "U8"}
 #: Types of an entry's values; JSON may have lost a duration's point.
-_KINDS = [[str, int, int, str, kind, int, int] for kind in (float, int)]
+_KINDS = [[str, int, int, str, kind, int, int, tuple] for kind in (float, int)]
 #: The largest header that safetensors reads.
 _LARGEST_HEADER = 100_000_000
 
@@ -53,6 +54,7 @@ class Entry:
         content: sha256 of its bytes.
         duration: Seconds.
         first, count: Its first row, and how many.
+        notes: Which tracks were taken, where there was a choice.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Entry:
     duration: float
     first: int
     count: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,12 @@ class Kind:
         cards = [(self.audio_card, wanted.audio_card), (self.visual_card, wanted.visual_card)]
         same = all(backbone_identity(own) == backbone_identity(theirs) for own, theirs in cards)
         return same and abs(self.step - wanted.step) < 1e-6 and self.means <= wanted.means
+
+
+def _entry(*cells: Any) -> Entry:
+    """A row of an index's table; its notes are a list in JSON."""
+    *known, notes = cells
+    return replace(Entry(*known), notes=tuple(map(str, notes)))
 
 
 def rows_of(block: Block, *, means: bool) -> Arrays:
@@ -124,8 +133,10 @@ class Index:
         try:
             self._file = cast(Any, safe_open(self.path, framework="numpy"))
             meta = json.loads((self._file.metadata() or {})["avel"])
-            if meta["kind"] != "index" or meta["layout"] != LAYOUT:
+            if meta["kind"] != "index" or meta["layout"] > LAYOUT:
                 raise ValueError("another kind of file, or of a newer avel")
+            if meta["layout"] != LAYOUT:
+                raise ValueError("of an older avel, which mixed the sound differently")
             self.arrays = {name: self._file.get_slice(name) for name in _ARRAYS}
             self.kind = Kind(
                 dict(meta["audio_card"]),
@@ -133,7 +144,7 @@ class Index:
                 float(meta["step"]),
                 bool(meta["means"]),
             )
-            self.entries = tuple(Entry(*row) for row in meta["files"])
+            self.entries = tuple(_entry(*row) for row in meta["files"])
             self._check()
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as e:
             raise DataError(
@@ -313,6 +324,8 @@ class _Builder:
         return _Source(replace(moved, **is_now), new=False)
 
     def _made(self, stream: FeatureStream, **known: Any) -> _Source:
+        from avel.probe import tells_track
+
         first = self._count
         places = {n: part.tell() for n, part in self._parts.items()}
         try:
@@ -325,7 +338,10 @@ class _Builder:
             self._count = first
             raise
         self._changed = True
-        made = Entry(**known, duration=stream.grid.duration, first=first, count=len(stream))
+        made = Entry(
+            **known, duration=stream.grid.duration, first=first, count=len(stream),
+            notes=tuple(note for note in stream.notes if tells_track(note)),
+        )  # fmt: skip
         return _Source(made, new=True)
 
     def _append(self, rows: Arrays) -> None:

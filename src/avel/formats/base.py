@@ -25,8 +25,11 @@ MAX_BYTES = 128 * 2**20
 MAX_ROWS, MAX_NAME = 1_000_000, 1000
 #: The latest instant that is believed, in seconds: some four months.
 MAX_SECONDS = 1e7
+#: The most notes of a file that are written or read again, and the longest.
+_NOTES, _NOTE = 50, 500
 #: Of what a reader leaves out, so many are named; the others are counted.
 _SHOWN = 20
+_LEFT_OUT = "Left out: "
 
 
 class LeftOut:
@@ -73,16 +76,17 @@ class LeftOut:
 
     @property
     def reasons(self) -> str:
-        """What was left out and why, in one clause."""
-        more = [f"and {self.count - _SHOWN} more"] if self.count > _SHOWN else []
-        return "; ".join([*self._said, *more])
+        """What was left out first and why, in one clause."""
+        shown = self._said[:5]
+        more = [f"and {self.count - len(shown)} more"] if self.count > len(shown) else []
+        return "; ".join([*shown, *more])
 
     @property
     def notes(self) -> tuple[str, ...]:
         """A sentence for each row that was left out, the first of many, and what else was said."""
-        out = [f"Left out: {said}." for said in self._said]
+        out = [f"{_LEFT_OUT}{said}." for said in self._said]
         if self.count > _SHOWN:
-            out.append(f"Left out: {self.count - _SHOWN} more of {self.path.name}.")
+            out.append(f"{_LEFT_OUT}{self.count - _SHOWN} more of {self.path.name}.")
         return (*out, *self._notes)
 
 
@@ -196,6 +200,15 @@ def format_named(name: str) -> Format:
         UsageError: if there is none; the nearest are suggested.
     """
     return formats.get(name)()
+
+
+def notes_of(notes: Iterable[object]) -> tuple[str, ...]:
+    """What of a file's notes stands in a label file: what ails the video, each on one line.
+
+    What a reader left out of another label file doesn't. In both directions.
+    """
+    texts = (" ".join(str(note).split())[:_NOTE] for note in notes)
+    return tuple(t for t in texts if t and not t.startswith(_LEFT_OUT))[:_NOTES]
 
 
 def format_endings() -> dict[str, str]:

@@ -23,10 +23,11 @@ from avel.formats.base import (
     formats,
     label_to_write,
     media_name,
+    notes_of,
     stem_of,
     timeline_of,
 )
-from avel.formats.marks import KEY, every, mark_of, marked
+from avel.formats.marks import KEY, NOTE, every, mark_of, marked
 from avel.formats.text import escape, unescape
 from avel.types import MODALITIES, Event, Modality, Timeline
 
@@ -112,7 +113,8 @@ class Elan(Format):
             left.note(f"ELAN's times begin {-own.zero:g} s into the file: they were moved by it.")
         video = media_name(address, stem_of(path))
         events.sort(key=lambda e: (e.start, e.end))
-        found = timeline_of(video, events).choose("both")
+        told = [unescape(v) for k, v in document.properties.items() if k.startswith(NOTE)]
+        found = timeline_of(video, events, notes=notes_of(told)).choose("both")
         return [marked(found, document.properties.get(KEY, ""))]
 
 
@@ -174,6 +176,8 @@ def _header(timeline: Timeline, path: Path) -> Iterator[str]:
     if timeline.predicted:
         mark = in_xml(mark_of(timeline, every(timeline)))
         yield f'\t\t<PROPERTY NAME="{KEY}">{mark}</PROPERTY>\n'
+    for number, note in enumerate(notes_of(timeline.notes), start=1):
+        yield f'\t\t<PROPERTY NAME="{NOTE} {number}">{in_xml(escape(note))}</PROPERTY>\n'
     yield "\t</HEADER>\n"
 
 
@@ -318,13 +322,13 @@ def _between(slots: Mapping[str, str | None], held: Sequence[_Annotation]) -> di
     """
     following = {a.begin: a.end for a in held}
     times: dict[str, float] = {}
-    begun: set[str] = set()
+    seen: set[str] = set()  # slots without a time: each belongs to the first chain that has it
     for annotation in held:
         first, chain = _whole(slots.get(annotation.begin)), [annotation.end]
-        if first is None or annotation.end in begun:
+        if first is None:
             continue
-        begun.add(annotation.end)
-        while slots.get(chain[-1], "") is None and len(chain) <= len(held):
+        while slots.get(chain[-1], "") is None and chain[-1] not in seen:
+            seen.add(chain[-1])
             if chain[-1] not in following:
                 break
             chain.append(following[chain[-1]])

@@ -24,6 +24,7 @@ from avel.formats.base import (
     media_name,
     name_of,
     names_apart,
+    notes_of,
     number_of,
     object_of,
     rows_of,
@@ -93,7 +94,9 @@ def _task(timeline: Timeline) -> Json:
         if timeline.events:
             found["score"] = round(sum(e.score for e in timeline) / len(timeline), 6)
     kind = "predictions" if made_by_model else "annotations"
-    return {"data": {"video": timeline.video}, kind: [found]}
+    data: Json = {"video": timeline.video}
+    data |= {"avel_notes": list(notes)} if (notes := notes_of(timeline.notes)) else {}
+    return {"data": data, kind: [found]}
 
 
 def _region(event: Event, number: int, timeline: Timeline) -> Json:
@@ -142,6 +145,8 @@ def _timeline(task: Json, video: str, where: str, left: LeftOut) -> Timeline:
             if region.get("original_length"):
                 lengths.append(number_of(region["original_length"]))
     notes = [f"Frames were read as {rate:g} a second."] * framed
+    told = object_of(task.get("data", task)).get("avel_notes")
+    notes += notes_of(told) if isinstance(told, list) else ()
     events.sort(key=lambda e: (e.start, e.end))
     found = timeline_of(video, events, duration=max(lengths), notes=notes)
     return found if predicted is None else replace(found, model={"model": predicted})

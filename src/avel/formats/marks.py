@@ -23,6 +23,8 @@ from avel.types import MODALITIES, Event, Timeline
 
 #: What the mark is called in a file.
 KEY = "avel:predictions"
+#: What a note about the video is called there.
+NOTE = "avel:note"
 _FOLDER = ".avel"
 #: Larger ones beside a file aren't read.
 _LARGEST = 2**24

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from avel import clock
@@ -22,6 +23,7 @@ from avel.formats.base import (
     label_to_write,
     name_of,
     names_apart,
+    notes_of,
     number_of,
     object_of,
     rows_of,
@@ -53,8 +55,9 @@ class Otio(Format):
         tracks = [_track("Video", seen), _track("Audio", heard)]
         name = Path(timeline.video).stem
         stack = {"OTIO_SCHEMA": "Stack.1", "name": "tracks", **_empty(), "children": tracks}
-        told = {"model": timeline.model.get("model", "")}
+        told: Json = {"model": timeline.model.get("model", "")}
         told |= {"predictions": self.mark(timeline)} if timeline.predicted else {}
+        told |= {"notes": list(notes)} if (notes := notes_of(timeline.notes)) else {}
         whole = {
             "OTIO_SCHEMA": "Timeline.1",
             "metadata": {"avel": told},
@@ -98,6 +101,9 @@ class Otio(Format):
                 sorted([*earlier, *events], key=lambda e: (e.start, e.end)),
                 duration=round(lengths.get(address, 0.0), 6),
             )
+        notes = _ours(data).get("notes")
+        if isinstance(notes, list) and len(found) == 1:
+            found = {k: replace(t, notes=notes_of(notes)) for k, t in found.items()}
         told = _ours(data).get("predictions")
         mark = told if isinstance(told, str) and len(found) == 1 else ""
         return [marked(timeline, mark) for timeline in found.values()]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from avel.errors import AvelError, DataError, UsageError
+from avel.files import DOWNLOAD, IS_ADDRESS, is_address
 from avel.formats import base
 from avel.formats.base import (
     Format,
@@ -155,6 +156,8 @@ def text_of(path: Path, largest: int) -> str:
         with path.open("rb") as f:
             data = f.read(largest + 1)
     except (OSError, ValueError) as e:
+        if is_address(path) and isinstance(e, FileNotFoundError):
+            raise DataError(f"{path}: {IS_ADDRESS}", do=DOWNLOAD) from e
         why = getattr(e, "strerror", None) or e
         cure = "correct the path, or its rights"
         raise DataError(f"{path} can't be read ({why})", do=cure) from e

@@ -16,11 +16,12 @@ from avel.formats.base import (
     event_of,
     formats,
     marked_label,
+    notes_of,
     stem_of,
     timeline_of,
     unmarked,
 )
-from avel.formats.marks import KEY, marked
+from avel.formats.marks import KEY, NOTE, marked
 from avel.types import Event, Timeline
 
 # what would be taken for a tag or for the arrow between two times
@@ -48,6 +49,8 @@ class WebVtt(Format):
         blocks = ["WEBVTT\n"]
         if timeline.predicted:
             blocks.append(f"NOTE {KEY} {html.escape(self.mark(timeline), quote=False)}\n")
+        for note in notes_of(timeline.notes):
+            blocks.append(f"NOTE {NOTE} {html.escape(note, quote=False)}\n")
         for event in timeline.for_player():
             start, end = _times(event)
             label = html.escape(marked_label(event), quote=False)
@@ -62,7 +65,8 @@ class WebVtt(Format):
             left.note("The first line isn't WEBVTT: players won't show the file.")
         if re.search(r"^X-TIMESTAMP-MAP", text, re.M):
             left.note("X-TIMESTAMP-MAP wasn't applied: times are those of the cues.")
-        found = timeline_of(stem_of(path), _events(text, left, web=True))
+        notes = notes_of(map(html.unescape, re.findall(rf"^NOTE {NOTE} (.*)$", text, re.M)))
+        found = timeline_of(stem_of(path), _events(text, left, web=True), notes=notes)
         mark = re.search(rf"^NOTE {KEY} (.*)$", text, re.M)
         return [marked(found, html.unescape(mark[1]) if mark else "")]
 

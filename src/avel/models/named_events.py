@@ -222,11 +222,10 @@ class NamedEvents(Model):
             (T, E), 0 or more: x of :class:`Fusion`, or by how much ln v exceeds its least.
         """
         if modality == "audio":
-            return self.rivals.audio_evidence(self.heard(features) - self.typical)[
-                ..., self.common_places
-            ]
-        logs = self.rivals.visual_evidence(self.seen(features[None])[0])[..., self.common_places]
-        return logs - self._least
+            x = self.rivals.exceeding(self.heard(features) - self.typical)
+            return x[..., self.common_places]
+        logs = self.rivals.logarithms(self.seen(features[None])[0])
+        return logs[..., self.common_places] - self._least
 
     def shared(self, heard: Tensor, seen: Tensor) -> Tensor:
         """The probability of each event of ``common`` if sound and picture were one recording.
@@ -241,22 +240,20 @@ class NamedEvents(Model):
         joint = self._joint(heard, seen + self._least)
         return torch.sigmoid((f.bias + f.proxy_bias * proxy + joint) / f.temperature)
 
-    def perceived(self, profile: Tensor, modality: Modality) -> Tensor:
+    def perceived(self, features: Tensor, modality: Modality) -> Tensor:
         """The probability of each event of ``common`` by one modality alone.
 
         Args:
-            profile: (..., E), as :meth:`profile` gives it.
-            modality: Which it is of.
+            features: (T, A) of sound, or (T, H, W, V) of the picture.
+            modality: Which of both.
 
         Returns:
-            (..., E), NaN where the picture tells of an event by proxy alone.
+            (T, E), 0 where the picture tells of an event by proxy alone.
         """
-        if modality == "audio":  # exact of an event with one AudioSet class, else at most
-            typical = self.typical[self.rivals.index].amax(-1)[self.common_places]
-            probability, known = torch.sigmoid(profile + typical), self.rivals.heard
-        else:
-            probability, known = (profile + self._least).exp(), self.rivals.seen
-        return torch.where(known[self.common_places] > 0, probability, math.nan)
+        if modality == "audio":
+            return self.rivals.audible(self.heard(features))[..., self.common_places]
+        visible = self.rivals.visible(self.seen(features[None])[0]) * self.rivals.seen
+        return visible[..., self.common_places]
 
     @property
     def _least(self) -> Tensor:
@@ -328,14 +325,14 @@ class _Events(nn.Module):
 
     def forward(self, heard: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """x and ln v, (B, T, E) each, of logits (B, T, K) and probabilities (B, T, K')."""
-        return self.audio_evidence(heard), self.visual_evidence(seen)
+        return self.exceeding(heard), self.logarithms(seen)
 
-    def audio_evidence(self, heard: Tensor) -> Tensor:
-        """x, (..., E), of logits (..., K) less what is typical."""
+    def exceeding(self, heard: Tensor) -> Tensor:
+        """x, (..., E), of logits less what is typical, (..., K)."""
         return heard[..., self.index].amax(-1).clamp(min=0) * self.heard
 
-    def visual_evidence(self, seen: Tensor) -> Tensor:
-        """ln v, (..., E), of probabilities (..., K)."""
+    def logarithms(self, seen: Tensor) -> Tensor:
+        """ln v, (..., E), of probabilities (..., K')."""
         v = torch.minimum(torch.maximum(self.visible(seen), self.least), self.most)
         return v.log()
 

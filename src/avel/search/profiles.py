@@ -7,13 +7,14 @@ that are near to everything don't win.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from avel.events.vocabulary import Modality, NamedEvent
 from avel.types import Bools, Floats
@@ -55,7 +56,7 @@ class Profile:
         return np.asarray(np.where(known[:, None], rows, -np.inf).max(0))
 
 
-def evidence(network: NamedEvents, features: Floats, modality: Modality) -> NDArray[np.float16]:
+def evidence(network: NamedEvents, features: Floats, modality: Modality) -> Floats:
     """(n, E) evidence for the events of the vocabulary that sounds and pictures share.
 
     Args:
@@ -63,10 +64,24 @@ def evidence(network: NamedEvents, features: Floats, modality: Modality) -> NDAr
         features: (n, A) or (n, H, W, V).
         modality: Which of both they are.
     """
+    return _told(network.profile, network, features, modality).astype(np.float16)
+
+
+def perceived(network: NamedEvents, features: Floats, modality: Modality) -> Floats:
+    """(n, E) the probabilities of the same events by one modality; arguments as above."""
+    return _told(network.perceived, network, features, modality)
+
+
+def _told(
+    tell: Callable[[Tensor, Modality], Tensor],
+    network: NamedEvents,
+    features: Floats,
+    modality: Modality,
+) -> NDArray[np.float32]:
     given = torch.from_numpy(np.ascontiguousarray(features, np.float32))
     with torch.inference_mode():
-        made = network.profile(given.to(network.audio_weight.device), modality)
-    return made.cpu().numpy().astype(np.float16)
+        made = tell(given.to(network.audio_weight.device), modality)
+    return np.asarray(made.cpu().numpy(), np.float32)
 
 
 def distances(query: Profile, candidates: Sequence[Profile], *, events: bool) -> list[Floats]:
@@ -146,21 +161,20 @@ def shared_events(
 
     Args:
         network: The model.
-        query, window: (E,) the peaks of their evidence.
-        modalities: Of the query and of the window. Of two different ones the probability is that
-            of the event if both were one recording; of the same, the lower of both.
+        query, window: (E,) the peaks of their evidence where their modalities differ: the
+            probability is that of the event if both were one recording. Else the peaks of their
+            probabilities, of which the lower one counts.
+        modalities: Of the query and of the window.
     """
-    device = network.audio_weight.device
-    given = [torch.from_numpy(np.asarray(x, np.float32)).to(device) for x in (query, window)]
-    with torch.inference_mode():
-        if modalities[0] == modalities[1]:
-            each = [network.perceived(x, modalities[0]) for x in given]
-            probability = torch.minimum(*each)
-        else:
-            heard, seen = given if modalities[0] == "audio" else given[::-1]
-            probability = network.shared(heard, seen)
-            probability = torch.where(torch.minimum(heard, seen) >= LEAST, probability, 0.0)
-    found = probability.nan_to_num(0.0).cpu().numpy()
+    if modalities[0] == modalities[1]:
+        found = np.minimum(query, window)
+    else:
+        heard, seen = (query, window) if modalities[0] == "audio" else (window, query)
+        device = network.audio_weight.device
+        given = [torch.from_numpy(np.asarray(x, np.float32)).to(device) for x in (heard, seen)]
+        with torch.inference_mode():
+            found = network.shared(*given).cpu().numpy()
+        found = np.where(np.minimum(heard, seen) >= LEAST, found, 0.0)
     named: list[NamedEvent] = []
     for i in np.argsort(-found, kind="stable"):
         event = network.common[i]
