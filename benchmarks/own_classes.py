@@ -132,9 +132,9 @@ def changes_table(rows: list[dict[str, Any]], cell: Any) -> list[str]:
         return []
     known = {(r["backbones"], r["model"]) for r in changed}
     plain = [r for r in rows if not r["changed"] and (r["backbones"], r["model"]) in known]
-    return ["", "| model | recipe | segment accuracy | event F1 at IoU 0.5 |",
-            "| --- | --- | --- | --- |"] + [
-        f"| {r['model']} | {r['changed'] or 'small'} | {cell(r, METRICS[0])} | "
+    return ["", "| backbones | model | recipe | segment accuracy | event F1 at IoU 0.5 |",
+            "| --- | --- | --- | --- | --- |"] + [
+        f"| {r['backbones']} | {r['model']} | {r['changed'] or 'small'} | {cell(r, METRICS[0])} | "
         f"{cell(r, METRICS[1])} |"
         for r in [*plain, *changed] if r["maps"] == "float16"
     ]  # fmt: skip

@@ -343,6 +343,12 @@ def test_the_recipe_is_chosen_by_size_and_said(
     assert SMALL == 300
 
 
+def test_what_measured_otherwise_for_a_model_goes_over_the_small_recipe() -> None:
+    assert resolve("av", small=True).input_dropout == 0.5
+    assert resolve("linear", small=True).input_dropout == 0
+    assert resolve("linear", small=True, pairs=["input_dropout=0.1"]).input_dropout == 0.1
+
+
 def test_folds_by_command_in_one_go_or_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

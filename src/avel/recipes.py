@@ -25,7 +25,7 @@ SMALL = 300
 #: The recipe of small data, in place of the paper's values; docs/your-own-videos.md has the table
 #: of what each of them gave.
 SMALL_VALUES: dict[str, Any] = {
-    "epochs": 30, "batch": 8, "patience": 10, "standardize": True,
+    "epochs": 30, "batch": 8, "patience": 10, "standardize": True, "input_dropout": 0.5,
 }  # fmt: skip
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -59,7 +59,7 @@ def resolve(
                              wanted=f"task={' or '.join(cls.card.tasks)}",
                              do="take another model: `avel ls models`")  # fmt: skip
         raise unknown_name("task", task, cls.card.tasks)
-    recipe = for_small_data(cls.recipe(task)) if small else cls.recipe(task)
+    recipe = for_small_data(cls, task) if small else cls.recipe(task)
     known = _known(recipe, cls.options())
     given: dict[str, Any] = {}
     mistakes: list[str] = []
@@ -78,9 +78,9 @@ def resolve(
     return made
 
 
-def for_small_data(recipe: Recipe) -> Recipe:
-    """What a recipe becomes for fewer than :data:`SMALL` clips: :data:`SMALL_VALUES`."""
-    return replace(recipe, **SMALL_VALUES)
+def for_small_data(model: type[Model], task: Task) -> Recipe:
+    """The recipe below :data:`SMALL` clips: :data:`SMALL_VALUES` and the model's own over them."""
+    return replace(model.recipe(task), **{**SMALL_VALUES, **model.small_values})
 
 
 def told(recipe: Recipe, count: int) -> str:
