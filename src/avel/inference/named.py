@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 TAGGERS = {"audio": "yamnet", "visual": "efficientnet_lite0"}
 #: The numbers that were chosen on real clips: the fusion, the decision, and on what.
 SETTINGS = Path(__file__).parent.parent / "pretrained" / "named_events.json"
-#: Segments of a window; the scores don't depend on it, since each segment is scored by itself.
-_WINDOW = 10
+#: Segments of a window: few, so that the first scores come early; they don't depend on it, since
+#: each segment is scored by itself.
+_WINDOW = 4
 
 
 def load_named_events(
