@@ -119,9 +119,25 @@ def docs_table(rows: list[dict[str, Any]]) -> str:
     told = (
         f"Mean ± standard deviation over {first['folds']} folds of {first['clips']} clips "
         f"({first['segments']} segments; partitions: {first['partitions']}), in percent; minutes "
-        f"of training all folds, on {first['cores']} cores of {first['cpu']}."
+        f"of training all folds, on {first['cores']} cores of {first['cpu']} that other programs "
+        f"kept busy (load {first['load']})."
     )
-    return "\n".join([*lines, "", told])
+    return "\n".join([*lines, "", told, *changes_table(rows, cell)])
+
+
+def changes_table(rows: list[dict[str, Any]], cell: Any) -> list[str]:
+    """What changes of the recipe gave, beside the recipe itself."""
+    changed = [r for r in rows if r["changed"]]
+    if not changed:
+        return []
+    known = {(r["backbones"], r["model"]) for r in changed}
+    plain = [r for r in rows if not r["changed"] and (r["backbones"], r["model"]) in known]
+    return ["", "| backbones | model | recipe | segment accuracy | event F1 at IoU 0.5 |",
+            "| --- | --- | --- | --- | --- |"] + [
+        f"| {r['backbones']} | {r['model']} | {r['changed'] or 'small'} | {cell(r, METRICS[0])} | "
+        f"{cell(r, METRICS[1])} |"
+        for r in [*plain, *changed] if r["maps"] == "float16"
+    ]  # fmt: skip
 
 
 def main() -> None:
@@ -145,7 +161,7 @@ def main() -> None:
             make_folder(given.reals, folder)
         for pair in given.backbones:
             took = extract(folder, pair, "float32")
-            for title, dtype in cases(pair, given.models):
+            for title, dtype in cases(pair, given.models, plain=not given.set):
                 row = measure(folder, pair, title, dtype, given)
                 rows.append({**row, "extract_minutes": f"{took:.1f}", **machine()})
                 if not given.no_write:  # what is measured is kept, also where it is stopped
@@ -153,11 +169,11 @@ def main() -> None:
     print(docs_table(rows))
 
 
-def cases(pair: str, titles: list[str]) -> list[tuple[str, str]]:
+def cases(pair: str, titles: list[str], *, plain: bool) -> list[tuple[str, str]]:
     """Models and how their features are stored: all as halves, one of them in full as well."""
     if pair == "two patches":
         return [(t, "float16") for t in titles if t == "linear"]
-    whole = [("linear", "float32")] if pair == "taggers" and "linear" in titles else []
+    whole = [("linear", "float32")] if plain and pair == "taggers" and "linear" in titles else []
     return [*whole, *((t, "float16") for t in titles)]
 
 

@@ -1,6 +1,8 @@
 """How fast a fresh install's default is on a real file: write results/real_time.csv.
 
-    python benchmarks/real_time.py FILE [--runs 5]
+    python benchmarks/real_time.py [FILE] [--seconds 60] [--runs 5]
+
+FILE is the clip of `avel demo` where none is given (640x360, H.264); it is looped to that length.
 
 The real-time factor is the seconds of video for each second of work, decoding included, in a
 process that has localized before; the first answer is counted from the start of `avel localize
@@ -21,9 +23,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, machine, write_csv
+from common import RESULTS, loop, machine, write_csv
 
 import avel
+from avel.cli.demo import CLIP
 from avel.localization import Localizer
 
 
@@ -74,29 +77,37 @@ def row(what: str, unit: str, values: list[float]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("video", type=Path, help="with an event that the default finds")
+    parser.add_argument("video", type=Path, nargs="?", default=CLIP)
+    parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--csv", type=Path, default=RESULTS / "real_time.csv")
     given = parser.parse_args()
-    video = given.video
+    with tempfile.TemporaryDirectory() as folder:
+        video = Path(folder) / given.video.name
+        loop(given.video, video, seconds=given.seconds)
+        rows = measured(video, Path(folder), given.runs)
+    write_csv(given.csv, rows)
+
+
+def measured(video: Path, folder: Path, runs: int) -> list[dict[str, Any]]:
     media = avel.open(video)
     size = f"{media.video.width}x{media.video.height}" if media.video else "no picture"
     named = f"{media.duration:.0f} s, {size}"
     env = dict(os.environ)
     find = Localizer("default")
     factor(find, video)  # warms up
-    rows = [row(f"default, {named}", "times real time",
-                [factor(find, video) for _ in range(given.runs)])]  # fmt: skip
+    factors = [factor(find, video) for _ in range(runs)]
     first_answer(video, env)
-    rows.append(row(f"avel localize --stream, first event, {named}", "s",
-                    [first_answer(video, env) for _ in range(given.runs)]))  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        rows.append(row(f"avel localize -o json html, {named}", "s",
-                        [whole(video, Path(folder), env) for _ in range(given.runs)]))  # fmt: skip
+    answers = [first_answer(video, env) for _ in range(runs)]
+    wholes = [whole(video, folder, env) for _ in range(runs)]
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    rows.append(row(f"peak memory of these commands, {named}", "MB", [peak]))
-    rows.append(row("avel --help", "s", [timed_help(env) for _ in range(given.runs)]))
-    write_csv(given.csv, rows)
+    return [
+        row(f"default, {named}", "times real time", factors),
+        row(f"avel localize --stream, first event, {named}", "s", answers),
+        row(f"avel localize -o json html, {named}", "s", wholes),
+        row(f"peak memory of these commands, {named}", "MB", [peak]),
+        row("avel --help", "s", [timed_help(env) for _ in range(runs)]),
+    ]
 
 
 if __name__ == "__main__":

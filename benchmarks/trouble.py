@@ -158,7 +158,7 @@ WRITERS = (
 def on_full_disks(places: dict[str, Path], tried: Tried) -> None:
     for left in (0, 300):  # kB that are left
         for name, line in WRITERS:
-            with disk(places["out"] / "full", kilobytes=12_000) as full:
+            with disk(places["out"] / "full", kilobytes=100_000) as full:
                 for own in ("pack", "tune"):
                     source = places["toy" if own == "pack" else "run"]
                     if name == own:

@@ -25,7 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
@@ -87,6 +87,12 @@ class Degraded(Media):
     kind: str = "clean"
     level: str = ""
     seed: int = 0
+
+    @classmethod
+    def of(cls, media: Media, *, kind: str, level: str, seed: int) -> Degraded:
+        """An open clip, degraded."""
+        own = {f.name: getattr(media, f.name) for f in fields(Media)}
+        return cls(**own, kind=kind, level=level, seed=seed)
 
     def segments(
         self, *, frames: int = 16, size: int = 224, step: float = 1.0
@@ -167,7 +173,7 @@ def features(
         heard, seen = [], []
         media = [open_media(clip) for clip in clips]
         made = extractor.many(
-            Degraded(**vars(m), kind=kind, level=level, seed=i) for i, m in enumerate(media)
+            Degraded.of(m, kind=kind, level=level, seed=i) for i, m in enumerate(media)
         )
         for _, found in made:
             if isinstance(found, Exception):

@@ -278,11 +278,9 @@ def test_a_segments_frames_go_through_together(
     found = Extractor(batch=batch)(path)
     assert found.visual.shape == (5, 1, 1, 5)
     segments = list(open_media(path).segments(frames=5))
-    assert [len(s.frames) for s in segments][4] == 0
-    assert not found.visual[4].any()
-    for segment in segments[:4]:
+    for segment in segments:  # after 3.4 s the last picture stays
         own = segment.frames.reshape(len(segment.frames), -1).mean(1)
         wanted = np.concatenate([own, np.repeat(own[-1:], 5 - len(own))])
         assert np.abs(found.visual[segment.index, 0, 0] - wanted).max() < 1e-3
-        if len(own) == 5:
+        if segment.index < 3:
             assert (np.diff(found.visual[segment.index, 0, 0]) > 5).all()  # in their order

@@ -85,7 +85,7 @@ def test_a_clip_is_degraded_as_it_is_decoded(robustness: ModuleType, tmp_path: P
     plain = list(media.segments(frames=4, size=32))
 
     def read(kind: str, level: str) -> list:
-        made = robustness.Degraded(**vars(media), kind=kind, level=level, seed=2)
+        made = robustness.Degraded.of(media, kind=kind, level=level, seed=2)
         return list(made.segments(frames=4, size=32))
 
     same = read("clean", "")

@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 
 from avel.errors import MediaError
 from avel.features.mel import NEEDED
-from avel.features.pipeline import SOUNDS, Begun, Ended, Networks, Rows, ahead, run
+from avel.features.pipeline import (
+    SOUNDS,
+    Begun,
+    Ended,
+    Networks,
+    Rows,
+    _Row,
+    _Track,
+    ahead,
+    patch_starts,
+    run,
+)
 from avel.media import Segment
 from avel.types import Grid
 
@@ -301,3 +312,89 @@ def test_decoding_runs_only_a_few_segments_ahead() -> None:
         assert made <= taken + 10
     stream.close()  # type: ignore[attr-defined]
     assert made < 80 and threads() == []
+
+
+# ---- overlapping patches of sound
+
+
+@pytest.mark.parametrize(
+    ("seconds", "hop", "wanted"),
+    [
+        (1.0, 0.0, [16000]),
+        (1.0, 0.48, [16000 - 3640, 16000 - 3640 + 7680]),  # around the middle, 24000
+        (0.5, 0.48, [16000 + 4000 - 7800]),
+        (2.0, 0.48, [16000 + 16000 - 19320 + k * 7680 for k in range(4)]),
+    ],
+)
+def test_patches_stand_around_a_segments_middle(
+    seconds: float, hop: float, wanted: list[int]
+) -> None:
+    assert patch_starts(16000, 16000 + round(seconds * 16000), hop) == wanted
+
+
+@dataclass
+class Tune:
+    """Stands for an open file with this sound and no picture."""
+
+    sound: NDArray[np.float32]
+    step: float
+    silent: frozenset[int] = frozenset()
+
+    def grid(self, step: float) -> Grid:
+        return Grid(len(self.sound) / 16000, step)
+
+    def segments(self, *, frames: int, step: float) -> Iterator[Segment]:
+        size = round(step * 16000)
+        for t in range(len(self.grid(step))):
+            part = self.sound[t * size : (t + 1) * size]
+            none = np.zeros((0, *PIXELS), np.uint8)
+            yield Segment(t, none, part, -20.0, 0 if t in self.silent else len(part), ())
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.0, 3.0, 40.3])
+@pytest.mark.parametrize("step", [0.5, 1.0, 2.0])
+def test_overlapping_patches_are_averaged_and_reach_into_their_neighbours(
+    seconds: float, step: float
+) -> None:
+    sound = np.random.default_rng(0).standard_normal(round(seconds * 16000)).astype(np.float32)
+    fakes = Fakes(4)
+    heard: list[NDArray[np.float32]] = []
+
+    def hear(sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        heard.extend(sounds)
+        return np.array([[s[0], s.sum()] for s in sounds], np.float32)
+
+    networks = replace(fakes.networks, hear=hear, audio=(2,), patch_hop=0.48)
+    blocks = [
+        e.block
+        for e in run([Tune(sound, step)], lambda f: f, networks, step=step)
+        if isinstance(e, Rows)
+    ]
+    found = np.concatenate([b.audio for b in blocks])
+    padded = np.concatenate([np.zeros(NEEDED, np.float32), sound, np.zeros(40000, np.float32)])
+    size = round(step * 16000)
+    wanted = []
+    for t in range(len(Grid(seconds, step))):
+        stop = min((t + 1) * size, len(sound))
+        patches = [padded[s + NEEDED : s + 2 * NEEDED] for s in patch_starts(t * size, stop, 0.48)]
+        wanted.append(np.mean([[p[0], p.sum()] for p in patches], axis=0))
+    assert found == pytest.approx(np.array(wanted), rel=1e-4, abs=1e-3)
+    assert {len(p) for p in heard} == {NEEDED}
+
+
+def test_a_segment_without_sound_of_its_own_hears_nothing_of_its_neighbours() -> None:
+    networks = replace(Fakes(4).networks, patch_hop=0.48)
+    tune = Tune(np.ones(3 * 16000, np.float32), 1.0, silent=frozenset({1}))
+    rows = [e for e in run([tune], lambda f: f, networks, step=1.0) if isinstance(e, Rows)]
+    audio = np.concatenate([r.block.audio for r in rows]).ravel()
+    assert audio[1] == 0 and audio[2] == 1
+
+
+def test_the_sound_that_is_held_doesnt_grow_with_a_file() -> None:
+    track = _Track(0.48)
+    most = 0
+    for _ in range(50):
+        row = _Row(-20.0, True, np.zeros(1, np.float32), np.zeros(1, np.float32))
+        list(track.take(row, np.ones(16000, np.float32), audible=True))
+        most = max(most, len(track._held))
+    assert most <= 4 * NEEDED

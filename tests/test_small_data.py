@@ -26,7 +26,7 @@ from avel.train import Stopped, fit
 from tests.test_evaluation import write_folder
 from tests.training_data import features, make_dataset, make_split
 
-QUICK = Recipe(epochs=3, batch=8, precision="float32", standardize=True, dropout=0.2)
+QUICK = Recipe(epochs=3, batch=8, precision="float32", standardize=True, input_dropout=0.2)
 
 
 def moved(data: Dataset) -> Dataset:
@@ -130,8 +130,8 @@ def test_a_standardised_model_is_exported(tmp_path: Path) -> None:
 def test_cml_refuses_what_its_windows_would_not_go_through() -> None:
     with pytest.raises(UsageError, match="standardize=True: of task sel or wsel alone"):
         resolve("cspa_csea", "cml", pairs=["standardize=true"])
-    with pytest.raises(UsageError, match=r"dropout=0\.2: of task sel"):
-        fit("cspa_csea", make_dataset(cml=True), task="cml", recipe=Recipe(dropout=0.2))
+    with pytest.raises(UsageError, match=r"input_dropout=0\.2: of task sel"):
+        fit("cspa_csea", make_dataset(cml=True), task="cml", recipe=Recipe(input_dropout=0.2))
 
 
 # ---- copies and draws
@@ -341,6 +341,12 @@ def test_the_recipe_is_chosen_by_size_and_said(
     assert main([*train, "-o", str(tmp_path / "large")]) == 0
     assert "small-data" not in capsys.readouterr().out
     assert SMALL == 300
+
+
+def test_what_measured_otherwise_for_a_model_goes_over_the_small_recipe() -> None:
+    assert resolve("av", small=True).input_dropout == 0.5
+    assert resolve("linear", small=True).input_dropout == 0
+    assert resolve("linear", small=True, pairs=["input_dropout=0.1"]).input_dropout == 0.1
 
 
 def test_folds_by_command_in_one_go_or_resumed(

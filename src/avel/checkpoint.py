@@ -303,7 +303,7 @@ def build_network(card: Json) -> Model:
         card["model"], **sizes, classes=len(card["classes"]), task=card["task"], **card["options"]
     )
     recipe = card.get("recipe") or {}
-    standardize, dropout = bool(recipe.get("standardize")), float(recipe.get("dropout", 0))
+    standardize, dropout = bool(recipe.get("standardize")), float(recipe.get("input_dropout", 0))
     if standardize or dropout:
         network.read_through(Standardize(**sizes, standardize=standardize, dropout=dropout))
     return network

@@ -18,14 +18,14 @@ from avel.types import Json
 _PRECISIONS = ("auto", "float32", "bf16")
 _LEAST: dict[str, float] = {
     "epochs": 1, "batch": 1, "validate_every": 1, "weight_decay": 0, "patience": 0, "clip_norm": 0,
-    "dropout": 0, "balance": 0,
+    "input_dropout": 0, "balance": 0,
 }  # fmt: skip
 #: Fewer training clips than this are small data.
 SMALL = 300
 #: The recipe of small data, in place of the paper's values; docs/your-own-videos.md has the table
 #: of what each of them gave.
 SMALL_VALUES: dict[str, Any] = {
-    "epochs": 30, "batch": 8, "patience": 10, "standardize": True,
+    "epochs": 30, "batch": 8, "patience": 10, "standardize": True, "input_dropout": 0.5,
 }  # fmt: skip
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -59,7 +59,7 @@ def resolve(
                              wanted=f"task={' or '.join(cls.card.tasks)}",
                              do="take another model: `avel ls models`")  # fmt: skip
         raise unknown_name("task", task, cls.card.tasks)
-    recipe = for_small_data(cls.recipe(task)) if small else cls.recipe(task)
+    recipe = for_small_data(cls, task) if small else cls.recipe(task)
     known = _known(recipe, cls.options())
     given: dict[str, Any] = {}
     mistakes: list[str] = []
@@ -78,16 +78,16 @@ def resolve(
     return made
 
 
-def for_small_data(recipe: Recipe) -> Recipe:
-    """What a recipe becomes for fewer than :data:`SMALL` clips: :data:`SMALL_VALUES`."""
-    return replace(recipe, **SMALL_VALUES)
+def for_small_data(model: type[Model], task: Task) -> Recipe:
+    """The recipe below :data:`SMALL` clips: :data:`SMALL_VALUES` and the model's own over them."""
+    return replace(model.recipe(task), **{**SMALL_VALUES, **model.small_values})
 
 
 def told(recipe: Recipe, count: int) -> str:
     """A line that says which recipe was chosen for so many clips, and how to have the paper's."""
     parts = [
         "standardised features, every segment as strong as any other" if recipe.standardize else "",
-        f"dropout {recipe.dropout:g}" if recipe.dropout else "",
+        f"dropout {recipe.input_dropout:g}" if recipe.input_dropout else "",
         f"weight decay {recipe.weight_decay:g}" if recipe.weight_decay else "",
         f"early stopping after {recipe.patience} epochs" if recipe.patience else "",
         "rare classes drawn more often" if recipe.balance else "",
@@ -133,8 +133,8 @@ def check_task(recipe: Recipe, task: Task) -> None:
 
 def _beyond_task(recipe: Recipe, task: Task) -> list[str]:
     """What of a recipe CML hasn't: it compares windows of both tracks outside of ``forward``."""
-    given = [n for n in ("standardize", "dropout", "balance", "mirror", "roll") if task == "cml"
-             and getattr(recipe, n)]  # fmt: skip
+    names = ("standardize", "input_dropout", "balance", "mirror", "roll")
+    given = [n for n in names if task == "cml" and getattr(recipe, n)]
     return [f"{name}={getattr(recipe, name)}: of task sel or wsel alone" for name in given]
 
 
@@ -184,8 +184,8 @@ def typed(key: str, value: Any, default: Any) -> Any:
         raise ValueError(f"precision={value!r}: wanted {', '.join(_PRECISIONS)}")
     if key == "lr" and result <= 0:
         raise ValueError(f"lr={value!r}: wanted more than 0")
-    if key == "dropout" and result >= 1:
-        raise ValueError(f"dropout={value!r}: wanted less than 1")
+    if key == "input_dropout" and result >= 1:
+        raise ValueError(f"input_dropout={value!r}: wanted less than 1")
     if key in _LEAST and result < _LEAST[key]:
         raise ValueError(f"{key}={value!r}: wanted at least {_LEAST[key]:g}")
     return result

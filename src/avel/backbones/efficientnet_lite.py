@@ -28,6 +28,8 @@ STAGES = (
 _STEM, _EPSILON, _LIMIT = 32, 1e-3, 6.0
 #: The first block whose maps are so small that rounding depends on the number of pictures.
 _SMALL = 4
+#: Frames that go through the blocks before it together.
+_TOGETHER = 2
 
 
 class Inverted(nn.Module):
@@ -146,15 +148,25 @@ class EfficientNetLite0(VisualBackbone, Tagger):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 RGB -> (N, H / 32, W / 32, 1280), none negative; 7x7 for 224x224."""
-        dtype = self.dense.weight.dtype
-        x = inputs.permute(0, 3, 1, 2).to(dtype, memory_format=torch.channels_last)
-        x = self.stem((x - 127) / 128)
-        for i, block in enumerate(self.blocks):
-            if i == _SMALL:
-                x = filled(x)
+        if torch.compiler.is_exporting():
+            x = self._large(inputs)
+        else:
+            x = torch.cat([self._large(part) for part in torch.split(inputs, _TOGETHER)])
+        x = filled(x)
+        for block in self.blocks[_SMALL:]:
             x = block(x)
         maps: Tensor = self.head(x)[: inputs.shape[0]]
         return maps.permute(0, 2, 3, 1)
+
+    def _large(self, frames: Tensor) -> Tensor:
+        """The blocks of large maps, a few frames at a time: their maps take the memory."""
+        dtype = self.dense.weight.dtype
+        x = frames.permute(0, 3, 1, 2).to(dtype, memory_format=torch.channels_last)
+        x = self.stem((x - 127) / 128)
+        for block in self.blocks[:_SMALL]:
+            x = block(x)
+        large: Tensor = x
+        return large
 
     def classify(self, features: Tensor) -> Tensor:
         """Maps (..., H, W, 1280) -> the whole frames' probabilities (..., 1000); they add to 1."""

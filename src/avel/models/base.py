@@ -114,7 +114,7 @@ class Recipe:
             ``"bf16"``.
         standardize: Whether the model reads features with the training split's mean taken away,
             divided by its standard deviation; both are part of the model (SEL, WSEL).
-        dropout: Share of the features' channels that a training step doesn't see (SEL, WSEL).
+        input_dropout: Share of the features' channels that a training step doesn't see (SEL, WSEL).
         balance: How much rarer classes are drawn more often: 0 takes every clip once an epoch, 1
             every class as often as any other, 0.5 is between.
         mirror: Whether half of the maps of a training step are mirrored, left and right.
@@ -132,7 +132,7 @@ class Recipe:
     clip_norm: float = 0.0
     precision: Literal["auto", "float32", "bf16"] = "auto"
     standardize: bool = False
-    dropout: float = 0.0
+    input_dropout: float = 0.0
     balance: float = 0.0
     mirror: bool = False
     roll: bool = False
@@ -152,6 +152,8 @@ class Model(nn.Module, ABC):
     shares_batches: ClassVar[bool] = True
     #: The values of the options that have a few, by name: the contract tests try each of them.
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    #: Recipe fields that differ from :data:`avel.recipes.SMALL_VALUES` where that measured better.
+    small_values: ClassVar[Mapping[str, Any]] = {}
 
     def read_through(self, intake: Standardize) -> None:
         """Let the features go through a layer before every call; its numbers are the model's own.

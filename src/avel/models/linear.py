@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,7 @@ class Linear(Model):
             "of one modality alone, `inputs=a`, there is no attention",
         ),
     )
+    small_values: ClassVar[Mapping[str, Any]] = {"input_dropout": 0.0}
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "pool": ("mean", "max"),
         "inputs": ("a+v", "a", "v"),
