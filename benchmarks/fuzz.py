@@ -1,29 +1,34 @@
-"""Damaged media and weights: nothing may crash, hang or take the machine; write results/fuzz.csv.
+"""Damaged media, weights, labels: nothing may crash, hang or take the machine; results/fuzz.csv.
 
-    python benchmarks/fuzz.py                       # some 600 files, about ten minutes
-    python benchmarks/fuzz.py --cases 200 --only media
+    python benchmarks/fuzz.py                       # some 1000 files, about ten minutes
+    python benchmarks/fuzz.py --cases 200 --only media      # the other kinds' rows stay
 
 Small files of many kinds are made, each is damaged in a seeded way (bytes changed, fields of four
 bytes set to extreme numbers, parts cut out, doubled or overwritten), and each result goes through a
 process of its own that may take `--seconds`: media are localized down to their segments and shown
-in a report, weights are converted as `avel convert` does, checkpoints are loaded. A file may be
-read or refused with an error of avel's; `failed` counts every other end, and `large` those that
-took more than `--memory` MB on top of what the process had.
+in a report, weights are converted as `avel convert` does, checkpoints are loaded, label files
+(whose words and lines are damaged too) are read as `avel convert` and training do, and what was
+read is written in every format. A file may be read or refused with an error of avel's; `failed`
+counts every other end, and `large` those that took more than `--memory` MB on top of what the
+process had.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import gzip
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from multiprocessing import get_context
@@ -39,6 +44,36 @@ from avel.types import Event, Timeline
 
 #: What a field of four bytes becomes.
 _EXTREMES = (0, 1, 2, 7, 255, 65535, 2**24, 2**28, 2**31 - 1, 2**31, 2**32 - 1)
+#: What a word of a label file becomes.
+_WORDS = (
+    b"", b"0", b"-1", b"nan", b"inf", b"1e400", b"99999999999", b"0.1.2", b"00:99:99,999", b"null",
+    b"[" * 5000, b'{"a":' * 5000, b"x" * 5000, b"../" * 50, b"\xff\xfe", b"\xed\xa0\x80", b"\0",
+    b"<!--",
+    b"]]>", b"&#0;", b"=1+1", b"\xe2\x80\xae", b"file:///etc/passwd", b"\t\t", b'"', b"\r",
+)  # fmt: skip
+#: Label files that only other tools write.
+_OTHERS = {
+    "min.json": '[{"video": "a.mp4", "id": 1, "tricks": [{"start": 1, "end": 2, "labels": ["x"]}]},'
+    '\n {"video": "a.mp4", "id": 2, "tricks": [{"ranges": [{"start": 1, "end": 9}],'
+    '\n "timelinelabels": ["y"]}]}]\n',
+    "bird.csv": "Start (s);End (s);Common name;Confidence\n0;3,0;Waldkauz;0,9\n3;6;Amsel;0,8\n",
+    "dcase.tsv": "a.mp4\tpark\t1.0\t2.0\tdog\na.mp4\tpark\t3.0\t4.5\tcat\n",
+    "raven.selections.txt": "Selection\tView\tBegin Time (s)\tEnd Time (s)\tBegin Path\t"
+    "File Offset (s)\tSpecies\n1\tWaveform 1\t3605.0\t3608.0\t/a/a.mp4\t5.0\tWaldkauz\n"
+    "2\tWaveform 1\t3611.0\t3614.0\tC:\\a\\b.wav\t11.0\tAmsel\n",
+    "tiers.eaf": "<?xml version='1.0'?>\n<ANNOTATION_DOCUMENT>\n<HEADER TIME_UNITS='milliseconds'>"
+    "\n"
+    '<MEDIA_DESCRIPTOR MEDIA_URL="file:///a/a.mp4" TIME_ORIGIN="250"/>\n</HEADER>\n<TIME_ORDER>\n'
+    '<TIME_SLOT TIME_SLOT_ID="t1" TIME_VALUE="1000"/>\n<TIME_SLOT TIME_SLOT_ID="t2"/>\n'
+    '<TIME_SLOT TIME_SLOT_ID="t3" TIME_VALUE="3000"/>\n</TIME_ORDER>\n<TIER TIER_ID="w">\n'
+    '<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" TIME_SLOT_REF1="t1" TIME_SLOT_REF2="t2">'
+    "\n<ANNOTATION_VALUE>w1</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>\n"
+    '<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a2" TIME_SLOT_REF1="t2" TIME_SLOT_REF2="t3">'
+    "\n<ANNOTATION_VALUE>w2</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>\n</TIER>\n"
+    "</ANNOTATION_DOCUMENT>\n",
+    "cues.srt": "00:00:01 --> 00:00:02\n<i>dog</i>\n2 \n00:00:03,5 --> 00:00:04\n\n7\n"
+    "00:05.000 --> 00:06.000\ncat\n",
+}
 #: Codecs of the media that are damaged, by file.
 MEDIA = {
     "a.mp4": ("libx264", "aac"), "a.mov": ("libx264", "aac"), "a.mkv": ("libx264", "libopus"),
@@ -73,16 +108,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=30.0, help="a case may take")
     parser.add_argument("--memory", type=float, default=1000.0, help="MB a case may take")
-    parser.add_argument("--only", choices=("media", "weights", "checkpoints"))
+    parser.add_argument("--only", choices=("media", "weights", "checkpoints", "labels"))
     parser.add_argument("--keep", type=Path, help="a folder for files that failed")
     asked = parser.parse_args()
     rows: list[dict[str, Any]] = []
+    table = RESULTS / "fuzz.csv"
+    if asked.only and table.is_file():
+        with table.open(newline="") as f:
+            rows += [row for row in csv.DictReader(f) if row["what"] != asked.only]
     with tempfile.TemporaryDirectory() as place:
         for what, (seeds, use) in kinds(Path(place), asked.only).items():
             for source in seeds:
-                rows.append(_run(what, source, use, asked, Path(place)))
-                print(*rows[-1].values(), flush=True)
-    write_csv(RESULTS / "fuzz.csv", [row | machine() for row in rows])
+                counts = _run(what, source, use, asked, Path(place))
+                print(*counts.values(), flush=True)
+                rows.append(counts | machine())
+    write_csv(table, rows)
 
 
 def kinds(place: Path, only: str | None) -> dict[str, tuple[list[Path], Callable[[Path], None]]]:
@@ -91,6 +131,7 @@ def kinds(place: Path, only: str | None) -> dict[str, tuple[list[Path], Callable
         "media": (lambda: list(media(place)), use_media),
         "weights": (lambda: list(weights(place)), use_weights),
         "checkpoints": (lambda: list(checkpoints(place)), use_checkpoint),
+        "labels": (lambda: list(labels(place)), use_labels),
     }
     return {k: (make(), use) for k, (make, use) in every.items() if only in (None, k)}
 
@@ -105,7 +146,7 @@ def _run(
         folder = place / f"case-{number}"
         shutil.copytree(source.parent, folder) if what == "checkpoints" else folder.mkdir()
         path = folder / source.name
-        path.write_bytes(damaged(data, draw))
+        path.write_bytes((damaged_text if what == "labels" else damaged)(data, draw))
         ends.append(ended(use, path, asked.seconds))
         last = ends[-1]
         if asked.keep and (last.how not in ("read", "refused") or last.mb > asked.memory):
@@ -158,6 +199,37 @@ def damaged(data: bytes, draw: random.Random) -> bytes:
 def _place(size: int, draw: random.Random) -> int:
     near = draw.randrange(min(size, 600))
     return draw.choice((near, size - 1 - near, draw.randrange(size), draw.randrange(size)))
+
+
+def damaged_text(data: bytes, draw: random.Random) -> bytes:
+    """A text with other words, lines taken out, doubled or moved, and damaged bytes.
+
+    Half of them have other numbers alone, so that the rest can be read.
+    """
+    lines = data.split(b"\n")
+    if draw.random() < 0.5:
+        places = list(re.finditer(rb"\d[\d.:,]*", data))
+        first, stop = draw.choice(places).span()
+        return data[:first] + draw.choice(_WORDS[:10]) + data[stop:]
+    for _ in range(draw.randint(1, 4)):
+        place = draw.randrange(len(lines))
+        match draw.randrange(6):
+            case 0 | 1:  # a word or number
+                found = list(re.finditer(rb"[\w.:,-]+", lines[place]))
+                if found:
+                    first, stop = draw.choice(found).span()
+                    line = lines[place]
+                    lines[place] = line[:first] + draw.choice(_WORDS) + line[stop:]
+            case 2:
+                del lines[place : place + draw.choice((1, 1, 3))]
+            case 3:
+                lines[place:place] = lines[place : place + 3] * draw.choice((1, 1, 2000))
+            case 4:
+                lines.insert(draw.randrange(len(lines)), lines.pop(place))
+            case 5:
+                lines[place] = damaged(lines[place].ljust(16), draw)
+        lines = lines or [b""]
+    return b"\n".join(lines)
 
 
 # --- cases ---------------------------------------------------------------------------------------
@@ -232,6 +304,26 @@ def use_checkpoint(path: Path) -> None:
     from avel.checkpoint import load_model
 
     load_model(path.parent)
+
+
+def use_labels(path: Path) -> None:
+    """What `avel convert` does to every format, and what training reads."""
+    from avel.data.annotations import read_annotations
+    from avel.formats import format_endings, read_all
+    from avel.formats.base import stem_of
+    from avel.report import save
+
+    (path.parent / f"{stem_of(path)}.mp4").touch()
+    (path.parent / ".out").mkdir()
+    found = read_all(path)
+    for number, timeline in enumerate(found[:5]):
+        for ending in format_endings().values():
+            target = path.parent / ".out" / f"{number}{ending}"
+            with suppress(AvelError):
+                save(timeline, target)
+                read_all(target)
+    with suppress(AvelError):
+        read_annotations(path.parent, predictions=True)
 
 
 # --- seeds ---------------------------------------------------------------------------------------
@@ -316,6 +408,27 @@ def checkpoints(place: Path) -> Iterator[Path]:
         if name == TRAIN_IDS:  # larger than any that is believed, once it is unpacked
             (folder / name).write_bytes(gzip.compress(json.dumps(["a" * 100] * 10**6).encode()))
         yield folder / name
+
+
+def labels(place: Path) -> Iterator[Path]:
+    """Every format as avel writes it, and forms that only other tools write."""
+    from avel.formats import format_endings
+    from avel.report import save
+
+    events = tuple(
+        Event(k / 2, k / 2 + 1.25, label, round(1 / (k + 1), 3))
+        for k, label in enumerate(("Bark", "Kirchenglocke, groß", "a <b> & 'c'", "x --> y") * 3)
+    )
+    events += (Event(1.0, 2.0, "Bark", 0.5, "audio"),)
+    found = Timeline("a.mp4", events, 10.0, tuple(dict.fromkeys(e.label for e in events)),
+                     model={"model": "x"}, notes=("Sound: of 2 tracks, 0 is taken.",))  # fmt: skip
+    for ending in format_endings().values():
+        path = place / f"a{ending}"
+        save(found, path)
+        yield path
+    for name, text in _OTHERS.items():
+        (place / name).write_text(text, "utf-8")
+        yield place / name
 
 
 if __name__ == "__main__":

@@ -784,3 +784,15 @@ def test_notes_of_strangers_are_bounded(tmp_path: Path) -> None:
     path.write_text(f"WEBVTT\n\n{told}00:01.000 --> 00:02.000\nx\n")
     notes = report.read(path).notes
     assert len(notes) == 50 and max(map(len, notes)) == 500
+
+
+@pytest.mark.parametrize("ending", format_endings().values())
+def test_names_with_half_letters_are_written_or_refused(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    timeline = replace(hand_timeline("a\ud800.mp4", [3, 0, 0, 1, 3]), model={}, scores=None)
+    try:
+        report.save(timeline, path)
+    except DataError as e:
+        assert "U+D800 at character" in str(e) and not path.exists()
+    else:
+        assert [e.label for e in report.read(path)] == [e.label for e in timeline]

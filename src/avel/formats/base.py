@@ -245,12 +245,7 @@ def encoded(path: Path, content: str | bytes) -> bytes:
         data = content.encode() if isinstance(content, str) else content
     except UnicodeEncodeError as e:
         line, column = _place_in(str(e.object), e.start)
-        raise DataError(
-            f"{path}: U+{ord(e.object[e.start]):04X} at character {column} of line {line}, half of "
-            "a letter, which UTF-8 can't hold",
-            wanted="labels and names in whole letters",
-            do="correct the label or the file's name, or write .json",
-        ) from e
+        raise _half_letter(path, e, f"character {column} of line {line}") from e
     if len(data) > MAX_BYTES:
         raise DataError(
             f"{path}: {len(data) // 2**20} MB of labels",
@@ -258,6 +253,31 @@ def encoded(path: Path, content: str | bytes) -> bytes:
             do="write fewer events, or another format",
         )
     return data
+
+
+def _half_letter(path: Path, error: UnicodeEncodeError, where: str) -> DataError:
+    return DataError(
+        f"{path}: U+{ord(error.object[error.start]):04X} at {where}, half of a letter, which UTF-8 "
+        "can't hold",
+        wanted="labels and names in whole letters",
+        do="correct the label or the file's name, or write .json",
+    )
+
+
+def address_of(video: str, path: Path) -> str:
+    """A video's ``file://`` address, as a label file names it.
+
+    Args:
+        video: Its path.
+        path: The label file, for messages.
+
+    Raises:
+        DataError: if its name holds half a letter.
+    """
+    try:
+        return Path(video).absolute().as_uri()
+    except UnicodeEncodeError as e:
+        raise _half_letter(path, e, f"character {e.start + 1} of the video's path") from e
 
 
 def _place_in(text: str, index: int) -> tuple[int, int]:

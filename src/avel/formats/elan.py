@@ -19,6 +19,7 @@ from avel.formats.base import (
     MAX_ROWS,
     Format,
     LeftOut,
+    address_of,
     event_of,
     formats,
     label_to_write,
@@ -169,7 +170,7 @@ def _header(timeline: Timeline, path: Path) -> Iterator[str]:
         relative = relative if relative.startswith(".") else f"./{relative}"
         mime = _MIMES.get(place.suffix.lower(), "unknown")
         yield (
-            f"\t\t<MEDIA_DESCRIPTOR MEDIA_URL={quoteattr(place.as_uri())} "
+            f"\t\t<MEDIA_DESCRIPTOR MEDIA_URL={quoteattr(address_of(timeline.video, path))} "
             f'RELATIVE_MEDIA_URL={quoteattr(escape(relative))} MIME_TYPE="{mime}"/>\n'
         )
     yield f'\t\t<PROPERTY NAME="lastUsedAnnotationId">{len(every(timeline))}</PROPERTY>\n'

@@ -18,6 +18,7 @@ from avel.formats.base import (
     MAX_ROWS,
     Format,
     LeftOut,
+    address_of,
     event_of,
     formats,
     label_to_write,
@@ -50,8 +51,9 @@ class Otio(Format):
     def dump(self, timeline: Timeline, path: Path) -> str:
         """The timeline at the video's own frame rate and timecode, where the video can be read."""
         rate, own = frames_of(timeline.video)
-        seen = [_clip(timeline, rate, own, markers=True)]
-        heard = [_clip(timeline, rate, own, markers=False)]
+        address = address_of(timeline.video, path)
+        seen = [_clip(timeline, address, rate, own, markers=True)]
+        heard = [_clip(timeline, address, rate, own, markers=False)]
         tracks = [_track("Video", seen), _track("Audio", heard)]
         name = Path(timeline.video).stem
         stack = {"OTIO_SCHEMA": "Stack.1", "name": "tracks", **_empty(), "children": tracks}
@@ -167,7 +169,9 @@ def _track(kind: str, clips: list[Json]) -> Json:
     return {**head, **_empty(), "children": clips}
 
 
-def _clip(timeline: Timeline, rate: float, own: clock.Clock, *, markers: bool) -> Json:
+def _clip(
+    timeline: Timeline, address: str, rate: float, own: clock.Clock, *, markers: bool
+) -> Json:
     place = Path(timeline.video).absolute()
     whole = _range(own.from_file(0.0), own.from_file(timeline.duration), rate)
     media = {
@@ -175,7 +179,7 @@ def _clip(timeline: Timeline, rate: float, own: clock.Clock, *, markers: bool) -
         "metadata": {},
         "name": "",
         "available_range": whole,
-        "target_url": place.as_uri(),
+        "target_url": address,
     }
     head = {"OTIO_SCHEMA": "Clip.1", "name": place.name}
     colours: dict[str, str] = {}
