@@ -298,6 +298,18 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {str(name): t for name, t in held.items() if isinstance(t, torch.Tensor)}
 
 
+def dense_of(tensors: Mapping[str, Tensor], path: Path) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the layer ``dense``, float32.
+
+    Raises:
+        WeightsError: if they aren't among the tensors.
+    """
+    try:
+        return tensors["dense.weight"].float(), tensors["dense.bias"].float()
+    except KeyError as e:
+        raise WeightsError(f"{path} has no dense layer", do="remove it and fetch it again") from e
+
+
 def fill(network: Module, tensors: Mapping[str, Tensor], *, source: Path) -> None:
     """Give a network its weights: every one of them, each of the right shape, all float32.
 

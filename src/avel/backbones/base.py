@@ -123,12 +123,13 @@ class Backbone(nn.Module, ABC):
     def load_weights(self, path: Path, weights: Weights) -> None:
         """Fill the network from a file whose hash was checked, or raise WeightsError."""
 
-    def describe(self, weights: Weights) -> Json:
+    @classmethod
+    def describe(cls, weights: Weights) -> Json:
         """The plain data that is stored with features: name, modality, output, weights, hash."""
         return {
-            "name": self.card.name,
-            "modality": self.card.modality,
-            "output": list(self.card.output),
+            "name": cls.card.name,
+            "modality": cls.card.modality,
+            "output": list(cls.card.output),
             "weights": weights.name,
             "hash": weights.hash,
         }
@@ -181,6 +182,11 @@ class Tagger(Backbone):
     def classify(self, features: Tensor) -> Tensor:
         """Probabilities (..., C) of features, as ``forward`` gives them."""
 
+    @classmethod
+    @abstractmethod
+    def read_classifier(cls, path: Path) -> tuple[Tensor, Tensor]:
+        """The dense layer alone, of the weights' checked file: as :meth:`classifier`."""
+
 
 #: What extraction takes where nothing else is named; of clips to train on, another that measured
 #: better there (docs/your-own-videos.md).
@@ -222,9 +228,6 @@ def load_backbone(
             fit together.
         WeightsError: if the weights aren't there and can't be had, or aren't the right file.
     """
-    from avel.download import terminal_progress
-    from avel.weights import weights_file
-
     name, _, suffix = name.partition(":")
     if "+" in name and modality == "visual":
         return _load_joint(name.split("+"), (suffix or weights or "").split("+"))
@@ -237,11 +240,37 @@ def load_backbone(
         raise unknown_name(f"{name} weight", wanted, cls.weights)
     chosen = cls.weights[wanted]
     network = cls()
-    with terminal_progress(f"fetching {name}") as progress:
-        path = weights_file(chosen, progress=progress)
-    network.load_weights(path, chosen)
+    network.load_weights(_fetched(name, chosen), chosen)
     network.eval().requires_grad_(False)
     return network, network.describe(chosen)
+
+
+def load_classifier(name: str) -> tuple[tuple[Tensor, Tensor], Json]:
+    """The dense layer of a tagger with its default weights, and its card; not the network.
+
+    Args:
+        name: Registry name.
+
+    Raises:
+        UsageError: for what is no tagger.
+        WeightsError: as :func:`load_backbone`.
+    """
+    cls = backbones.get(name)
+    if not issubclass(cls, Tagger):
+        raise UsageError(
+            f"{name} tells no classes", wanted="a tagger", do="see `avel ls backbones`"
+        )
+    chosen = next(iter(cls.weights.values()))
+    return cls.read_classifier(_fetched(name, chosen)), cls.describe(chosen)
+
+
+def _fetched(name: str, weights: Weights) -> Path:
+    """The file of some weights, fetched with a line on the terminal where it isn't there."""
+    from avel.download import terminal_progress
+    from avel.weights import weights_file
+
+    with terminal_progress(f"fetching {name}") as progress:
+        return weights_file(weights, progress=progress)
 
 
 def _load_joint(names: list[str], weights: list[str]) -> tuple[Backbone, Json]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from avel.backbones.base import Card, Tagger, VisualBackbone, Weights, backbones, class_names
 from avel.backbones.blocks import SameBlock, filled, fold_all
-from avel.weights import fill, read_state
+from avel.weights import dense_of, fill, read_state
 
 #: Channels of the maps.
 WIDTH = 1280
@@ -145,6 +145,11 @@ class EfficientNetLite0(VisualBackbone, Tagger):
         fold_all(raw)
         self.load_state_dict(raw.state_dict(), assign=True)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def read_classifier(cls, path: Path) -> tuple[Tensor, Tensor]:
+        """The dense layer's weight (1000, 1280) and bias (1000,)."""
+        return dense_of(dict(_renamed(read_state(path))), path)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 RGB -> (N, H / 32, W / 32, 1280), none negative; 7x7 for 224x224."""

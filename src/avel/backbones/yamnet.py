@@ -24,7 +24,7 @@ from avel.backbones.base import (
 )
 from avel.backbones.blocks import SameBlock, filled, fold_all
 from avel.backbones.yamnet_files import read_yamnet
-from avel.weights import fill, read_safetensors
+from avel.weights import dense_of, fill, read_safetensors
 
 #: Width of the features.
 WIDTH = 1024
@@ -114,6 +114,11 @@ class YAMNet(AudioBackbone, Tagger):
         fold_all(raw)
         self.load_state_dict(raw.state_dict(), assign=True)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def read_classifier(cls, path: Path) -> tuple[Tensor, Tensor]:
+        """The dense layer's weight (521, 1024) and bias (521,)."""
+        return dense_of(read_safetensors(path), path)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, 96, 64) log-mel patches -> (N, 1024), none negative."""

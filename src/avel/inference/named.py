@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from avel._version import __version__
 from avel.errors import CheckpointError
@@ -14,7 +14,6 @@ from avel.files import json_hash
 from avel.types import Json
 
 if TYPE_CHECKING:
-    from avel.backbones import Tagger
     from avel.checkpoint import Trained
 
 #: The taggers, by modality.
@@ -43,7 +42,7 @@ def load_named_events(
     """
     import torch
 
-    from avel.backbones import load_backbone
+    from avel.backbones.base import load_classifier
     from avel.checkpoint import Trained
     from avel.models.named_events import Fusion, NamedEvents
 
@@ -52,8 +51,7 @@ def load_named_events(
     settings = read_settings()
     heads, cards = {}, {}
     for modality, name in TAGGERS.items():
-        tagger, cards[modality] = load_backbone(name, modality=modality)  # type: ignore[arg-type]
-        heads[modality] = cast("Tagger", tagger).classifier()
+        heads[modality], cards[modality] = load_classifier(name)
     network = NamedEvents(
         audio_head=heads["audio"],
         visual_head=heads["visual"],
