@@ -458,3 +458,18 @@ def test_what_ships_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
         "toybox_match",
     ]
     assert "without training" in lines[0]
+
+
+def test_what_has_no_sound_or_no_picture_is_neither_heard_nor_seen() -> None:
+    audio, visual = clips(1, 3)
+    audio[0, 0], visual[0, 1] = 0, 0
+    network = made()
+    answer = network(audio=audio, visual=visual)
+    assert answer.scores is not None
+    x, v, _ = network.evidence(audio=audio, seen=network.seen(visual))
+    assert not x[0, 0].any() and x[0, 1:].any()
+    own = network.own.seen > 0
+    floor = math.log(network.fusion.visual_floor)
+    assert v[0, 1, own] == pytest.approx(floor) and (v[0, 0, own] > floor).any()
+    heard, seen = (answer.parts[n].nan_to_num() for n in ("audible", "visible"))
+    assert float(heard[0, 0].max()) < 1e-5 and float(seen[0, 1].max()) == 0

@@ -195,16 +195,23 @@ class NamedEvents(Model):
         return x, v, excess
 
     def heard(self, audio: Tensor) -> Tensor:
-        """(B, T, K) logits of AudioSet's classes, within +-14: float32 probabilities end there."""
+        """(B, T, K) logits of AudioSet's classes, within +-14: float32 probabilities end there.
+
+        Features of zeros mean that there was nothing to hear: every logit is the least.
+        """
         logits = nn.functional.linear(audio, self.audio_weight, self.audio_bias)
-        return logits.clamp(-_LOGIT, _LOGIT)
+        there = (audio != 0).any(-1, keepdim=True)
+        return torch.where(there, logits.clamp(-_LOGIT, _LOGIT), -_LOGIT)
 
     def seen(self, visual: Tensor) -> Tensor:
-        """(B, T, K) probabilities of the whole frame of (B, T, H, W, V)."""
+        """(B, T, K) probabilities of the whole frame of (B, T, H, W, V).
+
+        Maps of zeros mean that there was nothing to see: every probability is 0.
+        """
         frame = visual.mean((2, 3))
-        return torch.softmax(
-            nn.functional.linear(frame, self.visual_weight, self.visual_bias), dim=-1
-        )
+        logits = nn.functional.linear(frame, self.visual_weight, self.visual_bias)
+        there = (visual != 0).any(-1).any(-1).any(-1)[..., None]
+        return torch.where(there, logits.softmax(-1), 0.0)
 
     @property
     def reads_means(self) -> bool:
