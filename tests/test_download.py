@@ -309,3 +309,14 @@ def test_what_is_much_longer_than_it_should_be_is_stopped(
     command = [sys.executable, "-c", endless]
     said = module._run(command, tmp_path, 10**6, lambda *done: seen.append(done))
     assert "stopped after" in said and (10**6, 10**6) in seen
+
+
+def test_a_wheel_that_lies_there_twice_for_a_moment_is_not_stopped(tmp_path: Path) -> None:
+    """As pip does: it copies what it fetched to where it was asked to, and then removes it."""
+    size = 10**6
+    code = (
+        f"import time, pathlib; p = pathlib.Path({str(tmp_path)!r});"
+        f"[(p / n).write_bytes(bytes({size})) for n in 'ab']; (p / 'c').write_bytes(bytes(20000));"
+        "time.sleep(0.5)"
+    )
+    assert module._run([sys.executable, "-c", code], tmp_path, size, None) == ""

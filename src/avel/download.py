@@ -141,7 +141,8 @@ def _run(command: list[str], folder: Path, size: int, progress: Progress | None)
     Returns:
         Why it failed; empty if it didn't.
     """
-    deadline, limit = time.monotonic() + _PATIENCE, 2 * size or LARGEST
+    # pip holds the file twice for a moment, and metadata beside it
+    deadline, limit = time.monotonic() + _PATIENCE, 3 * size + 2**20 if size else LARGEST
     with (folder / "errors.txt").open("w+b") as errors:
         process = subprocess.Popen(
             command,
