@@ -208,6 +208,12 @@ def rewrite(folder: Path, **changes: Any) -> None:
         {"dims": {"audio": True, "visual": 7}}, {"dims": {}}, {"dims": 5}, {"window": 0},
         {"window": "6"}, {"window": ...}, {"step": 0}, {"step": float("inf")}, {"step": None},
         {"audio_card": []}, {"train_ids": None}, {"data": None},
+        {"metrics": []},
+        {"init": -1},
+        {"init": [None]},
+        {"leak": {}},
+        {"leak": -1},
+        {"leak": True},
     ],
     ids=str,
 )  # fmt: skip

@@ -27,8 +27,12 @@ def check_card(card: Json) -> list[str]:
     for key in ("options", "dims", "audio_card", "visual_card", "data", "train_ids"):
         if not isinstance(card.get(key), dict):
             wrong.append(f"{key}: no object")
-    if not isinstance(card.get("recipe") or {}, dict):
-        wrong.append("recipe: no object")
+    for key in ("recipe", "metrics", "init"):
+        if not isinstance(card.get(key, {}), dict | None):
+            wrong.append(f"{key}: no object")
+    leak = card.get("leak", 0)
+    if leak is not None and not (_size(leak) or leak == 0):
+        wrong.append("leak: no number of clips")
     if not _size(card.get("window")):
         wrong.append(f"window {card.get('window')!r}")
     step = card.get("step")
