@@ -410,3 +410,9 @@ def test_a_group_is_shortened_only_when_it_is_whole() -> None:
     dogs = VOCABULARY.groups["dog"]
     assert shorten([*dogs, "goose"], VOCABULARY) == ["@dog (118)", "goose"]
     assert shorten(dogs[1:], VOCABULARY) == list(dogs[1:])
+
+
+def test_a_key_of_many_parts_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("[" + ".".join("a" * 300_000) + "]\nx = 1\n")
+    with pytest.raises(UsageError, match="dots"):
+        load_vocabulary(tmp_path / "a.toml")

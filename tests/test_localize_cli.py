@@ -375,4 +375,4 @@ def test_events_by_name_of_a_trained_model_are_a_wrong_call(
     monkeypatch.setattr(localization, "Localizer", REAL)
     assert main(["localize", "a.mp4", "--model", "toybox", option]) == 2
     told = capsys.readouterr().err
-    assert "model toybox" in told and "a trained one knows its own classes" in told
+    assert "model toybox" in told and "has its own classes" in told

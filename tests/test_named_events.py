@@ -381,7 +381,7 @@ def test_which_of_two_nearly_equal_events_is_scored_may_differ_in_few_segments()
 
 
 def test_events_by_name_of_a_loaded_model_are_refused() -> None:
-    with pytest.raises(UsageError, match="a trained one knows its own classes"):
+    with pytest.raises(UsageError, match="has its own classes"):
         localize(CLIP, model=Trained(made(), card()), events="dog bark")
 
 
@@ -473,3 +473,9 @@ def test_what_has_no_sound_or_no_picture_is_neither_heard_nor_seen() -> None:
     assert v[0, 1, own] == pytest.approx(floor) and (v[0, 0, own] > floor).any()
     heard, seen = (answer.parts[n].nan_to_num() for n in ("audible", "visible"))
     assert float(heard[0, 0].max()) < 1e-5 and float(seen[0, 1].max()) == 0
+
+
+def test_a_sum_of_many_classes_is_no_more_than_one() -> None:
+    wide = NamedEvent("wide", audio=("Bark",), visual=BARK.visual + ROOSTER.visual + CAT.visual)
+    own = made([wide]).own
+    assert float(own.visible(torch.full((1, 1, 1000), 0.3)).max()) == 1

@@ -381,7 +381,7 @@ def _load(
         if model not in ("default", "named_events"):
             raise UsageError(
                 f"events by name for the model {model if isinstance(model, str | Path) else ''!s}",
-                wanted="the model named_events: a trained one knows its own classes",
+                wanted="the model named_events: a trained or exported one has its own classes",
                 do="leave out the model, or the events",
             )
         from avel.inference.named import load_named_events

@@ -94,6 +94,8 @@ def _of_wheel(path: Path) -> _Find:
 
 def _member(z: zipfile.ZipFile, name: str, most: int) -> bytes:
     """A file in a zip, of at most so many bytes whatever its directory says."""
+    if z.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is packed in a way whose size can't be bounded")
     with z.open(name) as f:
         data = f.read(most + 1)
     if len(data) > most:
@@ -112,7 +114,7 @@ def _of_h5(path: Path) -> _Find:
                 for kind in ("kernel", "depthwise_kernel", "bias", "beta", "moving_mean",
                              "moving_variance"):  # fmt: skip
                     item = f.get(f"{layer}/{layer}/{kind}:0")
-                    if isinstance(item, h5py.Dataset) and item.size <= 2**21:
+                    if isinstance(item, h5py.Dataset) and item.nbytes <= 2**23:
                         found[i, kind] = item[()].astype(np.float32)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as e:
         raise WeightsError(

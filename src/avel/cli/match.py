@@ -82,7 +82,7 @@ def match(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object in place of a table.")
     ] = False,
-    precision: Precision = "auto",
+    precision: Precision = "float32",
     no_cache: Annotated[
         bool,
         typer.Option(

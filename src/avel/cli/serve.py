@@ -48,7 +48,7 @@ def serve(
     total_gb: Annotated[float, typer.Option(min=0, help="Of all uploads, at most.")] = 100,
     minutes: Annotated[float, typer.Option(min=0.01, help="That a file may last.")] = 120,
     job_minutes: Annotated[float, typer.Option(min=0.01, help="That a job may take.")] = 60,
-    precision: Precision = "auto",
+    precision: Precision = "float32",
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Keep no features for other models.")
     ] = False,

@@ -33,6 +33,7 @@ _PLAYED = {"instruments", "sports"}
 _LARGEST = 2**20  # bytes of a file
 _MOST = 5000  # entries of a table, or of a list
 _LONGEST = 120  # characters of a name
+_DOTS = 2000  # of a line: a key of many parts takes the parser very long
 _DEEPEST = 8  # groups within groups
 _SHOWN = 50  # mistakes that an error lists
 _WANTED, _DO = "events in TOML", "see docs/events.md"
@@ -145,6 +146,12 @@ def _read(path: Path) -> _Tables:
             raise UsageError(f"{path} has over 1 MB", wanted=_WANTED, do=_DO)
         with path.open("rb") as f:
             text = f.read(_LARGEST + 1)[:_LARGEST].decode("utf-8-sig")
+        if max(line.count(".") for line in text.split("\n")) > _DOTS:
+            raise UsageError(
+                f"{path} has a line of over {_DOTS} dots",
+                wanted=_WANTED,
+                do=_DO,
+            )
         table = tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as e:
         raise UsageError(f"{path} can't be read: {e}", wanted=_WANTED, do=_DO) from e

@@ -349,7 +349,7 @@ class _Events(nn.Module):
 
     def visible(self, seen: Tensor) -> Tensor:
         """(B, T, E) the summed probability of each event's ImageNet classes."""
-        return seen @ self.members.T
+        return (seen @ self.members.T).clamp(max=1)  # a sum of many rounds above 1
 
 
 def _of_likeliest(probability: Tensor, joint: Tensor, alike: Tensor, known: Tensor) -> Tensor:
