@@ -441,7 +441,7 @@ def main() -> None:
         import_module(name)
     tried = Tried(60 * given.minutes)
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
-        os.environ["AVEL_CACHE"] = f"{temporary}/work/cache"
+        os.environ["AVEL_CACHE"] = str(Path(temporary) / "work" / "cache")
         stack.callback(os.chdir, Path.cwd())
         os.chdir(temporary)
         places = stage(Path(temporary) / "work")
