@@ -47,8 +47,9 @@ def backbone(name: str, *, modality: str) -> Any:
     """A backbone and its card, with random weights where the cache has none."""
     import torch
 
-    from avel.backbones import backbones, load_backbone
-    from avel.weights import weights_state
+    from avel.backbones.base import backbones
+    from avel.backbones.load import load_backbone
+    from avel.backbones.weights import weights_state
 
     cls = backbones.get(name)
     weights = next(iter(cls.weights.values()))
@@ -252,7 +253,7 @@ class Avel:
     """avel's networks."""
 
     def __init__(self, given: argparse.Namespace) -> None:
-        from avel.allocator import keep_memory
+        from avel.memory import keep_memory
 
         keep_memory()  # as `avel extract` does
         self.make = extractor(given.precision, compiled=given.compile, batch=given.batch)

@@ -54,9 +54,9 @@ def climb(rung: dict[str, Any], runs: int) -> dict[str, Any]:
     """Milliseconds a frame, and 1 - cosine against float32, of one rung in this process."""
     import torch
 
-    from avel.allocator import keep_memory
     from avel.backbones.vgg19 import VGG19
     from avel.features.network import worst_cosine
+    from avel.memory import keep_memory
 
     if rung.get("keep"):
         keep_memory()

@@ -278,7 +278,7 @@ def _memory(name: str) -> int:
 
 def use_media(path: Path) -> None:
     """All that localizing reads, and the report."""
-    from avel.media import open_media
+    from avel.media.file import open_media
     from avel.report.clips import cut_clips, save_thumbnails
     from avel.report.page import render
 
@@ -294,14 +294,14 @@ def use_media(path: Path) -> None:
 
 def use_weights(path: Path) -> None:
     """What `avel convert` does."""
-    from avel.released import convert_weights
+    from avel.training.released import convert_weights
 
     convert_weights(path)
 
 
 def use_checkpoint(path: Path) -> None:
     """What `avel localize --model` does first."""
-    from avel.checkpoint import load_model
+    from avel.inference.load import load_model
 
     load_model(path.parent)
 
@@ -374,7 +374,7 @@ def weights(place: Path) -> Iterator[Path]:
     from safetensors.torch import save_file
 
     from avel.models.av import Av
-    from avel.released import _AV_ATT, AVE_CLASSES
+    from avel.training.released import _AV_ATT, AVE_CLASSES
 
     network = Av(audio_dim=128, visual_dim=512, classes=len(AVE_CLASSES), task="sel",
                  variant="release")  # fmt: skip
@@ -400,7 +400,8 @@ def weights(place: Path) -> Iterator[Path]:
 
 def checkpoints(place: Path) -> Iterator[Path]:
     """The files of a model that ships."""
-    from avel.checkpoint import CARD, PRETRAINED, TRAIN_IDS, WEIGHTS
+    from avel.inference.checkpoint import CARD, TRAIN_IDS, WEIGHTS
+    from avel.inference.load import PRETRAINED
 
     for name in (WEIGHTS, CARD, TRAIN_IDS):
         folder = place / f"of-{name}"

@@ -23,8 +23,9 @@ from typing import Any
 
 from common import RESULTS, machine, write_csv
 
-from avel.checkpoint import load_model, weights_hash
 from avel.features.store import header
+from avel.inference.checkpoint import weights_hash
+from avel.inference.load import load_model
 
 Row = tuple[str, Any]
 

@@ -24,15 +24,16 @@ from unittest import mock
 import torch
 from common import RESULTS, machine, run_avel, write_csv
 
-from avel.backbones import backbones
-from avel.checkpoint import Trained, load_model
+from avel.backbones.base import backbones
 from avel.data.toybox import Plan
 from avel.data.toybox.dataset import render_clip
 from avel.figures.curves import read_rows
-from avel.localization import Localizer
-from avel.models import build_model
-from avel.onnx_export import export_model
-from avel.runtime import load_onnx
+from avel.inference.checkpoint import Trained
+from avel.inference.load import load_model
+from avel.inference.localizer import Localizer
+from avel.models.base import build_model
+from avel.onnx.export import export_model
+from avel.onnx.runtime import load_onnx
 
 SIZES = ((320, 240), (640, 360))
 
@@ -148,7 +149,7 @@ def random_backbone(name: str, *, modality: str) -> tuple[Any, dict[str, Any]]:
 @contextmanager
 def random_weights() -> Iterator[None]:
     with ExitStack() as stack:
-        for place in ("avel.features.extractor", "avel.onnx_export"):
+        for place in ("avel.features.extractor", "avel.onnx.export"):
             stack.enter_context(mock.patch(f"{place}.load_backbone", random_backbone))
         yield
 

@@ -4,7 +4,7 @@
 
 REALS holds ``clips/`` and ``truth.csv`` (``file,start,end,label``, seconds). Clips that hold one of
 the six classes are taken; their events of other classes count as background. Every model is trained
-by the small-data recipe, and cross-validated by :func:`avel.folds.cross_validate`, as
+by the small-data recipe, and cross-validated (:mod:`avel.evaluation.cross_validation`), as
 `avel train MODEL data=DIR --folds 5` does. ``--set KEY=VALUE`` changes the recipe.
 """
 
@@ -34,7 +34,7 @@ BEGIN, END = "<!-- own_classes: begin -->", "<!-- own_classes: end -->"
 
 def make_folder(reals: Path, folder: Path) -> Path:
     """A data set of the clips that hold one of the classes, linked; events end with their clip."""
-    from avel.media import open_media
+    from avel.media.file import open_media
 
     with (reals / "truth.csv").open(newline="", encoding="utf-8") as f:
         rows = [r for r in csv.DictReader(f) if r["label"] in CLASSES]
@@ -71,8 +71,8 @@ def measure(
     from dataclasses import replace
 
     from avel.data import load_dataset
-    from avel.folds import cross_validate
-    from avel.recipes import resolve
+    from avel.evaluation.cross_validation import cross_validate
+    from avel.training.recipes import resolve
 
     data = load_dataset("folder", root=folder, features=folder / pair, dtype=dtype)
     name, start = MODELS[title], time.perf_counter()

@@ -27,7 +27,7 @@ from common import RESULTS, loop, machine, write_csv
 
 import avel
 from avel.cli.demo import CLIP
-from avel.localization import Localizer
+from avel.inference.localizer import Localizer
 
 
 def avel_command(*arguments: object) -> list[str]:

@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
 from common import machine, write_csv
 
-from avel.decisions import Decision
-from avel.inference.named import load_named_events
-from avel.localization import to_events
+from avel.inference.decision import Decision
+from avel.inference.localizer import to_events
+from avel.inference.named_events import load_named_events
 from avel.types import Event, Scores
 from fit_named_events import alone, choose, folds, predictions
 from real_clips import Clip, Counts, in_segments, judge, matches, read_clips

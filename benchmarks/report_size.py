@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from common import RESULTS, given_or_toybox, loop, machine, write_csv
 
-from avel.localization import to_events
-from avel.media import open_media
+from avel.inference.localizer import to_events
+from avel.media.file import open_media
 from avel.report import page
 from avel.types import Grid, Scores, Timeline
 

@@ -108,7 +108,7 @@ def summary(ranks: Sequence[int], rights: Sequence[int], count: int) -> dict[str
 def measured(folder: Path, model: str, index: Path) -> list[dict[str, Any]]:
     """The rows of a model: each way over all queries, and by label."""
     from avel.errors import UsageError
-    from avel.matching import Matcher
+    from avel.search.matcher import Matcher
 
     files, labels = clip_files(folder), read_labels(folder)
     queries = with_answers(labels)

@@ -73,8 +73,7 @@ def train_plain(root: str, data: Any, model: str, options: Any, *, seed: int, ep
     """The plain loop; prints a line of JSON for every epoch."""
     import torch
 
-    from avel.models import build_model
-    from avel.models.base import Batch
+    from avel.models.base import Batch, build_model
 
     train, val = (read_plain(root, data, name) for name in ("train", "val"))
     torch.manual_seed(seed)
@@ -106,8 +105,8 @@ def train_plain(root: str, data: Any, model: str, options: Any, *, seed: int, ep
 
 def train_avel(root: str, data: Any, model: str, options: Any, *, seed: int, epochs: int) -> None:
     """What `avel train` does; prints a line of JSON for every epoch."""
-    from avel.recipes import resolve
-    from avel.train import fit
+    from avel.training.loop import fit
+    from avel.training.recipes import resolve
 
     begun: list[tuple[float, float]] = []
 
@@ -141,7 +140,7 @@ def tell(epoch: int, start: tuple[float, float] | None, loss: float, accuracy: f
 def child(task: Any) -> None:
     """Train one seed in this process, as either side does."""
     if task["side"] == "avel":
-        from avel.allocator import keep_memory
+        from avel.memory import keep_memory
 
         keep_memory()
     import torch

@@ -27,11 +27,11 @@ def measure(model: str) -> list[dict[str, Any]]:
     from lightning_fabric import Fabric
     from torch.profiler import ProfilerActivity, profile
 
-    from avel.batches import has_bf16_units, resident
     from avel.data.base import Split
-    from avel.models import build_model
-    from avel.recipes import resolve
-    from avel.steps import Objective, Stepper, make_adam
+    from avel.models.base import build_model
+    from avel.training.batches import has_bf16_units, resident
+    from avel.training.recipes import resolve
+    from avel.training.step import Objective, Stepper, make_adam
 
     rng, count = np.random.default_rng(0), 128
     name, options = MODELS[model]
@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--csv", type=Path, default=RESULTS / "training_profile.csv")
     given = parser.parse_args()
-    from avel.allocator import keep_memory
+    from avel.memory import keep_memory
 
     keep_memory()
     where = machine()

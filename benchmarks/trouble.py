@@ -37,7 +37,13 @@ from common import RESULTS, machine, write_csv
 from avel.cli.main import main as run_command
 
 #: What commands need, loaded once before the forks.
-LOADED = ("avel.localization", "avel.train", "avel.evaluation", "avel.features", "torch")
+LOADED = (
+    "avel.inference.localizer",
+    "avel.training.loop",
+    "avel.evaluation.evaluate",
+    "avel.features.extractor",
+    "torch",
+)
 SECONDS = 90  # that a case may take
 KINDS = ("done", "sentence", "stumbled", "traceback", "killed", "too long")
 

@@ -34,7 +34,7 @@ def start_random(settings: Settings) -> Work:
     import torch
 
     import avel.features.extractor as module
-    from avel.backbones import backbones
+    from avel.backbones.base import backbones
 
     shipped = module.load_backbone
 

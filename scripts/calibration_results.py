@@ -22,18 +22,18 @@ from typing import Any
 
 import numpy as np
 
-from avel import calibration, tuning
-from avel.allocator import keep_memory
-from avel.checkpoint import Trained
 from avel.data import Dataset, load_dataset
-from avel.decisions import Decision
-from avel.evaluation import choose_split
+from avel.evaluation import calibration, tuning
+from avel.evaluation.inputs import choose_split
+from avel.evaluation.tuning import Answers
 from avel.figures.reliability import reliability_diagram
 from avel.figures.style import new_figure, save_figure
 from avel.files import whole
-from avel.recipes import resolve
-from avel.train import fit
-from avel.tuning import Answers
+from avel.inference.checkpoint import Trained
+from avel.inference.decision import Decision
+from avel.memory import keep_memory
+from avel.training.loop import fit
+from avel.training.recipes import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "calibration.csv"

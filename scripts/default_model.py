@@ -27,18 +27,18 @@ from typing import TypeAlias
 import numpy as np
 
 from avel import tasks
-from avel.allocator import keep_memory
-from avel.batches import predictor, resident
-from avel.checkpoint import Trained
 from avel.data import Dataset, load_dataset
 from avel.data.base import Split
-from avel.data.joint import join, relabel
-from avel.evaluated import table
+from avel.data.concat import join, relabel
+from avel.evaluation.results import table
 from avel.figures.curves import read_rows
 from avel.files import write_whole
-from avel.recipes import resolve
+from avel.inference.checkpoint import Trained
+from avel.memory import keep_memory
 from avel.tasks import sel
-from avel.train import fit
+from avel.training.batches import predictor, resident
+from avel.training.loop import fit
+from avel.training.recipes import resolve
 from avel.types import Json
 
 ROOT = Path(__file__).resolve().parents[1]

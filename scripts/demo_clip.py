@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from avel.encode import write_video
+from avel.media.encode import write_video
 
 CLIP = Path(__file__).resolve().parents[1] / "src/avel/data/clips/big_buck_bunny.mp4"
 #: Seconds of the film.

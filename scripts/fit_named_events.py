@@ -22,8 +22,8 @@ import numpy as np
 from real_clips import Clip, in_segments, judge, read_clips, worth
 
 if TYPE_CHECKING:
-    from avel.checkpoint import Trained
-    from avel.decisions import Decision
+    from avel.inference.checkpoint import Trained
+    from avel.inference.decision import Decision
     from avel.models.named_events import Fusion
     from avel.types import Scores
 
@@ -144,8 +144,8 @@ def best_decision(
     scores: Mapping[str, Scores], clips: Sequence[Clip], labels: Sequence[str]
 ) -> Decision:
     """The decision of the grid that is worth the most on these clips."""
-    from avel.decisions import Decision, Rule
-    from avel.localization import to_events
+    from avel.inference.decision import Decision, Rule
+    from avel.inference.localizer import to_events
 
     options = []
     for threshold, share, gap in itertools.product(THRESHOLDS, LOWS, GAPS):
@@ -180,7 +180,7 @@ def _logits(p: np.ndarray) -> np.ndarray:
 def main() -> None:
     """Fit, choose, write."""
     from avel.files import write_whole
-    from avel.inference.named import SETTINGS, load_named_events
+    from avel.inference.named_events import SETTINGS, load_named_events
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("reals", type=Path)

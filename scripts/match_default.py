@@ -29,14 +29,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel import evaluate, load_dataset, tasks
-from avel.allocator import keep_memory
-from avel.checkpoint import Trained, load_model
 from avel.data.base import Dataset, Split
 from avel.files import whole
-from avel.mmel import fit_cml, mmel_recipe
-from avel.nearest import costs
-from avel.recipes import resolve
+from avel.inference.checkpoint import Trained
+from avel.inference.load import load_model
+from avel.memory import keep_memory
+from avel.search.costs import costs
 from avel.tasks import cml
+from avel.training.mmel import fit_cml, mmel_recipe
+from avel.training.recipes import resolve
 from default_model import SIZE
 
 ROOT = Path(__file__).resolve().parents[1]

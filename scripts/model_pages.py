@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from avel.files import write_whole
-from avel.models import Model, build_model, models
+from avel.models.base import Model, build_model, models
 from avel.papers import BY_CLASS, rows
 
 #: AVE's.

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from avel.evaluated import table
+from avel.evaluation.results import table
 from avel.figures.curves import read_rows
 from avel.files import write_whole
 from avel.tasks import TASKS, selection_metric

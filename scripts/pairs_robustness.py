@@ -34,20 +34,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from avel.allocator import keep_memory
-from avel.batches import Resident, predictor, resident
-from avel.checkpoint import Trained, load_model
 from avel.data import load_dataset
 from avel.data.base import Split, fingerprint
 from avel.errors import DataError
-from avel.evaluated import table
-from avel.evaluation import fitting
-from avel.features import Extractor
+from avel.evaluation.inputs import fitting
+from avel.evaluation.results import table
+from avel.experiments.own_tables import senses, systems
+from avel.features.extractor import Extractor
 from avel.figures.curves import read_rows
 from avel.files import whole, write_whole
-from avel.media import RATE, Media, Segment, open_media
-from avel.own_tables import senses, systems
+from avel.inference.checkpoint import Trained
+from avel.inference.load import load_model
+from avel.media.file import RATE, Media, Segment, open_media
+from avel.memory import keep_memory
 from avel.tasks import sel
+from avel.training.batches import Resident, predictor, resident
 from avel.types import Json
 
 if TYPE_CHECKING:

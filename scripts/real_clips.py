@@ -49,9 +49,9 @@ def clip_files(folder: Path) -> list[Path]:
 
 def read_clips(folder: Path) -> tuple[list[Clip], list[str]]:
     """Every clip with its features by the default's backbones, and the labels of the truth."""
-    from avel.features import Extractor
     from avel.features.cache import cached
-    from avel.inference.named import TAGGERS
+    from avel.features.extractor import Extractor
+    from avel.inference.named_events import TAGGERS
 
     truth = read_truth(folder)
     make = Extractor(**TAGGERS)

@@ -15,7 +15,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from avel.evaluated import table
+from avel.evaluation.results import table
 from avel.figures.curves import read_rows
 from avel.files import write_whole
 from avel.tasks import selection_metric

@@ -41,7 +41,6 @@ from safetensors.torch import load_file, save
 from sklearn.metrics import average_precision_score
 from torch import nn
 
-from avel.allocator import keep_memory
 from avel.backbones.blocks import fold_all
 from avel.backbones.mini_audio import MiniAudio
 from avel.backbones.mini_common import packaged_card
@@ -51,6 +50,7 @@ from avel.data.toybox import CLASSES
 from avel.data.toybox.scene import VERSION
 from avel.errors import AvelError
 from avel.files import file_hash, write_whole
+from avel.memory import keep_memory
 from minis import HELD_OUT, NAMES, PAIRS, composed, learning, pictures, sounds
 
 HOME = Path(__file__).resolve().parents[1] / "src" / "avel" / "pretrained"

@@ -63,8 +63,8 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def taggers() -> None:
     """The weights of the training-free model; the test is skipped where they can't be had."""
-    from avel.checkpoint import load_model
     from avel.errors import WeightsError
+    from avel.inference.load import load_model
 
     try:
         load_model("default")

@@ -10,7 +10,7 @@ import pytest
 _FAULTS = """
 import resource, sys
 import numpy as np
-from avel.allocator import keep_memory
+from avel.memory import keep_memory
 kept = sys.argv[1] == "keep" and keep_memory()
 def work():
     np.empty(2**26, np.uint8).fill(1)  # 64 MB

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avel.errors import CheckpointError, UsageError
-from avel.models import Answer, Batch, build_model
 from avel.models.av import INPUTS, Av, Decision, Early, Late, Single
+from avel.models.base import Answer, Batch, build_model
 from avel.models.fusion import DMRN, DMRNBlock, MRNBlock, build_fusion
 from avel.models.layers import AVGA
 

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from avel.cli.main import main
 from avel.errors import UsageError
-from avel.mmel import starts_from_sel
-from avel.models import Answer, Batch, build_model
 from avel.models.avdln import Avdln
-from avel.models.base import Query
-from avel.recipes import resolve
-from avel.train import fit
+from avel.models.base import Answer, Batch, Query, build_model
+from avel.training.loop import fit
+from avel.training.mmel import starts_from_sel
+from avel.training.recipes import resolve
 from tests.training_data import make_dataset
 
 A, V, C, H, W = 6, 8, 3, 2, 3

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 import avel
 from avel.backbones.vgg19 import VGG19
 from avel.backbones.vggish import VGGish
-from avel.data import ave, ave_store
-from avel.data.ave_files import (
+from avel.data.ave import dataset as ave
+from avel.data.ave import store as ave_store
+from avel.data.ave.files import (
     ANNOTATIONS,
     KEY,
     ORDER_KEY,
@@ -26,9 +27,9 @@ from avel.data.ave_files import (
     read_order,
     split_rows,
 )
-from avel.data.ave_labels import LABEL_FILES, compare_labels, second_labels, video_tags
+from avel.data.ave.labels import LABEL_FILES, compare_labels, second_labels, video_tags
+from avel.data.ave.oddities import examine
 from avel.data.base import fingerprint
-from avel.data.oddities import examine
 from avel.download import hash_matches
 from avel.errors import DataError, UsageError
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from avel.errors import UsageError
-from avel.models import Answer, Batch, build_model
 from avel.models.avsdn import Avsdn
+from avel.models.base import Answer, Batch, build_model
 from avel.models.recurrent import Recurrent, to_front
 
 A, V, C, H, W = 6, 8, 3, 2, 3

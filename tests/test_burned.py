@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avel.cli.main import main
-from avel.copying import AGAIN, write_copy
-from avel.cutting import frame_size
 from avel.errors import MediaError, UsageError
-from avel.media import RATE, audio_track, frames_at, open_media, write_video
+from avel.media.annotated_copy import AGAIN, write_copy
+from avel.media.excerpt import frame_size
+from avel.media.file import RATE, audio_track, frames_at, open_media, write_video
 from avel.report.burned import is_copy
 from avel.report.overlay import Overlay, colour, fitted, font_for, heat_picture, stretches
 from avel.types import Event, Timeline
@@ -206,7 +206,7 @@ def test_what_fails_midway_leaves_nothing(clip: Path, tmp_path: Path) -> None:
 def test_the_command_refuses_before_any_work(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from avel import localization
+    from avel.inference import localizer as localization
 
     class Never:
         model = SimpleNamespace(card={})

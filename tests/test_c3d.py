@@ -11,17 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from avel.backbones import Card, ClipBackbone, Weights, backbones, load_backbone
+from avel.backbones.base import Card, ClipBackbone, Weights, backbones
 from avel.backbones.c3d import C3D, NAMES
-from avel.backbones.joint import Joint
+from avel.backbones.concat import Joint
+from avel.backbones.load import load_backbone
 from avel.backbones.vgg19 import VGG19
 from avel.backbones.vggish import VGGish
 from avel.backbones.vggish_maps import VGGishMaps
+from avel.backbones.weights import weights_path
 from avel.errors import UsageError, WeightsError
-from avel.features import Extractor
-from avel.media import RATE, open_media
-from avel.models import build_model
-from avel.weights import weights_path
+from avel.features.extractor import Extractor
+from avel.media.file import RATE, open_media
+from avel.models.base import build_model
 from tests.media_files import grey, mux, tone
 
 WIDTHS = (2, 3, 4, 4, 5, 5, 6, 7)
@@ -151,7 +152,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(held, tmp_path / VGG19.weights["torchvision"].filename)
     torch.save(state(), tmp_path / PUBLISHED.filename)
     monkeypatch.setattr(
-        "avel.weights.weights_file",
+        "avel.backbones.load.weights_file",
         lambda w, **_: tmp_path / w.filename if w.url else weights_path(w),
     )
     backbones.names()

@@ -10,8 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from avel.decisions import Decision, Rule
-from avel.tuning import laid_out
+from avel.evaluation.tuning import laid_out
+from avel.inference.decision import Decision, Rule
 from tests.conftest import ROOT
 
 

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from avel import checkpoint, scoring
-from avel.checkpoint import CARD, TRAIN_IDS, WEIGHTS, Trained, load_model
 from avel.errors import CheckpointError
-from avel.train import fit
+from avel.inference import checkpoint, load
+from avel.inference import predictor as scoring
+from avel.inference.checkpoint import CARD, TRAIN_IDS, WEIGHTS, Trained
+from avel.inference.load import load_model
+from avel.training.loop import fit
 from avel.types import Features
 from tests.training_data import features, make_dataset, small_recipe
 
@@ -272,7 +274,7 @@ def test_an_unknown_place_names_what_there_is(tmp_path: Path) -> None:
 def test_packaged_models_load_by_name(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(load, "PRETRAINED", tmp_path)
     monkeypatch.chdir(saved)
     assert load_model("run").card["model"] == "cspa_csea"
 

@@ -63,10 +63,10 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_public_functions_are_not_hidden_by_modules() -> None:
-    import avel.checkpoint
-    import avel.evaluation
-    import avel.localization
-    import avel.train
+    import avel.evaluation.evaluate
+    import avel.inference.checkpoint
+    import avel.inference.localizer
+    import avel.training.loop
 
     assert callable(avel.localize)
     assert callable(avel.evaluate)

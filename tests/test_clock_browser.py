@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avel import clock
-from avel.media import frames_at, open_media
+from avel.media.file import frames_at, open_media
 from tests.media_files import mux, tone
 from tests.report_samples import hand_timeline
 from tests.test_report_browser import Opened

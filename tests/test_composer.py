@@ -46,7 +46,7 @@ from avel.data.rendered import origin_of
 from avel.data.toybox import synthesize
 from avel.data.toybox.render import on_at
 from avel.errors import DataError, UsageError
-from avel.media import open_media
+from avel.media.file import open_media
 from tests.conftest import ROOT
 
 LABELS = ("hum-red", "beep-green", "hiss-blue", "tock-grey")

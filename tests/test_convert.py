@@ -193,7 +193,7 @@ def test_the_documented_calls_do_what_they_say() -> None:
 def test_clips_begin_and_end_at_the_event(tmp_path: Path) -> None:
     import av
 
-    from avel.media import audio_track, open_media
+    from avel.media.file import audio_track, open_media
 
     video = write_clip(Path("street.mp4"), 8)  # a tone from 2 to 5 s; the square moves right
     held = (Event(2.0, 4.0, "a/b: c"), Event(4.5, 6.0, "tone"), Event(4.5, 6.0, "tone"))
@@ -216,7 +216,7 @@ def test_clips_begin_and_end_at_the_event(tmp_path: Path) -> None:
 
 
 def test_clips_of_sound_alone_and_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    from avel.media import open_media, write_video
+    from avel.media.file import open_media, write_video
 
     tone = np.sin(np.arange(3 * 16000) / 5).astype(np.float32) * 0.2
     write_video("tone.wav.mp4", frames=(), fps=10, audio=tone, rate=16000)
@@ -276,7 +276,7 @@ def test_convert_cuts_too(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_clip_ends_with_its_video_and_never_begins_after_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from avel.media import open_media
+    from avel.media.file import open_media
 
     write_clip(Path("clip.mp4"), 4)
     times = "00:00:03.000 --> 00:00:09.000\nbell\n\n"

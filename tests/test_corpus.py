@@ -410,7 +410,7 @@ def test_a_full_disk_stops_the_run(
 def test_what_half_floats_cannot_hold_is_no_quarantine(
     clips: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from avel.features import Extractor
+    from avel.features.extractor import Extractor
 
     made = Extractor.__call__
 
@@ -526,7 +526,7 @@ def rewritten(path: Path) -> Exception:
 def test_only_bad_media_go_to_quarantine(
     clips: Path, trouble: Any, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from avel.features import Extractor
+    from avel.features.extractor import Extractor
 
     def fails(self: Extractor, path: Path, **options: Any) -> Features:
         raise trouble(path)

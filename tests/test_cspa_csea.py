@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from avel.errors import CheckpointError, UsageError
-from avel.models import Answer, Batch, build_model
-from avel.models.base import Query
+from avel.models.base import Answer, Batch, Query, build_model
 from avel.models.coattention import CSEA, CSPA
 from avel.models.cspa_csea import CspaCsea, training_windows
 from avel.models.layers import BiLSTM, contrastive, masked_max, masked_mean, window_sums

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avel.checkpoint import Trained
 from avel.errors import UsageError
-from avel.models import Answer, Batch, build_model
-from avel.models.base import Query
+from avel.inference.checkpoint import Trained
+from avel.models.base import Answer, Batch, Query, build_model
 from avel.models.dam import Dam, Embed, relevance_entropy
 from avel.types import Features, Grid
 

@@ -12,8 +12,7 @@ from scipy.linalg import eigh, qr
 from torch import Tensor
 
 from avel.errors import UsageError
-from avel.models import Answer, Batch, build_model
-from avel.models.base import Query
+from avel.models.base import Answer, Batch, Query, build_model
 from avel.models.dcca import Dcca, Moments, canonical, inverse_root, total_correlation
 
 A, V, C, H, W = 6, 8, 3, 2, 3

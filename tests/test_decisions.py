@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avel.decisions import Decision, Rule, soften, spans
 from avel.errors import UsageError
-from avel.localization import to_events, tuned
+from avel.inference.decision import Decision, Rule, soften, spans
+from avel.inference.localizer import to_events, tuned
 from avel.types import Bools, Grid, Scores
 
 NAMES = ("bell", "dog")

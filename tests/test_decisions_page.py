@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from avel import tuning
+from avel.evaluation import tuning
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "decisions.md").read_text("utf-8")

@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from avel.cli.main import main
-from avel.data.ave_files import ORDER_KEY, ORDERS
+from avel.data.ave.files import ORDER_KEY, ORDERS
 from avel.data.toybox import Plan
 from avel.data.toybox.dataset import render_clip, synthesize
 from avel.types import Event, Timeline

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avel.errors import UsageError
-from avel.models import Answer, Batch, build_model
+from avel.models.base import Answer, Batch, build_model
 from avel.models.ed_tcn import EdTcn, NormReLU
 
 A, V, C, H, W = 6, 8, 3, 2, 3

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from avel.checkpoint import Trained
 from avel.cli.main import main
 from avel.data.base import Dataset
 from avel.errors import CheckpointError, DataError, UsageError
-from avel.evaluation import Measured, evaluate, save
+from avel.evaluation.evaluate import Measured, evaluate, save
 from avel.features.store import feature_path
-from avel.recipes import resolve
-from avel.train import Run, fit
+from avel.inference.checkpoint import Trained
+from avel.training.loop import Run, fit
+from avel.training.recipes import resolve
 from avel.types import Features, Grid
 from tests.training_data import AUDIO_CARD, CLASSES, SMALL, VISUAL_CARD, make_dataset, small_recipe
 

@@ -14,23 +14,25 @@ import numpy as np
 import pytest
 import torch
 
-from avel import onnx_export, rules
-from avel.backbones import backbones
-from avel.checkpoint import Trained, load_model
+from avel.backbones.base import backbones
 from avel.cli.main import main
 from avel.errors import CheckpointError, UsageError, WeightsError
-from avel.features.mel import log_mel
-from avel.localization import Localizer
-from avel.models import Answer, build_model, models
-from avel.onnx_export import Exported, export_model
+from avel.inference.checkpoint import Trained
+from avel.inference.load import load_model
+from avel.inference.localizer import Localizer
+from avel.media.mel import log_mel
+from avel.models import decision_rules as rules
+from avel.models.base import Answer, build_model, models
+from avel.onnx import export as onnx_export
+from avel.onnx.export import Exported, export_model
 from avel.types import Features, Grid
 
 onnx = pytest.importorskip("onnx", reason="the extra [onnx] isn't installed")
 pytest.importorskip("onnxscript", reason="the extra [onnx] isn't installed")
 ort = pytest.importorskip("onnxruntime", reason="the extra [onnx] isn't installed")
 
-from avel import runtime  # noqa: E402
-from avel.runtime import OnnxExtractor, OnnxModel, load_onnx  # noqa: E402
+from avel.onnx import runtime  # noqa: E402
+from avel.onnx.runtime import OnnxExtractor, OnnxModel, load_onnx  # noqa: E402
 
 A, V, C = 6, 8, 3
 SMALL: dict[str, dict[str, Any]] = {
@@ -229,7 +231,7 @@ def test_a_decision_without_a_name_is_refused(
     monkeypatch.setattr(
         type(model.network), "decide", staticmethod(lambda s, p: s.argmax(-1)), raising=False
     )
-    with pytest.raises(CheckpointError, match=r"no name in avel\.rules"):
+    with pytest.raises(CheckpointError, match=r"no name in avel\.models\.decision_rules"):
         exported(model, tmp_path)
 
 

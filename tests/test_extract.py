@@ -14,16 +14,17 @@ import torch
 from torch import Tensor, nn
 
 import avel
-from avel.backbones import Card
+from avel.backbones.base import Card
+from avel.backbones.identity import backbone_identity
 from avel.cli.main import main
-from avel.data.base import backbone_identity
 from avel.errors import DataError, MediaError, UsageError
-from avel.features import Extractor, cached, extract, feature_path
+from avel.features.cache import cached
+from avel.features.extractor import Extractor, extract
 from avel.features.listing import plan
 from avel.features.logmel import log_mel
 from avel.features.network import worst_cosine
-from avel.features.store import up_to_date
-from avel.media import RATE, Media, Segment, open_media
+from avel.features.store import feature_path, up_to_date
+from avel.media.file import RATE, Media, Segment, open_media
 from avel.types import Features
 from tests.media_files import grey, mux, tone
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from avel.cli.main import main
-from avel.data import ave_fetch
-from avel.data.ave_fetch import fetch_ave
-from avel.data.ave_files import EVERYTHING
+from avel.data.ave import fetch as ave_fetch
+from avel.data.ave.fetch import fetch_ave
+from avel.data.ave.files import EVERYTHING
 from avel.errors import DataError
 
 TEXT = "Bark&x&good&0&10\n"
@@ -125,7 +125,7 @@ def test_the_command(
 def test_weights_that_are_there_are_not_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from avel import weights
+    from avel.backbones import weights
 
     asked = []
     monkeypatch.setenv("AVEL_CACHE", str(tmp_path))

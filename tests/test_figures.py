@@ -18,7 +18,7 @@ from matplotlib.text import Text
 
 from avel import figures
 from avel.errors import DataError, UsageError
-from avel.evaluated import table
+from avel.evaluation.results import table
 from avel.figures import Judged, Matched, Watched
 from avel.figures.curves import read_rows
 from avel.figures.matrices import matrix_size
@@ -33,7 +33,7 @@ from avel.figures.style import (
     short_names,
 )
 from avel.figures.watched import rows_of, sound_regions
-from avel.released import AVE_CLASSES as AVE
+from avel.training.released import AVE_CLASSES as AVE
 from avel.types import Grid, Scores
 from tests.conftest import ROOT
 

@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from avel.models import Batch, build_model
-from avel.models.base import Task
+from avel.models.base import Batch, Task, build_model
 from avel.models.coattention import CSPA
 from avel.models.folded import folds
-from avel.steps import Objective
+from avel.training.step import Objective
 
 torch.set_num_threads(1)
 

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from avel.errors import MediaError, UsageError
-from avel.moments import Matches, Moment, Sense
 from avel.report import found, shots
+from avel.search.results import Matches, Moment, Sense
 from tests.report_samples import write_clip
 from tests.test_report import HOSTILE, Elements
 

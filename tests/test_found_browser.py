@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from avel.moments import Matches, Moment
+from avel.search.results import Matches, Moment
 from tests.report_samples import write_clip
 from tests.test_found import matches
 from tests.test_report_browser import CONTRAST, SIZES, Opened

@@ -15,12 +15,12 @@ from PIL import Image
 from avel.cli._pairs import Given, remember
 from avel.cli.main import main
 from avel.data import load_dataset
-from avel.data.ave_files import ORDER_KEY, ORDERS
+from avel.data.ave.files import ORDER_KEY, ORDERS
 from avel.data.toybox import Plan
 from avel.data.toybox.dataset import synthesize
-from avel.evaluated import table
-from avel.recipes import resolve
-from avel.train import fit
+from avel.evaluation.results import table
+from avel.training.loop import fit
+from avel.training.recipes import resolve
 from tests.conftest import ROOT, load_script
 from tests.docs_pages import check_command
 from tests.test_figures import rows

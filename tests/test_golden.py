@@ -10,11 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from avel.models import Answer, Batch
 from avel.models.av import Av
 from avel.models.avdln import Avdln
-from avel.models.base import Query, Task
-from avel.released import convert_weights
+from avel.models.base import Answer, Batch, Query, Task
+from avel.training.released import convert_weights
 
 ATOL = 1e-5
 

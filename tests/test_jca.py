@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import avel.models.jca
 from avel.errors import UsageError
-from avel.models import Answer, Batch, build_model
+from avel.models.base import Answer, Batch, build_model
 from avel.models.jca import Attend, AttendFixed, Jca, Join
 
 A, V, C, H, W, N = 6, 8, 3, 2, 3, 10

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from avel.batches import resident
 from avel.data.base import Dataset
-from avel.data.joint import join, relabel
+from avel.data.concat import join, relabel
 from avel.errors import DataError, UsageError
 from avel.metrics import Ints
-from avel.train import fit
+from avel.training.batches import resident
+from avel.training.loop import fit
 from tests.training_data import make_dataset, small_recipe
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from avel.models import Batch, build_model
+from avel.models.base import Batch, build_model
 from avel.models.linear import Linear
 
 

@@ -15,19 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avel import clock
-from avel.backbones import load_backbone
-from avel.checkpoint import Trained
-from avel.decisions import Decision, Rule, soften
+from avel.backbones.load import load_backbone
 from avel.errors import CheckpointError, DataError, UsageError
-from avel.features import Extractor, FeatureStream
 from avel.features.cache import Extracts, Facts
-from avel.features.stream import Block
-from avel.localization import EventStream, Localizer, localize, to_events
-from avel.media import open_media, write_video
-from avel.models import build_model
-from avel.scoring import Scorer
+from avel.features.extractor import Extractor
+from avel.features.stream import Block, FeatureStream
+from avel.inference.checkpoint import Trained
+from avel.inference.decision import Decision, Rule, soften
+from avel.inference.localizer import EventStream, Localizer, localize, to_events
+from avel.inference.predictor import Scorer
+from avel.inference.windows import Reply, Rows
+from avel.media.file import open_media, write_video
+from avel.models.base import build_model
 from avel.types import Choice, Event, Grid, Modality, Scores
-from avel.windows import Reply, Rows
 from tests.report_samples import write_clip
 
 A, B, BG = 0, 1, 2
@@ -464,7 +464,7 @@ def test_a_stream_softens_every_score_once(monkeypatch: pytest.MonkeyPatch) -> N
         rows.append(len(values))
         return soften(values, temperature)
 
-    monkeypatch.setattr("avel.localization.soften", counted)
+    monkeypatch.setattr("avel.inference.localizer.soften", counted)
     scoring = Made(10).scoring(made_stream(values, levels, 20, loudest=0.0))
     stream = EventStream("a.mp4", scoring, Facts, card={}, decision=decision)
     assert len(list(stream)) == 100 and len(rows) > 1 and sum(rows) == 1000
@@ -522,9 +522,9 @@ def test_a_second_model_on_the_same_file_decodes_nothing(
     def never(*args: object, **options: object) -> None:
         raise AssertionError("decoded")
 
-    for name in ("avel.decoding.decoded", "avel.decoding.open_container"):
+    for name in ("avel.media.decode.decoded", "avel.media.decode.open_container"):
         monkeypatch.setattr(name, never)
-    for name in ("avel.media.decoded", "avel.media.probe", "avel.media.open_media"):
+    for name in ("avel.media.file.decoded", "avel.media.file.probe", "avel.media.file.open_media"):
         monkeypatch.setattr(name, never)
     with pytest.raises(AssertionError):
         Localizer(untrained)(clip)

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from avel import localization, report
+from avel import report
 from avel.cli.localize import output_paths, split_outputs
 from avel.cli.main import main
 from avel.errors import MediaError, UsageError
+from avel.inference import localizer as localization
 from avel.types import MODALITIES, Event, Timeline
 from tests.report_samples import hand_timeline, lane_timeline
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from avel.features import mel
 from avel.features.logmel import log_mel, mel_matrix
+from avel.media import mel
 
 
 def hertz_to_mel(hertz: float) -> float:

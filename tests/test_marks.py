@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from avel import localization, report
+from avel import report
 from avel.cli.main import main
 from avel.errors import DataError
 from avel.formats import format_endings
 from avel.formats.marks import digest
+from avel.inference import localizer as localization
 from avel.types import CHOICES, Choice, Event, Timeline
 from tests.report_samples import hand_timeline, lane_timeline
 from tests.test_localize_cli import Finder

@@ -19,24 +19,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from avel import clock, matching, nearest
-from avel.checkpoint import Trained, load_model
+from avel import clock
 from avel.cli.main import main
 from avel.errors import DataError, MediaError, UsageError
 from avel.events import load_vocabulary
 from avel.events.vocabulary import class_places
-from avel.features import index as indexes
 from avel.features.cache import Facts
-from avel.features.index import Index
 from avel.features.stream import Block, FeatureStream
-from avel.inference.named import read_settings
-from avel.matching import Matcher, check_model, parse_query
-from avel.models import Model, build_model
-from avel.models.base import Query
+from avel.inference.checkpoint import Trained
+from avel.inference.load import load_model
+from avel.inference.named_events import read_settings
+from avel.models.base import Model, Query, build_model
 from avel.models.layers import pair_distance, window_sums
 from avel.models.named_events import Fusion, NamedEvents
-from avel.nearest import best, costs
+from avel.search import costs as nearest
+from avel.search import index as indexes
+from avel.search import matcher as matching
 from avel.search import profiles
+from avel.search.costs import best, costs
+from avel.search.index import Index
+from avel.search.matcher import Matcher, check_model, parse_query
 from avel.search.profiles import Profile, distances
 from avel.types import Grid, Json
 from tests.conftest import ROOT, load_script
@@ -818,7 +820,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the page names, and a small model as the one that ships."""
     from avel.data.toybox import Plan
     from avel.data.toybox.dataset import render_clip
-    from avel.features import Extractor
+    from avel.features.extractor import Extractor
     from tests.media_files import grey, mux, tone
 
     folder = tmp_path_factory.mktemp("match")

@@ -19,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from avel import clock, cutting
-from avel.decoding import Block, Damage, Sound, blocks, decoded, on_clock, packets
+from avel import clock
 from avel.errors import MediaError, UsageError
-from avel.media import RATE, Media, Segment, audio_track, frames_at, open_media, write_video
-from avel.probe import _true_end
+from avel.media import excerpt as cutting
+from avel.media.decode import Block, Damage, Sound, blocks, decoded, on_clock, packets
+from avel.media.file import RATE, Media, Segment, audio_track, frames_at, open_media, write_video
+from avel.media.probe import _true_end
 from tests.conftest import shared_folder
 from tests.media_files import click, grey, mux, tone
 
@@ -389,8 +390,8 @@ def test_large_files_are_believed_without_a_scan(
     frames = (grey(i) for i in range(85))
     write_video(tmp_path / name, frames=frames, fps=25, audio=tone(3.4, 44100), rate=44100)
     scanned = open_media(tmp_path / name).duration
-    monkeypatch.setattr("avel.probe._SCAN", 0)
-    monkeypatch.setattr("avel.probe._scan", None)
+    monkeypatch.setattr("avel.media.probe._SCAN", 0)
+    monkeypatch.setattr("avel.media.probe._scan", None)
     assert open_media(tmp_path / name).duration == pytest.approx(scanned, abs=0.08)
 
 
@@ -573,7 +574,7 @@ _ENCODE = """
 import hashlib, sys
 from pathlib import Path
 from avel.data.toybox import Plan, render_frames, render_sound
-from avel.media import write_video
+from avel.media.file import write_video
 scene = Plan(seed=1, seconds=3).scene(0)
 frames = list(render_frames(scene, width=320, height=240, fps=12))
 sound = render_sound(scene, rate=16000)
@@ -606,7 +607,7 @@ def test_segments_close_the_file_when_left(tmp_path: Path) -> None:
 # not ru_maxrss: a child inherits its parent's
 _MEMORY = """
 import sys
-from avel.media import open_media
+from avel.media.file import open_media
 n = sum(1 for s in open_media(sys.argv[1]).segments())
 print(n, *[line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")])
 """
@@ -635,7 +636,7 @@ _PATTERN = (
 
 
 def test_damage_counts_in_words() -> None:
-    from avel.decoding import Damage
+    from avel.media.decode import Damage
 
     said = list(Damage(packets=1, corrupt=2).sentences("Picture"))
     assert said[0] == "Picture: 1 packet couldn't be decoded"
@@ -732,7 +733,7 @@ def test_a_short_tail_without_picture_needs_no_note(tmp_path: Path) -> None:
 _LOGGING = """
 import sys, av.logging
 av.logging.set_level(av.logging.DEBUG)
-from avel.media import frames_at, open_media
+from avel.media.file import frames_at, open_media
 for _ in range(8):
     media = open_media(sys.argv[1])
     next(media.segments(frames=2, size=8))
@@ -834,8 +835,8 @@ def test_too_large_a_picture_is_refused_before_it_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = mux(tmp_path / "a.mkv", pictures=[(0.0, grey(9))])
-    monkeypatch.setattr("avel.probe.MAX_PIXELS", 64 * 64 - 1)
-    monkeypatch.setattr("avel.probe.decoded", None)
+    monkeypatch.setattr("avel.media.probe.MAX_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr("avel.media.probe.decoded", None)
     with pytest.raises(MediaError, match="has a picture of 64x64") as caught:
         open_media(path)
     assert "scale it down" in str(caught.value.do)

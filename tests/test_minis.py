@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from avel.backbones import backbones, load_backbone
+from avel.backbones.base import backbones
 from avel.backbones.blocks import fold_all
+from avel.backbones.load import load_backbone
 from avel.backbones.mini_common import Block, packaged_card, packaged_weights
 from avel.backbones.mini_visual import MiniVisual
+from avel.backbones.weights import weights_file
 from avel.data.composer.reading import read_pairs
 from avel.data.toybox import CLASSES, make_scene, render_boxes, render_frames, render_sound
 from avel.errors import WeightsError
 from avel.features.logmel import log_mel
 from avel.files import file_hash
-from avel.weights import weights_file
 
 MINIS = ("mini_audio", "mini_visual")
 MODALITY = {"mini_audio": "audio", "mini_visual": "visual"}

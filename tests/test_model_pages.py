@@ -4,7 +4,7 @@ from types import ModuleType
 
 import pytest
 
-from avel.models import build_model
+from avel.models.base import build_model
 from tests.conftest import ROOT, load_script
 
 PAGES = sorted(path.stem for path in (ROOT / "docs" / "models").glob("*.md"))

@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from avel.checkpoint import Trained, ids_hash, load_model
 from avel.errors import UsageError
-from avel.models import Answer, Batch, Model, Recipe, build_model, models
-from avel.models.base import Query
+from avel.inference.checkpoint import Trained, ids_hash
+from avel.inference.load import load_model
+from avel.models.base import Answer, Batch, Model, Query, Recipe, build_model, models
 from avel.tasks import SETTINGS
-from avel.train import fit
+from avel.training.loop import fit
 from tests.training_data import make_dataset
 from tests.variants import A, C, H, V, Variant, W, variants
 

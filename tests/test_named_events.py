@@ -13,18 +13,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from avel.checkpoint import Trained
 from avel.cli.demo import CLIP
 from avel.cli.main import main
-from avel.decisions import Decision
 from avel.errors import CheckpointError, UsageError
 from avel.events import NamedEvent
 from avel.features.cache import Facts
-from avel.inference.named import read_settings
-from avel.localization import EventStream, Localizer, localize, to_events
-from avel.models import Answer
+from avel.inference.checkpoint import Trained
+from avel.inference.decision import Decision
+from avel.inference.localizer import EventStream, Localizer, localize, to_events
+from avel.inference.named_events import read_settings
+from avel.models.base import Answer
 from avel.models.named_events import Fusion, NamedEvents
-from avel.onnx_export import _difference, export_model
+from avel.onnx.export import _difference, export_model
 from avel.report import read
 from avel.types import Features, Grid, Json
 
@@ -337,7 +337,7 @@ def at_name(name: str) -> int:
 def test_exported_it_answers_as_in_torch(asked: bool, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="the extra [onnx] isn't installed")
     pytest.importorskip("onnxruntime", reason="the extra [onnx] isn't installed")
-    from avel.runtime import load_onnx
+    from avel.onnx.runtime import load_onnx
 
     trained = Trained(made(asked=asked), card())
     done = export_model(trained, tmp_path / "m.onnx", with_backbones=False, lengths=(1, 10, 37))

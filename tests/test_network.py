@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from avel.backbones import AudioBackbone, Card, Weights, backbones, load_backbone
+from avel.backbones.base import AudioBackbone, Card, Weights, backbones
 from avel.backbones.c3d import C3D
+from avel.backbones.load import load_backbone
 from avel.backbones.vgg19 import VGG19
 from avel.backbones.vggish import VGGish
 from avel.errors import UsageError

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from avel.checkpoint import load_model
 from avel.cli.main import main
 from avel.errors import CheckpointError, UsageError
-from avel.models import Model, Recipe, models
-from avel.train import fit
+from avel.inference.load import load_model
+from avel.models.base import Model, Recipe, models
+from avel.training.loop import fit
 from tests.training_data import make_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -134,11 +134,11 @@ WRONG = {
     "this is no Python": "line 1: SyntaxError",
     "import avel\n\n1 / 0\n": "line 3: ZeroDivisionError",
     "import nothing_of_the_kind": "ModuleNotFoundError",
-    "from avel.models import Model, models\n"
+    "from avel.models.base import Model, models\n"
     "@models.register('half')\nclass Half(Model): pass\n": "no card.*Half lacks forward, loss",
-    "from avel.models import models\n"
+    "from avel.models.base import models\n"
     "@models.register('jca')\nclass Jca: pass\n": "the name 'jca' is taken",
-    "from avel.models import models\n"
+    "from avel.models.base import models\n"
     "@models.register('jca')\nclass Other: pass\n": "'jca' is registered twice",
 }
 

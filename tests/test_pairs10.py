@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avel.checkpoint import load_model
 from avel.data.toybox import Plan
 from avel.data.toybox.dataset import render_clip
 from avel.errors import DataError
-from avel.media import RATE, open_media
-from avel.own_tables import senses
-from avel.train import fit
+from avel.experiments.own_tables import senses
+from avel.inference.load import load_model
+from avel.media.file import RATE, open_media
+from avel.training.loop import fit
 from tests.conftest import ROOT, load_script
 from tests.training_data import make_dataset, small_recipe
 
@@ -106,7 +106,7 @@ def test_a_clip_is_degraded_as_it_is_decoded(robustness: ModuleType, tmp_path: P
 def test_runs_are_found_by_what_our_tables_call_them(
     robustness: ModuleType, tmp_path: Path
 ) -> None:
-    from avel.reproduction import reproduce
+    from avel.experiments.reproduce import reproduce
 
     pairs = ["epochs=1", "batch=8", "precision=float32", "cspa_csea.common=4",
              "cspa_csea.hidden=8", "cspa_csea.state=4"]  # fmt: skip

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from avel.data.ave_files import class_order, read_annotations, split_rows
-from avel.models import build_model, models
+from avel.data.ave.files import class_order, read_annotations, split_rows
+from avel.models.base import build_model, models
 from avel.papers import (
     BY_CLASS,
     CLASS_NAMES,

@@ -13,7 +13,6 @@ import pytest
 from numpy.typing import NDArray
 
 from avel.errors import MediaError
-from avel.features.mel import NEEDED
 from avel.features.pipeline import (
     SOUNDS,
     Begun,
@@ -26,7 +25,8 @@ from avel.features.pipeline import (
     patch_starts,
     run,
 )
-from avel.media import Segment
+from avel.media.file import Segment
+from avel.media.mel import NEEDED
 from avel.types import Grid
 
 PIXELS = (2, 2, 3)

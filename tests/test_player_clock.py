@@ -11,8 +11,8 @@ from avel import clock
 from avel.cli.main import main
 from avel.data.annotations import read_rows
 from avel.formats import on_file, read
-from avel.media import open_media
-from avel.probe import player_start_of
+from avel.media.file import open_media
+from avel.media.probe import player_start_of
 from avel.types import Event, Timeline
 from tests.media_files import grey, mux, tone
 

@@ -12,17 +12,17 @@ import pytest
 import torch
 
 from avel import figures
-from avel.checkpoint import Trained
 from avel.cli._pairs import Given, remember
 from avel.cli.main import main
 from avel.data.base import Dataset
 from avel.errors import DataError, UsageError
-from avel.evaluated import table
-from avel.evaluation import evaluate
+from avel.evaluation.evaluate import evaluate
+from avel.evaluation.results import table
 from avel.features.store import feature_path
 from avel.figures.embeddings import neighbour_share, project
+from avel.inference.checkpoint import Trained
 from avel.models.base import Batch
-from avel.train import fit
+from avel.training.loop import fit
 from avel.types import Features, Grid
 from tests.report_samples import write_clip
 from tests.test_figures import rows

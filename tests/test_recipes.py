@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from avel.errors import UsageError
-from avel.models import Recipe
-from avel.recipes import resolve, to_toml
+from avel.models.base import Recipe
+from avel.training.recipes import resolve, to_toml
 
 
 def test_the_papers_recipe_by_default() -> None:

@@ -17,12 +17,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-import avel.released as released
-from avel.checkpoint import load_model
+import avel.training.released as released
 from avel.cli.main import main
 from avel.errors import UsageError, WeightsError
+from avel.inference.load import load_model
 from avel.models.av import Av
-from avel.released import AVE_CLASSES, convert_weights, read_released
+from avel.training.released import AVE_CLASSES, convert_weights, read_released
 from avel.types import Features, Grid
 
 
@@ -306,7 +306,7 @@ def test_the_verb_called_wrongly_leaves_nothing(
 
 
 def test_the_classes_are_aves(shared: Path) -> None:
-    from avel.data.ave_files import class_order, read_annotations
+    from avel.data.ave.files import class_order, read_annotations
 
     rows = read_annotations(shared / "ave" / "Annotations.txt")
     assert class_order(rows) == AVE_CLASSES

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from avel.media import frames_at, open_media
+from avel.media.file import frames_at, open_media
 from avel.report import layout, page, spectrogram, thumbs, view
 from avel.report.cards import cautions, rows
 from avel.report.clips import cut_clips, save_thumbnails
@@ -436,7 +436,7 @@ def test_a_seek_that_fails_is_made_up_for(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError | None
 ) -> None:
     """FFmpeg refuses, with one of its errors that are the system's too; the file is read on."""
-    from avel import decoding
+    from avel.media import decode as decoding
 
     refused = 0
 

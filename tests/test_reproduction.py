@@ -12,18 +12,20 @@ from typing import Any
 import pytest
 import torch
 
-from avel import papers, tasks, workshop
+from avel import papers, tasks
 from avel.cli.main import main
 from avel.data.base import Dataset
-from avel.differences import differences
 from avel.errors import AvelError, DataError, UsageError
-from avel.models import models
-from avel.own_tables import senses, systems
+from avel.experiments import runner as workshop
+from avel.experiments.own_tables import senses, systems
+from avel.experiments.reproduce import carry_out, plan, reproduce, tables, trainings
+from avel.experiments.result import Result
+from avel.experiments.significance import differences
+from avel.experiments.spec import Estimate, Outcome, prepare
+from avel.experiments.tables import Reproduction, called, slug, warning
+from avel.models.base import models
 from avel.papers import Row
-from avel.reproduced import Reproduction, Result, called, slug, warning
-from avel.reproduction import carry_out, plan, reproduce, tables, trainings
-from avel.train import Stopped, fit
-from avel.trainings import Estimate, Outcome, prepare
+from avel.training.loop import Stopped, fit
 from tests.test_evaluation import write_folder
 from tests.training_data import make_dataset
 

@@ -12,17 +12,24 @@ import numpy as np
 import pytest
 import torch
 
-from avel.batches import channel_moments, rarity
-from avel.checkpoint import load_model
 from avel.cli.main import main
 from avel.data.base import Dataset, Split
 from avel.errors import DataError, UsageError
-from avel.folds import constant_answers, cross_validate, fit_all, pool, pooled, shares
-from avel.models import Batch, Recipe
+from avel.evaluation.cross_validation import (
+    constant_answers,
+    cross_validate,
+    fit_all,
+    pool,
+    pooled,
+    shares,
+)
+from avel.inference.load import load_model
+from avel.models.base import Batch, Recipe
 from avel.models.standardize import Standardize
-from avel.recipes import SMALL, resolve, to_toml
-from avel.steps import varied
-from avel.train import Stopped, fit
+from avel.training.batches import channel_moments, rarity
+from avel.training.loop import Stopped, fit
+from avel.training.recipes import SMALL, resolve, to_toml
+from avel.training.step import varied
 from tests.test_evaluation import write_folder
 from tests.training_data import features, make_dataset, make_split
 
@@ -112,8 +119,8 @@ def test_the_numbers_travel_with_the_checkpoint_and_apply_wherever_it_answers(
 
 def test_a_standardised_model_is_exported(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="the extra [onnx] isn't installed")
-    from avel.onnx_export import export_model
-    from avel.runtime import load_onnx
+    from avel.onnx.export import export_model
+    from avel.onnx.runtime import load_onnx
 
     data = moved(make_dataset())
     data = replace(data, visual_card={**data.visual_card, "output": [2, 2, 7]})
@@ -268,7 +275,7 @@ def test_every_clip_is_judged_by_a_model_that_has_not_seen_it(
         seen.append((set(data.train.ids), set(data.val.ids), rest["recipe"].patience))
         return fit(model, data, **rest)
 
-    monkeypatch.setattr("avel.folds.fit", watch)
+    monkeypatch.setattr("avel.evaluation.cross_validation.fit", watch)
     found = cross_validate("linear", clips(), 3, recipe=replace(QUICK, lr=0.05, patience=1))
     assert [len(t & v) for t, v, _ in seen] == [0, 0, 0]
     assert set.union(*(v for _, v, _ in seen)) == set(pooled(clips()).ids)
@@ -288,7 +295,7 @@ def test_a_folds_epoch_is_chosen_on_the_others(monkeypatch: pytest.MonkeyPatch) 
                 for i, v in enumerate(values)
             ]
 
-    monkeypatch.setattr("avel.folds.fit", lambda *_, **__: Made())
+    monkeypatch.setattr("avel.evaluation.cross_validation.fit", lambda *_, **__: Made())
     found = cross_validate("linear", clips(), 3, recipe=QUICK)
     assert [f.epoch for f in found.folds] == [3, 2, 2]
     assert found["segment_accuracy"].values == (0.1, 0.2, 0.2)
@@ -337,7 +344,7 @@ def test_the_recipe_is_chosen_by_size_and_said(
     (tmp_path / "own.toml").write_text(to_toml(Recipe(batch=4)))
     assert main([*train, "--recipe", str(tmp_path / "own.toml"), "-o", str(tmp_path / "own")]) == 0
     assert "small-data" not in capsys.readouterr().out
-    monkeypatch.setattr("avel.recipes.SMALL", 24)
+    monkeypatch.setattr("avel.training.recipes.SMALL", 24)
     assert main([*train, "-o", str(tmp_path / "large")]) == 0
     assert "small-data" not in capsys.readouterr().out
     assert SMALL == 300
@@ -369,7 +376,7 @@ def test_folds_by_command_in_one_go_or_resumed(
     assert len(rows) == 3 * 4 and {r["fold"] for r in rows} == {"1", "2", "3"}
     assert len(json.loads((whole / "folds.json").read_text())["folds"]) == 3
 
-    import avel.train as loop
+    import avel.training.loop as loop
 
     stopped, calls = tmp_path / "stopped", []
     run = loop._Loop.run

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from avel import downmix
-from avel.cutting import sound
-from avel.downmix import Downmix, layout_weights, measured
 from avel.features.stream import audible
-from avel.media import RATE, open_media
+from avel.media import downmix
+from avel.media.downmix import Downmix, layout_weights, measured
+from avel.media.excerpt import sound
+from avel.media.file import RATE, open_media
 from tests.media_files import mux, tone
 
 Floats = NDArray[np.float32]

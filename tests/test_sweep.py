@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from avel.errors import UsageError
+from avel.experiments.sweep import CONTROL, rows, sweep
+from avel.figures.sweeps import plot
 from avel.papers import TABLE_V
-from avel.sweep import CONTROL, plot, rows, sweep
-from avel.train import fit
+from avel.training.loop import fit
 from tests.training_data import SMALL, make_dataset
 
 torch.set_num_threads(1)
@@ -56,8 +57,8 @@ def test_table_five_has_its_rows_and_a_control() -> None:
 
 
 def test_a_sweep_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from avel import sweep as module
-    from avel import workshop
+    from avel.experiments import runner as workshop
+    from avel.experiments import sweep as module
 
     two = [r for r in rows("table5", ["cml", "sel"]) if r.name == "CSPA"]
     monkeypatch.setattr(module, "rows", lambda name, only=(): two)
@@ -70,6 +71,7 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
         ("segment_accuracy", 74.1, ""),
     ]  # fmt: skip
     assert [line.split()[0] for line in told] == ["1/2", "2/2"]
+    plot("table5", made, tmp_path / "table5.png")
     assert (tmp_path / "table5.png").stat().st_size > 5000
     assert not list(tmp_path.rglob("state.safetensors"))
     monkeypatch.setattr(workshop, "fit", None)

@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from avel.cli.main import main
-from avel.data import ave
-from avel.data.ave_files import KEY, ORDER_KEY, ORDERS, Row, read_annotations
-from avel.data.ave_simulate import simulate, subset
-from avel.data.synth_extras import EXTRAS, ExtraKnobs, make_extra, make_extra_world
-from avel.data.synth_features import Knobs, make_clip, make_scene, make_world
+from avel.data.ave import dataset as ave
+from avel.data.ave.files import KEY, ORDER_KEY, ORDERS, Row, read_annotations
+from avel.data.ave.simulate import simulate, subset
+from avel.data.ave.synth_extras import EXTRAS, ExtraKnobs, make_extra, make_extra_world
+from avel.data.ave.synth_features import Knobs, make_clip, make_scene, make_world
 from avel.errors import DataError, UsageError
 
 CLASSES = ("Bark", "Bus", "Cat")
@@ -134,7 +134,7 @@ def test_a_scale_that_loses_a_class_is_refused(labels: Path, tmp_path: Path) -> 
 
 
 def test_the_published_labels_at_a_tenth(shared: Path) -> None:
-    from avel.data.ave_files import split_rows
+    from avel.data.ave.files import split_rows
 
     rows = read_annotations(shared / "ave" / "Annotations.txt")
     splits = split_rows(shared / "ave", rows)

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from avel.own_tables import systems
+from avel.experiments.own_tables import systems
 from tests.conftest import ROOT, load_script
 
 

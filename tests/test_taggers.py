@@ -15,16 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avel.backbones import Tagger, backbones, load_backbone, yamnet_files
+from avel.backbones import yamnet_files
+from avel.backbones.base import Tagger, backbones
 from avel.backbones.blocks import Folding, SameBlock, fold_all
 from avel.backbones.efficientnet_lite import EfficientNetLite0
+from avel.backbones.load import load_backbone
+from avel.backbones.weights import plain_safetensors, read_state, weights_path, weights_state
 from avel.backbones.yamnet import YAMNet
 from avel.backbones.yamnet_files import read_yamnet
 from avel.cli.main import main
 from avel.errors import WeightsError
-from avel.features import mel
 from avel.features.logmel import log_mel
-from avel.weights import plain_safetensors, read_state, weights_path, weights_state
+from avel.media import mel
 from tests.bundles import bundle
 
 TAGGERS = {"yamnet": YAMNet, "efficientnet_lite0": EfficientNetLite0}
@@ -350,7 +352,7 @@ def test_brought_by_hand(yamnet: Tagger, tmp_path: Path, monkeypatch: pytest.Mon
 def test_taggers_are_what_extraction_takes_where_nothing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from avel.backbones import default_backbone
+    from avel.backbones.base import default_backbone
     from avel.cli import extract
 
     taken = []

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from avel import tensor_bundle
+from avel.backbones import tensor_bundle
+from avel.backbones.tensor_bundle import read_bundle
 from avel.errors import WeightsError
-from avel.tensor_bundle import read_bundle
 from tests.bundles import HEADER, block, bundle, entry, message, number, table, varint
 
 BIG = 2**60

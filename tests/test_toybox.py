@@ -29,7 +29,7 @@ from avel.data.toybox.scene import draw_look, scene_rng, split_of
 from avel.data.toybox.sounds import noise_bed, play
 from avel.data.toybox.things import draw_thing
 from avel.errors import UsageError
-from avel.media import open_media
+from avel.media.file import open_media
 
 SMALL = Plan(seed=3, seconds=2.0, fps=4, width=96, height=64)
 COUNT = 1000

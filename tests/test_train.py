@@ -17,16 +17,17 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from avel import train as training
-from avel.batches import resident
-from avel.checkpoint import load_model, weights_hash
 from avel.data.base import fingerprint
 from avel.errors import AvelError, CheckpointError, DataError, UsageError
 from avel.files import locked
-from avel.mmel import fit_cml, judged_ids
-from avel.state import STATE, load_state
-from avel.steps import Objective, Stepper
-from avel.train import HISTORY, RECIPE, Stopped, fit
+from avel.inference.checkpoint import weights_hash
+from avel.inference.load import load_model
+from avel.training import loop as training
+from avel.training.batches import resident
+from avel.training.loop import HISTORY, RECIPE, Stopped, fit
+from avel.training.mmel import fit_cml, judged_ids
+from avel.training.state import STATE, load_state
+from avel.training.step import Objective, Stepper
 from tests.conftest import shared_folder
 from tests.training_data import CLASSES, make_dataset, make_split, small_recipe
 
@@ -284,8 +285,8 @@ def test_mmel_for_ave_is_trained_on_2704_rows(shared: Path) -> None:
 
 
 def test_what_gradients_cannot_fit_is_fitted_before_each_validation(tmp_path: Path) -> None:
-    from avel.evaluation import evaluate
-    from avel.recipes import resolve
+    from avel.evaluation.evaluate import evaluate
+    from avel.training.recipes import resolve
 
     recipe = resolve("dcca", "cml", pairs=["epochs=2", "batch=24"])
     run = fit("dcca", make_dataset(), task="cml", recipe=recipe, out=tmp_path)
@@ -343,7 +344,7 @@ def test_residents_of_a_memory_map(tmp_path: Path) -> None:
 
 
 def test_large_residents_have_memory_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    from avel import batches
+    from avel.training import batches
 
     split = make_split("train", 150)
     monkeypatch.setattr(batches, "_LARGE", 1)
@@ -434,7 +435,7 @@ def test_recorded_on_a_gpu() -> None:
 _SHARED = """
 import json, os, sys, torch
 torch.set_num_threads(1)
-from avel.train import fit
+from avel.training.loop import fit
 from tests.conftest import shared_folder
 from tests.training_data import make_dataset, small_recipe
 task, unequal = sys.argv[1], sys.argv[2] == "unequal"
@@ -466,7 +467,7 @@ def test_two_processes_share_every_batch_as_one_does_them(
 @pytest.mark.slow
 def test_the_command_on_two_devices_gives_the_curve_of_one(tmp_path: Path) -> None:
     """`avel train --devices 2 --accelerator cpu`: losses within 1e-5 of one process's."""
-    from avel.data.ave_simulate import simulate
+    from avel.data.ave.simulate import simulate
 
     labels = shared_folder()
     if labels is None:
@@ -498,7 +499,7 @@ def run_python(*arguments: str | Path) -> str:
 
 
 def test_devices_cannot_share_what_only_the_whole_batch_has() -> None:
-    from avel.recipes import resolve
+    from avel.training.recipes import resolve
 
     recipe = resolve("dcca", "cml", pairs=["epochs=1", "batch=24"])
     with pytest.raises(UsageError, match="dcca on 2 devices"):
@@ -508,7 +509,7 @@ def test_devices_cannot_share_what_only_the_whole_batch_has() -> None:
 _KILLED = """
 import sys, torch
 torch.set_num_threads(1)
-from avel.train import fit
+from avel.training.loop import fit
 from tests.conftest import shared_folder
 from tests.training_data import make_dataset, small_recipe
 fit("cspa_csea", make_dataset(), recipe=small_recipe("sel", "epochs=40"), out=sys.argv[1],

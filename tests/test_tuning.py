@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avel import calibration, tuning
-from avel.checkpoint import Trained, load_model
 from avel.cli.main import main
-from avel.decisions import Decision, Rule, soften
 from avel.errors import CheckpointError, UsageError
-from avel.evaluation import evaluate
+from avel.evaluation import calibration, tuning
+from avel.evaluation.evaluate import evaluate
+from avel.evaluation.tuning import choose, event_counts, laid_out
 from avel.figures import reliability_diagram
 from avel.figures.style import new_figure, save_figure
-from avel.localization import to_events, tuned
+from avel.inference.checkpoint import Trained
+from avel.inference.decision import Decision, Rule, soften
+from avel.inference.load import load_model
+from avel.inference.localizer import to_events, tuned
 from avel.metrics import event_f1
-from avel.train import fit
-from avel.tuning import choose, event_counts, laid_out
+from avel.training.loop import fit
 from avel.types import Grid, Scores
 from tests.training_data import features, make_dataset, small_recipe
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import correlate
 
-from avel.backbones import load_backbone
+from avel.backbones.load import load_backbone
 from avel.backbones.vgg19 import DEPTHS, VGG19, WIDTHS
 from avel.errors import WeightsError
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from avel.backbones import load_backbone
+from avel.backbones.load import load_backbone
 from avel.backbones.vggish import CHANNELS, HIDDEN, VGGish
 from avel.errors import WeightsError
 

@@ -11,10 +11,9 @@ import torch
 from safetensors.torch import load, save_file
 from torch import nn
 
-from avel import weights as module
+from avel.backbones import weights as module
 from avel.backbones.base import Source, Weights
-from avel.errors import WeightsError
-from avel.weights import (
+from avel.backbones.weights import (
     fill,
     plain_safetensors,
     read_state,
@@ -23,6 +22,7 @@ from avel.weights import (
     weights_path,
     weights_state,
 )
+from avel.errors import WeightsError
 
 CONTENT = b"a network's weights"
 

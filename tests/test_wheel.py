@@ -24,7 +24,7 @@ site, source, clip = map(Path, sys.argv[1:4])
 sys.path = [p for p in sys.path if Path(p or ".").resolve() != source]
 sys.meta_path = [f for f in sys.meta_path if "editable" not in f"{f} {type(f).__module__}".lower()]
 import avel
-from avel.backbones import load_backbone
+from avel.backbones.load import load_backbone
 from avel.cli.main import main
 assert main(["version"]) == 0
 for modality in ("audio", "visual"):

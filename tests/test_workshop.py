@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from avel import workshop
 from avel.data.base import Dataset
 from avel.errors import AvelError, CheckpointError, UsageError
-from avel.models import models
-from avel.state import STATE
-from avel.train import Enough, Stopped, fit
-from avel.trainings import Outcome, Training, check_owners, prepare
-from avel.workshop import DONE, SPENT, Workshop
+from avel.experiments import runner as workshop
+from avel.experiments.runner import DONE, SPENT, Workshop
+from avel.experiments.spec import Outcome, Training, check_owners, prepare
+from avel.models.base import models
+from avel.training.loop import Enough, Stopped, fit
+from avel.training.state import STATE
 from tests.training_data import SMALL, make_dataset
 
 torch.set_num_threads(1)

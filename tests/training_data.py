@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from avel.data.base import Dataset, Split
-from avel.models import Recipe
-from avel.recipes import resolve
+from avel.models.base import Recipe
+from avel.training.recipes import resolve
 from avel.types import Features, Grid
 
 CLASSES = ("bell", "dog", "train")

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from avel.errors import UsageError
-from avel.models import Model, build_model, models
-from avel.models.base import Task
+from avel.models.base import Model, Task, build_model, models
 from avel.papers import rows
 
 A, V, C, H, W = 6, 8, 3, 2, 3

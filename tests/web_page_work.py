@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from avel.files import file_hash
-from avel.media import open_media
+from avel.media.file import open_media
 from avel.report.spectrogram import file_spectrogram
 from avel.report.thumbs import thumbnails
 from avel.types import Json

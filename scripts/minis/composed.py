@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from avel.backbones.mini_common import packaged_weights
 from avel.errors import DataError
-from avel.features import feature_path
+from avel.features.store import feature_path
 from avel.types import Features
 from minis import PAIRS, learning
 

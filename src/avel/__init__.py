@@ -13,38 +13,38 @@ from typing import TYPE_CHECKING, Any
 from avel._version import __version__
 
 if TYPE_CHECKING:
-    from avel.checkpoint import load_model
-    from avel.data import load_dataset
-    from avel.decisions import Decision, Rule
+    from avel.data.base import load_dataset
     from avel.errors import AvelError
-    from avel.evaluation import evaluate
-    from avel.features import extract
-    from avel.localization import localize, stream_events, to_events
-    from avel.matching import match
-    from avel.media import open_media as open
-    from avel.train import fit
+    from avel.evaluation.evaluate import evaluate
+    from avel.features.extractor import extract
+    from avel.inference.decision import Decision, Rule
+    from avel.inference.load import load_model
+    from avel.inference.localizer import localize, stream_events, to_events
+    from avel.media.file import open_media as open
+    from avel.search.matcher import match
+    from avel.training.loop import fit
     from avel.types import Event, Features, Grid, Scores, Timeline
 
 # no module may bear the name of a public function: importing it would hide the function
 _HOME = {
     "AvelError": "errors",
-    "Decision": "decisions",
+    "Decision": "inference.decision",
     "Event": "types",
     "Features": "types",
     "Grid": "types",
-    "Rule": "decisions",
+    "Rule": "inference.decision",
     "Scores": "types",
     "Timeline": "types",
-    "evaluate": "evaluation",
-    "extract": "features",
-    "fit": "train",
-    "load_dataset": "data",
-    "load_model": "checkpoint",
-    "localize": "localization",
-    "match": "matching",
-    "open": "media:open_media",
-    "stream_events": "localization",
-    "to_events": "localization",
+    "evaluate": "evaluation.evaluate",
+    "extract": "features.extractor",
+    "fit": "training.loop",
+    "load_dataset": "data.base",
+    "load_model": "inference.load",
+    "localize": "inference.localizer",
+    "match": "search.matcher",
+    "open": "media.file:open_media",
+    "stream_events": "inference.localizer",
+    "to_events": "inference.localizer",
 }
 
 __all__ = [

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avel.backbones.base import Card, ClipBackbone, Weights, backbones
-from avel.weights import fill, read_state
+from avel.backbones.weights import fill, read_state
 
 FRAMES = 16
 NAMES = ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b")

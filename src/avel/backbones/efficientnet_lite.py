@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from avel.backbones.base import Card, Tagger, VisualBackbone, Weights, backbones, class_names
 from avel.backbones.blocks import SameBlock, filled, fold_all
-from avel.weights import dense_of, fill, read_state
+from avel.backbones.weights import dense_of, fill, read_state
 
 #: Channels of the maps.
 WIDTH = 1280

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from avel.backbones.base import AudioBackbone, Card, Weights, backbones
 from avel.backbones.mini_common import Block, packaged_weights, read_packaged
-from avel.weights import fill
+from avel.backbones.weights import fill
 
 #: Width of the features.
 WIDTH = 128

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from avel.backbones.base import Weights
 from avel.backbones.blocks import Folding
-from avel.weights import read_safetensors
+from avel.backbones.weights import read_safetensors
 
 
 class Block(Folding):

@@ -14,7 +14,7 @@ from torch.nn import functional
 from avel.backbones.base import Card, VisualBackbone, Weights, backbones
 from avel.backbones.blocks import filled
 from avel.backbones.mini_common import Block, packaged_weights, read_packaged
-from avel.weights import fill
+from avel.backbones.weights import fill
 
 #: Channels of the maps.
 WIDTH = 128

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avel.backbones.base import Card, VisualBackbone, Weights, backbones
+from avel.backbones.weights import fill, read_state
 from avel.errors import WeightsError
-from avel.weights import fill, read_state
 
 if TYPE_CHECKING:
     import h5py

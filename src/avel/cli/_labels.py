@@ -222,7 +222,7 @@ def _with_video(
     keeps its bare name, without any folder: what a stranger's file calls its video isn't followed.
     """
     from avel.formats import on_file
-    from avel.probe import player_start_of
+    from avel.media.probe import player_start_of
 
     found = video or _video_beside(timeline.video, source, one)
     if found is None:
@@ -234,7 +234,7 @@ def _with_video(
 
 def _video_beside(name: str, source: Path, one: bool) -> Path | None:
     """A file of the video's name, or of the labels' own with a media ending, beside the labels."""
-    from avel.media import ENDINGS
+    from avel.media.file import ENDINGS
 
     inner = PurePosixPath(name.replace("\\", "/"))
     safe = bool(inner.parts) and not inner.is_absolute() and ".." not in inner.parts
@@ -250,7 +250,7 @@ def _duration(video: Path, timeline: Timeline) -> float:
     """The video's length where the labels don't say it."""
     if timeline.scores is not None:
         return timeline.duration
-    from avel.media import open_media
+    from avel.media.file import open_media
 
     try:
         return max(timeline.duration, open_media(video).duration)

@@ -24,7 +24,7 @@ def pictures_of(
 
 def find_video(name: str, places: Sequence[Path]) -> Path | None:
     """A clip's file: of a folder of clips by its path, of AVE (``row:video``) by the video's."""
-    from avel.media import ENDINGS
+    from avel.media.file import ENDINGS
 
     video = name.partition(":")[2]
     for place in places:

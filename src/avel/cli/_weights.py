@@ -7,7 +7,7 @@ from typing import Any
 
 from avel.errors import UsageError
 
-#: The endings of weights; see :mod:`avel.released`.
+#: The endings of weights; see :mod:`avel.training.released`.
 WEIGHTS = (".pt", ".pth", ".safetensors", ".npz", ".h5", ".hdf5")
 #: A list of class names longer than this isn't one.
 _LARGEST_LIST = 2**20
@@ -17,8 +17,8 @@ def convert_weights_file(
     source: Path, out: Path, *, model: str | None, task: str | None, classes: Path | None
 ) -> None:
     """Write the checkpoint folder ``out``, which mustn't hold one already."""
-    from avel.checkpoint import WEIGHTS as HELD
-    from avel.released import AVE_CLASSES, convert_weights
+    from avel.inference.checkpoint import WEIGHTS as HELD
+    from avel.training.released import AVE_CLASSES, convert_weights
 
     if (out / HELD).exists():
         raise UsageError(f"{out} holds a model already", do="name another folder, or remove it")

@@ -31,12 +31,12 @@ def _machine() -> Iterator[str]:
 
 
 def _default_model() -> str:
-    from avel.backbones import backbones
-    from avel.checkpoint import NAMED
+    from avel.backbones.base import backbones
+    from avel.backbones.weights import weights_state
     from avel.errors import AvelError
     from avel.events import load_vocabulary
-    from avel.inference.named import TAGGERS
-    from avel.weights import weights_state
+    from avel.inference.load import NAMED
+    from avel.inference.named_events import TAGGERS
 
     try:
         events = load_vocabulary().sets[NAMED[0]]
@@ -56,7 +56,7 @@ def _versions() -> Iterator[str]:
     import numpy
     import torch
 
-    from avel import __version__
+    from avel._version import __version__
 
     libraries = ", ".join(
         f"{name.removeprefix('lib')} {'.'.join(map(str, version))}"
@@ -103,10 +103,10 @@ def _has_codec(name: str, mode: str) -> bool:
 
 
 def _weights() -> Iterator[str]:
-    from avel.backbones import backbones
-    from avel.data.ave_files import human_size
+    from avel.backbones.base import backbones
+    from avel.backbones.weights import weights_path, weights_state
+    from avel.data.ave.files import human_size
     from avel.files import cache_folder
-    from avel.weights import weights_path, weights_state
 
     yield f"cache      {cache_folder()}"
     for name, backbone in backbones:
@@ -124,8 +124,8 @@ def _weights() -> Iterator[str]:
 
 def _folder(folder: Path) -> Iterator[str]:
     from avel.data.annotations import TABLES
-    from avel.data.ave_files import ANNOTATIONS, find
-    from avel.data.oddities import examine
+    from avel.data.ave.files import ANNOTATIONS, find
+    from avel.data.ave.oddities import examine
 
     yield str(folder)
     own = any((folder / name).is_file() for name in TABLES)

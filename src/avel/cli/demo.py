@@ -48,7 +48,7 @@ def demo(
         raise UsageError("--seed or --seconds without --toy", wanted="them for a rendered clip",
                          do="add --toy, or leave them out")  # fmt: skip
     from avel.files import write_whole
-    from avel.localization import localize
+    from avel.inference.localizer import localize
 
     video = folder / CLIP.name
     write_whole(video, CLIP.read_bytes())
@@ -65,7 +65,7 @@ def _toy(folder: Path, seed: int | None, seconds: float) -> None:
 
     from avel.data.toybox import Plan
     from avel.data.toybox.dataset import render_clip
-    from avel.localization import localize
+    from avel.inference.localizer import localize
 
     if seed is None:
         seed = FIRST_SEED + secrets.randbelow(FIRST_SEED)

@@ -10,9 +10,9 @@ import typer
 from avel.errors import UsageError
 
 if TYPE_CHECKING:
-    from avel.checkpoint import Trained
     from avel.cli._pairs import Given
     from avel.data.base import Dataset
+    from avel.inference.checkpoint import Trained
 
 
 def evaluate(
@@ -40,8 +40,8 @@ def evaluate(
     ] = None,
 ) -> None:
     """Judge runs: mean and sd over seeds | the paper's number | trivial answers."""
-    from avel.allocator import keep_memory
     from avel.cli._pairs import sort_pairs
+    from avel.memory import keep_memory
 
     keep_memory()
     words = arguments or []
@@ -75,9 +75,9 @@ def _runs(
     per_class: bool,
     reliability: Path | None,
 ) -> None:
-    from avel.checkpoint import load_model
     from avel.cli._pairs import open_data, recall, seeds_of
-    from avel.evaluation import evaluate, kind, save
+    from avel.evaluation.evaluate import evaluate, kind, save
+    from avel.inference.load import load_model
 
     if not folders:
         raise UsageError("no run named", do="give the folders that `avel train` wrote")
@@ -100,12 +100,12 @@ def _runs(
 
 def _draw(run: Trained, data: Dataset, split: str, path: Path) -> None:
     """The reliability figure of one run."""
-    from avel.calibration import reliability
-    from avel.evaluation import choose_split, fitting
+    from avel.evaluation.calibration import reliability
+    from avel.evaluation.inputs import choose_split, fitting
+    from avel.evaluation.tuning import answers
     from avel.figures.reliability import reliability_diagram
     from avel.figures.style import new_figure, save_figure
-    from avel.localization import tuned
-    from avel.tuning import answers
+    from avel.inference.localizer import tuned
 
     held = answers(run, choose_split(fitting(run, data), run.card["task"], split, len(run.classes)))
     soft = held.softened(tuned(run.card).temperature)
@@ -128,7 +128,7 @@ def _trivial(given: Given, split: str, out: list[Path]) -> None:
     from avel import tasks
     from avel.cli._pairs import open_data
     from avel.data.base import fingerprint
-    from avel.evaluation import table
+    from avel.evaluation.evaluate import table
     from avel.files import write_whole
 
     labels = {"labels_only": True} if given.data == "ave" else {}

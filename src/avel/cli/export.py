@@ -28,8 +28,8 @@ def export(
         raise UsageError(f"{path}", wanted="a file name that ends in .onnx")
     _need_packages()
     check_places([path])
-    from avel.checkpoint import load_model
-    from avel.onnx_export import export_model
+    from avel.inference.load import load_model
+    from avel.onnx.export import export_model
 
     try:
         done = export_model(load_model(model), path, with_backbones=not no_backbones)

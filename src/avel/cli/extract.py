@@ -85,7 +85,7 @@ def extract(
     What is done is skipped. A file that can't be used goes to quarantine, with the reason in
     manifest.csv beside the features, until it changes or --retry.
     """
-    from avel.backbones import default_backbone
+    from avel.backbones.base import default_backbone
     from avel.features.corpus import Settings
     from avel.features.listing import plan
 
@@ -138,7 +138,7 @@ def _check(
     *, dtype: str, precision: str, batch: int, step: float, jobs: int | None, threads: int,
     engine: str, address: str | None,
 ) -> None:  # fmt: skip
-    from avel.media import STEPS
+    from avel.media.file import STEPS
 
     mistakes = []
     if dtype not in ("float16", "float32"):

@@ -32,8 +32,8 @@ def fetch(
 
 
 def _fetch_ave(folder: Path, *, labels: bool, videos: bool) -> None:
-    from avel.data.ave_fetch import fetch_ave
-    from avel.data.ave_files import human_size
+    from avel.data.ave.fetch import fetch_ave
+    from avel.data.ave.files import human_size
     from avel.download import terminal_progress
 
     def say(line: str) -> None:
@@ -47,10 +47,10 @@ def _fetch_ave(folder: Path, *, labels: bool, videos: bool) -> None:
 
 
 def _fetch_weights(name: str | None, file: Path | None) -> None:
-    from avel.backbones import backbones
+    from avel.backbones.base import backbones
+    from avel.backbones.weights import take_weights, weights_file
     from avel.download import terminal_progress
     from avel.errors import UsageError, unknown_name
-    from avel.weights import take_weights, weights_file
 
     known = {
         f"{backbone}:{weights.name}": weights

@@ -29,7 +29,7 @@ from avel.errors import AvelError, UsageError, printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from avel.localization import Localizer
+    from avel.inference.localizer import Localizer
     from avel.types import Choice, Timeline
 
 _OUTPUT = ("-o", "--output")
@@ -231,8 +231,8 @@ def localize(
                              do="-o NAME, or --json to print")  # fmt: skip
     if as_json and stream:
         raise UsageError("--json and --stream", wanted="one of them", do="leave one out")
-    from avel.decisions import Decision
-    from avel.localization import Localizer
+    from avel.inference.decision import Decision
+    from avel.inference.localizer import Localizer
     from avel.report.cards import cautions
     from avel.report.writers import writer_for
 
@@ -286,13 +286,10 @@ def localize(
 def _check_writers(
     video: Path, paths: Sequence[Path], format: str | None, *, overwrite: bool
 ) -> None:
-    from avel.formats import Format
-    from avel.report.writers import writer_for
+    from avel.report.writers import check_output, writer_for
 
     for path in paths:
-        writer = writer_for(path, format=format)
-        if not (overwrite and isinstance(writer, Format)):
-            writer.check(str(video), path)
+        check_output(writer_for(path, format=format), str(video), path, overwrite=overwrite)
 
 
 def _save(found: Timeline, path: Path, format: str | None, *, overwrite: bool) -> None:

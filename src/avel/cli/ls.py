@@ -51,13 +51,13 @@ def _lines(kind: str, pattern: str) -> list[str]:
 
 
 def _models() -> dict[str, str]:
-    from avel.models import models
+    from avel.models.base import models
 
     return {n: f"{', '.join(c.card.tasks):16}{c.card.summary}  [{c.card.paper}]" for n, c in models}
 
 
 def _backbones() -> dict[str, str]:
-    from avel.backbones import backbones
+    from avel.backbones.base import backbones
 
     return {
         n: f"{c.card.modality:8}{'x'.join(map(str, c.card.output)):10}"
@@ -82,7 +82,7 @@ def _tasks() -> dict[str, str]:
 
 
 def _sweeps() -> dict[str, str]:
-    from avel.sweep import SWEEPS
+    from avel.experiments.sweep import SWEEPS
 
     return {
         n: "table V's rows and a control" if n == "table5" else f"fig. 5: {n} from 0 to 1"
@@ -93,8 +93,9 @@ def _sweeps() -> dict[str, str]:
 def _pretrained() -> dict[str, str]:
     import json
 
-    from avel.checkpoint import CARD, NAMED, PRETRAINED, WEIGHTS
     from avel.events import load_vocabulary
+    from avel.inference.checkpoint import CARD, WEIGHTS
+    from avel.inference.load import NAMED, PRETRAINED
 
     words = load_vocabulary()
     count = f"{len(words.sets['default'])} of {len(words.events)} events"

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import typer
 
-import avel.cli
 from avel.errors import AvelError, UsageError, printable
 from avel.files import DOWNLOAD, IS_ADDRESS, disk_error, is_address
 
@@ -34,7 +33,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    for found in pkgutil.iter_modules(avel.cli.__path__):
+    for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if found.name != "main" and not found.name.startswith("_"):
             verb = getattr(importlib.import_module(f"avel.cli.{found.name}"), found.name)
             name = found.name.replace("_", "-")

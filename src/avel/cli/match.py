@@ -21,8 +21,8 @@ from avel.errors import printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from avel.matching import Matcher
-    from avel.moments import Matches
+    from avel.search.matcher import Matcher
+    from avel.search.results import Matches
 
 
 def match(
@@ -91,9 +91,9 @@ def match(
     ] = False,
 ) -> None:
     """Find the moments that look like a sound, or sound like a picture."""
-    from avel.matching import Matcher
-    from avel.moments import check_ending
     from avel.report.cards import cautions
+    from avel.search.matcher import Matcher
+    from avel.search.results import check_ending
 
     outputs = output or []
     for path in outputs:

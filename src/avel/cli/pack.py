@@ -17,8 +17,8 @@ def pack(
     `avel train data=DIR` then starts at once. The store is left aside where a feature file has
     changed since, or one is missing from it: pack again.
     """
-    from avel.data.ave_files import human_size
-    from avel.data.ave_store import store_folder
+    from avel.data.ave.files import human_size
+    from avel.data.ave.store import store_folder
     from avel.data.packed import pack as pack_features
     from avel.download import terminal_progress
     from avel.errors import DataError, UsageError

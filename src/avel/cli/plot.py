@@ -13,11 +13,11 @@ from avel.errors import DataError, UsageError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from avel.checkpoint import Trained
     from avel.cli._pairs import Given
     from avel.data.base import Dataset
     from avel.figures.judged import Judged
     from avel.figures.watched import Watched
+    from avel.inference.checkpoint import Trained
 
 plot = typer.Typer(
     help="Draw the papers' figures as .png, .svg or .pdf.", no_args_is_help=True,
@@ -130,9 +130,9 @@ def attention(
 ) -> None:
     """Where a model looked, second by second, with sound and answer (xue2021 fig. 6; tian2018)."""
     _ready(out)
-    from avel.checkpoint import load_model
     from avel.cli._pairs import seeds_of
     from avel.figures.watched import attention_strip, watch
+    from avel.inference.load import load_model
 
     given = words or []
     trained = load_model(seeds_of(Path(model))[0])
@@ -208,8 +208,8 @@ def timeline(
     """
     runs, given = _sorted(words)
     _ready(out)
-    from avel.checkpoint import load_model
     from avel.cli._pairs import seeds_of
+    from avel.inference.load import load_model
 
     task = load_model(seeds_of(runs[0])[0]).card["task"]
     places = [_root(runs, given), *([videos] if videos else [])]
@@ -325,8 +325,8 @@ def _given(runs: Sequence[Path], given: Given) -> Given:
 
 
 def _data(runs: Sequence[Path], given: Given) -> Dataset:
-    from avel.checkpoint import load_model
     from avel.cli._pairs import open_data, seeds_of
+    from avel.inference.load import load_model
 
     for run in runs:  # a run that isn't there is named before any data are read
         load_model(seeds_of(run)[0])
@@ -340,10 +340,10 @@ def _root(runs: Sequence[Path], given: Given) -> Path:
 
 def _groups(runs: Sequence[Path], data: Dataset, split: str) -> list[list[Judged]]:
     """What all seeds of the runs answered, seeds of one kind together."""
-    from avel.checkpoint import load_model
     from avel.cli._pairs import seeds_of
-    from avel.evaluation import kind
+    from avel.evaluation.evaluate import kind
     from avel.figures.judged import judge
+    from avel.inference.load import load_model
 
     groups: dict[object, list[Judged]] = {}
     for run in runs:

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from avel.cli._pairs import Given
     from avel.data.base import Dataset
-    from avel.trainings import Estimate
+    from avel.experiments.spec import Estimate
 
 _TABLES = (
     "TABLE (xue2021:III, tian2018:2, wu2019, all, systems, senses) and data=DIR, or data=ave "
@@ -46,15 +46,15 @@ def reproduce(
     ] = False,
 ) -> None:  # fmt: skip
     """Train what tables need, skip what is done, write paper | ours | difference."""
-    from avel.allocator import keep_memory
+    from avel.memory import keep_memory
 
     keep_memory()
-    from avel import reproduction
     from avel.cli._outputs import unwritable
     from avel.cli._pairs import open_data, remember, sort_pairs
     from avel.errors import UsageError
-    from avel.reproduced import slug
-    from avel.train import Stopped
+    from avel.experiments import reproduce as reproduction
+    from avel.experiments.tables import slug
+    from avel.training.loop import Stopped
 
     names = [text for text in given or [] if "=" not in text]
     named = sort_pairs([text for text in given or [] if "=" in text])
@@ -103,7 +103,8 @@ def reproduce(
 
 
 def _list(names: list[str]) -> None:
-    from avel import own_tables, reproduction
+    from avel.experiments import own_tables
+    from avel.experiments import reproduce as reproduction
 
     found = reproduction.tables(names or [reproduction.ALL, *own_tables.TITLES])
     cells = reproduction.plan(found)

@@ -27,13 +27,14 @@ def sweep(
     ] = False,
 ) -> None:
     """Run table V's rows or figure 5's lambdas; called again, it goes on where it stopped."""
-    from avel.allocator import keep_memory
+    from avel.memory import keep_memory
 
     keep_memory()
-    from avel import reproduction
-    from avel import sweep as sweeps
     from avel.cli._pairs import open_data, remember, sort_pairs
-    from avel.train import Stopped
+    from avel.experiments import reproduce as reproduction
+    from avel.experiments import sweep as sweeps
+    from avel.figures.sweeps import plot
+    from avel.training.loop import Stopped
 
     given = sort_pairs(pairs or [])
     only = [t for t in given.task.split(",") if t]
@@ -58,6 +59,7 @@ def sweep(
     for row in rows:
         print(f"{row['row']:28}{row['task']:6}{row['metric']:18}{row['ours']:7.2f}"
               f"{_number(row['sd'])}{row['n']:3}{_number(row['paper'])}")  # fmt: skip
+    plot(name, rows, folder / f"{name}.png")
     told = ", simulated features" if data.simulated else ""
     print(f"{folder / name}.csv, {folder / name}.png{told}")
 

@@ -26,7 +26,7 @@ def synth_features(
     The last two are what tian2018's supplement reads and the release lacks; they are read by
     `data.audio=maps` and `data.visual=vector+c3d`, for the `amaps` and `c3d` inputs of `av`.
     """
-    from avel.data.ave_simulate import simulate
+    from avel.data.ave.simulate import simulate
     from avel.download import terminal_progress
 
     asked: dict[Any, bool] = {"audio_maps": audio_maps, "c3d": c3d}

@@ -13,8 +13,8 @@ import typer
 from avel.errors import UsageError
 
 if TYPE_CHECKING:
-    from avel.folds import Folds
-    from avel.train import Run
+    from avel.evaluation.cross_validation import Folds
+    from avel.training.loop import Run
 
 _PAIRS = (
     "data=DIR, or data=ave root=DIR; task=sel|wsel|cml; setting=…; data.KEY=… for the data set; "
@@ -60,16 +60,16 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for it too.")] = False,
 ) -> None:
     """Train a model and judge it on the test split, or by cross-validation."""
-    from avel.allocator import keep_memory
+    from avel.memory import keep_memory
 
     keep_memory()
     from avel.cli._pairs import open_data, remember, sort_pairs, together
-    from avel.evaluation import evaluate
-    from avel.folds import pool
-    from avel.mmel import mmel_recipe
-    from avel.models import models
-    from avel.recipes import SMALL, resolve, told
+    from avel.evaluation.cross_validation import pool
+    from avel.evaluation.evaluate import evaluate
+    from avel.models.base import models
     from avel.tasks import check_setting
+    from avel.training.mmel import mmel_recipe
+    from avel.training.recipes import SMALL, resolve, told
 
     model = models.named(model)
     given = sort_pairs(pairs or [])
@@ -130,7 +130,7 @@ def _check_folds(task: str, folds: int | None, init: Path | None) -> None:
 
 def _offer_folds(data: Any, task: str) -> None:
     """Say where a validation split is too small to choose anything by."""
-    from avel.folds import FEW, recordings
+    from avel.evaluation.cross_validation import FEW, recordings
 
     count = recordings(data)
     if task != "cml" and data.drawn and count < FEW:
@@ -164,8 +164,8 @@ def _results(validated: list[Folds], folder: Path) -> Folds:
 
 def _first(model: str, task: str, mmel: list[str], init: Path | None) -> bool:
     """Whether CML trains the SEL model that it starts from; checks what is asked of that."""
-    from avel.mmel import starts_from_sel
-    from avel.recipes import resolve
+    from avel.training.mmel import starts_from_sel
+    from avel.training.recipes import resolve
 
     if task == "cml" and init is None and starts_from_sel(model):
         resolve(model, "sel", pairs=mmel)
@@ -188,8 +188,8 @@ def _one(
     model: str, data: Any, task: Any, recipe: Any, init: Path | None, step: Callable[..., None],
     **rest: Any,
 ) -> Run:  # fmt: skip
-    from avel.mmel import fit_cml
-    from avel.train import fit
+    from avel.training.loop import fit
+    from avel.training.mmel import fit_cml
 
     with _stopped():
         if "mmel" in rest:
@@ -205,7 +205,7 @@ def _folded(
     **rest: Any,
 ) -> tuple[Folds, Run]:  # fmt: skip
     """Cross-validate, then train on everything."""
-    from avel.folds import cross_validate, fit_all
+    from avel.evaluation.cross_validation import cross_validate, fit_all
 
     with _stopped():
         found = cross_validate(
@@ -222,7 +222,7 @@ def _folded(
 @contextlib.contextmanager
 def _stopped() -> Iterator[None]:
     """Ctrl-C says how to go on and ends with 130."""
-    from avel.train import Stopped
+    from avel.training.loop import Stopped
 
     try:
         yield

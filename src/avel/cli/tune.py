@@ -10,7 +10,7 @@ import typer
 from avel.errors import UsageError
 
 if TYPE_CHECKING:
-    from avel.decisions import Decision, Rule
+    from avel.inference.decision import Decision, Rule
     from avel.types import Json
 
 
@@ -26,11 +26,11 @@ def tune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print it, store nothing.")] = False,
 ) -> None:
     """Choose threshold, hysteresis, gaps and smallest length on validation, and store them."""
-    from avel.allocator import keep_memory
-    from avel.checkpoint import load_model
     from avel.cli._pairs import open_data, recall, seeds_of, sort_pairs
-    from avel.localization import tuned as stored
-    from avel.tuning import tune as choose
+    from avel.evaluation.tuning import tune as choose
+    from avel.inference.load import load_model
+    from avel.inference.localizer import tuned as stored
+    from avel.memory import keep_memory
 
     keep_memory()
     given = sort_pairs(pairs or [])

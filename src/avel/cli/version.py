@@ -5,6 +5,6 @@ from __future__ import annotations
 
 def version() -> None:
     """Print avel's version."""
-    from avel import __version__
+    from avel._version import __version__
 
     print(__version__)

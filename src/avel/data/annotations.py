@@ -15,7 +15,7 @@ from avel.files import MEDIA_ENDINGS, SOUND_ENDINGS, is_media, there
 from avel.formats import ending_of, format_endings, on_file, read, read_all
 from avel.formats.reading import text_of
 from avel.formats.tables import label_in, marked_in, read_table, row_of
-from avel.probe import player_start_of
+from avel.media.probe import player_start_of
 from avel.types import BACKGROUND, MODALITIES, Timeline
 
 REQUIRED = ("file", "start", "end", "label")

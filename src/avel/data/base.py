@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avel.backbones.identity import backbone_identity
 from avel.errors import unknown_name
 from avel.types import Json
 
@@ -96,11 +97,6 @@ class Dataset:
         return self.splits["test"]
 
 
-def backbone_identity(card: Json) -> tuple[str, str, str]:
-    """Name, weights and hash of a backbone's card: what makes two features comparable."""
-    return tuple(str(card.get(k, "")) for k in ("name", "weights", "hash"))  # type: ignore[return-value]
-
-
 def fingerprint(dataset: Dataset) -> str:
     """The sha256 that says two results are about the same data.
 
@@ -123,7 +119,7 @@ def fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-_LOADERS = {"ave": "avel.data.ave", "folder": "avel.data.folder"}
+_LOADERS = {"ave": "avel.data.ave.dataset", "folder": "avel.data.folder"}
 
 
 def names() -> list[str]:
@@ -137,7 +133,7 @@ def load_dataset(name: str, *, root: str | Path, **options: Any) -> Dataset:
     Args:
         name: ``"ave"`` (the published files) or ``"folder"`` (clips with annotations, Toybox too).
         root: Its folder.
-        options: The loader's own, see ``avel.data.ave.load`` and ``avel.data.folder.load``.
+        options: The loader's own, see ``avel.data.ave.dataset.load`` and ``avel.data.folder.load``.
 
     Raises:
         UsageError: for an unknown name.

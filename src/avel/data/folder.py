@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel import clock
+from avel.backbones.identity import backbone_identity
 from avel.data.annotations import (
     OPTIONAL,
     REQUIRED,
@@ -27,7 +28,7 @@ from avel.data.annotations import (
     read_annotations,
     some,
 )
-from avel.data.base import Dataset, Split, backbone_identity
+from avel.data.base import Dataset, Split
 from avel.data.packed import Pack, Windows, is_packed, open_pack
 from avel.data.rendered import COMPOSER_CARD, TOYBOX_CARD, origin_of
 from avel.errors import DataError

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel import clock
-from avel.data.ave_files import human_size
-from avel.data.ave_store import Dtype, store_folder
-from avel.data.base import backbone_identity
+from avel.backbones.identity import backbone_identity
+from avel.data.ave.files import human_size
+from avel.data.ave.store import Dtype, store_folder
 from avel.errors import DataError
 from avel.features.store import header
 from avel.files import whole, write_whole

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from avel import taggers
+from avel.backbones import tagger_classes as taggers
 from avel.errors import UsageError, all_at_once
 from avel.events.words import phrase_key
 from avel.files import config_folder

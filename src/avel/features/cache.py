@@ -28,7 +28,7 @@ from avel.files import cache_folder, file_hash, json_hash, whole
 from avel.types import Features, Grid, Json
 
 if TYPE_CHECKING:
-    from avel.media import Media
+    from avel.media.file import Media
 
 #: Part of every entry's name: to be raised when the same cards give other features than before.
 FORMAT = 2
@@ -90,7 +90,7 @@ def entry_path(
     Raises:
         MediaError: if there is no such file.
     """
-    from avel.probe import check_file
+    from avel.media.probe import check_file
 
     check_file(Path(path))
     cards = list(extractor.cards)
@@ -426,7 +426,7 @@ def features_of(
     held = kept(entry, source=Path(path).name, progress=progress) if entry else None
     if held is not None:
         return held[0], lambda: held[1]
-    from avel.media import open_media
+    from avel.media.file import open_media
 
     media = open_media(path, **tracks)
     stream = extractor.stream(media, progress=progress)

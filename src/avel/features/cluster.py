@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from avel import __version__
+from avel._version import __version__
 from avel.errors import AvelError, DataError, UsageError
 from avel.features.corpus import Job, Outcome, Outcomes, Rota, Start, Work
 from avel.features.listing import absolute

@@ -105,7 +105,8 @@ class Settings:
     """How every file of a corpus is extracted; picklable, so that each worker can start from it.
 
     Args:
-        audio, visual, step, batch, precision, compile: As for :class:`avel.features.Extractor`.
+        audio, visual, step, batch, precision, compile: As for
+            :class:`avel.features.extractor.Extractor`.
             With ``"auto"``, features of either precision count as done.
         dtype: ``"float16"`` or ``"float32"``, as stored.
         audio_track, video_track: As for :func:`avel.open`.
@@ -135,8 +136,8 @@ class Settings:
             UsageError: for unknown names.
             WeightsError: if weights are missing.
         """
-        from avel.allocator import keep_memory
         from avel.features.extractor import Extractor
+        from avel.memory import keep_memory
 
         keep_memory()
         make = Extractor(
@@ -175,7 +176,7 @@ class _Work:
 
     def _look(self, job: Job) -> tuple[str, Outcome | None]:
         """A file's content, and its outcome where there is nothing to extract."""
-        from avel.probe import check_file
+        from avel.media.probe import check_file
 
         path, content = Path(job.media), ""
         try:

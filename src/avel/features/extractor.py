@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avel.backbones import ClipBackbone, default_backbone, load_backbone
+from avel.backbones.base import ClipBackbone, default_backbone
+from avel.backbones.load import load_backbone
 from avel.errors import UsageError
 from avel.features.logmel import log_mel
 from avel.features.network import Network, Precision
 from avel.features.pipeline import SOUNDS, Begun, Ended, Networks, Rows, run
 from avel.features.stream import Block, FeatureStream, Progress
-from avel.media import Media, open_media
+from avel.media.file import Media, open_media
 from avel.types import Features, Grid, Json
 
 __all__ = ["Extractor", "Precision", "Progress", "extract"]
@@ -40,7 +41,7 @@ def extract(
     Args:
         video: A path, or what :func:`avel.open` gave.
         audio, visual: Backbones by name, e.g. ``"vggish"`` and ``"vgg19:torchvision"``; those of
-            :func:`avel.backbones.default_backbone` if None.
+            :func:`avel.backbones.base.default_backbone` if None.
         step: Seconds a segment.
         batch: Frames that go through the visual backbone together.
         precision: As for :class:`Extractor`.

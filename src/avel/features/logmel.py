@@ -13,8 +13,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from avel.features import mel
-from avel.features.mel import BANDS, FFT, FRAMES, HOP, NEEDED, OFFSET, RATE, WINDOW
+from avel.media import mel
+from avel.media.mel import BANDS, FFT, FRAMES, HOP, NEEDED, OFFSET, RATE, WINDOW
 
 __all__ = ["BANDS", "FFT", "FRAMES", "HOP", "NEEDED", "OFFSET", "RATE", "WINDOW"]
 __all__ += ["log_mel", "mel_matrix"]
@@ -22,7 +22,7 @@ __all__ += ["log_mel", "mel_matrix"]
 
 @cache
 def mel_matrix() -> Tensor:
-    """(257, 64) float64: triangles in mel; see :func:`avel.features.mel.mel_matrix`."""
+    """(257, 64) float64: triangles in mel; see :func:`avel.media.mel.mel_matrix`."""
     return torch.from_numpy(mel.mel_matrix())
 
 
@@ -40,7 +40,7 @@ def log_mel(samples: Tensor, *, offset: float = OFFSET) -> Tensor:
     Args:
         samples: (N, n) floats in [-1, 1] at 16 kHz, one segment a row.
         offset: Added to the bands' energy before the logarithm; see ``log_offset`` of
-            :class:`avel.backbones.Card`.
+            :class:`avel.backbones.base.Card`.
 
     Returns:
         (N, 96, 64) float32.

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avel.backbones import Backbone, ClipBackbone, VisualBackbone
+from avel.backbones.base import Backbone, ClipBackbone, VisualBackbone
 from avel.errors import UsageError
 from avel.features.logmel import BANDS, FRAMES
 from avel.files import cache_folder, write_whole

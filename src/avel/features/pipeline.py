@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avel.features.mel import NEEDED, RATE
 from avel.features.stream import Block
-from avel.media import Media, Segment
+from avel.media.file import Media, Segment
+from avel.media.mel import NEEDED, RATE
 from avel.types import Grid
 
 _AHEAD = 8  # segments decoded ahead of the networks

@@ -156,7 +156,7 @@ def clip_frames(
     Raises:
         MediaError: if the file can't be read.
     """
-    from avel.media import frames_at
+    from avel.media.file import frames_at
 
     chosen = spans(count, step, clock.segments_to_seconds(count, step), limit)
     begin = clock.segments_to_seconds(first, step)

@@ -15,8 +15,8 @@ from avel.errors import DataError, UsageError
 from avel.metrics import Ints
 
 if TYPE_CHECKING:
-    from avel.checkpoint import Trained
     from avel.data.base import Dataset
+    from avel.inference.checkpoint import Trained
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,10 @@ def judge(
         CheckpointError: if the features are of other backbones than the run was trained on.
         DataError: if the data lack the split or have other classes.
     """
-    from avel.batches import predictor, resident
-    from avel.checkpoint import Trained, load_model
-    from avel.evaluation import choose_split, fitting
+    from avel.evaluation.inputs import choose_split, fitting
+    from avel.inference.checkpoint import Trained
+    from avel.inference.load import load_model
+    from avel.training.batches import predictor, resident
 
     trained = run if isinstance(run, Trained) else load_model(run)
     task = trained.card["task"]
@@ -160,7 +161,7 @@ def judge(
 
 def display_name(run: Trained) -> str:
     """The model, its task where that isn't sel, and the options that aren't its defaults."""
-    from avel.models import models
+    from avel.models.base import models
 
     card = run.card
     defaults = models.get(card["model"]).options() if card["options"] else {}

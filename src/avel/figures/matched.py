@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.patches import Rectangle
 
-    from avel.checkpoint import Trained
     from avel.data.base import Dataset
+    from avel.inference.checkpoint import Trained
 
 #: A2V: a sound asks, the picture answers; V2A the other way round.
 Way = Literal["a2v", "v2a"]
@@ -82,10 +82,11 @@ def match(
         CheckpointError: if the features are of other backbones than the run was trained on.
         DataError: if the data lack the split or have other classes, or no clip can be used.
     """
-    from avel.batches import predictor, resident
-    from avel.checkpoint import Trained, load_model
-    from avel.evaluation import choose_split, fitting
+    from avel.evaluation.inputs import choose_split, fitting
+    from avel.inference.checkpoint import Trained
+    from avel.inference.load import load_model
     from avel.tasks.cml import choose, usable
+    from avel.training.batches import predictor, resident
 
     trained = run if isinstance(run, Trained) else load_model(run)
     if trained.card["task"] != "cml":

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-    from avel.calibration import Reliability
+    from avel.evaluation.calibration import Reliability
 
 
 def reliability_diagram(

@@ -20,8 +20,8 @@ from avel.types import Floats
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from avel.checkpoint import Trained
     from avel.data.base import Dataset
+    from avel.inference.checkpoint import Trained
     from avel.models.base import Batch, Model
 
 Sense = Literal["audio", "visual", "both"]
@@ -99,10 +99,11 @@ def staged_features(
         DataError: if no segment is left, or a module gives no row a segment.
         CheckpointError: if the features are of other backbones than the run was trained on.
     """
-    from avel.batches import resident
-    from avel.checkpoint import Trained, load_model
-    from avel.evaluation import choose_split, fitting
+    from avel.evaluation.inputs import choose_split, fitting
     from avel.figures.judged import display_name
+    from avel.inference.checkpoint import Trained
+    from avel.inference.load import load_model
+    from avel.training.batches import resident
 
     trained = run if isinstance(run, Trained) else load_model(run)
     data = fitting(trained, data)

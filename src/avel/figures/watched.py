@@ -32,8 +32,8 @@ from avel.types import Features, Floats, Grid, Scores
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from avel.checkpoint import Trained
     from avel.data.base import Dataset
+    from avel.inference.checkpoint import Trained
 
 #: Pictures of a strip at most, their width in pixels, and the stretches a second of a waveform.
 LIMIT, WIDTH, STRETCHES = 10, 224, 200
@@ -87,10 +87,11 @@ def watch(
         CheckpointError: if the model can't be read, or is of cml.
         WeightsError: if a backbone's weights are missing.
     """
-    from avel.checkpoint import Trained, load_model
-    from avel.features import extract
+    from avel.features.extractor import extract
     from avel.figures.judged import display_name
-    from avel.media import frames_at
+    from avel.inference.checkpoint import Trained
+    from avel.inference.load import load_model
+    from avel.media.file import frames_at
 
     trained = run if isinstance(run, Trained) else load_model(run)
     if limit < 1:
@@ -141,9 +142,10 @@ def watch_clip(
         CheckpointError: if the features are of other backbones than the run was trained on.
         DataError: if the data lack the split or have other classes.
     """
-    from avel.checkpoint import Trained, load_model
-    from avel.evaluation import choose_split, fitting
+    from avel.evaluation.inputs import choose_split, fitting
     from avel.figures.judged import display_name, find_clip
+    from avel.inference.checkpoint import Trained
+    from avel.inference.load import load_model
 
     trained = run if isinstance(run, Trained) else load_model(run)
     data = fitting(trained, data)
@@ -180,7 +182,7 @@ def _sound(
     import torch
 
     from avel.features.logmel import NEEDED, RATE, log_mel
-    from avel.media import audio_track
+    from avel.media.file import audio_track
 
     firsts = [clock.sample_bounds(i, step, RATE)[0] for i in index]
     held = np.zeros((len(index), NEEDED), np.float32)

@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from avel import clock
 from avel.errors import AvelError, DataError, UsageError
-from avel.files import there, write_whole
-from avel.formats.marks import check_overwrite, mark_of, write_beside
+from avel.files import write_whole
+from avel.formats.marks import mark_of, write_beside
 from avel.formats.text import escape, unescape
 from avel.registry import Registry
 from avel.types import MODALITIES, SUFFIXES, Event, Json, Modality, Timeline
@@ -138,17 +138,6 @@ class Format(Writer):
     player: ClassVar[bool] = False
     #: Whether its files say themselves that a model found the events; see :mod:`formats.marks`.
     marked: ClassVar[bool] = False
-
-    def check(self, video: str, path: Path) -> None:
-        """Refuse to write predictions over what a person has made or corrected.
-
-        Raises:
-            DataError: that says what is there.
-        """
-        from avel.formats.reading import held_at
-
-        if there(path) and path.stat().st_size:
-            check_overwrite(path, held_at(path, type(self)))
 
     def write(self, timeline: Timeline, path: Path) -> None:
         """Write one video's events, whole or not at all."""

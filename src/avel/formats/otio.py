@@ -120,7 +120,7 @@ def frames_of(video: str) -> tuple[float, clock.Clock]:
     if not there(video):
         return RATE, clock.Clock()
     from avel.errors import AvelError
-    from avel.media import open_media
+    from avel.media.file import open_media
 
     try:
         track = open_media(video).video
@@ -138,7 +138,7 @@ def _timecode(video: Path) -> str:
     """The first timecode that a file's metadata name, or ``""``."""
     import av.error
 
-    from avel.decoding import open_container
+    from avel.media.decode import open_container
 
     try:
         with open_container(video) as container:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from avel.errors import AvelError, DataError, UsageError
-from avel.files import DOWNLOAD, IS_ADDRESS, is_address
+from avel.files import DOWNLOAD, IS_ADDRESS, is_address, there
 from avel.formats import base
 from avel.formats.base import (
     Format,
@@ -18,7 +18,7 @@ from avel.formats.base import (
     stem_of,
     timeline_of,
 )
-from avel.formats.marks import read_beside
+from avel.formats.marks import check_overwrite, read_beside
 from avel.types import Timeline
 
 
@@ -77,8 +77,18 @@ def _loaded(chosen: Format, text: str, path: Path) -> list[Timeline]:
     return [replace(found[0], notes=(*found[0].notes, *left.notes)), *found[1:]]
 
 
-def held_at(path: Path, format: type[Format]) -> list[Timeline] | None:
-    """The timelines in a file that is to be written over, or None where it is something else."""
+def check_replaceable(path: Path, format: type[Format]) -> None:
+    """Refuse to write predictions over what a person has made or corrected.
+
+    Raises:
+        DataError: that says what is there.
+    """
+    if there(path) and path.stat().st_size:
+        check_overwrite(path, _timelines_at(path, format))
+
+
+def _timelines_at(path: Path, format: type[Format]) -> list[Timeline] | None:
+    """The timelines in a file that is to be replaced, or None where it is something else."""
     own = path.suffix.lower() in format.reads
     name = next(name for name, known in formats if known is format)
     try:
@@ -99,7 +109,7 @@ def on_file(
         found: What was read.
         path: The label file.
         player_start: What the player calls second 0 of the media file
-            (:func:`avel.probe.player_start_of`).
+            (:func:`avel.media.probe.player_start_of`).
         format: The label file's format by name, where its ending doesn't tell.
     """
     if not player_start:

@@ -1,1 +1,1 @@
-"""From features to scores without training: the model that a fresh install uses."""
+"""Inference: from features to scores to events, and a checkpoint that says what it is."""

@@ -152,7 +152,8 @@ class Model(nn.Module, ABC):
     shares_batches: ClassVar[bool] = True
     #: The values of the options that have a few, by name: the contract tests try each of them.
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    #: Recipe fields that differ from :data:`avel.recipes.SMALL_VALUES` where that measured better.
+    #: Recipe fields that differ from :data:`avel.training.recipes.SMALL_VALUES` where that
+    #: measured better.
     small_values: ClassVar[Mapping[str, Any]] = {}
 
     def read_through(self, intake: Standardize) -> None:

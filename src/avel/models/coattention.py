@@ -34,8 +34,8 @@ class CSPA(nn.Module):
         audio_attention: False leaves the audio as it came (table V, CSPA/aa).
     """
 
-    #: True where :class:`avel.steps.Objective` trains it: see :mod:`avel.models.folded`. Elsewhere
-    #: a step is what the equations say, operation by operation.
+    #: True where :class:`avel.training.step.Objective` trains it: see :mod:`avel.models.folded`.
+    #: Elsewhere a step is what the equations say, operation by operation.
     may_fold: bool = False
 
     def __init__(

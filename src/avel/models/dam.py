@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from avel.errors import UsageError
 from avel.models.base import Answer, Batch, Model, ModelCard, Query, Recipe, Task, models
+from avel.models.decision_rules import HALF, relevance
 from avel.models.layers import (
     AVGA,
     as_read,
@@ -24,7 +25,6 @@ from avel.models.layers import (
     window_sums,
 )
 from avel.models.recurrent import Recurrent, to_front
-from avel.rules import HALF, relevance
 
 
 class Embed(nn.Module):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avel.formats import Format, read, read_all
-from avel.report.writers import writer_for
+from avel.report.writers import check_output, writer_for
 from avel.types import Timeline
 
 __all__ = ["read", "read_all", "save", "save_all"]
@@ -28,8 +28,8 @@ def save(
         DataError: if predictions would be written over a person's labels.
     """
     writer = writer_for(path, format=format)
-    if timeline.predicted and isinstance(writer, Format) and not overwrite:
-        writer.check(timeline.video, Path(path))
+    if timeline.predicted and isinstance(writer, Format):
+        check_output(writer, timeline.video, Path(path), overwrite=overwrite)
     writer.write(timeline, Path(path))
 
 
@@ -46,6 +46,6 @@ def save_all(
         UsageError: as for :func:`save`, or if the format holds one video a file.
     """
     writer = writer_for(path, format=format)
-    if any(t.predicted for t in timelines) and isinstance(writer, Format) and not overwrite:
-        writer.check("", Path(path))
+    if any(t.predicted for t in timelines) and isinstance(writer, Format):
+        check_output(writer, "", Path(path), overwrite=overwrite)
     writer.write_all(timelines, Path(path))

@@ -12,7 +12,7 @@ from avel.report.writers import Writer, writers
 from avel.types import Timeline
 
 if TYPE_CHECKING:
-    from avel.media import Media
+    from avel.media.file import Media
 
 #: How the comment begins by which our own copies are known.
 MARK = "avel: events burned in"
@@ -33,8 +33,8 @@ class VideoWriter(Writer):
 
     def write(self, timeline: Timeline, path: Path) -> None:
         """Write the copy, whole or not at all; errors as for :meth:`check`."""
-        from avel.copying import write_copy
-        from avel.cutting import frame_size
+        from avel.media.annotated_copy import write_copy
+        from avel.media.excerpt import frame_size
 
         media = readable(timeline.video, path)
         size = frame_size(media)
@@ -45,7 +45,7 @@ class VideoWriter(Writer):
 
 def readable(video: str, path: Path) -> Media:
     """The video that a copy at some place is made of, if it may lie there; errors as above."""
-    from avel.media import open_media
+    from avel.media.file import open_media
 
     source = Path(video)
     if not source.exists():
@@ -75,7 +75,7 @@ def is_copy(path: Path) -> bool:
     """Whether a file is one that :class:`VideoWriter` has written."""
     import av.error
 
-    from avel.decoding import open_container
+    from avel.media.decode import open_container
 
     try:
         with open_container(path) as container:

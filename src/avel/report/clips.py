@@ -89,9 +89,9 @@ def cut_clips(timeline: Timeline, folder: str | Path) -> list[Path]:
         DataError: if there are more than ``MAX_CLIPS`` events, longer ones than are cut, or events
             that begin after the video's end.
     """
-    from avel.cutting import frame_size, pictures, sound
-    from avel.encode import write_video
-    from avel.media import open_media
+    from avel.media.encode import write_video
+    from avel.media.excerpt import frame_size, pictures, sound
+    from avel.media.file import open_media
 
     check_bounds(timeline, clips=True)
     media = open_media(timeline.video)
@@ -138,7 +138,7 @@ def save_thumbnails(timeline: Timeline, folder: str | Path) -> list[Path]:
         MediaError: if the video can't be read.
         DataError: if there are more than ``MAX_CLIPS`` events.
     """
-    from avel.media import frames_at
+    from avel.media.file import frames_at
 
     check_bounds(timeline, clips=False)
     names = event_names(timeline, timeline.events, ".jpg")

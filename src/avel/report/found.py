@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from avel import clock
-from avel.moments import Matches, Moment
 from avel.report import view
 from avel.report.layout import address, filled, of_model
 from avel.report.shots import Cutter, Shot
+from avel.search.results import Matches, MatchesPage, Moment, pages
 from avel.types import Json
 
 #: Most moments of a page, and most files named that couldn't be searched.
@@ -47,6 +47,15 @@ class Card:
     distance: float = 0.0
     bar: float = 0.0
     shared: str = ""
+
+
+@pages.register(".html")
+class SearchPage(MatchesPage):
+    """One offline page; see :func:`render`."""
+
+    def render(self, found: Matches, path: Path) -> bytes:
+        """The page as UTF-8."""
+        return render(found, page=path).encode("utf-8", "replace")
 
 
 def render(found: Matches, *, page: str | Path) -> str:

@@ -31,7 +31,7 @@ def filled(name: str, held: Mapping[str, Any]) -> str:
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from avel import __version__
+    from avel._version import __version__
 
     environment = Environment(
         loader=FileSystemLoader(_HERE),

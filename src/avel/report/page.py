@@ -18,7 +18,7 @@ from avel.report.writers import Writer, writers
 from avel.types import BACKGROUND, Timeline
 
 if TYPE_CHECKING:
-    from avel.media import Media
+    from avel.media.file import Media
 
 #: Files below this many bytes are embedded where browsers can play them; others are linked.
 EMBED_BYTES = 20 * 10**6
@@ -201,7 +201,7 @@ def read_pictures(
     timeline: Timeline, hues: Mapping[str, int], *, page: Path | None, embed: int, spectrogram: bool
 ) -> Pictures:
     """Player, thumbnails and spectrogram; empty, with a note, where the video can't be read."""
-    from avel.media import open_media
+    from avel.media.file import open_media
 
     video = Path(timeline.video)
     try:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avel import clock
-from avel.cutting import frame_size, pictures, sound
-from avel.encode import write_video
 from avel.errors import AvelError
-from avel.media import RATE, Media, open_media
+from avel.media.encode import write_video
+from avel.media.excerpt import frame_size, pictures, sound
+from avel.media.file import RATE, Media, open_media
 from avel.report.spectrogram import mel_columns, spectrogram_png
 from avel.report.thumbs import data_uri, jpeg_uri
 

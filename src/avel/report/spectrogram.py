@@ -40,7 +40,7 @@ def file_spectrogram(path: str | Path, duration: float) -> bytes:
         path: The file.
         duration: Its seconds.
     """
-    from avel.media import RATE, audio_track
+    from avel.media.file import RATE, audio_track
 
     try:
         samples = clock.sample_index(duration, RATE)
@@ -65,7 +65,7 @@ def mel_columns(
     Returns:
         (64, columns) magnitudes, lowest band first; one column a hop while these are few enough.
     """
-    from avel.features.mel import BANDS, FFT, HOP, WINDOW, mel_matrix, window
+    from avel.media.mel import BANDS, FFT, HOP, WINDOW, mel_matrix, window
 
     hops = max(1, samples // HOP)
     columns = min(hops, most)

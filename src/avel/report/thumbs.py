@@ -27,8 +27,8 @@ def thumbnails(timeline: Timeline) -> list[tuple[float, NDArray[np.uint8]]]:
 
     The longer of H and W is at most ``WIDTH``.
     """
-    from avel.cutting import frame_size
-    from avel.media import frames_at, open_media
+    from avel.media.excerpt import frame_size
+    from avel.media.file import frames_at, open_media
 
     times = thumb_times(timeline)
     try:

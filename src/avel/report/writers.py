@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from avel.errors import UsageError
-from avel.formats import Writer, ending_of, format_endings, format_named
+from avel.formats import Format, Writer, check_replaceable, ending_of, format_endings, format_named
 from avel.registry import Registry
 
 __all__ = ["Writer", "endings", "writer_for", "writers"]
@@ -45,3 +45,20 @@ def writer_for(path: str | Path, *, format: str | None = None) -> Writer:
             do="give the output a name with one of these endings",
         )
     return writers.get(ending)()
+
+
+def check_output(writer: Writer, video: str, path: Path, *, overwrite: bool = False) -> None:
+    """Refuse, before any work is done, what couldn't or mustn't be written.
+
+    Args:
+        writer: Of the output.
+        video: The file that the timeline will be of.
+        path: Where it will be written.
+        overwrite: Whether predictions may replace labels that a person made or corrected.
+
+    Raises:
+        AvelError: that says why.
+    """
+    writer.check(video, path)
+    if isinstance(writer, Format) and not overwrite:
+        check_replaceable(path, type(writer))

@@ -1,1 +1,1 @@
-"""Search in other recordings: how windows are compared with a query."""
+"""Search: moments of other recordings that belong to a query."""

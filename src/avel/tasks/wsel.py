@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from avel.data.base import Split
-from avel.data.joint import after
+from avel.data.concat import after
 from avel.errors import DataError
 from avel.tasks.sel import details, score, trivial
 

@@ -14,7 +14,8 @@ from starlette.middleware import Middleware
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from avel import __version__, report
+from avel import report
+from avel._version import __version__
 from avel.errors import AvelError
 from avel.web import refusal, routes_jobs, routes_review
 from avel.web.desk import Desk

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from avel.errors import DataError, UsageError
-from avel.media import ENDINGS
+from avel.media.file import ENDINGS
 from avel.types import Json
 from avel.web import kept
 from avel.web.apart import Apart

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avel.decisions import Decision
 from avel.errors import DataError
 from avel.files import write_whole
-from avel.localization import to_events, tuned
+from avel.inference.decision import Decision
+from avel.inference.localizer import to_events, tuned
 from avel.report.thumbs import jpeg
 from avel.types import MODALITIES, Json, Scores, Timeline
 

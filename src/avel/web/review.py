@@ -119,7 +119,7 @@ def commands(folder: Path, models: Mapping[str, Json]) -> list[str]:
     """What makes a model of the corrections, with the backbones of the first model."""
     import shlex
 
-    from avel.scoring import backbone_option
+    from avel.backbones.identity import backbone_option
 
     card = next(iter(models.values()), {})
     place = shlex.quote(str(folder))

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from avel.errors import UsageError
-from avel.media import ENDINGS
+from avel.media.file import ENDINGS
 
 #: Most folders and files of one folder that are listed.
 MOST = 2000

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from avel import __version__
+from avel._version import __version__
 from avel.formats import format_endings
 from avel.report.cards import cautions
 from avel.web import aside

@@ -13,7 +13,7 @@ from avel.types import Json
 
 if TYPE_CHECKING:
     from avel.features.network import Precision
-    from avel.localization import Localizer, Progress
+    from avel.inference.localizer import Localizer, Progress
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Work:
 
     def _localizer(self, name: str) -> Localizer:
         """The model that was used last stays loaded; another takes its place."""
-        from avel.localization import Localizer
+        from avel.inference.localizer import Localizer
 
         if name not in self._loaded:
             self._loaded.clear()
@@ -79,7 +79,7 @@ class Work:
         Raises:
             AvelError: if the file can't be read, or is too long.
         """
-        from avel.media import open_media
+        from avel.media.file import open_media
         from avel.report.spectrogram import file_spectrogram
         from avel.report.thumbs import thumbnails
         from avel.web.kept import save_pictures, save_result

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avel.data.acts import ACT, acts_of
 from avel.data.composer.bank import Bank
 from avel.data.composer.pairs import SPLITS, Pairs
 from avel.data.composer.pictures import read_picture
@@ -27,6 +26,7 @@ from avel.data.rendered import (
     write_annotations,
     write_card,
 )
+from avel.data.script import ACT, acts_of
 from avel.errors import AvelError, DataError, UsageError
 from avel.files import write_whole
 
@@ -135,7 +135,7 @@ def render_clip(job: _Job, root: str | Path) -> str:
     Raises:
         AvelError: if one of its files can't be read.
     """
-    from avel.encode import write_video
+    from avel.media.encode import write_video
 
     scene, folder = job.scene, Path(root)
     instants = frame_instants(scene.seconds, job.fps)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from avel.data.acts import Rng
+from avel.data.script import Rng
 from avel.errors import DataError
 
 #: Photographs with more pixels than this aren't decoded.

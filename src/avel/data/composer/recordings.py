@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel import clock
-from avel.data.acts import Rng
+from avel.data.script import Rng
 from avel.errors import DataError
 
 #: Samples a second of everything that is composed.
@@ -77,7 +77,7 @@ def read_recording(path: Path) -> Recording:
         AvelError: if it can't be decoded.
         DataError: if it is silent.
     """
-    from avel.media import audio_track
+    from avel.media.file import audio_track
 
     chunks = list(islice(audio_track(path, RATE), LONGEST))
     samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avel import clock
-from avel.data.acts import Span
 from avel.data.composer.pictures import SOLID, cut_out, draw_ground, read_picture
 from avel.data.composer.recordings import RATE, Piece, later, lay_out, play_pieces, read_recording
 from avel.data.composer.scene import Scene, Thing
+from avel.data.script import Span
 from avel.data.toybox.render import Box, Frame, on_at
 from avel.data.toybox.sounds import loudness, noise_bed
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from avel import clock
-from avel.data.acts import Act, Rng, Span, acts_of, draw_act, draw_event, units_of
 from avel.data.composer.bank import Bank, Source
 from avel.data.composer.pairs import SPLITS, Pairs
+from avel.data.script import Act, Rng, Span, acts_of, draw_act, draw_event, units_of
 from avel.data.toybox.scene import Path, crowding, draw_path
 from avel.types import Event
 

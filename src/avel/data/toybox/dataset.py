@@ -92,7 +92,7 @@ def truth_json(plan: Plan, index: int) -> str:
 
 def render_clip(plan: Plan, index: int, root: str | Path) -> str:
     """Write one clip's video and, last, its truth, unless both are there; its name."""
-    from avel.encode import write_video
+    from avel.media.encode import write_video
 
     scene, folder = plan.scene(index), Path(root)
     if not is_rendered(folder, scene.name):

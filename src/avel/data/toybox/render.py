@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from avel import clock
-from avel.data.acts import Span
+from avel.data.script import Span
 from avel.data.toybox.scene import Scene, Thing
 from avel.data.toybox.sounds import noise_bed, play
 from avel.data.toybox.things import draw_thing

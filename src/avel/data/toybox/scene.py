@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from avel import clock
-from avel.data.acts import Rng, Span, acts_of, draw_act, units_of
+from avel.data.script import Rng, Span, acts_of, draw_act, units_of
 from avel.data.toybox.things import CLASSES, Colour, Look
 from avel.types import Event
 

@@ -1,0 +1,90 @@
+"""A backbone with its weights, fetched where they aren't there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from avel.backbones.base import Backbone, Tagger, Weights, backbones
+from avel.backbones.concat import joined
+from avel.backbones.weights import weights_file
+from avel.download import terminal_progress
+from avel.errors import UsageError, unknown_name
+from avel.types import Json
+
+
+def load_backbone(
+    name: str,
+    *,
+    modality: Literal["audio", "visual"],
+    weights: str | None = None,
+) -> tuple[Backbone, Json]:
+    """A backbone with its weights, in eval mode, and its card as plain data.
+
+    Args:
+        name: Registry name, with the weights' name after a colon where it isn't the default:
+            ``"vgg19"``, ``"vgg19:torchvision"``. Visual ones can be put together:
+            ``"vgg19+c3d"``, ``"vgg19+c3d:keras+sports1m"``; see :mod:`avel.backbones.concat`.
+        modality: What it has to read.
+        weights: The weights' name, if not in ``name``.
+
+    Raises:
+        UsageError: for an unknown name, a backbone of the other modality, or several that don't
+            fit together.
+        WeightsError: if the weights aren't there and can't be had, or aren't the right file.
+    """
+    name, _, suffix = name.partition(":")
+    if "+" in name and modality == "visual":
+        return _load_joint(name.split("+"), (suffix or weights or "").split("+"))
+    cls = backbones.get(name)
+    if cls.card.modality != modality:
+        fitting = [n for n, c in backbones if c.card.modality == modality]
+        raise unknown_name(f"{modality} backbone", name, fitting)
+    wanted = suffix or weights or next(iter(cls.weights))
+    if wanted not in cls.weights:
+        raise unknown_name(f"{name} weight", wanted, cls.weights)
+    chosen = cls.weights[wanted]
+    network = cls()
+    network.load_weights(_fetched(name, chosen), chosen)
+    network.eval().requires_grad_(False)
+    return network, network.describe(chosen)
+
+
+def load_classifier(name: str) -> tuple[tuple[Tensor, Tensor], Json]:
+    """The dense layer of a tagger with its default weights, and its card; not the network.
+
+    Args:
+        name: Registry name.
+
+    Raises:
+        UsageError: for what is no tagger.
+        WeightsError: as :func:`load_backbone`.
+    """
+    cls = backbones.get(name)
+    if not issubclass(cls, Tagger):
+        raise UsageError(
+            f"{name} tells no classes", wanted="a tagger", do="see `avel ls backbones`"
+        )
+    chosen = next(iter(cls.weights.values()))
+    return cls.read_classifier(_fetched(name, chosen)), cls.describe(chosen)
+
+
+def _fetched(name: str, weights: Weights) -> Path:
+    """The file of some weights, fetched with a line on the terminal where it isn't there."""
+    with terminal_progress(f"fetching {name}") as progress:
+        return weights_file(weights, progress=progress)
+
+
+def _load_joint(names: list[str], weights: list[str]) -> tuple[Backbone, Json]:
+    if weights == [""]:
+        weights *= len(names)
+    if len(weights) != len(names):
+        raise UsageError(
+            f"{len(weights)} weights for {len(names)} backbones",
+            wanted="none, or one for each",
+            do="name them in the backbones' order: vgg19+c3d:keras+sports1m",
+        )
+    pairs = zip(names, weights, strict=True)
+    return joined([load_backbone(n, modality="visual", weights=w or None) for n, w in pairs])

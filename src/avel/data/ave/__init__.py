@@ -1,0 +1,1 @@
+"""The published AVE data set, and a simulation of its features."""

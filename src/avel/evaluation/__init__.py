@@ -1,0 +1,1 @@
+"""Evaluation: runs judged on a split, decisions tuned on validation, cross-validation."""

@@ -1,0 +1,248 @@
+"""Evaluation: ours (mean, sd, n), the paper's, and what answers that look at nothing score."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from avel import tasks
+from avel.data.base import Dataset, Split, fingerprint
+from avel.errors import UsageError
+from avel.evaluation import calibration, tuning
+from avel.evaluation.inputs import choose_split, fitting
+from avel.evaluation.results import Evaluation, Measured, save, table
+from avel.inference.checkpoint import Trained
+from avel.inference.decision import Decision
+from avel.inference.load import load_model
+from avel.models.base import models
+from avel.papers import Reported, reported
+from avel.training.batches import Resident, predictor, resident
+from avel.training.loop import Run
+from avel.types import Json
+
+__all__ = ["Evaluation", "Measured", "evaluate", "kind", "save", "table"]
+
+Runs = Run | Trained | str | Path
+
+
+def evaluate(
+    runs: Runs | Sequence[Runs],
+    data: Dataset | Split | None = None,
+    *,
+    split: str | None = None,
+    batch: int = 64,
+) -> Evaluation:
+    """Judge runs of one kind (one model, task and setting; several seeds) on a split, in float32.
+
+    Args:
+        runs: One or several: what :func:`avel.fit` gave, loaded models, or their folders.
+        data: A data set or a split; None takes what the (first) run was trained on.
+        split: Name of the split of a data set; the task's test split if None.
+        batch: Clips that go through the network together.
+
+    Raises:
+        UsageError: if the runs aren't of one kind, or there is no data.
+        CheckpointError: if the features are of other backbones than a run was trained on.
+        DataError: if the data lack the split or have other classes.
+    """
+    listed = [runs] if isinstance(runs, Run | Trained | str | Path) else list(runs)
+    found = [_trained(run) for run in listed]
+    if data is None:
+        data = next((run.data for run in listed if isinstance(run, Run)), None)
+    _one_kind(found)
+    if data is None:
+        raise UsageError("no data to judge on", do="give a data set or a split")
+    first = found[0]
+    task, classes = first.card["task"], first.classes
+    laid_out = fitting(first, data) if isinstance(data, Dataset) else data
+    chosen = choose_split(laid_out, task, split, len(classes))
+    notes = _notes(found, data, chosen)
+    held = resident(chosen)
+    measured = [_judge(run, held, batch) for run in found]
+    papers = _papers(first, chosen)
+    return Evaluation(
+        model=first.card["model"],
+        task=task,
+        setting=first.card["setting"],
+        options=_options(first),
+        data=data.name if isinstance(data, Dataset) else first.card["data"]["name"],
+        split=chosen.name,
+        fingerprint=_fingerprint(data, chosen),
+        simulated=_simulated(found, data),
+        clips=len(chosen),
+        seeds=tuple(int(run.card["seed"]) for run in found),
+        selection=_selection(found),
+        measured=tuple(
+            Measured(
+                name,
+                tuple(m[name] for m, _, _ in measured),
+                next((p for p in papers if p.metric == name), None),
+            )
+            for name in measured[0][0]
+            if all(name in m for m, _, _ in measured)  # some may be tuned, others not
+        ),
+        trivial=tasks.trivial(chosen, task, len(classes)),
+        classes=tuple(per_class for _, per_class, _ in measured),
+        notes=tuple(notes),
+        background_clips=_one_number([run.card.get("background_clips") for run in found]),
+        answers=tuple(answers for _, _, answers in measured),
+    )
+
+
+def _one_number(counts: Sequence[int | None]) -> int | None:
+    """The number that all runs say, None where they differ."""
+    return counts[0] if len(set(counts)) == 1 else None
+
+
+def _papers(run: Trained, chosen: Split) -> list[Reported]:
+    """What papers print for a run; they judge on test alone."""
+    if chosen.name not in ("test", "cml_test"):
+        return []
+    card, known = run.card, models.get(run.card["model"])
+    return reported(
+        card["model"], card["task"], card["options"], known.options(), card["setting"]
+    )  # fmt: skip
+
+
+def _trained(run: Runs) -> Trained:
+    if isinstance(run, Run):
+        return run.trained
+    return run if isinstance(run, Trained) else load_model(run)
+
+
+def kind(run: Trained) -> tuple[Any, ...]:
+    """What runs must share for their mean to make sense: all but the seed.
+
+    Where it is known also the data, the clips trained on, and the kind that it started from.
+    """
+    keys = ("model", "task", "setting", "options", "classes", "audio_card", "visual_card")
+    recipe = {k: v for k, v in run.card.get("recipe", {}).items() if k != "options"}
+    start = run.card.get("init") or {}
+    told = [*(run.card[k] for k in keys), recipe, run.card["data"]["fingerprint"],
+            run.card.get("train_ids", {}).get("sha256"), start.get("model"), start.get("task"),
+            start.get("train_ids")]  # fmt: skip
+    return tuple(json.dumps(v, sort_keys=True) for v in told)
+
+
+def _one_kind(runs: Sequence[Trained]) -> None:
+    if not runs:
+        raise UsageError("no run to evaluate", do="name at least one")
+    if len({kind(run) for run in runs}) > 1:
+        raise UsageError(
+            "runs of different kinds have no mean",
+            wanted="one model, task, setting, recipe, data and start, several seeds",
+            do="evaluate them one kind at a time",
+        )
+    seeds = [run.card["seed"] for run in runs if run.card["seed"] >= 0]  # -1: not known
+    if len(set(seeds)) < len(seeds):
+        raise UsageError(
+            f"runs of seeds {', '.join(map(str, seeds))}",
+            wanted="each seed once",
+            do="name each run once",
+        )
+
+
+def _judge(
+    run: Trained, held: Resident, batch: int
+) -> tuple[dict[str, float], dict[str, dict[str, float]], Json]:
+    """Metrics, those of each class, and the answers to each clip; nothing is predicted twice."""
+    task, step, split = run.card["task"], run.step, held.split
+    device = torch.device("cpu")
+    predict = cache(predictor(run.network.to(device), held, task, batch=batch, device=device), task)
+    count = len(run.classes)
+    measured = _headline_first(tasks.evaluate(predict, split, task, count, step=step), task)
+    if task != "cml":
+        measured |= _believed(run, split, *predict(split)[:2])
+    return (
+        measured,
+        tasks.details(predict, split, task, run.classes, step=step),
+        tasks.answers(predict, split, task, count),
+    )
+
+
+def cache(predict: tasks.Predict, task: str) -> tasks.Predict:
+    """The same, computed once for each split (SEL, WSEL), or clips and query (CML)."""
+    held: dict[Any, Any] = {}
+
+    def once(split: Split, *asked: Any) -> Any:
+        key = (asked[0].tobytes(), asked[1]) if task == "cml" else id(split)
+        if key not in held:
+            held[key] = predict(split, *asked)
+        return held[key]
+
+    return once
+
+
+def _believed(run: Trained, split: Split, labels: Any, scores: Any) -> dict[str, float]:
+    """The calibration error, and what the decision that `avel tune` stored makes of the scores.
+
+    ``nan`` where the scores are no probabilities over the classes.
+    """
+    values, truth = np.asarray(scores), np.asarray(split.labels)
+    whole = calibration.are_probabilities(values, truth)
+    found = {"ece": calibration.reliability(values, truth).ece if whole else float("nan")}
+    if run.card.get("decision") is not None:
+        held = tuning.laid_out(values, np.asarray(labels), truth)
+        stored = Decision.from_json(run.card["decision"])
+        tuned = tuning.judged(held, stored, run.classes, step=run.step)
+        found |= {f"{name}_tuned": value for name, value in tuned.items()}
+    return found
+
+
+def _headline_first(found: dict[str, float], task: str) -> dict[str, float]:
+    headline = tasks.selection_metric(task)
+    return {headline: found[headline], **found}
+
+
+def _notes(runs: Sequence[Trained], data: Dataset | Split, chosen: Split) -> list[str]:
+    """What a reader must know."""
+    first, notes = runs[0], []
+    if isinstance(data, Dataset):
+        lacking = [c for c in first.classes if c not in data.classes]
+        if lacking:
+            notes.append(f"these data have no event of {', '.join(lacking)}")
+        if any(run.card["data"]["fingerprint"] != fingerprint(data) for run in runs):
+            notes.append("judged on other data than it was trained on")
+    seen = [len(set(run.train_ids or ()) & set(chosen.ids)) for run in runs]
+    if any(seen):
+        notes.append(f"LEAK: {max(seen)} of {len(chosen)} clips were trained on")
+    if any(run.train_ids is None for run in runs):
+        notes.append("not known which clips it was trained on")
+    noise = [run.card.get("background_clips") for run in runs]
+    if len(set(noise)) > 1:
+        notes.append(f"the runs saw different numbers of background clips: {noise}")
+    leaks = [int(run.card.get("leak", 0)) for run in runs]
+    if any(leaks):
+        count = max(leaks, key=abs)
+        what = f"{count} of the clips judged" if count > 0 else "clips that aren't known"
+        notes.append(f"LEAK: it started from a model trained on {what} (--allow-leak)")
+    return notes
+
+
+def _options(run: Trained) -> Json:
+    """The options that aren't the model's defaults."""
+    defaults = models.get(run.card["model"]).options()
+    return {k: v for k, v in run.card["options"].items() if defaults.get(k) != v}
+
+
+def _fingerprint(data: Dataset | Split, chosen: Split) -> str:
+    if isinstance(data, Dataset):
+        return fingerprint(data)
+    return fingerprint(Dataset(name=chosen.name, classes=(), splits={chosen.name: chosen}))
+
+
+def _simulated(runs: Sequence[Trained], data: Dataset | Split) -> bool:
+    own = isinstance(data, Dataset) and data.simulated
+    return own or any(bool(run.card["data"].get("simulated")) for run in runs)
+
+
+def _selection(runs: Sequence[Trained]) -> str:
+    rules = sorted({str(run.card["metrics"].get("selection", "not said")) for run in runs})
+    epochs = ", ".join(str(run.card["metrics"].get("epoch", "?")) for run in runs)
+    asked = runs[0].card["recipe"].get("epochs", "?")
+    return f"{' / '.join(rules)}; epoch {epochs} of {asked}"

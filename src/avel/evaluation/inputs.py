@@ -1,0 +1,64 @@
+"""What a run is judged on: the data laid out over its classes, and the split."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from avel import tasks
+from avel.backbones.identity import backbone_identity, backbone_name
+from avel.data.base import Dataset, Split
+from avel.data.concat import relabel
+from avel.errors import CheckpointError, DataError
+from avel.inference.checkpoint import Trained
+
+
+def fitting(run: Trained, data: Dataset) -> Dataset:
+    """Data as a run can be judged on them: over its classes, in their order.
+
+    Data that lack some of the run's classes, or have them in another order, are laid out anew.
+
+    Raises:
+        DataError: if they have classes that the run doesn't know.
+        CheckpointError: if their features are of other backbones than the run was trained on.
+    """
+    unknown = [c for c in data.classes if c not in run.classes]
+    if unknown:
+        near = {c: get_close_matches(c, run.classes, n=1, cutoff=0.8) for c in unknown[:5]}
+        told = ", ".join(f"{c} ({n[0]}?)" if n else c for c, n in near.items())
+        raise DataError(
+            f"{data.name} has {len(unknown)} of its {len(data.classes)} classes that the run "
+            f"doesn't know: {told}" + ", …" * (len(unknown) > 5),
+            wanted=f"some of the run's {len(run.classes)}: {', '.join(run.classes[:10])}"
+            + ", …" * (len(run.classes) > 10),
+            do="name the classes as the run does, leave those labels out, or train on these data",
+        )
+    for own, theirs in (
+        (run.audio_card, data.audio_card),
+        (run.visual_card, data.visual_card),
+    ):
+        if backbone_identity(own) != backbone_identity(theirs):
+            raise CheckpointError(
+                f"features of {backbone_name(theirs)}",
+                wanted=f"those of {backbone_name(own)}",
+                do="extract the data set again with the run's backbones",
+            )
+    return data if data.classes == run.classes else relabel(data, run.classes)
+
+
+def choose_split(data: Dataset | Split, task: str, name: str | None, classes: int) -> Split:
+    """The split to judge a task on, prepared for it: the task's test split if ``name`` is None.
+
+    Raises:
+        DataError: if the data have no such split.
+    """
+    if isinstance(data, Split):
+        return tasks.prepare(data, task, setting=None, classes=classes)
+    known = data.splits
+    wanted = name or tasks.split_names(task, known)[2]
+    if wanted in ("train", "val", "test"):
+        wanted = tasks.split_names(task, known)[("train", "val", "test").index(wanted)]
+    if wanted not in known:
+        raise DataError(
+            f"{data.name} has no split {wanted!r}", wanted=", ".join(known), do="choose one"
+        )
+    return tasks.prepare(known[wanted], task, classes=classes)

@@ -1,0 +1,92 @@
+"""Tables that no paper prints: every system in every task, and what each sense alone can do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from avel import papers, tasks
+from avel.models.base import models
+from avel.papers import Row
+
+SYSTEMS, SENSES = "systems", "senses"
+TITLES = {
+    SYSTEMS: "every model in every task",
+    SENSES: "one sense alone, and the parts of co-attention",
+}
+#: What `systems` calls the models, and which of their variants it holds besides the default.
+_NAMES = {
+    "av": "A+V-att", "avdln": "AVDLN", "avsdn": "AVSDN", "cspa_csea": "CSPA+CSEA", "dam": "DAM",
+    "dcca": "DCCA", "ed_tcn": "ED-TCN", "jca": "JCA",
+}  # fmt: skip
+#: Baselines of a person's own small data, with no row in a table of papers' systems.
+_BASELINES = ("linear",)
+_VARIANTS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
+    ("av", "sel"): {"A+V": {"inputs": "a+v"}, "DMRN": {"fusion": "dmrn"}},
+    ("av", "wsel"): {"A+V": {"inputs": "a+v"}},
+    ("cspa_csea", "cml"): {"CSPA+CSEA, unpaired": {"form": "unpaired"}},
+    ("ed_tcn", "sel"): {"ED-TCN, both senses": {"input": "both"}},
+}
+_Rows = dict[str, tuple[str, dict[str, Any]]]
+#: Rows of `senses`: a model and its options. A sense alone finds no windows in the other. Tian's
+#: V-att classifies the picture alone, but the sound says where in it to look.
+_ALONE: _Rows = {
+    "A+V, audio only": ("av", {"inputs": "a"}),
+    "CSPA+CSEA, audio only": ("cspa_csea", {"senses": "audio"}),
+    "A+V, picture only": ("av", {"inputs": "v"}),
+    "CSPA+CSEA, picture only": ("cspa_csea", {"senses": "picture"}),
+    "V-att, sound-guided": ("av", {"inputs": "v-att"}),
+}
+_PARTS: _Rows = {
+    "no co-attention": ("cspa_csea", {"modules": "none"}),
+    "CSPA": ("cspa_csea", {"modules": "cspa"}),
+    "CSEA": ("cspa_csea", {"modules": "csea"}),
+    "CSPA+CSEA": ("cspa_csea", {}),
+}
+
+
+def tables() -> dict[str, list[Row]]:
+    """Our tables by name."""
+    return {SYSTEMS: systems(), SENSES: senses()}
+
+
+def systems() -> list[Row]:
+    """Every model in every task that it has, in the order of what papers print for them.
+
+    Without the baselines of small data.
+
+    A model's variants that no paper prints come after the model.
+    """
+    found = []
+    for task in tasks.TASKS:
+        rows: list[Row] = []
+        for name, cls in models:
+            if task in cls.card.tasks and name not in _BASELINES:
+                usual = _NAMES.get(name, name)
+                variants = {usual: {}, **_VARIANTS.get((name, task), {})}
+                rows += [_row(called, name, task, o) for called, o in variants.items()]
+                if task == "cml" and "negatives" in cls.options():
+                    rows.append(_row(f"{usual}, sync", name, task, {}, setting="sync"))
+        metric = tasks.selection_metric(task)
+        known = {r.model: v for r in reversed(rows) if (v := r.values.get(metric))}
+        found += sorted(rows, key=lambda r: r.values.get(metric, known.get(r.model, 100.0)))
+    return found
+
+
+def senses() -> list[Row]:
+    """One sense alone, and CSPA+CSEA with none, one or both of its two modules."""
+    return [
+        _row(called, model, task, options, SENSES)
+        for task in tasks.TASKS
+        for called, (model, options) in {**({} if task == "cml" else _ALONE), **_PARTS}.items()
+    ]
+
+
+def _row(
+    called: str, model: str, task: str, options: dict[str, Any], table: str = SYSTEMS, *,
+    setting: str = "",
+) -> Row:  # fmt: skip
+    values: dict[str, float] = {}
+    if not setting:
+        for number in papers.reported(model, task, options, models.get(model).options()):
+            values.setdefault(number.metric, round(100 * number.value, 2))
+    return Row("", table, called, model, task, options, values, setting=setting)

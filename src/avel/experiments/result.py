@@ -1,0 +1,86 @@
+"""A row of a table and what came of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from avel import tasks
+from avel.evaluation.results import Measured
+from avel.experiments.spec import Outcome, Training
+from avel.models.base import models
+from avel.papers import BY_CLASS, CLASS_NAMES, PARAMETERS, SEGMENT, Row
+
+#: What is shown of rows that no paper prints, the headline first.
+METRICS = {
+    "sel": (SEGMENT, "video_accuracy", "background_f1"),
+    "wsel": (SEGMENT, "video_accuracy", "background_f1"),
+    "cml": ("a2v", "v2a", "mean_accuracy"),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row of a table and what came of its training.
+
+    Args:
+        table: The table's name.
+        row: What is printed.
+        training: What is trained.
+        outcomes: One a seed that is done.
+        why_not: Why it can't be trained on these data.
+    """
+
+    table: str
+    row: Row
+    training: Training
+    outcomes: tuple[Outcome, ...] = ()
+    why_not: str = ""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What is shown: the paper's, or for a row of our own the task's."""
+        return tuple(self.row.values) if self.row.paper else METRICS[self.row.task]
+
+    def measured(self, metric: str, classes: Sequence[str] = ()) -> Measured:
+        """Ours over the seeds: shares, and parameters in millions; by class where it is AVE's."""
+        return Measured(metric, tuple(_value(o, metric, classes) for o in self.outcomes))
+
+    def changed(self) -> dict[str, Any]:
+        """What the call changed of the row's own recipe and options."""
+        own, given = models.get(self.row.model).recipe(self.training.task), self.training.recipe
+        options = {**models.get(self.row.model).options(), **own.options, **self.row.options}
+        options |= tasks.model_options(self.row.task, self.training.setting, options)
+        plain = [f.name for f in fields(own) if f.name != "options"]
+        kept = {k: getattr(given, k) for k in plain if getattr(given, k) != getattr(own, k)}
+        return kept | {k: v for k, v in given.options.items() if options[k] != v}
+
+    def notes(self) -> list[str]:
+        """What a reader must know of the row."""
+        shown = {k: v for k, v in self.changed().items() if k not in ("epochs", "precision")}
+        found = [self.row.remark, pairs_text(shown)]
+        if not self.outcomes:
+            found.append(f"not trained: {self.why_not}" if self.why_not else "not trained yet")
+        if cut := sum(o.cut or o.start_cut for o in self.outcomes):
+            found.append(f"time ran out in {cut} of {len(self.outcomes)}")
+        found += {note: None for o in self.outcomes for note in o.evaluation["notes"]}
+        return [note for note in found if note]
+
+
+def _value(outcome: Outcome, metric: str, classes: Sequence[str]) -> float:
+    if metric == PARAMETERS:
+        return outcome.parameters / 1e6
+    if not metric.startswith(BY_CLASS):
+        found = outcome.evaluation["metrics"][metric]["values"][0]
+    elif len(classes) == len(CLASS_NAMES):
+        name = classes[CLASS_NAMES.index(metric.removeprefix(BY_CLASS))]
+        found = outcome.evaluation["classes"][0][name]["clip_accuracy"]
+    else:  # other classes than AVE's
+        found = None
+    return float("nan") if found is None else float(found)
+
+
+def pairs_text(given: Mapping[str, Any]) -> str:
+    """``key=value`` pairs, one space between them."""
+    return " ".join(f"{k}={v}" for k, v in given.items())

@@ -1,0 +1,193 @@
+"""Trainings that tables need, and what came of them, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from avel import tasks
+from avel.errors import all_at_once
+from avel.models.base import Recipe, Task, models
+from avel.training.mmel import mmel_recipe, starts_from_sel
+from avel.training.recipes import resolve, to_json
+from avel.types import Json
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained, for any seed; tables that need the same one share it.
+
+    Args:
+        model: Registry name.
+        task: ``"sel"``, ``"wsel"`` or ``"cml"``.
+        recipe: With a value for every option of the model.
+        setting: The task's, see :data:`avel.tasks.SETTINGS`.
+        start: The training that this one starts from.
+        spares: True where the clips that CML is judged on are left out.
+    """
+
+    model: str
+    task: Task
+    recipe: Recipe
+    setting: str
+    start: Training | None = None
+    spares: bool = False
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The options that aren't the model's defaults."""
+        defaults = models.get(self.model).options()
+        return {k: v for k, v in self.recipe.options.items() if defaults[k] != v}
+
+    def asked(self) -> Json:
+        """All that makes it what it is, as plain data.
+
+        What is a default isn't there: a new option or field, at its default, changes nothing.
+        """
+        plain, usual = to_json(self.recipe), to_json(Recipe())
+        recipe = {k: v for k, v in plain.items() if k != "options" and usual[k] != v}
+        return {
+            "model": self.model, "task": self.task, "setting": self.setting, "recipe": recipe,
+            "options": self.changed, "spares": self.spares,
+            "start": self.start.asked() if self.start else None,
+        }  # fmt: skip
+
+    def is_of(self, recipe: Json) -> bool:
+        """Whether a recipe in full, as an outcome holds it, is this one's, as far as it goes."""
+        own = _flat(to_json(self.recipe))
+        return all(own.get(k, v) == v for k, v in _flat(recipe).items())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a training with one seed.
+
+    Args:
+        seed: Its seed.
+        recipe: Its recipe, in full.
+        epochs, asked_epochs: What it trained, and what its recipe asked for.
+        cut: True where its time ran out before.
+        seconds: What it took, all sittings together.
+        parameters: Trainable numbers.
+        start_epochs: Of the training that it started from, None without one.
+        start_cut: Whether that one's time ran out.
+        evaluation: :meth:`avel.evaluation.results.Evaluation.to_json` on the test split.
+        budget: Minutes that it had, None without a limit.
+        answers: What it answered to each test clip, see :func:`avel.tasks.answers`; None where it
+            was judged before they were kept.
+    """
+
+    seed: int
+    recipe: Json
+    epochs: int
+    asked_epochs: int
+    cut: bool
+    seconds: float
+    parameters: int
+    start_epochs: int | None
+    start_cut: bool
+    evaluation: Json
+    budget: float | None = None
+    answers: Json | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is still to be done.
+
+    Args:
+        trainings: Trainings times seeds that aren't done.
+        seconds: What they will take at the speed measured.
+        cut: How many of them won't end in the time that each has.
+        unknown: How many of them nothing was measured of.
+    """
+
+    trainings: int
+    seconds: float
+    cut: int
+    unknown: int
+
+
+def prepare(
+    model: str,
+    task: Task,
+    options: Mapping[str, Any],
+    *,
+    setting: str | None = None,
+    pairs: Sequence[str] = (),
+    mmel: Sequence[str] = (),
+) -> Training:
+    """The training of a table's row.
+
+    Args:
+        model, task: As for :func:`avel.fit`.
+        options: What makes the row; ``pairs`` don't change them.
+        setting: The task's default if None.
+        pairs: ``key=value`` for its recipe; with a model's or a task's name in front
+            (``jca.audio_out=128``, ``cml.epochs=20``) for that one alone.
+        mmel: The same for the SEL model that CML starts from.
+
+    Raises:
+        UsageError: with every mistake in them.
+    """
+    setting = tasks.check_setting(task, setting)
+    options = {**options, **tasks.model_options(task, setting, models.get(model).options())}
+    recipe = resolve(model, task, values=options, pairs=_own(pairs, model, task))
+    start = None
+    if task == "cml" and starts_from_sel(model):
+        first = mmel_recipe(model, recipe, _own(mmel, model, task))
+        start = _full(model, "sel", first, tasks.check_setting("sel", None), spares=True)
+    return replace(_full(model, task, recipe, setting), start=start)
+
+
+def _flat(recipe: Json) -> Json:
+    return {**{k: v for k, v in recipe.items() if k != "options"}, **recipe["options"]}
+
+
+def _full(
+    model: str, task: Task, recipe: Recipe, setting: str, *, spares: bool = False
+) -> Training:
+    options = {**models.get(model).options(), **recipe.options}
+    return Training(model, task, replace(recipe, options=options), setting, spares=spares)
+
+
+def check_owners(pairs: Sequence[str]) -> None:
+    """Whether what stands before a pair's point is a model or a task.
+
+    Raises:
+        UsageError: with every one that isn't.
+    """
+    known = {*tasks.TASKS, *(name for name, _ in models)}
+    wrong = [f"{pair!r}: {_owner(pair)} is no model and no task" for pair in pairs
+             if _owner(pair) and _owner(pair) not in known]  # fmt: skip
+    if wrong:
+        raise all_at_once("arguments", wrong, do="see `avel ls models`")
+
+
+def touches(pair: str, model: str, task: str, fixed: Container[str] = ()) -> bool:
+    """Whether a pair changes the recipe of a model's row in a task.
+
+    Args:
+        pair: ``key=value``, with or without a model or a task in front.
+        model, task: Of the row.
+        fixed: Options that make the row what it is: no pair changes them.
+    """
+    owner = _owner(pair)
+    key = pair.partition("=")[0].removeprefix(f"{owner}.")
+    return owner in ("", task, model) and key not in fixed
+
+
+def _owner(pair: str) -> str:
+    head, point, _ = pair.partition("=")[0].partition(".")
+    return head if point else ""
+
+
+def _own(pairs: Sequence[str], model: str, task: str) -> list[str]:
+    """Those that are everyone's, then those of the task, then those of the model."""
+    return [
+        pair[len(owner) + 1 :] if owner else pair
+        for owner in ("", task, model)
+        for pair in pairs
+        if _owner(pair) == owner
+    ]

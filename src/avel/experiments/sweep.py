@@ -1,0 +1,122 @@
+"""Sweeps: table V's ablations with a control, and fig. 5's lambdas, to a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from avel import papers, tasks
+from avel.data.base import Dataset
+from avel.errors import UsageError, unknown_name
+from avel.evaluation.evaluate import table
+from avel.experiments.reproduce import Note, carry_out, plan
+from avel.experiments.result import METRICS, Result
+from avel.files import write_whole
+from avel.papers import FIGURE_5, Row
+from avel.types import Json
+
+MODEL = "cspa_csea"
+#: Ours, beside table V's six rows: raw audio and the mean over regions, no co-attention at all.
+CONTROL = "neither module (ours)"
+SWEEPS = ("table5", *FIGURE_5)
+
+
+def rows(name: str, only: Sequence[str] = ()) -> list[Row]:
+    """What a sweep trains.
+
+    Args:
+        name: ``"table5"``, ``"lambda_s"``, ``"lambda_w"`` or ``"lambda_c"``.
+        only: Tasks to keep; all if empty.
+
+    Raises:
+        UsageError: for an unknown sweep, or tasks that leave nothing.
+    """
+    if name not in SWEEPS:
+        raise unknown_name("sweep", name, SWEEPS)
+    printed = papers.tables()
+    if name == "table5":
+        own = [Row("", name, CONTROL, MODEL, task, {"modules": "none"}) for task in tasks.TASKS]
+        found = [*printed["xue2021:V"], *own]
+    else:
+        found = [row for row in printed["xue2021:fig5"] if name in row.options]
+    kept = [row for row in found if not only or row.task in only]
+    if not kept:
+        raise UsageError(
+            f"sweep {name} has nothing for {', '.join(only)}",
+            wanted=" or ".join(sorted({row.task for row in found})),
+            do="leave the tasks out, or name another sweep",
+        )
+    return kept
+
+
+def sweep(
+    name: str,
+    data: Dataset,
+    *,
+    out: str | Path,
+    seeds: Sequence[int] = (0,),
+    only: Sequence[str] = (),
+    pairs: Sequence[str] = (),
+    mmel: Sequence[str] = (),
+    keep_state: bool = False,
+    note: Note | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> list[Json]:
+    """Train every row of a sweep; what is done already is taken as it is.
+
+    After each training ``OUT/NAME.csv`` is written anew, so that a sweep which was stopped goes on
+    where it was when it is called again; :func:`avel.figures.sweeps.plot` draws the rows.
+
+    Args:
+        name: See :func:`rows`.
+        data: The data set.
+        out: Folder of the trainings and of the table.
+        seeds: Of each row.
+        only: Tasks to keep.
+        pairs, mmel: ``key=value`` for the recipes, see :func:`avel.experiments.spec.prepare`.
+        keep_state: Keep the states that training goes on from, several times a model's size.
+        note: See :func:`avel.experiments.reproduce.reproduce`.
+        progress: Called with a line before each training.
+
+    Returns:
+        The table's rows.
+    """
+    folder, found = Path(out), list[Json]()
+    cells = plan({name: rows(name, only)}, pairs=pairs, mmel=mmel)
+    for results in carry_out(
+        cells, data, out=folder, seeds=seeds, keep_state=keep_state, note=note, progress=progress
+    ):
+        found = [line for result in results for line in _lines(name, result)]
+        write_whole(folder / f"{name}.csv", table(found))
+    return found
+
+
+def _lines(name: str, result: Result) -> Iterator[Json]:
+    """A row's numbers, a line each; none before it was trained."""
+    if not result.outcomes:
+        return
+    row, first = result.row, result.outcomes[0].evaluation
+    metrics = METRICS[row.task] if row.task == "cml" else METRICS[row.task][:1]
+    for metric in metrics:
+        ours = result.measured(metric)
+        yield {
+            "sweep": name,
+            "row": row.name,
+            "task": row.task,
+            "metric": metric,
+            "ours": round(100 * ours.mean, 2),
+            "sd": "" if ours.sd is None else round(100 * ours.sd, 2),
+            "n": len(ours.values),
+            "paper": row.values.get(metric, ""),
+            "trivial_best": round(100 * max(first["trivial"].values()), 2),
+            "epochs": result.training.recipe.epochs,
+            "changed": " ".join(f"{k}={v}" for k, v in result.changed().items()),
+            "mmel_epochs": result.training.start.recipe.epochs if result.training.start else "",
+            "setting": first["setting"],
+            "background_clips": "" if (b := first["background_clips"]) is None else b,
+            "data": first["data"],
+            "simulated": first["simulated"],
+            "clips": first["clips"],
+            "selection": first["selection"].partition(";")[0],
+            "fingerprint": first["fingerprint"][:12],
+        }

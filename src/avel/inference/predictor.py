@@ -1,0 +1,232 @@
+"""From features to scores: a trained model as the localizer sees it, whatever runs its network."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avel import clock
+from avel.backbones.identity import backbone_identity, backbone_name, backbone_option
+from avel.errors import CheckpointError
+from avel.inference.windows import MODALITY_PARTS, Means, Reply, Rows
+from avel.models.decision_rules import Decide
+from avel.types import Features, Floats, Json, Scores
+
+if TYPE_CHECKING:
+    from avel.features.cache import Extracts
+    from avel.features.network import Precision
+    from avel.features.stream import FeatureStream
+
+#: Windows that go through the network at a time: memory doesn't grow with the file's length, and
+#: the first scores of a stream come early.
+CHUNK = 4
+
+
+class Scorer(ABC):
+    """A trained model: :meth:`predict` is the arrow from Features to Scores.
+
+    A child has a ``card`` (see :class:`avel.inference.checkpoint.Trained`) and runs the network.
+    """
+
+    card: Json
+
+    @abstractmethod
+    def reply(self, audio: Floats, visual: Floats) -> Reply:
+        """What the network says of windows (B, T, A) and (B, T, H, W, V), float32."""
+
+    @abstractmethod
+    def extractor(self, *, precision: Precision = "float32") -> Extracts:
+        """What makes the features it was trained on.
+
+        Args:
+            precision: As for :class:`avel.features.extractor.Extractor`.
+
+        Raises:
+            CheckpointError: if its backbones have other weights here than it was trained with.
+            WeightsError: if a backbone's weights are missing.
+        """
+
+    @property
+    def decide(self) -> Decide | None:
+        """The decision over mean scores, where it is another than the largest score."""
+        return None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The C event names, without background."""
+        return tuple(self.card["classes"])
+
+    @property
+    def step(self) -> float:
+        """Seconds a segment."""
+        return float(self.card["step"])
+
+    @property
+    def window(self) -> int:
+        """Segments of a training clip."""
+        return int(self.card["window"])
+
+    @property
+    def audio_card(self) -> Json:
+        """The card of the audio backbone it was trained on."""
+        return dict(self.card["audio_card"])
+
+    @property
+    def visual_card(self) -> Json:
+        """The card of the visual backbone it was trained on."""
+        return dict(self.card["visual_card"])
+
+    @property
+    def wants(self) -> Json:
+        """What :func:`avel.extract` must be given to make features that fit, by keyword."""
+        audio, visual = backbone_option(self.audio_card), backbone_option(self.visual_card)
+        return {"audio": audio, "visual": visual, "step": self.step}
+
+    def predict(self, features: Features | FeatureStream) -> Scores:
+        """Scores of every segment of a file of any length.
+
+        Of a stream only the rows of a few windows are held at a time; the scores are the same.
+
+        A file longer than the training clips goes through in windows of their length, half a
+        window apart; a segment's scores are the mean over its windows, and so are its attention
+        maps, renormalised. Labels are the model's own where there is one window; with several, the
+        argmax of the mean scores, or what ``decide`` says of them. A model's ``audible`` and
+        ``visible`` parts are averaged in the same way.
+
+        Raises:
+            CheckpointError: if the features are of other backbones, widths or segment length than
+                the model was trained on.
+        """
+        scoring = self.scoring(features)
+        for _ in scoring:
+            pass
+        return scoring.scores()
+
+    def scoring(self, features: Features | FeatureStream) -> Scoring:
+        """The same as it goes on; arguments and errors as for :meth:`predict`."""
+        check_features(self.card, features)
+        return Scoring(self, features)
+
+
+class Scoring:
+    """Scores of a file in the making: iterating tells how many segments' scores are final.
+
+    Args:
+        scorer: The model.
+        features: Of the file; they must fit.
+    """
+
+    def __init__(self, scorer: Scorer, features: Features | FeatureStream) -> None:
+        count = len(features)
+        self.features = features
+        self.classes = scorer.classes
+        self.values = np.zeros((count, len(self.classes) + 1), np.float32)
+        self.labels: NDArray[np.int64] = np.full(count, len(self.classes), np.int64)
+        self.attention: NDArray[np.float32] | None = None
+        self.modalities: dict[str, NDArray[np.float32]] = {}  # by the scores' names
+        self._scorer = scorer
+
+    def __iter__(self) -> Iterator[int]:
+        scorer, count = self._scorer, len(self.features)
+        total, rows = Means(count), Rows(_blocks(self.features))
+        length = min(scorer.window, count)
+        starts = clock.windows(count, scorer.window, max(1, scorer.window // 2))
+        settled = 0
+        for i in range(0, len(starts), CHUNK):
+            chunk, later = starts[i : i + CHUNK], starts[i + CHUNK :]
+            reply = self._reply(rows, chunk, length)
+            total.add(chunk, length, reply)
+            ready = later[0] if later else count  # no later window reaches before its start
+            self._settle(total, slice(settled, ready), reply if len(starts) == 1 else None)
+            settled = ready
+            yield settled
+        rows.finish()
+
+    def _reply(self, rows: Rows, starts: Sequence[int], length: int) -> Reply:
+        first = starts[0]
+        audio, visual = (
+            np.stack([r[s - first : s - first + length] for s in starts]).astype(np.float32)
+            for r in rows.between(first, starts[-1] + length)
+        )
+        return self._scorer.reply(audio, visual)
+
+    def _settle(self, total: Means, segments: slice, only: Reply | None) -> None:
+        values = self.values[segments] = total.mean("scores", segments)
+        decide = self._scorer.decide
+        if only is not None:
+            self.labels[segments] = only.labels[0]
+        elif decide is not None:
+            self.labels[segments] = decide(values, total.parts(segments))
+        else:
+            self.labels[segments] = values.argmax(axis=1)
+        for name, part in MODALITY_PARTS.items():
+            if f"part:{part}" in total.sums:
+                if name not in self.modalities:
+                    self.modalities[name] = np.full_like(total.sums[f"part:{part}"], np.nan)
+                self.modalities[name][segments] = total.mean(f"part:{part}", segments)
+        if "attention" in total.sums:
+            maps = total.mean("attention", segments)
+            if self.attention is None:
+                self.attention = np.zeros_like(total.sums["attention"])
+            self.attention[segments] = maps / maps.sum(axis=(1, 2), keepdims=True).clip(1e-12)
+
+    def scores(self) -> Scores:
+        """The scores of the whole file, once all are final."""
+        return Scores(
+            values=self.values,
+            classes=self.classes,
+            grid=self.features.grid,
+            labels=self.labels,
+            attention=self.attention,
+            audible=self.features.audible,
+            visible=self.features.visible,
+            **self.modalities,
+        )
+
+
+def _blocks(features: Features | FeatureStream) -> Iterable[tuple[Floats, Floats]]:
+    if isinstance(features, Features):
+        return [(features.audio, features.visual)]
+    return features
+
+
+def check_features(card: Json, features: Features | FeatureStream) -> None:
+    """Refuse features that a model of this card wasn't trained on.
+
+    Raises:
+        CheckpointError: naming backbones, widths or segment length.
+    """
+    for sense in ("audio", "visual"):
+        own, theirs = card[f"{sense}_card"], getattr(features, f"{sense}_card")
+        if backbone_identity(own) != backbone_identity(theirs):
+            raise CheckpointError(
+                f"{sense} features of {backbone_name(theirs)}",
+                wanted=f"those of {backbone_name(own)}, which the model was trained on",
+                do=f"extract with --{sense} {backbone_option(own)}",
+            )
+    widths = _widths(features)
+    wanted = card["dims"]["audio"], card["dims"]["visual"]
+    if widths != wanted or not len(features):
+        raise CheckpointError(
+            f"{len(features)} segments of features {widths[0]} (audio) and {widths[1]} (visual)"
+            " wide",
+            wanted=f"at least one segment, {wanted[0]} and {wanted[1]} wide",
+            do="extract the file again with the model's backbones",
+        )
+    step = float(card["step"])
+    if abs(features.grid.step - step) > 1e-6:
+        raise CheckpointError(
+            f"segments of {features.grid.step:g} s",
+            wanted=f"segments of {step:g} s, which the model was trained on",
+            do=f"extract with --step {step:g}",
+        )
+
+
+def _widths(features: Features | FeatureStream) -> tuple[int, int]:
+    if isinstance(features, Features):
+        return features.audio.shape[-1], features.visual.shape[-1]
+    return features.widths

@@ -1,0 +1,371 @@
+"""What a media file holds: tracks, length, start, and which tracks can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import av
+import av.error
+
+from avel import clock
+from avel.errors import AvelError, MediaError, UsageError
+from avel.files import DOWNLOAD, IS_ADDRESS, is_address
+from avel.media.decode import MAX_PIXELS, RATES, Damage, decoded, is_sound, open_container, packets
+
+Kind = Literal["video", "audio"]
+
+#: Longest file, in seconds, that is taken on.
+MAX_DURATION = 48 * 3600.0
+# files up to this many bytes are scanned for their true length; larger ones are believed
+_SCAN = 2**28
+# containers whose header says how long the file is; of others FFmpeg guesses it from the bit rate
+_SAYS = "mov matroska avi asf flv wav w64 aiff caf au flac ogg mxf ape tta wv wtv ivf nut"
+# times that are taken as wrong: of sound that is spread over so many times its length and a pause
+# (seconds) more; of pictures that stay on longer than any (seconds); of pictures that come less
+# often than every so many seconds, and go on when the sound has ended for a pause
+_STRETCH, _PAUSE, _LONGEST_HOLD, _SELDOM = 4.0, 60.0, 600.0, 10.0
+
+
+@dataclass(frozen=True)
+class Track:
+    """One track of sound or picture.
+
+    Args:
+        number: Its place among the tracks of its kind, from 0, by which it is chosen.
+        index: Its place among all the file's streams.
+        kind: ``"video"`` or ``"audio"``.
+        codec: The codec's short name.
+        language: As the file says, or empty.
+        width, height: Pixels as stored, before rotation (video).
+        fps: Average frames a second, 0 where not known (video).
+        rotation: Degrees counter-clockwise that turn the picture upright (video).
+        rate: Samples a second (audio).
+        channels: How many (audio).
+        timed: Whether its own times can be believed (audio).
+    """
+
+    number: int
+    index: int
+    kind: Kind
+    codec: str
+    language: str = ""
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    rotation: int = 0
+    rate: int = 0
+    channels: int = 0
+    timed: bool = True
+
+    def __str__(self) -> str:
+        sight = f"{self.width}x{self.height}, {self.fps:g} frames/s"
+        sound = f"{self.rate} Hz, {self.channels} channel{'s' * (self.channels != 1)}"
+        spoken = f", {self.language}" if self.language not in ("", "und") else ""
+        return f"{self.number} ({self.codec}, {sight if self.kind == 'video' else sound}{spoken})"
+
+
+_TAKEN = "is the one that was taken"
+
+
+def unreadable(
+    path: Path,
+    what: str,
+    *,
+    wanted: str = "a file of video or sound (mp4, mkv, webm, mov, avi, ts, wav, mp3, flac, ogg…)",
+    do: str = "check that the file plays, or convert it",
+) -> AvelError:
+    """A MediaError that names the file."""
+    return MediaError(f"{path}: {what}", wanted=wanted, do=do)
+
+
+def check_file(path: Path) -> None:
+    """Raise MediaError unless the path is a regular file with something in it."""
+    try:
+        if path.is_dir():
+            raise unreadable(path, "is a folder", do="give a file within it")
+        if not path.exists():
+            if is_address(path):
+                raise unreadable(path, IS_ADDRESS, do=DOWNLOAD)
+            raise unreadable(path, "there is no such file", do="check the name")
+        if not path.is_file():
+            raise unreadable(path, "isn't a regular file", do="copy it to one")
+        if path.stat().st_size == 0:
+            raise unreadable(path, "is empty", do="copy or download it again")
+        with path.open("rb"):
+            pass
+    except (OSError, ValueError) as e:
+        raise unreadable(path, f"can't be opened ({e})", do="check its name and rights") from e
+
+
+class Probe(NamedTuple):
+    """What a probe finds; fields as in :class:`avel.media.file.Media`."""
+
+    duration: float
+    start: float
+    player_start: float
+    tracks: tuple[Track, ...]
+    video: Track | None
+    audio: Track | None
+    notes: list[str]
+
+
+def probe(path: Path, *, audio_track: int | None, video_track: int | None) -> Probe:
+    """Probe a media file; arguments and errors as in :func:`avel.media.file.open_media`."""
+    check_file(path)
+    try:
+        with open_container(path) as container:
+            tracks, best = _tracks(container)
+            notes: list[str] = []
+            video = _choose(path, tracks, "video", best["video"], video_track, notes)
+            audio = _choose(path, tracks, "audio", best["audio"], audio_track, notes)
+            chosen = [t for t in (video, audio) if t is not None]
+            if not chosen:
+                raise unreadable(path, "holds neither sound nor picture that can be decoded")
+            extent = _extent(container, path, chosen, notes)
+            kept = clock.player_start(container.format.name, extent.start)
+    except av.error.FFmpegError as e:
+        raise unreadable(path, f"isn't a media file that can be read ({e.strerror})") from e
+    if extent.duration > MAX_DURATION:
+        hours = f"{extent.duration / 3600:.0f} h"
+        raise unreadable(path, f"says it lasts {hours}", wanted="48 h at most", do="cut it")
+    if audio is not None and not extent.timed:
+        audio = replace(audio, timed=False)
+    return Probe(extent.duration, extent.start, kept, tuple(tracks), video, audio, notes)
+
+
+def player_start_of(path: str | Path) -> float:
+    """What a browser's player calls second 0 of a media file; 0 where the file can't be read.
+
+    The same as :attr:`avel.media.file.Media.player_start`, by the file's header alone.
+    """
+    try:
+        check_file(Path(path))
+        with open_container(Path(path)) as container:
+            start = (container.start_time or 0) / av.time_base
+            return clock.player_start(container.format.name, start)
+    except (AvelError, av.error.FFmpegError):
+        return 0.0
+
+
+def _tracks(container: Any) -> tuple[list[Track], dict[str, int]]:
+    """All tracks of sound and picture, and the index of the best of each kind (-1 for none)."""
+    tracks: list[Track] = []
+    for stream in container.streams:
+        cover = stream.disposition & av.stream.Disposition.attached_pic
+        if stream.type in ("video", "audio") and stream.codec_context is not None and not cover:
+            before = sum(t.kind == stream.type for t in tracks)
+            tracks.append(_track(stream, before))
+    best = {k: container.streams.best(k) for k in ("video", "audio")}
+    return tracks, {k: -1 if s is None else s.index for k, s in best.items()}
+
+
+def _track(stream: Any, number: int) -> Track:
+    context = stream.codec_context
+    common = (number, stream.index, stream.type, context.name, stream.metadata.get("language", ""))
+    if stream.type == "audio":
+        return Track(*common, rate=context.sample_rate or 0, channels=context.channels or 0)
+    rate = float(stream.average_rate or stream.guessed_rate or 0)
+    fps = rate if 0 < rate <= 1000 else 0.0
+    return Track(*common, width=context.width, height=context.height, fps=fps)
+
+
+def _choose(
+    path: Path, tracks: Sequence[Track], kind: Kind, best: int, asked: int | None, notes: list[str]
+) -> Track | None:
+    """The track asked for, or the best one that gives at least one frame."""
+    fitting = [t for t in tracks if t.kind == kind]
+    if asked is not None:
+        fitting = [t for t in fitting if t.number == asked]
+        if not fitting:
+            known = ", ".join(str(t) for t in tracks if t.kind == kind)
+            raise UsageError(
+                f"{path} has no {kind} track {asked}",
+                wanted=f"one of {known}" if known else f"nothing: it has no {kind} track",
+                do=f"choose by the track's number, or leave the {kind} track out",
+            )
+    sense = "picture" if kind == "video" else "sound"
+    for track in sorted(fitting, key=lambda t: t.index != best):
+        if kind == "audio" and track.rate and not RATES[0] <= track.rate <= RATES[1]:
+            notes.append(f"{sense}: track {track} is none, at that rate")
+            continue
+        readable = _try_out(path, track)
+        if readable is not None:
+            count = sum(t.kind == kind for t in tracks)
+            if count > 1:
+                notes.append(f"{sense}: of {count} tracks, {readable} {_TAKEN}")
+            return readable
+        notes.append(f"{sense}: nothing of track {track} can be decoded")
+    if not fitting:
+        notes.append(f"the file has no {sense}")
+    return None
+
+
+def tells_track(note: str) -> bool:
+    """Whether a note says which of several tracks was taken."""
+    return note.rstrip(".").endswith(_TAKEN)
+
+
+def _try_out(path: Path, track: Track) -> Track | None:
+    """The track with its rotation, or None if nothing of it can be decoded."""
+    if track.width * track.height > MAX_PIXELS:
+        size = f"{track.width}x{track.height}"
+        most = f"at most {MAX_PIXELS} pixels"
+        raise unreadable(path, f"has a picture of {size}", wanted=most, do="scale it down")
+    frames = decoded(path, track.index, Damage())
+    first = next((f for f in frames if track.kind == "video" or is_sound(f)), None)
+    frames.close()  # type: ignore[attr-defined]
+    if first is None or track.kind == "audio":
+        return None if first is None else track
+    turned = first.rotation % 360
+    return replace(track, rotation=turned, width=first.width, height=first.height)
+
+
+class _Extent(NamedTuple):
+    """Start on the file's own clock and duration, seconds; whether the sound's times are right."""
+
+    start: float
+    duration: float
+    timed: bool = True
+
+
+def _extent(container: Any, path: Path, chosen: Sequence[Track], notes: list[str]) -> _Extent:
+    """When the chosen tracks start and how long they last: by their packets, not by the headers.
+
+    Files too large to be gone through are believed.
+    """
+    start = None if container.start_time is None else container.start_time / av.time_base
+    streams = [container.streams[t.index] for t in chosen]
+    said = _said_end(container, streams, start or 0.0)
+    shortest = min(1.0, 1 / (chosen[0].fps or 25.0))
+    if said is not None and path.stat().st_size > _SCAN:
+        return _Extent(start or 0.0, max(said - (start or 0.0), shortest))
+    found = _scan(container, streams, {t.index: t.fps for t in chosen})
+    if start is None:
+        start = min((f.first for f in found.values() if f.first is not None), default=0.0)
+    ends: dict[Kind, float] = {}
+    timed = True
+    for track in sorted(chosen, key=lambda t: t.kind):  # the sound first
+        held = found[track.index]
+        if not held.ends and not held.untimed:
+            continue
+        end = _true_end(held.ends, said) if held.ends else start + held.untimed
+        if track.kind == "audio" and end - start > _STRETCH * held.filled + _PAUSE:
+            spread = f"{end - start:.0f} s, and aren't believed"
+            notes.append(f"sound: {held.filled:.1f} s of it have times spread over {spread}")
+            end, timed = start + held.filled, False
+        if track.kind == "video" and held.ends and end - start <= MAX_DURATION:
+            cut = _shown_until(held, end, ends.get("audio"))
+            if cut < end:
+                notes.append(f"picture: what its times put after {cut - start:.1f} s is left out")
+            end = cut
+        ends[track.kind] = end
+    last = max(ends.values(), default=start if said is None else said)
+    if ends and timed:
+        _compare(container, start, last, said, notes)
+    return _Extent(start, max(last - start, shortest), timed)
+
+
+def _shown_until(found: _Found, end: float, sound: float | None) -> float:
+    """The end of the picture, without what only wrong times put there.
+
+    That is what follows a pause that no recording has, and, of pictures that come very seldom, what
+    goes on long after the sound or, where there is none, takes more time than so many can fill.
+    """
+    begins = sorted(found.begins)
+    if end - begins[0] > _SELDOM * len(begins):
+        filled = begins[0] + max(_LONGEST_HOLD, _SELDOM * len(begins))
+        if sound is None:
+            end = min(end, filled)
+        elif end > sound + _LONGEST_HOLD:
+            end = sound
+    jump = next((a for a, b in pairwise(begins) if b - a > _LONGEST_HOLD), end)
+    return max(min(jump, end), min(sound or 0.0, end))
+
+
+def _compare(
+    container: Any, start: float, end: float, said: float | None, notes: list[str]
+) -> None:
+    """Note where a file is shorter than its header says, be that counted from 0 or from start."""
+    if said is None or not set(_SAYS.split()) & set(container.format.name.split(",")):
+        return
+    lost = said - end
+    if lost > 0.5 and abs(lost - start) > 0.5:
+        told = f"the file says it lasts {said - start:.1f} s but ends at {end - start:.1f} s"
+        notes.append(told)
+
+
+def _said_end(container: Any, streams: Sequence[Any], start: float) -> float | None:
+    """The end by what the headers say, on the file's own clock."""
+    ends = [
+        float(((s.start_time or 0) + s.duration) * s.time_base)
+        for s in streams
+        if s.duration and s.time_base
+    ]
+    if len(ends) == len(streams):
+        return max(ends)
+    if not container.duration:
+        return None
+    whole: float = container.duration / av.time_base
+    return max(whole, start) if "matroska" in container.format.name else start + whole
+
+
+class _Found:
+    """What the packets of a track say, in the file's order."""
+
+    def __init__(self) -> None:
+        self.first: float | None = None
+        self.begins: list[float] = []
+        self.ends: list[float] = []
+        self.untimed = 0.0  # seconds of packets without times
+        self.filled = 0.0  # seconds that a decoder makes of the packets, where that is known
+
+
+def _scan(container: Any, streams: Sequence[Any], rates: Mapping[int, float]) -> dict[int, _Found]:
+    """What the packets say, by track, without decoding.
+
+    ``rates`` are frames a second by track, 0 where not known: for packets without times (raw
+    streams) or lengths.
+    """
+    found = {index: _Found() for index in rates}
+    by_place = container.format.name == "avi"
+    for packet in packets(container, streams, Damage()):
+        if packet.size == 0 or packet.is_discard:
+            continue
+        held = found[packet.stream.index]
+        rate = rates[packet.stream.index]
+        usual = 1 / rate if rate > 0 else 0.0
+        time = packet.dts if by_place else packet.pts
+        length = float(packet.duration * packet.time_base) if packet.duration else usual
+        held.filled += _filled(packet, length)
+        if time is None:
+            held.untimed += usual
+            continue
+        begin = float(time * packet.time_base)
+        held.begins.append(begin)
+        held.ends.append(begin + length)
+        held.first = begin if held.first is None else min(held.first, begin)
+    return found
+
+
+def _filled(packet: Any, length: float) -> float:
+    """Seconds of sound in a packet by its codec; what the packet says where that isn't known."""
+    context = packet.stream.codec_context
+    if packet.stream.type != "audio" or not context.frame_size or not context.sample_rate:
+        return length
+    return float(context.frame_size / context.sample_rate)
+
+
+def _true_end(ends: Sequence[float], said: float | None) -> float:
+    """The last end; where that is far from what the headers say, without a few wild ones."""
+    ordered = sorted(ends)
+    if said is None or ordered[-1] <= 2 * said + 60:
+        return ordered[-1]
+    few = 1 + len(ordered) // 20
+    for place in range(len(ordered) - few, len(ordered)):
+        if place > 0 and ordered[place] - ordered[place - 1] > 60:
+            return ordered[place - 1]
+    return ordered[-1]

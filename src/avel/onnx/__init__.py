@@ -1,0 +1,1 @@
+"""ONNX: trained models and backbones exported, and run by onnxruntime without torch."""

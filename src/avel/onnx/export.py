@@ -1,0 +1,372 @@
+"""Trained models and backbones as ONNX files, compared with torch before they are written.
+
+Batch and T stay open; for recurrent networks see :mod:`avel.onnx.recurrent`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from avel.backbones.base import Backbone, ClipBackbone, backbones
+from avel.backbones.load import load_backbone
+from avel.errors import AvelError, CheckpointError
+from avel.files import write_whole
+from avel.inference.checkpoint import Trained
+from avel.inference.windows import MODALITY_PARTS
+from avel.models.base import Answer
+from avel.models.decision_rules import HALF, rule_name
+from avel.onnx.recurrent import in_one_node, translations
+from avel.types import Floats, Json
+
+if TYPE_CHECKING:
+    import onnx
+
+#: Of the metadata; a runtime reads up to its own.
+FORMAT = 1
+OPSET = 18
+#: Segments and clips at which every exported model is compared with torch.
+LENGTHS, BATCHES = (1, 3, 10, 37, 300), (1, 3)
+#: The largest difference of a probability; of a feature, as a share of the largest one.
+TOLERANCE = 1e-5
+_EXAMPLE = (2, 6)  # clips and segments that the graph is traced with
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Args:
+        paths: The model, then its backbones.
+        difference: The largest difference of its answers from torch's.
+    """
+
+    paths: tuple[Path, ...]
+    difference: float
+
+
+def export_model(
+    model: Trained,
+    path: str | Path,
+    *,
+    with_backbones: bool = True,
+    lengths: Sequence[int] = LENGTHS,
+) -> Exported:
+    """Write a model, and its backbones beside it, as files that `avel localize` reads.
+
+    Batch and T of the model are open, and so is the batch of the backbones. Classes, step, backbone
+    cards and decision lie in the file's metadata. Files are written once all of them were compared
+    with torch.
+
+    Args:
+        model: Of task sel or wsel.
+        path: Of the ``.onnx`` file.
+        with_backbones: False writes the model alone; ``NAME-WEIGHTS.onnx`` of its backbones must
+            then lie beside it where it is used.
+        lengths: Segments at which it is compared.
+
+    Raises:
+        CheckpointError: if the model can't be exported, or answers otherwise than in torch.
+        WeightsError: if a backbone's weights are missing.
+    """
+    path = Path(path)
+    rule = _rule(model)
+    proto, difference = _model_proto(model, lengths)
+    cards = {"audio": model.audio_card, "visual": model.visual_card}
+    files = {sense: backbone_file(card) for sense, card in cards.items()}
+    meta = {
+        "kind": "model", "format": FORMAT, "card": model.card, "rule": rule,
+        "backbones": files,
+        "checked": {"difference": difference, "lengths": list(lengths), "batches": list(BATCHES)},
+    }  # fmt: skip
+    written = [(path, _with_meta(proto, meta))]
+    if with_backbones:
+        for sense, card in cards.items():
+            written.append((path.parent / files[sense], _backbone_file(card, sense)))
+    for target, data in written:
+        write_whole(target, data)
+    return Exported(tuple(target for target, _ in written), difference)
+
+
+def backbone_file(card: Mapping[str, Any]) -> str:
+    """``vgg19-keras.onnx``: the name of an exported backbone."""
+    plain = "".join(c if c.isalnum() or c in "_+" else "-" for c in _option(card))
+    return f"{plain}.onnx"
+
+
+def _option(card: Mapping[str, Any]) -> str:
+    name, weights = str(card.get("name", "")), str(card.get("weights", ""))
+    return f"{name}:{weights}" if weights else name
+
+
+def _rule(model: Trained) -> str:
+    if model.card["task"] not in ("sel", "wsel"):
+        raise CheckpointError(
+            f"a model trained for {model.card['task']} gives no class scores",
+            wanted="a model of task sel or wsel",
+            do="export one that `avel localize` could use",
+        )
+    rule = rule_name(model.decide)
+    if rule is None:
+        raise _refused(
+            model.card["model"],
+            "its decision over windows has no name in avel.models.decision_rules",
+        )
+    return rule
+
+
+def _refused(name: str, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"{name} can't be exported: {why}",
+        wanted="a model for clips of any length that ONNX can hold",
+        do="use it with torch, or train it with other options",
+    )
+
+
+# ---- the model
+
+
+class _Answers(nn.Module):
+    """A model whose answer is a tuple: scores, labels, and of the other outputs those it has."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, ...]:
+        return tuple(_outputs(self.network(audio=audio, visual=visual)).values())
+
+
+def _outputs(answer: Answer) -> dict[str, Tensor]:
+    """What an exported model gives, by the names of its outputs, in their order."""
+    found = {"scores": answer.scores, "labels": answer.labels, "attention": answer.attention}
+    found |= {name: answer.parts.get(name) for name in MODALITY_PARTS.values()}
+    return {name: x for name, x in found.items() if x is not None}
+
+
+def _model_proto(model: Trained, lengths: Sequence[int]) -> tuple[onnx.ModelProto, float]:
+    """The graph, and how far its answers are from torch's."""
+    name = model.card["model"]
+    plain = model.network.eval()
+    shape = _clip_shape(model)
+    truth = {}
+    for length in lengths:
+        for batch in BATCHES:
+            inputs = _clips(batch, length, *shape)
+            truth[batch, length] = inputs, _plainly(name, length, plain, inputs)
+    network = _Answers(in_one_node(copy.deepcopy(model.network))).eval()
+    axes = {0: "batch", 1: "time"}
+    outputs = list(truth[BATCHES[0], lengths[0]][1])
+    proto = _graph(
+        name, network, _clips(*_EXAMPLE, *shape), (axes, axes), ["audio", "visual"], outputs
+    )
+    run = _session(proto)
+    worst = 0.0
+    for (_, length), (inputs, wanted) in truth.items():
+        found = run(dict(zip(("audio", "visual"), inputs, strict=True)))
+        worst = max(worst, _difference(name, length, found, list(wanted.values())))
+    return proto, worst
+
+
+def _clip_shape(model: Trained) -> tuple[int, tuple[int, int, int]]:
+    """A and (H, W, V), the regions as the picture's backbone gives them."""
+    regions = list(model.visual_card.get("output", []))[:2]
+    if len(regions) < 2:
+        raise _refused(model.card["model"], "its card doesn't say how many regions a picture has")
+    dims = model.card["dims"]
+    return dims["audio"], (int(regions[0]), int(regions[1]), dims["visual"])
+
+
+def _clips(batch: int, length: int, audio: int, visual: tuple[int, int, int]) -> list[Floats]:
+    rng = np.random.default_rng(batch * 1000 + length)
+    shapes = (batch, length, audio), (batch, length, *visual)
+    return [np.abs(rng.standard_normal(s)).astype(np.float32) for s in shapes]
+
+
+def _plainly(
+    name: str, length: int, network: nn.Module, inputs: Sequence[Floats]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Torch's answer by the names of the outputs."""
+    audio, visual = map(torch.from_numpy, inputs)
+    try:
+        with torch.inference_mode():
+            answer = _outputs(network(audio=audio, visual=visual))
+    except AvelError as e:
+        raise _refused(name, f"of clips of {length} segments it says: {e.got}") from e
+    return {output: x.numpy() for output, x in answer.items()}
+
+
+def _difference(
+    name: str,
+    length: int,
+    found: Sequence[np.ndarray[Any, Any]],
+    wanted: Sequence[np.ndarray[Any, Any]],
+) -> float:
+    """The largest difference; another label counts where the scores don't nearly tie.
+
+    Of events that are alike `named_events` scores the likeliest alone, the others 0. Where two of
+    them nearly tie rounding decides which: a few such segments aren't compared.
+    """
+    if [f.shape for f in found] != [w.shape for w in wanted]:
+        raise _refused(name, f"its shapes are others for {length} segments")
+    floats = [(f, w) for f, w in zip(found, wanted, strict=True) if f.ndim != 2]
+    if any((np.isnan(f) != np.isnan(w)).any() for f, w in floats):
+        raise _refused(name, f"for {length} segments it tells other values than torch")
+    swapped = np.zeros(wanted[1].shape, dtype=bool)
+    for f, w in floats:
+        swapped |= ((f == 0) != (w == 0)).any(-1) if f.ndim == 3 else False
+    if swapped.sum() > max(1, swapped.size // 50):
+        raise _refused(name, f"for {length} segments it scores other events than torch")
+    worst = max(float(np.nanmax(np.abs(f - w)[~swapped], initial=0.0)) for f, w in floats)
+    best = np.sort(wanted[0], axis=-1)
+    tied = swapped | (best[..., -1] - best[..., -2] < 10 * TOLERANCE)
+    tied |= np.abs(wanted[0][..., -1] - HALF) < 10 * TOLERANCE
+    if not worst <= TOLERANCE or bool(((found[1] != wanted[1]) & ~tied).any()):
+        raise _refused(name, f"for {length} segments it differs from torch by {worst:.2g}")
+    return worst
+
+
+# ---- torch to ONNX, and ONNX run
+
+
+def _graph(
+    name: str,
+    network: nn.Module,
+    inputs: Sequence[Floats],
+    axes: Sequence[Mapping[int, str]],
+    input_names: list[str],
+    output_names: list[str],
+) -> onnx.ModelProto:
+    sizes = {name: torch.export.Dim(name) for axis in axes for name in axis.values()}
+    try:
+        with _quietly(), torch.no_grad():
+            program = torch.export.export(
+                network,
+                tuple(map(torch.from_numpy, inputs)),
+                dynamic_shapes=tuple({n: sizes[s] for n, s in axis.items()} for axis in axes),
+                strict=False,
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
+            made = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=input_names,
+                output_names=output_names,
+                dynamic_shapes=tuple(map(dict, axes)),  # the names of the open sizes
+                custom_translation_table=translations(),
+                verbose=False,
+            )
+    except Exception as e:  # torch names what it can't hold by errors of any kind
+        first = str(e).strip().partition("\n")[0][:200]
+        raise _refused(name, f"torch.onnx says {type(e).__name__}: {first}") from e
+    assert made is not None
+    return made.model_proto
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without remarks on other libraries, and with attention in its plain form."""
+    log, fast = logging.getLogger("torch.onnx"), torch.backends.mha.get_fastpath_enabled()
+    level = log.level
+    log.setLevel(logging.ERROR)
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _session(proto: onnx.ModelProto) -> Callable[[Mapping[str, Any]], list[Any]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return lambda inputs: list(session.run(None, dict(inputs)))
+
+
+def _with_meta(proto: onnx.ModelProto, meta: Json) -> bytes:
+    import onnx
+
+    text = json.dumps(meta, sort_keys=True, ensure_ascii=False)
+    onnx.helper.set_model_props(proto, {"avel": text})
+    proto.producer_name = "avel"
+    onnx.checker.check_model(proto)
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+# ---- backbones
+
+
+def _backbone_file(card: Json, sense: str) -> bytes:
+    """An exported backbone with its card, compared with torch."""
+    modality: Any = sense
+    network, here = load_backbone(_option(card), modality=modality)
+    if here.get("hash") != card.get("hash"):
+        raise CheckpointError(
+            f"the model was trained on other weights of {card.get('name')}",
+            wanted=f"{card.get('hash')}",
+            do="bring back those weights, or export with --no-backbones",
+        )
+    proto, difference = _backbone_proto(network)
+    own = network.card
+    meta = {
+        "kind": "backbone", "format": FORMAT, "card": here, "frames": own.frames,
+        "log_offset": own.log_offset, "patch_hop": own.patch_hop,
+        "clip": isinstance(network, ClipBackbone), "input": own.input, "paper": own.paper,
+        "licence": _licence(here), "checked": {"difference": difference},
+    }  # fmt: skip
+    return _with_meta(proto, meta)
+
+
+def _licence(card: Json) -> str:
+    """Of the weights; of several backbones side by side, each one's."""
+    names, weights = (str(card.get(key, "")).split("+") for key in ("name", "weights"))
+    held = [backbones.get(n).weights.get(w) for n, w in zip(names, weights, strict=True)]
+    return "; ".join(dict.fromkeys(w.licence for w in held if w is not None))
+
+
+def _backbone_proto(network: Backbone) -> tuple[onnx.ModelProto, float]:
+    """The graph with an open batch, and its largest difference as a share of the largest value."""
+    name = network.card.name
+    example = [_seconds(network, 2)]
+    proto = _graph(name, network, example, ({0: "batch"},), ["inputs"], ["features"])
+    run, worst = _session(proto), 0.0
+    for batch in (1, 5):
+        inputs = _seconds(network, batch)
+        with torch.inference_mode():
+            wanted = network(torch.from_numpy(inputs)).numpy()
+        found = run({"inputs": inputs})[0]
+        if found.shape != wanted.shape:
+            raise _refused(name, f"{found.shape} in place of {wanted.shape}")
+        worst = max(worst, float(np.abs(found - wanted).max() / max(1e-6, np.abs(wanted).max())))
+    if not worst <= 10 * TOLERANCE:
+        raise _refused(name, f"its features differ from torch's by {worst:.2g} of the largest")
+    return proto, worst
+
+
+def _seconds(network: Backbone, batch: int) -> np.ndarray[Any, Any]:
+    """Inputs as the backbone takes them."""
+    rng = np.random.default_rng(batch)
+    if network.card.modality == "audio":
+        return rng.uniform(-4.6, 3, (batch, 96, 64)).astype(np.float32)
+    clip = (network.card.frames,) if isinstance(network, ClipBackbone) else ()
+    return rng.integers(0, 256, (batch, *clip, 224, 224, 3), np.uint8)

@@ -1,0 +1,277 @@
+"""Exported models: onnxruntime runs the networks and nothing here needs torch.
+
+What `avel export` wrote is read back: a model, and beside it the files of its two backbones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avel.backbones.identity import backbone_identity, backbone_name
+from avel.errors import CheckpointError, UsageError, WeightsError
+from avel.features.pipeline import Ended, Networks, Rows, run
+from avel.features.stream import Block, FeatureStream, Progress
+from avel.inference.card import check_card
+from avel.inference.predictor import Scorer
+from avel.inference.windows import MODALITY_PARTS, Reply
+from avel.media.file import Media
+from avel.media.mel import OFFSET, log_mel
+from avel.models.decision_rules import LARGEST, RULES, Decide
+from avel.types import Floats, Json
+
+if TYPE_CHECKING:
+    from avel.features.network import Precision
+
+#: The newest format of metadata that is read, and the most bytes of a file and its metadata.
+FORMAT, LARGEST_FILE, LARGEST_META = 1, 2**31, 2**22
+_BATCH = 32  # pictures that go through a network together
+
+
+@dataclass(frozen=True)
+class OnnxModel(Scorer):
+    """An exported model; :meth:`predict` is the arrow from Features to Scores.
+
+    Args:
+        path: Its file; the backbones lie beside it.
+        card: As of :class:`avel.inference.checkpoint.Trained`.
+        backbones: The names of the backbones' files, by sense.
+        rule: How labels follow from mean scores: a name of
+            :data:`avel.models.decision_rules.RULES`, or ``"largest"``.
+        session: Runs the network.
+    """
+
+    path: Path
+    card: Json
+    backbones: Mapping[str, str]
+    rule: str
+    session: Any
+
+    @property
+    def decide(self) -> Decide | None:
+        """The decision over mean scores, where it is another than the largest score."""
+        return RULES.get(self.rule)
+
+    def reply(self, audio: Floats, visual: Floats) -> Reply:
+        """What the network says of windows (B, T, A) and (B, T, H, W, V), float32."""
+        names = [output.name for output in self.session.get_outputs()]
+        values = self.session.run(names, {"audio": audio, "visual": visual})
+        found = dict(zip(names, values, strict=True))
+        return Reply(
+            scores=found["scores"],
+            labels=found["labels"],
+            attention=found.get("attention"),
+            parts={name: found[name] for name in MODALITY_PARTS.values() if name in found},
+        )
+
+    def extractor(self, *, precision: Precision = "float32") -> OnnxExtractor:
+        """The extractor of its features.
+
+        Args:
+            precision: ``"float32"``, or ``"auto"``, which means the same here.
+
+        Raises:
+            UsageError: for another precision.
+            WeightsError: if a backbone's file is missing, damaged, or of other weights.
+        """
+        if precision not in ("float32", "auto"):
+            raise UsageError(
+                f"precision {precision}", wanted="float32: exported backbones have no other"
+            )
+        return OnnxExtractor(
+            audio=self._backbone("audio", self.audio_card),
+            visual=self._backbone("visual", self.visual_card),
+            step=self.step,
+        )
+
+    def _backbone(self, sense: str, card: Json) -> _Backbone:
+        path = self.path.parent / self.backbones[sense]
+        if not path.is_file():
+            raise WeightsError(
+                f"{path} is missing: the backbone {backbone_name(card)} of {self.path.name}",
+                do="keep the files that `avel export` wrote together, or export again",
+            )
+        found = _load_backbone(path)
+        if backbone_identity(found.card) != backbone_identity(card):
+            raise WeightsError(
+                f"{path} holds {backbone_name(found.card)}",
+                wanted=backbone_name(card),
+                do="export the model again, into a folder of its own",
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class _Backbone:
+    """One exported backbone."""
+
+    card: Json
+    frames: int
+    clip: bool
+    log_offset: float
+    patch_hop: float
+    session: Any
+
+    @property
+    def output(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return tuple(int(n) for n in self.card["output"])
+
+    def __call__(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
+        parts = [inputs[i : i + _BATCH] for i in range(0, len(inputs), _BATCH)]
+        return np.concatenate([self.session.run(None, {"inputs": p})[0] for p in parts])
+
+
+class OnnxExtractor:
+    """Two exported backbones that make features of many files.
+
+    Args:
+        audio, visual: The backbones.
+        step: Seconds a segment.
+    """
+
+    def __init__(self, *, audio: _Backbone, visual: _Backbone, step: float) -> None:
+        self._audio, self._visual, self.step = audio, visual, step
+
+    @property
+    def cards(self) -> tuple[Json, Json]:
+        """The cards of the audio and the visual backbone as plain data."""
+        return self._audio.card, self._visual.card
+
+    def stream(self, media: Media, *, progress: Progress | None = None) -> FeatureStream:
+        """The features of an open file, a few segments at a time."""
+        grid = media.grid(self.step)
+        return FeatureStream(
+            self._blocks(media, len(grid), progress),
+            grid=grid,
+            widths=(self._audio.output[-1], self._visual.output[-1]),
+            cards=self.cards,
+            source=media.path.name,
+            notes=media.notes,
+        )
+
+    def _blocks(self, media: Media, count: int, progress: Progress | None) -> Iterator[Block]:
+        done = 0
+        for event in run([media], lambda m: m, self._networks(), step=self.step):
+            if isinstance(event, Ended) and event.error is not None:
+                raise event.error
+            if isinstance(event, Rows):
+                done += len(event.block.audio)
+                if progress is not None:
+                    progress(done, count)
+                yield event.block
+
+    def _networks(self) -> Networks:
+        frames = max(1, self._visual.frames)
+        return Networks(
+            hear=self._hear,
+            see=self._see,
+            audio=self._audio.output,
+            visual=self._visual.output,
+            frames=frames,
+            batch=max(1, _BATCH // frames) if self._visual.clip else _BATCH,
+            clip=self._visual.clip,
+            patch_hop=self._audio.patch_hop,
+        )
+
+    def _hear(self, sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        return self._audio(log_mel(np.stack(sounds), offset=self._audio.log_offset))
+
+    def _see(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        return self._visual(np.stack(pictures))
+
+
+def load_onnx(path: str | Path) -> OnnxModel:
+    """A model that `avel export` wrote.
+
+    Raises:
+        UsageError: if there is no such file, or onnxruntime isn't installed.
+        CheckpointError: if it is damaged, of a newer avel, or no model of avel's.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"no file {path}", wanted="what `avel export` wrote", do="export it")
+    session, meta = _open(path, "model")
+    files, rule = meta.get("backbones"), meta.get("rule")
+    if not isinstance(files, dict) or any(
+        not isinstance(files.get(s), str) or Path(files[s]).name != files[s]
+        for s in ("audio", "visual")
+    ):
+        raise _damaged(path, "no names of its backbones' files")
+    if rule not in (*RULES, LARGEST):
+        raise _damaged(path, f"its rule {str(rule)[:40]!r} isn't known")
+    wrong = check_card(meta["card"])
+    if wrong:
+        raise _damaged(path, "; ".join(wrong))
+    return OnnxModel(path, meta["card"], files, str(rule), session)
+
+
+def _load_backbone(path: Path) -> _Backbone:
+    try:
+        session, meta = _open(path, "backbone")
+        frames, shape = int(meta["frames"]), [int(n) for n in meta["card"]["output"]]
+        offset = float(meta.get("log_offset", OFFSET))
+        hop = float(meta.get("patch_hop", 0.0))
+    except (CheckpointError, KeyError, TypeError, ValueError) as e:
+        why = e.got if isinstance(e, CheckpointError) else f"{path} is no backbone"
+        raise WeightsError(why, do="export the model again") from e
+    if not 0 <= frames <= 1000 or len(shape) not in (1, 3) or min(shape) < 1:
+        raise WeightsError(f"{path} is no backbone", do="export the model again")
+    if not 0 < offset <= 1 or not (hop == 0 or 0.1 <= hop <= 10):
+        raise WeightsError(f"{path}: no backbone's log-mel", do="export the model again")
+    return _Backbone(meta["card"], frames, meta.get("clip") is True, offset, hop, session)
+
+
+def _damaged(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: {why[:300]}", wanted="a file that `avel export` wrote", do="export it again"
+    )
+
+
+def _open(path: Path, kind: str) -> tuple[Any, Json]:
+    """A session and the metadata of an exported file."""
+    try:
+        import onnxruntime
+    except ImportError as e:
+        raise UsageError(
+            f"{path.name} needs onnxruntime, which isn't installed", do="pip install 'avel[onnx]'"
+        ) from e
+    if path.stat().st_size > LARGEST_FILE:
+        raise _damaged(path, f"over {LARGEST_FILE} bytes")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # its errors come out as ours
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isascii() and threads.isdigit():
+        options.intra_op_num_threads = int(threads)
+    known = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    providers = [p for p in known if p in onnxruntime.get_available_providers()]
+    try:
+        # from bytes: a file's reference to data outside of it leads nowhere
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers)
+        text = session.get_modelmeta().custom_metadata_map.get("avel", "")
+    except Exception as e:  # onnxruntime's errors have no root of their own
+        raise _damaged(path, f"{type(e).__name__}: {e}") from e
+    return session, _meta(path, text, kind)
+
+
+def _meta(path: Path, text: str, kind: str) -> Json:
+    if len(text) > LARGEST_META:
+        raise _damaged(path, f"a card of {len(text)} characters")
+    try:
+        meta = json.loads(text)
+    except (ValueError, RecursionError):
+        meta = None
+    if not isinstance(meta, dict) or meta.get("kind") != kind:
+        raise _damaged(path, f"no {kind} of avel's")
+    if not isinstance(meta.get("format"), int) or meta["format"] > FORMAT:
+        raise _damaged(path, f"format {meta.get('format')!r}, this avel reads up to {FORMAT}")
+    if not isinstance(meta.get("card"), dict):
+        raise _damaged(path, "no card")
+    return meta

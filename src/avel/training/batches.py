@@ -1,0 +1,275 @@
+"""Splits as resident tensors, batches of them, and a network's answers for a whole split."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avel.data.base import Split
+from avel.models.base import Answer, Batch, Model, Query
+
+#: Rows copied at a time: a store of several GB is never held twice.
+_ROWS = 8
+_LARGE = 2**26
+
+
+@dataclass
+class Resident:
+    """A split's tensors, converted once and held in memory (or on the device).
+
+    Args:
+        split: Where they come from.
+        audio: (N, T, A).
+        visual: (N, T, H, W, V), bfloat16, float16 or float32.
+        lengths: (N,) int64.
+        labels: (N, T) int64.
+        tags: (N, C+1) float32 or None.
+        equal: True where all clips are of length T, so that no mask is needed.
+        buffers: Memory that batches are written into again and again, by sense.
+    """
+
+    split: Split
+    audio: Tensor
+    visual: Tensor
+    lengths: Tensor
+    labels: Tensor
+    tags: Tensor | None
+    equal: bool
+    buffers: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(
+        self, rows: Tensor, *, device: torch.device, length: int | None = None, reuse: bool = False
+    ) -> Batch:
+        """The clips at some positions, on a device, float32 except for bfloat16 maps.
+
+        Args:
+            rows: (B,) int64 positions, on the tensors' own device.
+            device: Where the batch goes.
+            length: Cut all clips to their first ``length`` segments, all of them real.
+            reuse: Write into the memory of the last such batch, which then holds this one.
+        """
+        t = length or int(self.labels.shape[1])
+        lengths = self.lengths[rows]
+        mask = None
+        if not self.equal and length is None:
+            t = int(lengths.max())
+            mask = torch.arange(t, device=lengths.device) < lengths[:, None]
+        pick = self._reused if reuse else _picked
+        parts = {"audio": self.audio, "visual": self.visual, "labels": self.labels}
+        audio, visual, labels = (pick(n, p, rows)[:, :t].to(device) for n, p in parts.items())
+        return Batch(
+            audio=audio.float(),
+            visual=visual if visual.dtype == torch.bfloat16 else visual.float(),
+            mask=None if mask is None or bool(mask.all()) else mask.to(device),
+            labels=labels,
+            tags=None if self.tags is None else self.tags[rows].to(device),
+        )
+
+    def _reused(self, name: str, tensor: Tensor, rows: Tensor) -> Tensor:
+        held = self.buffers.get(name)
+        if held is None or len(held) < len(rows):
+            held = self.buffers[name] = tensor.new_empty(len(rows), *tensor.shape[1:])
+        return torch.index_select(tensor, 0, rows, out=held[: len(rows)])
+
+
+def _picked(_: str, tensor: Tensor, rows: Tensor) -> Tensor:
+    return tensor.index_select(0, rows)
+
+
+def resident(
+    split: Split, *, dtype: torch.dtype | None = None, device: torch.device | None = None
+) -> Resident:
+    """A split's tensors, read once in blocks of rows.
+
+    Args:
+        split: The clips.
+        dtype: Of the visual maps; None leaves them as stored (float16 stays float16).
+        device: Where to hold them; None for the processor's memory.
+    """
+    rows = np.arange(len(split)) if split.rows is None else np.asarray(split.rows)
+    tags = None if split.tags is None else torch.from_numpy(np.array(split.tags, np.float32))
+    tensors = [
+        _read(split.audio, rows, torch.float32),
+        _read(split.visual, rows, dtype),
+        torch.from_numpy(np.array(split.lengths, np.int64)),
+        torch.from_numpy(np.array(split.labels, np.int64)),
+    ]
+    audio, visual, lengths, labels = (t.to(device) for t in tensors)
+    equal = bool((split.lengths == split.labels.shape[1]).all())
+    tags = tags if tags is None else tags.to(device)
+    return Resident(split, audio, visual, lengths, labels, tags, equal)
+
+
+def _read(array: Any, rows: NDArray[np.int64], dtype: torch.dtype | None) -> Tensor:
+    stored = np.dtype(array.dtype)
+    kind = dtype or (torch.float16 if stored == np.float16 else torch.float32)
+    result = _own_memory((len(rows), *array.shape[1:]), kind)
+    for i in range(0, len(rows), _ROWS):
+        block = np.asarray(array[rows[i : i + _ROWS]])
+        result[i : i + len(block)] = torch.from_numpy(np.ascontiguousarray(block)).to(kind)
+        _release(array)
+    return result
+
+
+def channel_moments(split: Split) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and standard deviation of every channel over a split's real segments, by modality.
+
+    A visual channel's are those of its mean over the regions. Read in blocks of rows.
+
+    Returns:
+        ``"audio"`` (A,) twice, ``"visual"`` (V,) twice; float32.
+    """
+    rows = np.arange(len(split)) if split.rows is None else np.asarray(split.rows)
+    found = {}
+    for name in ("audio", "visual"):
+        array, sums, count = getattr(split, name), np.zeros((2, 1)), 0
+        for i in range(0, len(rows), _ROWS):
+            block = np.asarray(array[rows[i : i + _ROWS]], np.float64)  # (n, T, ..., width)
+            lengths = np.asarray(split.lengths[i : i + _ROWS])
+            real = block[np.arange(block.shape[1]) < lengths[:, None]]  # (segments, ..., width)
+            real = real.mean(tuple(range(1, real.ndim - 1))) if real.ndim > 2 else real
+            sums = sums + np.stack([real.sum(0), (real**2).sum(0)])
+            count += len(real)
+            _release(array)
+        mean, square = sums / count
+        sd = np.sqrt(np.maximum(0, square - mean**2))
+        found[name] = (torch.from_numpy(mean).float(), torch.from_numpy(sd).float())
+    return found
+
+
+def rarity(labels: Tensor, classes: int) -> Tensor:
+    """How rare a clip's classes are: the mean over its segments of 1 / (the class's share).
+
+    Args:
+        labels: (N, T) class ids, C for background, -1 beyond a clip's end.
+        classes: C.
+
+    Returns:
+        (N,) float32 above 0.
+    """
+    real = labels >= 0
+    counts = torch.bincount(labels[real], minlength=classes + 1).float()
+    each = (counts.sum() / counts.clamp(min=1))[labels.clamp(min=0)] * real
+    return each.sum(1) / real.sum(1)
+
+
+def _own_memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An uninitialised tensor; a large one in memory of its own that goes back when it dies.
+
+    The allocator keeps what is freed (see :mod:`avel.memory`), and a block of over a gigabyte
+    that the next split doesn't fit into would be held for nothing.
+    """
+    count = math.prod(shape) * dtype.itemsize
+    if count < _LARGE:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(mmap.mmap(-1, count), dtype=dtype).reshape(shape)
+
+
+def _release(array: Any) -> None:
+    """Give a memory map's pages back: they lie in the file, and the copy is what is used."""
+    mapped = getattr(array, "_mmap", None)
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+    for part in ("first", "second"):  # of arrays that are joined where they are read
+        if hasattr(array, part):
+            _release(getattr(array, part))
+
+
+def autocast(device: torch.device, bf16: bool) -> torch.autocast:
+    """bfloat16 arithmetic where ``bf16`` is True, else float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
+
+
+def in_float(answer: Answer) -> Answer:
+    """An answer with all its numbers in float32: losses and metrics never run in bfloat16."""
+    return Answer(
+        scores=None if answer.scores is None else answer.scores.float(),
+        labels=answer.labels,
+        attention=None if answer.attention is None else answer.attention.float(),
+        parts={n: p.float() if p.is_floating_point() else p for n, p in answer.parts.items()},
+    )
+
+
+def has_bf16_units(device: torch.device) -> bool:
+    """Whether the device computes bfloat16 in hardware (AVX-512 BF16 or AMX, a recent GPU)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
+
+
+def label_predictor(
+    network: Model, held: Resident, *, batch: int, device: torch.device, bf16: bool = False
+) -> Callable[..., tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """``predict(split) -> labels (N, T), scores (N, T, C+1)`` for a resident split (SEL, WSEL)."""
+
+    def predict(_: Split) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        network.eval()
+        labels = np.full(tuple(held.labels.shape), -1, dtype=np.int64)
+        scores: NDArray[np.float32] | None = None
+        with torch.inference_mode():
+            for i in range(0, len(held), batch):
+                rows = torch.arange(i, min(i + batch, len(held)), device=held.lengths.device)
+                own = held.batch(rows, device=device)
+                with autocast(device, bf16):
+                    answer = in_float(network(audio=own.audio, visual=own.visual, mask=own.mask))
+                assert answer.scores is not None and answer.labels is not None
+                t = answer.labels.shape[1]
+                if scores is None:
+                    scores = np.zeros((*labels.shape, answer.scores.shape[-1]), np.float32)
+                labels[i : i + len(rows), :t] = answer.labels.cpu().numpy()
+                scores[i : i + len(rows), :t] = answer.scores.cpu().numpy()
+        assert scores is not None
+        return labels, scores
+
+    return predict
+
+
+def cost_predictor(
+    network: Model, held: Resident, *, batch: int, device: torch.device, bf16: bool = False
+) -> Callable[..., NDArray[np.float32]]:
+    """``predict(split, clips, query) -> costs (n, windows)`` for a resident split (CML)."""
+
+    def predict(_: Split, clips: NDArray[np.int64], query: Query) -> NDArray[np.float32]:
+        network.eval()
+        length = int(held.split.lengths[clips[0]])
+        found = []
+        with torch.inference_mode():
+            for i in range(0, len(clips), batch):
+                rows = torch.from_numpy(clips[i : i + batch]).to(held.lengths.device)
+                own = held.batch(rows, device=device, length=length)
+                with autocast(device, bf16):
+                    costs = network.window_costs(audio=own.audio, visual=own.visual, query=query)
+                found.append(costs.float().cpu().numpy())
+        return np.concatenate(found)
+
+    return predict
+
+
+def predictor(
+    network: Model,
+    held: Resident,
+    task: str,
+    *,
+    batch: int = 64,
+    device: torch.device | None = None,
+    bf16: bool = False,
+) -> Callable[..., Any]:
+    """What :func:`avel.tasks.evaluate` calls, for a network and a resident split."""
+    device = device or next(network.parameters()).device
+    make: Any = cost_predictor if task == "cml" else label_predictor
+    result: Callable[..., Any] = make(network, held, batch=batch, device=device, bf16=bf16)
+    return result

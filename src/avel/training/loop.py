@@ -1,0 +1,480 @@
+"""Training: one loop for every model and task, through Lightning Fabric."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from avel import tasks
+from avel.data.base import Dataset, Split
+from avel.errors import AvelError, CheckpointError, UsageError
+from avel.evaluation.results import table
+from avel.files import disk_error, locked, write_whole
+from avel.inference.checkpoint import WEIGHTS, Trained, build_network
+from avel.inference.load import load_model
+from avel.models.base import Model, Recipe, Task, models
+from avel.training.batches import (
+    Resident,
+    autocast,
+    channel_moments,
+    has_bf16_units,
+    predictor,
+    rarity,
+    resident,
+)
+from avel.training.provenance import count_leak, make_card, run_identity, take_weights, without
+from avel.training.recipes import check_task, to_json, to_toml
+from avel.training.state import STATE, State, load_state, save_state
+from avel.training.step import Objective, Stepper, make_adam, restore_adam
+from avel.types import Json
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+#: Called after every epoch with its record and the number of epochs.
+Progress = Callable[[Json, int], None]
+HISTORY, RECIPE = "history.csv", "recipe.toml"
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C during training: what was trained is saved, and the message says how to go on."""
+
+
+class Enough(Exception):  # noqa: N818 - no error
+    """Raised by ``progress`` after an epoch that was validated, to make it the last one."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training.
+
+    Args:
+        trained: The model of the best epoch on validation.
+        folder: Where it was saved, or None.
+        history: A record an epoch: ``epoch``, ``loss``, and the validation's metrics.
+        data: What it was trained on.
+    """
+
+    trained: Trained
+    folder: Path | None
+    history: tuple[Json, ...]
+    data: Dataset = field(repr=False)
+
+    @property
+    def best(self) -> Json:
+        """The card's ``metrics``: epoch, metric and value on validation."""
+        return dict(self.trained.card["metrics"])
+
+
+def fit(
+    model: str,
+    data: Dataset,
+    *,
+    task: Task = "sel",
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    out: str | Path | None = None,
+    setting: str | None = None,
+    resume: bool = False,
+    init: str | Path | Trained | None = None,
+    exclude: Collection[str] = (),
+    allow_leak: bool = False,
+    accelerator: str = "cpu",
+    devices: int = 1,
+    tensorboard: bool = False,
+    progress: Progress | None = None,
+    final: Json | None = None,
+) -> Run:
+    """Train a model; the epoch is chosen on the validation split by the task's own metric.
+
+    One seed gives one result, and a run that was interrupted and resumed gives bit for bit what an
+    unbroken one gives: every epoch draws its randomness from the seed and its own number.
+
+    Args:
+        model: Registry name.
+        data: The data set.
+        task: ``"sel"``, ``"wsel"`` or ``"cml"``.
+        seed: Of the first weights, the order of the clips, and dropout.
+        recipe: The model's own for the task if None; see :func:`avel.training.recipes.resolve`.
+        out: Folder for the checkpoint, ``history.csv``, ``recipe.toml`` and the state that
+            ``resume`` reads; None keeps the run in memory.
+        setting: The task's setting (WSEL: ``"tag"``, ``"tag-clean"``, ``"proportion"``; CML:
+            ``"release"``, ``"sync"``), its first if None.
+        resume: Go on from the state in ``out``, or begin where there is none.
+        init: A trained model to start from: a CML model takes co-attention and BiLSTMs of an SEL
+            model (the paper's MMEL).
+        exclude: Names of clips to leave out of training.
+        allow_leak: Accept an ``init`` trained on clips of this task's validation or test splits;
+            the card then says so.
+        accelerator, devices: Lightning Fabric's: ``"cpu"``, ``"cuda"``, ``"auto"``; several
+            devices share every batch, each in a process that holds all clips. The losses are those
+            of one device but for the last digits (nearly those where they are means over windows
+            or over clips with an event: unpaired CML's and DAM's).
+        tensorboard: Write TensorBoard events into ``out`` as well.
+        progress: Called after every epoch; may raise :class:`Enough` (of one device alone).
+        final: Train all epochs without validation and keep the last one; what the card's
+            ``metrics`` then are.
+
+    Raises:
+        UsageError: for unknown names, a bad recipe, or an ``out`` that already holds a run, or that
+            another process trains into.
+        CheckpointError: if ``init`` doesn't fit or leaks, the state in ``out`` is another run's, or
+            an epoch can't be saved.
+        DataError: if the data set lacks what the task needs.
+        AvelError: if the loss isn't finite, with epoch and step.
+        Stopped: on Ctrl-C, after saving.
+    """
+    setting = tasks.check_setting(task, setting)
+    if devices > 1 and not models.get(model).shares_batches:
+        raise UsageError(
+            f"{model} on {devices} devices",
+            wanted="one: its loss is the whole batch's, and devices would share it out",
+            do="leave --devices out",
+        )
+    recipe = recipe or models.get(model).recipe(task)
+    check_task(recipe, task)
+    known = models.get(model).options()
+    options = {**recipe.options, **tasks.model_options(task, setting, known)}
+    recipe = replace(recipe, options=options)
+    setting = tasks.setting_of(task, setting, options)
+    train, val, test = tasks.splits(data, task, setting)
+    train = without(train, exclude)
+    start = load_model(init) if isinstance(init, str | Path) else init
+    leak = count_leak(start, (*val.ids, *test.ids), allow_leak) if start else 0
+    folder = _folder(out, resume)
+    with torch.random.fork_rng(devices=[]):
+        fabric = _fabric(accelerator, devices)
+        torch.manual_seed(seed)
+        network = _network(model, data, train, task, recipe)
+        take_weights(network, start)
+        bf16 = _bf16(recipe, fabric.device)
+        card = make_card(network, data, train, task, setting, recipe, seed, start, leak, bf16)
+        loop = _Loop(fabric, network, recipe, task, seed, bf16, folder, card, train.ids, final)
+        rest: dict[str, Any] = {"tensorboard": tensorboard, "progress": progress}
+        with _alone(folder if fabric.is_global_zero else None, resume):
+            history = loop.run(train, val, resume=resume, **rest)
+        return Run(loop.trained(), folder, tuple(history), data)
+
+
+@contextmanager
+def _alone(folder: Path | None, resume: bool) -> Iterator[None]:
+    """Hold the folder of a run: one training at a time, and nothing left of one that was killed.
+
+    Raises:
+        UsageError: if another training is at it, or has ended there meanwhile.
+        OSError: if it can't be written.
+    """
+    if folder is None:
+        yield
+        return
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder, wait=False) as mine, TemporaryFile(dir=folder):
+            if not mine:
+                raise UsageError(
+                    f"another process is training into {folder}",
+                    wanted="a folder for each run",
+                    do="wait until it has ended, or give another folder",
+                )
+            _folder(folder, resume)
+            for left in folder.glob(".*.tmp*"):  # half a file of a process that was killed
+                left.unlink()
+            yield
+    finally:
+        if made:
+            with suppress(OSError):  # it isn't empty
+                folder.rmdir()
+
+
+class _Loop:
+    """The loop's own things: the network, the optimizer, and where to write."""
+
+    def __init__(
+        self, fabric: Fabric, network: Model, recipe: Recipe, task: Task, seed: int, bf16: bool,
+        folder: Path | None, card: Json, ids: tuple[str, ...], final: Json | None,
+    ) -> None:  # fmt: skip
+        self.fabric, self.network, self.recipe, self.task = fabric, network, recipe, task
+        self.seed, self.bf16, self.folder, self.card, self.ids = seed, bf16, folder, card, ids
+        self.final = final
+        adam = make_adam(network, recipe, fabric.device)
+        self.objective, self.adam = fabric.setup(Objective(network, bf16), adam)
+        self.best: dict[str, Tensor] = {}
+        self.metrics: Json = {}
+
+    def run(
+        self, train: Split, val: Split, *, resume: bool, tensorboard: bool,
+        progress: Progress | None,
+    ) -> list[Json]:  # fmt: skip
+        """Train to the last epoch, or until patience ends; the history."""
+        kind = torch.bfloat16 if self.bf16 else None
+        clips = resident(train, dtype=kind, device=self.fabric.device)
+        judged = None if self.final else resident(val, dtype=kind, device=self.fabric.device)
+        history = self._restore() if resume else []
+        step = Stepper(self.fabric, self.objective, self.adam, clips, self.recipe)
+        step.record()
+        board = _board(self.folder) if tensorboard else None
+        try:
+            while len(history) < self.recipe.epochs and not self._patient_no_more(history):
+                history.append(self._epoch(len(history), step, judged))
+                with self._told(history):
+                    self._save(history)
+                if board:
+                    _show(board, history[-1])
+                if progress and self.fabric.is_global_zero:
+                    progress(history[-1], self.recipe.epochs)
+        except Enough:
+            pass
+        except KeyboardInterrupt as e:  # the last whole epoch is on disk already
+            raise Stopped(_how_to_resume(self.folder, len(history))) from e
+        return history
+
+    def _epoch(self, epoch: int, step: Stepper, judged: Resident | None) -> Json:
+        """Train for one epoch, validate where it is due; the record."""
+        torch.manual_seed(_mixed(self.seed, epoch))
+        record: Json = {"epoch": epoch + 1, "loss": self._train(epoch, step)}
+        last = epoch + 1 == self.recipe.epochs
+        if judged is None:
+            if last:
+                self._finish(step.clips)
+                self._keep({**(self.final or {}), "epoch": epoch + 1})
+        elif last or (epoch + 1) % self.recipe.validate_every == 0:
+            self._finish(step.clips)
+            record |= self._validate(judged)
+            metric = tasks.selection_metric(self.task)
+            if not self.metrics or record[metric] > self.metrics["value"]:
+                self._keep({"epoch": epoch + 1, "metric": metric, "value": record[metric],
+                            "selection": f"best {metric} on validation"})  # fmt: skip
+        return record
+
+    def _keep(self, metrics: Json) -> None:
+        """This epoch's weights are the run's, until better ones."""
+        self.metrics = metrics
+        self.best = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
+
+    def _train(self, epoch: int, take: Stepper) -> float:
+        """One pass in shuffled order; the mean loss."""
+        self.objective.train()
+        alone, losses = self.fabric.world_size == 1, list[Tensor]()
+        for own, share, size in self._shares(take.clips, epoch):
+            loss = take(own, share * self.fabric.world_size)
+            losses.append(loss * (share * size))
+            if alone and loss.device.type == "cpu":  # anything else would have to be waited for
+                _must_be_finite(losses[-1:], epoch, len(losses))
+        found = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum")
+        assert isinstance(found, Tensor)
+        _must_be_finite(list(found), epoch, 1)
+        return float(found.sum()) / len(take.clips)
+
+    def _shares(self, clips: Resident, epoch: int) -> Iterator[tuple[Tensor, float, int]]:
+        """This process's positions of every shuffled batch, their share of it, the batch's size.
+
+        Shares are of what the loss is a mean over, segments or (WSEL) clips, so that the processes'
+        gradients, each weighed by its share, add up to those of the whole batch.
+        """
+        generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
+        order = self._order(clips, generator).to(clips.lengths.device)
+        weights = torch.ones_like(clips.lengths) if self.task == "wsel" else clips.lengths
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        for batch in torch.split(order, self.recipe.batch):
+            own = batch[rank::world]
+            share = float(weights[own].sum() / weights[batch].sum()) if world > 1 else 1.0
+            yield own if len(own) else batch[:1], share, len(batch)  # all take every step
+
+    def _order(self, clips: Resident, generator: torch.Generator) -> Tensor:
+        """(N,) positions of an epoch: each once, or drawn by how rare the clips' classes are."""
+        if not self.recipe.balance:
+            return torch.randperm(len(clips), generator=generator)
+        weights = rarity(clips.labels.cpu(), len(self.card["classes"])) ** self.recipe.balance
+        return torch.multinomial(weights, len(clips), replacement=True, generator=generator)
+
+    def _finish(self, clips: Resident) -> None:
+        """Let the model fit what gradients can't, on the training split in its own order."""
+        device = self.fabric.device
+        positions = torch.arange(len(clips), device=clips.lengths.device)
+        self.network.eval()
+        with autocast(device, self.bf16):
+            self.network.finish(
+                clips.batch(rows, device=device)
+                for rows in torch.split(positions, self.recipe.batch)
+            )
+
+    def _validate(self, judged: Resident) -> dict[str, float]:
+        predict = predictor(
+            self.network, judged, self.task, device=self.fabric.device, bf16=self.bf16
+        )
+        classes, step = len(self.card["classes"]), float(self.card["step"])
+        return tasks.evaluate(predict, judged.split, self.task, classes, step=step, full=False)
+
+    def _patient_no_more(self, history: list[Json]) -> bool:
+        """Whether as many validations as the recipe's patience went by without a better one."""
+        if not self.recipe.patience or not self.metrics:
+            return False
+        metric = tasks.selection_metric(self.task)
+        since = [r for r in history if metric in r and r["epoch"] > self.metrics["epoch"]]
+        return len(since) >= self.recipe.patience
+
+    def trained(self) -> Trained:
+        """The best epoch's model."""
+        network = build_network(self.card)
+        network.load_state_dict({n: t.cpu() for n, t in self.best.items()})
+        return Trained(network.eval(), {**self.card, "metrics": self.metrics}, self.ids)
+
+    def _save(self, history: list[Json]) -> None:
+        """State, history and, where this epoch is the best so far, the checkpoint."""
+        if self.folder is None or not self.fabric.is_global_zero or not history:
+            return
+        save_state(
+            self.folder,
+            State(self.network.state_dict(), self.adam.state_dict(), self.best, history,
+                  self.metrics, run_identity(self.card)),
+        )  # fmt: skip
+        self._write_tables(self.folder, history)
+        if self.metrics and self.metrics["epoch"] == len(history):
+            self.trained().save(self.folder)
+
+    def _write_tables(self, folder: Path, history: list[Json]) -> None:
+        write_whole(folder / HISTORY, table(history))
+        write_whole(folder / RECIPE, to_toml(self.recipe))
+
+    @contextmanager
+    def _told(self, history: list[Json]) -> Iterator[None]:
+        """Trouble with the disk as an error that says what is kept."""
+        try:
+            yield
+        except OSError as e:
+            wrong = disk_error(e)
+            there = self.folder is not None and (self.folder / STATE).is_file()
+            cure = f"{wrong.do}; then go on with --resume" if there else wrong.do
+            kept = "what was saved before is kept" if there else "nothing was saved"
+            raise CheckpointError(
+                f"epoch {len(history)} can't be saved ({wrong.got}); {kept}", do=cure
+            ) from e
+
+    def _restore(self) -> list[Json]:
+        """The history of the state in the folder, its weights put back; [] where there is none."""
+        if self.folder is None:
+            return []
+        state = load_state(self.folder)
+        if state is None:
+            return []
+        differs = sorted(
+            k for k, v in run_identity(self.card).items() if state.identity.get(k) != v
+        )
+        if differs:
+            raise CheckpointError(
+                f"{self.folder} holds another run: its {', '.join(differs)} differ",
+                wanted="the same model, data, seed and recipe (epochs and patience may change)",
+                do="give the run's own arguments, or another folder",
+            )
+        try:
+            self.network.load_state_dict(state.model)
+            restore_adam(self.adam, state.optimizer)
+        except (RuntimeError, ValueError, KeyError) as e:
+            raise CheckpointError(f"{self.folder}: {e}", do="begin anew in another folder") from e
+        self.best, self.metrics = state.best, state.metrics
+        if self.fabric.is_global_zero:  # the process may have died between the state and the rest
+            with self._told(state.history):
+                self._write_tables(self.folder, state.history)
+                if self.metrics:
+                    self.trained().save(self.folder)
+        return state.history
+
+
+def _fabric(accelerator: str, devices: int) -> Fabric:
+    from lightning_fabric import Fabric
+
+    try:
+        fabric = Fabric(accelerator=accelerator, devices=devices)
+    except (ValueError, RuntimeError, TypeError) as e:
+        raise UsageError(
+            f"accelerator {accelerator!r} with {devices} devices: {e}", do="choose what is there"
+        ) from e
+    fabric.launch()
+    return fabric
+
+
+def _must_be_finite(losses: list[Tensor], epoch: int, first: int) -> None:
+    """Raise AvelError with the number of the first step whose loss isn't finite."""
+    found = torch.stack(losses)
+    if bool(torch.isfinite(found).all()):
+        return
+    wrong = int(torch.isfinite(found).int().argmin())
+    raise AvelError(
+        f"the loss is {found[wrong].item()} in epoch {epoch + 1}, step {first + wrong}",
+        wanted="a finite loss",
+        do="lower lr, set clip_norm=1 or precision=float32, or look for features that"
+        " aren't finite",
+    )
+
+
+def _bf16(recipe: Recipe, device: torch.device) -> bool:
+    if recipe.precision == "auto":
+        return has_bf16_units(device)
+    return recipe.precision == "bf16"
+
+
+def _mixed(seed: int, epoch: int) -> int:
+    """A seed of its own for every epoch, so that no state of a generator has to be kept."""
+    digest = hashlib.sha256(f"{seed}:{epoch}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def _folder(out: str | Path | None, resume: bool) -> Path | None:
+    if out is None:
+        return None
+    folder = Path(out)
+    if not resume and (folder / WEIGHTS).is_file():
+        raise UsageError(
+            f"{folder} already holds a run", do="give --resume to go on, or another folder"
+        )
+    if resume and (folder / WEIGHTS).is_file() and not (folder / STATE).is_file():
+        raise UsageError(
+            f"{folder} holds a run without the {STATE} to go on from",
+            do="give another folder",
+        )
+    return folder
+
+
+def _network(model: str, data: Dataset, train: Split, task: Task, recipe: Recipe) -> Model:
+    """Fresh weights; where the recipe standardises, with the training split's own numbers."""
+    dims = {"audio": int(train.audio.shape[-1]), "visual": int(train.visual.shape[-1])}
+    network = build_network(
+        {"model": model, "dims": dims, "classes": data.classes, "task": task,
+         "options": recipe.options, "recipe": to_json(recipe)}
+    )  # fmt: skip
+    if recipe.standardize:
+        for modality, (mean, sd) in channel_moments(train).items():
+            network.intake.take(modality, mean, sd)
+    return network
+
+
+def _how_to_resume(folder: Path | None, epochs: int) -> str:
+    if folder is None or not epochs:
+        return f"stopped after {epochs} epochs; nothing was saved"
+    return f"stopped after {epochs} epochs, saved in {folder}; go on with --resume"
+
+
+def _board(folder: Path | None) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as e:
+        raise UsageError(
+            "TensorBoard isn't installed", do="pip install tensorboard, or leave it out"
+        ) from e
+    return SummaryWriter(str(folder or "runs"))
+
+
+def _show(board: Any, record: Mapping[str, Any]) -> None:
+    for name, value in record.items():
+        if name != "epoch":
+            board.add_scalar(name, value, record["epoch"])
+    board.flush()

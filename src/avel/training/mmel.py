@@ -1,0 +1,92 @@
+"""CML as the paper trains it: from an MMEL (SEL) model that has seen no clip of CML's judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from avel import tasks
+from avel.data.base import Dataset
+from avel.models.base import Recipe, models
+from avel.training.loop import Run, fit
+from avel.training.recipes import resolve
+
+#: Options that belong to CML alone, or to a loss: they don't shape what is handed over.
+_OWN = ("form", "negatives", "tau", "lambda_s", "lambda_w", "lambda_c")
+
+
+def starts_from_sel(model: str) -> bool:
+    """Whether a model's CML starts from its own SEL model: where it says what it takes from it."""
+    cls = models.get(model)
+    return "sel" in cls.card.tasks and hasattr(cls, "init_from")
+
+
+def judged_ids(data: Dataset, setting: str | None = None) -> tuple[str, ...]:
+    """Names of the clips in CML's validation and test splits."""
+    _, val, test = tasks.splits(data, "cml", setting)
+    return (*val.ids, *test.ids)
+
+
+def mmel_recipe(model: str, recipe: Recipe, pairs: list[str] | None = None) -> Recipe:
+    """The SEL recipe of the model that CML starts from, with CML's options of structure.
+
+    Args:
+        model: Registry name.
+        recipe: CML's.
+        pairs: ``key=value`` that change it.
+    """
+    structure = {k: v for k, v in recipe.options.items() if k not in _OWN}
+    return resolve(
+        model, "sel", values={"precision": recipe.precision, **structure}, pairs=pairs or ()
+    )
+
+
+def fit_cml(
+    model: str,
+    data: Dataset,
+    *,
+    recipe: Recipe | None = None,
+    mmel: Recipe | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    setting: str | None = None,
+    resume: bool = False,
+    mmel_out: str | Path | None = None,
+    progress: Callable[[str, Any, int], None] | None = None,
+    **rest: Any,
+) -> Run:
+    """Train the SEL model without CML's validation and test clips, then CML from it.
+
+    On AVE the first is trained on the 2704 rows of SEL's training split that CML judges nothing on.
+
+    Args:
+        model: Registry name.
+        data: The data set.
+        recipe, mmel: Of CML and of the SEL model; the paper's if None.
+        seed: Of both.
+        out: Folder of the CML run.
+        mmel_out: Folder of the SEL model; ``out/mmel`` if None.
+        setting: CML's, see :data:`avel.tasks.SETTINGS`.
+        resume: Go on where either stopped.
+        progress: Called with ``"mmel"`` or ``"cml"``, the epoch's record and the epochs.
+        rest: For both, as for :func:`avel.fit`.
+    """
+    recipe = recipe or models.get(model).recipe("cml")
+    first = fit(
+        model, data, task="sel", seed=seed, recipe=mmel or mmel_recipe(model, recipe),
+        out=mmel_out or (Path(out) / "mmel" if out else None), resume=resume,
+        exclude=judged_ids(data, setting), progress=_named(progress, "mmel"), **rest,
+    )  # fmt: skip
+    return fit(
+        model, data, task="cml", seed=seed, recipe=recipe, out=out, setting=setting,
+        resume=resume, init=first.trained, progress=_named(progress, "cml"), **rest,
+    )  # fmt: skip
+
+
+def _named(
+    progress: Callable[[str, Any, int], None] | None, name: str
+) -> Callable[[Any, int], None] | None:
+    if progress is None:
+        return None
+    return lambda record, epochs: progress(name, record, epochs)
