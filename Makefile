@@ -55,9 +55,9 @@ pairs: $(VENV)/.ready  ## Pairs-10: render, extract, train, judge; SOUNDS= IMAGE
 	$(BIN)/avel extract $(PAIRS) -j $(JOBS) --audio mini_audio --visual mini_visual
 	$(BIN)/avel pack $(PAIRS)
 	pids=; trap 'kill $$pids; exit 130' INT TERM; for i in $$(seq 2 $(JOBS)); do \
-	  OMP_NUM_THREADS=1 $(BIN)/avel reproduce systems senses $(TRAINED) > /dev/null 2>&1 & pids="$$pids $$!"; \
-	done; OMP_NUM_THREADS=1 $(BIN)/avel reproduce systems senses $(TRAINED); wait
-	$(BIN)/avel reproduce systems senses $(TRAINED)
+	  OMP_NUM_THREADS=1 $(BIN)/avel reproduce systems modalities $(TRAINED) > /dev/null 2>&1 & pids="$$pids $$!"; \
+	done; OMP_NUM_THREADS=1 $(BIN)/avel reproduce systems modalities $(TRAINED); wait
+	$(BIN)/avel reproduce systems modalities $(TRAINED)
 	$(BIN)/python scripts/pairs_results.py reproduced/pairs10
 	$(BIN)/python scripts/systems_results.py results/systems.csv results/pairs10.csv
 	$(BIN)/python scripts/pairs_maps.py $(PAIRS) reproduced/pairs10

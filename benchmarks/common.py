@@ -69,10 +69,10 @@ def given_or_toybox(clip: Path | None, folder: Path, *, seconds: float) -> tuple
     """A video and what it is called: the one given, else a Toybox clip rendered into ``folder``."""
     if clip is not None:
         return clip, clip.name
-    from avel.data.toybox import Plan
+    from avel.data.toybox import ToyboxPlan
     from avel.data.toybox.dataset import render_clip
 
-    rendered = render_clip(Plan(seed=1_000_000_001, seconds=seconds), 0, folder)
+    rendered = render_clip(ToyboxPlan(seed=1_000_000_001, seconds=seconds), 0, folder)
     return folder / "videos" / f"{rendered}.mp4", "toybox"
 
 
@@ -130,9 +130,9 @@ def cpu_model() -> str:
 
 def matrix_units() -> list[str]:
     """What the processor has for products of matrices, as Linux calls it."""
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16")
+    expected = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16")
     flags = _cpuinfo("flags").split()
-    return [unit for unit in wanted if unit in flags]
+    return [unit for unit in expected if unit in flags]
 
 
 def _cpuinfo(key: str) -> str:

@@ -25,7 +25,7 @@ import torch
 from common import RESULTS, machine, run_avel, write_csv
 
 from avel.backbones.base import backbones
-from avel.data.toybox import Plan
+from avel.data.toybox import ToyboxPlan
 from avel.data.toybox.dataset import render_clip
 from avel.figures.curves import read_rows
 from avel.inference.checkpoint import Trained
@@ -76,7 +76,7 @@ def starts(runs: int) -> list[dict[str, Any]]:
 
 
 def clip(folder: Path, seconds: float, width: int, height: int) -> Path:
-    plan = Plan(seed=1_000_000_002, seconds=seconds, width=width, height=height)
+    plan = ToyboxPlan(seed=1_000_000_002, seconds=seconds, width=width, height=height)
     name = render_clip(plan, 0, folder / f"{width}-{seconds:g}")
     return folder / f"{width}-{seconds:g}" / "videos" / f"{name}.mp4"
 
@@ -157,7 +157,7 @@ def random_weights() -> Iterator[None]:
 def large(folder: Path, *, seconds: float, runs: int) -> list[dict[str, Any]]:
     """vggish and vgg19 with an untrained model: their speed doesn't hang on what they know."""
     names = ("vggish", "audio"), ("vgg19", "visual")
-    cards = [random_backbone(name, modality=sense)[1] for name, sense in names]
+    cards = [random_backbone(name, modality=modality)[1] for name, modality in names]
     network = build_model("cspa_csea", audio_dim=128, visual_dim=512, classes=28, task="sel")
     card = {
         "format": 1, "model": "cspa_csea", "task": "sel", "options": {}, "step": 1.0, "window": 10,

@@ -20,11 +20,11 @@ from common import RESULTS, machine, write_csv
 
 def render(folder: Path, given: argparse.Namespace, *, clips: int | None, jobs: int) -> list[Path]:
     """The truths of a folder's clips, rendered."""
-    from avel.data.composer import Plan, compose, find_sources, read_pairs
+    from avel.data.composer import ComposerPlan, compose, find_sources, read_pairs
 
     pairs = read_pairs("pairs10")
     bank = find_sources(pairs, sounds=given.sounds, images=given.images)
-    compose(folder, Plan(pairs, bank), clips=clips, jobs=jobs)
+    compose(folder, ComposerPlan(pairs, bank), clips=clips, jobs=jobs)
     return sorted((folder / "truth").iterdir())
 
 

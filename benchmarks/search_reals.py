@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 #: How a clip asks: name, and the arguments of the search.
 WAYS: dict[str, dict[str, Any]] = {
-    "sound asks, pictures answer": {"sense": "sound"},
-    "picture asks, sounds answer": {"sense": "picture"},
+    "sound asks, pictures answer": {"modality": "sound"},
+    "picture asks, sounds answer": {"modality": "picture"},
     "within audio": {"within": "audio"},
     "within visual": {"within": "visual"},
 }

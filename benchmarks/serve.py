@@ -28,7 +28,7 @@ import psutil
 import requests
 from common import RESULTS, machine, write_csv
 
-from avel.data.toybox import Plan
+from avel.data.toybox import ToyboxPlan
 from avel.data.toybox.dataset import render_clip
 
 PATIENCE = 3600.0  # seconds that a client goes on trying
@@ -212,7 +212,9 @@ def main() -> None:
         os.environ["AVEL_CACHE"] = str(folder / "cache")
         paths = given.clips
         if not paths:
-            names = [render_clip(Plan(seed=1_000_000_001, seconds=5), i, folder) for i in range(5)]
+            names = [
+                render_clip(ToyboxPlan(seed=1_000_000_001, seconds=5), i, folder) for i in range(5)
+            ]
             paths = [folder / "videos" / f"{name}.mp4" for name in names]
         row = run([path.read_bytes() for path in paths], given, folder)
     write_csv(given.csv, [row | machine()])

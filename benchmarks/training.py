@@ -55,7 +55,7 @@ def read_plain(root: str, data: Any, name: str) -> tuple[Any, Any, Any]:
     import torch
 
     split, tensors = data.splits[name], []
-    wanted = {int(row): i for i, row in enumerate(split.rows)}
+    expected = {int(row): i for i, row in enumerate(split.rows)}
     for file in ("audio_feature.h5", "visual_feature.h5"):
         with h5py.File(Path(root) / file) as f:
             source = f["avadataset"]
@@ -63,8 +63,8 @@ def read_plain(root: str, data: Any, name: str) -> tuple[Any, Any, Any]:
             for first in range(0, len(source), 64):
                 block = torch.from_numpy(source[first : first + 64])
                 for k in range(len(block)):
-                    if first + k in wanted:
-                        held[wanted[first + k]] = block[k]
+                    if first + k in expected:
+                        held[expected[first + k]] = block[k]
         tensors.append(held)
     return tensors[0], tensors[1], torch.from_numpy(split.labels)
 

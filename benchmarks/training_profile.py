@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common import RESULTS, machine, write_csv
+
 from training import MODELS
 
 STEPS = 5

@@ -25,7 +25,7 @@ import numpy as np
 from avel.data import Dataset, load_dataset
 from avel.evaluation import calibration, tuning
 from avel.evaluation.inputs import choose_split
-from avel.evaluation.tuning import Answers
+from avel.evaluation.tuning import SplitScores
 from avel.figures.reliability import reliability_diagram
 from avel.figures.style import new_figure, save_figure
 from avel.files import whole
@@ -63,7 +63,7 @@ def train(data: Dataset, system: str, changed: Row, *, seed: int, out: Path) -> 
     return fit(model, data, seed=seed, recipe=recipe, out=out, resume=True).trained
 
 
-def measure(held: Answers, decision: Decision, names: Sequence[str], step: float) -> Row:
+def measure(held: SplitScores, decision: Decision, names: Sequence[str], step: float) -> Row:
     """What the table shows, of a split under a decision."""
     soft = held.softened(decision.temperature)
     return {
@@ -74,7 +74,7 @@ def measure(held: Answers, decision: Decision, names: Sequence[str], step: float
     }
 
 
-def judge(run: Trained, data: Dataset) -> tuple[Row, Answers, Answers]:
+def judge(run: Trained, data: Dataset) -> tuple[Row, SplitScores, SplitScores]:
     """A run's row, and its answers on test before and after."""
     names, step = run.classes, run.step
     val, test = (
@@ -86,7 +86,7 @@ def judge(run: Trained, data: Dataset) -> tuple[Row, Answers, Answers]:
     row = {
         "temperature": decision.temperature,
         "threshold": "paper's" if rule.threshold is None else rule.threshold,
-        "low": rule.low, "bridge": rule.bridge, "min_length": rule.min_length,
+        "low_threshold": rule.low_threshold, "max_gap": rule.max_gap, "min_duration": rule.min_duration,
         "own_thresholds": len(decision.classes), "segments": int((test.truth >= 0).sum()),
     }  # fmt: skip
     for metric, *_ in COLUMNS:
@@ -98,7 +98,7 @@ def measured(name: str, data: Dataset, given: argparse.Namespace) -> Iterator[Ro
     """A row for each system and seed of a data set; draws the figure."""
     _, changed = DATA[name]
     for system in SYSTEMS:
-        drawn: list[tuple[Answers, Answers]] = []
+        drawn: list[tuple[SplitScores, SplitScores]] = []
         for seed in range(given.seeds):
             out = given.out / name / SYSTEMS[system][0] / str(seed)
             run = train(data, system, changed, seed=seed, out=out)
@@ -111,7 +111,9 @@ def measured(name: str, data: Dataset, given: argparse.Namespace) -> Iterator[Ro
             draw(name, system, drawn, given.images / f"reliability-{name.replace('_', '-')}.png")
 
 
-def draw(name: str, system: str, drawn: Sequence[tuple[Answers, Answers]], path: Path) -> None:
+def draw(
+    name: str, system: str, drawn: Sequence[tuple[SplitScores, SplitScores]], path: Path
+) -> None:
     """Reliability on test, all seeds' segments together."""
     before, after = (
         calibration.reliability(
@@ -175,7 +177,7 @@ def main() -> None:
         for pair in given.data:
             name, _, root = pair.partition("=")
             if name not in DATA or not root:
-                parser.error(f"{pair}: wanted {' or '.join(DATA)}, = and a folder")
+                parser.error(f"{pair}: expected {' or '.join(DATA)}, = and a folder")
             rows += measured(name, load_dataset(DATA[name][0], root=root), given)
         if not rows:
             parser.error("no data named")

@@ -54,12 +54,12 @@ def write(folder: Path) -> None:
 
 def same(found: list[tuple[float, float, str]], *, within: float = 1e-6) -> None:
     """Whether exactly the written events came back."""
-    wanted = sorted((start, end, label) for start, end, label, _ in EVENTS)
-    if len(found) != len(wanted):
-        raise WrongError(f"{len(found)} events, wanted {len(wanted)}")
-    for ours, theirs in zip(wanted, sorted(found), strict=True):
+    expected = sorted((start, end, label) for start, end, label, _ in EVENTS)
+    if len(found) != len(expected):
+        raise WrongError(f"{len(found)} events, expected {len(expected)}")
+    for ours, theirs in zip(expected, sorted(found), strict=True):
         if ours[2] != theirs[2] or max(abs(ours[i] - theirs[i]) for i in (0, 1)) > within:
-            raise WrongError(f"{theirs}, wanted {ours}")
+            raise WrongError(f"{theirs}, expected {ours}")
 
 
 def elan_schema(folder: Path, xsd: Path | None) -> str:

@@ -9,7 +9,7 @@
 CSPA+CSEA is trained on Toybox, on Pairs-10, and on both together (20 classes), and judged on a mix
 of both, over the classes of both: what a model doesn't know it can't get right. The run with the
 best event F1 (IoU 0.5) on the validation clips of both becomes the package's `toybox`;
-the test clips' mix is printed beside. On Toybox it is trained with each sense alone besides.
+the test clips' mix is printed beside. On Toybox it is trained with each modality alone besides.
 
 Every epoch is chosen on the validation clips of what was trained on. Called again it goes on where
 it stopped.
@@ -45,7 +45,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SYSTEMS = {
     "CSPA+CSEA": "both",
     "CSPA+CSEA, audio only": "audio",
-    "CSPA+CSEA, picture only": "picture",
+    "CSPA+CSEA, picture only": "visual",
 }
 #: What docs/results.md calls the data sets.
 CALLED = {"toybox": "Toybox", "pairs10": "Pairs-10", "toybox+pairs10": "both"}
@@ -57,10 +57,10 @@ Made: TypeAlias = tuple[list[Json], Trained]
 CHOSEN_BY = "event_f1_0.5"
 
 
-def train(data: Dataset, *, senses: str, seed: int, out: Path, values: Json) -> Trained:
+def train(data: Dataset, *, modality: str, seed: int, out: Path, values: Json) -> Trained:
     """A run, gone on with where it stopped; one of other data or another recipe is refused."""
-    folder = out / data.name / f"{senses}-{seed}"
-    recipe = resolve("cspa_csea", "sel", values={**values, "senses": senses})
+    folder = out / data.name / f"{modality}-{seed}"
+    recipe = resolve("cspa_csea", "sel", values={**values, "modality": modality})
     return fit("cspa_csea", data, seed=seed, recipe=recipe, out=folder, resume=True).trained
 
 
@@ -77,12 +77,12 @@ def rounded(metrics: dict[str, float]) -> Json:
 
 
 def toybox(data: Dataset, *, seeds: int, out: Path, values: Json) -> list[Json]:
-    """Rows of results/toybox.csv: both senses, each alone, and the trivial answers."""
+    """Rows of results/toybox.csv: both modality, each alone, and the trivial answers."""
     rows: list[Json] = []
-    for system, senses in SYSTEMS.items():
+    for system, modality in SYSTEMS.items():
         own = []
         for seed in range(seeds):
-            trained = train(data, senses=senses, seed=seed, out=out, values=values)
+            trained = train(data, modality=modality, seed=seed, out=out, values=values)
             found = judge(trained, data.test, data.classes)
             best = trained.card["metrics"]
             head = {
@@ -105,7 +105,7 @@ def candidates(parts: Sequence[Dataset], *, seeds: int, out: Path, values: Json)
     mixes = {d.name: d for d in (joint, *(relabel(part, joint.classes) for part in parts))}
     for data in (*parts, joint):
         for seed in range(seeds):
-            trained = train(data, senses="both", seed=seed, out=out, values=values)
+            trained = train(data, modality="both", seed=seed, out=out, values=values)
             head = {
                 "trained_on": data.name, "classes": len(data.classes), "seed": seed,
                 "epochs": values["epochs"], "epoch": trained.card["metrics"]["epoch"],

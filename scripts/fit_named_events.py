@@ -144,12 +144,14 @@ def best_decision(
     scores: Mapping[str, Scores], clips: Sequence[Clip], labels: Sequence[str]
 ) -> Decision:
     """The decision of the grid that is worth the most on these clips."""
-    from avel.inference.decision import Decision, Rule
+    from avel.inference.decision import Decision, Thresholds
     from avel.inference.localizer import to_events
 
     options = []
     for threshold, share, gap in itertools.product(THRESHOLDS, LOWS, GAPS):
-        rule = Rule(threshold=threshold, low=round(threshold * share, 3), bridge=gap)
+        rule = Thresholds(
+            threshold=threshold, low_threshold=round(threshold * share, 3), max_gap=gap
+        )
         found = {n: to_events(s, decision=Decision(rule=rule)) for n, s in scores.items()}
         options.append((worth(judge(found, scores, clips, labels)), Decision(rule=rule)))
     return max(options, key=lambda o: o[0])[1]

@@ -61,7 +61,7 @@ def told(what: str, record: Any, epochs: int) -> None:
 def exact_starts(trained: Trained, data: Dataset) -> Iterator[Row]:
     found = evaluate(trained, data)
     ours = {m.metric: m.values[0] for m in found.measured}
-    for way, _ in cml.SENSES:
+    for way, _ in cml.MODALITIES:
         yield {"measure": "start", "way": way, "answer": "ours", "hit": ours[way]}
         for name, value in found.trivial.items():
             yield {"measure": "start", "way": way, "answer": f"trivial: {name}", "hit": value}
@@ -94,17 +94,17 @@ class Ranks:
 
 
 def other_clips(
-    trained: Trained, test: Split, way: str, sense: Literal["audio", "visual"], most: int
+    trained: Trained, test: Split, way: str, modality: Literal["audio", "visual"], most: int
 ) -> Iterator[Row]:
     cases = cml.usable(test, len(trained.classes))
     at = cases.clip if test.rows is None else test.rows[cases.clip]
     heard, seen = (np.asarray(store[at], np.float32) for store in (test.audio, test.visual))
-    asks, answers = (heard, seen) if sense == "audio" else (seen, heard)
+    asks, answers = (heard, seen) if modality == "audio" else (seen, heard)
     pieces = [track[:count] for track, count in zip(answers, cases.count, strict=True)]
     other, folder = Ranks(), Ranks()
     for i in range(min(len(at), most)):
         start, length = int(cases.start[i]), int(cases.length[i])
-        cost = costs(trained.network, asks[i, start : start + length], pieces, sense=sense)
+        cost = costs(trained.network, asks[i, start : start + length], pieces, modality=modality)
         first, windows, rights = 0, [], []
         for j, count in enumerate(cases.count.tolist()):
             own = cost[first : first + max(count - length + 1, 0)]
@@ -156,8 +156,8 @@ def main() -> None:
                 trained.save(given.default, dtype="float16")
                 trained = load_model(given.default)  # what ships is what is measured
         own = list(exact_starts(trained, data))
-        for way, sense in cml.SENSES:
-            own += other_clips(trained, test, way, sense, given.queries)
+        for way, modality in cml.MODALITIES:
+            own += other_clips(trained, test, way, modality, given.queries)
         best = trained.card["metrics"]
         rows += [{"seed": trained.card["seed"], "epoch": best["epoch"]} | row for row in own]
     write(rows, given.csv)
@@ -186,7 +186,7 @@ def table(rows: list[dict[str, str]]) -> str:
     found = {(r["measure"], r["answer"], r["way"]): r for r in rows if r["seed"] == rows[0]["seed"]}
     lines = ["| | sound asks | picture asks |", "|---|---|---|"]
     for called, measure, answer, column in LINES:
-        values = [float(found[measure, answer, way][column]) for way, _ in cml.SENSES]
+        values = [float(found[measure, answer, way][column]) for way, _ in cml.MODALITIES]
         scale = 100 if column == "hit" else 1
         lines.append(f"| {called} | " + " | ".join(f"{scale * v:.1f}" for v in values) + " |")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Judge where Pairs-10's systems look: attention maps against the boxes of the clips' truth.
 
-    avel reproduce systems senses data=data/pairs10 --seeds 5 ... -o reproduced/pairs10
+    avel reproduce systems modalities data=data/pairs10 --seeds 5 ... -o reproduced/pairs10
     python scripts/pairs_maps.py data/pairs10 reproduced/pairs10
     python scripts/pairs_maps.py              # the page anew, from results/pairs10_maps.csv
 

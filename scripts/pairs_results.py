@@ -1,6 +1,6 @@
-"""Put what `avel reproduce systems senses` made of Pairs-10 into results/ and docs/pairs10.md.
+"""Put what `avel reproduce systems modalities` made of Pairs-10 into results/ and docs/pairs10.md.
 
-    avel reproduce systems senses data=data/pairs10 --seeds 5 ... -o reproduced/pairs10
+    avel reproduce systems modalities data=data/pairs10 --seeds 5 ... -o reproduced/pairs10
     python scripts/pairs_results.py reproduced/pairs10
     python scripts/pairs_results.py      # the figure and the page anew, from results/pairs10*.csv
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, DIFFERENCES = "pairs10.csv", "pairs10_differences.csv"
 PICTURE = "pairs10-systems.png"
-#: What `avel reproduce systems senses` calls its tables.
-MADE = "systems_senses"
+#: What `avel reproduce systems modalities` calls its tables.
+MADE = "systems_modalities"
 OURS = "ours_on_pairs10"
 COLUMNS = (
     "table", "system", "model", "task", "options", "metric", "paper", OURS, "sd", "n", "epochs",
@@ -45,8 +45,8 @@ CALLED = {
 }  # fmt: skip
 OPEN = "open"
 PAGE = "pairs10.md"
-#: Systems that read one sense, besides those whose name says so.
-ONE_SENSE = ("ED-TCN",)
+#: Systems that read one modality, besides those whose name says so.
+ONE_MODALITY = ("ED-TCN",)
 Row: TypeAlias = dict[str, str]
 
 
@@ -66,10 +66,10 @@ def put(text: str, name: str, told: str) -> str:
 
 
 def tables(rows: Sequence[Row], pairs: Sequence[Row]) -> Iterator[str]:
-    """The page's tables: every task's systems, then what one sense alone and the parts score."""
+    """The page's tables: every task's systems, then what one modality alone and the parts score."""
     seeds = max((r["n"] for r in rows if r["model"]), key=lambda n: int(n or 0), default="")
     yield f"Mean ± standard deviation over {seeds} seeds, in %."
-    for name in ("systems", "senses"):
+    for name in ("systems", "modalities"):
         for task in TASKS:
             own = [r for r in rows if (r["table"], r["task"]) == (name, task)]
             told = {p["second"]: p for p in pairs
@@ -118,7 +118,7 @@ def gain(pair: Row | None) -> str:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Every system of SEL and WSEL beside what one sense alone and trivial answers score."""
+    """Every system of SEL and WSEL beside what one modality alone and trivial answers score."""
     from avel.figures import save_figure
     from avel.figures.style import new_figure
 
@@ -138,7 +138,7 @@ def _bars(ax: Axes, rows: Sequence[Row]) -> None:
     from avel.figures.style import FIRST, GREY, SECOND
 
     shown = {r["system"]: r for r in rows if r["model"] and r[OURS]}
-    alone = [name in ONE_SENSE or name.endswith(" only") for name in shown]
+    alone = [name in ONE_MODALITY or name.endswith(" only") for name in shown]
     values = [float(r[OURS]) for r in shown.values()]
     ax.barh(
         range(len(shown)), values, height=0.66,

@@ -1,6 +1,6 @@
 """Judge runs on Pairs-10's test clips under noise, blur, dropped frames, a lost track and offsets.
 
-    avel reproduce systems senses data=data/pairs10 --seeds 5 ... -o reproduced/pairs10
+    avel reproduce systems modalities data=data/pairs10 --seeds 5 ... -o reproduced/pairs10
     python scripts/pairs_robustness.py data/pairs10 reproduced/pairs10
 
 Writes results/pairs10_robustness.csv and docs/images/pairs10-robustness.png. Nothing is trained:
@@ -39,7 +39,7 @@ from avel.data.base import Split, fingerprint
 from avel.errors import DataError
 from avel.evaluation.inputs import fitting
 from avel.evaluation.results import table
-from avel.experiments.own_tables import senses, systems
+from avel.experiments.own_tables import modalities, systems
 from avel.features.extractor import Extractor
 from avel.figures.curves import read_rows
 from avel.files import whole, write_whole
@@ -220,7 +220,7 @@ def find_runs(folder: Path) -> dict[str, list[Trained]]:
     Raises:
         DataError: if there are none, or a system was trained with several recipes.
     """
-    rows = {r.name: r for r in (*systems(), *senses()) if r.task == "sel"}
+    rows = {r.name: r for r in (*systems(), *modalities()) if r.task == "sel"}
     found: dict[str, list[Trained]] = {name: [] for name in rows}
     for done in sorted(folder.glob("*_sel/*/seed-*/done.json")):
         held = json.loads(done.read_text("utf-8"))["evaluation"]
@@ -231,8 +231,8 @@ def find_runs(folder: Path) -> dict[str, list[Trained]]:
     twice = [n for n, runs in found.items() if len({r.card["seed"] for r in runs}) < len(runs)]
     if twice or not found:
         what = f"several recipes of {', '.join(twice)}" if twice else "no SEL run"
-        raise DataError(f"{folder} holds {what}", wanted="runs of `avel reproduce systems senses`",
-                        do="name another folder, or remove what is old")  # fmt: skip
+        raise DataError(f"{folder} holds {what}", expected="runs of `avel reproduce systems modalities`",
+                        hint="name another folder, or remove what is old")  # fmt: skip
     return found
 
 

@@ -25,7 +25,7 @@ import httpx2
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from avel.data.toybox import Plan
+from avel.data.toybox import ToyboxPlan
 from avel.data.toybox.dataset import render_clip
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
@@ -43,7 +43,7 @@ def rendered(folder: Path) -> dict[str, bytes]:
     """The clips, by name; those that are there aren't drawn again."""
     for name, (seed, seconds) in CLIPS.items():
         if not (folder / name).exists():
-            drawn = render_clip(Plan(seed=seed, seconds=seconds), 0, folder / str(seed))
+            drawn = render_clip(ToyboxPlan(seed=seed, seconds=seconds), 0, folder / str(seed))
             shutil.copyfile(folder / str(seed) / "videos" / f"{drawn}.mp4", folder / name)
     return {name: (folder / name).read_bytes() for name in CLIPS}
 
@@ -87,7 +87,7 @@ def shoot(page: Any, name: str) -> None:
     size = target.stat().st_size
     print(f"{target}: {size} bytes")
     if size > MOST:
-        raise SystemExit(f"{target} has {size} bytes; wanted at most {MOST}")
+        raise SystemExit(f"{target} has {size} bytes; expected at most {MOST}")
 
 
 def correcting(page: Any, address: str, id: str) -> None:

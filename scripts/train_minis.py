@@ -129,7 +129,7 @@ def judge(kind: str, bank: Bank, folder: Path | None) -> None:
     head = learning.SoundHead(128) if kind == "audio" else learning.FrameHead(128)
     path = HEADS / f"mini_{kind}.safetensors"
     if not path.is_file():
-        raise AvelError(f"{path} is missing", do="train: the heads don't ship with the weights")
+        raise AvelError(f"{path} is missing", hint="train: the heads don't ship with the weights")
     head.load_state_dict(load_file(path))
     told = (judge_audio if kind == "audio" else judge_visual)(network, head, bank)
     if folder:

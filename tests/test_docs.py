@@ -21,7 +21,7 @@ import torch
 
 from avel.cli.main import main
 from avel.data.ave.files import ORDER_KEY, ORDERS
-from avel.data.toybox import Plan
+from avel.data.toybox import ToyboxPlan
 from avel.data.toybox.dataset import render_clip, synthesize
 from avel.types import Event, Timeline
 from tests.conftest import ROOT
@@ -44,9 +44,9 @@ from tests.test_readme import alike
 torch.set_num_threads(1)
 #: Pages whose code another test runs, on inputs of its own.
 ELSEWHERE = {
-    "docs/composer.md": "tests/test_composer.py",
-    "docs/gallery.md": "tests/test_gallery.py",
-    "CONTRIBUTING.md": "tests/test_own_models.py",
+    "docs/composer.md": "tests/data/test_composer.py",
+    "docs/gallery.md": "tests/scripts/test_gallery.py",
+    "CONTRIBUTING.md": "tests/models/test_own_models.py",
 }
 #: How many blocks no test runs; each says why.
 NOT_RUN = {
@@ -150,7 +150,7 @@ def test_smaller_commands_are_the_same_commands() -> None:
 def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small files of the names that the pages use."""
     folder = tmp_path_factory.mktemp("pages")
-    name = render_clip(Plan(seed=1, fps=4, width=160, height=120), 0, folder / "made")
+    name = render_clip(ToyboxPlan(seed=1, fps=4, width=160, height=120), 0, folder / "made")
     for copy in ("street.mp4", "videos/a.mp4", "data/clips/a.mp4", "clip.mp4"):
         (folder / copy).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "made" / "videos" / f"{name}.mp4", folder / copy)
@@ -171,7 +171,9 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(stand_ins: Path) -> Path:
     """The same folder with a small data set, a run of it, and a small simulated AVE."""
     toy = stand_ins / "data" / "toy"
-    synthesize(toy, clips=24, plan=Plan(seed=1, seconds=6, fps=2, width=48, height=36), jobs=1)
+    synthesize(
+        toy, clips=24, plan=ToyboxPlan(seed=1, seconds=6, fps=2, width=48, height=36), jobs=1
+    )
     call("extract", toy)
     call("extract", stand_ins / "data" / "clips")
     shutil.copytree(toy, stand_ins / "corrected")

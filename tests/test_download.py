@@ -183,12 +183,12 @@ def test_a_part_longer_than_the_file_is_thrown_away(server: Server, tmp_path: Pa
 
 
 def test_a_wrong_file_is_removed_and_named(server: Server, tmp_path: Path) -> None:
-    wanted = "sha256:" + "0" * 64
+    expected = "sha256:" + "0" * 64
     with pytest.raises(WeightsError) as raised:
-        download(server.url, tmp_path / "f", hash=wanted, error=WeightsError)
+        download(server.url, tmp_path / "f", hash=expected, error=WeightsError)
     assert left_over(tmp_path) == []
     message = str(raised.value)
-    assert server.url in message and wanted in message and str(tmp_path) in message
+    assert server.url in message and expected in message and str(tmp_path) in message
 
 
 def test_more_bytes_than_promised_are_refused(server: Server, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(
         temporary.symlink_to("/dev/full")
         temporary.write_bytes(b"x" * 10**6)
     said = disk_error(raised.value)
-    assert said.got == f"{target}: the disk is full" and "make room" in said.do
+    assert said.got == f"{target}: the disk is full" and "make room" in said.hint
     assert not list(tmp_path.iterdir())
     import av
     import numpy as np
@@ -89,11 +89,11 @@ def test_a_full_disk_is_an_error_that_names_the_file(
     monkeypatch.setattr("avel.cli.version.version", lambda: write_whole(target / "x", "y"))
     target.touch()
     assert main(["version"]) == 1
-    assert f"{target}: it is there already, as something else\n  do: " in capsys.readouterr().err
+    assert f"{target}: it is there already, as something else\n  hint: " in capsys.readouterr().err
 
 
 def test_errors_of_the_system_are_sentences() -> None:
     denied = disk_error(PermissionError(errno.EACCES, "Permission denied", "/etc/shadow"))
-    assert denied.got == "/etc/shadow: no permission" and "rights" in denied.do
+    assert denied.got == "/etc/shadow: no permission" and "rights" in denied.hint
     assert disk_error(OSError(errno.ESTALE, "Stale file handle"), "x").got == "x: Stale file handle"
     assert disk_error(OSError("odd")).got == "odd"

@@ -198,7 +198,7 @@ def test_what_does_not_differ_is_seldom_called_real() -> None:
 
 def test_what_the_bootstrap_refuses() -> None:
     first, second, of = systems(0)
-    with pytest.raises(ValueError, match="wanted"):
+    with pytest.raises(ValueError, match="expected"):
         metrics.paired_bootstrap(first, second[:, :-1], of)
     with pytest.raises(ValueError, match="no answer"):
         metrics.paired_bootstrap(first, second, np.zeros_like(of))

@@ -69,7 +69,7 @@ def test_features_of_another_length_are_refused(name: str) -> None:
     good = vars(features())
     with pytest.raises(DataError) as caught:
         Features(**{**good, name: good[name][:-1]})
-    assert "wanted" in str(caught.value)
+    assert "expected" in str(caught.value)
 
 
 def damaged(tmp_path: Path) -> list[Path]:
@@ -139,7 +139,7 @@ def test_events_have_a_length(start: float, end: float) -> None:
 
 def test_grid_refuses_nonsense() -> None:
     for duration, step in [(-1, 1), (1, 0), (np.inf, 1)]:
-        with pytest.raises(ValueError, match="wanted"):
+        with pytest.raises(ValueError, match="expected"):
             Grid(duration, step)
 
 

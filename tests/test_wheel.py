@@ -77,7 +77,7 @@ def test_it_carries_every_file_of_the_package(wheel: Path) -> None:
     }
     assert held == here
     named = ["py.typed", "report/page.html", "report/page.css", "report/page.js"]
-    named += [f"pretrained/mini_{sense}.safetensors" for sense in ("audio", "visual")]
+    named += [f"pretrained/mini_{modality}.safetensors" for modality in ("audio", "visual")]
     named += ["pretrained/toybox/model.safetensors", "pretrained/toybox/card.json"]
     named += ["pretrained/toybox_match/model.safetensors", "pretrained/toybox_match/card.json"]
     assert {f"avel/{n}" for n in named} <= held
@@ -93,13 +93,13 @@ def test_it_has_the_command_and_the_licence(wheel: Path) -> None:
 
 
 def test_it_works_away_from_its_source(wheel: Path, tmp_path: Path) -> None:
-    from avel.data.toybox import Plan
+    from avel.data.toybox import ToyboxPlan
     from avel.data.toybox.dataset import render_clip
 
     site = tmp_path / "site"
     with zipfile.ZipFile(wheel) as z:
         z.extractall(site)
-    name = render_clip(Plan(seed=1_000_000_003, seconds=3, width=96, height=64), 0, tmp_path)
+    name = render_clip(ToyboxPlan(seed=1_000_000_003, seconds=3, width=96, height=64), 0, tmp_path)
     clip = tmp_path / "videos" / f"{name}.mp4"
     done = subprocess.run(
         [sys.executable, "-c", _USE, str(site), str(ROOT / "src"), str(clip)],

@@ -81,14 +81,14 @@ def _seconds(folder: Path, kind: str, side: str) -> tuple[Tensor, np.ndarray, in
     """Every second's features (of maps mean and maximum), what is there, and how many clips."""
     files = sorted((folder / "truth").glob(f"{side}_*.json"))
     if not files:
-        raise DataError(f"{folder}: no {side} clips", do="avel synth DIR --pairs pairs10 …")
+        raise DataError(f"{folder}: no {side} clips", hint="avel synth DIR --pairs pairs10 …")
     own = packaged_weights(f"mini_{kind}")["toybox"].hash
     rows, shares = [], []
     for file in files:
         path = feature_path(folder, f"videos/{file.stem}.mp4")
         features = Features.load(path)
         if getattr(features, f"{kind}_card").get("hash") != own:
-            raise DataError(f"{path}: of other weights", do=f"avel extract {folder}")
+            raise DataError(f"{path}: of other weights", hint=f"avel extract {folder}")
         x = np.asarray(getattr(features, kind), np.float32)
         if kind == "visual":
             x = np.concatenate([x.mean((1, 2)), x.max((1, 2))], 1)

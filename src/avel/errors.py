@@ -1,4 +1,4 @@
-"""Errors a person can act on: what came, what was wanted, what to do."""
+"""Errors a person can act on: what came, what was expected, a hint."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ class AvelError(Exception):
 
     Args:
         got: What came, in one clause without a full stop.
-        wanted: What was expected.
-        do: The cure, as an instruction.
+        expected: What was expected.
+        hint: The cure, as an instruction.
     """
 
-    def __init__(self, got: str, *, wanted: str = "", do: str = "") -> None:
-        self.got, self.wanted, self.do = got, wanted, do
-        super().__init__(got, wanted, do)
+    def __init__(self, got: str, *, expected: str = "", hint: str = "") -> None:
+        self.got, self.expected, self.hint = got, expected, hint
+        super().__init__(got, expected, hint)
 
     def __reduce__(self) -> Any:  # so that it crosses to another process
-        return partial(type(self), wanted=self.wanted, do=self.do), (self.got,)
+        return partial(type(self), expected=self.expected, hint=self.hint), (self.got,)
 
     def __str__(self) -> str:
         parts = [self.got]
-        if self.wanted:
-            parts.append(f"wanted: {self.wanted}")
-        if self.do:
-            parts.append(f"do: {self.do}")
+        if self.expected:
+            parts.append(f"expected: {self.expected}")
+        if self.hint:
+            parts.append(f"hint: {self.hint}")
         return "\n  ".join(parts)
 
 
@@ -74,12 +74,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that no registry knows, with the nearest names suggested."""
     names = sorted(known)
     near = get_close_matches(name, names, n=3, cutoff=0.5)
-    do = f"did you mean {' or '.join(near)}?" if near else "take one of these"
-    return UsageError(f"unknown {kind} {name!r}", wanted=f"one of {', '.join(names)}", do=do)
+    hint = f"did you mean {' or '.join(near)}?" if near else "take one of these"
+    return UsageError(f"unknown {kind} {name!r}", expected=f"one of {', '.join(names)}", hint=hint)
 
 
-def all_at_once(what: str, mistakes: Sequence[str], *, do: str = "mend them all") -> UsageError:
+def all_at_once(what: str, mistakes: Sequence[str], *, hint: str = "mend them all") -> UsageError:
     """One error that names every mistake, so that nobody mends them one run at a time."""
     listed = "\n    ".join(mistakes)
     count = f"{len(mistakes)} mistake{'s' if len(mistakes) != 1 else ''}"
-    return UsageError(f"{what}: {count}\n    {listed}", do=do)
+    return UsageError(f"{what}: {count}\n    {listed}", hint=hint)

@@ -71,7 +71,7 @@ _TROUBLES = {
 _NUMBERED = re.compile(r"\(os error (\d+)\)")
 
 
-#: What is said of an address where a file is wanted, and the cure.
+#: What is said of an address where a file is expected, and the cure.
 IS_ADDRESS = "is an address, and avel reads nothing from the network"
 DOWNLOAD = "download it first, then give the file's name"
 # what a path makes of http://host/name: neighbouring slashes become one
@@ -92,7 +92,7 @@ def disk_error(error: OSError, where: str | Path = "") -> DataError:
     """
     place = where or error.filename or ""
     why, cure = _TROUBLES.get(error.errno or 0, (error.strerror or str(error), "see to it"))
-    return DataError(f"{place}: {why}" if place else why, do=cure)
+    return DataError(f"{place}: {why}" if place else why, hint=cure)
 
 
 @contextmanager

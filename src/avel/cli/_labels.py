@@ -51,20 +51,20 @@ def outputs_of(
     from avel.report.writers import writer_for
 
     if "-" in values:
-        raise UsageError("-o -", wanted="a file, an ending or a folder")
+        raise UsageError("-o -", expected="a file, an ending or a folder")
     endings = [v for v in values if is_ending(v)]
     places = [Path(v) for v in values if not is_ending(v)]
     holders = [p for p in places if is_folder(p)]
     if len(holders) > 1:
-        raise UsageError(f"two output folders: {holders[0]} and {holders[1]}", wanted="one")
+        raise UsageError(f"two output folders: {holders[0]} and {holders[1]}", expected="one")
     if format is not None:
         format_named(format)
     if holders and not endings:
         if format is None:
             raise UsageError(
                 f"a folder {holders[0]} and no format",
-                wanted="an ending beside it, or a format",
-                do=f"-o {holders[0]} .vtt",
+                expected="an ending beside it, or a format",
+                hint=f"-o {holders[0]} .vtt",
             )
         endings = [format_endings()[format]]
     names = tuple(p for p in places if p not in holders)
@@ -157,12 +157,12 @@ def _check_places(sources: Sequence[Path], targets: Sequence[Path]) -> None:
     seen: set[Path] = set()
     for target in targets:
         if target.resolve() in read:
-            raise UsageError(f"{target} is a source", wanted="another place to write to")
+            raise UsageError(f"{target} is a source", expected="another place to write to")
         if target.resolve() in seen:
             raise UsageError(
                 f"{target} would be written twice",
-                wanted="a name of its own for every video and ending",
-                do="convert files of the same name one by one, into folders of their own",
+                expected="a name of its own for every video and ending",
+                hint="convert files of the same name one by one, into folders of their own",
             )
         seen.add(target.resolve())
 
@@ -197,9 +197,9 @@ def _events_as_files(timeline: Timeline, outputs: Outputs) -> list[AvelError]:
 
 def _check_video(timelines: Sequence[Timeline], video: Path | None) -> None:
     if video is not None and len(timelines) != 1:
-        raise UsageError(f"--video {video} for {len(timelines)} videos' labels", wanted="one")
+        raise UsageError(f"--video {video} for {len(timelines)} videos' labels", expected="one")
     if video is not None and not video.is_file():
-        raise UsageError(f"--video {video}: there is no such file", wanted="the labels' video")
+        raise UsageError(f"--video {video}: there is no such file", expected="the labels' video")
 
 
 def _bare_names(held: _Held) -> list[str]:

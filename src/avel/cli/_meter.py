@@ -10,7 +10,7 @@ from avel import clock
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from avel.features.corpus import Outcome
+    from avel.features.corpus import JobOutcome
 
 #: Seconds between lines where the output is no terminal.
 EVERY = 60.0
@@ -54,7 +54,7 @@ class Meter:
     ) -> None:
         self._bar.stop()
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: JobOutcome) -> None:
         """Count a file."""
         now = time.monotonic()
         self.done += 1

@@ -49,7 +49,7 @@ def check_modality(modality: str) -> Choice:
     for choice in CHOICES:
         if modality == choice:
             return choice
-    raise UsageError(f"--modality {modality}", wanted=f"one of {', '.join(CHOICES)}")
+    raise UsageError(f"--modality {modality}", expected=f"one of {', '.join(CHOICES)}")
 
 
 def check_precision(precision: str) -> None:
@@ -59,7 +59,7 @@ def check_precision(precision: str) -> None:
         UsageError: with those there are.
     """
     if precision not in PRECISIONS:
-        raise UsageError(f"--precision {precision}", wanted=" or ".join(PRECISIONS))
+        raise UsageError(f"--precision {precision}", expected=" or ".join(PRECISIONS))
 
 
 def say_passed_over(inputs: Sequence[Path]) -> None:

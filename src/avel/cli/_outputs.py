@@ -54,7 +54,7 @@ def write_events(timeline: Timeline, *, clips: Path | None, thumbnails: Path | N
 
 def unwritable(path: Path, why: str) -> DataError:
     """The error for a place that can't be written."""
-    return DataError(f"{path} can't be written ({why})", do="make room there, or choose another")
+    return DataError(f"{path} can't be written ({why})", hint="make room there, or choose another")
 
 
 def check_places(paths: Sequence[Path]) -> None:

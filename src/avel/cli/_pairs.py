@@ -52,7 +52,7 @@ def sort_pairs(pairs: Iterable[str]) -> Given:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            wrong.append(f"{pair!r}: wanted key=value")
+            wrong.append(f"{pair!r}: expected key=value")
         elif key in _NAMED:
             setattr(given, key, value)
         elif key.startswith("data."):
@@ -109,7 +109,7 @@ def recall(folder: Path) -> Given:
         return Given(str(held["data"]), str(held["root"]), options=dict(held["options"]))
     except (ValueError, KeyError, TypeError) as e:
         cure = "name the data: data=DIR, or data=ave root=DIR"
-        raise UsageError(f"{path}: can't be read ({type(e).__name__})", do=cure) from e
+        raise UsageError(f"{path}: can't be read ({type(e).__name__})", hint=cure) from e
 
 
 def seeds_of(folder: Path) -> list[Path]:
@@ -141,24 +141,24 @@ def open_data(given: Given, *, partial: bool = False, **more: Any) -> Dataset:
 
     if not given.data:
         raise UsageError(
-            "no data named", wanted="data=DIR, or data=ave root=DIR", do="say what to read"
+            "no data named", expected="data=DIR, or data=ave root=DIR", hint="say what to read"
         )
     name, root = ("folder", given.data) if _is_path(given.data) else (given.data, given.root)
     if not root:
         if name not in names():
             raise DataError(
                 f"there is no folder {name}, and no data set of that name",
-                wanted=f"a folder of clips, or one of {', '.join(names())} with root=DIR",
-                do="check the path; a new folder is made by `avel synth` or by yourself",
+                expected=f"a folder of clips, or one of {', '.join(names())} with root=DIR",
+                hint="check the path; a new folder is made by `avel synth` or by yourself",
             )
-        raise UsageError(f"data={name} without its folder", do=f"give data={name} root=DIR")
+        raise UsageError(f"data={name} without its folder", hint=f"give data={name} root=DIR")
     more |= {"partial": True} if partial and name == "folder" else {}
     try:
         data = load_dataset(name, root=root, **given.options, **more)
     except TypeError as e:  # an option that the loader doesn't have
         if not (given.options or more):
             raise
-        raise UsageError(f"options of data={name}: {e}", do="see the data set's page") from e
+        raise UsageError(f"options of data={name}: {e}", hint="see the data set's page") from e
     for note in data.notes:
         typer.echo(f"avel: {data.name}: {printable(note)}", err=True)
     return data

@@ -21,9 +21,9 @@ def convert_weights_file(
     from avel.training.released import AVE_CLASSES, convert_weights
 
     if (out / HELD).exists():
-        raise UsageError(f"{out} holds a model already", do="name another folder, or remove it")
+        raise UsageError(f"{out} holds a model already", hint="name another folder, or remove it")
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file", wanted="a folder", do="name another one")
+        raise UsageError(f"{out} is a file", expected="a folder", hint="name another one")
     names = AVE_CLASSES if classes is None else _read_names(classes)
     asked: Any = task  # checked there
     trained = convert_weights(source, model=model, task=asked, classes=names)
@@ -35,11 +35,13 @@ def convert_weights_file(
 def _read_names(path: Path) -> tuple[str, ...]:
     try:
         if path.stat().st_size > _LARGEST_LIST:
-            raise UsageError(f"{path} has over {_LARGEST_LIST} bytes", wanted="a class name a line")
+            raise UsageError(
+                f"{path} has over {_LARGEST_LIST} bytes", expected="a class name a line"
+            )
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"{path}: {e}", wanted="a text file, a class name a line") from e
+        raise UsageError(f"{path}: {e}", expected="a text file, a class name a line") from e
     names = tuple(line.strip() for line in lines if line.strip())
     if not names or len(set(names)) < len(names):
-        raise UsageError(f"{path}: no names, or one twice", wanted="a class name a line")
+        raise UsageError(f"{path}: no names, or one twice", expected="a class name a line")
     return names

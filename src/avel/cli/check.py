@@ -114,7 +114,7 @@ def _weights() -> Iterator[str]:
             state, path = weights_state(weights), weights_path(weights)
             if state == "absent" and weights.fetched:
                 size = f"{human_size(weights.size)}, " if weights.size else ""
-                what = f"absent ({size}downloaded when wanted, or `avel fetch weights {name}`)"
+                what = f"absent ({size}downloaded when expected, or `avel fetch weights {name}`)"
             elif state == "absent":
                 what = f"absent from {weights.package or 'the package: install avel again'}"
             else:

@@ -76,11 +76,11 @@ def convert(
     weights = [s for s in sources if s.suffix.lower() in WEIGHTS]
     if weights:
         if len(sources) > 1 or len(targets) != 1:
-            raise UsageError(f"{weights[0]} and more", wanted="one file of weights, one folder")
+            raise UsageError(f"{weights[0]} and more", expected="one file of weights, one folder")
         convert_weights_file(weights[0], Path(targets[0]), model=model, task=task, classes=classes)
         return
     if model or task or classes:
-        raise UsageError("--model, --task or --classes", wanted="them with weights alone")
+        raise UsageError("--model, --task or --classes", expected="them with weights alone")
     if read_as is None:
         from avel.formats import check_readable
 
@@ -103,14 +103,14 @@ def _split(
     if len(files) < 2:
         raise UsageError(
             f"{files[0]} and nowhere to write it",
-            wanted="SOURCE... TARGET",
-            do=f"avel convert {files[0]} NAME.vtt, or -o .vtt",
+            expected="SOURCE... TARGET",
+            hint=f"avel convert {files[0]} NAME.vtt, or -o .vtt",
         )
     target = files[-1]
     if target.exists() and not is_folder(target) and not is_ending(str(target)):
         raise UsageError(
             f"{target} is there already",
-            wanted="a new file as the last one",
-            do=f"write over it with -o {target}",
+            expected="a new file as the last one",
+            hint=f"write over it with -o {target}",
         )
     return list(files[:-1]), [str(target)]

@@ -45,8 +45,8 @@ def demo(
         _toy(folder, seed, SECONDS if seconds is None else seconds)
         return
     if seed is not None or seconds is not None:
-        raise UsageError("--seed or --seconds without --toy", wanted="them for a rendered clip",
-                         do="add --toy, or leave them out")  # fmt: skip
+        raise UsageError("--seed or --seconds without --toy", expected="them for a rendered clip",
+                         hint="add --toy, or leave them out")  # fmt: skip
     from avel.files import write_whole
     from avel.inference.localizer import localize
 
@@ -63,13 +63,13 @@ def _toy(folder: Path, seed: int | None, seconds: float) -> None:
     """Render a clip that nobody has seen, and show the truth beside what is found."""
     import secrets
 
-    from avel.data.toybox import Plan
+    from avel.data.toybox import ToyboxPlan
     from avel.data.toybox.dataset import render_clip
     from avel.inference.localizer import localize
 
     if seed is None:
         seed = FIRST_SEED + secrets.randbelow(FIRST_SEED)
-    plan = Plan(seed=seed, seconds=seconds)
+    plan = ToyboxPlan(seed=seed, seconds=seconds)
     print(f"rendering {seconds:g} seconds of Toybox, seed {seed} …")
     name = render_clip(plan, 0, folder)
     video = folder / "videos" / f"{name}.mp4"

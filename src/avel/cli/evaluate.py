@@ -49,7 +49,7 @@ def evaluate(
     runs = [Path(w) for w in words if "=" not in w or Path(w).is_dir()]
     if given.recipe:
         raise UsageError(
-            f"{given.recipe[0]!r} means nothing here", do="recipes are for `avel train`"
+            f"{given.recipe[0]!r} means nothing here", hint="recipes are for `avel train`"
         )
     if reliability is not None:
         from avel.figures.style import check_ending
@@ -58,7 +58,7 @@ def evaluate(
     for path in out or []:
         if path.suffix.lower() not in (".csv", ".json"):
             raise UsageError(
-                f"no writer for {path}", wanted=".csv or .json", do="change the ending"
+                f"no writer for {path}", expected=".csv or .json", hint="change the ending"
             )
     if trivial:
         _trivial(given, split, out or [])
@@ -80,7 +80,7 @@ def _runs(
     from avel.inference.load import load_model
 
     if not folders:
-        raise UsageError("no run named", do="give the folders that `avel train` wrote")
+        raise UsageError("no run named", hint="give the folders that `avel train` wrote")
     groups: dict[object, list[Trained]] = {}
     for folder in folders:
         for one in seeds_of(folder):

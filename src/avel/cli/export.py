@@ -25,7 +25,7 @@ def export(
 ) -> None:
     """Write a model and its backbones as ONNX, once they are found to answer as in torch."""
     if path.suffix.lower() != ".onnx":
-        raise UsageError(f"{path}", wanted="a file name that ends in .onnx")
+        raise UsageError(f"{path}", expected="a file name that ends in .onnx")
     _need_packages()
     check_places([path])
     from avel.inference.load import load_model
@@ -46,5 +46,5 @@ def _need_packages() -> None:
     missing = [n for n in ("onnx", "onnxscript", "onnxruntime") if find_spec(n) is None]
     if missing:
         raise UsageError(
-            f"not installed: {', '.join(missing)}", wanted="them", do="pip install 'avel[onnx]'"
+            f"not installed: {', '.join(missing)}", expected="them", hint="pip install 'avel[onnx]'"
         )

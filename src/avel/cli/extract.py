@@ -17,8 +17,8 @@ from avel.errors import DataError, all_at_once
 
 if TYPE_CHECKING:
     from avel.cli._meter import Meter
-    from avel.features.corpus import Job, Outcome, Outcomes, Settings
-    from avel.features.listing import Plan
+    from avel.features.corpus import JobOutcome, MediaJob, Outcomes, Settings
+    from avel.features.listing import FilePlan
 
 
 def extract(
@@ -120,7 +120,7 @@ class _Tally:
     wrong_calls: int = 0
     error: float = 0.0
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: JobOutcome) -> None:
         counted = "failed" if outcome.status == "bad" else outcome.status
         setattr(self, counted, getattr(self, counted) + 1)
         self.noted += outcome.status == "made" and bool(outcome.reason)
@@ -142,27 +142,27 @@ def _check(
 
     mistakes = []
     if dtype not in ("float16", "float32"):
-        mistakes.append(f"--dtype {dtype}: wanted float16 or float32")
+        mistakes.append(f"--dtype {dtype}: expected float16 or float32")
     if precision not in ("auto", "float32", "bf16"):
-        mistakes.append(f"--precision {precision}: wanted auto, float32 or bf16")
+        mistakes.append(f"--precision {precision}: expected auto, float32 or bf16")
     if not 1 <= batch <= 4096:
-        mistakes.append(f"--batch {batch}: wanted 1 to 4096")
+        mistakes.append(f"--batch {batch}: expected 1 to 4096")
     if not STEPS[0] <= step <= STEPS[1]:
-        mistakes.append(f"--step {step}: wanted {STEPS[0]} to {STEPS[1]} seconds")
+        mistakes.append(f"--step {step}: expected {STEPS[0]} to {STEPS[1]} seconds")
     if jobs is not None and not 0 <= jobs <= 4096:
-        mistakes.append(f"--jobs {jobs}: wanted 0 to 4096")
+        mistakes.append(f"--jobs {jobs}: expected 0 to 4096")
     if not 0 <= threads <= 1024:
-        mistakes.append(f"--threads {threads}: wanted 0 to 1024")
+        mistakes.append(f"--threads {threads}: expected 0 to 1024")
     if engine not in ("local", "ray"):
-        mistakes.append(f"--engine {engine}: wanted local or ray")
+        mistakes.append(f"--engine {engine}: expected local or ray")
     if address is not None and engine != "ray":
-        mistakes.append("--address: wanted --engine ray with it")
+        mistakes.append("--address: expected --engine ray with it")
     if mistakes:
         raise all_at_once("avel extract", mistakes)
 
 
 def _engine(
-    jobs: Iterator[Job],
+    jobs: Iterator[MediaJob],
     settings: Settings,
     meter: Meter,
     *,
@@ -192,7 +192,7 @@ def _engine(
     return in_process(jobs, partial(settings.start, meter.part))
 
 
-def _run(found: Plan, settings: Settings, engine: Callable[..., Outcomes]) -> _Tally:
+def _run(found: FilePlan, settings: Settings, engine: Callable[..., Outcomes]) -> _Tally:
     """Do all jobs; count, tell and write down what becomes of each as it comes."""
     from avel.cli._meter import Meter
     from avel.features.contents import Contents
@@ -219,5 +219,5 @@ def _run(found: Plan, settings: Settings, engine: Callable[..., Outcomes]) -> _T
             if outcome.reason and outcome.status not in ("made", "kept"):
                 meter.say(f"avel: {outcome.reason}")
             if outcome.hopeless:
-                raise DataError("stopped: all others would fail too", do="run it again then")
+                raise DataError("stopped: all others would fail too", hint="run it again then")
     return tally

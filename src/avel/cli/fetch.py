@@ -60,7 +60,9 @@ def _fetch_weights(name: str | None, file: Path | None) -> None:
     }
     if not name:
         raise UsageError(
-            "no weights named", wanted=f"one of {', '.join(known)}", do="avel fetch weights NAME"
+            "no weights named",
+            expected=f"one of {', '.join(known)}",
+            hint="avel fetch weights NAME",
         )
     full = name if ":" in name else next((k for k in known if k.startswith(f"{name}:")), name)
     if full not in known:

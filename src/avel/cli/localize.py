@@ -79,7 +79,9 @@ def output_paths(videos: Sequence[Path], outputs: Sequence[str]) -> dict[Path, l
     from avel.report.writers import writer_for
 
     if "-" in outputs:
-        raise UsageError("-o -", wanted="a file, an ending or a folder", do="--json prints events")
+        raise UsageError(
+            "-o -", expected="a file, an ending or a folder", hint="--json prints events"
+        )
     endings = [o for o in outputs if is_ending(o)]
     folders = [Path(o) for o in outputs if not is_ending(o) and is_folder(Path(o))]
     names = [Path(o) for o in outputs if not is_ending(o) and not is_folder(Path(o))]
@@ -98,8 +100,8 @@ def output_paths(videos: Sequence[Path], outputs: Sequence[str]) -> dict[Path, l
         if every.count(path) > 1:
             raise UsageError(
                 f"{path} would be written twice",
-                wanted="an output of its own for each video and ending",
-                do="localize videos of the same name one by one, into folders of their own",
+                expected="an output of its own for each video and ending",
+                hint="localize videos of the same name one by one, into folders of their own",
             )
     return placed
 
@@ -108,14 +110,14 @@ def _check_outputs(videos: Sequence[Path], folders: list[Path], names: list[Path
     if names and len(videos) > 1:
         raise UsageError(
             f"one output {names[0]} for {len(videos)} videos",
-            wanted="a folder, or endings such as .json .html, which go beside each video",
-            do=f"-o {names[0].suffix}",
+            expected="a folder, or endings such as .json .html, which go beside each video",
+            hint=f"-o {names[0].suffix}",
         )
     if len(folders) > 1:
         raise UsageError(
             f"two output folders: {folders[0]} and {folders[1]}",
-            wanted="one folder; a file to write needs an ending",
-            do="give outputs as NAME.json, NAME.csv, NAME.html",
+            expected="one folder; a file to write needs an ending",
+            hint="give outputs as NAME.json, NAME.csv, NAME.html",
         )
 
 
@@ -162,16 +164,16 @@ def localize(
             "model's own decision."
         ),
     ] = None,
-    low: Annotated[
+    low_threshold: Annotated[
         float | None,
         typer.Option(
             help="An event goes on while the probability is at least this; up to the threshold."
         ),
     ] = None,
-    min_length: Annotated[
+    min_duration: Annotated[
         float | None, typer.Option(help="Drop events shorter than this, s.")
     ] = None,
-    bridge: Annotated[
+    max_gap: Annotated[
         float | None,
         typer.Option(help="Make one of events of a class that are no further apart than this, s."),
     ] = None,
@@ -227,18 +229,18 @@ def localize(
 
         format_named(format)
         if not output:
-            raise UsageError(f"--format {format} and nothing to write", wanted="-o with it",
-                             do="-o NAME, or --json to print")  # fmt: skip
+            raise UsageError(f"--format {format} and nothing to write", expected="-o with it",
+                             hint="-o NAME, or --json to print")  # fmt: skip
     if as_json and stream:
-        raise UsageError("--json and --stream", wanted="one of them", do="leave one out")
+        raise UsageError("--json and --stream", expected="one of them", hint="leave one out")
     from avel.inference.decision import Decision
     from avel.inference.localizer import Localizer
     from avel.report.cards import cautions
     from avel.report.writers import writer_for
 
     chosen = check_modality(modality)
-    asked: dict[str, Any] = {"threshold": threshold, "low": low}
-    asked |= {"min_length": min_length, "bridge": bridge}
+    asked: dict[str, Any] = {"threshold": threshold, "low_threshold": low_threshold}
+    asked |= {"min_duration": min_duration, "max_gap": max_gap}
     Decision().asked(**asked)  # refused before a model is loaded
     check_precision(precision)
     find = Localizer(

@@ -25,18 +25,18 @@ def ls(
     """List models, backbones, data sets, tasks, sweeps, the models that ship, and named events."""
     from avel.cli._events import print_events
 
-    wanted = kind if kind.endswith("s") or kind in ("", "pretrained") else f"{kind}s"
-    if wanted and wanted not in KINDS:
+    expected = kind if kind.endswith("s") or kind in ("", "pretrained") else f"{kind}s"
+    if expected and expected not in KINDS:
         raise unknown_name("kind", kind, KINDS)
-    if wanted == "events":
+    if expected == "events":
         print_events(pattern, vocabulary)
         return
-    for name in [wanted] if wanted else KINDS:
+    for name in [expected] if expected else KINDS:
         lines = _lines(name, pattern)
-        if not wanted:
+        if not expected:
             print(name)
         for line in lines:
-            print(line if wanted else f"  {line}")
+            print(line if expected else f"  {line}")
 
 
 def _lines(kind: str, pattern: str) -> list[str]:
@@ -77,7 +77,7 @@ def _tasks() -> dict[str, str]:
     from avel.tasks import SETTINGS, TASKS
 
     told = {"sel": "supervised event localization", "wsel": "from video tags alone",
-            "cml": "find the window of one sense in the other"}  # fmt: skip
+            "cml": "find the window of one modality in the other"}  # fmt: skip
     return {t: f"{told.get(t, ''):45}settings: {', '.join(SETTINGS[t])}" for t in TASKS}
 
 

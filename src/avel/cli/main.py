@@ -77,12 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _say(
             f"this needs the Python package {e.name!r}, which isn't installed\n"
-            "  do: pip install it, or avel with all it needs",
+            "  hint: pip install it, or avel with all it needs",
             CALLED_WRONGLY,
         )
     except MemoryError:
         return _say(
-            "not enough memory\n  do: end other programs, or take a smaller input", SOME_FAILED
+            "not enough memory\n  hint: end other programs, or take a smaller input", SOME_FAILED
         )
     except OSError as e:
         if os.environ.get("AVEL_DEBUG"):
@@ -94,13 +94,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             named = next((a for a in given if a[:1] == "-" and Path(a).suffix), None)
             if named is not None:
                 hint = f"a file whose name begins with a dash is given as ./{named}"
-                print(f"  do: {printable(hint)}", file=sys.stderr)
+                print(f"  hint: {printable(hint)}", file=sys.stderr)
             return CALLED_WRONGLY
         if os.environ.get("AVEL_DEBUG"):
             raise
         return _say(
             f"avel stumbled over something it didn't foresee ({type(e).__name__}: {e})\n"
-            "  do: run it again with AVEL_DEBUG=1 and report what it prints",
+            "  hint: run it again with AVEL_DEBUG=1 and report what it prints",
             SOME_FAILED,
         )
     return code if isinstance(code, int) else DONE
@@ -124,7 +124,7 @@ def _of_address(error: AvelError, arguments: Sequence[str]) -> AvelError:
         return error  # those do open some
     values = [v for a in arguments for v in (a, a.partition("=")[2]) if is_address(v)]
     named = next((v for v in values if v in error.got or str(Path(v)) in error.got), None)
-    return type(error)(f"{named} {IS_ADDRESS}", do=DOWNLOAD) if named else error
+    return type(error)(f"{named} {IS_ADDRESS}", hint=DOWNLOAD) if named else error
 
 
 def _is_named(argument: str) -> bool:

@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from avel.search.matcher import Matcher
-    from avel.search.results import Matches
+    from avel.search.results import SearchResult
 
 
 def match(
     query: Annotated[
         str,
         typer.Option(
-            "--query", metavar="FILE[@START-END]", help="What asks; a stretch of it in seconds."
+            "--query", metavar="FILE[@START-END]", help="What to search for; START-END in seconds."
         ),
     ],
     candidates: Annotated[
         list[Path],
         typer.Option("--in", metavar="PATH", help="A file or folder to search; may be repeated."),
     ],
-    sense: Annotated[
+    modality: Annotated[
         str | None,
         typer.Option(
-            help="sound: pictures answer the query's sound; picture: sounds answer its picture. "
+            help="audio: the query's sound is compared with pictures; visual: its picture with sounds. "
             "By default the sound where there is any."
         ),
     ] = None,
@@ -103,7 +103,7 @@ def match(
     say_passed_over(candidates)
     find = Matcher(model, cache=not no_cache, precision=precision)  # type: ignore[arg-type]
     found = _run(
-        find, query, candidates, sense=sense, within=within, top=top, overlaps=overlaps,
+        find, query, candidates, modality=modality, within=within, top=top, overlaps=overlaps,
         one_per_file=one_per_file, index=index,
     )  # fmt: skip
     for caution in cautions(found.model)[:1]:
@@ -121,26 +121,27 @@ def match(
         raise typer.Exit(1)
 
 
-def _run(find: Matcher, query: str, candidates: list[Path], **options: object) -> Matches:
+def _run(find: Matcher, query: str, candidates: list[Path], **options: object) -> SearchResult:
     with progress_bar("searching") as advance:
         return find(query, candidates, progress=advance, **options)  # type: ignore[arg-type]
 
 
-def _show(found: Matches, written: list[Path], *, as_json: bool) -> None:
+def _show(found: SearchResult, written: list[Path], *, as_json: bool) -> None:
     if as_json:
         print_json(found.to_json())
     else:
         print_table(_table(found), notes=found.notes, written=written)
 
 
-def _table(found: Matches) -> Table:
+def _table(found: SearchResult) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     from avel.clock import format_time
+    from avel.search.matcher import WORDS
 
     span = f"{format_time(found.start, decimals=2)} - {format_time(found.end, decimals=2)}"
-    asked = f"the {found.sense} of {printable(Path(found.query).name)}, {span}"
+    asked = f"the {WORDS[found.modality]} of {printable(Path(found.query).name)}, {span}"
     files = f"{found.files} file{'s' * (found.files != 1)}"
     title = f"{asked}, in {files} of {found.segments} segments"
     table = Table(title=Text(title), title_justify="left")

@@ -25,9 +25,9 @@ def pack(
     from avel.features.store import FOLDER
 
     if dtype not in ("float16", "float32"):
-        raise UsageError(f"--dtype {dtype}", wanted="float16 or float32")
+        raise UsageError(f"--dtype {dtype}", expected="float16 or float32")
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder", do="give the one that was extracted")
+        raise DataError(f"{folder} is no folder", hint="give the one that was extracted")
     place = folder / FOLDER if (folder / FOLDER).is_dir() else folder
     with terminal_progress("packing") as progress:
         made = pack_features(place, dtype=dtype, progress=progress)  # type: ignore[arg-type]

@@ -79,7 +79,9 @@ def difference(
     runs, given = _sorted(words)
     _ready(out)
     if len(runs) != 2:
-        raise UsageError(f"{len(runs)} runs", wanted="two", do="give the baseline, then the other")
+        raise UsageError(
+            f"{len(runs)} runs", expected="two", hint="give the baseline, then the other"
+        )
     from avel.figures.matrices import class_difference
 
     data = _data(runs, given)
@@ -104,7 +106,7 @@ def lambda_(
         try:
             lambda_curves(rows, ax=ax)
         except DataError as e:  # a table of something else
-            raise UsageError(f"{path}: {e.got}", wanted=e.wanted, do=e.do) from e
+            raise UsageError(f"{path}: {e.got}", expected=e.expected, hint=e.hint) from e
     _save(figure, out, dpi)
 
 
@@ -144,7 +146,7 @@ def attention(
         watched = watch(given[0], trained, limit=frames)
     else:
         raise UsageError(
-            f"{len(given) or 'no'} videos", wanted="one, or --clip", do="draw one at a time"
+            f"{len(given) or 'no'} videos", expected="one, or --clip", hint="draw one at a time"
         )
     _save(attention_strip(watched)["answer"][0].figure, out, dpi)
 
@@ -176,7 +178,7 @@ def tsne(
     runs, given = _sorted(words)
     _ready(out)
     if len(runs) != 1:
-        raise UsageError(f"{len(runs)} runs", wanted="one", do="draw one at a time")
+        raise UsageError(f"{len(runs)} runs", expected="one", hint="draw one at a time")
     from avel.cli._pairs import seeds_of
     from avel.figures.embeddings import tsne as draw
     from avel.figures.stages import staged_features
@@ -225,8 +227,8 @@ def _check_attends(trained: Trained) -> None:
     if trained.card["task"] != "cml" and not attends(trained):
         raise UsageError(
             f"{display_name(trained)} has no attention over the picture or the sound",
-            wanted=f"one that has: most variants of {', '.join(ATTENDING)}, or `default`",
-            do="choose one by --model; answers alone: `avel plot timeline RUN --clip NAME`",
+            expected=f"one that has: most variants of {', '.join(ATTENDING)}, or `default`",
+            hint="choose one by --model; answers alone: `avel plot timeline RUN --clip NAME`",
         )
 
 
@@ -240,7 +242,7 @@ def _watched_clip(
     from avel.figures.watched import watch_clip
 
     if len(runs) != 1:
-        raise UsageError("a video beside --clip", wanted="one of them", do="leave one out")
+        raise UsageError("a video beside --clip", expected="one of them", hint="leave one out")
     run, data = seeds_of(runs[0])[0], _data(runs, given)
     found = watch_clip(run, data, clip, split=split, limit=frames)
     grid, places = found.scores.grid, [_root(runs, given), *([videos] if videos else [])]
@@ -276,7 +278,7 @@ def _matched(
     from avel.figures.matched import match, match_timelines
 
     if len(runs) > 1:
-        raise UsageError(f"{len(runs)} runs of cml", wanted="one", do="draw one at a time")
+        raise UsageError(f"{len(runs)} runs of cml", expected="one", hint="draw one at a time")
     found = match(seeds_of(runs[0])[0], data, split=split)
     clips = clips or _some(found.ids)
     pictures: dict[Any, Any] = {}
@@ -309,11 +311,11 @@ def _sorted(words: Sequence[str]) -> tuple[list[Path], Given]:
     given = sort_pairs(w for w in words if "=" in w and not Path(w).is_dir())
     if given.recipe:
         raise UsageError(
-            f"{given.recipe[0]!r} means nothing here", do="recipes are for `avel train`"
+            f"{given.recipe[0]!r} means nothing here", hint="recipes are for `avel train`"
         )
     runs = [Path(w) for w in words if "=" not in w or Path(w).is_dir()]
     if not runs:
-        raise UsageError("no run named", do="give the folder that `avel train` wrote")
+        raise UsageError("no run named", hint="give the folder that `avel train` wrote")
     return runs, given
 
 
@@ -356,7 +358,7 @@ def _groups(runs: Sequence[Path], data: Dataset, split: str) -> list[list[Judged
 def _one_group(run: Path, data: Dataset, split: str) -> list[Judged]:
     found = _groups([run], data, split)
     if len(found) > 1:
-        raise UsageError(f"{run} holds runs of several kinds", do="name one of its folders")
+        raise UsageError(f"{run} holds runs of several kinds", hint="name one of its folders")
     return found[0]
 
 
@@ -390,6 +392,6 @@ def _save(figure: Any, out: Path, dpi: int) -> None:
         save_figure(figure, out, dpi=dpi)
     except OSError as e:
         raise DataError(
-            f"{out} can't be written ({e.strerror or e})", do="make room there, or choose another"
+            f"{out} can't be written ({e.strerror or e})", hint="make room there, or choose another"
         ) from e
     print(out)

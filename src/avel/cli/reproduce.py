@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from avel.experiments.spec import Estimate
 
 _TABLES = (
-    "TABLE (xue2021:III, tian2018:2, wu2019, all, systems, senses) and data=DIR, or data=ave "
+    "TABLE (xue2021:III, tian2018:2, wu2019, all, systems, modalities) and data=DIR, or data=ave "
     "root=DIR; task=sel,cml for some of the tasks; recipe fields for all trainings (epochs=20), "
     "for a task's (cml.epochs=20) or a model's (jca.audio_out=128); mmel.KEY=… for the models that "
     "cml starts from."
@@ -63,7 +63,7 @@ def reproduce(
         return
     if named.setting:
         raise UsageError(f"setting={named.setting} means nothing here: tables have their own",
-                         do="leave it out")  # fmt: skip
+                         hint="leave it out")  # fmt: skip
     only = [t for t in named.task.split(",") if t]
     found = reproduction.tables(names, only)  # mistakes are named before any work
     reproduction.plan(found, pairs=named.recipe, mmel=named.mmel)

@@ -90,5 +90,7 @@ def _need_packages() -> None:
     missing = [n for n in ("fastapi", "uvicorn", "python_multipart") if find_spec(n) is None]
     if missing:
         raise UsageError(
-            f"not installed: {', '.join(missing)}", wanted="them", do="pip install 'avel[serve]'"
+            f"not installed: {', '.join(missing)}",
+            expected="them",
+            hint="pip install 'avel[serve]'",
         )

@@ -12,7 +12,7 @@ import typer
 from avel.errors import UsageError
 
 if TYPE_CHECKING:
-    from avel.data.composer import Plan
+    from avel.data.composer import ComposerPlan
 
 #: The configuration that needs no folders: its things are drawn and its sounds synthesised.
 TOYBOX = "toybox"
@@ -28,7 +28,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     wide, _, high = text.lower().partition("x")
     if not (wide.isascii() and wide.isdigit() and high.isascii() and high.isdigit()):
-        raise UsageError(f"size {text[:40]!r}", wanted="width x height, like 320x240")
+        raise UsageError(f"size {text[:40]!r}", expected="width x height, like 320x240")
     return int(wide[:6]), int(high[:6])
 
 
@@ -42,7 +42,9 @@ def parse_offset(text: str) -> tuple[float, float]:
     try:
         return float(least), float(most or least)
     except ValueError:
-        raise UsageError(f"offset {text[:40]!r}", wanted="seconds, or 0.5:3 for a range") from None
+        raise UsageError(
+            f"offset {text[:40]!r}", expected="seconds, or 0.5:3 for a range"
+        ) from None
 
 
 def synth(
@@ -73,14 +75,14 @@ def synth(
         named = [f"--{k}" for k, v in own.items() if v is not None]
         named += ["--offset"] * (offset != "0")
         if named:
-            wanted = "none of them: Toybox draws its things and plays its sounds itself"
+            expected = "none of them: Toybox draws its things and plays its sounds itself"
             raise UsageError(
-                f"{', '.join(named)} for Toybox", wanted=wanted, do="give --pairs pairs.toml"
+                f"{', '.join(named)} for Toybox", expected=expected, hint="give --pairs pairs.toml"
             )
         _toybox(folder, seed=seed, jobs=jobs, **_or_toybox(given))
         return
     if sounds is None or images is None:
-        raise UsageError("--pairs without --sounds and --images", do="name both folders")
+        raise UsageError("--pairs without --sounds and --images", hint="name both folders")
     plan = _plan(pairs, sounds, images, backgrounds, seed=seed, offset=offset, given=given)
     _compose(folder, plan, clips, jobs, _told(folder, pairs, own, given, seed, offset))
 
@@ -93,10 +95,10 @@ def _toybox(
     folder: Path, *, clips: int, seed: int, size: str, seconds: float, fps: int, jobs: int
 ) -> None:
     from avel.data.rendered import TOYBOX_CARD, clips_of
-    from avel.data.toybox import Plan, synthesize
+    from avel.data.toybox import ToyboxPlan, synthesize
 
     width, height = parse_size(size)
-    plan = Plan(seed=seed, seconds=seconds, fps=fps, width=width, height=height)
+    plan = ToyboxPlan(seed=seed, seconds=seconds, fps=fps, width=width, height=height)
     command = (
         f"avel synth {folder.name} --clips {clips} --seed {seed} --size {width}x{height} "
         f"--seconds {seconds:g} --fps {fps}"
@@ -120,17 +122,17 @@ def _plan(
     seed: int,
     offset: str,
     given: dict[str, Any],
-) -> Plan:
-    from avel.data.composer import Plan, changed, find_sources, read_pairs
+) -> ComposerPlan:
+    from avel.data.composer import ComposerPlan, changed, find_sources, read_pairs
 
     apart = parse_offset(offset)
     config = read_pairs(pairs)
-    wanted = {k: given[k] for k in ("seconds", "fps") if given[k] is not None}
+    expected = {k: given[k] for k in ("seconds", "fps") if given[k] is not None}
     if given["size"] is not None:
-        wanted["width"], wanted["height"] = parse_size(given["size"])
-    config = changed(config, **wanted)
+        expected["width"], expected["height"] = parse_size(given["size"])
+    config = changed(config, **expected)
     bank = find_sources(config, sounds=sounds, images=images, backgrounds=backgrounds)
-    return Plan(config, bank, seed=seed, offset=apart)
+    return ComposerPlan(config, bank, seed=seed, offset=apart)
 
 
 def _told(
@@ -150,7 +152,7 @@ def _told(
     return shlex.join([*words, *(["--offset", offset] if offset != "0" else [])])
 
 
-def _compose(folder: Path, plan: Plan, clips: int | None, jobs: int, command: str) -> None:
+def _compose(folder: Path, plan: ComposerPlan, clips: int | None, jobs: int, command: str) -> None:
     from avel.data.composer import compose
     from avel.data.rendered import COMPOSER_CARD, clips_of
 

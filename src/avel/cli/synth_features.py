@@ -33,6 +33,6 @@ def synth_features(
     with terminal_progress("simulating") as progress:
         count = simulate(
             folder, labels=labels or folder, scale=scale, seed=seed, progress=progress,
-            extras=[name for name, wanted in asked.items() if wanted],
+            extras=[name for name, expected in asked.items() if expected],
         )  # fmt: skip
     print(f"{count} clips with SIMULATED features in {folder}")

@@ -123,8 +123,8 @@ def train(
 def _check_folds(task: str, folds: int | None, init: Path | None) -> None:
     if folds is not None and (task == "cml" or init is not None):
         raise UsageError(
-            "--folds with task=cml or --init", wanted="task=sel or task=wsel from fresh weights",
-            do="leave --folds out",
+            "--folds with task=cml or --init", expected="task=sel or task=wsel from fresh weights",
+            hint="leave --folds out",
         )  # fmt: skip
 
 
@@ -173,8 +173,8 @@ def _first(model: str, task: str, mmel: list[str], init: Path | None) -> bool:
     if mmel:
         raise UsageError(
             f"mmel.{mmel[0]} for a run that trains no such model",
-            wanted="CML of a model that starts from its SEL model, without --init",
-            do="leave it out",
+            expected="CML of a model that starts from its SEL model, without --init",
+            hint="leave it out",
         )
     return False
 

@@ -10,7 +10,7 @@ import typer
 from avel.errors import UsageError
 
 if TYPE_CHECKING:
-    from avel.inference.decision import Decision, Rule
+    from avel.inference.decision import Decision, Thresholds
     from avel.types import Json
 
 
@@ -35,7 +35,7 @@ def tune(
     keep_memory()
     given = sort_pairs(pairs or [])
     if given.recipe:
-        raise UsageError(f"{given.recipe[0]!r} means nothing here", wanted="data=… root=…")
+        raise UsageError(f"{given.recipe[0]!r} means nothing here", expected="data=… root=…")
     folders = seeds_of(run)
     data = open_data(given if given.data else recall(folders[0]))
     for folder in folders:
@@ -63,9 +63,9 @@ def _words(decision: Decision) -> str:
     return "\n".join(lines)
 
 
-def _rule(rule: Rule) -> str:
+def _rule(rule: Thresholds) -> str:
     base = "the paper's decision" if rule.threshold is None else f"threshold {rule.threshold:g}"
-    on = "" if rule.low is None else f", going on down to {rule.low:g}"
-    gaps = f", gaps up to {rule.bridge:g} s bridged" if rule.bridge else ""
-    least = f", at least {rule.min_length:g} s" if rule.min_length else ""
+    on = "" if rule.low_threshold is None else f", going on down to {rule.low_threshold:g}"
+    gaps = f", gaps up to {rule.max_gap:g} s bridged" if rule.max_gap else ""
+    least = f", at least {rule.min_duration:g} s" if rule.min_duration else ""
     return f"{base}{on}{gaps}{least}"

@@ -42,7 +42,7 @@ _ENDINGS = (".mp4", *sorted(MEDIA_ENDINGS - SOUND_ENDINGS - {".mp4"}), *sorted(S
 
 
 @dataclass(frozen=True)
-class Row:
+class AnnotationRow:
     """One line of an annotation file: an event, or a clip without one (``label`` empty).
 
     Args:
@@ -74,13 +74,13 @@ class Annotations:
         notes: What else was left out, a sentence each.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[AnnotationRow] = field(default_factory=list)
     mistakes: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def read_rows(root: Path) -> tuple[list[Row], list[str]]:
+def read_rows(root: Path) -> tuple[list[AnnotationRow], list[str]]:
     """The rows of a folder's annotations, and what is wrong with those that couldn't be read.
 
     Raises:
@@ -103,7 +103,7 @@ def read_annotations(root: Path, *, predictions: bool = False) -> Annotations:
     if not root.is_dir():
         raise DataError(
             f"there is no folder {root}" if not root.exists() else f"{root} is no folder",
-            do="give the folder that holds your clips",
+            hint="give the folder that holds your clips",
         )
     found = _read(root, predictions=predictions)
     nothing = not (found.rows or found.mistakes or found.left_out)
@@ -111,14 +111,14 @@ def read_annotations(root: Path, *, predictions: bool = False) -> Annotations:
         raise DataError(
             f"{root} holds no labels that a person made or corrected"
             + "".join(f"\n    {note}" for note in found.notes),
-            do="correct some of them, or give data.predictions=true",
+            hint="correct some of them, or give data.predictions=true",
         )
     if nothing:
         raise DataError(
             f"{root} holds no annotations",
-            wanted="annotations.csv or .tsv, AVE-style Annotations.txt, or a label file beside "
+            expected="annotations.csv or .tsv, AVE-style Annotations.txt, or a label file beside "
             "each clip (clip.eaf, clip.vtt, clip.txt…)",
-            do=f"write annotations.csv with the columns {','.join(REQUIRED)}, a row an event",
+            hint=f"write annotations.csv with the columns {','.join(REQUIRED)}, a row an event",
         )
     return found
 
@@ -155,7 +155,7 @@ def _read_table(path: Path, root: Path, *, predictions: bool) -> Annotations:
             label, modality = marked_in(given, coded=dcase)
             if modality not in MODALITIES:
                 told = ", ".join(MODALITIES)
-                raise ValueError(f"modality {modality[:40]!r}: wanted one of {told}")
+                raise ValueError(f"modality {modality[:40]!r}: expected one of {told}")
             given = {k: label_in(c, coded=dcase) for k, c in given.items()} | {"label": label}
             if modality != "both":  # what is only audible or visible is no event
                 given |= {"start": "", "end": "", "label": ""}
@@ -288,13 +288,13 @@ def _is_background(label: str) -> bool:
     return label.strip().lower() == BACKGROUND
 
 
-def _clip_rows(timeline: Timeline, file: str, where: str) -> list[Row]:
+def _clip_rows(timeline: Timeline, file: str, where: str) -> list[AnnotationRow]:
     held = [
-        Row(file, e.start, e.end, e.label.strip(), "", "", f"{where}:{i}")
+        AnnotationRow(file, e.start, e.end, e.label.strip(), "", "", f"{where}:{i}")
         for i, e in enumerate(timeline, start=1)
         if not _is_background(e.label)
     ]
-    return held or [Row(file, 0.0, 0.0, "", "", "", where)]
+    return held or [AnnotationRow(file, 0.0, 0.0, "", "", "", where)]
 
 
 def _check_header(name: str, header: Sequence[str]) -> list[str]:
@@ -313,7 +313,7 @@ def _check_header(name: str, header: Sequence[str]) -> list[str]:
     return mistakes
 
 
-def _csv_row(cells: dict[str, str], where: str, root: Path) -> tuple[Row, list[str]]:
+def _csv_row(cells: dict[str, str], where: str, root: Path) -> tuple[AnnotationRow, list[str]]:
     times = [cells["start"], cells["end"]]
     empty = not cells["label"] and not any(times)
     start, end, wrong = (0.0, 0.0, []) if empty else _times(*times)
@@ -325,8 +325,8 @@ def _csv_row(cells: dict[str, str], where: str, root: Path) -> tuple[Row, list[s
     split = _SPLITS.get(split, split)
     if split and split not in SPLITS:
         near = "".join(f" ({n}?)" for n in get_close_matches(split, SPLITS, n=1))
-        wrong.append(f"split {split[:40]!r}: wanted {', '.join(SPLITS)}{near}")
-    row = Row(file, start, end, cells["label"], split, cells.get("video", ""), where)
+        wrong.append(f"split {split[:40]!r}: expected {', '.join(SPLITS)}{near}")
+    row = AnnotationRow(file, start, end, cells["label"], split, cells.get("video", ""), where)
     return row, [f"{where}: {w}" for w in wrong]
 
 
@@ -363,7 +363,7 @@ def _inside(root: Path, file: str) -> str:
 def _check_file(file: str, inner: str) -> list[str]:
     if not file:
         return ["no file"]
-    return [] if inner else [f"file {file[:200]!r}: wanted a path inside the folder"]
+    return [] if inner else [f"file {file[:200]!r}: expected a path inside the folder"]
 
 
 def _read_text(root: Path, path: Path, split: str, found: Annotations) -> None:
@@ -374,7 +374,7 @@ def _read_text(root: Path, path: Path, split: str, found: Annotations) -> None:
         if not line.strip() or (number == 1 and cells[0].lower() == "category"):
             continue
         if len(cells) != 5:
-            found.left_out.append(f"{where}: wanted Category&VideoID&Quality&StartTime&EndTime")
+            found.left_out.append(f"{where}: expected Category&VideoID&Quality&StartTime&EndTime")
             continue
         label, video, _, start, end = cells
         empty = start == end  # AVE itself has one: an event of no length
@@ -384,7 +384,9 @@ def _read_text(root: Path, path: Path, split: str, found: Annotations) -> None:
         found.left_out += [f"{where}: {w}" for w in wrong]
         if not wrong:
             file = _file_of(root, inner)
-            found.rows.append(Row(file, first, last, "" if empty else label, split, "", where))
+            found.rows.append(
+                AnnotationRow(file, first, last, "" if empty else label, split, "", where)
+            )
 
 
 def _file_of(root: Path, video: str) -> str:

@@ -66,15 +66,15 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
         DataError: with all that doesn't fit.
     """
     if not datasets:
-        raise UsageError("no data set to join", do="name at least one")
+        raise UsageError("no data set to join", hint="name at least one")
     first = datasets[0]
     wrong = [odd for other in datasets[1:] for odd in _odd(other, first)]
     names = [d.name for d in datasets]
     wrong += [f"two are called {n}" for n in dict.fromkeys(names) if names.count(n) > 1]
     if wrong:
         raise DataError("data sets that can't be joined: " + "; ".join(wrong),
-                        wanted=f"the backbones and lengths of {first.name}, other names",
-                        do="extract them with the same backbones and step")  # fmt: skip
+                        expected=f"the backbones and lengths of {first.name}, other names",
+                        hint="extract them with the same backbones and step")  # fmt: skip
     classes = tuple(dict.fromkeys(c for d in datasets for c in d.classes))
     origins = [d.origin for d in datasets]
     common = [s for s in first.splits if all(s in d.splits for d in datasets)]
@@ -101,7 +101,7 @@ def relabel(data: Dataset, classes: tuple[str, ...]) -> Dataset:
     lacking = [c for c in data.classes if c not in classes]
     if lacking:
         raise DataError(f"{data.name} over classes without {', '.join(lacking[:5])}",
-                        wanted="all of its own among them", do="name those too")  # fmt: skip
+                        expected="all of its own among them", hint="name those too")  # fmt: skip
     ids = np.array([*(classes.index(c) for c in data.classes), len(classes), -1])  # -1: the last
     splits = {
         name: replace(split, labels=ids[split.labels], tags=None)

@@ -22,8 +22,8 @@ from avel.data.annotations import (
     OPTIONAL,
     REQUIRED,
     SPLITS,
+    AnnotationRow,
     Annotations,
-    Row,
     counted,
     read_annotations,
     some,
@@ -76,7 +76,7 @@ def load(
     """A data set from a folder of clips.
 
     The annotations are ``annotations.csv`` with the columns ``file,start,end,label`` and, where
-    wanted, ``split`` and ``video``: one row an event; a row with empty start, end and label is a
+    expected, ``split`` and ``video``: one row an event; a row with empty start, end and label is a
     clip without one. Without that file, AVE-style text is read: ``trainSet.txt``, ``valSet.txt``
     and ``testSet.txt``, or ``Annotations.txt``.
 
@@ -106,7 +106,7 @@ def load(
     """
     root = Path(root)
     if window < 1:
-        raise DataError(f"window={window}", wanted="at least 1 segment", do="give window=10")
+        raise DataError(f"window={window}", expected="at least 1 segment", hint="give window=10")
     read = read_annotations(root, predictions=predictions)
     clips, mistakes = _gather(read.rows)
     names = FeatureNames()
@@ -234,14 +234,14 @@ def _stop(root: Path, mistakes: Sequence[str], *, shown: int = 40) -> NoReturn:
     more = f"\n    and {len(mistakes) - shown} more" if len(mistakes) > shown else ""
     raise DataError(
         f"{root}: {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}\n    {listed}{more}",
-        wanted=f"annotations.csv with {','.join(REQUIRED)} (and {', '.join(OPTIONAL)} if wanted)",
-        do=f"mend them; where features are missing, or of other files, run: {cure}",
+        expected=f"annotations.csv with {','.join(REQUIRED)} (and {', '.join(OPTIONAL)} if expected)",
+        hint=f"mend them; where features are missing, or of other files, run: {cure}",
     )
 
 
-def _gather(rows: Iterable[Row]) -> tuple[list[Clip], list[str]]:
+def _gather(rows: Iterable[AnnotationRow]) -> tuple[list[Clip], list[str]]:
     """Rows by file; a file or a video in two splits is a mistake."""
-    by_file: dict[str, list[Row]] = {}
+    by_file: dict[str, list[AnnotationRow]] = {}
     for row in rows:
         by_file.setdefault(row.file, []).append(row)
     clips, mistakes = [], []
@@ -361,7 +361,7 @@ def _backbones(found: Features) -> tuple[tuple[str, str, str], ...]:
 
 
 def _within(
-    clips: Iterable[Clip], held: _Held, rows: Iterable[Row]
+    clips: Iterable[Clip], held: _Held, rows: Iterable[AnnotationRow]
 ) -> tuple[list[Clip], list[str]]:
     """Clips without events that begin after their file's end, or end more than a segment after."""
     lines = {(row.file, row.start, row.end, row.label): row.where for row in rows}

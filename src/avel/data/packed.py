@@ -40,7 +40,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Entry:
+class PackedEntry:
     """The rows of one feature file.
 
     Args:
@@ -73,7 +73,7 @@ class Pack:
 
     audio: NDArray[Any]
     visual: NDArray[Any]
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, PackedEntry]
     audio_card: Json
     visual_card: Json
     step: float
@@ -83,7 +83,7 @@ class Pack:
         """Bytes of both arrays."""
         return self.audio.nbytes + self.visual.nbytes
 
-    def entry(self, folder: Path, path: Path) -> Entry | None:
+    def entry(self, folder: Path, path: Path) -> PackedEntry | None:
         """The rows of a feature file, if it is as it was when it was packed."""
         held = self.entries.get(path.relative_to(folder).as_posix())
         try:
@@ -171,7 +171,7 @@ def pack(folder: str | Path, *, dtype: Dtype = "float16", progress: Progress | N
         write_whole(store / TABLE, json.dumps(table, separators=(",", ":")))
     except OSError as e:
         cure = "check that the disk has room and the files are whole"
-        raise DataError(f"{folder} could not be packed in {store} ({e})", do=cure) from e
+        raise DataError(f"{folder} could not be packed in {store} ({e})", hint=cure) from e
     for old in store.glob("pack-*.npy"):
         if f"-{name}" not in old.name:
             old.unlink(missing_ok=True)
@@ -183,7 +183,7 @@ def pack(folder: str | Path, *, dtype: Dtype = "float16", progress: Progress | N
 def _agree(folder: Path, paths: Sequence[Path]) -> tuple[Json, list[tuple[int, float]]]:
     """The header that all files share but for their lengths: segments and seconds of each."""
     if not paths:
-        raise DataError(f"{folder} holds no features", do="run `avel extract` first")
+        raise DataError(f"{folder} holds no features", hint="run `avel extract` first")
     first: Json = {}
     wrong, lengths = [], []
     for path in paths:
@@ -199,8 +199,8 @@ def _agree(folder: Path, paths: Sequence[Path]) -> tuple[Json, list[tuple[int, f
         listed = "\n    ".join(wrong[:_SHOWN] + more)
         raise DataError(
             f"{folder}: {len(wrong)} of {len(paths)} can't be packed\n    {listed}",
-            wanted="features of the same backbones, shapes and segment length",
-            do="extract those again, or remove them",
+            expected="features of the same backbones, shapes and segment length",
+            hint="extract those again, or remove them",
         )
     return first, lengths
 
@@ -208,10 +208,12 @@ def _agree(folder: Path, paths: Sequence[Path]) -> tuple[Json, list[tuple[int, f
 def _odd(head: Json, first: Json) -> str:
     if not _is_whole(head):
         return "not a file of avel's features"
-    for sense in ("audio", "visual"):
-        if backbone_identity(head[f"{sense}_card"]) != backbone_identity(first[f"{sense}_card"]):
+    for modality in ("audio", "visual"):
+        if backbone_identity(head[f"{modality}_card"]) != backbone_identity(
+            first[f"{modality}_card"]
+        ):
             return "features of other backbones"
-        if head[f"{sense}_shape"][1:] != first[f"{sense}_shape"][1:]:
+        if head[f"{modality}_shape"][1:] != first[f"{modality}_shape"][1:]:
             return "features of another shape"
     return "segments of another length" if head["step"] != first["step"] else ""
 
@@ -227,9 +229,9 @@ def _is_whole(head: Json) -> bool:
     return fits and all(isinstance(card, dict) for card in cards) and bool(head["dtype"])
 
 
-def _row(head: Json, sense: str) -> tuple[int, ...]:
+def _row(head: Json, modality: str) -> tuple[int, ...]:
     """Shape of one segment's features."""
-    return tuple(head[f"{sense}_shape"][1:])
+    return tuple(head[f"{modality}_shape"][1:])
 
 
 def _check_room(store: Path, head: Json, lengths: Sequence[tuple[int, float]], dtype: str) -> None:
@@ -238,12 +240,12 @@ def _check_room(store: Path, head: Json, lengths: Sequence[tuple[int, float]], d
     free = shutil.disk_usage(store).free
     if free < size + 2**20:
         raise DataError(
-            f"{store} has {human_size(free)} of room", wanted=human_size(size), do="make room"
+            f"{store} has {human_size(free)} of room", expected=human_size(size), hint="make room"
         )
 
 
-def _array_path(store: Path, sense: str, name: str) -> Path:
-    return store / f"pack-{sense}-{name}.npy"
+def _array_path(store: Path, modality: str, name: str) -> Path:
+    return store / f"pack-{modality}-{name}.npy"
 
 
 def _write(
@@ -255,8 +257,8 @@ def _write(
     *,
     dtype: str,
     progress: Progress | None,
-) -> dict[str, Entry]:
-    entries: dict[str, Entry] = {}
+) -> dict[str, PackedEntry]:
+    entries: dict[str, PackedEntry] = {}
     total = sum(count for _, (count, _) in files)
     with (
         whole(_array_path(store, "audio", name)) as audio,
@@ -265,18 +267,18 @@ def _write(
         visual.open("wb") as seen,
     ):
         out = {"audio": heard, "visual": seen}
-        for sense, file in out.items():
-            shape = (total, *_row(head, sense))
+        for modality, file in out.items():
+            shape = (total, *_row(head, modality))
             said = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_2_0(file, said)
         first = 0
         for path, (count, duration) in files:
             stat = path.stat()
-            for sense, rows in _rows_of(path, dtype).items():
-                if rows.shape != (count, *_row(head, sense)):
-                    raise DataError(f"{path} changed meanwhile", do="run it again")
-                rows.tofile(out[sense])
-            entries[path.relative_to(folder).as_posix()] = Entry(
+            for modality, rows in _rows_of(path, dtype).items():
+                if rows.shape != (count, *_row(head, modality)):
+                    raise DataError(f"{path} changed meanwhile", hint="run it again")
+                rows.tofile(out[modality])
+            entries[path.relative_to(folder).as_posix()] = PackedEntry(
                 first, count, duration, stat.st_size, stat.st_mtime_ns,
                 str(header(path).get("content", "")),
             )  # fmt: skip
@@ -292,18 +294,18 @@ def _rows_of(path: Path, dtype: str) -> dict[str, NDArray[Any]]:
 
     try:
         with safe_open(path, framework="numpy") as f:
-            arrays = {sense: f.get_tensor(sense) for sense in ("audio", "visual")}
+            arrays = {modality: f.get_tensor(modality) for modality in ("audio", "visual")}
     except (OSError, SafetensorError) as e:
-        raise DataError(f"{path}: can't be read ({e})", do="extract it again") from e
+        raise DataError(f"{path}: can't be read ({e})", hint="extract it again") from e
     with np.errstate(over="ignore"):  # what doesn't fit becomes infinite and is named
-        held = {sense: np.ascontiguousarray(a, dtype=dtype) for sense, a in arrays.items()}
+        held = {modality: np.ascontiguousarray(a, dtype=dtype) for modality, a in arrays.items()}
     if not all(np.isfinite(rows).all() for rows in held.values()):
         cure = "pack it with --dtype float32, or extract it again"
-        raise DataError(f"{path}: features that {dtype} can't hold, or not finite", do=cure)
+        raise DataError(f"{path}: features that {dtype} can't hold, or not finite", hint=cure)
     return held
 
 
-def _table(name: str, dtype: str, head: Json, entries: Mapping[str, Entry]) -> Json:
+def _table(name: str, dtype: str, head: Json, entries: Mapping[str, PackedEntry]) -> Json:
     rows = {k: list(vars(e).values()) for k, e in entries.items()}
     cards = {key: head[key] for key in ("audio_card", "visual_card", "step")}
     return {"layout": LAYOUT, "id": name, "dtype": dtype, **cards, "files": rows}
@@ -323,8 +325,8 @@ def open_pack(folder: str | Path, *, dtype: Dtype = "float16") -> Pack | None:
         table = json.loads((store / TABLE).read_text("utf-8"))
         if table["layout"] != LAYOUT or table["dtype"] != dtype or not _ID.fullmatch(table["id"]):
             return None
-        audio, visual = (_mapped(store, sense, table) for sense in ("audio", "visual"))
-        entries = {str(k): Entry(*row) for k, row in table["files"].items()}
+        audio, visual = (_mapped(store, modality, table) for modality in ("audio", "visual"))
+        entries = {str(k): PackedEntry(*row) for k, row in table["files"].items()}
         if not _fits(entries.values(), float(table["step"]), audio, visual):
             return None
         cards = [dict(table[key]) for key in ("audio_card", "visual_card")]
@@ -333,15 +335,17 @@ def open_pack(folder: str | Path, *, dtype: Dtype = "float16") -> Pack | None:
     return Pack(audio, visual, entries, cards[0], cards[1], float(table["step"]))
 
 
-def _mapped(store: Path, sense: str, table: Json) -> NDArray[Any]:
-    path = _array_path(store, sense, table["id"])
+def _mapped(store: Path, modality: str, table: Json) -> NDArray[Any]:
+    path = _array_path(store, modality, table["id"])
     rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     if rows.dtype != table["dtype"]:
         raise ValueError("another type than the table's")
     return rows
 
 
-def _fits(entries: Iterable[Entry], step: float, audio: NDArray[Any], visual: NDArray[Any]) -> bool:
+def _fits(
+    entries: Iterable[PackedEntry], step: float, audio: NDArray[Any], visual: NDArray[Any]
+) -> bool:
     if (audio.ndim, visual.ndim) != (2, 4) or len(audio) != len(visual):
         return False
     for e in entries:

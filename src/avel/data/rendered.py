@@ -54,10 +54,10 @@ def size_mistakes(*, seed: int, seconds: float, fps: int, width: int, height: in
     most = f"even, 32x32 to {LARGEST[0]}x{LARGEST[1]}"
     wide_enough = 32 <= width <= LARGEST[0] and 32 <= height <= LARGEST[1]
     checks = {
-        f"seed {seed}: wanted 0 or more": seed >= 0,
-        f"seconds {seconds}: wanted 0.5 to {LONGEST:g}": 0.5 <= seconds <= LONGEST,
-        f"fps {fps}: wanted 1 to 60": 1 <= fps <= 60,
-        f"size {width}x{height}: wanted {most}": wide_enough and not (width % 2 or height % 2),
+        f"seed {seed}: expected 0 or more": seed >= 0,
+        f"seconds {seconds}: expected 0.5 to {LONGEST:g}": 0.5 <= seconds <= LONGEST,
+        f"fps {fps}: expected 1 to 60": 1 <= fps <= 60,
+        f"size {width}x{height}: expected {most}": wide_enough and not (width % 2 or height % 2),
     }
     return [what for what, fine in checks.items() if not fine]
 
@@ -72,7 +72,7 @@ def is_rendered(folder: Path, name: str) -> bool:
     return all(place.is_file() for place in places(folder, name))
 
 
-def check_card(card: Path, wanted: Mapping[str, Any]) -> None:
+def check_card(card: Path, expected: Mapping[str, Any]) -> None:
     """Refuse a folder whose clips are of another plan, or whose annotations somebody else wrote.
 
     Raises:
@@ -80,28 +80,28 @@ def check_card(card: Path, wanted: Mapping[str, Any]) -> None:
         DataError: for a card that is no JSON.
     """
     if card.parent.exists() and not card.parent.is_dir():
-        raise UsageError(f"{card.parent} is a file", wanted="a folder", do="name another")
+        raise UsageError(f"{card.parent} is a file", expected="a folder", hint="name another")
     if not card.is_file():
         foreign = [name for name in WRITTEN if (card.parent / name).exists()]
         if foreign:
             raise UsageError(
                 f"{card.parent} holds {', '.join(foreign)} and no {card.name}: not of this command",
-                do="name another folder",
+                hint="name another folder",
             )
         return
     held = _read_card(card)
     other = [
         f"{key}: others than those there (files were added, removed or changed)"
         if key == "sources"
-        else f"{key}: {held.get(key)} there, {wanted[key]} asked"
-        for key in wanted
-        if held.get(key) != wanted[key]
+        else f"{key}: {held.get(key)} there, {expected[key]} asked"
+        for key in expected
+        if held.get(key) != expected[key]
     ]
     if other:
         listed = "\n    ".join(other)
         raise UsageError(
             f"{card.parent} holds clips of another plan:\n    {listed}",
-            do="name another folder, or ask for the same values",
+            hint="name another folder, or ask for the same values",
         )
 
 
@@ -109,9 +109,9 @@ def _read_card(card: Path) -> dict[str, Any]:
     try:
         held = json.loads(card.read_text("utf-8"))
     except (ValueError, RecursionError) as e:
-        raise DataError(f"{card}: not JSON ({e})", do="remove the folder or name another") from e
+        raise DataError(f"{card}: not JSON ({e})", hint="remove the folder or name another") from e
     if not isinstance(held, dict):
-        raise DataError(f"{card}: no card of rendered clips", do="remove the folder")
+        raise DataError(f"{card}: no card of rendered clips", hint="remove the folder")
     return held
 
 
@@ -149,7 +149,7 @@ def render_all(
         UsageError: for fewer processes than none.
     """
     if jobs < 0:
-        raise UsageError(f"{jobs} processes", wanted="1 or more, or 0 for one a core")
+        raise UsageError(f"{jobs} processes", expected="1 or more, or 0 for one a core")
     count = len(items)
     jobs = min(jobs or os.cpu_count() or 1, count)
     if jobs == 1:

@@ -112,12 +112,12 @@ def fit_temperature(scores: Array, truth: Array) -> float:
     valid = truth >= 0
     held, ids = scores[valid], truth[valid]
     if not len(ids):
-        raise UsageError("no segment to calibrate on", wanted="a split with labels")
+        raise UsageError("no segment to calibrate on", expected="a split with labels")
     if not are_probabilities(scores, truth):
         raise UsageError(
             "scores that are no probabilities over the classes",
-            wanted="rows that sum to 1",
-            do="tune without calibration: --no-calibrate",
+            expected="rows that sum to 1",
+            hint="tune without calibration: --no-calibrate",
         )
     found = minimize_scalar(
         lambda log: negative_log_likelihood(soften(held, float(np.exp(log))), ids),

@@ -147,7 +147,7 @@ def cross_validate(
         DataError: if there are fewer recordings than folds, or a split is missing.
     """
     if task == "cml":
-        raise UsageError("folds of cml", wanted="task sel or wsel", do="leave --folds out")
+        raise UsageError("folds of cml", expected="task sel or wsel", hint="leave --folds out")
     recipe = recipe or models.get(model).recipe(task)
     recipe = replace(recipe, validate_every=1, patience=0)
     whole = pooled(data)
@@ -238,7 +238,7 @@ def pooled(data: Dataset) -> Split:
     missing = [n for n in names if n not in data.splits]
     if missing:
         raise DataError(f"{data.name} has no split {', '.join(missing)}",
-                        wanted="train and val", do="name them in the data")  # fmt: skip
+                        expected="train and val", hint="name them in the data")  # fmt: skip
     parts = [data.splits[n] for n in names]
     length = max(int(p.labels.shape[1]) for p in parts)
 
@@ -293,10 +293,10 @@ def shares(data: Dataset, whole: Split, count: int, *, seed: int) -> list[NDArra
     names = [_recording(data, clip) for clip in whole.ids]
     recordings = list(dict.fromkeys(names))
     if count < 2:
-        raise UsageError(f"--folds must be at least 2, got {count}", do="give --folds 5")
+        raise UsageError(f"--folds must be at least 2, got {count}", hint="give --folds 5")
     if len(recordings) < count:
         raise DataError(f"{len(recordings)} recordings for {count} folds",
-                        wanted="one or more a fold", do="give fewer folds")  # fmt: skip
+                        expected="one or more a fold", hint="give fewer folds")  # fmt: skip
     classes = len(data.classes)
     holds = np.zeros((len(recordings), classes), bool)
     for name, labels in zip(names, whole.labels, strict=True):
@@ -324,8 +324,8 @@ def _shared_out(
         rarest = min(np.flatnonzero(per_class), key=lambda c: per_class[c], default=None)
         own = left if rarest is None else left[holds[left, rarest]]
         for i in rng.permutation(own):
-            wanted = lacking @ (holds[i] / np.maximum(1, holds.sum(0)))
-            order = np.lexsort((rng.permutation(count), -room, -wanted))
+            expected = lacking @ (holds[i] / np.maximum(1, holds.sum(0)))
+            order = np.lexsort((rng.permutation(count), -room, -expected))
             k = int(order[0])
             fold[i] = k
             lacking[k] -= holds[i]

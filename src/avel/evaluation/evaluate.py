@@ -56,7 +56,7 @@ def evaluate(
         data = next((run.data for run in listed if isinstance(run, Run)), None)
     _one_kind(found)
     if data is None:
-        raise UsageError("no data to judge on", do="give a data set or a split")
+        raise UsageError("no data to judge on", hint="give a data set or a split")
     first = found[0]
     task, classes = first.card["task"], first.classes
     laid_out = fitting(first, data) if isinstance(data, Dataset) else data
@@ -131,19 +131,19 @@ def kind(run: Trained) -> tuple[Any, ...]:
 
 def _one_kind(runs: Sequence[Trained]) -> None:
     if not runs:
-        raise UsageError("no run to evaluate", do="name at least one")
+        raise UsageError("no run to evaluate", hint="name at least one")
     if len({kind(run) for run in runs}) > 1:
         raise UsageError(
             "runs of different kinds have no mean",
-            wanted="one model, task, setting, recipe, data and start, several seeds",
-            do="evaluate them one kind at a time",
+            expected="one model, task, setting, recipe, data and start, several seeds",
+            hint="evaluate them one kind at a time",
         )
     seeds = [run.card["seed"] for run in runs if run.card["seed"] >= 0]  # -1: not known
     if len(set(seeds)) < len(seeds):
         raise UsageError(
             f"runs of seeds {', '.join(map(str, seeds))}",
-            wanted="each seed once",
-            do="name each run once",
+            expected="each seed once",
+            hint="name each run once",
         )
 
 

@@ -28,9 +28,9 @@ def fitting(run: Trained, data: Dataset) -> Dataset:
         raise DataError(
             f"{data.name} has {len(unknown)} of its {len(data.classes)} classes that the run "
             f"doesn't know: {told}" + ", …" * (len(unknown) > 5),
-            wanted=f"some of the run's {len(run.classes)}: {', '.join(run.classes[:10])}"
+            expected=f"some of the run's {len(run.classes)}: {', '.join(run.classes[:10])}"
             + ", …" * (len(run.classes) > 10),
-            do="name the classes as the run does, leave those labels out, or train on these data",
+            hint="name the classes as the run does, leave those labels out, or train on these data",
         )
     for own, theirs in (
         (run.audio_card, data.audio_card),
@@ -39,8 +39,8 @@ def fitting(run: Trained, data: Dataset) -> Dataset:
         if backbone_identity(own) != backbone_identity(theirs):
             raise CheckpointError(
                 f"features of {backbone_name(theirs)}",
-                wanted=f"those of {backbone_name(own)}",
-                do="extract the data set again with the run's backbones",
+                expected=f"those of {backbone_name(own)}",
+                hint="extract the data set again with the run's backbones",
             )
     return data if data.classes == run.classes else relabel(data, run.classes)
 
@@ -54,11 +54,11 @@ def choose_split(data: Dataset | Split, task: str, name: str | None, classes: in
     if isinstance(data, Split):
         return tasks.prepare(data, task, setting=None, classes=classes)
     known = data.splits
-    wanted = name or tasks.split_names(task, known)[2]
-    if wanted in ("train", "val", "test"):
-        wanted = tasks.split_names(task, known)[("train", "val", "test").index(wanted)]
-    if wanted not in known:
+    expected = name or tasks.split_names(task, known)[2]
+    if expected in ("train", "val", "test"):
+        expected = tasks.split_names(task, known)[("train", "val", "test").index(expected)]
+    if expected not in known:
         raise DataError(
-            f"{data.name} has no split {wanted!r}", wanted=", ".join(known), do="choose one"
+            f"{data.name} has no split {expected!r}", expected=", ".join(known), hint="choose one"
         )
-    return tasks.prepare(known[wanted], task, classes=classes)
+    return tasks.prepare(known[expected], task, classes=classes)

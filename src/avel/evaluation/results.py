@@ -208,7 +208,9 @@ def save(evaluations: Sequence[Evaluation], path: str | Path) -> None:
         found = [e.to_json() for e in evaluations]
         write_whole(path, json.dumps(found[0] if len(found) == 1 else found, indent=1) + "\n")
     else:
-        raise UsageError(f"no writer for {path}", wanted=".csv or .json", do="change the ending")
+        raise UsageError(
+            f"no writer for {path}", expected=".csv or .json", hint="change the ending"
+        )
 
 
 def table(rows: Sequence[Json]) -> str:

@@ -16,7 +16,7 @@ from avel.errors import UsageError
 from avel.evaluation import calibration
 from avel.evaluation.inputs import choose_split, fitting
 from avel.inference.checkpoint import Trained
-from avel.inference.decision import Decision, Rule, bridged, masks, soften, spans
+from avel.inference.decision import Decision, Thresholds, gap_segments, masks, soften, spans
 from avel.metrics import event_runs, match_events
 from avel.types import Bools, Json
 
@@ -34,7 +34,7 @@ IOU = 0.5
 
 
 @dataclass(frozen=True)
-class Answers:
+class SplitScores:
     """What a model says of a split's clips, laid end to end with room between.
 
     Args:
@@ -52,12 +52,12 @@ class Answers:
         """The number of classes, background apart."""
         return int(self.values.shape[1]) - 1
 
-    def softened(self, temperature: float) -> Answers:
+    def softened(self, temperature: float) -> SplitScores:
         """The same at a temperature."""
         return self if temperature == 1 else replace(self, values=soften(self.values, temperature))
 
 
-def answers(run: Trained, split: Split, *, batch: int = 64) -> Answers:
+def answers(run: Trained, split: Split, *, batch: int = 64) -> SplitScores:
     """A run's scores, decisions and the truth of a split prepared for its task.
 
     Raises:
@@ -68,7 +68,7 @@ def answers(run: Trained, split: Split, *, batch: int = 64) -> Answers:
     from avel.training.batches import predictor, resident
 
     if run.card["task"] == "cml":
-        raise UsageError("cml finds no events", wanted="a run of task sel or wsel")
+        raise UsageError("cml finds no events", expected="a run of task sel or wsel")
     device = torch.device("cpu")
     held = resident(split)
     predict = predictor(run.network.to(device), held, run.card["task"], batch=batch, device=device)
@@ -76,8 +76,8 @@ def answers(run: Trained, split: Split, *, batch: int = 64) -> Answers:
     return laid_out(scores, labels, np.asarray(split.labels))
 
 
-def laid_out(scores: Array, labels: Array, truth: Array) -> Answers:
-    """(N, T, C+1) scores and (N, T) ids as :class:`Answers`, with room that no gap bridges."""
+def laid_out(scores: Array, labels: Array, truth: Array) -> SplitScores:
+    """(N, T, C+1) scores and (N, T) ids as :class:`SplitScores`, with room that no gap bridges."""
     room = max(GAPS) + 1
     background = scores.shape[-1] - 1
     wide = ((0, 0), (0, room))
@@ -85,19 +85,19 @@ def laid_out(scores: Array, labels: Array, truth: Array) -> Answers:
     values = np.pad(scores.astype(np.float32), (*wide, (0, 0)))
     values[known < 0] = np.eye(background + 1, dtype=np.float32)[background]
     chosen = np.where(known < 0, -1, np.pad(labels, wide, constant_values=-1))
-    return Answers(values.reshape(-1, background + 1), chosen.ravel(), known.ravel())
+    return SplitScores(values.reshape(-1, background + 1), chosen.ravel(), known.ravel())
 
 
 def event_counts(
-    held: Answers, rule: Rule, class_id: int, *, step: float = 1.0, iou: float = IOU
+    held: SplitScores, rule: Thresholds, class_id: int, *, step: float = 1.0, iou: float = IOU
 ) -> tuple[int, int, int]:
     """Of one class: answered events that are true ones, answered events, true events."""
     allowed = held.truth >= 0
     seeds, over = masks(held.values[:, class_id], held.chosen == class_id, rule, allowed)
-    starts, stops = spans(seeds, over, bridge=bridged(rule, step))
+    starts, stops = spans(seeds, over, max_gap=gap_segments(rule, step))
     inside = np.zeros(len(over), dtype=bool)
     for first, stop in zip(starts, stops, strict=True):
-        if clock.lasts(0.0, clock.segments_to_seconds(int(stop - first), step), rule.min_length):
+        if clock.lasts(0.0, clock.segments_to_seconds(int(stop - first), step), rule.min_duration):
             inside[first:stop] = True
     answered, true = _runs(inside), _runs(held.truth == class_id)
     return len(match_events(answered, true, iou)[0]), len(answered), len(true)
@@ -107,7 +107,7 @@ def _runs(inside: Bools) -> Any:
     return event_runs(np.where(inside, 0, 1)[None], 1)
 
 
-def event_f1(held: Answers, decision: Decision, names: Sequence[str], *, step: float) -> float:
+def event_f1(held: SplitScores, decision: Decision, names: Sequence[str], *, step: float) -> float:
     """F1 of whole events at an IoU of 0.5 under a decision, summed over classes (micro).
 
     The scores are taken as they are: soften them first.
@@ -121,20 +121,20 @@ def _f1(counts: Any) -> float:
     return 2 * hits / (answered + true) if answered + true else float("nan")
 
 
-def candidates(step: float) -> Iterator[Rule]:
+def candidates(step: float) -> Iterator[Thresholds]:
     """The rules that are tried, simple ones first."""
     for length, gap, share, threshold in product(LENGTHS, GAPS, SHARES, THRESHOLDS):
         low = None if share is None else share * (0.5 if threshold is None else threshold)
-        yield Rule(
+        yield Thresholds(
             threshold=threshold,
-            low=low,
-            min_length=clock.segments_to_seconds(length, step),
-            bridge=clock.segments_to_seconds(gap, step),
+            low_threshold=low,
+            min_duration=clock.segments_to_seconds(length, step),
+            max_gap=clock.segments_to_seconds(gap, step),
         )
 
 
 def choose(
-    held: Answers, names: Sequence[str], *, step: float = 1.0, calibrate: bool = True
+    held: SplitScores, names: Sequence[str], *, step: float = 1.0, calibrate: bool = True
 ) -> Decision:
     """The decision with the highest event F1, of those as good the simplest.
 
@@ -156,7 +156,7 @@ def choose(
     soft = held.softened(temperature)
     if calibrate and _ece(soft) >= _ece(held):  # few clips, or a model at chance
         temperature, soft = 1.0, held
-    rule = Rule()
+    rule = Thresholds()
     true = len(event_runs(soft.truth[None], soft.count))
     best = event_f1(soft, Decision(rule), names, step=step) + margin(true)
     for tried in candidates(step):
@@ -171,19 +171,19 @@ def choose(
     return Decision(rule, own, temperature=temperature)
 
 
-def _ece(held: Answers) -> float:
+def _ece(held: SplitScores) -> float:
     return calibration.reliability(held.values, held.truth).ece
 
 
-def _own_rule(held: Answers, rule: Rule, class_id: int, step: float) -> Rule | None:
+def _own_rule(held: SplitScores, rule: Thresholds, class_id: int, step: float) -> Thresholds | None:
     counts = event_counts(held, rule, class_id, step=step)
     if counts[2] < FEWEST:
         return None
     best, chosen = _f1(counts) + margin(counts[2]), None
     for threshold in THRESHOLDS:
         top = 1.0 if threshold is None else threshold
-        low = None if rule.low is None else min(rule.low, top)
-        tried = replace(rule, threshold=threshold, low=low)
+        low = None if rule.low_threshold is None else min(rule.low_threshold, top)
+        tried = replace(rule, threshold=threshold, low_threshold=low)
         found = _f1(event_counts(held, tried, class_id, step=step))
         if found > best:
             best, chosen = found, tried
@@ -198,7 +198,7 @@ def margin(events: int) -> float:
     return max(GAIN, EVENTS / max(1, events))
 
 
-def judged(held: Answers, decision: Decision, names: Sequence[str], *, step: float) -> Json:
+def judged(held: SplitScores, decision: Decision, names: Sequence[str], *, step: float) -> Json:
     """Event F1 of a split under a decision, and ECE where the scores are probabilities."""
     soft = held.softened(decision.temperature)
     found: Json = {}

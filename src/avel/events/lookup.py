@@ -75,7 +75,7 @@ def select_events(phrases: str | Sequence[str], vocabulary: Vocabulary | None = 
     index = _index(vocabulary)
     split = list(_split([phrases] if isinstance(phrases, str) else phrases, index))
     if not split:
-        raise UsageError("no event is named", wanted="phrases such as 'dog bark, siren'")
+        raise UsageError("no event is named", expected="phrases such as 'dog bark, siren'")
     mistakes: list[str] = []
     chosen: dict[str, SelectedEvent] = {}
     notes: dict[str, None] = {}
@@ -104,7 +104,7 @@ def select_events(phrases: str | Sequence[str], vocabulary: Vocabulary | None = 
         if selected.note:
             notes[selected.note] = None
     if mistakes:
-        raise all_at_once("--events", mistakes, do="`avel ls events` lists what there is")
+        raise all_at_once("--events", mistakes, hint="`avel ls events` lists what there is")
     return Selection(tuple(chosen.values()), tuple(notes))
 
 

@@ -140,21 +140,21 @@ def _read_shipped() -> _Tables:
 
 def _read(path: Path) -> _Tables:
     if not path.is_file():
-        raise UsageError(f"{path} can't be read: there is no such file", wanted=_WANTED, do=_DO)
+        raise UsageError(f"{path} can't be read: there is no such file", expected=_WANTED, hint=_DO)
     try:
         if path.stat().st_size > _LARGEST:
-            raise UsageError(f"{path} has over 1 MB", wanted=_WANTED, do=_DO)
+            raise UsageError(f"{path} has over 1 MB", expected=_WANTED, hint=_DO)
         with path.open("rb") as f:
             text = f.read(_LARGEST + 1)[:_LARGEST].decode("utf-8-sig")
         if max(line.count(".") for line in text.split("\n")) > _DOTS:
             raise UsageError(
                 f"{path} has a line of over {_DOTS} dots",
-                wanted=_WANTED,
-                do=_DO,
+                expected=_WANTED,
+                hint=_DO,
             )
         table = tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as e:
-        raise UsageError(f"{path} can't be read: {e}", wanted=_WANTED, do=_DO) from e
+        raise UsageError(f"{path} can't be read: {e}", expected=_WANTED, hint=_DO) from e
     return _check(table, str(path))
 
 
@@ -343,4 +343,4 @@ class _ClassReader:
 
 
 def _wrong(file: str, mistakes: Sequence[str]) -> UsageError:
-    return all_at_once(file, mistakes[:_SHOWN], do="correct the file; see docs/events.md")
+    return all_at_once(file, mistakes[:_SHOWN], hint="correct the file; see docs/events.md")

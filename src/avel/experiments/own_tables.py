@@ -1,4 +1,4 @@
-"""Tables that no paper prints: every system in every task, and what each sense alone can do."""
+"""Tables that no paper prints: every system in every task, and what each modality alone can do."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from avel import papers, tasks
 from avel.models.base import models
 from avel.papers import Row
 
-SYSTEMS, SENSES = "systems", "senses"
+SYSTEMS, MODALITIES = "systems", "modalities"
 TITLES = {
     SYSTEMS: "every model in every task",
-    SENSES: "one sense alone, and the parts of co-attention",
+    MODALITIES: "one modality alone, and the parts of co-attention",
 }
 #: What `systems` calls the models, and which of their variants it holds besides the default.
 _NAMES = {
@@ -24,16 +24,16 @@ _VARIANTS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("av", "sel"): {"A+V": {"inputs": "a+v"}, "DMRN": {"fusion": "dmrn"}},
     ("av", "wsel"): {"A+V": {"inputs": "a+v"}},
     ("cspa_csea", "cml"): {"CSPA+CSEA, unpaired": {"form": "unpaired"}},
-    ("ed_tcn", "sel"): {"ED-TCN, both senses": {"input": "both"}},
+    ("ed_tcn", "sel"): {"ED-TCN, both modalities": {"modality": "both"}},
 }
 _Rows = dict[str, tuple[str, dict[str, Any]]]
-#: Rows of `senses`: a model and its options. A sense alone finds no windows in the other. Tian's
+#: Rows of `modalities`: a model and its options. A modality alone finds no windows in the other. Tian's
 #: V-att classifies the picture alone, but the sound says where in it to look.
 _ALONE: _Rows = {
     "A+V, audio only": ("av", {"inputs": "a"}),
-    "CSPA+CSEA, audio only": ("cspa_csea", {"senses": "audio"}),
+    "CSPA+CSEA, audio only": ("cspa_csea", {"modality": "audio"}),
     "A+V, picture only": ("av", {"inputs": "v"}),
-    "CSPA+CSEA, picture only": ("cspa_csea", {"senses": "picture"}),
+    "CSPA+CSEA, picture only": ("cspa_csea", {"modality": "visual"}),
     "V-att, sound-guided": ("av", {"inputs": "v-att"}),
 }
 _PARTS: _Rows = {
@@ -46,7 +46,7 @@ _PARTS: _Rows = {
 
 def tables() -> dict[str, list[Row]]:
     """Our tables by name."""
-    return {SYSTEMS: systems(), SENSES: senses()}
+    return {SYSTEMS: systems(), MODALITIES: modalities()}
 
 
 def systems() -> list[Row]:
@@ -72,10 +72,10 @@ def systems() -> list[Row]:
     return found
 
 
-def senses() -> list[Row]:
-    """One sense alone, and CSPA+CSEA with none, one or both of its two modules."""
+def modalities() -> list[Row]:
+    """One modality alone, and CSPA+CSEA with none, one or both of its two modules."""
     return [
-        _row(called, model, task, options, SENSES)
+        _row(called, model, task, options, MODALITIES)
         for task in tasks.TASKS
         for called, (model, options) in {**({} if task == "cml" else _ALONE), **_PARTS}.items()
     ]

@@ -58,7 +58,7 @@ def tables(asked: Iterable[str], only: Sequence[str] = ()) -> dict[str, list[Row
     """Tables by name.
 
     Args:
-        asked: ``"xue2021:III"``, ``"systems"`` or ``"senses"`` (ours), ``"all"`` (the papers'), a
+        asked: ``"xue2021:III"``, ``"systems"`` or ``"modalities"`` (ours), ``"all"`` (the papers'), a
             pattern (``"tian2018:*"``), or a paper (``"tian2018"``: all of its tables).
         only: Tasks to keep; all if empty.
 
@@ -68,19 +68,19 @@ def tables(asked: Iterable[str], only: Sequence[str] = ()) -> dict[str, list[Row
     known = {**papers.tables(), **own_tables.tables()}
     found: dict[str, list[Row]] = {}
     for name in asked:
-        wanted = ("*:*" if name == ALL else name).lower()
-        of_paper = [t for t in known if t.lower().startswith(f"{wanted}:")]
-        hits = of_paper or [t for t in known if fnmatchcase(t.lower(), wanted)]
+        expected = ("*:*" if name == ALL else name).lower()
+        of_paper = [t for t in known if t.lower().startswith(f"{expected}:")]
+        hits = of_paper or [t for t in known if fnmatchcase(t.lower(), expected)]
         if not hits:
             raise UsageError(
                 f"no table {name!r}",
-                wanted=f"one of {', '.join(known)}, {ALL}",
-                do="see `avel reproduce --list`",
+                expected=f"one of {', '.join(known)}, {ALL}",
+                hint="see `avel reproduce --list`",
             )
         found |= {t: [r for r in known[t] if not only or r.task in only] for t in hits}
     found = {name: rows for name, rows in found.items() if rows}
     if not found:
-        raise UsageError(f"nothing for {', '.join(only)} there", do="leave the tasks out")
+        raise UsageError(f"nothing for {', '.join(only)} there", hint="leave the tasks out")
     return found
 
 
@@ -109,7 +109,7 @@ def plan(
             held.append(Cell(name, row, made, reads))
     if mmel and not any(cell.training.start for cell in held):
         raise UsageError(
-            f"mmel.{mmel[0]} for rows that start from no such model", do="leave it out"
+            f"mmel.{mmel[0]} for rows that start from no such model", hint="leave it out"
         )
     _check_touched(held, pairs, mmel)
     return held
@@ -127,7 +127,9 @@ def _check_touched(cells: Sequence[Cell], pairs: Sequence[str], mmel: Sequence[s
     ]
     if wrong:
         there = ", ".join(dict.fromkeys([t.model for t, _ in every] + [t.task for t, _ in every]))
-        raise all_at_once("arguments", wrong, do=f"leave them out; models and tasks there: {there}")
+        raise all_at_once(
+            "arguments", wrong, hint=f"leave them out; models and tasks there: {there}"
+        )
 
 
 def trainings(cells: Iterable[Cell], *, starts: bool = True) -> list[Training]:
@@ -237,8 +239,8 @@ def carry_out(
     go_on = estimated is None or estimated(_measured(work, tell))
     failed: dict[str, AvelError] = {}
     for shop, left in work:
-        wanted = left if go_on else [one for one in left if shop.outcome(*one)]
-        for training, seed, outcome in shop.work(wanted, tell):
+        expected = left if go_on else [one for one in left if shop.outcome(*one)]
+        for training, seed, outcome in shop.work(expected, tell):
             if isinstance(outcome, AvelError):
                 failed[f"{training.model} {training.task}, seed {seed}"] = outcome
             else:
@@ -248,7 +250,7 @@ def carry_out(
         told = [f"{what}: {error.got}" for what, error in failed.items()]
         raise AvelError(
             f"{len(failed)} trainings failed, all others are done\n    " + "\n    ".join(told),
-            do=next(iter(failed.values())).do,
+            hint=next(iter(failed.values())).hint,
         )
 
 

@@ -75,7 +75,7 @@ class Workshop:
             found = Outcome(**held) if held else None
         except TypeError as e:
             place = self.place(training, seed)
-            raise CheckpointError(f"{place}: of another avel ({e})", do="delete it") from e
+            raise CheckpointError(f"{place}: of another avel ({e})", hint="delete it") from e
         goes_on = found is not None and (
             not training.is_of(found.recipe)  # defaults have changed since: fit will say so
             or (found.cut and self._more_than(found.seconds))
@@ -85,12 +85,12 @@ class Workshop:
         return None if goes_on else found
 
     def work(
-        self, wanted: Sequence[tuple[Training, int]], tell: Callable[[Training, int], None]
+        self, expected: Sequence[tuple[Training, int]], tell: Callable[[Training, int], None]
     ) -> Iterator[tuple[Training, int, Outcome | AvelError]]:
         """Do trainings, each of one seed; what another process is busy with comes last.
 
         Args:
-            wanted: Trainings and seeds.
+            expected: Trainings and seeds.
             tell: Called before each one.
 
         Returns:
@@ -100,12 +100,12 @@ class Workshop:
             Stopped: on Ctrl-C; what was trained is kept.
         """
         busy: list[tuple[Training, int]] = []
-        for wait, some in ((False, wanted), (True, busy)):
+        for wait, some in ((False, expected), (True, busy)):
             for training, seed in some:
                 tell(training, seed)
                 found: Outcome | AvelError | None
                 try:
-                    found = self.do(training, seed, wait=wait)
+                    found = self.train(training, seed, wait=wait)
                 except AvelError as e:
                     found = e
                 if found is None:
@@ -113,7 +113,7 @@ class Workshop:
                 else:
                     yield training, seed, found
 
-    def do(
+    def train(
         self, training: Training, seed: int, *, wait: bool = True, measure: bool = False
     ) -> Outcome | None:
         """Do a training, or go on with it.
@@ -129,7 +129,7 @@ class Workshop:
                 return None
             if (found := self.outcome(training, seed)) is not None:  # another process's by now
                 return found
-            start = self.do(training.start, seed) if training.start else None
+            start = self.train(training.start, seed) if training.start else None
             self._forget_other_starts(place, start)
             meter = _Meter(place, None if self.budget is None else 60 * self.budget, measure,
                            start.epochs if start else None)  # fmt: skip
@@ -144,12 +144,12 @@ class Workshop:
                 (place / STATE).unlink(missing_ok=True)
             return made
 
-    def estimate(self, wanted: Sequence[tuple[Training, int]]) -> Estimate:
+    def estimate(self, expected: Sequence[tuple[Training, int]]) -> Estimate:
         """What is still to be done, from the epochs measured so far; nothing is trained.
 
         :meth:`measure` sees to it that something was.
         """
-        left = self._left(wanted)
+        left = self._left(expected)
         times = [self._time_left(t, seed) for t, seed in left]
         known = [t for t in times if t is not None]
         return Estimate(
@@ -158,24 +158,24 @@ class Workshop:
         )  # fmt: skip
 
     def measure(
-        self, wanted: Sequence[tuple[Training, int]], tell: Callable[[Training, int], None]
+        self, expected: Sequence[tuple[Training, int]], tell: Callable[[Training, int], None]
     ) -> None:
         """Train the first epochs of every training whose speed isn't known: they aren't lost."""
-        for training, seed in self._left(wanted):
+        for training, seed in self._left(expected):
             if self._speed(training) is not None:
                 continue
             tell(training, seed)
             with suppress(AvelError):  # :meth:`work` will meet it again
                 if training.start is None:
-                    self.do(training, seed, wait=False, measure=True)
+                    self.train(training, seed, wait=False, measure=True)
                 else:  # what it starts from isn't there yet: tried without, and thrown away
                     meter = _Meter(self.place(training, seed), None, True, None, keep=False)
                     self._fit(replace(training, start=None), seed, None, meter)
 
-    def _left(self, wanted: Sequence[tuple[Training, int]]) -> list[tuple[Training, int]]:
+    def _left(self, expected: Sequence[tuple[Training, int]]) -> list[tuple[Training, int]]:
         """What isn't done, what it starts from included, each once."""
         found = {}
-        for training, seed in wanted:
+        for training, seed in expected:
             if self.outcome(training, seed) is None:
                 for one in (training.start, training):
                     if one is not None and self.outcome(one, seed) is None:
@@ -299,7 +299,7 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as e:
-        raise CheckpointError(f"{path}: can't be read ({e})", do="delete its folder") from e
+        raise CheckpointError(f"{path}: can't be read ({e})", hint="delete its folder") from e
     if not isinstance(held, dict):
-        raise CheckpointError(f"{path}: no object", do="delete its folder")
+        raise CheckpointError(f"{path}: no object", hint="delete its folder")
     return held

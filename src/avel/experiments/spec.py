@@ -162,7 +162,7 @@ def check_owners(pairs: Sequence[str]) -> None:
     wrong = [f"{pair!r}: {_owner(pair)} is no model and no task" for pair in pairs
              if _owner(pair) and _owner(pair) not in known]  # fmt: skip
     if wrong:
-        raise all_at_once("arguments", wrong, do="see `avel ls models`")
+        raise all_at_once("arguments", wrong, hint="see `avel ls models`")
 
 
 def touches(pair: str, model: str, task: str, fixed: Container[str] = ()) -> bool:

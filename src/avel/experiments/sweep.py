@@ -43,8 +43,8 @@ def rows(name: str, only: Sequence[str] = ()) -> list[Row]:
     if not kept:
         raise UsageError(
             f"sweep {name} has nothing for {', '.join(only)}",
-            wanted=" or ".join(sorted({row.task for row in found})),
-            do="leave the tasks out, or name another sweep",
+            expected=" or ".join(sorted({row.task for row in found})),
+            hint="leave the tasks out, or name another sweep",
         )
     return kept
 

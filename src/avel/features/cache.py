@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel.errors import DataError, UsageError
-from avel.features.stream import Block, FeatureStream, Progress
+from avel.features.stream import FeatureBlock, FeatureStream, Progress
 from avel.files import cache_folder, file_hash, json_hash, whole
 from avel.types import Features, Grid, Json
 
@@ -151,7 +151,7 @@ def _kept_blocks(
     levels: NDArray[Any],
     visible: NDArray[Any],
     progress: Progress | None,
-) -> Iterator[Block]:
+) -> Iterator[FeatureBlock]:
     with ExitStack() as held:
         f: IO[bytes] | None = None
         for first in range(0, len(levels), _ROWS):
@@ -161,8 +161,8 @@ def _kept_blocks(
                 audio = _read(f, start, arrays["audio"], first, stop)
                 visual = _read(f, start, arrays["visual"], first, stop)
             except (OSError, ValueError) as e:  # removed by another process, to make room
-                raise DataError(f"{entry} can't be read any more ({e})", do="run it again") from e
-            yield Block(audio, visual, levels[first:stop], visible[first:stop])
+                raise DataError(f"{entry} can't be read any more ({e})", hint="run it again") from e
+            yield FeatureBlock(audio, visual, levels[first:stop], visible[first:stop])
             if progress is not None:
                 progress(stop, len(levels))
 
@@ -252,7 +252,7 @@ def keeping(stream: FeatureStream, entry: Path, media: Media) -> FeatureStream:
     )
 
 
-def _written(stream: FeatureStream, entry: Path, media: Media) -> Iterator[Block]:
+def _written(stream: FeatureStream, entry: Path, media: Media) -> Iterator[FeatureBlock]:
     writer = _Writer(entry, len(stream))
     try:
         for block in stream.blocks():
@@ -305,7 +305,7 @@ class _Writer:
         except OSError:
             self.give_up()
 
-    def add(self, block: Block) -> None:
+    def add(self, block: FeatureBlock) -> None:
         """The next rows."""
         if not self.arrays:
             self._lay_out(block)
@@ -315,7 +315,7 @@ class _Writer:
             self._put_rows(name, place, np.ascontiguousarray(getattr(block, name), np.float32))
         self.done += len(block.audio)
 
-    def _lay_out(self, block: Block) -> None:
+    def _lay_out(self, block: FeatureBlock) -> None:
         shapes = {
             "levels": ("F64", ()),
             "audio": ("F32", block.audio.shape[1:]),
@@ -372,7 +372,7 @@ def largest() -> int:
     except ValueError:
         size = math.nan
     if not size >= 0:
-        raise UsageError(f"AVEL_CACHE_GB={said!r}", wanted="gigabytes, 0 or more")
+        raise UsageError(f"AVEL_CACHE_GB={said!r}", expected="gigabytes, 0 or more")
     return int(min(size, 2**62))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from avel._version import __version__
 from avel.errors import AvelError, DataError, UsageError
-from avel.features.corpus import Job, Outcome, Outcomes, Rota, Start, Work
+from avel.features.corpus import JobOutcome, MediaJob, Outcomes, Rota, Start, Work
 from avel.features.listing import absolute
 from avel.features.workers import cannot_start, cores
 
@@ -30,7 +30,7 @@ _STORE = 80 * 2**20  # bytes of Ray's own memory for objects: an outcome is a fe
 
 
 def on_ray(
-    jobs: Iterable[Job],
+    jobs: Iterable[MediaJob],
     start: Start,
     *,
     total: int,
@@ -70,7 +70,7 @@ def on_ray(
             pool.dismiss()
 
 
-def _absolute(job: Job) -> Job:
+def _absolute(job: MediaJob) -> MediaJob:
     return replace(job, media=absolute(job.media), target=absolute(job.target))
 
 
@@ -80,7 +80,7 @@ def _import() -> Any:
     try:
         import ray
     except ImportError as e:
-        raise UsageError("Ray isn't installed", do="pip install 'avel[ray]'") from e
+        raise UsageError("Ray isn't installed", hint="pip install 'avel[ray]'") from e
     return ray
 
 
@@ -102,7 +102,9 @@ def _connected(ray: Any, address: str | None, *, count: int, threads: int) -> It
     except (ValueError, RuntimeError, OSError, OverflowError) as e:
         told = " ".join(str(e).split())[:300]
         cure = "start one with `ray start --head`, or leave --address out"
-        raise UsageError(f"no Ray cluster at {address or 'this machine'} ({told})", do=cure) from e
+        raise UsageError(
+            f"no Ray cluster at {address or 'this machine'} ({told})", hint=cure
+        ) from e
     try:
         yield
     finally:
@@ -135,7 +137,7 @@ class _Hand:
             return __version__, cannot_start(e)
         return __version__, None
 
-    def work(self, lot: Sequence[Job]) -> list[Outcome]:
+    def work(self, lot: Sequence[MediaJob]) -> list[JobOutcome]:
         """Outcomes of all of a lot."""
         self._do = self._do or self._start()  # it was restarted meanwhile
         return list(self._do(lot))
@@ -150,7 +152,7 @@ class _Member:
 
     actor: Any
     task: Any
-    lot: list[Job] = field(default_factory=list)
+    lot: list[MediaJob] = field(default_factory=list)
     ping: Any = None
     heard: float = field(default_factory=time.monotonic)
 
@@ -189,7 +191,7 @@ class _Pool:
         )(_Hand)
         return cls(ray, start, kind, count, threads, patience)
 
-    def work(self, rota: Rota, begin_within: float) -> Iterator[Outcome]:
+    def work(self, rota: Rota, begin_within: float) -> Iterator[JobOutcome]:
         """Hand out lots until none is left."""
         for _ in range(self.count):
             self._hire()
@@ -206,7 +208,7 @@ class _Pool:
             elif time.monotonic() - since > begin_within:
                 raise DataError(
                     f"no worker of {self.threads} cores came up within {begin_within:.0f} s",
-                    do="see `ray status`, or ask for fewer cores with --threads",
+                    hint="see `ray status`, or ask for fewer cores with --threads",
                 )
 
     def dismiss(self) -> None:
@@ -223,7 +225,7 @@ class _Pool:
         with suppress(Exception):  # it may be gone already
             self.ray.kill(member.actor)
 
-    def _answer(self, member: _Member, rota: Rota) -> Iterator[Outcome]:
+    def _answer(self, member: _Member, rota: Rota) -> Iterator[JobOutcome]:
         """See to an actor that has done what it was told, or has died over it."""
         member.heard = time.monotonic()
         try:
@@ -245,7 +247,7 @@ class _Pool:
             self._fire(member)
             self.members.remove(member)
 
-    def _replace(self, member: _Member, rota: Rota, how: str) -> Iterator[Outcome]:
+    def _replace(self, member: _Member, rota: Rota, how: str) -> Iterator[JobOutcome]:
         self._fire(member)
         self.members.remove(member)
         if member.lot:
@@ -255,7 +257,7 @@ class _Pool:
             if self.stillborn >= 3:
                 raise DataError(
                     f"workers die while they load the networks ({how})",
-                    do="see Ray's logs, and whether the nodes have avel and enough memory",
+                    hint="see Ray's logs, and whether the nodes have avel and enough memory",
                 )
         self._hire()
 
@@ -279,5 +281,7 @@ def _check_ready(version: str, error: AvelError | None) -> None:
         raise error
     if version != __version__:
         raise DataError(
-            f"a node has avel {version}", wanted=__version__, do="install the same on every node"
+            f"a node has avel {version}",
+            expected=__version__,
+            hint="install the same on every node",
         )

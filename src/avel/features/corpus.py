@@ -1,6 +1,6 @@
 """Many files: what is done with each of them, wherever it is done, and who comes next.
 
-An engine is any way to get :class:`Outcome` from :class:`Job`, each exactly once, in any order:
+An engine is any way to get :class:`JobOutcome` from :class:`MediaJob`, each exactly once, in any order:
 :func:`in_process` here, local processes in :mod:`avel.features.workers`, a Ray cluster in
 :mod:`avel.features.cluster`.
 """
@@ -40,7 +40,7 @@ Status = Literal["made", "kept", "bad", "skipped", "failed"]
 
 
 @dataclass(frozen=True)
-class Job:
+class MediaJob:
     """One media file of a corpus.
 
     Args:
@@ -59,7 +59,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """What became of a job.
 
     Args:
@@ -78,7 +78,7 @@ class Outcome:
         written: When the features were written, in seconds since 1970, 0 for never.
     """
 
-    job: Job
+    job: MediaJob
     status: Status
     content: str = ""
     reason: str = ""
@@ -93,9 +93,9 @@ class Outcome:
 
 
 #: What an engine gives; closing it stops its workers.
-Outcomes = Generator[Outcome, None, None]
+Outcomes = Generator[JobOutcome, None, None]
 #: What a worker does with some jobs.
-Work = Callable[[Sequence[Job]], Iterator[Outcome]]
+Work = Callable[[Sequence[MediaJob]], Iterator[JobOutcome]]
 #: Makes a worker's work, networks and all, in the process where it will be done.
 Start = Callable[[], Work]
 
@@ -148,7 +148,7 @@ class Settings:
             precision=self.precision,
             compile=self.compile,
         )
-        return _Work(self, make, progress)
+        return _ProcessWork(self, make, progress)
 
     @property
     def tracks(self) -> dict[str, int]:
@@ -157,24 +157,24 @@ class Settings:
         return {name: number for name, number in held.items() if number is not None}
 
 
-class _Work:
+class _ProcessWork:
     """The work of one process: its networks, and what to do with a job."""
 
     def __init__(self, settings: Settings, make: Extractor, progress: Progress | None) -> None:
         self.settings, self.make, self.progress = settings, make, progress
 
-    def __call__(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        wanted = []
+    def __call__(self, jobs: Sequence[MediaJob]) -> Iterator[JobOutcome]:
+        expected = []
         for job in jobs:
             content, outcome = self._look(job)
             if outcome is None:
-                wanted.append((job, content))
+                expected.append((job, content))
             else:
                 yield outcome
-        for (job, content), found in zip(wanted, self._extract(wanted), strict=True):
+        for (job, content), found in zip(expected, self._extract(expected), strict=True):
             yield self._keep(job, content, found)
 
-    def _look(self, job: Job) -> tuple[str, Outcome | None]:
+    def _look(self, job: MediaJob) -> tuple[str, JobOutcome | None]:
         """A file's content, and its outcome where there is nothing to extract."""
         from avel.media.probe import check_file
 
@@ -199,15 +199,15 @@ class _Work:
         tracks = sorted(self.settings.tracks.items())
         return ":".join([content, *(f"{name}={number}" for name, number in tracks)])
 
-    def _in_quarantine(self, job: Job, content: str) -> Outcome | None:
+    def _in_quarantine(self, job: MediaJob, content: str) -> JobOutcome | None:
         told = self.settings
         if told.again or told.retry or not content or job.quarantine != content:
             return None
         return self._outcome(job, "skipped", content)
 
-    def _extract(self, wanted: Sequence[tuple[Job, str]]) -> Iterator[Features | Exception]:
+    def _extract(self, expected: Sequence[tuple[MediaJob, str]]) -> Iterator[Features | Exception]:
         """Features of each file, or what was wrong with it, in order."""
-        left, tracks = deque(Path(job.media) for job, _ in wanted), self.settings.tracks
+        left, tracks = deque(Path(job.media) for job, _ in expected), self.settings.tracks
         if len(left) > 1:
             with suppress(Exception):  # a network's: whose file it was shows one by one
                 for _, found in self.make.many(tuple(left), **tracks):
@@ -219,7 +219,7 @@ class _Work:
             except Exception as e:
                 yield e
 
-    def _keep(self, job: Job, content: str, found: Features | Exception) -> Outcome:
+    def _keep(self, job: MediaJob, content: str, found: Features | Exception) -> JobOutcome:
         if isinstance(found, Exception):
             return self._failed(job, content, found)
         try:
@@ -230,17 +230,17 @@ class _Work:
         except OSError as e:  # a full disk, a folder without rights
             cure = "make room there, or choose another folder with -o"
             full = e.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
-            told = self._failed(job, "", DataError(f"{job.target}: {e}", do=cure))
+            told = self._failed(job, "", DataError(f"{job.target}: {e}", hint=cure))
             return replace(told, hopeless=full)
         return self._kept(job, content, "made")
 
-    def _kept(self, job: Job, content: str, status: Status = "kept") -> Outcome:
+    def _kept(self, job: MediaJob, content: str, status: Status = "kept") -> JobOutcome:
         try:
             meta, written = header(job.target), Path(job.target).stat().st_mtime
             cards = [meta["audio_card"], meta["visual_card"]]
         except (OSError, KeyError):
             gone = f"{job.target} was removed, or damaged, as soon as it was there"
-            return self._failed(job, "", DataError(gone, do="run it again"))
+            return self._failed(job, "", DataError(gone, hint="run it again"))
         return replace(
             self._outcome(job, status, content, cards),
             seconds=float(meta["duration"]),
@@ -249,7 +249,7 @@ class _Work:
             reason=printable("; ".join(map(str, meta.get("notes", ())))),
         )
 
-    def _failed(self, job: Job, content: str, error: Exception) -> Outcome:
+    def _failed(self, job: MediaJob, content: str, error: Exception) -> JobOutcome:
         """Quarantine for media that can be read but not used; all else is tried again."""
         if not isinstance(error, AvelError | OSError | ValueError) and os.environ.get("AVEL_DEBUG"):
             raise error
@@ -262,11 +262,11 @@ class _Work:
         return replace(outcome, reason=printable(told), wrong_call=wrong)
 
     def _outcome(
-        self, job: Job, status: Status, content: str, cards: Sequence[Json] = ()
-    ) -> Outcome:
+        self, job: MediaJob, status: Status, content: str, cards: Sequence[Json] = ()
+    ) -> JobOutcome:
         cards = cards or self.make.cards
         precisions = dict.fromkeys(str(card.get("precision", "float32")) for card in cards)
-        return Outcome(
+        return JobOutcome(
             job,
             status,
             content,
@@ -294,26 +294,26 @@ def _still(media: str, content: str) -> bool:
         return False
 
 
-def _remove_stale(job: Job, content: str) -> None:
+def _remove_stale(job: MediaJob, content: str) -> None:
     """Remove what was made of a file's older content, or it would be taken for its features."""
     if str(header(job.target).get("content")).partition(":")[0] != content:
         with suppress(OSError):
             Path(job.target).unlink(missing_ok=True)
 
 
-def _unforeseen(job: Job, error: Exception) -> str:
+def _unforeseen(job: MediaJob, error: Exception) -> str:
     return f"{job.media}: {type(error).__name__}: {error}"[:2000]
 
 
 def _check_range(found: Features, dtype: str) -> None:
     """Refuse features that the stored type can't hold."""
     largest = float(np.finfo(dtype).max)
-    for sense, rows in (("audio", found.audio), ("visual", found.visual)):
+    for modality, rows in (("audio", found.audio), ("visual", found.visual)):
         most = float(np.abs(rows).max(initial=0.0))
         if not most <= largest:  # NaN too
             raise DataError(
-                f"{found.source}: {sense} features up to {most:g} don't fit {dtype}",
-                do="store them with --dtype float32",
+                f"{found.source}: {modality} features up to {most:g} don't fit {dtype}",
+                hint="store them with --dtype float32",
             )
 
 
@@ -324,19 +324,21 @@ class Rota:
     alone; one that kills its worker then as well goes to quarantine.
 
     Args:
-        jobs: All of them, read as they are wanted.
+        jobs: All of them, read as they are expected.
         total: How many.
         workers: How many share them.
         tries: Deaths of a worker with one file alone that put this file in quarantine.
     """
 
-    def __init__(self, jobs: Iterable[Job], *, total: int, workers: int, tries: int = 2) -> None:
+    def __init__(
+        self, jobs: Iterable[MediaJob], *, total: int, workers: int, tries: int = 2
+    ) -> None:
         self._jobs, self._left, self._workers, self._tries = iter(jobs), total, workers, tries
-        self._alone: deque[Job] = deque()
+        self._alone: deque[MediaJob] = deque()
         self._read = False
         self._deaths: dict[str, int] = {}
 
-    def next(self) -> list[Job]:
+    def next(self) -> list[MediaJob]:
         """The next lot; empty where nothing is left."""
         if self._alone:
             return [self._alone.popleft()]
@@ -351,7 +353,7 @@ class Rota:
         """Whether all is handed out; what a dead worker had may come back."""
         return self._read and not self._alone
 
-    def died(self, lot: Sequence[Job], how: str) -> list[Outcome]:
+    def died(self, lot: Sequence[MediaJob], how: str) -> list[JobOutcome]:
         """Take back what a dead worker left undone; the outcomes of those given up."""
         if len(lot) == 1:
             (job,) = lot
@@ -362,12 +364,12 @@ class Rota:
         self.back(lot)
         return []
 
-    def back(self, lot: Sequence[Job]) -> None:
+    def back(self, lot: Sequence[MediaJob]) -> None:
         """Take back what nobody is at fault for; each file is tried alone."""
         self._alone.extend(lot)
 
 
-def _killer(job: Job, how: str) -> Outcome:
+def _killer(job: MediaJob, how: str) -> JobOutcome:
     try:
         content = file_hash(job.media)
     except OSError:
@@ -375,14 +377,14 @@ def _killer(job: Job, how: str) -> Outcome:
     if content:
         _remove_stale(job, content)
     reason = f"{job.media}: every process that read it died ({how})"
-    return Outcome(job, "bad" if content else "failed", content, printable(reason))
+    return JobOutcome(job, "bad" if content else "failed", content, printable(reason))
 
 
-def in_process(jobs: Iterable[Job], start: Start) -> Outcomes:
+def in_process(jobs: Iterable[MediaJob], start: Start) -> Outcomes:
     """Do the jobs here, one after the other.
 
     Args:
-        jobs: What is to be done; read as it is wanted.
+        jobs: What is to be done; read as it is expected.
         start: Makes the work.
     """
     work, left = start(), iter(jobs)

@@ -17,7 +17,7 @@ from avel.errors import UsageError
 from avel.features.logmel import log_mel
 from avel.features.network import Network, Precision
 from avel.features.pipeline import SOUNDS, Begun, Ended, Networks, Rows, run
-from avel.features.stream import Block, FeatureStream, Progress
+from avel.features.stream import FeatureBlock, FeatureStream, Progress
 from avel.media.file import Media, open_media
 from avel.types import Features, Grid, Json
 
@@ -63,7 +63,7 @@ def _opened(video: str | Path | Media, audio_track: int | None, video_track: int
     if not isinstance(video, Media):
         return open_media(video, audio_track=audio_track, video_track=video_track)
     if audio_track is not None or video_track is not None:
-        raise UsageError("a track for a file that is open", do="choose it in avel.open")
+        raise UsageError("a track for a file that is open", hint="choose it in avel.open")
     return video
 
 
@@ -100,7 +100,7 @@ class Extractor:
         device: str = "auto",
     ) -> None:
         if batch < 1:
-            raise UsageError(f"a batch of {batch} frames", wanted="at least 1")
+            raise UsageError(f"a batch of {batch} frames", expected="at least 1")
         cuda = device == "auto" and torch.cuda.is_available()
         self.device = torch.device("cuda" if cuda else "cpu" if device == "auto" else device)
         self.step, self.batch = step, batch
@@ -163,7 +163,7 @@ class Extractor:
         media = _opened(video, audio_track, video_track)
         grid = media.grid(self.step)
 
-        def blocks() -> Iterator[Block]:
+        def blocks() -> Iterator[FeatureBlock]:
             done = 0
             for event in run([media], _itself, self._networks, step=self.step):
                 if isinstance(event, Ended) and event.error is not None:
@@ -206,7 +206,7 @@ class Extractor:
                 yield file
 
         opened = partial(_opened, audio_track=audio_track, video_track=video_track)
-        going: dict[int, tuple[Begun, deque[Block]]] = {}
+        going: dict[int, tuple[Begun, deque[FeatureBlock]]] = {}
         for event in run(noted(), opened, self._networks, step=self.step):
             if isinstance(event, Begun):
                 going[event.file] = event, deque()
@@ -220,7 +220,7 @@ class Extractor:
                 stream = self._stream(_drained(rows), begun.media, begun.grid)
                 yield paths.popleft(), stream.gather()
 
-    def _stream(self, blocks: Iterator[Block], media: Media, grid: Grid) -> FeatureStream:
+    def _stream(self, blocks: Iterator[FeatureBlock], media: Media, grid: Grid) -> FeatureStream:
         return FeatureStream(
             blocks,
             grid=grid,
@@ -268,6 +268,6 @@ def _itself(media: object) -> Media:
     return media
 
 
-def _drained(blocks: deque[Block]) -> Iterator[Block]:
+def _drained(blocks: deque[FeatureBlock]) -> Iterator[FeatureBlock]:
     while blocks:
         yield blocks.popleft()

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path, PurePath
 
 from avel.errors import DataError, UsageError, all_at_once
-from avel.features.corpus import Job
+from avel.features.corpus import MediaJob
 from avel.features.store import FOLDER, FeatureNames, feature_path
 from avel.files import is_media
 
@@ -23,7 +23,7 @@ _ENDING = ".safetensors"
 
 
 @dataclass(frozen=True)
-class Plan:
+class FilePlan:
     """The files of a call, walked anew each time they are asked for.
 
     Args:
@@ -40,7 +40,7 @@ class Plan:
     count: int = 0
     stores: tuple[Path, ...] = ()
 
-    def jobs(self, quarantine: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[Job]:
+    def jobs(self, quarantine: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[MediaJob]:
         """Each file with the place of its features.
 
         Args:
@@ -54,7 +54,7 @@ class Plan:
                 yield replace(job, quarantine=bad) if bad else job
 
 
-def plan(inputs: Sequence[Path], out: Path | None) -> Plan:
+def plan(inputs: Sequence[Path], out: Path | None) -> FilePlan:
     """Look through the inputs once: how many files, and where each one's features go.
 
     Args:
@@ -69,8 +69,10 @@ def plan(inputs: Sequence[Path], out: Path | None) -> Plan:
     """
     named = out is not None and out.suffix == _ENDING and not out.is_dir()
     if named and (len(inputs) > 1 or inputs[0].is_dir() or _is_list(inputs[0])):
-        raise UsageError(f"one output {out} for several files", wanted="a folder", do="-o FOLDER")
-    walk = Plan(tuple(inputs), out, named)
+        raise UsageError(
+            f"one output {out} for several files", expected="a folder", hint="-o FOLDER"
+        )
+    walk = FilePlan(tuple(inputs), out, named)
     count, stores = 0, dict[str, None]()
     taken, twice = set[int](), set[int]()
     mirrored, last = len(inputs) == 1 and inputs[0].is_dir(), ""
@@ -85,7 +87,7 @@ def plan(inputs: Sequence[Path], out: Path | None) -> Plan:
         count += 1
     if twice:
         _refuse_clashes(walk, twice)
-    return Plan(walk.inputs, out, named, count, tuple(map(Path, stores)))
+    return FilePlan(walk.inputs, out, named, count, tuple(map(Path, stores)))
 
 
 def absolute(path: str | Path) -> str:
@@ -93,11 +95,11 @@ def absolute(path: str | Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100
 
 
-def _place(job: Job) -> int:
+def _place(job: MediaJob) -> int:
     return hash(absolute(job.target))
 
 
-def _refuse_clashes(walk: Plan, twice: set[int]) -> None:
+def _refuse_clashes(walk: FilePlan, twice: set[int]) -> None:
     places: dict[str, list[str]] = {}
     for job in walk.jobs():
         if _place(job) in twice:
@@ -105,10 +107,10 @@ def _refuse_clashes(walk: Plan, twice: set[int]) -> None:
     clashes = [f"{target} from {' and '.join(files)}" for target, files in places.items()]
     more = [f"and {len(clashes) - _SHOWN} more"] if len(clashes) > _SHOWN else []
     cure = "rename one of each, or extract them into folders of their own"
-    raise all_at_once("features would be written twice", clashes[:_SHOWN] + more, do=cure)
+    raise all_at_once("features would be written twice", clashes[:_SHOWN] + more, hint=cure)
 
 
-def _jobs(given: Path, out: Path | None, *, named: bool, alone: bool) -> Iterator[Job]:
+def _jobs(given: Path, out: Path | None, *, named: bool, alone: bool) -> Iterator[MediaJob]:
     """The jobs of one input; where it isn't alone, the manifest names whole paths."""
     if given.is_dir():
         yield from _of_folder(given, out, alone=alone)
@@ -118,18 +120,18 @@ def _jobs(given: Path, out: Path | None, *, named: bool, alone: bool) -> Iterato
         beside = given.with_name(FeatureNames().of(given))
         target = beside if out is None else out if named else out / beside.name
         store = "" if out is None or named else str(out)
-        yield Job(absolute(given), str(given), str(target), store)
+        yield MediaJob(absolute(given), str(given), str(target), store)
 
 
-def _of_folder(root: Path, out: Path | None, *, alone: bool) -> Iterator[Job]:
+def _of_folder(root: Path, out: Path | None, *, alone: bool) -> Iterator[MediaJob]:
     store, some, names = str(out or root / FOLDER), False, FeatureNames()
     for file in media_files(root):
         name = file.relative_to(root).as_posix() if alone else absolute(file)
-        yield Job(name, str(file), str(feature_path(root, file, out=out, names=names)), store)
+        yield MediaJob(name, str(file), str(feature_path(root, file, out=out, names=names)), store)
         some = True
     if not some:
         raise DataError(
-            f"{root} holds no media files", wanted="mp4, mkv, wav… in it or its folders"
+            f"{root} holds no media files", expected="mp4, mkv, wav… in it or its folders"
         )
 
 
@@ -181,11 +183,11 @@ def named_files(within: str | Path | Iterable[str | Path]) -> list[Path]:
     for given in map(Path, listed):
         held = list(media_files(given)) if given.is_dir() else [given]
         if not held:
-            raise DataError(f"{given} holds no media files", wanted="mp4, mkv, wav… in it")
+            raise DataError(f"{given} holds no media files", expected="mp4, mkv, wav… in it")
         for file in held:
             found.setdefault(absolute(file), file)
     if not found:
-        raise UsageError("nothing to search", wanted="a file or a folder, or several")
+        raise UsageError("nothing to search", expected="a file or a folder, or several")
     return list(found.values())
 
 
@@ -193,7 +195,7 @@ def _is_list(path: Path) -> bool:
     return path.suffix.lower() in LISTS and path.is_file()
 
 
-def _of_list(path: Path, out: Path | None, *, alone: bool) -> Iterator[Job]:
+def _of_list(path: Path, out: Path | None, *, alone: bool) -> Iterator[MediaJob]:
     root = path.parent
     store = out or root / FOLDER
     seen: set[int] = set()
@@ -207,12 +209,12 @@ def _of_list(path: Path, out: Path | None, *, alone: bool) -> Iterator[Job]:
         inside = _inside(root, whole)
         where = inside or PurePath(*PurePath(whole).parts[1:])
         if not where.name:
-            raise DataError(f"{path}: {line!r} names no file", wanted="a path a line")
+            raise DataError(f"{path}: {line!r} names no file", expected="a path a line")
         name = inside.as_posix() if inside and alone else whole
         target = store / where.with_name(names.of(Path(whole)))
-        yield Job(name, str(media), str(target), str(store))
+        yield MediaJob(name, str(media), str(target), str(store))
     if not seen:
-        raise DataError(f"{path} names no files", wanted="a path a line")
+        raise DataError(f"{path} names no files", expected="a path a line")
 
 
 def _inside(root: Path, whole: str) -> PurePath | None:
@@ -224,12 +226,12 @@ def _inside(root: Path, whole: str) -> PurePath | None:
 def _lines(path: Path) -> Iterator[str]:
     size = path.stat().st_size
     if size > LARGEST:
-        raise DataError(f"{path} has {size} bytes", wanted=f"at most {LARGEST}", do="split it")
+        raise DataError(f"{path} has {size} bytes", expected=f"at most {LARGEST}", hint="split it")
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as f:
         for number, line in enumerate(iter(partial(f.readline, _LONGEST + 2), ""), 1):
             name = line.rstrip("\r\n")
             if len(name) > _LONGEST or "\0" in name:
                 what = "a path too long" if len(name) > _LONGEST else "a zero byte"
-                raise DataError(f"{path}:{number}: {what}", wanted="text with a path a line")
+                raise DataError(f"{path}:{number}: {what}", expected="text with a path a line")
             if name.strip():
                 yield name

@@ -49,7 +49,7 @@ def log_mel(samples: Tensor, *, offset: float = OFFSET) -> Tensor:
         ValueError: if the samples aren't of two dimensions.
     """
     if samples.ndim != 2:
-        raise ValueError(f"samples of shape {tuple(samples.shape)}: wanted (N, n)")
+        raise ValueError(f"samples of shape {tuple(samples.shape)}: expected (N, n)")
     needed = samples[:, :NEEDED].double()  # as VGGish; float32 errs by 1e-3 in quiet bands
     padded = torch.nn.functional.pad(needed, (0, NEEDED - needed.shape[1]))
     frames = padded.unfold(1, WINDOW, HOP) * _window().to(padded)

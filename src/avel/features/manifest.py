@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from avel.csv_table import neutral, restored
 from avel.errors import DataError
-from avel.features.corpus import Outcome, Status
+from avel.features.corpus import JobOutcome, Status
 from avel.files import locked, whole
 
 NAME = "manifest.csv"
@@ -76,7 +76,7 @@ class Manifest:
     ) -> None:
         self.close()
 
-    def add(self, outcome: Outcome) -> Outcome:
+    def add(self, outcome: JobOutcome) -> JobOutcome:
         """Write down what became of a file; one that stays in quarantine keeps its row.
 
         Returns:
@@ -115,7 +115,7 @@ def _told(folder: Path) -> Iterator[None]:
         yield
     except OSError as e:
         cure = "make room there, or choose another folder with -o"
-        raise DataError(f"no manifest can be written in {folder} ({e})", do=cure) from e
+        raise DataError(f"no manifest can be written in {folder} ({e})", hint=cure) from e
 
 
 def read_manifest(path: str | Path) -> Iterator[Row]:
@@ -145,8 +145,8 @@ def read_manifest(path: str | Path) -> Iterator[Row]:
 def _foreign(path: Path, what: str) -> DataError:
     return DataError(
         f"{path} isn't a manifest of avel's ({what})",
-        wanted=",".join(COLUMNS),
-        do="move it away, or choose another folder with -o",
+        expected=",".join(COLUMNS),
+        hint="move it away, or choose another folder with -o",
     )
 
 
@@ -171,7 +171,7 @@ def plain_name(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _row(outcome: Outcome) -> Row:
+def _row(outcome: JobOutcome) -> Row:
     there = outcome.written > 0
     when = datetime.fromtimestamp(outcome.written, UTC) if there else datetime.now(UTC)
     return {

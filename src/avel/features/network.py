@@ -76,7 +76,7 @@ class Network:
         compiled: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
-            raise UsageError(f"precision {precision}", wanted=" or ".join(PRECISIONS))
+            raise UsageError(f"precision {precision}", expected=" or ".join(PRECISIONS))
         self.device, self.batch = device, batch
         _place(backbone, device)
         fast = _in_bf16(backbone) if precision != "float32" else None
@@ -232,8 +232,8 @@ def _compiled(run: Callable[[Tensor], Tensor], device: torch.device) -> Callable
     if device.type == "cpu" and shutil.which(compiler) is None:
         raise UsageError(
             "a network to compile",
-            wanted=f"a C++ compiler ({compiler} isn't there)",
-            do="install g++, name another in CXX, or go without compiling",
+            expected=f"a C++ compiler ({compiler} isn't there)",
+            hint="install g++, name another in CXX, or go without compiling",
         )
     made: Callable[[Tensor], Tensor] = torch.compile(run, dynamic=False, options={"freezing": True})
     return made

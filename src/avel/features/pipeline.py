@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avel.features.stream import Block
+from avel.features.stream import FeatureBlock
 from avel.media.file import Media, Segment
 from avel.media.mel import NEEDED, RATE
 from avel.types import Grid
@@ -47,7 +47,7 @@ class Rows:
     """The next rows of a file."""
 
     file: int
-    block: Block
+    block: FeatureBlock
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def patch_starts(first: int, stop: int, hop: float) -> list[int]:
     return [middle + k * apart for k in range(count)]
 
 
-class _Track:
+class _SoundTrack:
     """A file's sound on its way: what is still needed of it, and the patches that wait for more."""
 
     def __init__(self, hop: float) -> None:
@@ -218,7 +218,7 @@ class _Track:
 class _File:
     """A file on its way: the rows not given out yet, its last picture, its end once it came."""
 
-    track: _Track
+    track: _SoundTrack
     rows: deque[_Row] = field(default_factory=deque)
     last: _Picture | None = None
     end: Ended | None = None
@@ -237,7 +237,7 @@ class _Mill:
         self._files[event.file] = self._new_file()
 
     def _new_file(self) -> _File:
-        return _File(_Track(self._networks.patch_hop))
+        return _File(_SoundTrack(self._networks.patch_hop))
 
     def take(self, number: int, segment: Segment) -> Iterator[Rows | Ended]:
         """Take a segment in; give out what became whole by it."""
@@ -264,8 +264,8 @@ class _Mill:
         if not len(frames):
             return
         if self._networks.clip:
-            wanted = np.minimum(np.arange(self._networks.frames), len(frames) - 1)
-            yield frames[wanted], 1.0
+            expected = np.minimum(np.arange(self._networks.frames), len(frames) - 1)
+            yield frames[expected], 1.0
             return
         first = 0
         for k in range(1, len(frames) + 1):
@@ -321,8 +321,8 @@ class _Mill:
                 yield file.end
 
 
-def _block(rows: Sequence[_Row]) -> Block:
-    return Block(
+def _block(rows: Sequence[_Row]) -> FeatureBlock:
+    return FeatureBlock(
         audio=np.stack([r.audio for r in rows]),
         visual=np.stack([r.visual for r in rows]),
         levels=np.array([r.level for r in rows]),

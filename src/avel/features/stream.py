@@ -29,7 +29,7 @@ def audible(levels: NDArray[np.floating], *, loudest: float = -np.inf) -> Bools:
 
 
 @dataclass
-class Block:
+class FeatureBlock:
     """Consecutive segments' rows: audio (n, A), visual (n, H, W, V), dBFS (n,), visible (n,)."""
 
     audio: NDArray[np.float32]
@@ -38,7 +38,7 @@ class Block:
     visible: Bools
 
     @classmethod
-    def of(cls, count: int, audio: tuple[int, ...], visual: tuple[int, ...]) -> Block:
+    def of(cls, count: int, audio: tuple[int, ...], visual: tuple[int, ...]) -> FeatureBlock:
         """Rows of zeros, silent and without a picture."""
         return cls(
             audio=np.zeros((count, *audio), np.float32),
@@ -67,7 +67,7 @@ class FeatureStream:
 
     def __init__(
         self,
-        blocks: Iterator[Block],
+        blocks: Iterator[FeatureBlock],
         *,
         grid: Grid,
         widths: tuple[int, int],
@@ -86,7 +86,7 @@ class FeatureStream:
     def __len__(self) -> int:
         return len(self.grid)
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[FeatureBlock]:
         """The rows with what is known of their segments; to be read once, or iterated instead."""
         first = 0
         for block in self._blocks:

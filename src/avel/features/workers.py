@@ -15,7 +15,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 
 from avel.errors import AvelError, DataError
-from avel.features.corpus import Job, Outcome, Outcomes, Rota, Start
+from avel.features.corpus import JobOutcome, MediaJob, Outcomes, Rota, Start
 
 #: Read by torch, MKL and OpenBLAS when they are imported.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -33,12 +33,12 @@ def cores() -> int:
 
 
 def in_processes(
-    jobs: Iterable[Job], start: Start, *, total: int, count: int, threads: int = 0
+    jobs: Iterable[MediaJob], start: Start, *, total: int, count: int, threads: int = 0
 ) -> Outcomes:
     """Do the jobs in processes of this machine; outcomes come as files are done.
 
     Args:
-        jobs: What is to be done; read as it is wanted.
+        jobs: What is to be done; read as it is expected.
         start: Makes a worker's work; picklable.
         total: How many jobs there are.
         count: Processes.
@@ -71,9 +71,9 @@ class _Worker:
             self.process.start()
         theirs.close()  # or its end would never be seen
         self.ready = False
-        self.lot: dict[str, Job] = {}
+        self.lot: dict[str, MediaJob] = {}
 
-    def give(self, lot: list[Job]) -> None:
+    def give(self, lot: list[MediaJob]) -> None:
         """Hand over the next files; an empty list sends it home."""
         self.lot = {job.target: job for job in lot}
         with suppress(OSError):  # it has died: that is seen when it is listened to
@@ -109,7 +109,7 @@ class _Team:
             worker.end()
         self.members.clear()
 
-    def round(self, rota: Rota) -> Iterator[Outcome]:
+    def round(self, rota: Rota) -> Iterator[JobOutcome]:
         """Listen until someone says something, and see to it."""
         heard = wait([worker.pipe for worker in self.members])
         for worker in [w for w in self.members if w.pipe in heard]:
@@ -118,7 +118,7 @@ class _Team:
             except (EOFError, OSError):
                 yield from self._replace(worker, rota)
                 continue
-            if isinstance(told, Outcome):
+            if isinstance(told, JobOutcome):
                 if worker.lot.pop(told.job.target, None) is not None:
                     yield told
             elif isinstance(told, AvelError):
@@ -133,7 +133,7 @@ class _Team:
             worker.end()
             self.members.remove(worker)
 
-    def _replace(self, worker: _Worker, rota: Rota) -> Iterator[Outcome]:
+    def _replace(self, worker: _Worker, rota: Rota) -> Iterator[JobOutcome]:
         """A worker has died: its files go back, and another takes its place."""
         self.members.remove(worker)
         how = worker.end()
@@ -143,7 +143,7 @@ class _Team:
             if self._stillborn >= _STARTS:
                 raise DataError(
                     f"worker processes die while they load the networks ({how})",
-                    do="take fewer with -j, or see whether there is enough memory",
+                    hint="take fewer with -j, or see whether there is enough memory",
                 )
         self.hire()
 

@@ -56,9 +56,9 @@ def timeline(
     count = len(frames or maps or ())
     if axes is None:
         axes = _stack(runs, [_heights(len(runs), frames, count)])
-    wanted = 1 + len(runs) + bool(count)
-    if len(axes) != wanted:
-        raise UsageError(f"{len(axes)} axes", wanted=f"{wanted}: pictures, truth, a row a run")
+    expected = 1 + len(runs) + bool(count)
+    if len(axes) != expected:
+        raise UsageError(f"{len(axes)} axes", expected=f"{expected}: pictures, truth, a row a run")
     if count:
         where = stretches(count, duration)
         frame_strip(frames or [None] * count, where, ax=axes[0], maps=maps)
@@ -100,7 +100,7 @@ def timelines(
     """
     runs = as_list(judged)
     if not clips:
-        raise UsageError("no clip named", do="name at least one")
+        raise UsageError("no clip named", hint="name at least one")
     shown = [(frames or {}).get(clip) or None for clip in clips]
     heights = [_heights(len(runs), own, len(own or ())) for own in shown]
     axes, drawn = _stack(runs, heights), []

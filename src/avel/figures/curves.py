@@ -37,12 +37,12 @@ def read_rows(path: str | Path) -> list[dict[str, str]]:
     path = Path(path)
     try:
         if path.stat().st_size > LARGEST:
-            raise DataError(f"{path}: more than {LARGEST} bytes", wanted="the table of a sweep")
+            raise DataError(f"{path}: more than {LARGEST} bytes", expected="the table of a sweep")
         with path.open(newline="", encoding="utf-8") as f:
             return [{str(k): str(v) for k, v in row.items()} for row in csv.DictReader(f)]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise DataError(
-            f"{path}: can't be read ({e})", wanted="the table of a sweep", do="run `avel sweep`"
+            f"{path}: can't be read ({e})", expected="the table of a sweep", hint="run `avel sweep`"
         ) from e
 
 
@@ -90,13 +90,13 @@ def lambda_curves(
 
 def _check(rows: Sequence[Mapping[str, Any]]) -> str:
     """The weight that was swept."""
-    wanted = "rows of `avel sweep lambda_s`, `lambda_w` or `lambda_c`"
+    expected = "rows of `avel sweep lambda_s`, `lambda_w` or `lambda_c`"
     if not rows:
-        raise DataError("a sweep without rows", wanted=wanted, do="run the sweep")
+        raise DataError("a sweep without rows", expected=expected, hint="run the sweep")
     missing = sorted({n for n in _NEEDED for row in rows if n not in row})
     if missing:
         lacks = f"no column{'s' * (len(missing) > 1)} {', '.join(missing)}"
-        raise DataError(f"no table of a sweep: {lacks}", wanted=wanted, do="run the sweep")
+        raise DataError(f"no table of a sweep: {lacks}", expected=expected, hint="run the sweep")
     names = {str(row["row"]).partition("=")[0] for row in rows}
     try:
         for row in rows:
@@ -104,12 +104,12 @@ def _check(rows: Sequence[Mapping[str, Any]]) -> str:
             _finite([_at(row), ours, *(_number(row.get(key)) for key in _NUMBERS)])
     except (ValueError, TypeError) as e:
         raise DataError(
-            f"rows that hold no weight or number ({e})", wanted=wanted, do="run the sweep"
+            f"rows that hold no weight or number ({e})", expected=expected, hint="run the sweep"
         ) from e
     if len(names) > 1:
         raise DataError(
-            f"rows of {', '.join(sorted(names))} together", wanted="one weight at a time",
-            do="give each sweep axes of its own",
+            f"rows of {', '.join(sorted(names))} together", expected="one weight at a time",
+            hint="give each sweep axes of its own",
         )  # fmt: skip
     return names.pop()
 

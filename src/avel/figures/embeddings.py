@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel.errors import UsageError
-from avel.figures.stages import SENSES, Staged
+from avel.figures.stages import MODALITIES, Staged
 from avel.figures.style import (
     COLOURS,
     FAINT,
@@ -130,7 +130,7 @@ def tsne(
     perplexity: float = 30.0,
     seed: int = 0,
 ) -> list[list[PathCollection]]:
-    """A panel for each stage and sense: a column a stage, a row a sense.
+    """A panel for each stage and modality: a column a stage, a row a modality.
 
     Under each panel stands what the plane can't promise: the share of a segment's ten nearest
     segments of other clips, by all channels, that are of its class; classes with one clip are
@@ -150,7 +150,7 @@ def tsne(
     own = axes is None
     panels = _panels(staged) if axes is None else list(axes)
     if len(panels) != len(staged.stages):
-        raise UsageError(f"{len(panels)} axes", wanted=f"{len(staged.stages)}, one a stage")
+        raise UsageError(f"{len(panels)} axes", expected=f"{len(staged.stages)}, one a stage")
     drawn = []
     for stage, ax in zip(staged.stages, panels, strict=True):
         points = project(stage.values, perplexity=perplexity, seed=seed)
@@ -158,7 +158,7 @@ def tsne(
         share = neighbour_share(stage.values, staged.labels, staged.clips)
         alike = f"neighbours alike: {100 * share:.0f} %"
         ax.set_xlabel("one clip a class" if np.isnan(share) else alike, fontsize=8)
-        ax.set_title(f"{stage.sense}, {stage.name}", fontsize=8)
+        ax.set_title(f"{stage.modality}, {stage.name}", fontsize=8)
     if own:
         _legend(panels[0].figure, drawn[0], staged)
     return drawn
@@ -167,11 +167,12 @@ def tsne(
 def _panels(staged: Staged) -> list[Axes]:
     """Axes of a new figure, in the order of the stages."""
     columns = list(dict.fromkeys(s.name for s in staged.stages))
-    rows = [s for s in SENSES if any(stage.sense == s for stage in staged.stages)]
+    rows = [s for s in MODALITIES if any(stage.modality == s for stage in staged.stages)]
     figure = new_figure(0.3 + 2.15 * len(columns), 0.9 + 2.35 * len(rows))
     grid = figure.add_gridspec(len(rows), len(columns))
     return [
-        figure.add_subplot(grid[rows.index(s.sense), columns.index(s.name)]) for s in staged.stages
+        figure.add_subplot(grid[rows.index(s.modality), columns.index(s.name)])
+        for s in staged.stages
     ]
 
 

@@ -51,15 +51,17 @@ class Judged:
         if self.truth.ndim != 2 or self.labels.shape != self.truth.shape:
             raise DataError(
                 f"labels of shape {self.labels.shape}, truth of {self.truth.shape}",
-                wanted="(N, T) both",
+                expected="(N, T) both",
             )
         held = self.labels[self.truth >= 0]
         if not held.size or held.min() < 0 or held.max() > c or self.truth.max() > c:
             raise DataError(
-                "no segment, or class ids out of range", wanted=f"0 to {c}, {c} for background"
+                "no segment, or class ids out of range", expected=f"0 to {c}, {c} for background"
             )
         if self.ids and len(self.ids) != len(self.truth):
-            raise DataError(f"{len(self.ids)} ids for {len(self.truth)} clips", wanted="one a clip")
+            raise DataError(
+                f"{len(self.ids)} ids for {len(self.truth)} clips", expected="one a clip"
+            )
 
     @property
     def background(self) -> int:
@@ -93,7 +95,7 @@ def find_clip(ids: Sequence[str], clip: str | int) -> int:
     """
     if isinstance(clip, int):
         if not 0 <= clip < len(ids):
-            raise UsageError(f"clip {clip}", wanted=f"0 to {len(ids) - 1}")
+            raise UsageError(f"clip {clip}", expected=f"0 to {len(ids) - 1}")
         return clip
     found = [i for i, name in enumerate(ids) if name == clip]
     found = found or [i for i, name in enumerate(ids) if clip in name]
@@ -101,8 +103,8 @@ def find_clip(ids: Sequence[str], clip: str | int) -> int:
         some = ", ".join(ids[i] for i in (found or range(len(ids)))[:5])
         raise UsageError(
             f"{len(found) or 'no'} clips whose name holds {clip!r}",
-            wanted=f"one of the {len(ids)} clips: {some}…",
-            do="give more of the name",
+            expected=f"one of the {len(ids)} clips: {some}…",
+            hint="give more of the name",
         )
     return found[0]
 
@@ -142,7 +144,9 @@ def judge(
     task = trained.card["task"]
     if task == "cml":
         raise UsageError(
-            "a run of cml names no classes", wanted="a run of sel or wsel", do="name another run"
+            "a run of cml names no classes",
+            expected="a run of sel or wsel",
+            hint="name another run",
         )
     data = fitting(trained, data)
     chosen = choose_split(data, task, split, len(trained.classes))
@@ -178,7 +182,7 @@ def as_list(judged: Judged | Sequence[Judged]) -> list[Judged]:
     """
     listed = [judged] if isinstance(judged, Judged) else list(judged)
     if not listed:
-        raise UsageError("nothing was judged", do="give at least one run")
+        raise UsageError("nothing was judged", hint="give at least one run")
     for other in listed[1:]:
         same_clips(listed[0], other)
     return listed
@@ -190,6 +194,6 @@ def same_clips(a: Judged, b: Judged) -> None:
     if not same or not np.array_equal(a.truth, b.truth):
         raise UsageError(
             f"{a.name or 'one'} and {b.name or 'another'} were judged on different clips",
-            wanted="the same split and classes",
-            do="judge both on the same data",
+            expected="the same split and classes",
+            hint="judge both on the same data",
         )

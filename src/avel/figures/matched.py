@@ -1,4 +1,4 @@
-"""Which window one sense's event was given in the other (xue2021 fig. 8 a, b)."""
+"""Which window one modality's event was given in the other (xue2021 fig. 8 a, b)."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def match(
     trained = run if isinstance(run, Trained) else load_model(run)
     if trained.card["task"] != "cml":
         raise UsageError(
-            f"a run of {trained.card['task']}", wanted="one of cml", do="name another run"
+            f"a run of {trained.card['task']}", expected="one of cml", hint="name another run"
         )
     data = fitting(trained, data)
     chosen = choose_split(data, "cml", split, len(trained.classes))
@@ -117,7 +117,7 @@ def match_timeline(
     frames: Frames | None = None,
     axes: Sequence[Axes] | None = None,
 ) -> list[Rectangle]:
-    """An event of one sense and the window that was chosen for it in the other.
+    """An event of one modality and the window that was chosen for it in the other.
 
     The window is green with ✓ where it starts with the event, red with ✗ where it doesn't; then
     the right one is dashed.
@@ -137,14 +137,16 @@ def match_timeline(
         UsageError: for a clip or a way that isn't there, or another number of axes.
     """
     if way not in _ROWS:
-        raise UsageError(f"way {way!r}", wanted="a2v or v2a")
+        raise UsageError(f"way {way!r}", expected="a2v or v2a")
     at = matched.find(clip)
     rows = _ROWS[way]
     count = len(frames or ())
     if axes is None:
         axes = stack_clips(rows, [_heights(frames)], simulated=matched.simulated)
     if len(axes) != 2 + bool(count):
-        raise UsageError(f"{len(axes)} axes", wanted=f"{2 + bool(count)}: pictures, asks, answers")
+        raise UsageError(
+            f"{len(axes)} axes", expected=f"{2 + bool(count)}: pictures, asks, answers"
+        )
     length, event = int(matched.length[at]), int(matched.start[at])
     found = int(matched.chosen[way][at])
     duration = clock.segments_to_seconds(int(matched.count[at]), matched.step)
@@ -186,7 +188,7 @@ def match_timelines(
         UsageError: as :func:`match_timeline`, and if no clip is named.
     """
     if not clips:
-        raise UsageError("no clip named", do="name at least one")
+        raise UsageError("no clip named", hint="name at least one")
     each: list[tuple[str | int, Way]] = [(c, way) for c in clips for way in ("a2v", "v2a")]
     shown = [(frames or {}).get(clip) or None for clip, _ in each]
     heights = [_heights(own) for own in shown]

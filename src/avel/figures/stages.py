@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from avel.inference.checkpoint import Trained
     from avel.models.base import Batch, Model
 
-Sense = Literal["audio", "visual", "both"]
-SENSES: tuple[Sense, ...] = ("audio", "visual", "both")
+Modality = Literal["audio", "visual", "both"]
+MODALITIES: tuple[Modality, ...] = ("audio", "visual", "both")
 RAW = "raw"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One sense's features at one place of a model.
+    """One modality's features at one place of a model.
 
     Args:
         name: The place, e.g. ``"after CSPA"``; columns of a figure bear it.
-        sense: ``"audio"``, ``"visual"``, or ``"both"`` where they are one.
+        modality: ``"audio"``, ``"visual"``, or ``"both"`` where they are one.
         values: (n, D), a row a segment.
     """
 
     name: str
-    sense: Sense
+    modality: Modality
     values: Floats
 
 
@@ -87,9 +87,9 @@ def staged_features(
         data: A data set with the run's classes and backbones.
         split: The task's test split if None.
         classes: How many of the most frequent classes, or their names.
-        background: Whether background segments are wanted too.
+        background: Whether background segments are expected too.
         limit: Segments at most, drawn evenly from all.
-        modules: Names of modules whose output is wanted in place of the usual ones, as
+        modules: Names of modules whose output is expected in place of the usual ones, as
             ``network.named_modules()`` has them.
         batch: Clips that go through the network together.
         seed: Of the drawing.
@@ -108,11 +108,11 @@ def staged_features(
     trained = run if isinstance(run, Trained) else load_model(run)
     data = fitting(trained, data)
     chosen = choose_split(data, trained.card["task"], split, len(trained.classes))
-    wanted = _wanted(chosen.labels, trained.classes, classes, background)
-    clip, second = _draw(np.isin(chosen.labels, wanted), limit, seed)
+    expected = _wanted(chosen.labels, trained.classes, classes, background)
+    clip, second = _draw(np.isin(chosen.labels, expected), limit, seed)
     places = _places(trained.network, modules)
     held = resident(chosen)
-    found: dict[tuple[str, Sense], list[Floats]] = {}
+    found: dict[tuple[str, Modality], list[Floats]] = {}
     for i in range(0, len(held), batch):
         inside = (clip >= i) & (clip < i + batch)
         if inside.any():
@@ -138,8 +138,8 @@ def _check_run(places: Sequence[_Place], titles: set[str]) -> None:
     if silent:
         raise DataError(
             f"{silent[0]}: nothing comes out of it when the model answers",
-            wanted="a module that is run and gives a tensor",
-            do="choose another module",
+            expected="a module that is run and gives a tensor",
+            hint="choose another module",
         )
 
 
@@ -151,13 +151,13 @@ def _wanted(
 ) -> list[int]:
     if isinstance(classes, int):
         counts = np.bincount(labels[labels >= 0], minlength=len(names) + 1)[: len(names)]
-        wanted = [int(i) for i in np.argsort(-counts, kind="stable")[:classes]]
+        expected = [int(i) for i in np.argsort(-counts, kind="stable")[:classes]]
     else:
         for name in classes:
             if name not in names:
                 raise unknown_name("class", name, names)
-        wanted = [names.index(name) for name in classes]
-    return [*wanted, len(names)] if background else wanted
+        expected = [names.index(name) for name in classes]
+    return [*expected, len(names)] if background else expected
 
 
 def _draw(
@@ -166,7 +166,7 @@ def _draw(
     """Clip and second of the segments that are drawn, in order."""
     clip, second = np.nonzero(keep)
     if not len(clip):
-        raise DataError("no segment of these classes", do="choose other classes")
+        raise DataError("no segment of these classes", hint="choose other classes")
     if len(clip) > limit:
         rows = np.sort(np.random.default_rng(seed).permutation(len(clip))[:limit])
         clip, second = clip[rows], second[rows]
@@ -188,12 +188,12 @@ class _Place:
     Args:
         module: The module.
         title: What the stage is called.
-        senses: Of the tensors it gives, in order; None for one that isn't wanted.
+        modalities: Of the tensors it gives, in order; None for one that isn't expected.
     """
 
     module: nn.Module
     title: str
-    senses: tuple[Sense | None, ...]
+    modalities: tuple[Modality | None, ...]
 
 
 def _places(network: Model, modules: Sequence[str]) -> list[_Place]:
@@ -205,19 +205,19 @@ def _places(network: Model, modules: Sequence[str]) -> list[_Place]:
         for name in modules:
             if not name or name not in named:
                 raise unknown_name("module", name, [n for n in named if n])
-        return [_Place(named[n], f"after {n}", (_sense(n),)) for n in modules]
+        return [_Place(named[n], f"after {n}", (_modality(n),)) for n in modules]
     found = []
     for name, module in named.items():
-        kind, senses = _kind(name, module)
+        kind, modalities = _kind(name, module)
         above = named[name.rpartition(".")[0]]
-        if senses and isinstance(above, Single):  # one sense alone, which it says itself
-            senses = ("audio" if above.sound else "visual",)
-        if senses:
-            found.append(_Place(module, f"after {_title(name, kind)}", senses))
+        if modalities and isinstance(above, Single):  # one modality alone, which it says itself
+            modalities = ("audio" if above.sound else "visual",)
+        if modalities:
+            found.append(_Place(module, f"after {_title(name, kind)}", modalities))
     return found
 
 
-def _kind(name: str, module: nn.Module) -> tuple[str, tuple[Sense | None, ...]]:
+def _kind(name: str, module: nn.Module) -> tuple[str, tuple[Modality | None, ...]]:
     """What ends a stage: attention, re-representation, recurrent networks, towers."""
     from avel.models.coattention import CSEA, CSPA
     from avel.models.jca import Layer
@@ -230,9 +230,9 @@ def _kind(name: str, module: nn.Module) -> tuple[str, tuple[Sense | None, ...]]:
         return "attention", ("audio" if "listen" in name else "visual",)
     if isinstance(module, BiLSTM | Recurrent):
         inside = name.partition(".")[0] in ("audio_whole", "visual_whole")  # of a whole clip
-        return _network_name(module), () if inside else (_sense(name),)
+        return _network_name(module), () if inside else (_modality(name),)
     if name.removesuffix("_in").removesuffix("_net") in ("audio", "visual"):
-        return "projection", (_sense(name),)
+        return "projection", (_modality(name),)
     return "", ()
 
 
@@ -244,7 +244,7 @@ def _network_name(module: nn.Module) -> str:
     return "" if held is None else "Bi" * held.bidirectional + held.mode.partition("_")[0]
 
 
-def _sense(name: str) -> Sense:
+def _modality(name: str) -> Modality:
     return "audio" if "audio" in name else "visual" if "visual" in name else "both"
 
 
@@ -275,21 +275,21 @@ def _hooked(places: Sequence[_Place], take: Callable[[_Place, Any], None]) -> It
 
 def _through(
     network: Model, batch: Batch, places: Sequence[_Place]
-) -> dict[tuple[str, Sense], Floats]:
-    """(B, T, D) of every stage and sense, raw features first."""
+) -> dict[tuple[str, Modality], Floats]:
+    """(B, T, D) of every stage and modality, raw features first."""
     import torch
 
     b, t = batch.audio.shape[:2]
-    found: dict[tuple[str, Sense], Floats] = {
+    found: dict[tuple[str, Modality], Floats] = {
         (RAW, "audio"): batch.audio.float().numpy(),
         (RAW, "visual"): batch.visual.float().mean((2, 3)).numpy(),
     }
 
     def take(place: _Place, out: Any) -> None:
         tensors = out if isinstance(out, tuple) else (out,)
-        for sense, tensor in zip(place.senses, tensors, strict=False):
-            if sense is not None and isinstance(tensor, torch.Tensor):
-                found[place.title, sense] = _per_segment(tensor, b, t, place.title)
+        for modality, tensor in zip(place.modalities, tensors, strict=False):
+            if modality is not None and isinstance(tensor, torch.Tensor):
+                found[place.title, modality] = _per_segment(tensor, b, t, place.title)
 
     with _hooked(places, take), torch.inference_mode():
         network.eval()(audio=batch.audio, visual=batch.visual.float(), mask=batch.mask)
@@ -310,6 +310,6 @@ def _per_segment(tensor: Tensor, b: int, t: int, title: str) -> Floats:
         return held.reshape(b, t, -1).numpy()
     raise DataError(
         f"{title}: a tensor of shape {tuple(held.shape)} for {b} clips of {t} segments",
-        wanted="a row a segment",
-        do="choose another module",
+        expected="a row a segment",
+        hint="choose another module",
     )

@@ -114,7 +114,7 @@ def even_shares(map_: Floats) -> NDArray[np.float64]:
     """A map that sums to 1 as multiples of its even share."""
     array = np.nan_to_num(np.asarray(map_, dtype=np.float64))
     if array.ndim != 2 or not array.size:
-        raise DataError(f"an attention map of shape {array.shape}", wanted="(H, W)")
+        raise DataError(f"an attention map of shape {array.shape}", expected="(H, W)")
     return array * array.size
 
 

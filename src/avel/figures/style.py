@@ -172,7 +172,9 @@ def find_fonts(figure: Figure) -> None:
 def check_ending(path: Path) -> None:
     """Refuse a name that no picture can be written to, before any work is done."""
     if path.suffix.lower() not in ENDINGS:
-        raise UsageError(f"no writer for {path}", wanted=", ".join(ENDINGS), do="change the ending")
+        raise UsageError(
+            f"no writer for {path}", expected=", ".join(ENDINGS), hint="change the ending"
+        )
 
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 200) -> None:

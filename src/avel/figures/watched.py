@@ -95,7 +95,7 @@ def watch(
 
     trained = run if isinstance(run, Trained) else load_model(run)
     if limit < 1:
-        raise UsageError(f"{limit} pictures", wanted="at least 1")
+        raise UsageError(f"{limit} pictures", expected="at least 1")
     features = extract(video, **trained.wants)
     scores = trained.predict(features)
     grid = features.grid
@@ -281,7 +281,7 @@ def attention_strip(
         top = 0.3 + 0.17 * watched.simulated
         axes = stacked_axes(heights, width=STRIP, left=margin(rows), right=0.6, top=top)
     if len(axes) != len(rows):
-        raise UsageError(f"{len(axes)} axes", wanted=f"{len(rows)}: {', '.join(rows)}")
+        raise UsageError(f"{len(axes)} axes", expected=f"{len(rows)}: {', '.join(rows)}")
     by_row = dict(zip(rows, axes, strict=True))
     draw: dict[str, Callable[[Axes], list[Any]]] = {
         "frames": lambda ax: frame_strip(watched.frames, watched.where, ax=ax),

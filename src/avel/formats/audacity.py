@@ -57,7 +57,7 @@ def _event(line: str) -> Event:
     if len(cells) == 2:
         raise ValueError(f"{line.strip()[:40]!r} is a start and an end without a label")
     if len(cells) != 3:
-        raise ValueError(f"{len(cells)} columns, wanted start, end and label")
+        raise ValueError(f"{len(cells)} columns, expected start, end and label")
     start, end = map(clock.parse_time, cells[:2])
     label, modality = unmarked(cells[2].strip())
     return event_of(start, end, label, modality=modality)

@@ -119,8 +119,8 @@ class Writer(ABC):
         if len(timelines) != 1:
             raise UsageError(
                 f"{len(timelines)} videos for one {path.name}",
-                wanted="a format that holds many: .csv, .tsv or .labelstudio.json",
-                do="or give a folder or an ending, for a file each",
+                expected="a format that holds many: .csv, .tsv or .labelstudio.json",
+                hint="or give a folder or an ending, for a file each",
             )
         self.write(timelines[0], path)
 
@@ -238,8 +238,8 @@ def encoded(path: Path, content: str | bytes) -> bytes:
     if len(data) > MAX_BYTES:
         raise DataError(
             f"{path}: {len(data) // 2**20} MB of labels",
-            wanted=f"at most {MAX_BYTES // 2**20} MB, the most that is read again",
-            do="write fewer events, or another format",
+            expected=f"at most {MAX_BYTES // 2**20} MB, the most that is read again",
+            hint="write fewer events, or another format",
         )
     return data
 
@@ -248,8 +248,8 @@ def _half_letter(path: Path, error: UnicodeEncodeError, where: str) -> DataError
     return DataError(
         f"{path}: U+{ord(error.object[error.start]):04X} at {where}, half of a letter, which UTF-8 "
         "can't hold",
-        wanted="labels and names in whole letters",
-        do="correct the label or the file's name, or write .json",
+        expected="labels and names in whole letters",
+        hint="correct the label or the file's name, or write .json",
     )
 
 
@@ -309,7 +309,9 @@ def event_of(start: Any, end: Any, label: Any, score: Any = 1.0, modality: Any =
         what = "has no length" if last == first else "ends before it starts"
         raise ValueError(f"{name[:40]!r} from {first:g} to {last:g} s {what}")
     if modality not in MODALITIES:
-        raise ValueError(f"modality {str(modality)[:40]!r}: wanted one of {', '.join(MODALITIES)}")
+        raise ValueError(
+            f"modality {str(modality)[:40]!r}: expected one of {', '.join(MODALITIES)}"
+        )
     return Event(first, last, name, probability_of(score), modality)
 
 
@@ -366,28 +368,28 @@ def no_constant(name: str) -> NoReturn:
 def object_of(value: Any) -> Json:
     """The value, if it is a JSON object."""
     if not isinstance(value, dict):
-        raise ValueError(f"{str(value)[:40]!r}: wanted an object")
+        raise ValueError(f"{str(value)[:40]!r}: expected an object")
     return value
 
 
 def rows_of(value: Any) -> list[Any]:
     """The value, if it is a list of at most ``MAX_ROWS``."""
     if not isinstance(value, list) or len(value) > MAX_ROWS:
-        raise ValueError(f"wanted a list of at most {MAX_ROWS} rows")
+        raise ValueError(f"expected a list of at most {MAX_ROWS} rows")
     return value
 
 
 def name_of(value: Any) -> str:
     """The value, if it is a text of at most ``MAX_NAME`` characters."""
     if not isinstance(value, str) or len(value) > MAX_NAME:
-        raise ValueError(f"{str(value)[:40]!r}: wanted a text of at most {MAX_NAME} characters")
+        raise ValueError(f"{str(value)[:40]!r}: expected a text of at most {MAX_NAME} characters")
     return value
 
 
 def number_of(value: Any) -> float:
     """The value, if it is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{str(value)[:40]!r}: wanted a finite number")
+        raise ValueError(f"{str(value)[:40]!r}: expected a finite number")
     return float(value)
 
 
@@ -395,7 +397,7 @@ def seconds_of(value: Any) -> float:
     """The value, if it is a time: not negative, and no later than ``MAX_SECONDS``."""
     number = number_of(value)
     if not 0 <= number <= MAX_SECONDS:
-        raise ValueError(f"{number} s: wanted 0 to {MAX_SECONDS:g} s")
+        raise ValueError(f"{number} s: expected 0 to {MAX_SECONDS:g} s")
     return number
 
 
@@ -403,7 +405,7 @@ def probability_of(value: Any) -> float:
     """The value, if it is a score from 0 to 1."""
     number = number_of(value)
     if not 0 <= number <= 1:
-        raise ValueError(f"{number}: wanted a score from 0 to 1")
+        raise ValueError(f"{number}: expected a score from 0 to 1")
     return number
 
 
@@ -416,8 +418,8 @@ def label_to_write(event: Event) -> str:
     if not event.label:
         raise DataError(
             f"an event without a label at {event.start:g} s",
-            wanted="a label",
-            do="name it, or write .json or .csv",
+            expected="a label",
+            hint="name it, or write .json or .csv",
         )
     return event.label
 

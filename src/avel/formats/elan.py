@@ -206,7 +206,7 @@ def _parsed(text: str) -> _Document:
     """Read a document element by element; anything that declares entities is refused."""
     parser = expat.ParserCreate("utf-8")
     parser.buffer_text = True
-    reader = _Reader(parser)
+    reader = _ElanReader(parser)
     parser.StartElementHandler = reader.start
     parser.EndElementHandler = reader.end
     parser.CharacterDataHandler = reader.characters
@@ -219,7 +219,7 @@ def _no_doctype(*_: Any) -> NoReturn:
     raise ValueError("a document type, which no document of ELAN's has")
 
 
-class _Reader:
+class _ElanReader:
     """What expat tells of a document, put together."""
 
     def __init__(self, parser: Any) -> None:

@@ -38,7 +38,7 @@ FRAME_RATE = 24.0
 _MEDIA = ("video", "video_url", "audio", "audio_url", "url")
 #: What regions have, and the answers to a task's other questions don't.
 _REGION = ("start", "ranges", "sequence", "x")
-_NO_TASK = "wanted tasks with annotations or predictions, or JSON_MIN's regions"
+_NO_TASK = "expected tasks with annotations or predictions, or JSON_MIN's regions"
 
 
 @formats.register("labelstudio")

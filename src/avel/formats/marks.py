@@ -111,6 +111,6 @@ def check_overwrite(path: Path, held: Sequence[Timeline] | None) -> None:
         what = "labels that were corrected" if corrected else "labels that no model made"
     raise DataError(
         f"{path} holds {what}, and isn't written over with predictions",
-        wanted="a new name, or predictions that nobody has changed",
-        do="write to another name or folder, or give --overwrite",
+        expected="a new name, or predictions that nobody has changed",
+        hint="write to another name or folder, or give --overwrite",
     )

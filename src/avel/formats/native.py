@@ -51,8 +51,8 @@ class NativeJson(Format):
         except ValueError as e:
             raise DataError(
                 f"{timeline.video}: a score that is no finite number",
-                wanted="probabilities",
-                do="look at the model: its weights may hold NaN",
+                expected="probabilities",
+                hint="look at the model: its weights may hold NaN",
             ) from e
         return text.encode("utf-8", "surrogatepass") + b"\n"
 
@@ -127,7 +127,7 @@ def _scores(rows: list[Any], classes: tuple[str, ...], duration: float, step: An
         _check_bounds(row, *grid.bounds(i))
         given = object_of(row["scores"])
         if len(given) != len(names):
-            raise ValueError(f"segment {i} has {len(given)} scores, wanted {len(names)}")
+            raise ValueError(f"segment {i} has {len(given)} scores, expected {len(names)}")
         values[i] = [probability_of(given[name]) for name in names]
         labels[i] = ids[row["label"]]
     return Scores(
@@ -158,7 +158,7 @@ def _check_bounds(row: Json, start: float, end: float) -> None:
         math.isclose(seconds_of(row["start"]), start, abs_tol=1e-3)
         and math.isclose(seconds_of(row["end"]), end, abs_tol=1e-3)
     ):
-        raise ValueError(f"segment at {row['start']}: wanted {start} to {end} s")
+        raise ValueError(f"segment at {row['start']}: expected {start} to {end} s")
 
 
 def _flags(values: Iterable[Any]) -> Bools | None:
@@ -166,5 +166,5 @@ def _flags(values: Iterable[Any]) -> Bools | None:
     if all(v is None for v in held):
         return None
     if not all(isinstance(v, bool) for v in held):
-        raise ValueError("audible and visible: wanted true or false on every segment")
+        raise ValueError("audible and visible: expected true or false on every segment")
     return np.array(held, dtype=bool)

@@ -73,7 +73,7 @@ class Otio(Format):
         """A timeline a media file that has markers; those of the whole timeline go to its clip."""
         data = object_of(json.loads(text))
         if not str(data.get("OTIO_SCHEMA", "")).startswith("Timeline."):
-            raise ValueError(f"a {str(data.get('OTIO_SCHEMA'))[:40]}, wanted a Timeline")
+            raise ValueError(f"a {str(data.get('OTIO_SCHEMA'))[:40]}, expected a Timeline")
         held: dict[str, list[Event]] = {}
         lengths: dict[str, float] = {}
         loose: list[Event] = []
@@ -224,7 +224,7 @@ def _media(item: Json) -> tuple[str, clock.Clock, float] | None:
         return None
     address = active.get("target_url") or active.get("name") or item.get("name") or ""
     if not isinstance(address, str):
-        raise ValueError("target_url: wanted a text")
+        raise ValueError("target_url: expected a text")
     available = active.get("available_range")
     first, length = _span(object_of(available)) if available else (0.0, 0.0)
     return address, clock.Clock(first), length
@@ -239,7 +239,7 @@ def _span(held: Json) -> tuple[float, float]:
 def _seconds(held: Json) -> float:
     rate = number_of(held["rate"])
     if rate <= 0:
-        raise ValueError(f"rate {rate}: wanted more than 0")
+        raise ValueError(f"rate {rate}: expected more than 0")
     return clock.from_ticks(number_of(held["value"]), rate)
 
 

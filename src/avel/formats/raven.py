@@ -59,8 +59,8 @@ class Raven(Format):
         header = [c.strip().lower() for c in lines[0].split("\t")]
         label = next((c for c in _LABELS if c in header), "")
         if not label or _START.lower() not in header or _END.lower() not in header:
-            wanted = f"{_START}, {_END} and one of {', '.join(_LABELS)}"
-            raise ValueError(f"columns {header}, wanted {wanted}")
+            expected = f"{_START}, {_END} and one of {', '.join(_LABELS)}"
+            raise ValueError(f"columns {header}, expected {expected}")
         rows = [
             (number, dict(zip(header, line.split("\t"), strict=False)))
             for number, line in enumerate(lines[1:], start=2)

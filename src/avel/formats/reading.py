@@ -41,8 +41,8 @@ def read(path: str | Path, *, format: str | None = None) -> Timeline:
     if len(found) > 1:
         raise DataError(
             f"{path} holds the events of {len(found)} videos",
-            wanted="those of one",
-            do="read it with avel.report.read_all, or split it with `avel convert`",
+            expected="those of one",
+            hint="read it with avel.report.read_all, or split it with `avel convert`",
         )
     return found[0]
 
@@ -138,8 +138,8 @@ def _candidates(path: Path) -> list[Format]:
     if not held:
         raise UsageError(
             f"can't read {path}: its ending is {path.suffix!r}",
-            wanted=f"one of {', '.join(endings)}",
-            do="name it after what it is, or say which format it has",
+            expected=f"one of {', '.join(endings)}",
+            hint="name it after what it is, or say which format it has",
         )
     return sorted(held, key=lambda f: f.ending != own)
 
@@ -147,8 +147,8 @@ def _candidates(path: Path) -> list[Format]:
 def _refused(path: Path, why: str) -> DataError:
     return DataError(
         f"{path}: no timeline ({why})",
-        wanted="the form that docs/formats.md describes",
-        do="write it again, or give the format by its name if the ending misleads",
+        expected="the form that docs/formats.md describes",
+        hint="write it again, or give the format by its name if the ending misleads",
     )
 
 
@@ -167,12 +167,12 @@ def text_of(path: Path, largest: int) -> str:
             data = f.read(largest + 1)
     except (OSError, ValueError) as e:
         if is_address(path) and isinstance(e, FileNotFoundError):
-            raise DataError(f"{path}: {IS_ADDRESS}", do=DOWNLOAD) from e
+            raise DataError(f"{path}: {IS_ADDRESS}", hint=DOWNLOAD) from e
         why = getattr(e, "strerror", None) or e
         cure = "correct the path, or its rights"
-        raise DataError(f"{path} can't be read ({why})", do=cure) from e
+        raise DataError(f"{path} can't be read ({why})", hint=cure) from e
     if len(data) > largest:
-        raise DataError(f"{path}: more than {largest // 2**20} MB", do="split it")
+        raise DataError(f"{path}: more than {largest // 2**20} MB", hint="split it")
     try:
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return data.decode("utf-16")
@@ -181,6 +181,6 @@ def text_of(path: Path, largest: int) -> str:
         line = data.count(b"\n", 0, e.start) + 1
         raise DataError(
             f"{path}: not {e.encoding.upper()}: byte {data[e.start]:#04x} in line {line}",
-            wanted="text in UTF-8, or in UTF-16 with a byte order mark",
-            do="save it as UTF-8 (in an editor's Save as…, in a spreadsheet's CSV UTF-8)",
+            expected="text in UTF-8, or in UTF-16 with a byte order mark",
+            hint="save it as UTF-8 (in an editor's Save as…, in a spreadsheet's CSV UTF-8)",
         ) from e

@@ -147,7 +147,9 @@ def _quoted(cell: str, delimiter: str) -> str:
 def _load(text: str, path: Path, left: LeftOut, *, coded: bool = False) -> list[Timeline]:
     header, rows = read_table(text)
     if "label" not in header or not {"start", "end"} <= set(header):
-        raise ValueError(f"columns {list(header)}, wanted start,end,label or file,start,end,label")
+        raise ValueError(
+            f"columns {list(header)}, expected start,end,label or file,start,end,label"
+        )
     held: dict[str, list[Event]] = {}
     own = stem_of(path)
     for number, cells in rows:

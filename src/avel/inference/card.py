@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from avel.errors import UsageError
 from avel.inference.decision import Decision
 from avel.types import Json
@@ -51,6 +53,32 @@ def check_card(card: Json) -> list[str]:
         except UsageError as e:
             wrong.append(f"decision: {e.got}")
     return wrong
+
+
+#: Options of models by the names that avel had for them before 0.2.
+_FORMER = {
+    "cspa_csea": ("senses", {"picture": "visual"}),
+    "ed_tcn": ("input", {}),
+    "linear": ("inputs", {"a+v": "both", "a": "audio", "v": "visual"}),
+}
+
+
+def upgraded(card: Json) -> Json:
+    """A card with the option names of this avel; checkpoints of 0.1 had others."""
+    former, values = _FORMER.get(str(card.get("model")), ("", {}))
+    new = dict(card)
+    if isinstance(options := card.get("options"), dict):
+        new["options"] = _renamed(options, former, values)
+    if isinstance(recipe := card.get("recipe"), dict) and isinstance(recipe.get("options"), dict):
+        new["recipe"] = {**recipe, "options": _renamed(recipe["options"], former, values)}
+    return new
+
+
+def _renamed(options: Json, former: str, values: Mapping[str, str]) -> Json:
+    return {
+        "modality" if name == former else name: values.get(str(v), v) if name == former else v
+        for name, v in options.items()
+    }
 
 
 def _size(value: object) -> bool:

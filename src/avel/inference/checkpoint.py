@@ -23,11 +23,11 @@ from torch import Tensor
 from avel.backbones.identity import backbone_name
 from avel.errors import AvelError, CheckpointError, UsageError
 from avel.files import json_hash, write_whole
-from avel.inference.card import FORMAT, check_card
-from avel.inference.predictor import Scorer
-from avel.inference.windows import MODALITY_PARTS, Reply
-from avel.models.base import Answer, Model, build_model, models
-from avel.models.decision_rules import Decide
+from avel.inference.card import FORMAT, check_card, upgraded
+from avel.inference.predictor import Predictor
+from avel.inference.windows import MODALITY_PARTS, WindowOutput
+from avel.models.base import Model, Output, build_model, models
+from avel.models.decision_rules import DecisionRule
 from avel.models.standardize import Standardize
 from avel.types import Floats, Json
 
@@ -42,7 +42,7 @@ _OPENING, _COMMA = re.compile(r"\s*\[\s*"), re.compile(r"\s*,\s*")
 
 
 @dataclass(frozen=True)
-class Trained(Scorer):
+class Trained(Predictor):
     """A trained model with its card; :meth:`predict` is the arrow from Features to Scores.
 
     Args:
@@ -58,7 +58,7 @@ class Trained(Scorer):
     train_ids: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
-    def decide(self) -> Decide | None:
+    def decide(self) -> DecisionRule | None:
         """The network's own decision over mean scores, where it has one."""
         return getattr(self.network, "decide", None)
 
@@ -79,13 +79,13 @@ class Trained(Scorer):
             if own.get("hash") != here.get("hash"):
                 raise CheckpointError(
                     f"the model was trained on features of {backbone_name(own)}",
-                    wanted=f"those of {backbone_name(here)}, the weights that are here",
-                    do="train it again on features extracted with these, or bring back the old "
+                    expected=f"those of {backbone_name(here)}, the weights that are here",
+                    hint="train it again on features extracted with these, or bring back the old "
                     "weights",
                 )
         return made
 
-    def reply(self, audio: Floats, visual: Floats) -> Reply:
+    def reply(self, audio: Floats, visual: Floats) -> WindowOutput:
         """What the network says of windows (B, T, A) and (B, T, H, W, V), float32.
 
         Raises:
@@ -94,19 +94,19 @@ class Trained(Scorer):
         device = next(self.network.parameters()).device
         self.network.eval()
         with torch.inference_mode():
-            answer: Answer = self.network(
+            answer: Output = self.network(
                 audio=torch.from_numpy(audio).to(device),
                 visual=torch.from_numpy(visual).to(device),
             )
         if answer.scores is None or answer.labels is None:
             raise CheckpointError(
                 f"a model trained for {self.card['task']} gives no class scores",
-                wanted="a model of task sel or wsel",
-                do="train one with `avel train MODEL task=sel`",
+                expected="a model of task sel or wsel",
+                hint="train one with `avel train MODEL task=sel`",
             )
-        wanted = answer.parts if self.decide is not None else MODALITY_PARTS.values()
-        parts = {name: answer.parts[name] for name in wanted if name in answer.parts}
-        return Reply(
+        expected = answer.parts if self.decide is not None else MODALITY_PARTS.values()
+        parts = {name: answer.parts[name] for name in expected if name in answer.parts}
+        return WindowOutput(
             scores=_array(answer.scores),
             labels=answer.labels.cpu().numpy(),
             attention=None if answer.attention is None else _array(answer.attention),
@@ -148,7 +148,7 @@ def _array(tensor: Tensor) -> Floats:
 def _storable(state: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
     kind = {"float32": torch.float32, "float16": torch.float16}.get(dtype)
     if kind is None:
-        raise CheckpointError(f"dtype {dtype!r}", wanted="float32 or float16", do="choose one")
+        raise CheckpointError(f"dtype {dtype!r}", expected="float32 or float16", hint="choose one")
     stored = {
         name: (t.detach().cpu().to(kind) if t.is_floating_point() else t.detach().cpu())
         .clone()
@@ -159,8 +159,8 @@ def _storable(state: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
     if broken:
         raise CheckpointError(
             f"weights {', '.join(broken[:3])} aren't finite as {dtype}",
-            wanted="finite weights",
-            do="store them as float32" if dtype == "float16" else "train with a lower lr",
+            expected="finite weights",
+            hint="store them as float32" if dtype == "float16" else "train with a lower lr",
         )
     return stored
 
@@ -194,16 +194,19 @@ def read_checkpoint(folder: Path) -> Trained:
     if card is None or card.get("weights") != found:
         raise CheckpointError(
             f"{folder}: the weights aren't those that the card names",
-            wanted=f"{WEIGHTS} and {CARD} of one save",
-            do="get the checkpoint again",
+            expected=f"{WEIGHTS} and {CARD} of one save",
+            hint="get the checkpoint again",
         )
+    card = upgraded(card)
     network = _rebuild(folder, card, state)
     return Trained(network, card, _read_ids(folder / TRAIN_IDS, card))
 
 
 def _damaged(path: Path, why: object) -> CheckpointError:
     return CheckpointError(
-        f"{path}: {str(why)[:300]}", wanted="a file written by avel", do="get the checkpoint again"
+        f"{path}: {str(why)[:300]}",
+        expected="a file written by avel",
+        hint="get the checkpoint again",
     )
 
 
@@ -307,8 +310,8 @@ def _rebuild(folder: Path, card: Json, state: Mapping[str, Tensor]) -> Model:
     except UsageError as e:
         raise CheckpointError(
             f"{folder}: {e.got}",
-            wanted=e.wanted,
-            do=f"{e.do}; for a model of your own name its file in {models.variable}",
+            expected=e.expected,
+            hint=f"{e.hint}; for a model of your own name its file in {models.variable}",
         ) from e
     try:
         with torch.device("meta"):

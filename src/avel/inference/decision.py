@@ -1,6 +1,6 @@
 """Decisions: from scores to events, by thresholds that can be chosen, stored and read again.
 
-Without settings a decision is the model's own, one class a segment. A :class:`Rule` says where an
+Without settings a decision is the model's own, one class a segment. A :class:`Thresholds` says where an
 event begins and ends (threshold, hysteresis), which gaps in it are bridged and how short it may be;
 a :class:`Decision` holds one rule for all classes, others for some, and the temperature by which
 the probabilities are calibrated.
@@ -31,16 +31,16 @@ MOST = 2**16
 
 
 @dataclass(frozen=True)
-class Rule:
+class Thresholds:
     """When a class's segments are an event.
 
     Args:
         threshold: Probability in (0, 1] that a segment must reach; None takes the segments that
             the model's own decision gives the class.
-        low: Hysteresis: an event goes on, both ways, while the probability is at least this; in
+        low_threshold: Hysteresis: an event goes on, both ways, while the probability is at least this; in
             (0, threshold]. None: no hysteresis.
-        min_length: Seconds; shorter events are dropped, after gaps were bridged.
-        bridge: Seconds; gaps no longer than this, between two events of the class, become part
+        min_duration: Seconds; shorter events are dropped, after gaps were bridged.
+        max_gap: Seconds; gaps no longer than this, between two events of the class, become part
             of one event, whatever is seen and heard in them.
 
     Raises:
@@ -48,22 +48,26 @@ class Rule:
     """
 
     threshold: float | None = None
-    low: float | None = None
-    min_length: float = 0.0
-    bridge: float = 0.0
+    low_threshold: float | None = None
+    min_duration: float = 0.0
+    max_gap: float = 0.0
 
     def __post_init__(self) -> None:
-        if not _seconds(self.min_length):
-            raise UsageError(f"minimal length {self.min_length}", wanted="seconds >= 0")
-        if not _seconds(self.bridge):
-            raise UsageError(f"gaps of {self.bridge} to bridge", wanted="seconds >= 0")
+        if not _seconds(self.min_duration):
+            raise UsageError(f"minimal length {self.min_duration}", expected="seconds >= 0")
+        if not _seconds(self.max_gap):
+            raise UsageError(f"gap of {self.max_gap}", expected="seconds >= 0")
         top = 1.0 if self.threshold is None else self.threshold
         if not _number(top) or not 0 < top <= 1:
             raise UsageError(
-                f"threshold {self.threshold}", wanted="a probability above 0 and up to 1"
+                f"threshold {self.threshold}", expected="a probability above 0 and up to 1"
             )
-        if self.low is not None and not (_number(self.low) and 0 < self.low <= top):
-            raise UsageError(f"hysteresis down to {self.low}", wanted=f"above 0 and up to {top:g}")
+        if self.low_threshold is not None and not (
+            _number(self.low_threshold) and 0 < self.low_threshold <= top
+        ):
+            raise UsageError(
+                f"hysteresis down to {self.low_threshold}", expected=f"above 0 and up to {top:g}"
+            )
 
 
 def _number(value: object) -> bool:
@@ -94,8 +98,8 @@ class Decision:
         UsageError: if the temperature or one of the two thresholds is out of range.
     """
 
-    rule: Rule = field(default_factory=Rule)
-    classes: Mapping[str, Rule] = field(default_factory=dict)
+    rule: Thresholds = field(default_factory=Thresholds)
+    classes: Mapping[str, Thresholds] = field(default_factory=dict)
     require_both: bool = True
     temperature: float = 1.0
     audio_threshold: float = 0.5
@@ -105,12 +109,12 @@ class Decision:
         for name in ("audio_threshold", "visual_threshold"):
             value = getattr(self, name)
             if not _number(value) or not 0 < value <= 1:
-                raise UsageError(f"{name} {value}", wanted="a probability above 0 and up to 1")
+                raise UsageError(f"{name} {value}", expected="a probability above 0 and up to 1")
         first, last = TEMPERATURES
         if not _number(self.temperature) or not first <= self.temperature <= last:
-            raise UsageError(f"temperature {self.temperature}", wanted=f"{first} to {last}")
+            raise UsageError(f"temperature {self.temperature}", expected=f"{first} to {last}")
 
-    def of(self, name: str) -> Rule:
+    def of(self, name: str) -> Thresholds:
         """The rule of a class."""
         return self.classes.get(name, self.rule)
 
@@ -118,24 +122,24 @@ class Decision:
         self,
         *,
         threshold: float | None = None,
-        low: float | None = None,
-        min_length: float | None = None,
-        bridge: float | None = None,
+        low_threshold: float | None = None,
+        min_duration: float | None = None,
+        max_gap: float | None = None,
         require_both: bool = True,
     ) -> Decision:
         """The same with what a caller asks for, for every class; None leaves what is here.
 
         A threshold takes the place of all thresholds, those of single classes too, and ends the
-        hysteresis that went with them. A class with a threshold below ``low`` has no hysteresis.
+        hysteresis that went with them. A class with a threshold below ``low_threshold`` has no hysteresis.
 
         Raises:
-            UsageError: for values out of range, and for ``low`` above the threshold for all.
+            UsageError: for values out of range, and for ``low_threshold`` above the threshold for all.
         """
         made = replace(self, require_both=self.require_both and require_both)
         if threshold is not None:
-            base = replace(self.rule, threshold=threshold, low=None)
+            base = replace(self.rule, threshold=threshold, low_threshold=None)
             made = replace(made, rule=base, classes={})
-        given = {"low": low, "min_length": min_length, "bridge": bridge}
+        given = {"low_threshold": low_threshold, "min_duration": min_duration, "max_gap": max_gap}
         asked = {name: value for name, value in given.items() if value is not None}
         base = replace(made.rule, **asked)
         return replace(
@@ -171,8 +175,8 @@ class Decision:
             if len(rules) > MOST or not isinstance(held["require_both"], bool):
                 raise TypeError("classes or require_both")
             return cls(
-                rule=Rule(**held["rule"]),
-                classes={str(name): Rule(**rule) for name, rule in rules.items()},
+                rule=_thresholds(held["rule"]),
+                classes={str(name): _thresholds(rule) for name, rule in rules.items()},
                 require_both=held["require_both"],
                 temperature=held["temperature"],
                 **{n: held[n] for n in ("audio_threshold", "visual_threshold") if n in held},
@@ -180,16 +184,24 @@ class Decision:
         except (KeyError, TypeError, ValueError) as e:
             raise UsageError(
                 f"no decision ({type(e).__name__}: {e})",
-                wanted="what `avel tune` writes",
-                do="tune the model again",
+                expected="what `avel tune` writes",
+                hint="tune the model again",
             ) from e
 
 
-def _changed(rule: Rule, asked: Mapping[str, float]) -> Rule:
+#: What the thresholds were called by avel before 0.2, whose checkpoints are still read.
+_FORMER = {"low": "low_threshold", "min_length": "min_duration", "bridge": "max_gap"}
+
+
+def _thresholds(stored: Mapping[str, Any]) -> Thresholds:
+    return Thresholds(**{_FORMER.get(name, name): value for name, value in dict(stored).items()})
+
+
+def _changed(rule: Thresholds, asked: Mapping[str, float]) -> Thresholds:
     """A class's own rule with what is asked for all; its threshold bounds the hysteresis."""
     values: dict[str, Any] = dict(asked)
-    if rule.threshold is not None and "low" in asked:
-        values["low"] = min(asked["low"], rule.threshold)
+    if rule.threshold is not None and "low_threshold" in asked:
+        values["low_threshold"] = min(asked["low_threshold"], rule.threshold)
     return replace(rule, **values)
 
 
@@ -212,7 +224,7 @@ def possible(scores: Scores) -> Bools:
 
 
 def masks(
-    values: Floats, chosen: Bools, rule: Rule, allowed: Bools
+    values: Floats, chosen: Bools, rule: Thresholds, allowed: Bools
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Of one class, (T,) each: the segments that make an event, and those that it may go on over.
 
@@ -223,30 +235,30 @@ def masks(
         allowed: (T,) where events can be.
     """
     seeds = (chosen if rule.threshold is None else values >= rule.threshold) & allowed
-    if rule.low is None:
+    if rule.low_threshold is None:
         return seeds, seeds
-    return seeds, seeds | ((values >= rule.low) & allowed)
+    return seeds, seeds | ((values >= rule.low_threshold) & allowed)
 
 
-def spans(seeds: Bools, over: Bools, *, bridge: int) -> Spans:
+def spans(seeds: Bools, over: Bools, *, max_gap: int) -> Spans:
     """First and one-past-last segments of the runs of ``over`` that hold a seed, gaps bridged.
 
     Args:
         seeds, over: (T,) as :func:`masks` gives them.
-        bridge: Segments; gaps no longer than this are bridged.
+        max_gap: Segments; gaps no longer than this are bridged.
     """
     edges = np.diff(np.concatenate([[0], over.astype(np.int8), [0]]))
     starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     count = np.concatenate([[0], np.cumsum(seeds)])
     keep = count[stops] > count[starts]
     starts, stops = starts[keep], stops[keep]
-    if len(starts) > 1 and bridge > 0:
-        apart = starts[1:] - stops[:-1] > bridge
+    if len(starts) > 1 and max_gap > 0:
+        apart = starts[1:] - stops[:-1] > max_gap
         starts = starts[np.concatenate([[True], apart])]
         stops = stops[np.concatenate([apart, [True]])]
     return starts, stops
 
 
-def bridged(rule: Rule, step: float) -> int:
+def gap_segments(rule: Thresholds, step: float) -> int:
     """How many whole segments the longest gap has that a rule bridges."""
-    return clock.segment_at(rule.bridge, step)
+    return clock.segment_at(rule.max_gap, step)

@@ -38,8 +38,8 @@ def _find(path_or_name: str | Path) -> Path:
     packaged = [*NAMED, *sorted(p.parent.name for p in PRETRAINED.glob(f"*/{WEIGHTS}"))]
     raise NoSuchModelError(
         f"no trained model at {str(path_or_name)!r}",
-        wanted=f"a folder that holds {WEIGHTS}, or a packaged name ({', '.join(packaged)})",
-        do="an exported model serves `avel localize` and avel.localize alone"
+        expected=f"a folder that holds {WEIGHTS}, or a packaged name ({', '.join(packaged)})",
+        hint="an exported model serves `avel localize` and avel.localize alone"
         if folder.suffix.lower() == ".onnx"
         else "train one with `avel train`, or correct the path",
     )

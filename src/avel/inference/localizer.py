@@ -13,7 +13,7 @@ import numpy as np
 from avel import clock
 from avel.errors import UsageError
 from avel.features.cache import Facts, features_of
-from avel.inference.decision import Decision, bridged, masks, possible, soften, spans
+from avel.inference.decision import Decision, gap_segments, masks, possible, soften, spans
 from avel.media.downmix import SILENT
 from avel.types import (
     CHOICES,
@@ -30,7 +30,7 @@ from avel.types import (
 
 if TYPE_CHECKING:
     from avel.features.network import Precision
-    from avel.inference.predictor import Scorer, Scoring
+    from avel.inference.predictor import Predictor, Scoring
 
 #: Called with segments done and segments in all.
 Progress = Callable[[int, int], None]
@@ -41,9 +41,9 @@ def to_events(
     *,
     decision: Decision | None = None,
     threshold: float | None = None,
-    low: float | None = None,
-    min_length: float | None = None,
-    bridge: float | None = None,
+    low_threshold: float | None = None,
+    min_duration: float | None = None,
+    max_gap: float | None = None,
     require_both: bool = True,
     modality: Modality = "both",
 ) -> list[Event]:
@@ -57,8 +57,8 @@ def to_events(
     reach the ``visual_threshold`` (or are NaN), and it is no audio-visual event. The hysteresis,
     the gaps that are bridged and the smallest length are those of the class; an audio-visual event
     always ends such a run. What is left beside an audio-visual event of the class (no further
-    apart than ``bridge``) is taken as that event's blurred edge and left out if it lasts no longer
-    than a segment or than ``bridge``; longer ones are kept, so that a voice goes on off screen.
+    apart than ``max_gap``) is taken as that event's blurred edge and left out if it lasts no longer
+    than a segment or than ``max_gap``; longer ones are kept, so that a voice goes on off screen.
     ``modality="visual"`` is the same the other way round. Scores of a model that doesn't tell the
     modalities apart have no such events.
 
@@ -70,9 +70,9 @@ def to_events(
             with :meth:`avel.Decision.calibrated`.
         threshold: A number in (0, 1] takes for every class, background apart, the segments whose
             probability reaches it: events of different classes may then overlap.
-        low: Hysteresis: an event goes on, both ways, while the probability is at least this.
-        min_length: Seconds; shorter events are dropped.
-        bridge: Seconds; gaps no longer than this between two events of a class are bridged.
+        low_threshold: Hysteresis: an event goes on, both ways, while the probability is at least this.
+        min_duration: Seconds; shorter events are dropped.
+        max_gap: Seconds; gaps no longer than this between two events of a class are bridged.
         require_both: An audio-visual event is heard *and* seen: segments known to be silent or
             without a picture are background. Without such knowledge nothing is dropped. What is
             only audible is dropped in silence alone, what is only visible where no picture is.
@@ -87,9 +87,9 @@ def to_events(
     check_choice(modality, MODALITIES)
     chosen = (decision or Decision()).asked(
         threshold=threshold,
-        low=low,
-        min_length=min_length,
-        bridge=bridge,
+        low_threshold=low_threshold,
+        min_duration=min_duration,
+        max_gap=max_gap,
         require_both=require_both,
     )
     find = _audio_visual if modality == "both" else partial(_of_one, modality=modality)
@@ -102,7 +102,7 @@ def to_events(
 
 def _audio_visual(scores: Scores, class_id: int, decision: Decision) -> list[Event]:
     """A class's audio-visual events of the whole file."""
-    least = decision.of(scores.classes[class_id]).min_length
+    least = decision.of(scores.classes[class_id]).min_duration
     found, _ = _events_of(scores, class_id, decision, slice(0, len(scores.grid)))
     return [e for e in found if clock.lasts(e.start, e.end, least)]
 
@@ -116,25 +116,25 @@ def _of_one(
     own = getattr(scores, f"{modality}_scores")
     if own is None or not (own[:, class_id] >= at_least).any():
         return []
-    low = None if rule.low is None else min(rule.low, at_least)
+    low_threshold = None if rule.low_threshold is None else min(rule.low_threshold, at_least)
     taken = np.zeros(len(own), dtype=bool)
     for event in _audio_visual(scores, class_id, decision):
         taken[slice(*_segments_of(event, scores))] = True
     seeds, over = masks(
         own[:, class_id],
         taken,
-        replace(rule, threshold=at_least, low=low),
+        replace(rule, threshold=at_least, low_threshold=low_threshold),
         _alone(scores, class_id, decision, modality) & ~taken,
     )
-    gap, alone = bridged(rule, step), np.zeros(len(own), dtype=bool)
-    for first, stop in zip(*spans(seeds, over, bridge=gap), strict=True):
+    gap, alone = gap_segments(rule, step), np.zeros(len(own), dtype=bool)
+    for first, stop in zip(*spans(seeds, over, max_gap=gap), strict=True):
         alone[first:stop] = True
     found: list[Event] = []
     for first, stop, on in clock.runs((alone & ~taken).tolist()):
         beside = taken[max(0, first - gap - 1) : stop + gap + 1].any()
         if on and not (beside and stop - first <= max(gap, 1)):
             found += _event(scores, class_id, first, stop, modality=modality)
-    return [e for e in found if clock.lasts(e.start, e.end, rule.min_length)]
+    return [e for e in found if clock.lasts(e.start, e.end, rule.min_duration)]
 
 
 def _alone(scores: Scores, class_id: int, decision: Decision, modality: Modality) -> Bools:
@@ -169,7 +169,7 @@ def _events_of(
     values = scores.values[place, class_id]
     allowed = possible(scores)[place] if decision.require_both else np.ones(len(values), bool)
     seeds, over = masks(values, scores.labels[place] == class_id, rule, allowed)
-    starts, stops = spans(seeds, over, bridge=bridged(rule, scores.grid.step))
+    starts, stops = spans(seeds, over, max_gap=gap_segments(rule, scores.grid.step))
     found = [
         event
         for first, stop in zip(starts + place.start, stops + place.start, strict=True)
@@ -208,7 +208,7 @@ class Localizer:
 
     def __init__(
         self,
-        model: str | Path | Scorer = "default",
+        model: str | Path | Predictor = "default",
         *,
         events: str | Sequence[str] | None = None,
         vocabulary: str | Path | None = None,
@@ -239,9 +239,9 @@ class Localizer:
         ahead: bool,
         decision: Decision | None = None,
         threshold: float | None = None,
-        low: float | None = None,
-        min_length: float | None = None,
-        bridge: float | None = None,
+        low_threshold: float | None = None,
+        min_duration: float | None = None,
+        max_gap: float | None = None,
         require_both: bool = True,
         modality: Choice = "both",
         audio_track: int | None = None,
@@ -251,9 +251,9 @@ class Localizer:
         check_choice(modality, CHOICES)
         chosen = (decision or tuned(self.model.card)).asked(
             threshold=threshold,
-            low=low,
-            min_length=min_length,
-            bridge=bridge,
+            low_threshold=low_threshold,
+            min_duration=min_duration,
+            max_gap=max_gap,
             require_both=require_both,
         )
         features, facts = features_of(
@@ -336,11 +336,11 @@ class EventStream:
         else:
             for event in reversed(found):  # those that may grow, or be joined to what may come
                 stop = clock.segment_at(event.end, step)
-                if stop >= pending or pending - stop <= bridged(rule, step):
+                if stop >= pending or pending - stop <= gap_segments(rule, step):
                     pending = min(pending, clock.segment_at(event.start, step))
         over = scores.grid.bounds(pending)[0] if pending < ready else float("inf")
         final = [e for e in found if e.start < over]
-        return [e for e in final if clock.lasts(e.start, e.end, rule.min_length)], pending
+        return [e for e in final if clock.lasts(e.start, e.end, rule.min_duration)], pending
 
     def timeline(self) -> Timeline:
         """The timeline of the whole file; what wasn't iterated yet is gone through first."""
@@ -372,17 +372,17 @@ def tuned(card: Json) -> Decision:
 
 
 def _load(
-    model: str | Path | Scorer,
+    model: str | Path | Predictor,
     events: str | Sequence[str] | None,
     vocabulary: str | Path | None,
-) -> Scorer:
+) -> Predictor:
     """A model from its folder, by its name, or from an exported file; with the events asked for."""
     if events is not None or vocabulary is not None:
         if model not in ("default", "named_events"):
             raise UsageError(
                 f"events by name for the model {model if isinstance(model, str | Path) else ''!s}",
-                wanted="the model named_events: a trained or exported one has its own classes",
-                do="leave out the model, or the events",
+                expected="the model named_events: a trained or exported one has its own classes",
+                hint="leave out the model, or the events",
             )
         from avel.inference.named_events import load_named_events
 
@@ -420,14 +420,14 @@ def _sentence(note: str) -> str:
 def localize(
     video: str | Path,
     *,
-    model: str | Path | Scorer = "default",
+    model: str | Path | Predictor = "default",
     events: str | Sequence[str] | None = None,
     vocabulary: str | Path | None = None,
     decision: Decision | None = None,
     threshold: float | None = None,
-    low: float | None = None,
-    min_length: float | None = None,
-    bridge: float | None = None,
+    low_threshold: float | None = None,
+    min_duration: float | None = None,
+    max_gap: float | None = None,
     require_both: bool = True,
     modality: Choice = "both",
     audio_track: int | None = None,
@@ -453,7 +453,7 @@ def localize(
         vocabulary: A TOML file of your own events, for the default model; see docs/events.md.
         decision: As in :func:`to_events`; None takes what `avel tune` stored in the model, or else
             the paper's decision, and ``Decision()`` the latter.
-        threshold, low, min_length, bridge, require_both: As in :func:`to_events`.
+        threshold, low_threshold, min_duration, max_gap, require_both: As in :func:`to_events`.
         modality: Which events stand in the timeline's ``events``: ``"both"`` for the audio-visual
             ones (what is only audible or only visible is then in ``audio_only`` and
             ``visual_only``), ``"audio"`` or ``"visual"`` for what is only that, ``"all"`` for every
@@ -477,9 +477,9 @@ def localize(
         video,
         decision=decision,
         threshold=threshold,
-        low=low,
-        min_length=min_length,
-        bridge=bridge,
+        low_threshold=low_threshold,
+        min_duration=min_duration,
+        max_gap=max_gap,
         require_both=require_both,
         modality=modality,
         audio_track=audio_track,
@@ -491,7 +491,7 @@ def localize(
 def stream_events(
     video: str | Path,
     *,
-    model: str | Path | Scorer = "default",
+    model: str | Path | Predictor = "default",
     events: str | Sequence[str] | None = None,
     vocabulary: str | Path | None = None,
     cache: bool = False,

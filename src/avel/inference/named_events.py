@@ -73,7 +73,7 @@ def read_settings() -> Json:
     try:
         settings = json.loads(SETTINGS.read_text("utf-8"))
     except (OSError, ValueError) as e:
-        raise CheckpointError(f"{SETTINGS} can't be read ({e})", do="install avel again") from e
+        raise CheckpointError(f"{SETTINGS} can't be read ({e})", hint="install avel again") from e
     return dict(settings)
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from avel import clock
 from avel.backbones.identity import backbone_identity, backbone_name, backbone_option
 from avel.errors import CheckpointError
-from avel.inference.windows import MODALITY_PARTS, Means, Reply, Rows
-from avel.models.decision_rules import Decide
+from avel.inference.windows import MODALITY_PARTS, Means, RowBuffer, WindowOutput
+from avel.models.decision_rules import DecisionRule
 from avel.types import Features, Floats, Json, Scores
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CHUNK = 4
 
 
-class Scorer(ABC):
+class Predictor(ABC):
     """A trained model: :meth:`predict` is the arrow from Features to Scores.
 
     A child has a ``card`` (see :class:`avel.inference.checkpoint.Trained`) and runs the network.
@@ -35,7 +35,7 @@ class Scorer(ABC):
     card: Json
 
     @abstractmethod
-    def reply(self, audio: Floats, visual: Floats) -> Reply:
+    def reply(self, audio: Floats, visual: Floats) -> WindowOutput:
         """What the network says of windows (B, T, A) and (B, T, H, W, V), float32."""
 
     @abstractmethod
@@ -51,7 +51,7 @@ class Scorer(ABC):
         """
 
     @property
-    def decide(self) -> Decide | None:
+    def decide(self) -> DecisionRule | None:
         """The decision over mean scores, where it is another than the largest score."""
         return None
 
@@ -120,7 +120,7 @@ class Scoring:
         features: Of the file; they must fit.
     """
 
-    def __init__(self, scorer: Scorer, features: Features | FeatureStream) -> None:
+    def __init__(self, scorer: Predictor, features: Features | FeatureStream) -> None:
         count = len(features)
         self.features = features
         self.classes = scorer.classes
@@ -132,7 +132,7 @@ class Scoring:
 
     def __iter__(self) -> Iterator[int]:
         scorer, count = self._scorer, len(self.features)
-        total, rows = Means(count), Rows(_blocks(self.features))
+        total, rows = Means(count), RowBuffer(_blocks(self.features))
         length = min(scorer.window, count)
         starts = clock.windows(count, scorer.window, max(1, scorer.window // 2))
         settled = 0
@@ -146,7 +146,7 @@ class Scoring:
             yield settled
         rows.finish()
 
-    def _reply(self, rows: Rows, starts: Sequence[int], length: int) -> Reply:
+    def _reply(self, rows: RowBuffer, starts: Sequence[int], length: int) -> WindowOutput:
         first = starts[0]
         audio, visual = (
             np.stack([r[s - first : s - first + length] for s in starts]).astype(np.float32)
@@ -154,7 +154,7 @@ class Scoring:
         )
         return self._scorer.reply(audio, visual)
 
-    def _settle(self, total: Means, segments: slice, only: Reply | None) -> None:
+    def _settle(self, total: Means, segments: slice, only: WindowOutput | None) -> None:
         values = self.values[segments] = total.mean("scores", segments)
         decide = self._scorer.decide
         if only is not None:
@@ -200,29 +200,29 @@ def check_features(card: Json, features: Features | FeatureStream) -> None:
     Raises:
         CheckpointError: naming backbones, widths or segment length.
     """
-    for sense in ("audio", "visual"):
-        own, theirs = card[f"{sense}_card"], getattr(features, f"{sense}_card")
+    for modality in ("audio", "visual"):
+        own, theirs = card[f"{modality}_card"], getattr(features, f"{modality}_card")
         if backbone_identity(own) != backbone_identity(theirs):
             raise CheckpointError(
-                f"{sense} features of {backbone_name(theirs)}",
-                wanted=f"those of {backbone_name(own)}, which the model was trained on",
-                do=f"extract with --{sense} {backbone_option(own)}",
+                f"{modality} features of {backbone_name(theirs)}",
+                expected=f"those of {backbone_name(own)}, which the model was trained on",
+                hint=f"extract with --{modality} {backbone_option(own)}",
             )
     widths = _widths(features)
-    wanted = card["dims"]["audio"], card["dims"]["visual"]
-    if widths != wanted or not len(features):
+    expected = card["dims"]["audio"], card["dims"]["visual"]
+    if widths != expected or not len(features):
         raise CheckpointError(
             f"{len(features)} segments of features {widths[0]} (audio) and {widths[1]} (visual)"
             " wide",
-            wanted=f"at least one segment, {wanted[0]} and {wanted[1]} wide",
-            do="extract the file again with the model's backbones",
+            expected=f"at least one segment, {expected[0]} and {expected[1]} wide",
+            hint="extract the file again with the model's backbones",
         )
     step = float(card["step"])
     if abs(features.grid.step - step) > 1e-6:
         raise CheckpointError(
             f"segments of {features.grid.step:g} s",
-            wanted=f"segments of {step:g} s, which the model was trained on",
-            do=f"extract with --step {step:g}",
+            expected=f"segments of {step:g} s, which the model was trained on",
+            hint=f"extract with --step {step:g}",
         )
 
 

@@ -17,8 +17,8 @@ from avel.types import Floats
 MODALITY_PARTS = {"audio_scores": "audible", "visual_scores": "visible"}
 
 
-class Rows:
-    """The feature rows of a file in order, of which only those still wanted are held.
+class RowBuffer:
+    """The feature rows of a file in order, of which only those still expected are held.
 
     Args:
         blocks: Audio (n, A) and visual (n, H, W, V) rows, a few or all at a time.
@@ -38,7 +38,7 @@ class Rows:
         while self._held is None or self._first + len(self._held[0]) < stop:
             new = next(self._blocks, None)
             if new is None:
-                raise DataError("features end early", wanted=f"{stop} rows", do="extract again")
+                raise DataError("features end early", expected=f"{stop} rows", hint="extract again")
             self._append(new)
             self._forget(first)
         self._forget(first)
@@ -66,7 +66,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Reply:
+class WindowOutput:
     """What a network says of some windows, as arrays.
 
     Args:
@@ -95,7 +95,7 @@ class Means:
         self.sums: dict[str, NDArray[np.float32]] = {}
         self.seen = np.zeros(count, dtype=np.float32)
 
-    def add(self, starts: Sequence[int], length: int, reply: Reply) -> None:
+    def add(self, starts: Sequence[int], length: int, reply: WindowOutput) -> None:
         """Add the answer of some windows; (B, T, ...) each, one row a window."""
         named = {f"part:{name}": part for name, part in reply.parts.items()}
         named["scores"] = reply.scores

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from avel import clock
 from avel.errors import MediaError
 from avel.files import whole
-from avel.media.decode import Damage, Shown, Shrinker, Sound, open_container, packets
+from avel.media.decode import Damage, Shown, Shrinker, SoundLine, open_container, packets
 from avel.media.encode import BLOCK, SoundTrack, TimedPictures
 from avel.media.file import Media
 
@@ -36,7 +36,7 @@ def write_copy(
 ) -> None:
     """Write an .mp4 of a video with its pictures drawn on, whole or not at all.
 
-    Every picture has the time it had, whatever the rate, and is upright. Sound that an .mp4 can
+    Every picture has the time it had, whatever the rate, and is upright. SoundLine that an .mp4 can
     hold is copied bit by bit; other sound is encoded anew (AAC, two channels where it has two,
     else their mean). Memory doesn't grow with the length.
 
@@ -52,7 +52,7 @@ def write_copy(
         OSError: if there is no room for the file.
     """
     if media.video is None:
-        raise MediaError(f"{media.path}: has no picture", wanted="a file of video")
+        raise MediaError(f"{media.path}: has no picture", expected="a file of video")
     try:
         with whole(path) as temporary, ExitStack() as held:
             out = held.enter_context(av.open(str(temporary), "w", format="mp4"))
@@ -120,7 +120,7 @@ def _sound(out: Any, media: Media, source: Any) -> _Copied | _Anew | None:
 
 
 class _Copied:
-    """Sound whose packets go into the copy as they are."""
+    """SoundLine whose packets go into the copy as they are."""
 
     def __init__(self, out: Any, media: Media, source: Any) -> None:
         assert media.audio is not None
@@ -157,7 +157,7 @@ class _Copied:
 
 
 class _Anew:
-    """Sound that is decoded, placed on the video's clock, and encoded again."""
+    """SoundLine that is decoded, placed on the video's clock, and encoded again."""
 
     def __init__(self, out: Any, media: Media, _source: Any) -> None:
         assert media.audio is not None
@@ -166,7 +166,7 @@ class _Anew:
         channels = 2 if media.audio.channels == 2 else 1
         chosen: list[int | None] = [0, 1] if channels == 2 else [None]
         tracks = [
-            Sound(media._blocks(Damage(), channel=c, natural=True), self._rate) for c in chosen
+            SoundLine(media._blocks(Damage(), channel=c, natural=True), self._rate) for c in chosen
         ]
         blocks = _joined(tracks, clock.sample_index(media.duration, self._rate))
         self._track = SoundTrack(out, blocks, channels=channels, rate=self._rate)
@@ -180,7 +180,7 @@ class _Anew:
         self._track.finish()
 
 
-def _joined(tracks: list[Sound], count: int) -> Iterator[NDArray[np.float32]]:
+def _joined(tracks: list[SoundLine], count: int) -> Iterator[NDArray[np.float32]]:
     """(channels, BLOCK) blocks of ``count`` samples, the last one shorter."""
     for first in range(0, count, BLOCK):
         yield np.stack([track.read(min(BLOCK, count - first))[0] for track in tracks])

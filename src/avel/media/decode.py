@@ -35,7 +35,7 @@ JITTER = 0.02
 #: Pictures larger than this (pixels) are refused; those above the second are decoded by one thread,
 #: since each holds pictures of its own.
 MAX_PIXELS, LARGE_PIXELS = 2**26, 2**24
-#: Sound of fewer or more samples a second than this is none.
+#: SoundLine of fewer or more samples a second than this is none.
 RATES = (1000, 1_000_000)
 # libswscale: bilinear, accurate rounding, chroma in full at input and output
 _BILINEAR = 0x2 | 0x40000 | 0x4000 | 0x2000
@@ -125,7 +125,7 @@ def decoded(path: Path, index: int, damage: Damage, *, since: float | None = Non
             container.close()
             container = open_container(path)
     except av.error.FFmpegError as e:
-        raise MediaError(f"{path}: can't be read ({e.strerror})", do="check that it plays") from e
+        raise MediaError(f"{path}: can't be read ({e.strerror})", hint="check that it plays") from e
     with container:
         stream = container.streams[index]
         _prepare(stream)
@@ -358,7 +358,7 @@ def is_sound(frame: Any) -> bool:
 
 
 @dataclass
-class Block:
+class SoundBlock:
     """Decoded sound: when it starts (seconds, None for where the last ended), and its samples."""
 
     time: float | None
@@ -375,7 +375,7 @@ def blocks(
     mix: Downmix = MEAN,
     natural: bool = False,
     timed: bool = True,
-) -> Iterator[Block]:
+) -> Iterator[SoundBlock]:
     """Mono blocks of decoded audio frames, on the file's clock.
 
     Args:
@@ -388,7 +388,7 @@ def blocks(
         timed: False where the frames' own times are wrong, and each begins where the last ended.
     """
     channels = Channels()
-    waiting: Block | None = None
+    waiting: SoundBlock | None = None
     following: float | None = None
     for frame in frames:
         held = channels(frame) if is_sound(frame) else None
@@ -401,7 +401,7 @@ def blocks(
         if not timed and following is not None:
             time = following
         following = None if time is None else time + frame.samples / frame.sample_rate
-        block = Block(time, frame.sample_rate, _tame(one))
+        block = SoundBlock(time, frame.sample_rate, _tame(one))
         if waiting is not None:
             yield _placed(waiting, block)
         waiting = block
@@ -409,15 +409,15 @@ def blocks(
         yield waiting
 
 
-def _placed(block: Block, following: Block) -> Block:
+def _placed(block: SoundBlock, following: SoundBlock) -> SoundBlock:
     """The block; without its time where the next one begins earlier, so that it can't be right."""
     known = block.time is not None and following.time is not None
     wrong = known and following.time < block.time - JITTER  # type: ignore[operator]
-    return Block(None, block.rate, block.samples) if wrong else block
+    return SoundBlock(None, block.rate, block.samples) if wrong else block
 
 
 @dataclass
-class _Source:
+class _ResampledRun:
     """A stretch of sound of one sample rate on its way through the resampler."""
 
     rate: int
@@ -431,24 +431,24 @@ class _Source:
 
 
 @dataclass
-class Sound:
+class SoundLine:
     """A sound track as one unbroken line of samples from 0.0 s on.
 
     Late starts and gaps are silence, overlaps are dropped, and what lies before 0.0 s too.
 
     Args:
         incoming: The blocks.
-        rate: Samples a second wanted.
+        rate: Samples a second expected.
     """
 
-    incoming: Iterator[Block]
+    incoming: Iterator[SoundBlock]
     rate: int
     _ready: deque[Samples] = field(default_factory=deque)
     _held: int = 0
     _made: int = 0
     _given: int = 0
-    _source: _Source | None = None
-    _waiting: Block | None = None
+    _source: _ResampledRun | None = None
+    _waiting: SoundBlock | None = None
     _real: deque[tuple[int, int]] = field(default_factory=deque)
 
     def read(self, count: int) -> tuple[Samples, int]:
@@ -485,12 +485,12 @@ class Sound:
         self._feed(self._source, block, exact=waited is not None)
         return True
 
-    def _begin(self, rate: int) -> _Source:
+    def _begin(self, rate: int) -> _ResampledRun:
         same = rate == self.rate
         stream = None if same else soxr.ResampleStream(rate, self.rate, 1, quality="HQ")
-        return _Source(rate, self._made / self.rate, stream)
+        return _ResampledRun(rate, self._made / self.rate, stream)
 
-    def _feed(self, source: _Source, block: Block, *, exact: bool) -> None:
+    def _feed(self, source: _ResampledRun, block: SoundBlock, *, exact: bool) -> None:
         late = 0
         if block.time is not None:
             late = clock.sample_index(block.time - source.begin, source.rate) - source.fed
@@ -511,7 +511,7 @@ class Sound:
             begin = self._real.pop()[0]
         self._real.append((begin, end))
 
-    def _push(self, source: _Source, samples: Samples) -> None:
+    def _push(self, source: _ResampledRun, samples: Samples) -> None:
         source.fed += len(samples)
         self._keep(source.resampler.resample_chunk(samples) if source.resampler else samples)
 

@@ -51,7 +51,7 @@ def write_video(
     drawn = iter(frames)
     first = next(drawn, None)
     if first is None and audio is None:
-        raise UsageError("neither frames nor sound to write", wanted="at least one of them")
+        raise UsageError("neither frames nor sound to write", expected="at least one of them")
     with whole(path) as temporary, av.open(str(temporary), "w") as out:
         picture = None if first is None else _picture_stream(out, first, fps, quality)
         sound = None if audio is None else _held_sound(out, audio, rate)
@@ -67,7 +67,7 @@ def write_video(
 
 def _picture_stream(out: Any, first: NDArray[np.uint8], fps: float, quality: int) -> Any:
     if first.ndim != 3 or first.shape[2] != 3 or first.shape[0] % 2 or first.shape[1] % 2:
-        raise UsageError(f"a frame of shape {first.shape}", wanted="(H, W, 3), H and W even")
+        raise UsageError(f"a frame of shape {first.shape}", expected="(H, W, 3), H and W even")
     return _h264(out, first.shape[1], first.shape[0], fps, quality)
 
 
@@ -89,7 +89,7 @@ def _frame(image: NDArray[np.uint8], index: int, stream: Any) -> Any:
     if image.dtype != np.uint8 or image.shape != (stream.height, stream.width, 3):
         raise UsageError(
             f"frame {index} of shape {image.shape} and type {image.dtype}",
-            wanted=f"({stream.height}, {stream.width}, 3) uint8, like the first",
+            expected=f"({stream.height}, {stream.width}, 3) uint8, like the first",
         )
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     frame.pts = index
@@ -163,7 +163,7 @@ def _held_sound(out: Any, audio: NDArray[np.floating[Any]], rate: int) -> SoundT
     """The track of a sound that is held whole."""
     samples = np.atleast_2d(np.asarray(audio, np.float32).T)
     if samples.ndim != 2 or len(samples) not in (1, 2):
-        raise UsageError(f"sound of shape {audio.shape}", wanted="(n,), (n, 1) or (n, 2)")
+        raise UsageError(f"sound of shape {audio.shape}", expected="(n,), (n, 1) or (n, 2)")
     blocks = (samples[:, i : i + BLOCK] for i in range(0, samples.shape[1], BLOCK))
     return SoundTrack(out, blocks, channels=len(samples), rate=rate)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel import clock
-from avel.media.decode import Damage, Shrinker, Sound
+from avel.media.decode import Damage, Shrinker, SoundLine
 from avel.media.file import Media
 
 #: Seconds of sound decoded before a stretch: decoders need some, and a seek may land late.
@@ -64,5 +64,5 @@ def sound(media: Media, start: float, end: float, *, rate: int = 44100) -> NDArr
         return np.zeros(count, dtype=np.float32)
     since = start - _LEAD
     found = media._blocks(Damage(), natural=True, since=since if since > 0 else None, zero=start)
-    samples, _ = Sound(found, rate).read(count)
+    samples, _ = SoundLine(found, rate).read(count)
     return samples

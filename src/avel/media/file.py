@@ -8,7 +8,7 @@ Policies:
     - A frame is picked by time: the last one with a timestamp <= the instant. Instants before the
       first frame take it if it comes on within the same segment; the last frame stays on to the end
       of the file, as in every player. A segment without any frame isn't visible.
-    - Sound is the downmix of all channels (:mod:`.downmix`). A track that starts late, ends
+    - SoundLine is the downmix of all channels (:mod:`.downmix`). A track that starts late, ends
       early or has gaps is silent there; what lies before 0.0 or behind the end is cut.
     - A track of which nothing can be decoded is left out for the next one of its kind.
     - Cover pictures of sound files are no picture.
@@ -34,7 +34,7 @@ from avel.media.decode import (
     Screen,
     Shown,
     Shrinker,
-    Sound,
+    SoundLine,
     blocks,
     decoded,
     measure,
@@ -127,7 +127,7 @@ class Media:
             UsageError: if the step isn't between 0.1 and 600 seconds.
         """
         if not STEPS[0] <= step <= STEPS[1]:
-            raise UsageError(f"a step of {step} s", wanted=f"{STEPS[0]} to {STEPS[1]} seconds")
+            raise UsageError(f"a step of {step} s", expected=f"{STEPS[0]} to {STEPS[1]} seconds")
         return Grid(self.duration, step)
 
     def segments(
@@ -144,14 +144,14 @@ class Media:
             UsageError: for a step or number of frames out of bounds.
         """
         if not 1 <= frames <= 1000 or not 1 <= size <= 4096:
-            raise UsageError(f"{frames} frames of {size} pixels", wanted="1 to 1000, 1 to 4096")
+            raise UsageError(f"{frames} frames of {size} pixels", expected="1 to 1000, 1 to 4096")
         return self._segments(self.grid(step), frames, size)
 
     def _segments(self, grid: Grid, count: int, size: int) -> Iterator[Segment]:
         seen, heard = Damage(), Damage()
         screen = Screen(self._shown(seen), until=self.duration)
         shrink = Shrinker(seen)
-        sound = Sound(self._blocks(heard), RATE)
+        sound = SoundLine(self._blocks(heard), RATE)
         self._note(*self.mix.sentences())
         for index in range(len(grid)):
             times, images = _pick(screen, shrink, grid, index, count, size)
@@ -179,7 +179,7 @@ class Media:
             step: Seconds a segment.
         """
         grid = self.grid(step)
-        sound = Sound(self._blocks(Damage()), RATE)
+        sound = SoundLine(self._blocks(Damage()), RATE)
         heard = (_hear(sound, grid, index) for index in range(len(grid)))
         return max((_level(*h) for h in heard), default=SILENCE) if self.audio else SILENCE
 
@@ -243,7 +243,7 @@ def _pick(
     return tuple(times), stacked
 
 
-def _hear(sound: Sound, grid: Grid, index: int) -> tuple[NDArray[np.float32], int]:
+def _hear(sound: SoundLine, grid: Grid, index: int) -> tuple[NDArray[np.float32], int]:
     """The samples of the next segment, and how many of them came from the file."""
     first, end = clock.sample_bounds(index, grid.step, RATE)
     samples, present = sound.read(end - first)
@@ -329,7 +329,7 @@ def audio_track(
         audio_track: As for :func:`open_media`.
     """
     media = open_media(path, audio_track=audio_track)
-    sound = Sound(media._blocks(Damage()), rate)
+    sound = SoundLine(media._blocks(Damage()), rate)
     left = clock.sample_index(media.duration, rate)
     while left > 0:
         chunk, _ = sound.read(min(rate, left))

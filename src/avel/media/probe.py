@@ -75,30 +75,30 @@ def unreadable(
     path: Path,
     what: str,
     *,
-    wanted: str = "a file of video or sound (mp4, mkv, webm, mov, avi, ts, wav, mp3, flac, ogg…)",
-    do: str = "check that the file plays, or convert it",
+    expected: str = "a file of video or sound (mp4, mkv, webm, mov, avi, ts, wav, mp3, flac, ogg…)",
+    hint: str = "check that the file plays, or convert it",
 ) -> AvelError:
     """A MediaError that names the file."""
-    return MediaError(f"{path}: {what}", wanted=wanted, do=do)
+    return MediaError(f"{path}: {what}", expected=expected, hint=hint)
 
 
 def check_file(path: Path) -> None:
     """Raise MediaError unless the path is a regular file with something in it."""
     try:
         if path.is_dir():
-            raise unreadable(path, "is a folder", do="give a file within it")
+            raise unreadable(path, "is a folder", hint="give a file within it")
         if not path.exists():
             if is_address(path):
-                raise unreadable(path, IS_ADDRESS, do=DOWNLOAD)
-            raise unreadable(path, "there is no such file", do="check the name")
+                raise unreadable(path, IS_ADDRESS, hint=DOWNLOAD)
+            raise unreadable(path, "there is no such file", hint="check the name")
         if not path.is_file():
-            raise unreadable(path, "isn't a regular file", do="copy it to one")
+            raise unreadable(path, "isn't a regular file", hint="copy it to one")
         if path.stat().st_size == 0:
-            raise unreadable(path, "is empty", do="copy or download it again")
+            raise unreadable(path, "is empty", hint="copy or download it again")
         with path.open("rb"):
             pass
     except (OSError, ValueError) as e:
-        raise unreadable(path, f"can't be opened ({e})", do="check its name and rights") from e
+        raise unreadable(path, f"can't be opened ({e})", hint="check its name and rights") from e
 
 
 class Probe(NamedTuple):
@@ -131,7 +131,7 @@ def probe(path: Path, *, audio_track: int | None, video_track: int | None) -> Pr
         raise unreadable(path, f"isn't a media file that can be read ({e.strerror})") from e
     if extent.duration > MAX_DURATION:
         hours = f"{extent.duration / 3600:.0f} h"
-        raise unreadable(path, f"says it lasts {hours}", wanted="48 h at most", do="cut it")
+        raise unreadable(path, f"says it lasts {hours}", expected="48 h at most", hint="cut it")
     if audio is not None and not extent.timed:
         audio = replace(audio, timed=False)
     return Probe(extent.duration, extent.start, kept, tuple(tracks), video, audio, notes)
@@ -184,23 +184,23 @@ def _choose(
             known = ", ".join(str(t) for t in tracks if t.kind == kind)
             raise UsageError(
                 f"{path} has no {kind} track {asked}",
-                wanted=f"one of {known}" if known else f"nothing: it has no {kind} track",
-                do=f"choose by the track's number, or leave the {kind} track out",
+                expected=f"one of {known}" if known else f"nothing: it has no {kind} track",
+                hint=f"choose by the track's number, or leave the {kind} track out",
             )
-    sense = "picture" if kind == "video" else "sound"
+    modality = "picture" if kind == "video" else "sound"
     for track in sorted(fitting, key=lambda t: t.index != best):
         if kind == "audio" and track.rate and not RATES[0] <= track.rate <= RATES[1]:
-            notes.append(f"{sense}: track {track} is none, at that rate")
+            notes.append(f"{modality}: track {track} is none, at that rate")
             continue
         readable = _try_out(path, track)
         if readable is not None:
             count = sum(t.kind == kind for t in tracks)
             if count > 1:
-                notes.append(f"{sense}: of {count} tracks, {readable} {_TAKEN}")
+                notes.append(f"{modality}: of {count} tracks, {readable} {_TAKEN}")
             return readable
-        notes.append(f"{sense}: nothing of track {track} can be decoded")
+        notes.append(f"{modality}: nothing of track {track} can be decoded")
     if not fitting:
-        notes.append(f"the file has no {sense}")
+        notes.append(f"the file has no {modality}")
     return None
 
 
@@ -214,7 +214,7 @@ def _try_out(path: Path, track: Track) -> Track | None:
     if track.width * track.height > MAX_PIXELS:
         size = f"{track.width}x{track.height}"
         most = f"at most {MAX_PIXELS} pixels"
-        raise unreadable(path, f"has a picture of {size}", wanted=most, do="scale it down")
+        raise unreadable(path, f"has a picture of {size}", expected=most, hint="scale it down")
     frames = decoded(path, track.index, Damage())
     first = next((f for f in frames if track.kind == "video" or is_sound(f)), None)
     frames.close()  # type: ignore[attr-defined]

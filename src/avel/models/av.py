@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from avel.errors import CheckpointError
-from avel.models.base import Answer, Batch, Model, ModelCard, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Recipe, Task, models
 from avel.models.fusion import PLAIN, RESIDUAL, build_fusion
 from avel.models.layers import (
     AVGA,
@@ -29,7 +29,7 @@ from avel.models.layers import (
 
 HEAD_HIDDEN = 64  #: the release's
 
-#: How each sense is read, sound first: None not at all, "mean" over its maps, "att" attended;
+#: How each modality is read, sound first: None not at all, "mean" over its maps, "att" attended;
 #: "c3d" C3D's vector alone, "mean+c3d" the mean with it behind.
 INPUTS: Mapping[str, tuple[str | None, str | None]] = {
     "a": ("vector", None), "v": (None, "mean"), "v-att": (None, "att"),
@@ -43,7 +43,7 @@ INPUTS: Mapping[str, tuple[str | None, str | None]] = {
 
 @models.register("av")
 class Av(Model):
-    """Audio-guided visual attention, a BiLSTM for each sense, and one of ten ways to fuse them.
+    """Audio-guided visual attention, a BiLSTM for each modality, and one of ten ways to fuse them.
 
     Args:
         audio_dim, visual_dim: Widths A and V.
@@ -57,12 +57,12 @@ class Av(Model):
         fusion: ``"concat"``, ``"additive"``, ``"maxpool"``, ``"gated"``, ``"mb"``, ``"gmu"``,
             ``"gmb"``, ``"mrn"``, ``"dmrn"`` or, late only, ``"dmrfe"`` (table 2).
         stage: ``"early"`` fuses what the BiLSTM reads, ``"late"`` what the two BiLSTMs say,
-            ``"decision"`` the two senses' class scores.
+            ``"decision"`` the two modalities' class scores.
         blocks: Residual blocks of MRN, DMRN and DMRFE.
         variant: ``"release"``: attention, loss and crossed residuals as the released code has them.
         state: A BiLSTM direction's width.
         hidden, width: Widths d and 49 of the attention; see :class:`avel.models.layers.AVGA`.
-        common: Width to which early fusion projects both senses.
+        common: Width to which early fusion projects both modalities.
         audio_regions: Regions of the sound's maps (VGGish's last pooling: 6x4), region by region
             in A; of the `amaps` inputs alone.
         c3d_dim: How many of V's channels, the last ones, are C3D's; of the `c3d` inputs alone.
@@ -81,13 +81,13 @@ class Av(Model):
             "BiLSTMs of 128 a direction, d = 512, the head (ReLU, 64, ReLU, C+1) and Xavier-uniform"
             " linear weights are the release's; the paper says two LSTMs of 128",
             "MRN, DMRN and DMRFE end in one linear layer, the other fusions in the release's head",
-            "early fusion projects both senses to `common`, then fuses, then has one BiLSTM",
+            "early fusion projects both modalities to `common`, then fuses, then has one BiLSTM",
             "decision fusion ends in a linear layer, without which tanh would bound the scores",
             "the sound gates the picture in Gated, and the product in GMB; stacked blocks don't "
             "share weights",
             "DMRFE is trained on the mean of its two distributions",
             "weak tags of several classes are shared out evenly in the cross-entropy",
-            "the `amaps` attentions are guided by the other sense's mean over its regions",
+            "the `amaps` attentions are guided by the other modality's mean over its regions",
             "C3D's vector is put behind the mean of VGG-19's regions before the BiLSTM",
         ),
     )
@@ -152,8 +152,8 @@ class Av(Model):
         """The release's: Adam 1e-3, batches of 64, 300 epochs, in WSEL 250."""
         return Recipe(epochs=250 if task == "wsel" else 300, batch=64)
 
-    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
-        """Answer for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
+        """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
 
         Parts: ``logits`` (B, T, C+1), the predictions m_t before the softmax; of the supplement's
         attention over the sound's maps ``audio_attention`` (B, T, regions).
@@ -173,9 +173,9 @@ class Av(Model):
             attention = maps.reshape(*maps.shape[:2], rows, columns)
         logits: Tensor = self.read(listened, seen, mask).float()
         parts["logits"] = logits
-        return Answer(logits.softmax(-1), logits.argmax(-1), attention, parts)
+        return Output(logits.softmax(-1), logits.argmax(-1), attention, parts)
 
-    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+    def loss(self, answer: Output, batch: Batch) -> Tensor:
         """Cross-entropy of segments, or in WSEL of the clip (eq. 7).
 
         The released code's form puts softmax probabilities into a multi-label soft margin.
@@ -196,7 +196,7 @@ class Av(Model):
             return soft_margin(logits.softmax(-1), target)
         return share_entropy(logits, target)
 
-    def pooled(self, answer: Answer, mask: Tensor | None = None) -> Tensor:
+    def pooled(self, answer: Output, mask: Tensor | None = None) -> Tensor:
         """The clip's logits (B, C+1): mean over time (eq. 7), in the release's form the largest."""
         pool = masked_max if self.release else masked_mean
         return pool(answer.parts["logits"], mask)
@@ -219,15 +219,15 @@ class Av(Model):
         if wrong:
             raise CheckpointError(
                 f"the model to start from lacks {len(wrong)} weights, {wrong[0]} among them",
-                wanted="attention and BiLSTMs of the same sizes",
-                do="start from a model with the same inputs and stage",
+                expected="attention and BiLSTMs of the same sizes",
+                hint="start from a model with the same inputs and stage",
             )
         self.load_state_dict({k: state[k] for k in own}, strict=False)
         return list(own)
 
 
 class Single(nn.Module):
-    """One sense alone."""
+    """One modality alone."""
 
     def __init__(self, *, sound: bool, width: int, state: int, out: int) -> None:
         super().__init__()
@@ -285,8 +285,8 @@ class Late(nn.Module):
         return each.logsumexp(0) - math.log(len(logits))  # softmax of it is the mean
 
 
-class Decision(nn.Module):
-    """A BiLSTM and a head each, then the two senses' class scores fused."""
+class DecisionFusion(nn.Module):
+    """A BiLSTM and a head each, then the two modalities' class scores fused."""
 
     def __init__(
         self, fuse: nn.Module, *, widths: tuple[int, int], state: int, out: int
@@ -322,7 +322,7 @@ def _reader(
     if stage == "early":
         return Early(fuses[0], widths=widths, common=common, state=state, out=out)
     if stage == "decision":
-        return Decision(fuses[0], widths=widths, state=state, out=out)
+        return DecisionFusion(fuses[0], widths=widths, state=state, out=out)
     return Late(fuses, widths=widths, state=state, out=out, plain=kind in PLAIN)
 
 
@@ -332,7 +332,7 @@ def _sound_regions(inputs: str, audio_dim: int, audio_regions: int) -> int:
         return 1
     if audio_regions < 1 or audio_dim % audio_regions:
         raise ValueError(
-            f"{audio_regions=} with a sound {audio_dim} wide: wanted a multiple of them, as "
+            f"{audio_regions=} with a sound {audio_dim} wide: expected a multiple of them, as "
             f"vggish_maps (of AVE: data.audio=maps) gives it, for {inputs=}"
         )
     return audio_regions
@@ -344,7 +344,7 @@ def _moving_channels(inputs: str, visual_dim: int, c3d_dim: int) -> int:
         return 0
     if not 1 <= c3d_dim < visual_dim:
         raise ValueError(
-            f"{c3d_dim=} with a picture {visual_dim} wide: wanted C3D's channels behind others, as "
+            f"{c3d_dim=} with a picture {visual_dim} wide: expected C3D's channels behind others, as "
             f"vgg19+c3d (of AVE: data.visual=vector+c3d) gives them, for {inputs=}"
         )
     return c3d_dim if inputs.endswith("-c3d") else 0
@@ -364,7 +364,7 @@ def _check_together(inputs: str, kind: str, stage: str, variant: str, blocks: in
     if None in INPUTS[inputs] and (kind, stage) != ("concat", "late"):
         raise ValueError(f"fusion={kind!r} at stage={stage!r} does nothing with inputs={inputs!r}")
     if inputs.startswith("amaps") and variant == "release":
-        raise ValueError(f"inputs={inputs!r} aren't in the release: wanted variant='paper'")
+        raise ValueError(f"inputs={inputs!r} aren't in the release: expected variant='paper'")
     if kind == "dmrfe" and stage != "late":
         raise ValueError("fusion='dmrfe' is late only")
     if kind not in RESIDUAL and blocks != 1:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from avel.models.base import Answer, Batch, Model, ModelCard, Query, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, Task, models
 from avel.models.layers import (
     as_read,
     matching_loss,
@@ -68,7 +68,7 @@ class Avdln(Model):
         super().__init__()
         self.check_choices(negatives=negatives)
         if not tau > 0:
-            raise ValueError(f"tau={tau}: wanted more than 0")
+            raise ValueError(f"tau={tau}: expected more than 0")
         self.task, self.background = task, classes
         self.negatives, self.tau = negatives, tau
         self.audio = _tower(audio_dim)
@@ -80,7 +80,7 @@ class Avdln(Model):
         """The release's: Adam 1e-3, 20 epochs of batches of 8."""
         return Recipe(epochs=20, batch=8)
 
-    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
         """Embeddings (B, T, 64) as parts ``audio`` and ``visual``.
 
         Args:
@@ -91,9 +91,9 @@ class Avdln(Model):
         heard, seen = as_read(self, audio, visual)
         a: Tensor = self.audio(heard)
         v: Tensor = self.visual(seen.mean(2))
-        return Answer(parts={"audio": a.float(), "visual": v.float()})
+        return Output(parts={"audio": a.float(), "visual": v.float()})
 
-    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+    def loss(self, answer: Output, batch: Batch) -> Tensor:
         """The contrastive loss (eq. 10), averaged over pairs.
 
         Args:
@@ -131,7 +131,7 @@ class Avdln(Model):
         """
         query.check(audio.shape[1], visual.shape[1])
         crossed = self.distances(audio=audio, visual=visual)
-        if query.sense == "visual":
+        if query.modality == "visual":
             crossed = crossed.transpose(1, 2)
         return window_sums(crossed[:, query.start : query.start + query.length])
 

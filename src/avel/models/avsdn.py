@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from avel.models.base import Answer, Batch, Model, ModelCard, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Recipe, Task, models
 from avel.models.fusion import DMRN
 from avel.models.layers import AVGA, as_read, average, masked_mean, share_entropy
 from avel.models.recurrent import Recurrent
@@ -28,7 +28,7 @@ class FuseStates(nn.Module):
     def forward(
         self, audio: tuple[Tensor, ...], visual: tuple[Tensor, ...]
     ) -> tuple[Tensor, ...]:  # fmt: skip
-        """(h, c) of each sense, (2, B, state) all of them, -> (h, c) likewise."""
+        """(h, c) of each modality, (2, B, state) all of them, -> (h, c) likewise."""
         pairs = zip((self.hidden, self.cell), audio, visual, strict=True)
         return tuple(_as_state(fuse(_as_row(a), _as_row(v))) for fuse, a, v in pairs)
 
@@ -98,8 +98,8 @@ class Avsdn(Model):
         """Ours: Adam 1e-3, 300 epochs of batch 64."""
         return Recipe()
 
-    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
-        """Answer for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
+        """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
 
         Parts: ``logits`` (B, T, C+1).
         """
@@ -113,9 +113,9 @@ class Avsdn(Model):
         out, _ = self.decoder(torch.cat([heard, seen], -1), mask, start)
         logits: Tensor = self.head(out.relu()).float()
         attention = maps.reshape(*maps.shape[:2], *regions)
-        return Answer(logits.softmax(-1), logits.argmax(-1), attention, {"logits": logits})
+        return Output(logits.softmax(-1), logits.argmax(-1), attention, {"logits": logits})
 
-    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+    def loss(self, answer: Output, batch: Batch) -> Tensor:
         """Cross-entropy of the segments, in WSEL of the clip's mean over time.
 
         Args:

@@ -79,7 +79,7 @@ class Batch:
 
 
 @dataclass  # not frozen: see Batch
-class Answer:
+class Output:
     """What a model says of a batch.
 
     Args:
@@ -194,7 +194,7 @@ class Model(nn.Module, ABC):
         """
         for name, known in cls.choices.items():
             if given[name] not in known:
-                raise ValueError(f"{name}={given[name]!r}: wanted one of {', '.join(known)}")
+                raise ValueError(f"{name}={given[name]!r}: expected one of {', '.join(known)}")
 
     @staticmethod
     def check_sizes(**given: int) -> None:
@@ -205,7 +205,7 @@ class Model(nn.Module, ABC):
         """
         for name, value in given.items():
             if value < 1:
-                raise ValueError(f"{name}={value}: wanted 1 or more")
+                raise ValueError(f"{name}={value}: expected 1 or more")
 
     def parameter_counts(self, depth: int = 3) -> dict[str, int]:
         """Number of trainable weights by module, names cut after ``depth`` parts."""
@@ -216,11 +216,11 @@ class Model(nn.Module, ABC):
         return counts
 
     @abstractmethod
-    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
-        """Answer for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments."""
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
+        """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments."""
 
     @abstractmethod
-    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+    def loss(self, answer: Output, batch: Batch) -> Tensor:
         """The paper's loss for the task the model was built for, a scalar."""
 
     def finish(self, batches: Iterable[Batch]) -> None:
@@ -262,12 +262,12 @@ class Query:
     """CML's query: segments ``start .. start+length`` of one modality.
 
     Args:
-        sense: The modality that asks: ``"audio"`` is A2V (visual answers), ``"visual"`` V2A.
+        modality: The modality that asks: ``"audio"`` is A2V (visual answers), ``"visual"`` V2A.
         start: First segment of the query.
         length: Its length l in segments.
     """
 
-    sense: Literal["audio", "visual"]
+    modality: Literal["audio", "visual"]
     start: int
     length: int
 
@@ -277,18 +277,18 @@ class Query:
         Raises:
             UsageError: if the query lies outside its track or is longer than the other.
         """
-        asks, answers = (audio, visual) if self.sense == "audio" else (visual, audio)
+        asks, answers = (audio, visual) if self.modality == "audio" else (visual, audio)
         if self.start < 0 or self.length < 1 or self.start + self.length > asks:
             raise UsageError(
                 f"a query of segments {self.start} to {self.start + self.length}",
-                wanted=f"one or more of the {asks} there are",
-                do="ask with segments that lie inside their track",
+                expected=f"one or more of the {asks} there are",
+                hint="ask with segments that lie inside their track",
             )
         if self.length > answers:
             raise UsageError(
                 f"a query of {self.length} segments for a track of {answers}",
-                wanted="a query no longer than the track that answers",
-                do="shorten the query or give a longer track",
+                expected="a query no longer than the track that answers",
+                hint="shorten the query or give a longer track",
             )
 
 
@@ -314,7 +314,7 @@ def build_model(
         if key not in known
     ]
     mistakes += [
-        f"{key}={value!r}: wanted {type(known[key]).__name__}"
+        f"{key}={value!r}: expected {type(known[key]).__name__}"
         for key, value in options.items()
         if key in known and not _fits(value, known[key])
     ]
@@ -327,7 +327,7 @@ def build_model(
             audio_dim=audio_dim, visual_dim=visual_dim, classes=classes, task=task, **options
         )
     except ValueError as e:
-        raise UsageError(f"model {name}: {e}", do="correct the option") from e
+        raise UsageError(f"model {name}: {e}", hint="correct the option") from e
 
 
 def _fits(value: object, default: object) -> bool:

@@ -185,7 +185,7 @@ class Stream(nn.Module):
         return logits.float()
 
     def embed(self, heard: Tensor, seen: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(B, T, A), (B, T, V) -> the two senses' embeddings (B, T, 64)."""
+        """(B, T, A), (B, T, V) -> the two modalities' embeddings (B, T, 64)."""
         assert self.audio_head is not None
         assert self.visual_head is not None
         audio: Tensor = self.audio_head(self.audio_lstm(heard, mask))

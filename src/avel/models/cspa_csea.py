@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from avel.errors import CheckpointError, UsageError
-from avel.models.base import Answer, Batch, Model, ModelCard, Query, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, Task, models
 from avel.models.coattention import CSEA, CSPA, Raw, Stream
 from avel.models.layers import (
     as_read,
@@ -36,7 +36,7 @@ class CspaCsea(Model):
             regions in a stream of its own (table V; the last is ours).
         audio_attention, v2a, a2v: Table V's switches inside the modules.
         gate: CSEA's; ``"sigmoid"`` is ours.
-        senses: ``"audio"`` or ``"picture"`` puts zeros in place of the other sense (ours).
+        modality: ``"audio"`` or ``"visual"`` puts zeros in place of the other modality (ours).
         common, hidden: C' and the width before it.
         state: A BiLSTM direction's width.
         lambda_s, lambda_w, lambda_c: CSPA's share of the loss in SEL, WSEL and CML. A stream
@@ -56,7 +56,7 @@ class CspaCsea(Model):
         paper="Xue, Zhong, Cai, Chen, Wang 2021, Audio-Visual Event Localization by Learning "
         "Spatial and Semantic Co-Attention, IEEE Transactions on Multimedia",
         tasks=("sel", "wsel", "cml"),
-        summary="Spatial and semantic co-attention between the senses, in two parallel streams.",
+        summary="Spatial and semantic co-attention between the modalities, in two parallel streams.",
         open_points=(
             "ReLU stands between the two layers of f1, f2, f4 and of the heads",
             "F^T Z contracts over the regions, so the common width needn't equal their number",
@@ -68,8 +68,8 @@ class CspaCsea(Model):
             "windows aren't, and the two kinds weigh the same; likewise `sync`'s two kinds",
         ),
         idle={
-            "senses=audio": "the other sense is all zeros",
-            "senses=picture": "the other sense is all zeros",
+            "modality=audio": "the other modality is all zeros",
+            "modality=visual": "the other modality is all zeros",
             "audio_attention=False": "the biases of f2's second layer and of f3 move the scores of "
             "all regions alike, which the softmax over regions cancels",
         },
@@ -77,7 +77,7 @@ class CspaCsea(Model):
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "modules": ("cspa+csea", "cspa", "csea", "none"),
         "gate": ("softmax", "sigmoid"),
-        "senses": ("both", "audio", "picture"),
+        "modality": ("both", "audio", "visual"),
         "form": ("paired", "unpaired"),
         "negatives": ("release", "sync"),
     }
@@ -94,7 +94,7 @@ class CspaCsea(Model):
         v2a: bool = True,
         a2v: bool = True,
         gate: str = "softmax",
-        senses: str = "both",
+        modality: str = "both",
         common: int = 49,
         hidden: int = 512,
         state: int = 128,
@@ -108,13 +108,13 @@ class CspaCsea(Model):
         super().__init__()
         self.check_sizes(common=common, hidden=hidden, state=state)
         if not tau > 0:
-            raise ValueError(f"tau={tau}: wanted more than 0")
+            raise ValueError(f"tau={tau}: expected more than 0")
         self.check_choices(
-            modules=modules, gate=gate, senses=senses, form=form, negatives=negatives
+            modules=modules, gate=gate, modality=modality, form=form, negatives=negatives
         )
         _check_switches(modules, audio_attention=audio_attention, v2a=v2a, a2v=a2v)
         _check_negatives(form, negatives)
-        self.task, self.senses, self.form = task, senses, form
+        self.task, self.modality, self.form = task, modality, form
         self.negatives, self.tau = negatives, tau
         self.background = classes
         share = {"sel": lambda_s, "wsel": lambda_w, "cml": lambda_c}[task]
@@ -141,8 +141,8 @@ class CspaCsea(Model):
         """The paper's (IV-A): Adam 1e-3; 300 epochs of batch 64, in CML 30 of 32."""
         return Recipe(epochs=30, batch=32) if task == "cml" else Recipe(epochs=300, batch=64)
 
-    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
-        """Answer for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
+        """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
 
         SEL and WSEL: scores, labels, CSPA's attention, and logits (B, T, C+1) by stream. CML:
         parts ``<stream>.audio`` and ``.visual``, embeddings (B, T, 64) in the paired form and what
@@ -151,7 +151,7 @@ class CspaCsea(Model):
         regions = visual.shape[2:4]
         audio, visual = self.inputs(audio, visual)
         if self.task == "cml":
-            return Answer(parts=self.matching(audio, visual, mask))
+            return Output(parts=self.matching(audio, visual, mask))
         parts: dict[str, Tensor] = {}
         attention = None
         for name, stream in self._streams():
@@ -159,21 +159,21 @@ class CspaCsea(Model):
             parts[f"{name}.logits"] = stream.logits(heard, seen, mask)
             attention = attention if maps is None else maps.reshape(*maps.shape[:2], *regions)
         mean = torch.stack(list(parts.values())).mean(0)
-        return Answer(mean.softmax(-1), mean.argmax(-1), attention, parts)
+        return Output(mean.softmax(-1), mean.argmax(-1), attention, parts)
 
     def inputs(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
-        """What the streams read: (B, T, A), (B, T, K, V), zeros where a sense is switched off."""
+        """What the streams read: (B, T, A), (B, T, K, V), zeros where a modality is switched off."""
         audio, visual = as_read(self, audio, visual)
-        if self.senses == "audio":
+        if self.modality == "audio":
             visual = torch.zeros_like(visual)
-        elif self.senses == "picture":
+        elif self.modality == "visual":
             audio = torch.zeros_like(audio)
         return audio, visual
 
     def _streams(self) -> list[tuple[str, Stream]]:
         return [(name, cast(Stream, stream)) for name, stream in self.streams.items()]
 
-    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+    def loss(self, answer: Output, batch: Batch) -> Tensor:
         """The paper's loss (eq. 5, 6, 7), the streams weighed by the task's lambda.
 
         Args:
@@ -185,11 +185,11 @@ class CspaCsea(Model):
             [share * find(name, answer, batch) for name, share in self.shares.items()]
         ).sum()
 
-    def _sel(self, name: str, answer: Answer, batch: Batch) -> Tensor:
+    def _sel(self, name: str, answer: Output, batch: Batch) -> Tensor:
         logits = answer.parts[f"{name}.logits"]
         return average(soft_margin(logits, batch.one_hot(self.background)), batch.mask)
 
-    def _wsel(self, name: str, answer: Answer, batch: Batch) -> Tensor:
+    def _wsel(self, name: str, answer: Output, batch: Batch) -> Tensor:
         assert batch.tags is not None
         logits = answer.parts[f"{name}.logits"]
         return soft_margin(masked_max(logits, batch.mask), batch.tags).mean()
@@ -208,7 +208,7 @@ class CspaCsea(Model):
             parts[f"{name}.audio"], parts[f"{name}.visual"] = heard, seen
         return parts
 
-    def _cml(self, name: str, answer: Answer, batch: Batch) -> Tensor:
+    def _cml(self, name: str, answer: Output, batch: Batch) -> Tensor:
         audio, visual = answer.parts[f"{name}.audio"], answer.parts[f"{name}.visual"]
         if self.form == "unpaired":
             return self._shifted(name, audio, visual, batch)
@@ -272,21 +272,21 @@ class CspaCsea(Model):
         costs = []
         for name in self.shares:
             crossed = pair_distance(parts[f"{name}.audio"], parts[f"{name}.visual"])
-            if query.sense == "visual":
+            if query.modality == "visual":
                 crossed = crossed.transpose(1, 2)
             costs.append(window_sums(crossed[:, query.start : query.start + query.length]))
         return torch.stack(costs).mean(0)
 
     def _unpaired_costs(self, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
         asked = slice(query.start, query.start + query.length)
-        if query.sense == "audio":
+        if query.modality == "audio":
             audio, count = audio[:, asked], visual.shape[1]
         else:
             visual, count = visual[:, asked], audio.shape[1]
         starts = torch.arange(count - query.length + 1, device=audio.device)
         clip = torch.arange(len(audio), device=audio.device).repeat_interleave(len(starts))
         moving, fixed = starts.repeat(len(audio)), torch.zeros_like(clip)
-        s, t = (fixed, moving) if query.sense == "audio" else (moving, fixed)
+        s, t = (fixed, moving) if query.modality == "audio" else (moving, fixed)
         windows = torch.stack([clip, s, t, torch.full_like(clip, query.length)], 1)
         parts = self.matching(audio, visual, None)
         costs = [
@@ -312,15 +312,15 @@ class CspaCsea(Model):
         if wrong:
             raise CheckpointError(
                 f"the model to start from lacks {len(wrong)} weights, {wrong[0]} among them",
-                wanted="co-attention and BiLSTMs of the same sizes and the same streams",
-                do="start from a model trained with the same options",
+                expected="co-attention and BiLSTMs of the same sizes and the same streams",
+                hint="start from a model trained with the same options",
             )
         self.load_state_dict({k: state[k] for k in own}, strict=False)
         return list(own)
 
 
 def training_windows(batch: Batch, background: int) -> Tensor:
-    """Unpaired CML's training windows: the event's own and every shift of either sense against it.
+    """Unpaired CML's training windows: the event's own and every shift of either modality against it.
 
     Args:
         batch: With ``labels``; clips without exactly one event shorter than the clip give none.
@@ -347,7 +347,7 @@ def training_windows(batch: Batch, background: int) -> Tensor:
 def _shares(modules: str, share: float) -> dict[str, float]:
     """Which streams there are, and what each one's loss weighs."""
     if not 0 <= share <= 1:
-        raise ValueError(f"lambda {share}: wanted 0 to 1")
+        raise ValueError(f"lambda {share}: expected 0 to 1")
     if modules == "cspa+csea":
         return {n: w for n, w in (("cspa", share), ("csea", 1 - share)) if w}
     return {"raw" if modules == "none" else modules: 1.0}
@@ -369,7 +369,7 @@ def _check_query(query: Query, audio: int, visual: int, *, same: bool) -> None:
     if same and audio != visual:
         raise UsageError(
             f"{audio} audio and {visual} visual segments",
-            wanted="both tracks of one recording: this model is of the paired form",
-            do="train with form=unpaired to match separate recordings",
+            expected="both tracks of one recording: this model is of the paired form",
+            hint="train with form=unpaired to match separate recordings",
         )
     query.check(audio, visual)

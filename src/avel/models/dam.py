@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avel.errors import UsageError
-from avel.models.base import Answer, Batch, Model, ModelCard, Query, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, Task, models
 from avel.models.decision_rules import HALF, relevance
 from avel.models.layers import (
     AVGA,
@@ -67,7 +67,7 @@ class Embed(nn.Module):
 
 @models.register("dam")
 class Dam(Model):
-    """The whole clip of one sense is asked for each segment of the other: is this part of you?
+    """The whole clip of one modality is asked for each segment of the other: is this part of you?
 
     Args:
         audio_dim, visual_dim: Widths A and V.
@@ -75,13 +75,13 @@ class Dam(Model):
         task: ``"sel"`` or ``"cml"``.
         embedding: How a sequence becomes one feature (table 3): ``"self-attention"``, ``"rnn"``,
             ``"mean"``, ``"max"``, ``"lstm"``, ``"gru"`` or ``"bilstm"``.
-        matching: ``"cross"``, ``"self"`` (a sense's whole asks its own segments) or, in SEL,
+        matching: ``"cross"``, ``"self"`` (a modality's whole asks its own segments) or, in SEL,
             ``"none"``: every segment gets the clip's category (tables 4, 5).
         negatives: CML's: ``"release"`` background segments, ``"sync"`` those and every single
             segment's mismatched pairs in its clip.
         regions: How the picture is read: ``"guided"`` by the sound, ``"mean"`` over the regions,
             ``"auto"``: guided in SEL, the mean in CML.
-        width: d, to which both senses are projected.
+        width: d, to which both modalities are projected.
         heads, dropout: Of self-attention.
         lambda_s: The category's share of SEL's loss (eq. 8). 1 equals ``matching="none"``.
         hidden, common: Widths d and 49 of :class:`avel.models.layers.AVGA`.
@@ -95,9 +95,9 @@ class Dam(Model):
         paper="Wu, Zhu, Yan, Yang 2019, Dual Attention Matching for Audio-Visual Event "
         "Localization, ICCV",
         tasks=("sel", "cml"),
-        summary="The whole of one sense is matched with each segment of the other.",
+        summary="The whole of one modality is matched with each segment of the other.",
         open_points=(
-            "both senses are projected linearly to one width, 256",
+            "both modalities are projected linearly to one width, 256",
             "self-attention is one encoder block (residual, norm, feed-forward of 4 d, dropout "
             "0.1) of 8 heads without positions; the other embeddings' outputs are averaged too",
             "the category is one linear layer on the two global features; a clip of several "
@@ -164,8 +164,8 @@ class Dam(Model):
         """Ours: Adam 1e-4 (at 1e-3 some seeds don't begin to learn), 300 epochs of batch 64."""
         return Recipe(lr=1e-4)
 
-    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
-        """Answer for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
+        """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
 
         Parts: SEL: ``category`` (B, C) logits, and but for ``matching="none"`` ``audio_match`` and
         ``visual_match`` (B, T), the logits of p_A and p_V. CML: the local features ``audio`` and
@@ -175,7 +175,7 @@ class Dam(Model):
         keep = valid(heard, mask)
         heard, seen = (x.masked_fill(~keep[..., None], 0.0) for x in (heard, seen))
         if self.category is None:
-            return Answer(attention=attention, parts={"audio": heard, "visual": seen})
+            return Output(attention=attention, parts={"audio": heard, "visual": seen})
         wholes = self.audio_whole(heard, mask), self.visual_whole(seen, mask)
         category = cast(Tensor, self.category(torch.cat(wholes, -1))).float()
         parts = {"category": category}
@@ -186,7 +186,7 @@ class Dam(Model):
         scores = torch.cat([p[..., None] * category.softmax(-1)[:, None], 1 - p[..., None]], -1)
         best = scores[..., :-1].argmax(-1)
         labels = best.masked_fill(scores[..., -1] > 1 - HALF, self.background)
-        return Answer(scores, labels, attention, parts)
+        return Output(scores, labels, attention, parts)
 
     #: The paper's rule (3.4): background where p_t < 0.5, else the best class.
     decide = staticmethod(relevance)
@@ -221,7 +221,7 @@ class Dam(Model):
         visual = (seen.float() * phi_visual.float()[:, None]).sum(-1)
         return audio, visual
 
-    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+    def loss(self, answer: Output, batch: Batch) -> Tensor:
         """SEL: eq. 8. CML: cross-entropy of the relevance, the wholes of the event's segments.
 
         Args:
@@ -245,7 +245,7 @@ class Dam(Model):
         each = F.cross_entropy(logits, counts.argmax(-1), reduction="none")
         return average(each, counts.any(-1))
 
-    def _cml(self, answer: Answer, batch: Batch, y: Tensor) -> Tensor:
+    def _cml(self, answer: Output, batch: Batch, y: Tensor) -> Tensor:
         heard, seen = answer.parts["audio"], answer.parts["visual"]
         known = valid(heard, batch.mask)
         event = known & y.bool()
@@ -287,12 +287,12 @@ class Dam(Model):
         if self.look is not None and audio.shape[1] != visual.shape[1]:
             raise UsageError(
                 f"{audio.shape[1]} audio and {visual.shape[1]} visual segments",
-                wanted="both tracks of one recording: the sound guides how the picture is read",
-                do="train with regions=mean to match separate recordings",
+                expected="both tracks of one recording: the sound guides how the picture is read",
+                hint="train with regions=mean to match separate recordings",
             )
         heard, seen, _ = self.local(audio, visual)
-        asks, answers = (heard, seen) if query.sense == "audio" else (seen, heard)
-        embed = self.audio_whole if query.sense == "audio" else self.visual_whole
+        asks, answers = (heard, seen) if query.modality == "audio" else (seen, heard)
+        embed = self.audio_whole if query.modality == "audio" else self.visual_whole
         asks = asks[:, query.start : query.start + query.length]
         whole = cast(Tensor, embed(asks)).double()[:, None]  # float32's sigmoid ties at 1
         if self.matching == "self":
@@ -321,6 +321,8 @@ def _check(
         raise ValueError("matching='none' leaves nothing to answer cml with")
     parts = {"self-attention": heads, "bilstm": 2}.get(embedding, 1)
     if width < 1 or parts < 1 or width % parts:
-        raise ValueError(f"width={width}: wanted a multiple of {parts}, as the embedding shares it")
+        raise ValueError(
+            f"width={width}: expected a multiple of {parts}, as the embedding shares it"
+        )
     if not 0 <= share <= 1 or not 0 <= dropout < 1:
-        raise ValueError(f"lambda_s={share}, dropout={dropout}: wanted 0 to 1, dropout below 1")
+        raise ValueError(f"lambda_s={share}, dropout={dropout}: expected 0 to 1, dropout below 1")

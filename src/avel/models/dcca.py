@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avel.models.base import Answer, Batch, Model, ModelCard, Query, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, Task, models
 from avel.models.layers import as_read, mlp, region_mean, valid, window_sums
 
 
@@ -146,14 +146,14 @@ class Dcca(Model):
         super().__init__()
         self.check_choices(pairs=pairs)
         if not ridge > 0:
-            raise ValueError(f"ridge={ridge}: wanted more than 0")
+            raise ValueError(f"ridge={ridge}: expected more than 0")
         self.check_sizes(hidden=hidden, width=width)
         self.task, self.ridge, self.pairs, self.background = task, float(ridge), pairs, classes
         self.audio_net = mlp(audio_dim, hidden, width)
         self.visual_net = mlp(visual_dim, hidden, width)
-        for sense in ("audio", "visual"):
-            self.register_buffer(f"mean_{sense}", torch.zeros(width))
-            self.register_buffer(f"project_{sense}", torch.eye(width))
+        for modality in ("audio", "visual"):
+            self.register_buffer(f"mean_{modality}", torch.zeros(width))
+            self.register_buffer(f"project_{modality}", torch.eye(width))
         self.register_buffer("correlations", torch.zeros(width))
 
     @classmethod
@@ -161,17 +161,17 @@ class Dcca(Model):
         """Ours: Adam 1e-3, 100 epochs of 256 clips; the covariances want large batches."""
         return Recipe(epochs=100, batch=256)
 
-    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
-        """Answer for (B, T, A) and (B, T, H, W, V); ``mask`` changes nothing, segments are alone.
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
+        """Output for (B, T, A) and (B, T, H, W, V); ``mask`` changes nothing, segments are alone.
 
         Parts: ``audio`` and ``visual``, the perceptrons' outputs (B, T, width).
         """
         audio, visual = as_read(self, audio, visual)
         heard: Tensor = self.audio_net(audio)
         seen: Tensor = self.visual_net(region_mean(visual))
-        return Answer(parts={"audio": heard.float(), "visual": seen.float()})
+        return Output(parts={"audio": heard.float(), "visual": seen.float()})
 
-    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+    def loss(self, answer: Output, batch: Batch) -> Tensor:
         """Minus the sum of the canonical correlations of the batch's pairs (section 3).
 
         Args:
@@ -183,7 +183,7 @@ class Dcca(Model):
             return (answer.parts["audio"].sum() + answer.parts["visual"].sum()) * 0.0
         return -total_correlation(heard, seen, self.ridge).float()
 
-    def _pairs(self, answer: Answer, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _pairs(self, answer: Output, batch: Batch) -> tuple[Tensor, Tensor]:
         heard, seen = answer.parts["audio"], answer.parts["visual"]
         keep = valid(heard, batch.mask)
         if self.pairs == "event":
@@ -206,8 +206,8 @@ class Dcca(Model):
         self.project_visual.copy_(project_visual)
         self.correlations.copy_(found)
 
-    def embed(self, answer: Answer) -> tuple[Tensor, Tensor]:
-        """The canonical projections of both senses, (B, T, width) float64 each, of length 1."""
+    def embed(self, answer: Output) -> tuple[Tensor, Tensor]:
+        """The canonical projections of both modalities, (B, T, width) float64 each, of length 1."""
         heard = self._project(answer.parts["audio"], self.mean_audio, self.project_audio)
         seen = self._project(answer.parts["visual"], self.mean_visual, self.project_visual)
         return heard, seen
@@ -229,6 +229,6 @@ class Dcca(Model):
         """
         query.check(audio.shape[1], visual.shape[1])
         heard, seen = self.embed(self(audio=audio, visual=visual))
-        asking, candidates = (heard, seen) if query.sense == "audio" else (seen, heard)
+        asking, candidates = (heard, seen) if query.modality == "audio" else (seen, heard)
         asking = asking[:, query.start : query.start + query.length]
         return window_sums(1 - asking @ candidates.transpose(1, 2)).float()

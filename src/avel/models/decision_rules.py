@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: From (..., C+1) scores and (..., ...) parts by name to (...) class ids, each segment by itself.
-Decide = Callable[[NDArray[Any], Mapping[str, NDArray[Any]]], NDArray[np.int64]]
+DecisionRule = Callable[[NDArray[Any], Mapping[str, NDArray[Any]]], NDArray[np.int64]]
 
 #: Where background is likelier than this, a segment is background (wu2019, 3.4).
 HALF = 0.5
@@ -32,13 +32,13 @@ def relevance(scores: NDArray[Any], parts: Mapping[str, NDArray[Any]]) -> NDArra
     return labels.astype(np.int64)
 
 
-RULES: Mapping[str, Decide] = {"relevance": relevance}
+DECISION_RULES: Mapping[str, DecisionRule] = {"relevance": relevance}
 #: The name of the decision for the largest score.
 LARGEST = "largest"
 
 
-def rule_name(decide: Decide | None) -> str | None:
+def rule_name(decide: DecisionRule | None) -> str | None:
     """The name of a decision; None where it has none."""
     if decide is None:
         return LARGEST
-    return next((name for name, rule in RULES.items() if rule is decide), None)
+    return next((name for name, rule in DECISION_RULES.items() if rule is decide), None)

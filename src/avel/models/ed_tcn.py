@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avel.models.base import Answer, Batch, Model, ModelCard, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Recipe, Task, models
 from avel.models.layers import as_read, average, region_mean, share_entropy, valid
 
 EPS = 1e-5  #: added to the channels' maximum
@@ -38,7 +38,7 @@ class EdTcn(Model):
         audio_dim, visual_dim: Widths A and V.
         classes: C, without background.
         task: ``"sel"``.
-        input: ``"visual"``, the mean over regions (tian2018's comparison), ``"audio"`` or
+        modality: ``"visual"``, the mean over regions (tian2018's comparison), ``"audio"`` or
             ``"both"``.
         first, second: Channels of the encoder's two layers; the decoder mirrors them.
         kernel: Segments that a convolution sees, an odd number.
@@ -61,7 +61,7 @@ class EdTcn(Model):
             "no recipe is printed for this task: Adam 1e-3, batch 64, 300 epochs",
         ),
     )
-    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"input": ("visual", "audio", "both")}
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"modality": ("visual", "audio", "both")}
 
     def __init__(
         self,
@@ -70,18 +70,18 @@ class EdTcn(Model):
         visual_dim: int,
         classes: int,
         task: Task = "sel",
-        input: str = "visual",
+        modality: str = "visual",
         first: int = 64,
         second: int = 96,
         kernel: int = 5,
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        self.check_choices(input=input)
+        self.check_choices(modality=modality)
         self.check_sizes(first=first, second=second)
         _check(kernel, dropout)
-        self.task, self.input = task, input
-        width = {"visual": visual_dim, "audio": audio_dim, "both": audio_dim + visual_dim}[input]
+        self.task, self.modality = task, modality
+        width = {"visual": visual_dim, "audio": audio_dim, "both": audio_dim + visual_dim}[modality]
         ways = [(width, first), (first, second)]
         self.encoder = nn.ModuleList(block(i, o, kernel, dropout) for i, o in ways)
         ways = [(second, second), (second, first)]
@@ -93,22 +93,22 @@ class EdTcn(Model):
         """Ours: Adam 1e-3, 300 epochs of batch 64."""
         return Recipe()
 
-    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
-        """Answer for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
+        """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
 
         Parts: ``logits`` (B, T, C+1).
         """
         x = self.read(audio, visual)  # (B, T, D)
         logits: Tensor = self.head(self.convolve(x, mask)).float()
-        return Answer(logits.softmax(-1), logits.argmax(-1), parts={"logits": logits})
+        return Output(logits.softmax(-1), logits.argmax(-1), parts={"logits": logits})
 
     def read(self, audio: Tensor, visual: Tensor) -> Tensor:
         """The chosen input, (B, T, D)."""
         audio, visual = as_read(self, audio, visual)
         chosen: list[Tensor] = []
-        if self.input != "visual":
+        if self.modality != "visual":
             chosen.append(audio)
-        if self.input != "audio":
+        if self.modality != "audio":
             chosen.append(region_mean(visual))
         return torch.cat(chosen, -1)
 
@@ -128,7 +128,7 @@ class EdTcn(Model):
             x = cast(Tensor, decode(x.masked_fill(off, 0.0)))
         return x[..., :length].transpose(1, 2)
 
-    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+    def loss(self, answer: Output, batch: Batch) -> Tensor:
         """Cross-entropy of every segment, averaged.
 
         Args:
@@ -141,6 +141,6 @@ class EdTcn(Model):
 
 def _check(kernel: int, dropout: float) -> None:
     if kernel < 1 or not kernel % 2:
-        raise ValueError(f"kernel={kernel}: wanted an odd number of segments")
+        raise ValueError(f"kernel={kernel}: expected an odd number of segments")
     if not 0 <= dropout < 1:
-        raise ValueError(f"dropout={dropout}: wanted 0 to less than 1")
+        raise ValueError(f"dropout={dropout}: expected 0 to less than 1")

@@ -21,7 +21,7 @@ class Concat(nn.Module):
         return torch.cat([audio, visual], -1)
 
 
-class Pair(nn.Module):
+class PairedLinear(nn.Module):
     """Two linear maps, W_a a and W_v v, joined element by element; children say how."""
 
     def __init__(self, width: int) -> None:
@@ -39,7 +39,7 @@ class Pair(nn.Module):
         raise NotImplementedError
 
 
-class Additive(Pair):
+class Additive(PairedLinear):
     """W_a a + W_v v."""
 
     def join(self, a: Tensor, v: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class Additive(Pair):
         return a + v
 
 
-class Maxpool(Pair):
+class Maxpool(PairedLinear):
     """max(W_a a, W_v v) (MP)."""
 
     def join(self, a: Tensor, v: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class Maxpool(Pair):
         return torch.maximum(a, v)
 
 
-class Gated(Pair):
+class Gated(PairedLinear):
     """sigmoid(W_a a) * W_v v."""
 
     def join(self, a: Tensor, v: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class Gated(Pair):
         return a.sigmoid() * v
 
 
-class MB(Pair):
+class MB(PairedLinear):
     """(W_a a) * (W_v v): multimodal bilinear, of low rank."""
 
     def join(self, a: Tensor, v: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class GMB(MB):
         return fused
 
 
-class GMU(Pair):
+class GMU(PairedLinear):
     """z * tanh(W_a a) + (1 - z) * tanh(W_v v) with z = sigmoid(W_z [a; v])."""
 
     def __init__(self, width: int) -> None:
@@ -135,7 +135,7 @@ class DMRNBlock(nn.Module):
 
     Args:
         width: Of both features.
-        crossed: True adds f to the other sense's feature, as the released code does.
+        crossed: True adds f to the other modality's feature, as the released code does.
     """
 
     def __init__(self, width: int, *, crossed: bool = False) -> None:
@@ -152,7 +152,7 @@ class DMRNBlock(nn.Module):
 
 
 class DMRN(nn.Module):
-    """Dual multimodal residual network: blocks that update both senses, then their mean."""
+    """Dual multimodal residual network: blocks that update both modalities, then their mean."""
 
     def __init__(self, width: int, *, blocks: int = 1, crossed: bool = False) -> None:
         super().__init__()

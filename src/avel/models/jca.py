@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avel.errors import UsageError
-from avel.models.base import Answer, Batch, Model, ModelCard, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Recipe, Task, models
 from avel.models.layers import AVGA, as_read, average, mlp, region_mean, soft_margin, valid
 from avel.models.recurrent import Recurrent
 
@@ -53,7 +53,7 @@ class DotAttention(nn.Module):
 
 
 class Represent(nn.Module):
-    """Re-representation of one sense (eq. 1, 2): a linear layer on [s ; BiLSTM(s)].
+    """Re-representation of one modality (eq. 1, 2): a linear layer on [s ; BiLSTM(s)].
 
     Args:
         width: Of a segment's feature s.
@@ -105,7 +105,7 @@ class Join(nn.Module):
 
 
 class Attend(nn.Module):
-    """One sense attended to by J in clips of any length (ours): every weight acts on channels.
+    """One modality attended to by J in clips of any length (ours): every weight acts on channels.
 
     C = tanh(A^T M(J) / (T sqrt d)), H = ReLU(U A + J C^T / sqrt d), A + U_h H.
 
@@ -140,7 +140,7 @@ class Attend(nn.Module):
 
 
 class AttendFixed(nn.Module):
-    """One sense attended to by J as printed (eq. 3 to 6): weights of N rows, so T must be N.
+    """One modality attended to by J as printed (eq. 3 to 6): weights of N rows, so T must be N.
 
     C = tanh(A^T W_j J / sqrt d), H = ReLU(W_a A + W_c C^T), A + W_h^T H.
 
@@ -174,7 +174,7 @@ class Layer(nn.Module):
 
     Args:
         audio, visual: d_a and d_v.
-        joint: How J is formed; None for co-attention, where each sense is the other's J.
+        joint: How J is formed; None for co-attention, where each modality is the other's J.
         fixed: N and k of the printed form; None for any length.
     """
 
@@ -204,7 +204,7 @@ class Layer(nn.Module):
 
 @models.register("jca")
 class Jca(Model):
-    """Early fusion, then both senses again and again attended to by what they make together.
+    """Early fusion, then both modalities again and again attended to by what they make together.
 
     Args:
         audio_dim, visual_dim: Widths A and V.
@@ -213,7 +213,7 @@ class Jca(Model):
         early: How the picture is read (section 2, 3.2, table 3): ``"avga"``, ``"dot"``,
             ``"mean"`` or ``"max"`` over the regions.
         recurrent: ``"lstm"`` or ``"gru"``, of all recurrent networks (table 3).
-        unimodal, residual, joint_recurrent: False leaves out each sense's BiLSTM, the segment
+        unimodal, residual, joint_recurrent: False leaves out each modality's BiLSTM, the segment
             itself beside it, or the BiLSTM of the prediction (table 3).
         attention: ``"joint"``, or ``"co"``: audio and visual attend to each other (table 3).
         joint: How J is formed (table 4): ``"concat"``, ``"add"`` or ``"multiply"``, with ``"+fc"``
@@ -234,7 +234,7 @@ class Jca(Model):
         paper="Duan, Tang, Wang, Zong, Yang, Yan 2021, Audio-Visual Event Localization via "
         "Recursive Fusion by Joint Co-Attention, WACV",
         tasks=("sel",),
-        summary="Both senses attended to by their joint representation, four times over.",
+        summary="Both modalities attended to by their joint representation, four times over.",
         open_points=(
             "early fusion is tian2018's attention; the scaled dot product of 3.2 is `dot`",
             "a linear layer brings [s ; BiLSTM(s)] to d_a or d_v, the BiLSTM's own width",
@@ -291,7 +291,7 @@ class Jca(Model):
             rows=rows, joint_out=joint_out, hidden=hidden,
         )  # fmt: skip
         if wide < 0:
-            raise ValueError(f"wide={wide}: wanted 0 or more")
+            raise ValueError(f"wide={wide}: expected 0 or more")
         _check_together(unimodal, residual, attention, joint, audio_out == visual_out)
         self.task, self.background, self.early = task, classes, early
         self.length = length if form == "paper" else None
@@ -314,8 +314,8 @@ class Jca(Model):
         """Ours: Adam 3e-4 (at 1e-3 it doesn't begin to learn), 300 epochs of batch 64."""
         return Recipe(lr=3e-4)
 
-    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
-        """Answer for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
+        """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
 
         Parts: ``logits`` (B, T, C+1), before the paper's sigmoid.
 
@@ -334,7 +334,7 @@ class Jca(Model):
             x, _ = self.joint(x, mask)
         logits: Tensor = self.head(x).float()
         attention = None if maps is None else maps.reshape(*maps.shape[:2], *regions)
-        return Answer(logits.softmax(-1), logits.argmax(-1), attention, {"logits": logits})
+        return Output(logits.softmax(-1), logits.argmax(-1), attention, {"logits": logits})
 
     def read(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor | None]:
         """Early fusion: (B, T, A), (B, T, K, V) -> (B, T, V) and the maps (B, T, K) or None."""
@@ -350,8 +350,8 @@ class Jca(Model):
         if extra < 0:
             raise UsageError(
                 f"clips of {count} segments",
-                wanted=f"{self.length} at most: the paper's form has weights for that many",
-                do="train with form=any, or with length as long as the clips",
+                expected=f"{self.length} at most: the paper's form has weights for that many",
+                hint="train with form=any, or with length as long as the clips",
             )
         silent = ~F.pad(keep, (0, extra))[..., None]
         a, v = (F.pad(x, (0, 0, 0, extra)).masked_fill(silent, 0.0) for x in (a, v))
@@ -359,7 +359,7 @@ class Jca(Model):
             a, v = layer(a, v, silent)
         return a[:, :count], v[:, :count]
 
-    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+    def loss(self, answer: Output, batch: Batch) -> Tensor:
         """Multi-label soft margin of every segment, background one of the labels, averaged.
 
         Args:
@@ -384,4 +384,4 @@ def _check_together(
     if attention == "co" and joint != Jca.choices["joint"][0]:
         raise ValueError(f"joint={joint!r} does nothing with attention='co': there is no J")
     if not joint.startswith("concat") and not same:
-        raise ValueError(f"joint={joint!r}: wanted audio_out = visual_out")
+        raise ValueError(f"joint={joint!r}: expected audio_out = visual_out")

@@ -102,8 +102,8 @@ class AVGA(nn.Module):
         if self.release and seen.shape[2] != seen.shape[3]:
             raise UsageError(
                 f"{seen.shape[2]} regions",
-                wanted=f"{seen.shape[3]}: the released code's attention has a weight a region",
-                do="take the paper's form of the attention, or a backbone with that many regions",
+                expected=f"{seen.shape[3]}: the released code's attention has a weight a region",
+                hint="take the paper's form of the attention, or a backbone with that many regions",
             )
         content = seen + heard[:, :, :, None] if self.release else seen + heard[:, :, None]
         maps = self.w_f(content.tanh())[..., 0].float().softmax(-1)

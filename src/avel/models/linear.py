@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from avel.models.base import Answer, Batch, Model, ModelCard, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Recipe, Task, models
 from avel.models.layers import as_read, average, masked_mean, region_mean, share_entropy
 
 #: What every region has at least of a map, so that a map without contrast is even.
@@ -27,7 +27,7 @@ class Linear(Model):
         classes: C, without background.
         task: ``"sel"`` or ``"wsel"``.
         pool: Over the regions: ``"mean"``, or ``"max"`` of each channel.
-        inputs: ``"a+v"``, or one modality alone: ``"a"``, ``"v"``.
+        modality: ``"both"``, or ``"audio"`` or ``"visual"`` alone.
     """
 
     card: ClassVar[ModelCard] = ModelCard(
@@ -39,13 +39,13 @@ class Linear(Model):
         open_points=(
             "SEL: cross-entropy of the segments; WSEL: of the mean over time, several tags sharing",
             "the weights start at zero: every class is as likely as any other",
-            "of one modality alone, `inputs=a`, there is no attention",
+            "of one modality alone, `modality=audio`, there is no attention",
         ),
     )
     small_values: ClassVar[Mapping[str, Any]] = {"input_dropout": 0.0}
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "pool": ("mean", "max"),
-        "inputs": ("a+v", "a", "v"),
+        "modality": ("both", "audio", "visual"),
     }
 
     def __init__(
@@ -56,14 +56,16 @@ class Linear(Model):
         classes: int,
         task: Task = "sel",
         pool: str = "mean",
-        inputs: str = "a+v",
+        modality: str = "both",
     ) -> None:
         super().__init__()
-        self.check_choices(pool=pool, inputs=inputs)
+        self.check_choices(pool=pool, modality=modality)
         self.task, self.background, self.largest = task, classes, pool == "max"
-        self.audio = nn.Linear(audio_dim, classes + 1) if inputs != "v" else None
+        self.audio = nn.Linear(audio_dim, classes + 1) if modality != "visual" else None
         self.visual = (
-            nn.Linear(visual_dim, classes + 1, bias=inputs == "v") if inputs != "a" else None
+            nn.Linear(visual_dim, classes + 1, bias=modality == "visual")
+            if modality != "audio"
+            else None
         )
         for part in (self.audio, self.visual):
             for weight in part.parameters() if part is not None else ():
@@ -74,8 +76,8 @@ class Linear(Model):
         """Ours: Adam 1e-3, 300 epochs of batch 64."""
         return Recipe()
 
-    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
-        """Answer for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) changes nothing.
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
+        """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) changes nothing.
 
         Parts: ``logits`` (B, T, C+1).
         """
@@ -90,7 +92,7 @@ class Linear(Model):
         if self.visual is not None:
             maps = self._activation(visual, found)
             attention = maps.reshape(*maps.shape[:2], rows, columns)
-        return Answer(found.softmax(-1), found.argmax(-1), attention, {"logits": found})
+        return Output(found.softmax(-1), found.argmax(-1), attention, {"logits": found})
 
     def _activation(self, visual: Tensor, logits: Tensor) -> Tensor:
         """Shares of the best event class's activation: regions (B, T, K, V) -> (B, T, K)."""
@@ -103,7 +105,7 @@ class Linear(Model):
             maps: Tensor = gain / gain.sum(-1, keepdim=True)
             return maps
 
-    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+    def loss(self, answer: Output, batch: Batch) -> Tensor:
         """Cross-entropy of the segments, in WSEL of the clip's mean over time.
 
         Args:

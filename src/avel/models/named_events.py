@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from avel.errors import CheckpointError
 from avel.events import NamedEvent
 from avel.events.vocabulary import Modality
-from avel.models.base import Answer, Batch, Model, ModelCard
+from avel.models.base import Batch, Model, ModelCard, Output
 from avel.types import Json
 
 #: The largest logit that counts.
@@ -126,8 +126,8 @@ class NamedEvents(Model):
         self.audio_weight, self.audio_bias = (nn.Parameter(t, False) for t in audio_head)
         self.visual_weight, self.visual_bias = (nn.Parameter(t, False) for t in visual_head)
         self.register_buffer("typical", typical)
-        self.own = _Events(events, fusion, len(self.visual_bias))
-        self.rivals = _Events(rivals, fusion, len(self.visual_bias))
+        self.own = _EventTables(events, fusion, len(self.visual_bias))
+        self.rivals = _EventTables(rivals, fusion, len(self.visual_bias))
         both = [bool(r.audio) and picture_kind(r) != "unknown" for r in rivals]
         places = [i for i, known in enumerate(both) if known]
         #: The events that both taggers know, scored or not: by them sounds and pictures compare.
@@ -146,7 +146,7 @@ class NamedEvents(Model):
             self.register_buffer(f"alike_{name}", alike.reshape(len(events), len(events)))
         self.asked = asked
 
-    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Answer:
+    def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
         """Scores of (B, T, A) and (B, T, H, W, V); every segment by itself, so masks don't matter.
 
         The answer's ``parts`` hold ``audible`` and ``visible`` (B, T, C): the largest probability
@@ -167,7 +167,7 @@ class NamedEvents(Model):
             )
         background = 1 - scores.amax(-1, keepdim=True)
         whole = torch.cat([scores, background], -1)
-        return Answer(
+        return Output(
             scores=whole,
             labels=whole.argmax(-1),
             attention=self._attention(visual, seen, scores.argmax(-1)),
@@ -280,7 +280,7 @@ class NamedEvents(Model):
         cam = torch.where(flat, 1.0, cam)  # no class of the picture: everywhere alike
         return cam / cam.sum((2, 3), keepdim=True)
 
-    def loss(self, answer: Answer, batch: Batch) -> Tensor:
+    def loss(self, answer: Output, batch: Batch) -> Tensor:
         """There is none.
 
         Raises:
@@ -288,11 +288,11 @@ class NamedEvents(Model):
         """
         raise CheckpointError(
             "named_events isn't trained",
-            do="train a model on your own classes, e.g. `avel train cspa_csea data=clips`",
+            hint="train a model on your own classes, e.g. `avel train cspa_csea data=clips`",
         )
 
 
-class _Events(nn.Module):
+class _EventTables(nn.Module):
     """A list of events as tables: what of each is heard, and the logarithm of what is seen."""
 
     index: Tensor

@@ -33,7 +33,7 @@ class Recurrent(nn.Module):
     def __init__(self, kind: str, width: int, out: int, *, both: bool = True) -> None:
         super().__init__()
         if both and out % 2:
-            raise ValueError(f"width {out}: wanted an even one, half for each direction")
+            raise ValueError(f"width {out}: expected an even one, half for each direction")
         state = out // 2 if both else out
         self.net = KINDS[kind](width, state, batch_first=True, bidirectional=both)
 

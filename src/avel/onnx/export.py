@@ -25,7 +25,7 @@ from avel.errors import AvelError, CheckpointError
 from avel.files import write_whole
 from avel.inference.checkpoint import Trained
 from avel.inference.windows import MODALITY_PARTS
-from avel.models.base import Answer
+from avel.models.base import Output
 from avel.models.decision_rules import HALF, rule_name
 from avel.onnx.recurrent import in_one_node, translations
 from avel.types import Floats, Json
@@ -84,7 +84,7 @@ def export_model(
     rule = _rule(model)
     proto, difference = _model_proto(model, lengths)
     cards = {"audio": model.audio_card, "visual": model.visual_card}
-    files = {sense: backbone_file(card) for sense, card in cards.items()}
+    files = {modality: backbone_file(card) for modality, card in cards.items()}
     meta = {
         "kind": "model", "format": FORMAT, "card": model.card, "rule": rule,
         "backbones": files,
@@ -92,8 +92,8 @@ def export_model(
     }  # fmt: skip
     written = [(path, _with_meta(proto, meta))]
     if with_backbones:
-        for sense, card in cards.items():
-            written.append((path.parent / files[sense], _backbone_file(card, sense)))
+        for modality, card in cards.items():
+            written.append((path.parent / files[modality], _backbone_file(card, modality)))
     for target, data in written:
         write_whole(target, data)
     return Exported(tuple(target for target, _ in written), difference)
@@ -114,8 +114,8 @@ def _rule(model: Trained) -> str:
     if model.card["task"] not in ("sel", "wsel"):
         raise CheckpointError(
             f"a model trained for {model.card['task']} gives no class scores",
-            wanted="a model of task sel or wsel",
-            do="export one that `avel localize` could use",
+            expected="a model of task sel or wsel",
+            hint="export one that `avel localize` could use",
         )
     rule = rule_name(model.decide)
     if rule is None:
@@ -129,8 +129,8 @@ def _rule(model: Trained) -> str:
 def _refused(name: str, why: str) -> CheckpointError:
     return CheckpointError(
         f"{name} can't be exported: {why}",
-        wanted="a model for clips of any length that ONNX can hold",
-        do="use it with torch, or train it with other options",
+        expected="a model for clips of any length that ONNX can hold",
+        hint="use it with torch, or train it with other options",
     )
 
 
@@ -148,7 +148,7 @@ class _Answers(nn.Module):
         return tuple(_outputs(self.network(audio=audio, visual=visual)).values())
 
 
-def _outputs(answer: Answer) -> dict[str, Tensor]:
+def _outputs(answer: Output) -> dict[str, Tensor]:
     """What an exported model gives, by the names of its outputs, in their order."""
     found = {"scores": answer.scores, "labels": answer.labels, "attention": answer.attention}
     found |= {name: answer.parts.get(name) for name in MODALITY_PARTS.values()}
@@ -173,9 +173,9 @@ def _model_proto(model: Trained, lengths: Sequence[int]) -> tuple[onnx.ModelProt
     )
     run = _session(proto)
     worst = 0.0
-    for (_, length), (inputs, wanted) in truth.items():
+    for (_, length), (inputs, expected) in truth.items():
         found = run(dict(zip(("audio", "visual"), inputs, strict=True)))
-        worst = max(worst, _difference(name, length, found, list(wanted.values())))
+        worst = max(worst, _difference(name, length, found, list(expected.values())))
     return proto, worst
 
 
@@ -211,28 +211,28 @@ def _difference(
     name: str,
     length: int,
     found: Sequence[np.ndarray[Any, Any]],
-    wanted: Sequence[np.ndarray[Any, Any]],
+    expected: Sequence[np.ndarray[Any, Any]],
 ) -> float:
     """The largest difference; another label counts where the scores don't nearly tie.
 
     Of events that are alike `named_events` scores the likeliest alone, the others 0. Where two of
     them nearly tie rounding decides which: a few such segments aren't compared.
     """
-    if [f.shape for f in found] != [w.shape for w in wanted]:
+    if [f.shape for f in found] != [w.shape for w in expected]:
         raise _refused(name, f"its shapes are others for {length} segments")
-    floats = [(f, w) for f, w in zip(found, wanted, strict=True) if f.ndim != 2]
+    floats = [(f, w) for f, w in zip(found, expected, strict=True) if f.ndim != 2]
     if any((np.isnan(f) != np.isnan(w)).any() for f, w in floats):
         raise _refused(name, f"for {length} segments it tells other values than torch")
-    swapped = np.zeros(wanted[1].shape, dtype=bool)
+    swapped = np.zeros(expected[1].shape, dtype=bool)
     for f, w in floats:
         swapped |= ((f == 0) != (w == 0)).any(-1) if f.ndim == 3 else False
     if swapped.sum() > max(1, swapped.size // 50):
         raise _refused(name, f"for {length} segments it scores other events than torch")
     worst = max(float(np.nanmax(np.abs(f - w)[~swapped], initial=0.0)) for f, w in floats)
-    best = np.sort(wanted[0], axis=-1)
+    best = np.sort(expected[0], axis=-1)
     tied = swapped | (best[..., -1] - best[..., -2] < 10 * TOLERANCE)
-    tied |= np.abs(wanted[0][..., -1] - HALF) < 10 * TOLERANCE
-    if not worst <= TOLERANCE or bool(((found[1] != wanted[1]) & ~tied).any()):
+    tied |= np.abs(expected[0][..., -1] - HALF) < 10 * TOLERANCE
+    if not worst <= TOLERANCE or bool(((found[1] != expected[1]) & ~tied).any()):
         raise _refused(name, f"for {length} segments it differs from torch by {worst:.2g}")
     return worst
 
@@ -316,15 +316,14 @@ def _with_meta(proto: onnx.ModelProto, meta: Json) -> bytes:
 # ---- backbones
 
 
-def _backbone_file(card: Json, sense: str) -> bytes:
+def _backbone_file(card: Json, modality: Any) -> bytes:
     """An exported backbone with its card, compared with torch."""
-    modality: Any = sense
     network, here = load_backbone(_option(card), modality=modality)
     if here.get("hash") != card.get("hash"):
         raise CheckpointError(
             f"the model was trained on other weights of {card.get('name')}",
-            wanted=f"{card.get('hash')}",
-            do="bring back those weights, or export with --no-backbones",
+            expected=f"{card.get('hash')}",
+            hint="bring back those weights, or export with --no-backbones",
         )
     proto, difference = _backbone_proto(network)
     own = network.card
@@ -353,11 +352,13 @@ def _backbone_proto(network: Backbone) -> tuple[onnx.ModelProto, float]:
     for batch in (1, 5):
         inputs = _seconds(network, batch)
         with torch.inference_mode():
-            wanted = network(torch.from_numpy(inputs)).numpy()
+            expected = network(torch.from_numpy(inputs)).numpy()
         found = run({"inputs": inputs})[0]
-        if found.shape != wanted.shape:
-            raise _refused(name, f"{found.shape} in place of {wanted.shape}")
-        worst = max(worst, float(np.abs(found - wanted).max() / max(1e-6, np.abs(wanted).max())))
+        if found.shape != expected.shape:
+            raise _refused(name, f"{found.shape} in place of {expected.shape}")
+        worst = max(
+            worst, float(np.abs(found - expected).max() / max(1e-6, np.abs(expected).max()))
+        )
     if not worst <= 10 * TOLERANCE:
         raise _refused(name, f"its features differ from torch's by {worst:.2g} of the largest")
     return proto, worst

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from avel.backbones.identity import backbone_identity, backbone_name
 from avel.errors import CheckpointError, UsageError, WeightsError
 from avel.features.pipeline import Ended, Networks, Rows, run
-from avel.features.stream import Block, FeatureStream, Progress
+from avel.features.stream import FeatureBlock, FeatureStream, Progress
 from avel.inference.card import check_card
-from avel.inference.predictor import Scorer
-from avel.inference.windows import MODALITY_PARTS, Reply
+from avel.inference.predictor import Predictor
+from avel.inference.windows import MODALITY_PARTS, WindowOutput
 from avel.media.file import Media
 from avel.media.mel import OFFSET, log_mel
-from avel.models.decision_rules import LARGEST, RULES, Decide
+from avel.models.decision_rules import DECISION_RULES, LARGEST, DecisionRule
 from avel.types import Floats, Json
 
 if TYPE_CHECKING:
@@ -36,15 +36,15 @@ _BATCH = 32  # pictures that go through a network together
 
 
 @dataclass(frozen=True)
-class OnnxModel(Scorer):
+class OnnxModel(Predictor):
     """An exported model; :meth:`predict` is the arrow from Features to Scores.
 
     Args:
         path: Its file; the backbones lie beside it.
         card: As of :class:`avel.inference.checkpoint.Trained`.
-        backbones: The names of the backbones' files, by sense.
+        backbones: The names of the backbones' files, by modality.
         rule: How labels follow from mean scores: a name of
-            :data:`avel.models.decision_rules.RULES`, or ``"largest"``.
+            :data:`avel.models.decision_rules.DECISION_RULES`, or ``"largest"``.
         session: Runs the network.
     """
 
@@ -55,16 +55,16 @@ class OnnxModel(Scorer):
     session: Any
 
     @property
-    def decide(self) -> Decide | None:
+    def decide(self) -> DecisionRule | None:
         """The decision over mean scores, where it is another than the largest score."""
-        return RULES.get(self.rule)
+        return DECISION_RULES.get(self.rule)
 
-    def reply(self, audio: Floats, visual: Floats) -> Reply:
+    def reply(self, audio: Floats, visual: Floats) -> WindowOutput:
         """What the network says of windows (B, T, A) and (B, T, H, W, V), float32."""
         names = [output.name for output in self.session.get_outputs()]
         values = self.session.run(names, {"audio": audio, "visual": visual})
         found = dict(zip(names, values, strict=True))
-        return Reply(
+        return WindowOutput(
             scores=found["scores"],
             labels=found["labels"],
             attention=found.get("attention"),
@@ -83,7 +83,7 @@ class OnnxModel(Scorer):
         """
         if precision not in ("float32", "auto"):
             raise UsageError(
-                f"precision {precision}", wanted="float32: exported backbones have no other"
+                f"precision {precision}", expected="float32: exported backbones have no other"
             )
         return OnnxExtractor(
             audio=self._backbone("audio", self.audio_card),
@@ -91,19 +91,19 @@ class OnnxModel(Scorer):
             step=self.step,
         )
 
-    def _backbone(self, sense: str, card: Json) -> _Backbone:
-        path = self.path.parent / self.backbones[sense]
+    def _backbone(self, modality: str, card: Json) -> _Backbone:
+        path = self.path.parent / self.backbones[modality]
         if not path.is_file():
             raise WeightsError(
                 f"{path} is missing: the backbone {backbone_name(card)} of {self.path.name}",
-                do="keep the files that `avel export` wrote together, or export again",
+                hint="keep the files that `avel export` wrote together, or export again",
             )
         found = _load_backbone(path)
         if backbone_identity(found.card) != backbone_identity(card):
             raise WeightsError(
                 f"{path} holds {backbone_name(found.card)}",
-                wanted=backbone_name(card),
-                do="export the model again, into a folder of its own",
+                expected=backbone_name(card),
+                hint="export the model again, into a folder of its own",
             )
         return found
 
@@ -157,7 +157,9 @@ class OnnxExtractor:
             notes=media.notes,
         )
 
-    def _blocks(self, media: Media, count: int, progress: Progress | None) -> Iterator[Block]:
+    def _blocks(
+        self, media: Media, count: int, progress: Progress | None
+    ) -> Iterator[FeatureBlock]:
         done = 0
         for event in run([media], lambda m: m, self._networks(), step=self.step):
             if isinstance(event, Ended) and event.error is not None:
@@ -197,7 +199,7 @@ def load_onnx(path: str | Path) -> OnnxModel:
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"no file {path}", wanted="what `avel export` wrote", do="export it")
+        raise UsageError(f"no file {path}", expected="what `avel export` wrote", hint="export it")
     session, meta = _open(path, "model")
     files, rule = meta.get("backbones"), meta.get("rule")
     if not isinstance(files, dict) or any(
@@ -205,7 +207,7 @@ def load_onnx(path: str | Path) -> OnnxModel:
         for s in ("audio", "visual")
     ):
         raise _damaged(path, "no names of its backbones' files")
-    if rule not in (*RULES, LARGEST):
+    if rule not in (*DECISION_RULES, LARGEST):
         raise _damaged(path, f"its rule {str(rule)[:40]!r} isn't known")
     wrong = check_card(meta["card"])
     if wrong:
@@ -221,17 +223,17 @@ def _load_backbone(path: Path) -> _Backbone:
         hop = float(meta.get("patch_hop", 0.0))
     except (CheckpointError, KeyError, TypeError, ValueError) as e:
         why = e.got if isinstance(e, CheckpointError) else f"{path} is no backbone"
-        raise WeightsError(why, do="export the model again") from e
+        raise WeightsError(why, hint="export the model again") from e
     if not 0 <= frames <= 1000 or len(shape) not in (1, 3) or min(shape) < 1:
-        raise WeightsError(f"{path} is no backbone", do="export the model again")
+        raise WeightsError(f"{path} is no backbone", hint="export the model again")
     if not 0 < offset <= 1 or not (hop == 0 or 0.1 <= hop <= 10):
-        raise WeightsError(f"{path}: no backbone's log-mel", do="export the model again")
+        raise WeightsError(f"{path}: no backbone's log-mel", hint="export the model again")
     return _Backbone(meta["card"], frames, meta.get("clip") is True, offset, hop, session)
 
 
 def _damaged(path: Path, why: str) -> CheckpointError:
     return CheckpointError(
-        f"{path}: {why[:300]}", wanted="a file that `avel export` wrote", do="export it again"
+        f"{path}: {why[:300]}", expected="a file that `avel export` wrote", hint="export it again"
     )
 
 
@@ -241,7 +243,7 @@ def _open(path: Path, kind: str) -> tuple[Any, Json]:
         import onnxruntime
     except ImportError as e:
         raise UsageError(
-            f"{path.name} needs onnxruntime, which isn't installed", do="pip install 'avel[onnx]'"
+            f"{path.name} needs onnxruntime, which isn't installed", hint="pip install 'avel[onnx]'"
         ) from e
     if path.stat().st_size > LARGEST_FILE:
         raise _damaged(path, f"over {LARGEST_FILE} bytes")

@@ -51,22 +51,22 @@ def readable(video: str, path: Path) -> Media:
     if not source.exists():
         raise MediaError(
             f"{video}: the video isn't there, so nothing can be drawn on it",
-            do="say where it is: avel convert LABELS -o COPY.mp4 --video FILE",
+            hint="say where it is: avel convert LABELS -o COPY.mp4 --video FILE",
         )
     if path.exists() and path.samefile(source):
-        raise UsageError(f"{path} is the video itself", wanted="another name for the copy")
+        raise UsageError(f"{path} is the video itself", expected="another name for the copy")
     if path.exists() and not is_copy(path):
         raise UsageError(
             f"{path} is there, and isn't a copy that avel has written",
-            wanted="a new name, or an earlier copy",
-            do="choose another name, or delete it first",
+            expected="a new name, or an earlier copy",
+            hint="choose another name, or delete it first",
         )
     media = open_media(source)
     if media.video is None:
         raise MediaError(
             f"{video}: has no picture to draw on",
-            wanted="a file of video",
-            do="leave the .mp4 out, or write .html or .vtt",
+            expected="a file of video",
+            hint="leave the .mp4 out, or write .html or .vtt",
         )
     return media
 

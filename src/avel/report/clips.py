@@ -65,8 +65,8 @@ def check_bounds(timeline: Timeline, *, clips: bool) -> None:
         if found > most:
             raise DataError(
                 f"{timeline.video}: {found:g} {what}",
-                wanted=f"at most {most:g} for a file each",
-                do="take fewer: raise --min-length or --threshold, or delete some",
+                expected=f"at most {most:g} for a file each",
+                hint="take fewer: raise --min-duration or --threshold, or delete some",
             )
 
 
@@ -118,8 +118,8 @@ def _within(timeline: Timeline, duration: float) -> list[Event]:
         raise DataError(
             f"{timeline.video} is {duration:.2f} s long, and {len(beyond)} events begin later, "
             f"{first.label} at {first.start:.2f} s first",
-            wanted="labels of this video",
-            do="name their own with --video, or mend the labels",
+            expected="labels of this video",
+            hint="name their own with --video, or mend the labels",
         )
     return [replace(e, end=min(e.end, duration)) for e in timeline]
 

@@ -79,7 +79,7 @@
     finds[chosen].setAttribute("aria-current", "true");
     const card = data.moments[index];
     moment.show(card, cut(index), finds[index].querySelector("img")?.getAttribute("src") ?? "");
-    $("moment-title").textContent = `Moment ${index + 1} of ${data.moments.length}`;
+    $("moment-title").textContent = `Match ${index + 1} of ${data.moments.length}`;
     $("moment-name").textContent = $("moment-name").title = card.name;
     const both = card.shared ? `, both: ${card.shared}` : "";
     $("moment-times").textContent = `${card.times}, distance ${card.distance.toFixed(3)}${both}`;
@@ -89,11 +89,11 @@
     $("together").disabled = !cut("query") || !cut(index);
   }
 
-  // ---- both at once: the query's one sense, the moment's other
+  // ---- both at once: the query's one modality, the moment's other
   let paired = false;
-  const quiet = data.sense === "sound" ? moment : query, loud = quiet === moment ? query : moment;
+  const quiet = data.modality === "sound" ? moment : query, loud = quiet === moment ? query : moment;
   function together() {
-    if (data.sense === data.other || !query.plays() || !moment.plays()) return;
+    if (data.modality === data.other || !query.plays() || !moment.plays()) return;
     paired = true;
     quiet.media.muted = true;
     loud.media.muted = false;

@@ -11,15 +11,17 @@ from avel import clock
 from avel.report import view
 from avel.report.layout import address, filled, of_model
 from avel.report.shots import Cutter, Shot
-from avel.search.results import Matches, MatchesPage, Moment, pages
+from avel.search.results import Match, SearchPage, SearchResult, pages
 from avel.types import Json
 
+#: What people call what is perceived in a modality.
+WORDS = {"audio": "sound", "visual": "picture"}
 #: Most moments of a page, and most files named that couldn't be searched.
 MOST, NAMED = 50, 5
 
 
 @dataclass(frozen=True)
-class Card:
+class ExcerptCard:
     """The query, or a moment, as the page shows it.
 
     Args:
@@ -29,7 +31,7 @@ class Card:
         shot: What is shown of it; None where the file couldn't be read.
         start, end, length: The stretch within the cut, and the cut's length, in seconds.
         left, width: The same in percent of the cut.
-        distance: The moment's.
+        distance: The match's.
         bar: How near it is, in percent of the nearest moment; see :func:`_bars`.
         shared: The events that it shares with the query.
     """
@@ -50,15 +52,15 @@ class Card:
 
 
 @pages.register(".html")
-class SearchPage(MatchesPage):
+class SearchFile(SearchPage):
     """One offline page; see :func:`render`."""
 
-    def render(self, found: Matches, path: Path) -> bytes:
+    def render(self, found: SearchResult, path: Path) -> bytes:
         """The page as UTF-8."""
         return render(found, page=path).encode("utf-8", "replace")
 
 
-def render(found: Matches, *, page: str | Path) -> str:
+def render(found: SearchResult, *, page: str | Path) -> str:
     """What a search found, as HTML.
 
     Each moment is cut out of its file anew, small, so that the page needs none of the files and
@@ -74,22 +76,22 @@ def render(found: Matches, *, page: str | Path) -> str:
     """
     place, cutter = Path(page), Cutter()
     shown = found.moments[:MOST]
-    query = _card(cutter, found.query, found.start, found.end, place, found.sense == "picture")
+    query = _card(cutter, found.query, found.start, found.end, place, found.modality == "visual")
     bars = _bars([m.distance for m in shown], found.median)
     moments = [_moment(cutter, m, place, found, bar) for m, bar in zip(shown, bars, strict=True)]
     held = {
-        "name": f"The {found.sense} of {Path(found.query).name or 'a query'}",
+        "name": f"The {WORDS[found.modality]} of {Path(found.query).name or 'a query'}",
         "facts": (query.times, _count(len(found), "moment"), _searched(found)),
         "notes": (*found.notes, *_failed(found), *_left_out(found, query, moments)),
-        "sense": found.sense,
-        "other": found.answers,
+        "modality": WORDS[found.modality],
+        "other": WORDS[found.candidate_modality],
         "query": query,
         "moments": moments,
         "shares": any(m.shared for m in shown),
         "classes": (),
         "data": {
-            "sense": found.sense,
-            "other": found.answers,
+            "modality": WORDS[found.modality],
+            "other": WORDS[found.candidate_modality],
             "query": _data(query),
             "moments": [_data(m) for m in moments],
         },
@@ -101,7 +103,7 @@ def render(found: Matches, *, page: str | Path) -> str:
 
 def _card(
     cutter: Cutter, file: str, start: float, end: float, page: Path, sight: bool, **more: Any
-) -> Card:
+) -> ExcerptCard:
     shot = cutter.shot(file, start, end, sight=sight)
     first, last = (shot.first, shot.last) if shot else (start, end)
     length = last - first
@@ -110,16 +112,18 @@ def _card(
     folder = "" if path.parent == Path() else str(path.parent)
     late = shot.player_start if shot else 0.0
     link = f"{address(path, page)}#t={start + late:g},{end + late:g}"
-    return Card(
+    return ExcerptCard(
         path.name, folder, view.span_text(start, end), link, shot,
         round(start - first, 3), round(end - first, 3), round(length, 3),
         round(left, 3), round(right - left, 3), **more,
     )  # fmt: skip
 
 
-def _moment(cutter: Cutter, moment: Moment, page: Path, found: Matches, bar: float) -> Card:
+def _moment(
+    cutter: Cutter, moment: Match, page: Path, found: SearchResult, bar: float
+) -> ExcerptCard:
     stretch = (moment.file, moment.start, moment.end)
-    sight = found.answers == "picture"
+    sight = found.candidate_modality == "visual"
     return _card(
         cutter, *stretch, page, sight,
         distance=moment.distance, bar=bar, shared=", ".join(moment.shared),
@@ -140,7 +144,7 @@ def _bars(distances: Sequence[float], median: float | None) -> list[float]:
     return [round(100 * (foot - d) / span, 2) if span > 0 else 100.0 for d in distances]
 
 
-def _data(card: Card) -> Json:
+def _data(card: ExcerptCard) -> Json:
     """What the page's script needs of a card."""
     shot = card.shot
     return {
@@ -155,11 +159,11 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-def _searched(found: Matches) -> str:
+def _searched(found: SearchResult) -> str:
     return f"{_count(found.files, 'file')} of {_count(found.segments, 'segment')} searched"
 
 
-def _failed(found: Matches) -> Iterator[str]:
+def _failed(found: SearchResult) -> Iterator[str]:
     for name, error in found.failed[:NAMED]:
         yield error.got if name in error.got else f"{name}: {error.got}"
     more = len(found.failed) - NAMED
@@ -167,7 +171,9 @@ def _failed(found: Matches) -> Iterator[str]:
         yield f"{_count(more, 'more file')} couldn't be searched."
 
 
-def _left_out(found: Matches, query: Card, moments: Sequence[Card]) -> Iterator[str]:
+def _left_out(
+    found: SearchResult, query: ExcerptCard, moments: Sequence[ExcerptCard]
+) -> Iterator[str]:
     if len(moments) < len(found):
         yield f"This page shows the {len(moments)} nearest of {len(found)} moments."
     gone = sum(c.shot is None for c in (query, *moments))

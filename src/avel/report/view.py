@@ -63,7 +63,7 @@ class Lane:
 
 
 @dataclass(frozen=True)
-class ApartLane:
+class SingleLane:
     """What is only audible, or only visible: of all classes, in rows where no two overlap.
 
     ``left_out`` counts the events that found no room.
@@ -199,7 +199,7 @@ def bin_size(count: int) -> int:
     return max(1, math.ceil(count / MAX_POINTS))
 
 
-def apart_lanes(timeline: Timeline) -> list[ApartLane]:
+def apart_lanes(timeline: Timeline) -> list[SingleLane]:
     """The lanes of what is only audible and only visible, where there is any.
 
     The longest and surest events come first to a place; at most ``MAX_APART`` in
@@ -212,7 +212,7 @@ def apart_lanes(timeline: Timeline) -> list[ApartLane]:
     return [_apart_lane(timeline, m, label) for m, label in known if timeline.lane(m)]
 
 
-def _apart_lane(timeline: Timeline, modality: Modality, label: str) -> ApartLane:
+def _apart_lane(timeline: Timeline, modality: Modality, label: str) -> SingleLane:
     found = timeline.lane(modality)
     first = sorted(found, key=lambda e: (-(e.end - e.start) * e.score, e.start))
     rows: list[list[Event]] = []
@@ -227,7 +227,7 @@ def _apart_lane(timeline: Timeline, modality: Modality, label: str) -> ApartLane
     count = f"{len(found)} event{'s' * (len(found) != 1)}"
     left_out = len(found) - sum(map(len, shown))
     summary = f"{count}, {len(found) - left_out} shown" if left_out else count
-    return ApartLane(modality, label, summary, tuple(shown), left_out)
+    return SingleLane(modality, label, summary, tuple(shown), left_out)
 
 
 def curve(scores: Scores | None, name: str) -> tuple[int, ...]:
@@ -318,7 +318,7 @@ def page_data(
     events: Sequence[Event],
     rows: Sequence[Lane],
     moments: Sequence[float] = (),
-    apart: Sequence[ApartLane] = (),
+    apart: Sequence[SingleLane] = (),
 ) -> Json:
     """What the page's script needs: times, the curves' values and the attention maps.
 

@@ -41,8 +41,8 @@ def writer_for(path: str | Path, *, format: str | None = None) -> Writer:
     if not ending:
         raise UsageError(
             f"no writer for the ending {Path(path).suffix!r} of {path}",
-            wanted=f"one of {', '.join(endings())}",
-            do="give the output a name with one of these endings",
+            expected=f"one of {', '.join(endings())}",
+            hint="give the output a name with one of these endings",
         )
     return writers.get(ending)()
 

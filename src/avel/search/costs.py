@@ -17,15 +17,15 @@ CHUNK = 256
 
 
 def costs(
-    network: Model, query: Floats, pieces: Iterable[Floats], *, sense: Literal["audio", "visual"]
+    network: Model, query: Floats, pieces: Iterable[Floats], *, modality: Literal["audio", "visual"]
 ) -> NDArray[np.float32]:
     """What every window of a track costs that is as long as the query.
 
     Args:
         network: A model of CML for separate recordings.
-        query: (l, A) or (l, H, W, V), the rows of the sense that asks.
+        query: (l, A) or (l, H, W, V), the rows of the modality that asks.
         pieces: The answering track in pieces of any length, (n, H, W, V) or (n, A).
-        sense: Which modality asks.
+        modality: Which modality asks.
 
     Returns:
         (N - l + 1,) the mean of the windows' segments; none where the track is shorter.
@@ -36,25 +36,27 @@ def costs(
         held.append(piece)
         if sum(map(len, held)) >= CHUNK + length - 1:
             track = np.concatenate(held)
-            found.append(_costs(network, query, track, sense))
+            found.append(_costs(network, query, track, modality))
             held = [track[len(track) - length + 1 :]]
     track = np.concatenate(held) if held else query[:0]
     if len(track) >= length:
-        found.append(_costs(network, query, track, sense))
+        found.append(_costs(network, query, track, modality))
     return np.concatenate(found) if found else np.zeros(0, np.float32)
 
 
 def _costs(
-    network: Model, query: Floats, track: Floats, sense: Literal["audio", "visual"]
+    network: Model, query: Floats, track: Floats, modality: Literal["audio", "visual"]
 ) -> NDArray[np.float32]:
     device = next(network.parameters()).device
     asks, answers = (
         torch.from_numpy(np.ascontiguousarray(x, np.float32))[None].to(device)
         for x in (query, track)
     )
-    audio, visual = (asks, answers) if sense == "audio" else (answers, asks)
+    audio, visual = (asks, answers) if modality == "audio" else (answers, asks)
     with torch.inference_mode():
-        cost = network.window_costs(audio=audio, visual=visual, query=Query(sense, 0, len(query)))
+        cost = network.window_costs(
+            audio=audio, visual=visual, query=Query(modality, 0, len(query))
+        )
     return (cost[0].float() / len(query)).cpu().numpy()
 
 
@@ -65,7 +67,7 @@ def best(
 
     Args:
         cost: (N - l + 1,) of each window; what isn't finite is passed over.
-        present: (N,) whether a segment has the sense that answers. A window without any is no
+        present: (N,) whether a segment has the modality that answers. A window without any is no
             answer.
         length: l.
         top: How many at most.

@@ -24,7 +24,7 @@ from avel import clock
 from avel.backbones.identity import backbone_identity
 from avel.errors import AvelError, DataError, UsageError
 from avel.features.listing import absolute
-from avel.features.stream import AUDIBLE_ABOVE, Block, FeatureStream
+from avel.features.stream import AUDIBLE_ABOVE, FeatureBlock, FeatureStream
 from avel.files import file_hash, whole
 from avel.types import Json
 
@@ -45,7 +45,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexEntry:
     """The rows of one media file.
 
     Args:
@@ -82,20 +82,20 @@ class Kind:
     step: float
     means: bool
 
-    def serves(self, wanted: Kind) -> bool:
-        """Whether rows of this kind are as good as, or more than, what is wanted."""
-        cards = [(self.audio_card, wanted.audio_card), (self.visual_card, wanted.visual_card)]
+    def serves(self, expected: Kind) -> bool:
+        """Whether rows of this kind are as good as, or more than, what is expected."""
+        cards = [(self.audio_card, expected.audio_card), (self.visual_card, expected.visual_card)]
         same = all(backbone_identity(own) == backbone_identity(theirs) for own, theirs in cards)
-        return same and abs(self.step - wanted.step) < 1e-6 and self.means <= wanted.means
+        return same and abs(self.step - expected.step) < 1e-6 and self.means <= expected.means
 
 
-def _entry(*cells: Any) -> Entry:
+def _entry(*cells: Any) -> IndexEntry:
     """A row of an index's table; its notes are a list in JSON."""
     *known, notes = cells
-    return replace(Entry(*known), notes=tuple(map(str, notes)))
+    return replace(IndexEntry(*known), notes=tuple(map(str, notes)))
 
 
-def rows_of(block: Block, *, means: bool) -> Arrays:
+def rows_of(block: FeatureBlock, *, means: bool) -> Arrays:
     """A block of features as an index keeps it.
 
     Args:
@@ -149,8 +149,8 @@ class Index:
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as e:
             raise DataError(
                 f"{self.path}: no index of avel's ({type(e).__name__}: {str(e)[:200]})",
-                wanted="a file that `avel match --index` wrote",
-                do="name another file, or remove this one: it is made again",
+                expected="a file that `avel match --index` wrote",
+                hint="name another file, or remove this one: it is made again",
             ) from e
 
     def _check(self) -> None:
@@ -177,7 +177,7 @@ class Index:
         audio, visual = (tuple(self.arrays[n].get_shape()[1:]) for n in ("audio", "visual"))
         return audio, visual
 
-    def rows(self, entry: Entry, name: str) -> Iterator[NDArray[Any]]:
+    def rows(self, entry: IndexEntry, name: str) -> Iterator[NDArray[Any]]:
         """A file's rows of one array, some at a time."""
         stop = entry.first + entry.count
         for first in range(entry.first, stop, ROWS):
@@ -192,20 +192,20 @@ def open_index(path: str | Path, kind: Kind) -> Index | None:
 
     Raises:
         DataError: if something else is there, or it is damaged.
-        UsageError: if its rows are of another kind than wanted.
+        UsageError: if its rows are of another kind than expected.
     """
     path = Path(path)
     if path.suffix.lower() != ENDING:
-        raise UsageError(f"an index {path}", wanted=f"a name that ends in {ENDING}")
+        raise UsageError(f"an index {path}", expected=f"a name that ends in {ENDING}")
     if not path.exists():
         return None
     held = Index(path)
     if not held.kind.serves(kind):
         raise UsageError(
             f"{path} holds features that this model can't read",
-            wanted="those of its own backbones and step"
+            expected="those of its own backbones and step"
             + (", every region of the picture" if held.kind.means > kind.means else ""),
-            do="name another index for this model",
+            hint="name another index for this model",
         )
     return held
 
@@ -217,7 +217,7 @@ def update(
     kind: Kind,
     *,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Index | None, list[Entry | AvelError]]:
+) -> tuple[Index | None, list[IndexEntry | AvelError]]:
     """Bring an index up to date with some files: what is new is extracted, the rest stays.
 
     Files of other calls keep their rows while they are there. Where nothing is new nothing is
@@ -248,7 +248,8 @@ def update(
                     progress(i + 1, len(files))
     except OSError as e:
         raise DataError(
-            f"{path} can't be written ({e.strerror or e})", do="make room there, or choose another"
+            f"{path} can't be written ({e.strerror or e})",
+            hint="make room there, or choose another",
         ) from e
     held = Index(path) if builder.written else old
     placed = {e.name: e for e in held.entries} if held else {}
@@ -256,10 +257,10 @@ def update(
 
 
 @dataclass(frozen=True)
-class _Source:
+class _RowSource:
     """An entry to be written, and whether its rows lie in the old index or among the new."""
 
-    entry: Entry
+    entry: IndexEntry
     new: bool
 
 
@@ -268,12 +269,12 @@ class _Builder:
 
     def __init__(self, path: Path, old: Index | None, kind: Kind) -> None:
         self.path, self.old, self.kind = path, old, kind
-        self.found: list[Entry | AvelError] = []
+        self.found: list[IndexEntry | AvelError] = []
         self.written = False
         held = old.entries if old else ()
         self._by_name = {e.name: e for e in held}
         self._by_content = {e.content: e for e in held}
-        self._sources: dict[str, _Source] = {}
+        self._sources: dict[str, _RowSource] = {}
         self._changed = False
         self._shapes: tuple[Any, ...] | None = old.row_shapes if old else None
         self._count = 0  # new rows
@@ -304,7 +305,7 @@ class _Builder:
         self._sources[source.entry.name] = source
         self.found.append(source.entry)
 
-    def _source(self, file: Path, extract: Extract) -> _Source:
+    def _source(self, file: Path, extract: Extract) -> _RowSource:
         from avel.media.probe import check_file, unreadable
 
         check_file(file)
@@ -312,7 +313,7 @@ class _Builder:
         stat, held = file.stat(), self._by_name.get(name)
         is_now: Json = {"name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         if held is not None and (held.size, held.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
-            return _Source(held, new=False)
+            return _RowSource(held, new=False)
         try:
             content = file_hash(file)
         except OSError as e:
@@ -321,9 +322,9 @@ class _Builder:
         if moved is None:
             return self._made(extract(file), content=content, **is_now)
         self._changed = True
-        return _Source(replace(moved, **is_now), new=False)
+        return _RowSource(replace(moved, **is_now), new=False)
 
-    def _made(self, stream: FeatureStream, **known: Any) -> _Source:
+    def _made(self, stream: FeatureStream, **known: Any) -> _RowSource:
         from avel.media.probe import tells_track
 
         first = self._count
@@ -338,11 +339,11 @@ class _Builder:
             self._count = first
             raise
         self._changed = True
-        made = Entry(
+        made = IndexEntry(
             **known, duration=stream.grid.duration, first=first, count=len(stream),
             notes=tuple(note for note in stream.notes if tells_track(note)),
         )  # fmt: skip
-        return _Source(made, new=True)
+        return _RowSource(made, new=True)
 
     def _append(self, rows: Arrays) -> None:
         shapes = rows["audio"].shape[1:], rows["visual"].shape[1:]
@@ -350,7 +351,7 @@ class _Builder:
             self._shapes = shapes
         if shapes != self._shapes:
             raise DataError(
-                f"features of shape {shapes}", wanted=f"{self._shapes}, as the index has them"
+                f"features of shape {shapes}", expected=f"{self._shapes}, as the index has them"
             )
         for name, part in self._parts.items():
             part.write(np.ascontiguousarray(rows[name]).data)
@@ -360,7 +361,7 @@ class _Builder:
         if not self._changed:
             return
         others = [
-            _Source(e, new=False)
+            _RowSource(e, new=False)
             for e in (self.old.entries if self.old else ())
             if e.name not in self._sources and (self.path.parent / e.name).is_file()
         ]
@@ -372,7 +373,7 @@ class _Builder:
                     out.write(np.ascontiguousarray(rows).data)
         self.written = True
 
-    def _header(self, entries: Sequence[Entry]) -> bytes:
+    def _header(self, entries: Sequence[IndexEntry]) -> bytes:
         assert self._shapes is not None
         files, first = [], 0
         for entry in entries:
@@ -393,7 +394,7 @@ class _Builder:
         text = json.dumps(head).encode()
         text = text.ljust(-(-len(text) // 8) * 8)
         if len(text) > _LARGEST_HEADER:
-            raise DataError(f"{len(entries)} files in one index", do="make several indexes")
+            raise DataError(f"{len(entries)} files in one index", hint="make several indexes")
         return len(text).to_bytes(8, "little") + text
 
     def _layout(self, name: str, count: int) -> tuple[list[int], int]:
@@ -403,7 +404,7 @@ class _Builder:
         shape = [count, *row]
         return shape, int(np.prod(shape, dtype=np.int64)) * (2 if _TYPES[name] == "F16" else 1)
 
-    def _rows(self, sources: Iterable[_Source], name: str) -> Iterator[NDArray[Any]]:
+    def _rows(self, sources: Iterable[_RowSource], name: str) -> Iterator[NDArray[Any]]:
         part = self._parts[name]
         (_, *row), size = self._layout(name, 1)
         kind = np.float16 if _TYPES[name] == "F16" else np.uint8

@@ -9,7 +9,7 @@ The windows of the smallest distance are the answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,7 +31,7 @@ from avel.models.named_events import NamedEvents
 from avel.search.costs import best, costs
 from avel.search.index import Index, Kind, rows_of, update
 from avel.search.profiles import Profile, distances, evidence, perceived, shared_events
-from avel.search.results import SENSE_OF, SENSES, Matches, Moment, Sense
+from avel.search.results import Match, SearchResult
 from avel.types import Bools, Floats, Grid
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 DEFAULT = "default"
 #: Segments of the longest query.
 LONGEST = 60
+MODALITIES: tuple[Modality, ...] = ("audio", "visual")
+#: What people call what is perceived in a modality.
+WORDS: Mapping[Modality, str] = {"audio": "sound", "visual": "picture"}
 _PRESENT = {"audio": "heard", "visual": "seen"}
 #: All that a stretch of time can be written with: other letters belong to a file's name.
 _TIMES = re.compile(r"\s*\d[\d:.,\s-]*", re.ASCII)
@@ -67,7 +70,7 @@ def parse_query(text: str | Path) -> tuple[Path, tuple[float, float] | None]:
         return Path(file), clock.parse_span(span)
     except ValueError as e:
         raise UsageError(
-            f"query {name}: {e}", wanted="FILE or FILE@START-END, as in a.mp4@3-5"
+            f"query {name}: {e}", expected="FILE or FILE@START-END, as in a.mp4@3-5"
         ) from e
 
 
@@ -92,7 +95,7 @@ class _Asked:
 
 
 @dataclass(frozen=True)
-class _Track:
+class _Candidate:
     """A candidate: what the comparison keeps of it, and which segments can answer."""
 
     file: Path
@@ -108,10 +111,10 @@ class _Comparison(Protocol):
     def read(self, tracks: Iterable[Iterable[Floats]], counts: Sequence[int]) -> list[Floats]:
         """What is kept of candidates, given their features in pieces and their segments."""
 
-    def distances(self, tracks: Sequence[_Track]) -> list[Floats]:
+    def distances(self, tracks: Sequence[_Candidate]) -> list[Floats]:
         """The distance of every window of each candidate; none where it can't hold the query."""
 
-    def shared(self, track: _Track, first: int, length: int) -> tuple[str, ...]:
+    def shared(self, track: _Candidate, first: int, length: int) -> tuple[str, ...]:
         """The events that the query and a window both have."""
 
 
@@ -124,17 +127,17 @@ class _Learned:
     def read(self, tracks: Iterable[Iterable[Floats]], counts: Sequence[int]) -> list[Floats]:
         """The costs, as of one long track whose windows across candidates are dropped."""
         pieces = (piece for track in tracks for piece in track)
-        cost = costs(self.network, self.asked.rows, pieces, sense=self.asked.modality)
+        cost = costs(self.network, self.asked.rows, pieces, modality=self.asked.modality)
         found, first = [], 0
         for count in counts:
             found.append(cost[first : first + max(count - len(self.asked.rows) + 1, 0)])
             first += count
         return found
 
-    def distances(self, tracks: Sequence[_Track]) -> list[Floats]:
+    def distances(self, tracks: Sequence[_Candidate]) -> list[Floats]:
         return [t.held for t in tracks]
 
-    def shared(self, track: _Track, first: int, length: int) -> tuple[str, ...]:
+    def shared(self, track: _Candidate, first: int, length: int) -> tuple[str, ...]:
         return ()
 
 
@@ -156,11 +159,11 @@ class _Profiles:
         rows = partial(self._rows, modality=self.asked.answers)
         return [np.concatenate([rows(piece) for piece in track]) for track in tracks]
 
-    def distances(self, tracks: Sequence[_Track]) -> list[Floats]:
+    def distances(self, tracks: Sequence[_Candidate]) -> list[Floats]:
         candidates = [Profile(t.held, t.present) for t in tracks]
         return distances(self.query, candidates, events=not self.within)
 
-    def shared(self, track: _Track, first: int, length: int) -> tuple[str, ...]:
+    def shared(self, track: _Candidate, first: int, length: int) -> tuple[str, ...]:
         if self.network is None:
             return ()
         window = slice(first, first + length)
@@ -212,20 +215,20 @@ class Matcher:
         query: str | Path,
         candidates: str | Path | Iterable[str | Path],
         *,
-        sense: Sense | None = None,
+        modality: Modality | None = None,
         within: Modality | None = None,
         top: int = 10,
         overlaps: bool = False,
         one_per_file: bool = False,
         index: str | Path | None = None,
         progress: Progress | None = None,
-    ) -> Matches:
+    ) -> SearchResult:
         """The moments of some files; arguments and errors as for :func:`match`."""
         if top < 1:
-            raise UsageError(f"top {top}", wanted="1 or more")
-        sense = _sense(sense, within)
+            raise UsageError(f"top {top}", expected="1 or more")
+        modality = _query_modality(modality, within)
         files = named_files(candidates)
-        asked = self._ask(query, sense, within)
+        asked = self._ask(query, modality, within)
         compare: _Comparison = (_Profiles if self._named or within else _Learned)(
             self.model.network, asked
         )
@@ -239,7 +242,7 @@ class Matcher:
     def _stream(self, file: Path) -> tuple[FeatureStream, Callable[[], Facts]]:
         return features_of(file, self._extract, keep=self.cache)
 
-    def _ask(self, query: str | Path, sense: Sense | None, within: Modality | None) -> _Asked:
+    def _ask(self, query: str | Path, modality: Modality | None, within: Modality | None) -> _Asked:
         file, span = parse_query(query)
         stream, _ = self._stream(file)
         grid = stream.grid
@@ -247,27 +250,26 @@ class Matcher:
         if start >= grid.duration:
             raise UsageError(
                 f"a query from {start:g} s on, of {file}",
-                wanted=f"a stretch of its {grid.duration:g} s",
+                expected=f"a stretch of its {grid.duration:g} s",
             )
         first, stop = clock.segments_of(start, min(end, grid.duration), len(grid), grid.step)
         if stop - first > LONGEST:
             raise UsageError(
                 f"a query of {stop - first} segments",
-                wanted=f"{LONGEST} at most",
-                do=f"name a stretch: {file}@START-END",
+                expected=f"{LONGEST} at most",
+                hint=f"name a stretch: {file}@START-END",
             )
         held = [rows_of(block, means=self.kind.means) for block in _until(stream, stop)]
         rows = {name: np.concatenate([h[name] for h in held])[first:stop] for name in held[0]}
-        chosen: Sense = sense or ("sound" if rows["heard"].any() else "picture")
-        modality: Modality = "audio" if chosen == "sound" else "visual"
+        modality = modality or ("audio" if rows["heard"].any() else "visual")
         bounds = grid.bounds(first)[0], grid.bounds(stop - 1)[1]
         present = rows[_PRESENT[modality]].astype(bool)
         if not present.any():
             raise MediaError(
-                f"{file}: no {chosen} from {bounds[0]:g} to {bounds[1]:g} s",
-                wanted=f"a query with {chosen}",
-                do="choose another stretch" if within
-                else "choose another stretch, or the other sense with --sense",
+                f"{file}: no {WORDS[modality]} from {bounds[0]:g} to {bounds[1]:g} s",
+                expected=f"a query with {WORDS[modality]}",
+                hint="choose another stretch" if within
+                else "choose another stretch, or the other modality with --modality",
             )  # fmt: skip
         other: Modality = "visual" if modality == "audio" else "audio"
         return _Asked(
@@ -281,7 +283,7 @@ class Matcher:
         compare: _Comparison,
         files: Sequence[Path],
         progress: Progress | None,
-    ) -> tuple[list[_Track], list[tuple[str, AvelError]]]:
+    ) -> tuple[list[_Candidate], list[tuple[str, AvelError]]]:
         """Every file decoded (or taken from the cache) and read, one after the other."""
         tracks, failed = [], []
         for i, file in enumerate(files):
@@ -293,7 +295,7 @@ class Matcher:
                 progress(i + 1, len(files))
         return tracks, failed
 
-    def _track(self, asked: _Asked, compare: _Comparison, file: Path) -> _Track:
+    def _track(self, asked: _Asked, compare: _Comparison, file: Path) -> _Candidate:
         stream, _ = self._stream(file)
         present: list[NDArray[Any]] = []
 
@@ -305,7 +307,7 @@ class Matcher:
 
         (held,) = compare.read([pieces()], [len(stream)])
         told = _tracks(stream.notes, asked.answers)
-        return _Track(file, stream.grid, held, np.concatenate(present).astype(bool), told)
+        return _Candidate(file, stream.grid, held, np.concatenate(present).astype(bool), told)
 
     def _indexed(
         self,
@@ -314,7 +316,7 @@ class Matcher:
         files: Sequence[Path],
         path: str | Path,
         progress: Progress | None,
-    ) -> tuple[list[_Track], list[tuple[str, AvelError]]]:
+    ) -> tuple[list[_Candidate], list[tuple[str, AvelError]]]:
         """The same of an index."""
         index, held = update(
             path, files, lambda file: self._stream(file)[0], self.kind, progress=progress
@@ -334,7 +336,7 @@ class Matcher:
         for (file, e), rows in zip(entries, read, strict=True):
             present = np.concatenate(list(index.rows(e, _PRESENT[asked.answers]))).astype(bool)
             told = _tracks(e.notes, asked.answers)
-            tracks.append(_Track(file, Grid(e.duration, index.kind.step), rows, present, told))
+            tracks.append(_Candidate(file, Grid(e.duration, index.kind.step), rows, present, told))
         return tracks, failed
 
     def _check_shapes(self, index: Index) -> None:
@@ -343,33 +345,33 @@ class Matcher:
         if widths != (dims["audio"], dims["visual"]):
             raise DataError(
                 f"{index.path}: features {widths[0]} (audio) and {widths[1]} (visual) wide",
-                wanted=f"{dims['audio']} and {dims['visual']} wide, as the model reads them",
-                do="remove the index: it is made again",
+                expected=f"{dims['audio']} and {dims['visual']} wide, as the model reads them",
+                hint="remove the index: it is made again",
             )
 
     def _ranked(
         self,
         asked: _Asked,
         compare: _Comparison,
-        tracks: Sequence[_Track],
+        tracks: Sequence[_Candidate],
         failed: Sequence[tuple[str, AvelError]],
         *,
         top: int,
         most: int,
         overlaps: bool,
-    ) -> Matches:
+    ) -> SearchResult:
         if not tracks and len(failed) == 1:
             raise failed[0][1]
         if not tracks:
             raise MediaError(
-                f"none of {len(failed)} files can be searched", wanted=str(failed[0][1])
+                f"none of {len(failed)} files can be searched", expected=str(failed[0][1])
             )
         cost = compare.distances(tracks)
         if not any(map(len, cost)):
             raise UsageError(
                 f"a query of {len(asked.rows)} segments, longer than whatever is searched",
-                wanted=f"{max(len(t.grid) for t in tracks)} at most",
-                do="name a shorter stretch: FILE@START-END",
+                expected=f"{max(len(t.grid) for t in tracks)} at most",
+                hint="name a shorter stretch: FILE@START-END",
             )
         found = [
             w for t, c in zip(tracks, cost, strict=True) if len(c)
@@ -377,9 +379,9 @@ class Matcher:
         ]  # fmt: skip
         found.sort(key=lambda w: w[0].distance)  # stable: the earlier file, the earlier window
         moments = [replace(m, shared=compare.shared(t, i, n)) for m, t, i, n in found[:top]]
-        return Matches(
+        return SearchResult(
             query=str(asked.file), start=asked.start, end=asked.end,
-            sense=SENSE_OF[asked.modality], answers=SENSE_OF[asked.answers],
+            modality=asked.modality, candidate_modality=asked.answers,
             moments=tuple(moments), files=len(tracks),
             segments=sum(len(t.grid) for t in tracks), failed=tuple(failed),
             notes=(*_notes(asked, tracks, cost), *_taken(asked, tracks, moments)),
@@ -387,19 +389,18 @@ class Matcher:
         )  # fmt: skip
 
 
-def _sense(sense: Sense | None, within: Modality | None) -> Sense | None:
-    """Which sense asks, where that is said."""
-    if sense not in (None, *SENSES):
-        raise UsageError(f"sense {sense!r}", wanted=" or ".join(SENSES))
-    if within is None:
-        return sense
-    if within not in SENSE_OF:
-        raise UsageError(f"within {within!r}", wanted=" or ".join(SENSE_OF))
-    if sense not in (None, SENSE_OF[within]):
-        raise UsageError(
-            f"sense {sense!r} within {within!r}", wanted="one of them", do="leave --sense out"
-        )
-    return SENSE_OF[within]
+def _query_modality(modality: Modality | None, within: Modality | None) -> Modality | None:
+    """Which modality of the query is compared, where the call says it."""
+    for name, given in (("modality", modality), ("within", within)):
+        if given not in (None, *MODALITIES):
+            raise UsageError(f"{name} {given!r}", expected=" or ".join(MODALITIES))
+    if within is None or modality in (None, within):
+        return within or modality
+    raise UsageError(
+        f"modality {modality!r} within {within!r}",
+        expected="one of them",
+        hint="leave --modality out",
+    )
 
 
 def _means(pieces: Iterator[Floats], average: bool) -> Iterator[Floats]:
@@ -419,38 +420,39 @@ def _until(stream: FeatureStream, stop: int) -> Iterator[Any]:
 
 
 def _windows(
-    track: _Track, cost: Floats, most: int, *, overlaps: bool
-) -> Iterator[tuple[Moment, _Track, int, int]]:
+    track: _Candidate, cost: Floats, most: int, *, overlaps: bool
+) -> Iterator[tuple[Match, _Candidate, int, int]]:
     """A candidate's best windows as moments, with where they lie in it."""
     length = len(track.grid) - len(cost) + 1
     for first in best(cost, track.present, length, top=most, overlaps=overlaps):
         start, end = track.grid.bounds(first)[0], track.grid.bounds(first + length - 1)[1]
-        yield Moment(str(track.file), start, end, float(cost[first])), track, first, length
+        yield Match(str(track.file), start, end, float(cost[first])), track, first, length
 
 
-def _median(tracks: Sequence[_Track], cost: Sequence[Floats]) -> float | None:
+def _median(tracks: Sequence[_Candidate], cost: Sequence[Floats]) -> float | None:
     """The median over the candidates of their best window's distance."""
     held = [w.distance for t, c in zip(tracks, cost, strict=True) if len(c)
             for w, *_ in _windows(t, c, 1, overlaps=False)]  # fmt: skip
     return float(np.median(held)) if held else None
 
 
-def _notes(asked: _Asked, tracks: Sequence[_Track], cost: Sequence[Floats]) -> Iterator[str]:
+def _notes(asked: _Asked, tracks: Sequence[_Candidate], cost: Sequence[Floats]) -> Iterator[str]:
     short = sum(not len(c) for c in cost)
     if short:
         yield f"{_count(short, 'is', 'are')} shorter than the query and can't hold it."
     empty = sum(not t.present.any() for t in tracks)
     if empty:
-        yield f"{_count(empty, 'has', 'have')} no {SENSE_OF[asked.answers]} to be searched."
+        yield f"{_count(empty, 'has', 'have')} no {WORDS[asked.answers]} to be searched."
 
 
 def _tracks(notes: Iterable[str], modality: Modality) -> tuple[str, ...]:
     """The notes that say which of a modality's tracks was taken."""
-    sense = f"{SENSE_OF[modality]}: "
-    return tuple(n for n in notes if tells_track(n) and n.lower().startswith(sense))
+    return tuple(
+        n for n in notes if tells_track(n) and n.lower().startswith(f"{WORDS[modality]}: ")
+    )
 
 
-def _taken(asked: _Asked, tracks: Sequence[_Track], moments: Sequence[Moment]) -> Iterator[str]:
+def _taken(asked: _Asked, tracks: Sequence[_Candidate], moments: Sequence[Match]) -> Iterator[str]:
     """Of the query and the files that are shown, which track was taken where there were several."""
     shown = {m.file for m in moments}
     told = [(asked.file, n) for n in asked.notes]
@@ -484,8 +486,8 @@ def check_model(model: Trained) -> None:
     if model.card["task"] != "cml":
         raise UsageError(
             f"a model of task {model.card['task']}",
-            wanted="one of task cml that takes separate recordings",
-            do=f"leave the model out, or {_TRAIN}",
+            expected="one of task cml that takes separate recordings",
+            hint=f"leave the model out, or {_TRAIN}",
         )
     dims = model.card["dims"]
     audio, visual = torch.zeros(1, 1, dims["audio"]), torch.zeros(1, 2, 1, 1, dims["visual"])
@@ -501,7 +503,7 @@ def match(
     query: str | Path,
     candidates: str | Path | Iterable[str | Path],
     *,
-    sense: Sense | None = None,
+    modality: Modality | None = None,
     within: Modality | None = None,
     top: int = 10,
     overlaps: bool = False,
@@ -511,7 +513,7 @@ def match(
     cache: bool = False,
     precision: Precision = "float32",
     progress: Progress | None = None,
-) -> Matches:
+) -> SearchResult:
     """Find in some recordings the moments that look like a sound, or sound like a picture.
 
     Query and candidates may be different recordings: only the query's one modality and the
@@ -521,8 +523,8 @@ def match(
     Args:
         query: A media file, or ``FILE@START-END``: a stretch of it in seconds.
         candidates: The files and folders to search.
-        sense: What of the query asks: ``"sound"``, which pictures answer, or ``"picture"``, which
-            sounds answer; None takes the sound where there is any.
+        modality: What of the query is compared with the other modality of the candidates:
+            ``"audio"`` or ``"visual"``; None takes the audio where there is any.
         within: ``"audio"`` or ``"visual"`` compares within one modality: more sounds like this one,
             more pictures like this one.
         top: How many moments at most.
@@ -540,7 +542,7 @@ def match(
         The moments, best first; ``failed`` names files that couldn't be searched.
 
     Raises:
-        MediaError: if the query has nothing of the sense, or no file can be read.
+        MediaError: if the query has nothing of the modality, or no file can be read.
         CheckpointError: if the model can't be read.
         UsageError: if the model isn't for separate recordings, the query is longer than whatever a
             trained model is to search (the default then takes shorter files whole), or the index
@@ -548,6 +550,6 @@ def match(
         DataError: if the index is damaged or can't be written.
     """
     return Matcher(model, cache=cache, precision=precision)(
-        query, candidates, sense=sense, within=within, top=top, overlaps=overlaps,
+        query, candidates, modality=modality, within=within, top=top, overlaps=overlaps,
         one_per_file=one_per_file, index=index, progress=progress,
     )  # fmt: skip

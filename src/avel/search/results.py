@@ -6,10 +6,9 @@ import csv
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from avel import clock
 from avel.csv_table import neutral
@@ -20,25 +19,21 @@ from avel.files import write_whole
 from avel.registry import Registry
 from avel.types import Json
 
-Sense = Literal["sound", "picture"]
-SENSES: tuple[Sense, ...] = ("sound", "picture")
-SENSE_OF: Mapping[Modality, Sense] = {"audio": "sound", "visual": "picture"}
 
-
-class MatchesPage(ABC):
+class SearchPage(ABC):
     """A page that shows what a search found; one is registered by the report."""
 
     @abstractmethod
-    def render(self, found: Matches, path: Path) -> bytes:
+    def render(self, found: SearchResult, path: Path) -> bytes:
         """The page's bytes; files are linked from ``path``."""
 
 
 #: Pages by file ending; whoever saves a search's results knows none of them.
-pages: Registry[MatchesPage] = Registry("page of a search", "avel.report")
+pages: Registry[SearchPage] = Registry("page of a search", "avel.report")
 
 
 @dataclass(frozen=True)
-class Moment:
+class Match:
     """A window of a file, and how far it is from the query.
 
     Args:
@@ -62,14 +57,14 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Matches:
+class SearchResult:
     """The moments found for a query, best first.
 
     Args:
         query: The query's file.
         start, end: Its stretch in seconds.
-        sense: What of it was asked with.
-        answers: What of the files was compared with it.
+        modality: What of the query was compared.
+        candidate_modality: With what of the files.
         moments: In order of distance.
         files, segments: How much was searched.
         failed: Files that couldn't be searched, each with the reason.
@@ -81,17 +76,17 @@ class Matches:
     query: str
     start: float
     end: float
-    sense: Sense
-    moments: tuple[Moment, ...]
+    modality: Modality
+    moments: tuple[Match, ...]
     files: int
     segments: int
     failed: tuple[tuple[str, AvelError], ...] = ()
     notes: tuple[str, ...] = ()
     model: Json = field(default_factory=dict, repr=False)
-    answers: Sense = "picture"
+    candidate_modality: Modality = "visual"
     median: float | None = None
 
-    def __iter__(self) -> Iterator[Moment]:
+    def __iter__(self) -> Iterator[Match]:
         return iter(self.moments)
 
     def __len__(self) -> int:
@@ -104,8 +99,8 @@ class Matches:
         """The documented JSON form (docs/match.md)."""
         return {
             "query": {
-                "file": self.query, "start": self.start, "end": self.end, "sense": self.sense,
-                "answers": self.answers,
+                "file": self.query, "start": self.start, "end": self.end, "modality": self.modality,
+                "candidate_modality": self.candidate_modality,
             },
             "windows": [
                 {"rank": i, "file": m.file, "start": m.start, "end": m.end,
@@ -141,8 +136,8 @@ class Matches:
         return text.getvalue()
 
 
-_FORMS: dict[str, Callable[[Matches, Path], str | bytes]] = {
-    ".csv": Matches._as_table, ".json": Matches._as_json,
+_FORMS: dict[str, Callable[[SearchResult, Path], str | bytes]] = {
+    ".csv": SearchResult._as_table, ".json": SearchResult._as_json,
     ".html": lambda found, path: pages.get(".html")().render(found, path),
 }  # fmt: skip
 
@@ -150,4 +145,4 @@ _FORMS: dict[str, Callable[[Matches, Path], str | bytes]] = {
 def check_ending(path: str | Path) -> None:
     """Refuse an output that matches can't be written as."""
     if Path(path).suffix.lower() not in _FORMS:
-        raise UsageError(f"an output {path}", wanted=f"a name that ends in {' or '.join(_FORMS)}")
+        raise UsageError(f"an output {path}", expected=f"a name that ends in {' or '.join(_FORMS)}")

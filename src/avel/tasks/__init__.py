@@ -44,8 +44,8 @@ def check_setting(task: str, setting: str | None) -> str:
     if setting is not None and setting not in known:
         raise UsageError(
             f"{task} has no setting {setting!r}",
-            wanted=f"one of {', '.join(known)}",
-            do="settings of WSEL can't be compared with one another: choose one",
+            expected=f"one of {', '.join(known)}",
+            hint="settings of WSEL can't be compared with one another: choose one",
         )
     return setting or known[0]
 
@@ -112,8 +112,8 @@ def prepare(
     if not len(split):
         raise DataError(
             f"split {split.name!r} holds no clip for {task}",
-            wanted="CML: clips with one event that is shorter than the clip",
-            do="add such clips to the split",
+            expected="CML: clips with one event that is shorter than the clip",
+            hint="add such clips to the split",
         )
     return split
 
@@ -132,8 +132,8 @@ def splits(
     if missing:
         raise DataError(
             f"{dataset.name} has no split {', '.join(missing)}",
-            wanted="train, val and test",
-            do="name the missing splits when the data set is loaded or made",
+            expected="train, val and test",
+            hint="name the missing splits when the data set is loaded or made",
         )
     train, val, test = (dataset.splits[n] for n in names)
     count, noise = len(dataset.classes), dataset.splits.get("background")
@@ -198,7 +198,9 @@ def answers(predict: Predict, split: Split, task: str, classes: int) -> dict[str
     if task != "cml":
         return {"labels": _labels(predict, split).tolist()}
     cases = cml.usable(split, classes)
-    return {w: cml.choose(predict, split, cases, sense).tolist() for w, sense in cml.SENSES}
+    return {
+        w: cml.choose(predict, split, cases, modality).tolist() for w, modality in cml.MODALITIES
+    }
 
 
 def right_by_clip(
@@ -221,12 +223,12 @@ def right_by_clip(
 
     truth, ways = split.labels, ["labels"]
     if task == "cml":
-        truth, ways = cml.usable(split, classes).start, [way for way, _ in cml.SENSES]
+        truth, ways = cml.usable(split, classes).start, [way for way, _ in cml.MODALITIES]
     held = [np.asarray(answered.get(way, ()), np.int64) for way in ways]
     if any(array.shape != truth.shape for array in held):
         raise DataError(
-            f"answers of shape {held[0].shape}", wanted=f"{truth.shape}, those of {split.name}",
-            do="judge on the same data",
+            f"answers of shape {held[0].shape}", expected=f"{truth.shape}, those of {split.name}",
+            hint="judge on the same data",
         )  # fmt: skip
     if task == "cml":
         return np.sum([h == truth for h in held], axis=0), np.full_like(truth, len(held))
@@ -237,7 +239,7 @@ def right_by_clip(
 def _labels(predict: Predict, split: Split) -> NDArray[np.int64]:
     labels = np.asarray(predict(split)[0])
     if labels.shape != split.labels.shape:
-        raise ValueError(f"labels of shape {labels.shape}: wanted {split.labels.shape}")
+        raise ValueError(f"labels of shape {labels.shape}: expected {split.labels.shape}")
     return labels
 
 

@@ -1,6 +1,6 @@
-"""CML, cross-modality localization: find the other sense's window that belongs to the query's.
+"""CML, cross-modality localization: find the other modality's window that belongs to the query's.
 
-The query is an event's l segments in one sense, so l is known; the candidates are all windows of l
+The query is an event's l segments in one modality, so l is known; the candidates are all windows of l
 segments of the other. A2V is an audio query that the picture answers, V2A the other way round. A
 window counts as right where it starts exactly with the event (``window``); ``second`` is the same
 with every single event segment as the query among T candidates. A trained model's distances and
@@ -21,8 +21,8 @@ from avel.errors import DataError
 from avel.metrics import best_windows, event_runs, window_overlap
 from avel.models.base import Query
 
-Sense = Literal["audio", "visual"]
-SENSES: tuple[tuple[str, Sense], ...] = (("a2v", "audio"), ("v2a", "visual"))
+Modality = Literal["audio", "visual"]
+MODALITIES: tuple[tuple[str, Modality], ...] = (("a2v", "audio"), ("v2a", "visual"))
 
 #: ``costs(split, clips, query)`` -> (n, windows): the cost of every window for clips of one length
 #: that share a query. ``clips`` are positions in the split, not rows of its store; segments beyond
@@ -94,42 +94,42 @@ def evaluate(
     if not len(cases.clip):
         raise DataError(
             f"split {split.name!r} holds no clip for cml",
-            wanted="clips with one event that is shorter than the clip",
-            do="judge on a split that has such clips",
+            expected="clips with one event that is shorter than the clip",
+            hint="judge on a split that has such clips",
         )
     found: dict[str, float] = {}
-    for way, sense in SENSES:
-        chosen = choose(costs, split, cases, sense)
+    for way, modality in MODALITIES:
+        chosen = choose(costs, split, cases, modality)
         found[way] = float((chosen == cases.start).mean())
         found[f"{way}_overlap"] = float(window_overlap(chosen, cases.start, cases.length).mean())
     found["mean_accuracy"] = (found["a2v"] + found["v2a"]) / 2
     found["overlap"] = (found["a2v_overlap"] + found["v2a_overlap"]) / 2
     if full:
         single = segments(cases)
-        for way, sense in SENSES:
-            right = choose(costs, split, single, sense) == single.start
+        for way, modality in MODALITIES:
+            right = choose(costs, split, single, modality) == single.start
             found[f"{way}_second"] = float(right.mean())
         found["second"] = (found["a2v_second"] + found["v2a_second"]) / 2
     return found
 
 
-def choose(costs: Costs, split: Split, cases: Usable, sense: Sense) -> NDArray[np.int64]:
+def choose(costs: Costs, split: Split, cases: Usable, modality: Modality) -> NDArray[np.int64]:
     """(n,) the start of the window chosen in each case."""
     chosen = np.empty(len(cases.clip), np.int64)
-    for members, query in _queries(cases, sense):
+    for members, query in _queries(cases, modality):
         found = costs(split, cases.clip[members], query)
         windows = int(cases.count[members[0]]) - query.length + 1
         if found.shape != (len(members), windows):
-            raise ValueError(f"costs of shape {found.shape}: wanted {(len(members), windows)}")
+            raise ValueError(f"costs of shape {found.shape}: expected {(len(members), windows)}")
         chosen[members] = best_windows(found)
     return chosen
 
 
-def _queries(cases: Usable, sense: Sense) -> Iterator[tuple[NDArray[np.int64], Query]]:
+def _queries(cases: Usable, modality: Modality) -> Iterator[tuple[NDArray[np.int64], Query]]:
     keys = np.stack([cases.start, cases.length, cases.count], 1)
     kinds, kind = np.unique(keys, axis=0, return_inverse=True)
     for i, (start, length, _) in enumerate(kinds.tolist()):
-        yield np.nonzero(kind.ravel() == i)[0], Query(sense, start, length)
+        yield np.nonzero(kind.ravel() == i)[0], Query(modality, start, length)
 
 
 def segments(cases: Usable) -> Usable:
@@ -145,7 +145,9 @@ def segments(cases: Usable) -> Usable:
 def details(costs: Costs, split: Split, classes: Sequence[str]) -> dict[str, dict[str, float]]:
     """Window accuracy of each event class both ways, and its number of clips."""
     cases = usable(split, len(classes))
-    right = {way: choose(costs, split, cases, sense) == cases.start for way, sense in SENSES}
+    right = {
+        way: choose(costs, split, cases, modality) == cases.start for way, modality in MODALITIES
+    }
     table: dict[str, dict[str, float]] = {}
     for i, name in enumerate(classes):
         mine = cases.label == i

@@ -44,13 +44,13 @@ def join(split: Split, background: Split) -> Split:
     Raises:
         DataError: if their features or lengths are of different shapes.
     """
-    for sense in ("audio", "visual"):
-        ours, theirs = getattr(split, sense).shape[1:], getattr(background, sense).shape[1:]
+    for modality in ("audio", "visual"):
+        ours, theirs = getattr(split, modality).shape[1:], getattr(background, modality).shape[1:]
         if ours != theirs:
             raise DataError(
-                f"background clips with {sense} features of shape {theirs}",
-                wanted=f"{ours}, as the training clips have",
-                do="extract both with the same backbones, or train with setting=tag-clean",
+                f"background clips with {modality} features of shape {theirs}",
+                expected=f"{ours}, as the training clips have",
+                hint="extract both with the same backbones, or train with setting=tag-clean",
             )
     assert split.tags is not None and background.tags is not None
     return after(split, background)

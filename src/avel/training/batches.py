@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avel.data.base import Split
-from avel.models.base import Answer, Batch, Model, Query
+from avel.models.base import Batch, Model, Output, Query
 
 #: Rows copied at a time: a store of several GB is never held twice.
 _ROWS = 8
@@ -33,7 +33,7 @@ class Resident:
         labels: (N, T) int64.
         tags: (N, C+1) float32 or None.
         equal: True where all clips are of length T, so that no mask is needed.
-        buffers: Memory that batches are written into again and again, by sense.
+        buffers: Memory that batches are written into again and again, by modality.
     """
 
     split: Split
@@ -191,9 +191,9 @@ def autocast(device: torch.device, bf16: bool) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
 
 
-def in_float(answer: Answer) -> Answer:
+def in_float(answer: Output) -> Output:
     """An answer with all its numbers in float32: losses and metrics never run in bfloat16."""
-    return Answer(
+    return Output(
         scores=None if answer.scores is None else answer.scores.float(),
         labels=answer.labels,
         attention=None if answer.attention is None else answer.attention.float(),

@@ -136,8 +136,8 @@ def fit(
     if devices > 1 and not models.get(model).shares_batches:
         raise UsageError(
             f"{model} on {devices} devices",
-            wanted="one: its loss is the whole batch's, and devices would share it out",
-            do="leave --devices out",
+            expected="one: its loss is the whole batch's, and devices would share it out",
+            hint="leave --devices out",
         )
     recipe = recipe or models.get(model).recipe(task)
     check_task(recipe, task)
@@ -182,8 +182,8 @@ def _alone(folder: Path | None, resume: bool) -> Iterator[None]:
             if not mine:
                 raise UsageError(
                     f"another process is training into {folder}",
-                    wanted="a folder for each run",
-                    do="wait until it has ended, or give another folder",
+                    expected="a folder for each run",
+                    hint="wait until it has ended, or give another folder",
                 )
             _folder(folder, resume)
             for left in folder.glob(".*.tmp*"):  # half a file of a process that was killed
@@ -353,10 +353,10 @@ class _Loop:
         except OSError as e:
             wrong = disk_error(e)
             there = self.folder is not None and (self.folder / STATE).is_file()
-            cure = f"{wrong.do}; then go on with --resume" if there else wrong.do
+            cure = f"{wrong.hint}; then go on with --resume" if there else wrong.hint
             kept = "what was saved before is kept" if there else "nothing was saved"
             raise CheckpointError(
-                f"epoch {len(history)} can't be saved ({wrong.got}); {kept}", do=cure
+                f"epoch {len(history)} can't be saved ({wrong.got}); {kept}", hint=cure
             ) from e
 
     def _restore(self) -> list[Json]:
@@ -372,14 +372,14 @@ class _Loop:
         if differs:
             raise CheckpointError(
                 f"{self.folder} holds another run: its {', '.join(differs)} differ",
-                wanted="the same model, data, seed and recipe (epochs and patience may change)",
-                do="give the run's own arguments, or another folder",
+                expected="the same model, data, seed and recipe (epochs and patience may change)",
+                hint="give the run's own arguments, or another folder",
             )
         try:
             self.network.load_state_dict(state.model)
             restore_adam(self.adam, state.optimizer)
         except (RuntimeError, ValueError, KeyError) as e:
-            raise CheckpointError(f"{self.folder}: {e}", do="begin anew in another folder") from e
+            raise CheckpointError(f"{self.folder}: {e}", hint="begin anew in another folder") from e
         self.best, self.metrics = state.best, state.metrics
         if self.fabric.is_global_zero:  # the process may have died between the state and the rest
             with self._told(state.history):
@@ -396,7 +396,7 @@ def _fabric(accelerator: str, devices: int) -> Fabric:
         fabric = Fabric(accelerator=accelerator, devices=devices)
     except (ValueError, RuntimeError, TypeError) as e:
         raise UsageError(
-            f"accelerator {accelerator!r} with {devices} devices: {e}", do="choose what is there"
+            f"accelerator {accelerator!r} with {devices} devices: {e}", hint="choose what is there"
         ) from e
     fabric.launch()
     return fabric
@@ -410,8 +410,8 @@ def _must_be_finite(losses: list[Tensor], epoch: int, first: int) -> None:
     wrong = int(torch.isfinite(found).int().argmin())
     raise AvelError(
         f"the loss is {found[wrong].item()} in epoch {epoch + 1}, step {first + wrong}",
-        wanted="a finite loss",
-        do="lower lr, set clip_norm=1 or precision=float32, or look for features that"
+        expected="a finite loss",
+        hint="lower lr, set clip_norm=1 or precision=float32, or look for features that"
         " aren't finite",
     )
 
@@ -434,12 +434,12 @@ def _folder(out: str | Path | None, resume: bool) -> Path | None:
     folder = Path(out)
     if not resume and (folder / WEIGHTS).is_file():
         raise UsageError(
-            f"{folder} already holds a run", do="give --resume to go on, or another folder"
+            f"{folder} already holds a run", hint="give --resume to go on, or another folder"
         )
     if resume and (folder / WEIGHTS).is_file() and not (folder / STATE).is_file():
         raise UsageError(
             f"{folder} holds a run without the {STATE} to go on from",
-            do="give another folder",
+            hint="give another folder",
         )
     return folder
 
@@ -468,7 +468,7 @@ def _board(folder: Path | None) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as e:
         raise UsageError(
-            "TensorBoard isn't installed", do="pip install tensorboard, or leave it out"
+            "TensorBoard isn't installed", hint="pip install tensorboard, or leave it out"
         ) from e
     return SummaryWriter(str(folder or "runs"))
 

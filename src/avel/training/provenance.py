@@ -28,7 +28,7 @@ def without(split: Split, exclude: Collection[str]) -> Split:
         return split
     if not len(keep):
         raise DataError(f"all {len(split)} clips of {split.name} are excluded",
-                        wanted="one at least to train on", do="exclude fewer")  # fmt: skip
+                        expected="one at least to train on", hint="exclude fewer")  # fmt: skip
     rows = np.arange(len(split)) if split.rows is None else split.rows
     return replace(
         split,
@@ -52,8 +52,8 @@ def count_leak(start: Trained, judged: Collection[str], allow: bool) -> int:
         )
         raise CheckpointError(
             f"the model to start from {what}",
-            wanted="one that has seen none of the validation and test clips",
-            do="train it with those clips excluded (`avel train` does so for cml on its own), or"
+            expected="one that has seen none of the validation and test clips",
+            hint="train it with those clips excluded (`avel train` does so for cml on its own), or"
             " give --allow-leak, and the result will say so",
         )
     return count
@@ -73,8 +73,8 @@ def take_weights(network: Model, start: Trained | None) -> None:
     if not fitting:
         raise CheckpointError(
             "the model to start from shares no weight with this one",
-            wanted="a model of the same kind and sizes",
-            do="start from another, or from none",
+            expected="a model of the same kind and sizes",
+            hint="start from another, or from none",
         )
     network.load_state_dict({**own, **fitting})
 

@@ -56,8 +56,8 @@ def resolve(
     if task not in cls.card.tasks:
         if task in get_args(Task):
             raise UsageError(f"{model} isn't made for task={task}",
-                             wanted=f"task={' or '.join(cls.card.tasks)}",
-                             do="take another model: `avel ls models`")  # fmt: skip
+                             expected=f"task={' or '.join(cls.card.tasks)}",
+                             hint="take another model: `avel ls models`")  # fmt: skip
         raise unknown_name("task", task, cls.card.tasks)
     recipe = for_small_data(cls, task) if small else cls.recipe(task)
     known = _known(recipe, cls.options())
@@ -152,7 +152,7 @@ def _all_given(
         table = read_toml(file)
         options = table.pop("options", {})
         if not isinstance(options, dict):
-            mistakes.append(f"{file}: options: wanted a table")
+            mistakes.append(f"{file}: options: expected a table")
             options = {}
         found += [(f"{file}: ", k, v) for k, v in {**table, **options}.items()]
     for pair in pairs:
@@ -160,7 +160,7 @@ def _all_given(
         if equals:
             found.append(("", key.strip(), text.strip()))
         else:
-            mistakes.append(f"{pair!r}: wanted key=value")
+            mistakes.append(f"{pair!r}: expected key=value")
     return found + [("", k, v) for k, v in values.items()]
 
 
@@ -181,27 +181,27 @@ def typed(key: str, value: Any, default: Any) -> Any:
         _parse(key, value, default) if isinstance(value, str) else _checked(key, value, default)
     )
     if key == "precision" and result not in _PRECISIONS:
-        raise ValueError(f"precision={value!r}: wanted {', '.join(_PRECISIONS)}")
+        raise ValueError(f"precision={value!r}: expected {', '.join(_PRECISIONS)}")
     if key == "lr" and result <= 0:
-        raise ValueError(f"lr={value!r}: wanted more than 0")
+        raise ValueError(f"lr={value!r}: expected more than 0")
     if key == "input_dropout" and result >= 1:
-        raise ValueError(f"input_dropout={value!r}: wanted less than 1")
+        raise ValueError(f"input_dropout={value!r}: expected less than 1")
     if key in _LEAST and result < _LEAST[key]:
-        raise ValueError(f"{key}={value!r}: wanted at least {_LEAST[key]:g}")
+        raise ValueError(f"{key}={value!r}: expected at least {_LEAST[key]:g}")
     return result
 
 
 def _parse(key: str, text: str, default: Any) -> Any:
     if isinstance(default, bool):
         if text.lower() not in _WORDS:
-            raise ValueError(f"{key}={text!r}: wanted true or false")
+            raise ValueError(f"{key}={text!r}: expected true or false")
         return _WORDS[text.lower()]
     if isinstance(default, int | float):
         kind = type(default)
         try:
             number = kind(text)
         except ValueError:
-            raise ValueError(f"{key}={text!r}: wanted {_kind(default)}") from None
+            raise ValueError(f"{key}={text!r}: expected {_kind(default)}") from None
         return _checked(key, number, default)
     return text
 
@@ -219,7 +219,7 @@ def _checked(key: str, value: Any, default: Any) -> Any:
             return value
     elif isinstance(default, str) and isinstance(value, str):
         return value
-    raise ValueError(f"{key}={value!r}: wanted {_kind(default)}")
+    raise ValueError(f"{key}={value!r}: expected {_kind(default)}")
 
 
 def _kind(default: Any) -> str:
@@ -241,10 +241,12 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     """
     try:
         if Path(path).stat().st_size > 2**20:
-            raise UsageError(f"{path}: over 1 MB", wanted="a recipe", do="give another file")
+            raise UsageError(f"{path}: over 1 MB", expected="a recipe", hint="give another file")
         return tomllib.loads(Path(path).read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as e:
-        raise UsageError(f"{path}: {e}", wanted="a recipe in TOML", do="correct the file") from e
+        raise UsageError(
+            f"{path}: {e}", expected="a recipe in TOML", hint="correct the file"
+        ) from e
 
 
 def to_json(recipe: Recipe) -> Json:

@@ -95,7 +95,7 @@ def convert_weights(
         raise WeightsError(f"{path}: tensors of odd shapes ({type(e).__name__})") from e
     if model not in (None, name):
         models.get(model)
-        raise UsageError(f"{path} holds the weights of {name}", wanted=f"those of {model}")
+        raise UsageError(f"{path} holds the weights of {name}", expected=f"those of {model}")
     known = models.get(name).card.tasks
     task = task or known[0]
     if task not in known:
@@ -115,9 +115,9 @@ def read_released(path: Path) -> dict[str, Tensor]:
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise UsageError(f"{path}: {path.suffix or 'no ending'}", wanted=", ".join(READERS))
+        raise UsageError(f"{path}: {path.suffix or 'no ending'}", expected=", ".join(READERS))
     if not path.is_file():
-        raise WeightsError(f"{path} isn't there", do="correct the path")
+        raise WeightsError(f"{path} isn't there", hint="correct the path")
     try:
         _check_size(path, max(path.stat().st_size, _unpacked(path)))
         held = reader(path)
@@ -127,11 +127,11 @@ def read_released(path: Path) -> dict[str, Tensor]:
     except Exception as e:  # damaged bytes stop a reader anywhere, with nearly any error
         raise WeightsError(
             f"{path} can't be read ({type(e).__name__}: {str(e)[:200]})",
-            wanted="tensors by name, and nothing else",
-            do="get the file again",
+            expected="tensors by name, and nothing else",
+            hint="get the file again",
         ) from e
     if not held:
-        raise WeightsError(f"{path} holds no tensors", wanted="tensors by name")
+        raise WeightsError(f"{path} holds no tensors", expected="tensors by name")
     return {n.removeprefix("module."): t for n, t in held.items()}  # of DataParallel
 
 
@@ -140,8 +140,8 @@ def _check_size(path: Path, size: int) -> None:
     if size > LARGEST:
         raise WeightsError(
             f"{path} is too large: {size} bytes once it is read",
-            wanted=f"at most {LARGEST}",
-            do="get the file again",
+            expected=f"at most {LARGEST}",
+            hint="get the file again",
         )
 
 
@@ -160,13 +160,13 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     except UnpicklingError as e:
         raise WeightsError(
             f"{path} is a pickled object, not a state dict: reading it would run code it names",
-            wanted="a state dict: tensors by name",
-            do=_advice(path),
+            expected="a state dict: tensors by name",
+            hint=_advice(path),
         ) from e
     if isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
         held = held["state_dict"]
     if not isinstance(held, dict):
-        raise WeightsError(f"{path} holds a {type(held).__name__}", wanted="tensors by name")
+        raise WeightsError(f"{path} holds a {type(held).__name__}", expected="tensors by name")
     return {str(n): t for n, t in held.items() if isinstance(t, Tensor) and _is_dense(t)}
 
 
@@ -229,7 +229,7 @@ def _h5_bytes(path: Path, item: Any) -> int:
         WeightsError: if its numbers lie in another file.
     """
     if item.is_virtual or item.external:
-        raise WeightsError(f"{path}: {item.name} lies in another file", wanted="one file")
+        raise WeightsError(f"{path}: {item.name} lies in another file", expected="one file")
     chunk = int(np.prod(item.chunks or (0,), dtype=float))
     return int((item.size + chunk) * item.dtype.itemsize + 4 * item.size)
 
@@ -252,8 +252,8 @@ def _recognise(path: Path, held: Mapping[str, Tensor]) -> tuple[str, Json, dict[
         raise WeightsError(
             f"{path} is none of the release's networks: "
             f"{_few(odd)} not known, {_few(missing)} missing",
-            wanted="A+V-att, its weak twin, DMRN or AVDLN",
-            do=f"take the weights of {SOURCE}",
+            expected="A+V-att, its weak twin, DMRN or AVDLN",
+            hint=f"take the weights of {SOURCE}",
         )
     options: Json = {"variant": "release", "fusion": "dmrn" if names is _DMRN else "concat"}
     for option, tensor, axis in (
@@ -304,21 +304,21 @@ def _build(
             )  # fmt: skip
     except (AvelError, ValueError, RuntimeError, ArithmeticError) as e:
         wrong = f"no {name} has such widths ({options}): {str(e)[:200]}"
-        raise WeightsError(f"{path}: {wrong}", wanted="the release's networks") from e
-    wanted = {n: tuple(t.shape) for n, t in empty.state_dict().items()}
+        raise WeightsError(f"{path}: {wrong}", expected="the release's networks") from e
+    expected = {n: tuple(t.shape) for n, t in empty.state_dict().items()}
     found = {n: tuple(t.shape) for n, t in state.items()}
-    odd = [n for n in sorted({*wanted, *found}) if wanted.get(n) != found.get(n)]
+    odd = [n for n in sorted({*expected, *found}) if expected.get(n) != found.get(n)]
     if odd:
         listed = "\n    ".join(
-            f"{n}: {found.get(n, 'missing')}, wanted {wanted.get(n, 'none')}" for n in odd[:8]
+            f"{n}: {found.get(n, 'missing')}, expected {expected.get(n, 'none')}" for n in odd[:8]
         )
         raise WeightsError(
             f"{path} doesn't fit {name} with {len(classes)} classes:\n    {listed}",
-            do="give --classes if it wasn't trained on AVE's 28, and the features' own widths",
+            hint="give --classes if it wasn't trained on AVE's 28, and the features' own widths",
         )
     broken = [n for n, t in state.items() if not bool(torch.isfinite(t).all())]
     if broken:
-        raise WeightsError(f"{path}: {_few(broken)} not finite", wanted="finite weights")
+        raise WeightsError(f"{path}: {_few(broken)} not finite", expected="finite weights")
     empty.load_state_dict({n: t.float() for n, t in state.items()}, assign=True)
     return empty.requires_grad_(True).eval()
 

@@ -92,8 +92,8 @@ def load_state(folder: Path) -> State | None:
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError) as e:
         raise CheckpointError(
             f"{path}: no state of a training ({type(e).__name__}: {e})",
-            wanted="what `avel train` wrote there",
-            do="begin anew in another folder",
+            expected="what `avel train` wrote there",
+            hint="begin anew in another folder",
         ) from e
 
 

@@ -108,7 +108,7 @@ class Apart:
             if self._stopped or not ours.poll(seconds):
                 raise DataError(
                     f"{name}: the {self._kind} took longer than {seconds:g} s",
-                    do="take a smaller file",
+                    hint="take a smaller file",
                 )
             kind, held = ours.recv()
         except (EOFError, OSError) as e:
@@ -142,7 +142,7 @@ def _live(
         told = (
             "failed",
             DataError(
-                f"{name}: needs more than {megabytes} MB of memory", do="take a smaller file"
+                f"{name}: needs more than {megabytes} MB of memory", hint="take a smaller file"
             ),
         )
     except OSError as e:

@@ -32,7 +32,9 @@ def export_name(name: str, format: str) -> str:
     """
     if format not in endings():
         raise UsageError(
-            f"no format {format[:40]!r}", wanted=f"one of {', '.join(endings())}", do="choose one"
+            f"no format {format[:40]!r}",
+            expected=f"one of {', '.join(endings())}",
+            hint="choose one",
         )
     return f"{safe_name(Path(name).stem)}{endings()[format]}"
 

@@ -79,7 +79,7 @@ class Worker:
         except WorkerDiedError as e:
             raise DataError(
                 f"the worker process died while it loaded the models ({e})",
-                do="see whether there is enough memory",
+                hint="see whether there is enough memory",
             ) from e
         if kind == "failed":
             self.kill()
@@ -296,7 +296,7 @@ class Crew:
         return worker
 
     def _failed(self, job: Job, error: AvelError) -> None:
-        told = {"got": error.got, "wanted": error.wanted, "do": error.do}
+        told = {"got": error.got, "expected": error.expected, "hint": error.hint}
         self._patiently(lambda: self._store.finish(job.id, "failed", error=told))
 
     def _listen(self, job: Job, worker: Worker) -> Json | None:
@@ -335,22 +335,22 @@ class Crew:
 def _died(job: Job, how: str) -> AvelError:
     return DataError(
         f"{job.name}: the process that worked on it died ({how})",
-        do="try again; if it dies again, the file may need more memory than there is",
+        hint="try again; if it dies again, the file may need more memory than there is",
     )
 
 
 def _unforeseen(name: str, error: Exception) -> AvelError:
     return DataError(
         f"{name}: stumbled over something unforeseen ({type(error).__name__})",
-        do="report it, with the file if you can",
+        hint="report it, with the file if you can",
     )
 
 
 def _too_long(job: Job, limit: float) -> AvelError:
     return DataError(
         f"{job.name}: took longer than {limit / 60:g} minutes",
-        wanted="a file that is done within that time",
-        do="cut it, or start the server with a larger --job-minutes",
+        expected="a file that is done within that time",
+        hint="cut it, or start the server with a larger --job-minutes",
     )
 
 

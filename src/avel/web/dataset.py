@@ -33,7 +33,7 @@ LEAST = 3
 
 
 @dataclass(frozen=True)
-class _Table:
+class _AnnotationTable:
     """The rows of `annotations.csv` that somebody else wrote, and all of its columns."""
 
     columns: tuple[str, ...] = _COLUMNS
@@ -90,18 +90,18 @@ class Corrected:
                 clips.append((f"{job.id}{media.suffix.lower()}", media, job, events))
             except AvelError as e:
                 self.notes.append(f"{job.name} is left out: {e.got}.")
-        wanted = {name for name, *_ in clips}
-        self._list({*listed, *wanted})  # before they are there: whatever happens, they are known
+        expected = {name for name, *_ in clips}
+        self._list({*listed, *expected})  # before they are there: whatever happens, they are known
         table = _written(foreign, [(f"{_VIDEOS}/{name}", j, e) for name, _, j, e in clips])
         try:
             self._link(clips)
             write_whole(self.folder / _TABLE, table)
         except OSError:  # no room, perhaps: what is removed makes some
-            self._remove(listed - wanted)
+            self._remove(listed - expected)
             self._link(clips)
             write_whole(self.folder / _TABLE, table)
-        self._remove(listed - wanted)
-        self._list(wanted)
+        self._remove(listed - expected)
+        self._list(expected)
 
     def _listed(self) -> set[str]:
         """The names of the videos that were put here."""
@@ -126,7 +126,7 @@ class Corrected:
             if not place.exists() or place.stat().st_size != media.stat().st_size:
                 _link(media, place)
 
-    def _foreign(self, listed: Collection[str]) -> _Table:
+    def _foreign(self, listed: Collection[str]) -> _AnnotationTable:
         """What a person added to the table.
 
         Raises:
@@ -135,18 +135,18 @@ class Corrected:
         path = self.folder / _TABLE
         own = {f"{_VIDEOS}/{name}" for name in listed}
         if not path.is_file():
-            return _Table()
+            return _AnnotationTable()
         if path.stat().st_size > LARGEST:
-            raise DataError(f"{path}: larger than {LARGEST} bytes", do="make it smaller")
+            raise DataError(f"{path}: larger than {LARGEST} bytes", hint="make it smaller")
         try:
             table = csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline=""))
             names = tuple(table.fieldnames or _COLUMNS)
             rows = tuple(row for row in table if row.get("file") not in own)
         except (ValueError, csv.Error) as e:
-            raise DataError(f"{path}: no table ({e})", do="correct it, or remove it") from e
+            raise DataError(f"{path}: no table ({e})", hint="correct it, or remove it") from e
         if None in names or any(None in row or None in row.values() for row in rows):
-            raise DataError(f"{path}: rows of another length", do="correct it, or remove it")
-        return _Table((*_COLUMNS, *(n for n in names if n not in _COLUMNS)), rows)
+            raise DataError(f"{path}: rows of another length", hint="correct it, or remove it")
+        return _AnnotationTable((*_COLUMNS, *(n for n in names if n not in _COLUMNS)), rows)
 
 
 def _shown(path: Path) -> str:
@@ -155,7 +155,7 @@ def _shown(path: Path) -> str:
 
 def _stale(why: AvelError) -> AvelError:
     got = f"the data set isn't up to date: {why.got}"
-    return DataError(got, wanted=why.wanted, do=why.do)
+    return DataError(got, expected=why.expected, hint=why.hint)
 
 
 def _link(media: Path, place: Path) -> None:
@@ -168,7 +168,7 @@ def _link(media: Path, place: Path) -> None:
             shutil.copyfile(media, temporary)
 
 
-def _written(foreign: _Table, clips: Sequence[tuple[str, Job, Sequence[Event]]]) -> str:
+def _written(foreign: _AnnotationTable, clips: Sequence[tuple[str, Job, Sequence[Event]]]) -> str:
     """A row an event, or one without times for a clip without any; equal files are one video."""
     out = io.StringIO()
     table = csv.DictWriter(out, foreign.columns, restval="", lineterminator="\n")

@@ -126,8 +126,8 @@ class Desk:
         """After a start: jobs that were running wait again, and what is nobody's is removed."""
         error = {
             "got": "the server stopped each time that it was at this job",
-            "wanted": "",
-            "do": "try again, or delete it",
+            "expected": "",
+            "hint": "try again, or delete it",
         }
         for id in self.store.recover():
             self.store.finish(id, "failed", error=error)
@@ -224,7 +224,7 @@ class Desk:
     def troubles(self) -> list[Json]:
         """What keeps jobs from going on at this moment, as errors are told."""
         held = [self.crew.trouble, self.data.trouble if self.data is not None else None]
-        return [told(e.got, e.wanted, e.do) for e in held if e is not None]
+        return [told(e.got, e.expected, e.hint) for e in held if e is not None]
 
     # --- what can be asked -----------------------------------------------------------------------
 
@@ -237,7 +237,7 @@ class Desk:
         known = list(self.cards)
         if name and name not in self.cards:
             raise UsageError(
-                f"no model {name[:80]!r}", wanted=f"one of {', '.join(known)}", do="choose one"
+                f"no model {name[:80]!r}", expected=f"one of {', '.join(known)}", hint="choose one"
             )
         return name or known[0]
 
@@ -392,8 +392,8 @@ class Desk:
         if job.model not in self.cards:
             raise UsageError(
                 f"the model {job.model!r} is no longer served",
-                wanted=f"one of {', '.join(self.cards)}",
-                do="retry with another model",
+                expected=f"one of {', '.join(self.cards)}",
+                hint="retry with another model",
             )
         return Task(job.id, job.name, str(media), job.model, str(folder), 60 * self.limits.minutes)
 
@@ -411,7 +411,7 @@ def _only_one(path: Path) -> Any:
     except sqlite3.Error as e:
         raise DataError(
             f"{path.parent} is used by another `avel serve` ({e})",
-            wanted="a folder for each server",
-            do="stop the other one, or choose another folder with --state",
+            expected="a folder for each server",
+            hint="stop the other one, or choose another folder with --state",
         ) from e
     return lock

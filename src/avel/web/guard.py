@@ -45,9 +45,11 @@ def cookie_of(token: str) -> str:
     return hmac.new(token.encode(), b"avel serve cookie", hashlib.sha256).hexdigest()
 
 
-def same(given: str, wanted: str) -> bool:
+def same(given: str, expected: str) -> bool:
     """Whether two secrets are equal, in a time that tells nothing of them."""
-    return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode("utf-8", "replace"))
+    return hmac.compare_digest(
+        given.encode("utf-8", "replace"), expected.encode("utf-8", "replace")
+    )
 
 
 class Guard:

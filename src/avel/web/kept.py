@@ -52,7 +52,7 @@ def load_result(folder: Path) -> Timeline:
         scores = Scores.load(folder / _SCORES)
     except (OSError, ValueError, KeyError, DataError) as e:
         raise DataError(
-            f"the kept result can't be read ({type(e).__name__})", do="let the job run again"
+            f"the kept result can't be read ({type(e).__name__})", hint="let the job run again"
         ) from e
     return decided(
         Timeline(

@@ -63,8 +63,8 @@ def _own(found: Sequence[Timeline], job: str, named: str) -> Timeline:
     if len(own) != 1:
         raise UsageError(
             f"{named} holds the events of {len(found)} videos",
-            wanted=f"those of one, or of one called {job}",
-            do="split it with `avel convert`",
+            expected=f"those of one, or of one called {job}",
+            hint="split it with `avel convert`",
         )
     return own[0]
 

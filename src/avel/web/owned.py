@@ -26,15 +26,15 @@ def claim(folder: Path, mark: str, text: str, *, option: str, known: bool = Fals
         if folder.exists() and not (folder / mark).is_file() and not known and _holds(folder):
             raise DataError(
                 f"{folder} holds something that `avel serve` didn't write",
-                wanted="a new folder, an empty one, or one of its own",
-                do=f"choose another one with {option}",
+                expected="a new folder, an empty one, or one of its own",
+                hint=f"choose another one with {option}",
             )
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / mark).is_file():
             write_whole(folder / mark, text)
     except OSError as e:
         wrong = disk_error(e, folder)
-        raise DataError(wrong.got, do=f"{wrong.do}; {option} names another one") from e
+        raise DataError(wrong.got, hint=f"{wrong.hint}; {option} names another one") from e
 
 
 def _holds(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Answers that say no: a status, and what came, what was wanted, what to do."""
+"""Answers that say no: a status, and what came, what was expected, a hint."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from avel.files import disk_error
 from avel.web.store import StoreError
 
 
-def refuse(status: int, got: str, wanted: str = "", do: str = "", **headers: str) -> HTTPException:
-    """The exception that is answered with a status and ``{"error": {got, wanted, do}}``.
+def refuse(
+    status: int, got: str, expected: str = "", hint: str = "", **headers: str
+) -> HTTPException:
+    """The exception that is answered with a status and ``{"error": {got, expected, hint}}``.
 
     Args:
         status: An HTTP status of 400 and more.
-        got, wanted, do: As of :class:`avel.AvelError`.
+        got, expected, hint: As of :class:`avel.AvelError`.
         headers: Besides, ``_`` for ``-``.
     """
     named = {n.replace("_", "-"): v for n, v in headers.items()}
-    return HTTPException(status, detail=told(got, wanted, do), headers=named)  # type: ignore[arg-type]
+    return HTTPException(status, detail=told(got, expected, hint), headers=named)  # type: ignore[arg-type]
 
 
-def told(got: str, wanted: str = "", do: str = "") -> dict[str, str]:
+def told(got: str, expected: str = "", hint: str = "") -> dict[str, str]:
     """The three parts as text that can be sent and shown."""
-    parts = {"got": got, "wanted": wanted, "do": do}
+    parts = {"got": got, "expected": expected, "hint": hint}
     return {n: printable(t).encode("utf-8", "replace").decode() for n, t in parts.items()}
 
 
@@ -48,13 +50,13 @@ async def on_http_error(_: Request, error: Exception) -> Response:
 async def on_avel_error(_: Request, error: Exception) -> Response:
     """Values that can't be, and results that can't be had."""
     assert isinstance(error, AvelError)
-    return answer(422, told(error.got, error.wanted, error.do))
+    return answer(422, told(error.got, error.expected, error.hint))
 
 
 async def on_store_error(_: Request, error: Exception) -> Response:
     """The list of jobs can't be used at this moment."""
     assert isinstance(error, StoreError)
-    parts = told(error.got, error.wanted, error.do)
+    parts = told(error.got, error.expected, error.hint)
     return answer(507, parts) if error.full else answer(503, parts, {"Retry-After": "5"})
 
 

@@ -25,7 +25,7 @@ def found_in(desk: Desk, job: Job, **asked: float | None) -> Timeline:
     Args:
         desk: Where the jobs are.
         job: A job that is done.
-        asked: ``threshold``, ``low``, ``min_length``, ``bridge``.
+        asked: ``threshold``, ``low_threshold``, ``min_duration``, ``max_gap``.
 
     Raises:
         UsageError: for values out of range.
@@ -59,9 +59,9 @@ def timeline_of(desk: Desk, job: Job, **asked: float | None) -> Json:
         "attention": _attention(page["attention"]),
         "decision": {
             "threshold": rule.threshold,
-            "low": rule.low,
-            "min_length": rule.min_length,
-            "bridge": rule.bridge,
+            "low_threshold": rule.low_threshold,
+            "min_duration": rule.min_duration,
+            "max_gap": rule.max_gap,
         },
         "cautions": cards.cautions(found.model),
         "notes": notes,
@@ -109,8 +109,8 @@ def checked(given: Sequence[EventIn], job: Job, step: float) -> tuple[Event, ...
     if mistakes:
         raise UsageError(
             "; ".join(mistakes[:5]),
-            wanted=f"0 <= start < end, within {duration:g} s, and a label in plain letters",
-            do="correct them",
+            expected=f"0 <= start < end, within {duration:g} s, and a label in plain letters",
+            hint="correct them",
         )
     return tuple(sorted(Event(e.start, e.end, e.label, e.score) for e in given))
 
@@ -123,12 +123,12 @@ def commands(folder: Path, models: Mapping[str, Json]) -> list[str]:
 
     card = next(iter(models.values()), {})
     place = shlex.quote(str(folder))
-    senses = [
+    modalities = [
         f"--{s} {shlex.quote(backbone_option(card[f'{s}_card']))}"
         for s in ("audio", "visual")
         if card.get(f"{s}_card")
     ]
     return [
-        " ".join(["avel extract", place, *senses]),
+        " ".join(["avel extract", place, *modalities]),
         f"avel train cspa_csea data={place} -o runs/corrected",
     ]

@@ -34,7 +34,7 @@ def named_roots(folders: Sequence[Path]) -> dict[str, Path]:
     roots: dict[str, Path] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise UsageError(f"--root {folder}: no folder", wanted="a folder of videos")
+            raise UsageError(f"--root {folder}: no folder", expected="a folder of videos")
         place = folder.resolve()
         name, number = place.name or "root", 1
         while name in roots:
@@ -58,12 +58,14 @@ def inside(roots: Mapping[str, Path], root: str, path: str) -> Path:
     if root not in roots:
         raise UsageError(
             f"no root {root[:80]!r}",
-            wanted=f"one of {', '.join(roots)}" if roots else "none: the server has no roots",
-            do="name one, or start the server with --root DIR",
+            expected=f"one of {', '.join(roots)}" if roots else "none: the server has no roots",
+            hint="name one, or start the server with --root DIR",
         )
     parts = PurePosixPath(path).parts
     outside = UsageError(
-        f"{path[:200]!r} isn't in {root}", wanted="a path within the root", do="choose one there"
+        f"{path[:200]!r} isn't in {root}",
+        expected="a path within the root",
+        hint="choose one there",
     )
     if path.startswith("/") or ".." in parts or "\0" in path or "\\" in path or ":" in path[:3]:
         raise outside
@@ -85,7 +87,7 @@ def media_inside(roots: Mapping[str, Path], root: str, path: str) -> Path:
     place = inside(roots, root, path)
     if not place.is_file() or place.suffix.lower() not in ENDINGS:
         raise UsageError(
-            f"{path[:200]!r} is no media file", wanted=f"one of {', '.join(sorted(ENDINGS))}"
+            f"{path[:200]!r} is no media file", expected=f"one of {', '.join(sorted(ENDINGS))}"
         )
     return place
 

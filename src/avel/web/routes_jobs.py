@@ -133,10 +133,10 @@ def add(app: FastAPI, desk: Desk) -> None:
         """Jobs as they change, as server-sent events."""
         if desk.feed.full:
             raise refuse(429, "too many listeners", "", "ask for /api/jobs", Retry_After="30")
-        return _Events(desk.feed.listen())
+        return _EventStream(desk.feed.listen())
 
 
-class _Events(StreamingResponse):
+class _EventStream(StreamingResponse):
     """What somebody listens to; whoever has gone, even before the first event, counts no more."""
 
     def __init__(self, listener: Listener) -> None:

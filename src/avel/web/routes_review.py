@@ -21,8 +21,8 @@ from avel.web.dataset import LEAST
 from avel.web.desk import Desk
 from avel.web.refusal import refuse
 from avel.web.schemas import (
-    Annotations,
     CorrectionIn,
+    Corrections,
     DatasetInfo,
     ErrorReply,
     Imported,
@@ -64,12 +64,17 @@ def _add_results(app: FastAPI, desk: Desk) -> None:
     def timeline(
         id: str,
         threshold: _Share = None,
-        low: _Share = None,
-        min_length: _Length = None,
-        bridge: _Length = None,
+        low_threshold: _Share = None,
+        min_duration: _Length = None,
+        max_gap: _Length = None,
     ) -> Any:
         """What was found, decided anew from the kept scores: without values as the model does."""
-        asked = {"threshold": threshold, "low": low, "min_length": min_length, "bridge": bridge}
+        asked = {
+            "threshold": threshold,
+            "low_threshold": low_threshold,
+            "min_duration": min_duration,
+            "max_gap": max_gap,
+        }
         return review.timeline_of(desk, desk.done(id), **asked)
 
     @app.get(
@@ -119,13 +124,13 @@ def _add_corrections(app: FastAPI, desk: Desk) -> None:
         desk.update_data()
         desk.changed(id)
 
-    @app.get("/api/jobs/{id}/annotations", response_model=Annotations, tags=["corrections"])
+    @app.get("/api/jobs/{id}/annotations", response_model=Corrections, tags=["corrections"])
     def annotations(id: str) -> Any:
         """The events that hold: those saved, or those found."""
         return review.annotations_of(desk, desk.done(id))
 
-    @app.put("/api/jobs/{id}/annotations", response_model=Annotations, tags=["corrections"],
-             responses={409: {"model": ErrorReply | Annotations}})  # fmt: skip
+    @app.put("/api/jobs/{id}/annotations", response_model=Corrections, tags=["corrections"],
+             responses={409: {"model": ErrorReply | Corrections}})  # fmt: skip
     def correct(id: str, given: CorrectionIn) -> Any:
         """Save events; 409 with the present ones where another revision was saved meanwhile."""
         job = desk.done(id)
@@ -139,7 +144,7 @@ def _add_corrections(app: FastAPI, desk: Desk) -> None:
         changed(id)
         return review.annotations_of(desk, job, saved)
 
-    @app.delete("/api/jobs/{id}/annotations", response_model=Annotations, tags=["corrections"])
+    @app.delete("/api/jobs/{id}/annotations", response_model=Corrections, tags=["corrections"])
     def uncorrect(id: str) -> Any:
         """Back to the found events."""
         job = desk.done(id)

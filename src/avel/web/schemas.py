@@ -17,11 +17,11 @@ class _In(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """What came, what was wanted, what to do."""
+    """What came, what was expected, a hint."""
 
     got: str
-    wanted: str
-    do: str
+    expected: str
+    hint: str
 
 
 class ErrorReply(BaseModel):
@@ -175,7 +175,7 @@ class CorrectionIn(_In):
     events: list[EventIn] = Field(max_length=MOST_EVENTS)
 
 
-class Annotations(BaseModel):
+class Corrections(BaseModel):
     """The events that hold; `saved` is when, or null where they are the found ones."""
 
     revision: int
@@ -190,7 +190,7 @@ class Imported(BaseModel):
     notes: list[str]
 
 
-class Lane(BaseModel):
+class CurveLane(BaseModel):
     """A class's curve: thousandths, one a bin."""
 
     label: str
@@ -202,10 +202,10 @@ class Curves(BaseModel):
     """Curves of some classes; a bin is so many seconds."""
 
     bin: float
-    lanes: list[Lane]
+    lanes: list[CurveLane]
 
 
-class ApartLane(BaseModel):
+class SingleModalityLane(BaseModel):
     """What is only heard, or only seen: in rows where no two overlap."""
 
     modality: Literal["audio", "visual"]
@@ -227,9 +227,9 @@ class DecisionInfo(BaseModel):
     """The decision as used; `threshold` null for the model's own labels."""
 
     threshold: float | None
-    low: float | None
-    min_length: float
-    bridge: float
+    low_threshold: float | None
+    min_duration: float
+    max_gap: float
 
 
 class TimelineInfo(BaseModel):
@@ -242,7 +242,7 @@ class TimelineInfo(BaseModel):
     classes: list[str]
     events: list[EventInfo]
     finding: str
-    apart: list[ApartLane]
+    apart: list[SingleModalityLane]
     scores: Curves
     attention: Attention | None
     decision: DecisionInfo

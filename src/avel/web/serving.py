@@ -58,8 +58,8 @@ def bind(host: str, port: int, allowed: Collection[str] = ()) -> Place:
     except (OSError, UnicodeError, OverflowError) as e:
         raise UsageError(
             f"{host} port {port}: {getattr(e, 'strerror', None) or e}",
-            wanted="an address of this machine and a free port",
-            do="choose others with --host and --port (0: any that is free)",
+            expected="an address of this machine and a free port",
+            hint="choose others with --host and --port (0: any that is free)",
         ) from e
     number = ipaddress.ip_address(where[0])
     shown = "localhost" if number.is_unspecified else host
@@ -85,8 +85,8 @@ def token_for(place: Place, given: str | None) -> str | None:
     if given is not None and len(given) < SHORTEST_TOKEN:
         raise UsageError(
             f"a token of {len(given)} characters",
-            wanted=f"at least {SHORTEST_TOKEN}",
-            do='make one: python -c "import secrets; print(secrets.token_urlsafe())"',
+            expected=f"at least {SHORTEST_TOKEN}",
+            hint='make one: python -c "import secrets; print(secrets.token_urlsafe())"',
         )
     return given if given is not None or place.local else secrets.token_urlsafe(24)
 

@@ -57,7 +57,7 @@ class Job:
         key: The client's own name for the request, so that it can be repeated.
         facts: Of what was found: ``duration``, ``events``, ``has_video``, ``has_audio``, ``notes``,
             ``content``.
-        error: ``got``, ``wanted`` and ``do`` where it failed.
+        error: ``got``, ``expected`` and ``do`` where it failed.
     """
 
     id: str
@@ -104,11 +104,11 @@ class StoreError(AvelError):
     Args:
         why: What SQLite says.
         full: Whether the disk is full.
-        do: As of :class:`avel.AvelError`.
+        hint: As of :class:`avel.AvelError`.
     """
 
-    def __init__(self, why: str, *, full: bool = False, do: str = "try again later") -> None:
-        super().__init__(f"the list of jobs can't be used: {why}", do=do)
+    def __init__(self, why: str, *, full: bool = False, hint: str = "try again later") -> None:
+        super().__init__(f"the list of jobs can't be used: {why}", hint=hint)
         self.full = full
 
     @classmethod
@@ -117,12 +117,12 @@ class StoreError(AvelError):
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             cure = "delete some jobs, or make room on the server's disk"
-            return cls("the server's disk is full", full=True, do=cure)
+            return cls("the server's disk is full", full=True, hint=cure)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return cls("another program has locked it", do="end that program, or wait for it")
+            return cls("another program has locked it", hint="end that program, or wait for it")
         if code == sqlite3.SQLITE_READONLY:
-            return cls("it may not be written", do="see to the rights of the --state folder")
-        return cls(str(error), do="see to the --state folder and its disk")
+            return cls("it may not be written", hint="see to the rights of the --state folder")
+        return cls(str(error), hint="see to the --state folder and its disk")
 
 
 class Store:
@@ -153,8 +153,8 @@ class Store:
         except sqlite3.Error as e:
             raise DataError(
                 f"{path}: can't be used as the list of jobs ({e})",
-                wanted="a file that `avel serve` wrote",
-                do="choose another folder with --state",
+                expected="a file that `avel serve` wrote",
+                hint="choose another folder with --state",
             ) from e
 
     def _opened(self, path: Path) -> sqlite3.Connection:
@@ -169,7 +169,7 @@ class Store:
         if version > VERSION:
             raise DataError(
                 f"{path}: written by a newer avel (tables {version}, this one knows {VERSION})",
-                do="update avel, or choose another folder with --state",
+                hint="update avel, or choose another folder with --state",
             )
         if version == 0:
             self._db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={VERSION};COMMIT;")

@@ -88,8 +88,8 @@ class Work:
         if media.duration > task.longest:
             raise MediaError(
                 f"{task.name}: lasts {media.duration / 60:.1f} minutes",
-                wanted=f"at most {task.longest / 60:g}",
-                do="cut it, or start the server with a larger --minutes",
+                expected=f"at most {task.longest / 60:g}",
+                hint="cut it, or start the server with a larger --minutes",
             )
         found = self._localizer(task.model)(task.media, progress=progress)
         sound = file_spectrogram(task.media, media.duration) if media.audio else b""
@@ -112,5 +112,7 @@ Does = Callable[[Task, "Progress"], Json]
 
 def renamed(error: AvelError, path: str | Path, name: str) -> AvelError:
     """The same error with the name that people know in place of a file's own path."""
-    got, wanted, do = (t.replace(str(path), name) for t in (error.got, error.wanted, error.do))
-    return type(error)(got, wanted=wanted, do=do)
+    got, expected, hint = (
+        t.replace(str(path), name) for t in (error.got, error.expected, error.hint)
+    )
+    return type(error)(got, expected=expected, hint=hint)

@@ -26,8 +26,8 @@ from avel.data.ave.files import (
     VISUAL,
     VISUAL_NOISY,
     VISUAL_VECTOR,
+    AveRow,
     Remote,
-    Row,
     class_order,
     find,
     need,
@@ -70,7 +70,7 @@ def load(
     Args:
         root: The folder; files may also lie in its ``data`` or ``AVE_Dataset``.
         dtype: What the store holds.
-        memory: ``"mmap"`` reads rows when they are wanted; ``"ram"`` holds all (2.1 GB in float16).
+        memory: ``"mmap"`` reads rows when they are expected; ``"ram"`` holds all (2.1 GB in float16).
         audio: ``"vector"`` (N, 10, 128), or ``"maps"``: VGGish's last pooling (audio_maps.h5, not
             in the release) region by region, (N, 10, 6*4*512), for the `amaps` inputs of `av`.
         visual: ``"maps"`` (N, 10, 7, 7, 512), or ``"vector"``: the release's means over the
@@ -94,7 +94,7 @@ def load(
     _check_options(dtype=dtype, memory=memory, audio=audio, visual=visual)
     root = Path(root)
     if not root.is_dir():
-        raise DataError(f"{root} is no folder", do="name the folder of AVE's files")
+        raise DataError(f"{root} is no folder", hint="name the folder of AVE's files")
     files = _files(audio, visual)
     annotations = _need_all(root, () if labels_only else files)
     rows = read_annotations(annotations)
@@ -149,7 +149,7 @@ def _check_options(**given: str) -> None:
         "visual": get_args(Visual),
     }  # fmt: skip
     mistakes = [
-        f"{name}={given[name]!r}: wanted {' or '.join(values)}"
+        f"{name}={given[name]!r}: expected {' or '.join(values)}"
         for name, values in known.items()
         if given[name] not in values
     ]
@@ -207,8 +207,8 @@ def _check_shapes(root: Path, audio: NDArray[Any], maps: NDArray[Any], *, count:
     if not fit or len(audio) != count or 0 in audio.shape or 0 in maps.shape:
         raise DataError(
             f"features in {root} have the shapes {audio.shape} and {maps.shape}",
-            wanted=f"({count}, T, A) and ({count}, T, H, W, V) for the {count} annotation rows",
-            do="take features and annotations from one release",
+            expected=f"({count}, T, A) and ({count}, T, H, W, V) for the {count} annotation rows",
+            hint="take features and annotations from one release",
         )
 
 
@@ -216,9 +216,9 @@ def _check_beside(root: Path, sight: NDArray[Any], moving: NDArray[Any]) -> None
     if moving.ndim != 3 or sight.ndim != 5 or moving.shape[:2] != sight.shape[:2]:
         raise DataError(
             f"C3D's features in {root} have the shape {moving.shape}",
-            wanted=f"({', '.join(map(str, sight.shape[:2]))}, V), as many clips and seconds as the "
+            expected=f"({', '.join(map(str, sight.shape[:2]))}, V), as many clips and seconds as the "
             "picture's",
-            do="make them for the same annotations",
+            hint="make them for the same annotations",
         )
 
 
@@ -239,7 +239,7 @@ class _Table:
     tags: NDArray[np.float32]
 
     @classmethod
-    def of(cls, rows: Sequence[Row], audio: NDArray[Any], visual: NDArray[Any]) -> _Table:
+    def of(cls, rows: Sequence[AveRow], audio: NDArray[Any], visual: NDArray[Any]) -> _Table:
         ids = tuple(f"{i}:{row.video}" for i, row in enumerate(rows))
         labels = second_labels(rows, audio.shape[1])
         return cls(ids, audio, visual, labels, video_tags(rows))
@@ -291,12 +291,12 @@ def _card(modality: str, shape: tuple[int, ...], simulated: bool, kind: str) -> 
 
 
 def _background(
-    root: Path, rows: Sequence[Row], arrays: _Arrays, *, labels_only: bool, seconds: int
+    root: Path, rows: Sequence[AveRow], arrays: _Arrays, *, labels_only: bool, seconds: int
 ) -> dict[str, Split]:
     """The background clips of the weak setting, where their files are there."""
     files = _files(arrays.audio, arrays.visual, noisy=True)
-    wanted = [LABELS_NOISY, *(() if labels_only else files)]
-    if any(find(root, file.name) is None for file in wanted):
+    expected = [LABELS_NOISY, *(() if labels_only else files)]
+    if any(find(root, file.name) is None for file in expected):
         return {}
     width = len(class_order(rows)) + 1
     tags = read_small(cast(Path, find(root, LABELS_NOISY.name))).astype(np.float32)
@@ -304,7 +304,7 @@ def _background(
     if tags.shape != (len(tags), width) or not (tags.argmax(1) == width - 1).all():
         raise DataError(
             f"{LABELS_NOISY.name} in {root} has the shape {tags.shape} or other tags",
-            wanted=f"(N, {width}), all background",
+            expected=f"(N, {width}), all background",
         )
     labels = np.full(audio.shape[:2], width - 1, np.int64)
     lengths = np.full(len(tags), audio.shape[1], np.int64)
@@ -312,7 +312,7 @@ def _background(
     return {"background": Split("background", ids, audio, maps, lengths, labels, tags)}
 
 
-def _note(root: Path, rows: Sequence[Row], made: Json | None) -> str:
+def _note(root: Path, rows: Sequence[AveRow], made: Json | None) -> str:
     parts = [f"AVE release, {len(rows)} annotations"]
     if made is not None:
         parts.append(f"SIMULATED features (seed {made.get('seed')}, scale {made.get('scale')})")

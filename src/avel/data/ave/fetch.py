@@ -51,14 +51,14 @@ def fetch_ave(
     folder = Path(folder)
     if find(folder, MARKER):
         raise DataError(
-            f"{folder} holds simulated features", do="fetch the release into another folder"
+            f"{folder} holds simulated features", hint="fetch the release into another folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = [f for f in EVERYTHING if not labels_only or f.size <= _SMALL]
-    wanted += [VIDEOS] if videos else []
+    expected = [f for f in EVERYTHING if not labels_only or f.size <= _SMALL]
+    expected += [VIDEOS] if videos else []
     got: list[Path] = []
     failed: list[str] = []
-    for file in wanted:
+    for file in expected:
         if find(folder, file.name):
             continue
         if say:
@@ -70,8 +70,8 @@ def fetch_ave(
     if failed:
         listed = "\n    ".join(failed)
         raise DataError(
-            f"{len(failed)} of {len(wanted)} files could not be had:\n    {listed}",
-            do=f"try again later, or put them into {folder} by hand",
+            f"{len(failed)} of {len(expected)} files could not be had:\n    {listed}",
+            hint=f"try again later, or put them into {folder} by hand",
         )
     return got
 

@@ -144,7 +144,7 @@ EVERYTHING = (
 
 
 @dataclass(frozen=True)
-class Row:
+class AveRow:
     """One annotated event: a row of Annotations.txt.
 
     Args:
@@ -167,28 +167,28 @@ def find(root: str | Path, name: str) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def missing(root: str | Path, wanted: Sequence[Remote]) -> list[Remote]:
+def missing(root: str | Path, expected: Sequence[Remote]) -> list[Remote]:
     """Those of some files that aren't there."""
-    return [file for file in wanted if find(root, file.name) is None]
+    return [file for file in expected if find(root, file.name) is None]
 
 
-def need(root: str | Path, wanted: Sequence[Remote]) -> list[Path]:
+def need(root: str | Path, expected: Sequence[Remote]) -> list[Path]:
     """The paths of some files.
 
     Raises:
         DataError: naming every one that is missing with its address and size.
     """
-    absent = missing(root, wanted)
+    absent = missing(root, expected)
     if absent:
         listed = "\n    ".join(str(file) for file in absent)
         raise DataError(
             f"{root} lacks {len(absent)} of AVE's files:\n    {listed}",
-            do=f"`avel fetch ave {root}`, or put them there by hand",
+            hint=f"`avel fetch ave {root}`, or put them there by hand",
         )
-    return [path for file in wanted if (path := find(root, file.name))]
+    return [path for file in expected if (path := find(root, file.name))]
 
 
-def read_annotations(path: Path) -> tuple[Row, ...]:
+def read_annotations(path: Path) -> tuple[AveRow, ...]:
     """The rows of Annotations.txt or of a split's text, in their order.
 
     Unix or Windows line ends, with a header or without, with a last newline or without: told by
@@ -206,19 +206,19 @@ def read_annotations(path: Path) -> tuple[Row, ...]:
         shown = "; ".join(f"{lines[i][:60]!r}" for i in wrong[:5]) or "no rows"
         raise DataError(
             f"{path}: {len(wrong)} of {len(lines)} lines are no annotation: {shown}",
-            wanted="Category&VideoID&Quality&StartTime&EndTime, times in whole seconds",
-            do="take the file from " + ANNOTATIONS.url,
+            expected="Category&VideoID&Quality&StartTime&EndTime, times in whole seconds",
+            hint="take the file from " + ANNOTATIONS.url,
         )
     return tuple(row for row in parsed if row is not None)
 
 
 def _text(path: Path) -> str:
     if path.stat().st_size > LARGEST_TEXT:
-        raise DataError(f"{path} has {path.stat().st_size} bytes", wanted="a list of annotations")
+        raise DataError(f"{path} has {path.stat().st_size} bytes", expected="a list of annotations")
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as e:
-        raise DataError(f"{path} is no text ({e.reason})", wanted="UTF-8") from e
+        raise DataError(f"{path} is no text ({e.reason})", expected="UTF-8") from e
 
 
 def _is_header(line: str) -> bool:
@@ -227,7 +227,7 @@ def _is_header(line: str) -> bool:
     return bool(names & {"videoid", "starttime", "endtime"})
 
 
-def _parse(line: str) -> Row | None:
+def _parse(line: str) -> AveRow | None:
     fields = [field.strip() for field in line.rsplit("&", 4)]
     if len(fields) != 5 or not all(fields[:2]):
         return None
@@ -235,10 +235,10 @@ def _parse(line: str) -> Row | None:
     if len(times) != 2:
         return None
     start, end = (int(f) for f in times)
-    return Row(fields[0], fields[1], fields[2], start, end) if start <= end else None
+    return AveRow(fields[0], fields[1], fields[2], start, end) if start <= end else None
 
 
-def class_order(rows: Sequence[Row]) -> tuple[str, ...]:
+def class_order(rows: Sequence[AveRow]) -> tuple[str, ...]:
     """The categories in the order of their first appearance, which numbers the label files."""
     return tuple(dict.fromkeys(row.category for row in rows))
 
@@ -257,8 +257,8 @@ def open_array(path: Path, key: str = KEY) -> Iterator[h5py.Dataset]:
     except OSError as e:
         raise DataError(
             f"{path} can't be opened as HDF5 ({str(e)[:120]})",
-            wanted=f"the release's file with the key {key!r}",
-            do="download it again: it may be incomplete",
+            expected=f"the release's file with the key {key!r}",
+            hint="download it again: it may be incomplete",
         ) from e
     with file:
         found = file.get(key)
@@ -266,7 +266,7 @@ def open_array(path: Path, key: str = KEY) -> Iterator[h5py.Dataset]:
             found = file[next(iter(file))]
         if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "fiub":
             keys = ", ".join(list(file)[:10]) or "nothing"
-            raise DataError(f"{path} holds {keys}", wanted=f"an array of numbers under {key!r}")
+            raise DataError(f"{path} holds {keys}", expected=f"an array of numbers under {key!r}")
         yield found
 
 
@@ -278,11 +278,11 @@ def read_small(path: Path, key: str = KEY, *, limit: int = 2**26) -> NDArray[Any
     """
     with open_array(path, key) as array:
         if array.size > limit:
-            raise DataError(f"{path} has the shape {array.shape}", wanted="a small array")
+            raise DataError(f"{path} has the shape {array.shape}", expected="a small array")
         try:
             return np.asarray(array[()])
         except OSError as e:
-            raise DataError(f"{path} is damaged ({str(e)[:120]})", do="download it again") from e
+            raise DataError(f"{path} is damaged ({str(e)[:120]})", hint="download it again") from e
 
 
 def read_order(path: Path, count: int) -> Rows:
@@ -302,19 +302,19 @@ def read_order(path: Path, count: int) -> Rows:
         raise DataError(
             f"{path}: {int(outside.sum())} of {len(rows)} entries are no row of the annotations, "
             f"{len(rows) - len(np.unique(rows))} stand there twice",
-            wanted=f"distinct whole numbers from 0 to {count - 1}",
-            do="take the order files and Annotations.txt from one release",
+            expected=f"distinct whole numbers from 0 to {count - 1}",
+            hint="take the order files and Annotations.txt from one release",
         )
     return rows
 
 
-def rows_of_text(path: Path, rows: Sequence[Row]) -> Rows:
+def rows_of_text(path: Path, rows: Sequence[AveRow]) -> Rows:
     """The annotation rows that a split's text lists, in its order.
 
     Raises:
         DataError: naming lines that Annotations.txt doesn't have.
     """
-    waiting: dict[Row, deque[int]] = defaultdict(deque)
+    waiting: dict[AveRow, deque[int]] = defaultdict(deque)
     for i, row in enumerate(rows):
         waiting[row].append(i)
     found, unknown = [], []
@@ -326,12 +326,12 @@ def rows_of_text(path: Path, rows: Sequence[Row]) -> Rows:
     if unknown:
         raise DataError(
             f"{path}: {len(unknown)} lines aren't in the annotations: {'; '.join(unknown[:3])}",
-            do="take both from one release",
+            hint="take both from one release",
         )
     return np.array(found, np.int64)
 
 
-def split_rows(root: str | Path, rows: Sequence[Row]) -> dict[str, Rows]:
+def split_rows(root: str | Path, rows: Sequence[AveRow]) -> dict[str, Rows]:
     """The annotation rows of every split that the folder defines, by order file or text.
 
     Returns:
@@ -355,7 +355,7 @@ def split_rows(root: str | Path, rows: Sequence[Row]) -> dict[str, Rows]:
         if order and text and not np.array_equal(found[name], rows_of_text(text, rows)):
             raise DataError(
                 f"{order.name} and {text.name} in {root} list different rows for {name}",
-                do="keep the one you mean",
+                hint="keep the one you mean",
             )
     need(root, absent)
     return found

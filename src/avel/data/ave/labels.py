@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel import clock
-from avel.data.ave.files import SECONDS, Row, class_order, find, read_small
+from avel.data.ave.files import SECONDS, AveRow, class_order, find, read_small
 from avel.errors import DataError
 
 Floats = NDArray[np.float32]
 
 
-def second_labels(rows: Sequence[Row], seconds: int = SECONDS) -> NDArray[np.int64]:
+def second_labels(rows: Sequence[AveRow], seconds: int = SECONDS) -> NDArray[np.int64]:
     """(N, T) class ids of each second: the category inside [start, end), elsewhere background."""
     classes = class_order(rows)
     ids = {name: i for i, name in enumerate(classes)}
@@ -29,7 +29,7 @@ def second_labels(rows: Sequence[Row], seconds: int = SECONDS) -> NDArray[np.int
     return labels
 
 
-def video_tags(rows: Sequence[Row]) -> Floats:
+def video_tags(rows: Sequence[AveRow]) -> Floats:
     """(N, C+1) one-hot categories, of an empty event's row too, as mil_labels.h5 has them."""
     classes = class_order(rows)
     ids = np.array([classes.index(row.category) for row in rows])
@@ -41,25 +41,25 @@ def _one_hot(ids: NDArray[np.int64], count: int) -> Floats:
     return hot
 
 
-def event_seconds(rows: Sequence[Row]) -> Floats:
+def event_seconds(rows: Sequence[AveRow]) -> Floats:
     """(N, 10) 1 inside the event: labels_closs.h5."""
     inside: Floats = (second_labels(rows) != len(class_order(rows))).astype(np.float32)
     return inside
 
 
-def one_hot_seconds(rows: Sequence[Row]) -> Floats:
+def one_hot_seconds(rows: Sequence[AveRow]) -> Floats:
     """(N, 10, C+1): labels.h5 and right_labels.h5."""
     return _one_hot(second_labels(rows), len(class_order(rows)) + 1)
 
 
-def proportions(rows: Sequence[Row]) -> Floats:
+def proportions(rows: Sequence[AveRow]) -> Floats:
     """(N, C+1) share of the seconds that each class has: PSP's prob_label.h5."""
     share: Floats = one_hot_seconds(rows).mean(axis=1)
     return share
 
 
 #: Label files and what they are derived by.
-LABEL_FILES: dict[str, Callable[[Sequence[Row]], Floats]] = {
+LABEL_FILES: dict[str, Callable[[Sequence[AveRow]], Floats]] = {
     "labels.h5": one_hot_seconds,
     "right_labels.h5": one_hot_seconds,
     "mil_labels.h5": video_tags,
@@ -92,7 +92,7 @@ class Comparison:
         return f"{self.name}: {count} of {self.rows} rows differ from the annotations{first}"
 
 
-def compare_labels(root: str | Path, rows: Sequence[Row]) -> list[Comparison]:
+def compare_labels(root: str | Path, rows: Sequence[AveRow]) -> list[Comparison]:
     """Every label file of a folder against the labels derived from its annotations."""
     found = []
     for name, derive in LABEL_FILES.items():

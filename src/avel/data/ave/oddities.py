@@ -18,7 +18,7 @@ from avel.data.ave.files import (
     EVERYTHING,
     SECONDS,
     TEXTS,
-    Row,
+    AveRow,
     Rows,
     class_order,
     find,
@@ -86,8 +86,8 @@ def _text_variant(path: Path) -> Iterator[Finding]:
     )
 
 
-def _annotations(rows: Sequence[Row]) -> Iterator[Finding]:
-    by_video: dict[str, list[Row]] = defaultdict(list)
+def _annotations(rows: Sequence[AveRow]) -> Iterator[Finding]:
+    by_video: dict[str, list[AveRow]] = defaultdict(list)
     for row in rows:
         by_video[row.video].append(row)
     yield Finding(
@@ -112,7 +112,7 @@ def _annotations(rows: Sequence[Row]) -> Iterator[Finding]:
     yield from _lengths(rows)
 
 
-def _lengths(rows: Sequence[Row]) -> Iterator[Finding]:
+def _lengths(rows: Sequence[AveRow]) -> Iterator[Finding]:
     lengths = Counter(row.end - row.start for row in rows)
     listed = ", ".join(f"{n} s: {lengths[n]}" for n in sorted(lengths))
     yield Finding(
@@ -131,13 +131,13 @@ def _lengths(rows: Sequence[Row]) -> Iterator[Finding]:
         yield Finding("annotations", text, {"late": late})
 
 
-def _labels(root: str | Path, rows: Sequence[Row]) -> Iterator[Finding]:
+def _labels(root: str | Path, rows: Sequence[AveRow]) -> Iterator[Finding]:
     for compared in compare_labels(root, rows):
         count = -1 if compared.different is None else len(compared.different)
         yield Finding("labels", str(compared), {f"differences {compared.name}": count})
 
 
-def _splits(rows: Sequence[Row], splits: Mapping[str, Rows]) -> Iterator[Finding]:
+def _splits(rows: Sequence[AveRow], splits: Mapping[str, Rows]) -> Iterator[Finding]:
     labels, background = second_labels(rows), len(class_order(rows))
     share = {"all": float((labels == background).mean())}
     for name in ("train", "val", "test"):
@@ -162,13 +162,13 @@ def _splits(rows: Sequence[Row], splits: Mapping[str, Rows]) -> Iterator[Finding
     yield from _shared(rows, splits)
 
 
-def _sorted_by_class(rows: Sequence[Row], held: Rows) -> bool:
+def _sorted_by_class(rows: Sequence[AveRow], held: Rows) -> bool:
     classes = class_order(rows)
     ids = [classes.index(rows[i].category) for i in held]
     return ids == sorted(ids)
 
 
-def _shared(rows: Sequence[Row], splits: Mapping[str, Rows]) -> Iterator[Finding]:
+def _shared(rows: Sequence[AveRow], splits: Mapping[str, Rows]) -> Iterator[Finding]:
     """Videos of two splits; they are the same seconds under another label."""
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
         first = {rows[i].video: rows[i].category for i in splits[one]}
@@ -182,7 +182,9 @@ def _shared(rows: Sequence[Row], splits: Mapping[str, Rows]) -> Iterator[Finding
         )
 
 
-def _texts(root: str | Path, rows: Sequence[Row], splits: Mapping[str, Rows]) -> Iterator[Finding]:
+def _texts(
+    root: str | Path, rows: Sequence[AveRow], splits: Mapping[str, Rows]
+) -> Iterator[Finding]:
     for name, text in TEXTS.items():
         path = find(root, text)
         if path:
@@ -191,7 +193,7 @@ def _texts(root: str | Path, rows: Sequence[Row], splits: Mapping[str, Rows]) ->
             yield Finding("splits", f"{text} {said} the {name} split", {f"same_{name}": same})
 
 
-def _matching(rows: Sequence[Row], splits: Mapping[str, Rows]) -> Iterator[Finding]:
+def _matching(rows: Sequence[AveRow], splits: Mapping[str, Rows]) -> Iterator[Finding]:
     """How CML's partition lies across that of SEL."""
     names = [n for n in ("cml_train", "cml_val", "cml_test") if n in splits]
     sel = set(splits["train"].tolist())
@@ -216,7 +218,7 @@ def _matching(rows: Sequence[Row], splits: Mapping[str, Rows]) -> Iterator[Findi
         )
 
 
-def _features(root: str | Path, rows: Sequence[Row]) -> Iterator[Finding]:
+def _features(root: str | Path, rows: Sequence[AveRow]) -> Iterator[Finding]:
     if find(root, "SIMULATED.json"):
         yield Finding("features", "the features are simulated, not the published ones", {})
     for file in _FEATURES:

@@ -31,7 +31,7 @@ from avel.data.ave.files import (
     VISUAL,
     VISUAL_NOISY,
     VISUAL_VECTOR,
-    Row,
+    AveRow,
     Rows,
     class_order,
     need,
@@ -53,7 +53,7 @@ from avel.data.ave.synth_features import (
     SIDE,
     VISUAL_WIDTH,
     Knobs,
-    Scene,
+    SimulatedScene,
     knobs_as_json,
     make_clip,
     make_scene,
@@ -134,7 +134,7 @@ def simulate(
     in_place = target.resolve() == Path(labels).resolve()
     if in_place and scale != 1:
         raise UsageError(
-            f"scale {scale} would thin out the labels in {target}", do="name another folder"
+            f"scale {scale} would thin out the labels in {target}", hint="name another folder"
         )
     _mark(target, seed=seed, scale=scale, knobs=knobs, extras=extras, own=own)
     if not in_place:
@@ -148,7 +148,7 @@ def simulate(
     noisy = [_Source(2**30 + i, i % len(classes), (0, 0)) for i in range(count)]
     total = (1 + len(extras)) * (len(sources) + len(noisy))
     _write_all(
-        target, sources, noisy, _Work(seed, len(classes), knobs, own, total, progress), extras
+        target, sources, noisy, _Simulation(seed, len(classes), knobs, own, total, progress), extras
     )
     tags = np.zeros((count, len(classes) + 1), np.float32)
     tags[:, -1] = 1
@@ -161,10 +161,10 @@ def _check(scale: float, extras: Collection[Extra]) -> None:
         if extra not in EXTRAS:
             raise unknown_name("extra", extra, EXTRAS)
     if not 0 < scale <= 1:
-        raise UsageError(f"scale {scale}", wanted="a share in (0, 1]")
+        raise UsageError(f"scale {scale}", expected="a share in (0, 1]")
 
 
-def subset(rows: Sequence[Row], splits: Mapping[str, Rows], scale: float) -> Rows:
+def subset(rows: Sequence[AveRow], splits: Mapping[str, Rows], scale: float) -> Rows:
     """The annotation rows that a scale keeps, ascending.
 
     Every 1/scale-th row of the list sorted by class, SEL split and CML split.
@@ -189,8 +189,8 @@ def subset(rows: Sequence[Row], splits: Mapping[str, Rows], scale: float) -> Row
         raise UsageError(
             f"scale {scale} leaves {len(kept)} rows, of {len(in_train)} classes in train"
             + (f", and none in {', '.join(empty)}" if empty else ""),
-            wanted="all classes in train and a clip in every split",
-            do="take a larger scale",
+            expected="all classes in train and a clip in every split",
+            hint="take a larger scale",
         )
     return kept
 
@@ -200,8 +200,8 @@ def _refuse_real(target: Path) -> None:
     if there and not (target / MARKER).exists():
         raise DataError(
             f"{target} holds {', '.join(there)}, and nothing says that they are simulated",
-            wanted="an empty folder, or one with simulated files",
-            do="name another folder",
+            expected="an empty folder, or one with simulated files",
+            hint="name another folder",
         )
 
 
@@ -223,7 +223,7 @@ def _mark(
 
 
 def _write_labels(
-    target: Path, rows: Sequence[Row], splits: Mapping[str, Rows], kept: Rows
+    target: Path, rows: Sequence[AveRow], splits: Mapping[str, Rows], kept: Rows
 ) -> None:
     lines = (f"{r.category}&{r.video}&{r.quality}&{r.start}&{r.end}\n" for r in rows)
     write_whole(target / ANNOTATIONS.name, "".join(lines))
@@ -242,7 +242,7 @@ def _write_array(path: Path, values: NDArray[np.generic], key: str = KEY) -> Non
 
 
 @dataclass
-class _Work:
+class _Simulation:
     """What making a clip takes, and how far the whole has come."""
 
     seed: int
@@ -282,14 +282,14 @@ class _Work:
             if self.progress:
                 self.progress(self.done, self.total)
 
-    def _scene(self, source: _Source) -> tuple[np.random.Generator, Scene]:
+    def _scene(self, source: _Source) -> tuple[np.random.Generator, SimulatedScene]:
         """What happens in a clip, and the clip's own random numbers from there on."""
         rng = np.random.default_rng([self.seed, source.number])
         return rng, make_scene(rng, source.category, source.event, self.classes, self.knobs)
 
 
 def _write_all(
-    target: Path, sources: Sequence[_Source], noisy: Sequence[_Source], work: _Work,
+    target: Path, sources: Sequence[_Source], noisy: Sequence[_Source], work: _Simulation,
     extras: Collection[Extra],
 ) -> None:  # fmt: skip
     """Every feature file; extras of an earlier set that aren't asked for go."""
@@ -305,7 +305,12 @@ def _write_all(
 
 
 def _write_features(
-    target: Path, sources: Sequence[_Source], work: _Work, audio: str, visual: str, vector: str = ""
+    target: Path,
+    sources: Sequence[_Source],
+    work: _Simulation,
+    audio: str,
+    visual: str,
+    vector: str = "",
 ) -> None:
     """Float64, contiguous, as the release has them; a block of clips in memory at a time."""
     import h5py
@@ -327,7 +332,7 @@ def _write_features(
                 held[vector][where] = maps.mean(axis=(2, 3))
 
 
-def _write_extra(path: Path, sources: Sequence[_Source], work: _Work, extra: Extra) -> None:
+def _write_extra(path: Path, sources: Sequence[_Source], work: _Simulation, extra: Extra) -> None:
     """Float32: no file of the release asks for more."""
     import h5py
 

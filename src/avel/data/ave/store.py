@@ -69,7 +69,7 @@ def stored(
             except OSError as e:
                 raise DataError(
                     f"{source} could not be copied to {target} ({str(e)[:200]})",
-                    do="check that the file is whole and the disk has room, or name another store",
+                    hint="check that the file is whole and the disk has room, or name another store",
                 ) from e
         held = _open(target, key)
         assert held is not None
@@ -108,8 +108,8 @@ def _room(folder: Path, size: int) -> None:
     if free < size + 2**20:
         raise DataError(
             f"{folder} has {human_size(free)} of room",
-            wanted=human_size(size),
-            do="make room, or name another folder with `store=`",
+            expected=human_size(size),
+            hint="make room, or name another folder with `store=`",
         )
 
 
@@ -149,11 +149,11 @@ def _not_finite(array: h5py.Dataset, block: NDArray[Any], start: int, dtype: str
         row = start + int(bad.argmax())
         return DataError(
             f"{array.file.filename}: row {row} holds what is no finite number",
-            do="download it again",
+            hint="download it again",
         )
     return DataError(
         f"{array.file.filename}: values up to {np.abs(block).max():.0f} don't fit {dtype}",
-        do="use dtype=float32",
+        hint="use dtype=float32",
     )
 
 

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from avel.data.ave.files import SECONDS
-from avel.data.ave.synth_features import Floats, Knobs, Scene, cut, make_scene, normal
+from avel.data.ave.synth_features import Floats, Knobs, SimulatedScene, cut, make_scene, normal
 
 Extra = Literal["audio_maps", "c3d"]
 EXTRAS: tuple[Extra, ...] = get_args(Extra)
@@ -60,7 +60,7 @@ class ExtraWorld:
         bands: (C, 4) how strong a class is in each band, 1 on average; of the maps alone.
         ambient: (24, 512) what belongs to no class.
         threshold: (512,) before the ReLU.
-        gain: What brings the mean to the wanted one.
+        gain: What brings the mean to the expected one.
     """
 
     classes: Floats
@@ -93,7 +93,7 @@ def make_extra_world(
 
 
 def make_extra(
-    extra: Extra, seed: int, number: int, scene: Scene, world: ExtraWorld, own: ExtraKnobs
+    extra: Extra, seed: int, number: int, scene: SimulatedScene, world: ExtraWorld, own: ExtraKnobs
 ) -> Floats:
     """One of the features of a clip, none negative.
 
@@ -113,7 +113,9 @@ def make_extra(
     return found
 
 
-def _maps(rng: np.random.Generator, scene: Scene, world: ExtraWorld, own: ExtraKnobs) -> Floats:
+def _maps(
+    rng: np.random.Generator, scene: SimulatedScene, world: ExtraWorld, own: ExtraKnobs
+) -> Floats:
     """(T, 6, 4, 512) before threshold and ReLU."""
     strength = _confused(rng, scene.heard, own.likeness_maps)  # (T, C)
     when = rng.uniform(0.3, 1.7, (SECONDS, MAPS[0])).astype(np.float32)
@@ -124,7 +126,9 @@ def _maps(rng: np.random.Generator, scene: Scene, world: ExtraWorld, own: ExtraK
     return maps
 
 
-def _motion(rng: np.random.Generator, scene: Scene, world: ExtraWorld, own: ExtraKnobs) -> Floats:
+def _motion(
+    rng: np.random.Generator, scene: SimulatedScene, world: ExtraWorld, own: ExtraKnobs
+) -> Floats:
     """(T, 512) before threshold and ReLU."""
     strength = _confused(rng, scene.seen, own.likeness_motion) + scene.rival_seen / 2
     noise = own.noise_motion * normal(rng, SECONDS, *MOTION)
@@ -140,6 +144,6 @@ def _confused(rng: np.random.Generator, strength: Floats, likeness: float) -> Fl
     return mixed
 
 
-_DRAW: dict[Extra, Callable[[np.random.Generator, Scene, ExtraWorld, ExtraKnobs], Floats]] = {
+_DRAW: dict[Extra, Callable[[np.random.Generator, SimulatedScene, ExtraWorld, ExtraKnobs], Floats]] = {
     "audio_maps": _maps, "c3d": _motion,
 }  # fmt: skip

@@ -5,9 +5,9 @@ had. No result on them says anything about AVE itself: a marker file makes every
 them bear the word simulated.
 
 A clip holds a source: its class's prototype plus a bit of every other class (``likeness``), in part
-the same in sound and sight (``shared``): so each sense alone takes many clips for another class,
+the same in sound and sight (``shared``): so each modality alone takes many clips for another class,
 and both together fewer. Outside its event the source is still heard, still seen, or neither; rival
-sounds and objects come and go in either sense alone. In the picture the source is a moving blob of
+sounds and objects come and go in either modality alone. In the picture the source is a moving blob of
 regions amid clutter. Prototypes pass through a threshold and a ReLU, as networks' features do.
 """
 
@@ -37,7 +37,7 @@ _PLACES = np.array([(i, j) for i in range(SIDE) for j in range(SIDE)], np.float3
 
 @dataclass(frozen=True)
 class Knobs:
-    """How hard it is. The defaults put a BiLSTM on one sense near AVE's published figures.
+    """How hard it is. The defaults put a BiLSTM on one modality near AVE's published figures.
 
     Measured at full scale, seed 0, chosen on val, two training seeds: sound alone 58.5 and 57.8
     (AVE's table 1 prints 59.5), picture's mean alone 55.8 and 54.8 (55.3), both concatenated 73.2
@@ -89,7 +89,7 @@ class World:
 
 
 @dataclass(frozen=True)
-class Scene:
+class SimulatedScene:
     """What happens in a clip, before any feature: strengths by second.
 
     Args:
@@ -142,7 +142,7 @@ def make_scene(
     event: tuple[int, int],
     classes: int,
     knobs: Knobs,
-) -> Scene:
+) -> SimulatedScene:
     """What is heard and seen in each second of a clip.
 
     Args:
@@ -164,7 +164,7 @@ def make_scene(
     loud = on * rng.uniform(0.8, 1.2, (2, SECONDS))
     rival = [_rival(rng, classes, knobs) for _ in range(2)]
     heard = loud[0][:, None] * mixtures[0] + rival[0]
-    return Scene(
+    return SimulatedScene(
         heard.astype(np.float32),
         (loud[1][:, None] * mixtures[1]).astype(np.float32),
         rival[1].astype(np.float32),
@@ -196,7 +196,7 @@ def _rival(rng: np.random.Generator, classes: int, knobs: Knobs) -> NDArray[np.f
     return found
 
 
-def _sound(rng: np.random.Generator, scene: Scene, world: World, knobs: Knobs) -> Floats:
+def _sound(rng: np.random.Generator, scene: SimulatedScene, world: World, knobs: Knobs) -> Floats:
     """(T, 128) before threshold and ReLU."""
     ambient = world.ambient[rng.integers(len(world.ambient))]
     noise = knobs.noise_audio * normal(rng, SECONDS, AUDIO_WIDTH)
@@ -213,7 +213,7 @@ def _blob(rng: np.random.Generator) -> Floats:
     return weights
 
 
-def _sight(rng: np.random.Generator, scene: Scene, world: World, knobs: Knobs) -> Floats:
+def _sight(rng: np.random.Generator, scene: SimulatedScene, world: World, knobs: Knobs) -> Floats:
     """(T, 49, 512) before threshold and ReLU."""
     textures = world.clutter[rng.integers(len(world.clutter), size=3)]
     where = rng.dirichlet((0.5, 0.5, 0.5), SIDE * SIDE).astype(np.float32)  # (49, 3)
@@ -226,7 +226,7 @@ def _sight(rng: np.random.Generator, scene: Scene, world: World, knobs: Knobs) -
 
 
 def make_clip(
-    rng: np.random.Generator, scene: Scene, world: World, knobs: Knobs
+    rng: np.random.Generator, scene: SimulatedScene, world: World, knobs: Knobs
 ) -> tuple[Floats, Floats]:
     """The features of a scene: audio (T, 128) and visual (T, 7, 7, 512), none negative."""
     sound = np.maximum(_sound(rng, scene, world, knobs) - world.audio_cut, 0) * world.audio_gain

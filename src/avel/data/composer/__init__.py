@@ -1,23 +1,23 @@
 """The composer: clips of a person's own recordings and photographs, their truth known."""
 
-from avel.data.composer.bank import Bank, Source, find_sources
-from avel.data.composer.dataset import Plan, compose
-from avel.data.composer.pairs import Pair, Pairs, Ranges, Rule, Sides
+from avel.data.composer.bank import Bank, SourceFile, find_sources
+from avel.data.composer.dataset import ComposerPlan, compose
+from avel.data.composer.pairs import Pair, Pairs, Ranges, SideRule, Sides
 from avel.data.composer.reading import changed, parse_pairs, read_pairs
-from avel.data.composer.scene import Scene, Sound, Thing, make_scene
+from avel.data.composer.scene import ComposedScene, PlacedSound, PlacedThing, make_scene
 
 __all__ = [
     "Bank",
+    "ComposedScene",
+    "ComposerPlan",
     "Pair",
     "Pairs",
-    "Plan",
+    "PlacedSound",
+    "PlacedThing",
     "Ranges",
-    "Rule",
-    "Scene",
+    "SideRule",
     "Sides",
-    "Sound",
-    "Source",
-    "Thing",
+    "SourceFile",
     "changed",
     "compose",
     "find_sources",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from avel.data.composer.pairs import SPLITS, Pairs, Rule, Sides, name_parts
+from avel.data.composer.pairs import SPLITS, Pairs, SideRule, Sides, name_parts
 from avel.errors import DataError
 from avel.files import MEDIA_ENDINGS, file_hash
 
@@ -21,7 +21,7 @@ _SHOWN = 40
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A file.
 
     Args:
@@ -34,7 +34,7 @@ class Source:
 
 
 #: Sources of each split and class; backgrounds have the one class "".
-Shared = Mapping[str, Mapping[str, tuple[Source, ...]]]
+Shared = Mapping[str, Mapping[str, tuple[SourceFile, ...]]]
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,17 @@ class Bank:
 
     sounds: Shared
     images: Shared
-    backgrounds: Mapping[str, tuple[Source, ...]]
+    backgrounds: Mapping[str, tuple[SourceFile, ...]]
     roots: Mapping[str, Path]
     twins: int
     fingerprint: str
 
     @cached_property
-    def by_source(self) -> dict[tuple[str, str, str], list[list[Source]]]:
+    def by_source(self) -> dict[tuple[str, str, str], list[list[SourceFile]]]:
         """Files grouped by source, under (``"sounds"``…, split, label); a background's is ""."""
         ground = {split: {"": files} for split, files in self.backgrounds.items()}
         parts = {"sounds": self.sounds, "images": self.images, "backgrounds": ground}
-        groups: dict[tuple[str, str, str], dict[str, list[Source]]] = {}
+        groups: dict[tuple[str, str, str], dict[str, list[SourceFile]]] = {}
         for what, shared in parts.items():
             for split, label, file in _each(shared):
                 own = groups.setdefault((what, split, label), {})
@@ -132,12 +132,12 @@ def _stop(mistakes: Sequence[str]) -> None:
         more = f"\n    and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
         raise DataError(
             "the folders don't fit the pairs:\n    " + "\n    ".join(mistakes[:_SHOWN]) + more,
-            do="mend them all (docs/composer.md)",
+            hint="mend them all (docs/composer.md)",
         )
 
 
 #: Files of each class with the parts of their names.
-_Held = dict[str, list[tuple[Source, dict[str, str]]]]
+_Held = dict[str, list[tuple[SourceFile, dict[str, str]]]]
 
 
 def _listed(
@@ -173,7 +173,7 @@ def _listed(
                 odd.append(path.name)
                 continue
             source = parts[sides.source] if sides.source else file
-            held[label].append((Source(file, source), parts))
+            held[label].append((SourceFile(file, source), parts))
         if odd:
             form = sides.parts
             mistakes.append(f"{folder}: {len(odd)} names don't fit {form!r}, like {odd[0]!r}")
@@ -185,7 +185,7 @@ def _listed(
 
 def _share_out(
     held: _Held, sides: Sides, mistakes: list[str]
-) -> dict[str, dict[str, tuple[Source, ...]]]:
+) -> dict[str, dict[str, tuple[SourceFile, ...]]]:
     """Files by split and class; a source that two classes hold stays where the first put it."""
     side_of: dict[str, str] = {}
     for files in held.values():
@@ -209,7 +209,7 @@ def _share_out(
 
 
 def _chosen(
-    left: Sequence[tuple[Source, dict[str, str]]], rule: Rule, mistakes: list[str]
+    left: Sequence[tuple[SourceFile, dict[str, str]]], rule: SideRule, mistakes: list[str]
 ) -> list[str]:
     """The sources on a side: those that its part names, or its share in the order of a hash."""
     if rule.part:
@@ -230,7 +230,7 @@ def _drop_twins(parts: Sequence[tuple[Shared, Path]]) -> int:
     Args:
         parts: Files shared out, and their folder; a twin may stand in another part.
     """
-    sizes: dict[int, list[tuple[str, int, str, Source]]] = {}
+    sizes: dict[int, list[tuple[str, int, str, SourceFile]]] = {}
     for part, (shared, root) in enumerate(parts):
         for split, label, file in _each(shared):
             size = (root / file.file).stat().st_size
@@ -244,12 +244,12 @@ def _drop_twins(parts: Sequence[tuple[Shared, Path]]) -> int:
             if first.setdefault(file_hash(parts[part][1] / file.file), split) != split:
                 dropped.setdefault((split, part, label), set()).add(file.file)
     for (split, part, label), files in dropped.items():
-        own: dict[str, tuple[Source, ...]] = parts[part][0][split]  # type: ignore[assignment]
+        own: dict[str, tuple[SourceFile, ...]] = parts[part][0][split]  # type: ignore[assignment]
         own[label] = tuple(f for f in own[label] if f.file not in files)
     return sum(map(len, dropped.values()))
 
 
-def _each(shared: Shared) -> Iterator[tuple[str, str, Source]]:
+def _each(shared: Shared) -> Iterator[tuple[str, str, SourceFile]]:
     for split in SPLITS:
         for label, files in shared[split].items():
             for file in files:

@@ -13,8 +13,8 @@ from avel.data.composer.bank import Bank
 from avel.data.composer.pairs import SPLITS, Pairs
 from avel.data.composer.pictures import read_picture
 from avel.data.composer.recordings import RATE, read_recording
-from avel.data.composer.render import Stage, frame_instants, frames_of, render_sound
-from avel.data.composer.scene import VERSION, Scene, make_scene, script_json, whole_events
+from avel.data.composer.render import DrawnScene, frame_instants, frames_of, render_sound
+from avel.data.composer.scene import VERSION, ComposedScene, make_scene, script_json, whole_events
 from avel.data.rendered import (
     COMPOSER_CARD,
     Labelled,
@@ -38,7 +38,7 @@ _SHOWN = 40
 
 
 @dataclass(frozen=True)
-class Plan:
+class ComposerPlan:
     """What every clip of a folder shares.
 
     Args:
@@ -59,22 +59,22 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.seed < 0:
-            raise UsageError(f"seed {self.seed}", wanted="0 or more")
+            raise UsageError(f"seed {self.seed}", expected="0 or more")
         least, most = self.offset
         if not -APART <= least <= most <= APART:
             raise UsageError(
                 f"offset {least:g} to {most:g}",
-                wanted=f"the least first, both of -{APART:g} to {APART:g} s",
+                expected=f"the least first, both of -{APART:g} to {APART:g} s",
             )
 
         if (least or most) and len(acts_of(self.pairs.seconds)) > 1:
             raise UsageError(
                 f"an offset for clips of {self.pairs.seconds:g} s",
-                wanted=f"clips of {ACT:g} s at most: one event in each",
-                do="give --seconds, or leave --offset out",
+                expected=f"clips of {ACT:g} s at most: one event in each",
+                hint="give --seconds, or leave --offset out",
             )
 
-    def scene(self, split: str, index: int) -> Scene:
+    def scene(self, split: str, index: int) -> ComposedScene:
         """The script of a clip."""
         return make_scene(
             self.pairs, self.bank, seed=self.seed, split=split, index=index, offset=self.offset
@@ -106,7 +106,7 @@ def shares(pairs: Pairs, clips: int | None) -> dict[str, int]:
     if clips is None:
         return dict(pairs.clips)
     if not 1 <= clips <= MOST_CLIPS:
-        raise UsageError(f"{clips} clips", wanted=f"1 to {MOST_CLIPS}")
+        raise UsageError(f"{clips} clips", expected=f"1 to {MOST_CLIPS}")
     there = [s for s in SPLITS if pairs.clips[s]]
     total = sum(pairs.clips.values())
     least = int(clips >= len(there))
@@ -123,7 +123,7 @@ def shares(pairs: Pairs, clips: int | None) -> dict[str, int]:
 class _Job:
     """What a process needs for one clip."""
 
-    scene: Scene
+    scene: ComposedScene
     roots: Mapping[str, Path]
     fps: int
     size: tuple[int, int]
@@ -139,7 +139,7 @@ def render_clip(job: _Job, root: str | Path) -> str:
 
     scene, folder = job.scene, Path(root)
     instants = frame_instants(scene.seconds, job.fps)
-    stage = Stage(scene, job.roots, width=job.size[0], height=job.size[1])
+    stage = DrawnScene(scene, job.roots, width=job.size[0], height=job.size[1])
     track, laid = render_sound(scene, job.roots["sounds"])
     video, truth = places(folder, scene.name)
     write_video(video, frames=frames_of(stage, instants), fps=job.fps, audio=track, rate=RATE)
@@ -155,7 +155,7 @@ def render_clip(job: _Job, root: str | Path) -> str:
 
 def compose(
     root: str | Path,
-    plan: Plan,
+    plan: ComposerPlan,
     *,
     clips: int | None = None,
     jobs: int = 0,
@@ -202,7 +202,7 @@ def compose(
     )
 
 
-def _more(folder: Path, plan: Plan, split: str, first: int) -> Iterator[Scene]:
+def _more(folder: Path, plan: ComposerPlan, split: str, first: int) -> Iterator[ComposedScene]:
     """A split's clips from an index on, as far as a larger call has rendered them."""
     for index in range(first, MOST_CLIPS):
         scene = plan.scene(split, index)
@@ -211,14 +211,14 @@ def _more(folder: Path, plan: Plan, split: str, first: int) -> Iterator[Scene]:
         yield scene
 
 
-def _used(scenes: list[Scene], roots: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+def _used(scenes: list[ComposedScene], roots: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
     for scene in scenes:
         yield from (("picture", roots["images"] / t.file.file) for t in scene.things)
         yield from (("sound", roots["sounds"] / s.file.file) for s in scene.sounds)
         yield "picture", roots["backgrounds"] / scene.ground[1].file
 
 
-def _check_files(scenes: list[Scene], roots: Mapping[str, Path]) -> None:
+def _check_files(scenes: list[ComposedScene], roots: Mapping[str, Path]) -> None:
     """Read every file that some clips need, once, before any of them is rendered."""
     broken = []
     for what, path in sorted(set(_used(scenes, roots))):
@@ -230,5 +230,5 @@ def _check_files(scenes: list[Scene], roots: Mapping[str, Path]) -> None:
         more = f"\n    and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
         raise DataError(
             "files that can't be used:\n    " + "\n    ".join(broken[:_SHOWN]) + more,
-            do="mend or remove them all",
+            hint="mend or remove them all",
         )

@@ -27,7 +27,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Rule:
+class SideRule:
     """Which sources stand on one side: a share of what is left, or those that their names tell.
 
     Args:
@@ -64,8 +64,8 @@ class Sides:
 
     parts: str = ""
     source: str = ""
-    test: Rule = Rule(share=0.2)
-    val: Rule = Rule(share=0.1)
+    test: SideRule = SideRule(share=0.2)
+    val: SideRule = SideRule(share=0.1)
 
 
 @dataclass(frozen=True)

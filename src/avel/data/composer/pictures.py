@@ -51,7 +51,7 @@ def read_picture(path: str | Path) -> Image.Image:
 
 def _unread(path: str | Path, why: str) -> DataError:
     return DataError(
-        f"{path} {why}", wanted=f"{', '.join(_FORMATS)} of at most {MOST_PIXELS} pixels"
+        f"{path} {why}", expected=f"{', '.join(_FORMATS)} of at most {MOST_PIXELS} pixels"
     )
 
 

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import Any
 
-from avel.data.composer.pairs import KINDS, Pair, Pairs, Ranges, Rule, Sides, form_parts
+from avel.data.composer.pairs import KINDS, Pair, Pairs, Ranges, SideRule, Sides, form_parts
 from avel.data.rendered import size_mistakes
 from avel.errors import UsageError, all_at_once
 from avel.types import BACKGROUND
@@ -42,11 +42,11 @@ def read_pairs(path: str | Path) -> Pairs:
     file = shipped(str(path)) or Path(path)
     try:
         if file.stat().st_size > _LARGEST:
-            raise UsageError(f"{file}: over 1 MB", wanted="pairs in TOML")
+            raise UsageError(f"{file}: over 1 MB", expected="pairs in TOML")
         table = tomllib.loads(file.read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as e:
         raise UsageError(
-            f"{file}: {e}", wanted="pairs in TOML, pairs10 or toybox", do="see docs/composer.md"
+            f"{file}: {e}", expected="pairs in TOML, pairs10 or toybox", hint="see docs/composer.md"
         ) from e
     return parse_pairs(table, name=file.stem)
 
@@ -61,13 +61,13 @@ def parse_pairs(table: Mapping[str, Any], *, name: str) -> Pairs:
     Raises:
         UsageError: with every mistake at once.
     """
-    top = _Reader(table, "")
-    clips = _Reader(top.table("clips"), "clips.")
+    top = _TableReader(table, "")
+    clips = _TableReader(top.table("clips"), "clips.")
     size = clips.typed("size", "320x240", _is_size, "width x height, like 320x240")
     width, height = (int(v) for v in str(size).split("x"))
-    ground = _Reader(top.table("backgrounds"), "backgrounds.")
+    ground = _TableReader(top.table("backgrounds"), "backgrounds.")
     kinds = ground.typed("kinds", ["blur", "texture"], _are_kinds, f"some of {', '.join(KINDS)}")
-    ranges = _Reader(top.table("scene"), "scene.")
+    ranges = _TableReader(top.table("scene"), "scene.")
     readers = [top, clips, ground, ranges]
     made = Pairs(
         name=str(top.typed("name", name, _is_label, "a name")),
@@ -78,8 +78,8 @@ def parse_pairs(table: Mapping[str, Any], *, name: str) -> Pairs:
         height=height,
         kinds=tuple(kinds),
         backgrounds=_sides(ground),
-        sounds=_sides(_Reader(top.table("sounds"), "sounds.", readers)),
-        images=_sides(_Reader(top.table("images"), "images.", readers)),
+        sounds=_sides(_TableReader(top.table("sounds"), "sounds.", readers)),
+        images=_sides(_TableReader(top.table("images"), "images.", readers)),
         ranges=_ranges(ranges),
         pairs=_read_each(top.typed("pair", [], _are_tables, "[[pair]] tables"), readers),
     )
@@ -89,7 +89,7 @@ def parse_pairs(table: Mapping[str, Any], *, name: str) -> Pairs:
     )
     mistakes += _pair_mistakes(made)
     if mistakes:
-        raise all_at_once(name, mistakes, do="mend them all (docs/composer.md)")
+        raise all_at_once(name, mistakes, hint="mend them all (docs/composer.md)")
     return made
 
 
@@ -111,11 +111,11 @@ def changed(pairs: Pairs, **values: Any) -> Pairs:
 _CLIPS = {"train": 70, "val": 10, "test": 20}
 
 
-class _Reader:
+class _TableReader:
     """Takes typed values out of a table, and remembers what was wrong and what nobody took."""
 
     def __init__(
-        self, table: Mapping[str, Any], where: str, readers: list[_Reader] | None = None
+        self, table: Mapping[str, Any], where: str, readers: list[_TableReader] | None = None
     ) -> None:
         self._table, self._where = table, where
         self._known: list[str] = []
@@ -123,24 +123,24 @@ class _Reader:
         if readers is not None:
             readers.append(self)
 
-    def typed(self, key: str, default: Any, fits: Callable[[Any], bool], wanted: str) -> Any:
+    def typed(self, key: str, default: Any, fits: Callable[[Any], bool], expected: str) -> Any:
         """A value, or the default where it is missing or wrong."""
         self._known.append(key)
         if key not in self._table:
             return default
         value = self._table[key]
         if not fits(value):
-            self.wrong(key, value, wanted)
+            self.wrong(key, value, expected)
             return default
         return value
 
-    def wrong(self, key: str, value: Any, wanted: str) -> None:
+    def wrong(self, key: str, value: Any, expected: str) -> None:
         """Remember a mistake."""
-        self._wrong.append(f"{self._where}{key} = {repr(value)[:60]}: wanted {wanted}")
+        self._wrong.append(f"{self._where}{key} = {repr(value)[:60]}: expected {expected}")
 
-    def missing(self, key: str, wanted: str) -> None:
+    def missing(self, key: str, expected: str) -> None:
         """Remember that a value isn't there."""
-        self._wrong.append(f"{self._where}{key}: missing, wanted {wanted}")
+        self._wrong.append(f"{self._where}{key}: missing, expected {expected}")
 
     def table(self, key: str) -> Mapping[str, Any]:
         """A table within this one, empty where it is missing."""
@@ -212,7 +212,7 @@ def _is_span(low: float, high: float) -> Callable[[Any], bool]:
     return fits
 
 
-def _ranges(reader: _Reader) -> Ranges:
+def _ranges(reader: _TableReader) -> Ranges:
     own = Ranges()
     size = reader.typed("size", own.size, _is_span(0.05, 0.9), "[least, most] of 0.05 to 0.9")
     snr = reader.typed("snr", own.snr, _is_span(-20, 60), "[least, most] decibels, -20 to 60")
@@ -224,7 +224,7 @@ def _ranges(reader: _Reader) -> Ranges:
     return Ranges((float(size[0]), float(size[1])), (float(snr[0]), float(snr[1])), **shares)
 
 
-def _sides(reader: _Reader) -> Sides:
+def _sides(reader: _TableReader) -> Sides:
     form = str(reader.typed("parts", "", _is_text, 'a form like "{fold}-{source}"'))
     names, between = form_parts(form)
     if form and (not names or len(set(names)) < len(names) or "" in between[1:-1]):
@@ -237,27 +237,29 @@ def _sides(reader: _Reader) -> Sides:
     return Sides(form, source, test, val)
 
 
-def _rule(reader: _Reader, key: str, names: list[str], default: Rule) -> Rule:
-    wanted = 'a share, or {part = …, among = ["…"]}, or {part = …, from = …, to = …}'
-    value = reader.typed(key, default.share, lambda v: _is_share(v) or isinstance(v, dict), wanted)
+def _rule(reader: _TableReader, key: str, names: list[str], default: SideRule) -> SideRule:
+    expected = 'a share, or {part = …, among = ["…"]}, or {part = …, from = …, to = …}'
+    value = reader.typed(
+        key, default.share, lambda v: _is_share(v) or isinstance(v, dict), expected
+    )
     if not isinstance(value, dict):
-        return Rule(share=float(value))
+        return SideRule(share=float(value))
     by_value = set(value) == {"part", "among"} and _are_names(value["among"])
     by_number = set(value) == {"part", "from", "to"} and _is_span(0, 1e9)(
         [value["from"], value["to"]]
     )
     if not (by_value or by_number) or value["part"] not in names:
-        reader.wrong(key, value, f"{wanted}; the part one of {', '.join(names) or 'those named'}")
+        reader.wrong(key, value, f"{expected}; the part one of {', '.join(names) or 'those named'}")
         return default
     if by_value:
-        return Rule(part=value["part"], among=tuple(value["among"]))
-    return Rule(part=value["part"], first=int(value["from"]), last=int(value["to"]))
+        return SideRule(part=value["part"], among=tuple(value["among"]))
+    return SideRule(part=value["part"], first=int(value["from"]), last=int(value["to"]))
 
 
-def _read_each(tables: list[Mapping[str, Any]], readers: list[_Reader]) -> tuple[Pair, ...]:
+def _read_each(tables: list[Mapping[str, Any]], readers: list[_TableReader]) -> tuple[Pair, ...]:
     found = []
     for number, table in enumerate(tables, start=1):
-        reader = _Reader(table, f"pair {number}: ", readers)
+        reader = _TableReader(table, f"pair {number}: ", readers)
         sound, image = (
             _plain(reader.typed(key, "", _is_folder, "a folder's name below that of all"))
             for key in ("sound", "image")
@@ -275,7 +277,7 @@ def _read_each(tables: list[Mapping[str, Any]], readers: list[_Reader]) -> tuple
 def _pair_mistakes(pairs: Pairs) -> list[str]:
     mistakes = []
     if len(pairs.pairs) < FEWEST:
-        mistakes.append(f"{len(pairs.pairs)} pairs: wanted {FEWEST} or more, as [[pair]]")
+        mistakes.append(f"{len(pairs.pairs)} pairs: expected {FEWEST} or more, as [[pair]]")
     for key in ("sound", "image", "label"):
         values = [getattr(p, key) for p in pairs.pairs if getattr(p, key)]
         twice = sorted({v for v in values if values.count(v) > 1})

@@ -83,7 +83,7 @@ def read_recording(path: Path) -> Recording:
     samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
     loud = loud_stretches(samples)
     if not loud:
-        raise DataError(f"{path} is silent", wanted="a recording of something")
+        raise DataError(f"{path} is silent", expected="a recording of something")
     return Recording(samples, loud)
 
 

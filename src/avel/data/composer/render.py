@@ -12,7 +12,7 @@ from PIL import Image
 from avel import clock
 from avel.data.composer.pictures import SOLID, cut_out, draw_ground, read_picture
 from avel.data.composer.recordings import RATE, Piece, later, lay_out, play_pieces, read_recording
-from avel.data.composer.scene import Scene, Thing
+from avel.data.composer.scene import ComposedScene, PlacedThing
 from avel.data.script import Span
 from avel.data.toybox.render import Box, Frame, on_at
 from avel.data.toybox.sounds import loudness, noise_bed
@@ -23,7 +23,7 @@ Roots = Mapping[str, Path]
 class Cutout:
     """A thing's pictures: one of each size that it has, drawn once."""
 
-    def __init__(self, thing: Thing, root: Path, *, height: int) -> None:
+    def __init__(self, thing: PlacedThing, root: Path, *, height: int) -> None:
         self.thing = thing
         self._largest = max(8, round(thing.size * height))
         image = read_picture(root / thing.file.file)
@@ -66,7 +66,7 @@ class Cutout:
         return box if box[0] < box[2] and box[1] < box[3] else None
 
 
-class Stage:
+class DrawnScene:
     """A scene's background and things, ready to be drawn at any instant.
 
     Args:
@@ -78,7 +78,7 @@ class Stage:
         DataError: if a photograph can't be read.
     """
 
-    def __init__(self, scene: Scene, roots: Roots, *, width: int, height: int) -> None:
+    def __init__(self, scene: ComposedScene, roots: Roots, *, width: int, height: int) -> None:
         rng = scene.stream("ground")
         kind, file = scene.ground
         self._size = width, height
@@ -117,12 +117,12 @@ def frame_instants(seconds: float, fps: int) -> list[float]:
     return list(clock.frame_instants(0.0, seconds, fps))
 
 
-def frames_of(stage: Stage, instants: list[float]) -> Iterator[Frame]:
+def frames_of(stage: DrawnScene, instants: list[float]) -> Iterator[Frame]:
     """The frames of some instants, one by one."""
     return (stage.frame(t) for t in instants)
 
 
-def render_sound(scene: Scene, root: Path) -> tuple[NDArray[np.float32], list[list[Piece]]]:
+def render_sound(scene: ComposedScene, root: Path) -> tuple[NDArray[np.float32], list[list[Piece]]]:
     """The sound track of a scene, mono at ``RATE``, softly limited to -1..1.
 
     Args:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from avel import clock
-from avel.data.composer.bank import Bank, Source
+from avel.data.composer.bank import Bank, SourceFile
 from avel.data.composer.pairs import SPLITS, Pairs
 from avel.data.script import Act, Rng, Span, acts_of, draw_act, draw_event, units_of
 from avel.data.toybox.scene import Path, crowding, draw_path
@@ -39,7 +39,7 @@ SHAPES = ("round", "soft", "square")
 
 
 @dataclass(frozen=True)
-class Thing:
+class PlacedThing:
     """A photograph in the picture.
 
     Args:
@@ -54,7 +54,7 @@ class Thing:
     """
 
     label: str
-    file: Source
+    file: SourceFile
     spans: tuple[Span, ...]
     blinks: tuple[Span, ...]
     size: float
@@ -66,7 +66,7 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Sound:
+class PlacedSound:
     """A recording in the sound track.
 
     Args:
@@ -79,7 +79,7 @@ class Sound:
     """
 
     label: str
-    file: Source
+    file: SourceFile
     spans: tuple[Span, ...]
     drawn: tuple[Span, ...]
     snr: float
@@ -98,11 +98,11 @@ class Occurrence:
 
     event: Event
     seen: Span
-    sound: Sound
+    sound: PlacedSound
 
 
 @dataclass(frozen=True)
-class Scene:
+class ComposedScene:
     """A clip before it is rendered.
 
     Args:
@@ -122,12 +122,12 @@ class Scene:
     name: str
     split: str
     seconds: float
-    things: tuple[Thing, ...]
-    sounds: tuple[Sound, ...]
+    things: tuple[PlacedThing, ...]
+    sounds: tuple[PlacedSound, ...]
     occurrences: tuple[Occurrence, ...]
     rivals: tuple[tuple[bool, bool], ...]
     offset: float
-    ground: tuple[str, Source]
+    ground: tuple[str, SourceFile]
     bed: tuple[str, float]
     seed: tuple[int, ...]
 
@@ -149,7 +149,7 @@ def make_scene(
     split: str,
     index: int,
     offset: tuple[float, float] = (0.0, 0.0),
-) -> Scene:
+) -> ComposedScene:
     """The script of a split's clip ``index``; how many others there are changes nothing.
 
     Args:
@@ -173,7 +173,7 @@ def make_scene(
         rivals.append(act.rivals)
     late = round(float(np.random.default_rng([*begin, STREAMS["offset"]]).uniform(*offset)), 3)
     sounds = [_late(s, late, pairs.seconds) for s in draw.sounds]
-    return Scene(
+    return ComposedScene(
         name=f"{split}_{index:06d}",
         split=split,
         seconds=pairs.seconds,
@@ -190,13 +190,13 @@ def make_scene(
     )
 
 
-def _pick(sources: Sequence[Sequence[Source]], rng: Rng) -> Source:
+def _pick(sources: Sequence[Sequence[SourceFile]], rng: Rng) -> SourceFile:
     """A file of a drawn source, so that sources with many files aren't drawn more often."""
     own = sources[int(rng.integers(len(sources)))]
     return own[int(rng.integers(len(own)))]
 
 
-def _late(sound: Sound, late: float, seconds: float) -> Sound:
+def _late(sound: PlacedSound, late: float, seconds: float) -> PlacedSound:
     """A sound that comes later; one that is on as the clip begins (ends) is still on then."""
 
     def moved(at: float) -> float:
@@ -214,8 +214,8 @@ class _Draw:
         self.pairs, self.rng = pairs, rng
         self._bank, self._split = bank, split
         self._aspect = pairs.width / pairs.height
-        self.things: list[Thing] = []
-        self.sounds: list[Sound] = []
+        self.things: list[PlacedThing] = []
+        self.sounds: list[PlacedSound] = []
         self.events: list[tuple[Event, Span, int]] = []  # with the sight, and the sound's place
         self.bed = float(rng.uniform(*BED_LEVELS))
 
@@ -259,7 +259,7 @@ class _Draw:
         moved[-1] = length if rng.random() < FLUSH else length - rng.uniform(0, _SHIFT)
         return [round(start + float(m), 3) for m in moved]
 
-    def _thing(self, label: str, span: Span, start: float) -> Thing:
+    def _thing(self, label: str, span: Span, start: float) -> PlacedThing:
         """A photograph of a drawn size where it doesn't hide the others much."""
         rng, ranges = self.rng, self.pairs.ranges
         low, high = ranges.size
@@ -274,7 +274,7 @@ class _Draw:
         if rng.random() < ranges.grow:
             small = max(low / size, float(rng.uniform(0.4, 0.8)))
             scale = (small, 1.0) if rng.random() < 0.5 else (1.0, small)
-        return Thing(
+        return PlacedThing(
             label,
             _pick(self._bank.by_source["images", self._split, label], rng),
             (span,),
@@ -297,17 +297,17 @@ class _Draw:
             at += gap + float(self.rng.uniform(1.2, 4.0))
         return tuple(found)
 
-    def _sound(self, label: str, span: Span) -> Sound:
+    def _sound(self, label: str, span: Span) -> PlacedSound:
         snr = min(float(self.rng.uniform(*self.pairs.ranges.snr)), LOUDEST - self.bed)
         file = _pick(self._bank.by_source["sounds", self._split, label], self.rng)
-        return Sound(label, file, (span,), (span,), snr, len(self.sounds))
+        return PlacedSound(label, file, (span,), (span,), snr, len(self.sounds))
 
 
 def _at(span: Span, edges: Sequence[float]) -> Span:
     return edges[int(span[0])], edges[int(span[1])]
 
 
-def whole_events(scene: Scene) -> tuple[Event, ...]:
+def whole_events(scene: ComposedScene) -> tuple[Event, ...]:
     """The events on whole seconds by AVE's rule: the segments that they fill half of, or more."""
     found = []
     count = clock.segment_count(scene.seconds)
@@ -319,7 +319,7 @@ def whole_events(scene: Scene) -> tuple[Event, ...]:
     return tuple(found)
 
 
-def segment_labels(scene: Scene) -> list[str]:
+def segment_labels(scene: ComposedScene) -> list[str]:
     """The class of every second, ``""`` for background."""
     labels = [""] * clock.segment_count(scene.seconds)
     for event in whole_events(scene):
@@ -328,7 +328,7 @@ def segment_labels(scene: Scene) -> list[str]:
     return labels
 
 
-def script_json(scene: Scene, roots: Mapping[str, str]) -> dict[str, Any]:
+def script_json(scene: ComposedScene, roots: Mapping[str, str]) -> dict[str, Any]:
     """The script as plain data, numbers rounded so that its bytes are the same everywhere.
 
     Args:

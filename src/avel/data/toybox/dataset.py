@@ -21,7 +21,7 @@ from avel.data.rendered import (
     write_card,
 )
 from avel.data.toybox.render import render_boxes, render_frames, render_sound
-from avel.data.toybox.scene import VERSION, Scene, make_scene, script_json, split_of
+from avel.data.toybox.scene import VERSION, ToyScene, make_scene, script_json, split_of
 from avel.data.toybox.things import CLASSES
 from avel.errors import UsageError, all_at_once
 from avel.files import write_whole
@@ -31,7 +31,7 @@ RATE = 16000
 
 
 @dataclass(frozen=True)
-class Plan:
+class ToyboxPlan:
     """What every clip of a folder shares.
 
     Args:
@@ -57,7 +57,7 @@ class Plan:
         if mistakes:
             raise all_at_once("toybox", mistakes)
 
-    def scene(self, index: int) -> Scene:
+    def scene(self, index: int) -> ToyScene:
         """The script of a clip."""
         aspect = self.width / self.height
         return make_scene(self.seed, index, seconds=self.seconds, aspect=aspect)
@@ -75,7 +75,7 @@ class Plan:
         }
 
 
-def truth_json(plan: Plan, index: int) -> str:
+def truth_json(plan: ToyboxPlan, index: int) -> str:
     """What is in a clip, frame by frame, as JSON with the same bytes for the same seed."""
     scene = plan.scene(index)
     script = script_json(scene)
@@ -90,7 +90,7 @@ def truth_json(plan: Plan, index: int) -> str:
     return json.dumps(script, sort_keys=True, separators=(",", ":")) + "\n"
 
 
-def render_clip(plan: Plan, index: int, root: str | Path) -> str:
+def render_clip(plan: ToyboxPlan, index: int, root: str | Path) -> str:
     """Write one clip's video and, last, its truth, unless both are there; its name."""
     from avel.media.encode import write_video
 
@@ -112,7 +112,7 @@ def synthesize(
     root: str | Path,
     *,
     clips: int,
-    plan: Plan | None = None,
+    plan: ToyboxPlan | None = None,
     jobs: int = 0,
     command: str = "",
     progress: Progress | None = None,
@@ -139,10 +139,10 @@ def synthesize(
     Raises:
         UsageError: for values out of range, or a folder that holds clips of another plan.
     """
-    plan = plan or Plan()
+    plan = plan or ToyboxPlan()
     folder = Path(root)
     if clips < 1:
-        raise UsageError(f"{clips} clips", wanted="1 or more")
+        raise UsageError(f"{clips} clips", expected="1 or more")
     card = folder / TOYBOX_CARD
     check_card(card, plan.as_json())
     while is_rendered(folder, plan.scene(clips).name):
@@ -152,10 +152,10 @@ def synthesize(
     return write_annotations(folder, (_labelled(plan, index) for index in range(clips)))
 
 
-def _render_here(plan: Plan, folder: str, index: int) -> str:
+def _render_here(plan: ToyboxPlan, folder: str, index: int) -> str:
     return render_clip(plan, index, folder)
 
 
-def _labelled(plan: Plan, index: int) -> Labelled:
+def _labelled(plan: ToyboxPlan, index: int) -> Labelled:
     scene = plan.scene(index)
     return Labelled(scene.name, split_of(plan.seed, index), scene.events, scene.events)

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from avel import clock
 from avel.data.script import Span
-from avel.data.toybox.scene import Scene, Thing
+from avel.data.toybox.scene import ToyScene, ToyThing
 from avel.data.toybox.sounds import noise_bed, play
 from avel.data.toybox.things import draw_thing
 
@@ -26,7 +26,7 @@ PHASES = 12
 class Sprite:
     """A thing's animation, drawn once: (size of a picture, its alpha, where it isn't empty)."""
 
-    def __init__(self, thing: Thing, *, height: int) -> None:
+    def __init__(self, thing: ToyThing, *, height: int) -> None:
         self.thing = thing
         self.side = max(8, round(thing.size * height))
         self._drawn: dict[int, tuple[NDArray[np.float32], NDArray[np.float32], Any]] = {}
@@ -153,14 +153,14 @@ class Camera:
         return np.clip(canvas, 0, 255).astype(np.uint8)
 
 
-def frame_instants(scene: Scene, fps: int) -> list[float]:
+def frame_instants(scene: ToyScene, fps: int) -> list[float]:
     """When the clip's frames are shown, in seconds."""
     count = max(1, clock.sample_index(scene.seconds, fps))
     return [k / fps for k in range(count)]
 
 
 def render_frames(
-    scene: Scene, *, width: int = 320, height: int = 240, fps: int = 12
+    scene: ToyScene, *, width: int = 320, height: int = 240, fps: int = 12
 ) -> Iterator[Frame]:
     """The frames of a scene, (height, width, 3) each."""
     camera = Camera(np.random.default_rng([*scene.seed, 1]), width=width, height=height)
@@ -174,7 +174,7 @@ def render_frames(
 
 
 def render_boxes(
-    scene: Scene, *, width: int = 320, height: int = 240, fps: int = 12
+    scene: ToyScene, *, width: int = 320, height: int = 240, fps: int = 12
 ) -> list[list[Box]]:
     """For each thing the box of each frame."""
     sprites = [Sprite(thing, height=height) for thing in scene.things]
@@ -184,7 +184,7 @@ def render_boxes(
     ]
 
 
-def render_sound(scene: Scene, *, rate: int = 16000) -> NDArray[np.float32]:
+def render_sound(scene: ToyScene, *, rate: int = 16000) -> NDArray[np.float32]:
     """The sound track of a scene, mono, softly limited to -1..1."""
     count = clock.sample_index(scene.seconds, rate)
     rng = np.random.default_rng([*scene.seed, 2])

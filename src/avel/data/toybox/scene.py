@@ -60,7 +60,7 @@ class Path:
 
 
 @dataclass(frozen=True)
-class Thing:
+class ToyThing:
     """A drawn thing and when it is on screen.
 
     Args:
@@ -79,7 +79,7 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Sound:
+class ToySound:
     """A thing's sound and when it is heard.
 
     Args:
@@ -101,7 +101,7 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Scene:
+class ToyScene:
     """A clip before it is rendered.
 
     Args:
@@ -116,8 +116,8 @@ class Scene:
 
     name: str
     seconds: float
-    things: tuple[Thing, ...]
-    sounds: tuple[Sound, ...]
+    things: tuple[ToyThing, ...]
+    sounds: tuple[ToySound, ...]
     events: tuple[Event, ...]
     rivals: tuple[tuple[bool, bool], ...]
     bed: tuple[str, float]
@@ -192,19 +192,19 @@ def crowding(path: Path, size: float, others: Iterable[tuple[Path, float]], aspe
 
 
 def draw_thing_script(
-    label: str, spans: tuple[Span, ...], others: list[Thing], rng: Rng, *, aspect: float = 4 / 3
-) -> Thing:
+    label: str, spans: tuple[Span, ...], others: list[ToyThing], rng: Rng, *, aspect: float = 4 / 3
+) -> ToyThing:
     """A thing of a drawn size and look where it hides the others least."""
     size = draw_size(rng)
     paths = [draw_path(size, rng, aspect) for _ in range(12)]
     rooms = [(other.path, other.size) for other in others]
     path = min(paths, key=lambda p: crowding(p, size, rooms, aspect))
-    return Thing(label, spans, size, path, draw_look(rng))
+    return ToyThing(label, spans, size, path, draw_look(rng))
 
 
-def draw_sound_script(label: str, spans: tuple[Span, ...], rng: Rng) -> Sound:
+def draw_sound_script(label: str, spans: tuple[Span, ...], rng: Rng) -> ToySound:
     """A sound of drawn pitch, rhythm, loudness and room."""
-    return Sound(
+    return ToySound(
         label,
         spans,
         pitch=float(2 ** rng.uniform(-0.3, 0.3)),
@@ -233,7 +233,7 @@ def make_scene(
     seconds: float = 10.0,
     namespace: str = "toybox",
     aspect: float = 4 / 3,
-) -> Scene:
+) -> ToyScene:
     """The script of clip ``index`` of a seed; it depends on nothing else.
 
     Args:
@@ -249,8 +249,8 @@ def make_scene(
     """
     clock.segment_count(seconds)
     rng = scene_rng(namespace, seed, index, 0)
-    things: list[Thing] = []
-    sounds: list[Sound] = []
+    things: list[ToyThing] = []
+    sounds: list[ToySound] = []
     events: list[Event] = []
     rivals = []
     avoid = ""
@@ -267,7 +267,7 @@ def make_scene(
             avoid, span = act.event
             events.append(Event(*_shift(span, start, units, length), avoid, 1.0))
         rivals.append(act.rivals)
-    return Scene(
+    return ToyScene(
         name=f"s{seed}_{index:06d}",
         seconds=seconds,
         things=tuple(things),
@@ -286,7 +286,7 @@ def split_of(seed: int, index: int) -> str:
     return "train" if place < 7 else "val" if place == 7 else "test"
 
 
-def script_json(scene: Scene) -> dict[str, Any]:
+def script_json(scene: ToyScene) -> dict[str, Any]:
     """The script as plain data, numbers rounded so that its bytes are the same everywhere."""
     return {
         "name": scene.name,

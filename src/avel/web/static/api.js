@@ -1,17 +1,17 @@
 // Everything that is asked of the server.
 
-// An error as the server tells it: what came, what was wanted, what to do.
+// An error as the server tells it: what came, what was expected, a hint.
 class Refused extends Error {
-  constructor(status, { got = "", wanted = "", do: cure = "" } = {}, extra = {}) {
+  constructor(status, { got = "", expected = "", hint = "" } = {}, extra = {}) {
     super(got || `the server answered ${status}`);
-    Object.assign(this, { status, got: got || `The server answered ${status}.`, wanted, do: cure, ...extra });
+    Object.assign(this, { status, got: got || `The server answered ${status}.`, expected, hint, ...extra });
   }
 }
 
 const unreachable = () =>
   new Refused(0, {
     got: "The server can’t be reached.",
-    do: "See whether `avel serve` still runs, then try again.",
+    hint: "See whether `avel serve` still runs, then try again.",
   });
 
 let askToken = null; // shows the login; resolves when it is done

@@ -131,8 +131,8 @@ export function problem(error) {
       "div",
       {},
       el("p", {}, el("b", {}, prose(error.got || "Something went wrong."))),
-      error.wanted && el("p", {}, el("span", { className: "part" }, "Wanted: "), prose(error.wanted)),
-      error.do && el("p", {}, el("span", { className: "part" }, "What to do: "), prose(error.do)),
+      error.expected && el("p", {}, el("span", { className: "part" }, "Expected: "), prose(error.expected)),
+      error.hint && el("p", {}, el("span", { className: "part" }, "Hint: "), prose(error.hint)),
     ),
   );
 }

@@ -185,16 +185,16 @@ export class Intake {
       if (file.size > most)
         this.refuse(one, {
           got: `${file.name} has ${bytesWords(file.size)}.`,
-          wanted: `at most ${bytesWords(most)}`,
-          do: this.about.roots.length
+          expected: `at most ${bytesWords(most)}`,
+          hint: this.about.roots.length
             ? "Put it into a folder of the server and choose it there, or cut it."
             : "Cut it, or start the server with a larger limit.",
         });
       else if (!file.size)
         this.refuse(one, {
           got: `${file.name} is empty.`,
-          wanted: "a video or a sound file",
-          do: "See whether it was copied whole.",
+          expected: "a video or a sound file",
+          hint: "See whether it was copied whole.",
         });
       else this.waiting.push(one);
     }

@@ -70,7 +70,7 @@ export class Keeping {
       return true;
     } catch (error) {
       if (error.status === 409) return this.conflict();
-      toast([error.got, error.do].filter(Boolean).join(" "), { bad: true });
+      toast([error.got, error.hint].filter(Boolean).join(" "), { bad: true });
       return false;
     }
   }
@@ -192,7 +192,7 @@ export class Keeping {
     try {
       await download(job(this.id, `/export?format=${encodeURIComponent(format)}&of=${which}`));
     } catch (error) {
-      toast([error.got, error.do].filter(Boolean).join(" "), { bad: true });
+      toast([error.got, error.hint].filter(Boolean).join(" "), { bad: true });
     }
   }
 
@@ -210,7 +210,7 @@ export class Keeping {
         { action: "Undo", act: () => this.editor.undo() },
       );
     } catch (error) {
-      toast([error.got, error.wanted && `Wanted: ${error.wanted}.`, error.do].filter(Boolean).join(" "), {
+      toast([error.got, error.expected && `Expected: ${error.expected}.`, error.hint].filter(Boolean).join(" "), {
         bad: true,
       });
     }

@@ -34,7 +34,7 @@ onLogin(
                 said.textContent =
                   error.status === 401
                     ? "That isn’t the token."
-                    : [error.got, error.do].filter(Boolean).join(" ");
+                    : [error.got, error.hint].filter(Boolean).join(" ");
                 token.select();
                 return;
               }
@@ -137,7 +137,7 @@ addEventListener("unhandledrejection", (event) => {
   const error = event.reason;
   if (error?.name === "AbortError") return event.preventDefault();
   toast(
-    [error?.got ?? "Something went wrong in this page.", error?.do ?? "Load it again."]
+    [error?.got ?? "Something went wrong in this page.", error?.hint ?? "Load it again."]
       .filter(Boolean)
       .join(" "),
     { bad: true },

@@ -267,7 +267,7 @@ export class Review {
     try {
       data = await get(job(id, `/timeline?${query}`), { signal: this.asked.signal });
     } catch (error) {
-      if (error.name !== "AbortError") toast([error.got, error.do].filter(Boolean).join(" "), { bad: true });
+      if (error.name !== "AbortError") toast([error.got, error.hint].filter(Boolean).join(" "), { bad: true });
       return;
     }
     if (this.id !== id || mine !== this.number) return;

@@ -17,9 +17,9 @@ export class Tuning {
     const most = Math.max(10 * this.step, 10);
     const rows = [
       ["threshold", "Threshold", "the probability that a segment must reach", 0.01, 1, 0.01, share],
-      ["low", "Keep down to", "an event goes on while it is at least this probable", 0.01, 1, 0.01, share],
-      ["min_length", "Smallest length", "shorter events are dropped", 0, most, this.step, SECONDS],
-      ["bridge", "Bridge gaps up to", "between two events of a class", 0, most, this.step, SECONDS],
+      ["low_threshold", "Keep down to", "an event goes on while it is at least this probable", 0.01, 1, 0.01, share],
+      ["min_duration", "Smallest length", "shorter events are dropped", 0, most, this.step, SECONDS],
+      ["max_gap", "Bridge gaps up to", "between two events of a class", 0, most, this.step, SECONDS],
     ];
     this.rows = Object.fromEntries(
       rows.map(([name, words, what, min, max, step, say]) => {
@@ -80,11 +80,11 @@ export class Tuning {
     for (const [name, { input, said, say }] of Object.entries(this.rows)) {
       const top = decision.threshold ?? 0.5;
       const value =
-        this.moved[name] ?? decision[name] ?? (name === "low" ? top : name === "threshold" ? 0.5 : 0);
+        this.moved[name] ?? decision[name] ?? (name === "low_threshold" ? top : name === "threshold" ? 0.5 : 0);
       input.value = value;
       const open = (decision[name] ?? null) === null && this.moved[name] === undefined;
       said.textContent =
-        open && name === "threshold" ? "model’s own" : open && name === "low" ? "off" : say(Number(value));
+        open && name === "threshold" ? "model’s own" : open && name === "low_threshold" ? "off" : say(Number(value));
       input.setAttribute("aria-valuetext", said.textContent);
     }
     this.own.disabled = !Object.keys(this.moved).length;
@@ -96,8 +96,8 @@ export class Tuning {
     const { input } = this.rows[name];
     this.moved[name] = Number(input.value);
     const top = this.moved.threshold ?? this.used.threshold ?? 1;
-    if (name === "threshold" && this.moved.low > top) this.moved.low = top;
-    if (name === "low") this.moved.low = Math.min(this.moved.low, top);
+    if (name === "threshold" && this.moved.low_threshold > top) this.moved.low_threshold = top;
+    if (name === "low_threshold") this.moved.low_threshold = Math.min(this.moved.low_threshold, top);
     this.show({ ...this.used, ...this.moved });
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.tell(), 120);

@@ -1,0 +1,59 @@
+"""The table of every system on every data set is whole, and docs/results.md holds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from avel.experiments.own_tables import systems
+from tests.conftest import ROOT, load_script
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    return load_script("systems_results")
+
+
+def test_every_system_is_there_on_every_data_set(script: ModuleType) -> None:
+    rows = script.read(script.RESULTS)
+    assert script.data_of(rows[0]) == ["simulated_ave", "pairs10"]
+    held = {(r["system"], r["task"]) for r in rows if r["model"]}
+    assert held == {(r.name, r.task) for r in systems()}
+    ours = [r[f"ours_on_{data}"] for r in rows for data in script.data_of(r)]
+    assert all(0 <= float(value) <= 100 for value in ours)
+    trivial = [not r["model"] for r in rows]
+    assert trivial == sorted(trivial, reverse=True) and any(trivial), "on top"
+
+
+def test_the_page_holds_it(script: ModuleType) -> None:
+    table = script.page(script.read(script.RESULTS))
+    shown = (ROOT / "docs" / "results.md").read_text("utf-8")
+    assert table in shown, "run scripts/systems_results.py"
+
+
+def test_tables_are_put_side_by_side(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = "av,av,sel,,segment_accuracy,72.7"
+    none = "trivial: always background,,sel,,segment_accuracy,"
+    own = ",".join(script.OWN)
+    for name, value, sd in (("a", "50.0", "1.5"), ("b", "", ""), ("old", "1.0", "")):
+        lines = [
+            f"table,system,model,task,options,metric,paper,ours_on_{name},{own}",
+            f"systems,{none},20.0,,,,,,,,38,,",
+            f"systems,{same},{value},{sd},3,30,,,,0,38,99,f",
+            f"modalities,{same},{value},{sd},3,30,,,,0,38,99,f",
+        ]
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(script, "TOLD", {"a": "A", "b": "B"})
+    monkeypatch.setattr(script, "SEEDS", {"a": "3", "b": "3"})
+    rows = script.join([script.read(tmp_path / f"{name}.csv") for name in ("b", "a", "old")])
+    assert [r["system"] for r in rows] == ["trivial: always background", "av"]
+    assert rows[1]["ours_on_a"] == "50.0" and rows[1]["sd_on_a"] == "1.5"
+    assert script.data_of(rows[0]) == ["a", "b"], "the others are left out"
+    assert script.join([rows, script.read(tmp_path / "a.csv")]) == rows, "a joined table goes in"
+    assert script.page(rows).splitlines()[-1] == (
+        "| [av](models/av.md) | SEL | 72.7 | 50.0 ± 1.5 | not run |"
+    )

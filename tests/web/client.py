@@ -1,0 +1,66 @@
+"""A server of tests, in this process, and what its tests ask of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from avel.web.app import create_app
+from avel.web.desk import Desk, Limits
+from avel.web.roots import named_roots
+from tests.web import work as web_work
+
+HOST = "http://127.0.0.1"
+
+
+@contextmanager
+def serving(
+    folder: Path,
+    *,
+    start: Any = web_work.start,
+    roots: list[Path] | None = None,
+    data: Path | None = None,
+    limits: Limits = Limits(),  # noqa: B008
+    token: str | None = None,
+    **options: Any,
+) -> Iterator[TestClient]:
+    """A client of a server whose desk is ``client.desk``; its work is done in a process."""
+    desk = Desk(folder, start, roots=named_roots(roots or []), data=data, limits=limits)
+    desk.load()
+    app = create_app(desk, token=token, **options)
+    with TestClient(app, base_url=HOST, raise_server_exceptions=True) as client:
+        client.desk = desk  # type: ignore[attr-defined]
+        yield client
+
+
+def send(client: TestClient, name: str = "street.mp4", content: bytes = b"x", **more: Any) -> Any:
+    """Upload a file."""
+    return client.post("/api/jobs", files={"file": (name, content)}, **more)
+
+
+def ended(client: TestClient, id: str, *, seconds: float = 30) -> dict[str, Any]:
+    """The job once it neither waits nor runs."""
+    return until(client, id, {"done", "failed", "cancelled"}, seconds=seconds)
+
+
+def until(client: TestClient, id: str, states: set[str], *, seconds: float = 30) -> dict[str, Any]:
+    """The job once it is in one of some states."""
+    for _ in range(round(seconds * 20)):
+        job: dict[str, Any] = client.get(f"/api/jobs/{id}").json()
+        if job["state"] in states:
+            return job
+        time.sleep(0.05)
+    raise AssertionError(f"still {job['state']} after {seconds} s")
+
+
+def done(client: TestClient, name: str = "street.mp4", content: bytes = b"x") -> str:
+    """The id of a job that is done."""
+    id = send(client, name, content).json()["id"]
+    job = ended(client, id)
+    assert job["state"] == "done", job
+    return str(id)

@@ -1,0 +1,47 @@
+"""Work for the page's tests: real files with their pictures, events that are known beforehand."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from avel.files import file_hash
+from avel.media.file import open_media
+from avel.report.spectrogram import file_spectrogram
+from avel.report.thumbs import thumbnails
+from avel.types import Json
+from avel.web.kept import save_pictures, save_result
+from avel.web.work import Task
+from tests.report_samples import apart_scores, hand_timeline
+from tests.web.work import LABELS, Fake
+
+
+class Drawn(Fake):
+    """A bell from 1 to 3 s, a bark from 4 to 5 s, both of probability 0.7, in every real file.
+
+    Files that are called slow take long, until they are cancelled. In those that are called apart
+    a bark is seen and not heard from 0 to 2 s, and a siren heard and not seen from 4 to 5 s.
+    """
+
+    def __call__(self, task: Task, progress: Any) -> Json:
+        media = open_media(task.media)
+        for i in range(600 if "slow" in task.name else 2):
+            progress(i, 600)
+            time.sleep(0.1 if "slow" in task.name else 0)
+        late = media.player_start
+        found = hand_timeline(task.media, LABELS, notes=(), player_start=late)
+        folder = Path(task.folder)
+        if "apart" in task.name and found.scores is not None:
+            found = replace(found, scores=apart_scores(found.scores))
+        sound = file_spectrogram(task.media, media.duration)
+        save_pictures(folder, thumbnails(found) if media.video else [], sound)
+        save_result(folder, found)
+        facts = {"duration": found.duration, "events": len(found), "notes": []}
+        facts |= {"has_video": media.video is not None, "has_audio": media.audio is not None}
+        return facts | {"content": file_hash(task.media), "player_start": late}
+
+
+def start() -> Drawn:
+    return Drawn()

@@ -1,0 +1,422 @@
+"""Results and corrections of `avel serve`: thresholds, media, annotations, exports, a data set."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import errno
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from avel.errors import DataError
+from avel.formats import format_endings, read
+from avel.types import Event
+from avel.web.aside import FORMS, _corrected
+from avel.web.dataset import Corrected
+from avel.web.store import Store
+from tests.report_samples import CLASSES, lane_timeline, write_clip
+from tests.web.client import done, ended, send, serving
+
+GATE = {"start": 0.5, "end": 2.25, "label": "gate", "score": 1.0}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    folder = tmp_path_factory.mktemp("review")
+    with serving(folder / "state", data=folder / "data") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def job(client: TestClient) -> str:
+    return done(client, "street <b>.mp4", bytes(range(256)) * 10)
+
+
+def put(client: TestClient, id: str, revision: int, *events: dict[str, Any]) -> Any:
+    body = {"revision": revision, "events": list(events)}
+    return client.put(f"/api/jobs/{id}/annotations", json=body)
+
+
+def test_the_timeline_has_all_that_the_page_shows(client: TestClient, job: str) -> None:
+    found = client.get(f"/api/jobs/{job}/timeline").json()
+    assert (found["name"], found["duration"], found["step"]) == ("street <b>.mp4", 6.0, 1.0)
+    assert found["classes"] == list(CLASSES)
+    assert [(e["start"], e["end"], e["label"]) for e in found["events"]] == [
+        (1.0, 3.0, "Church bell"), (4.0, 5.0, "Bark")
+    ]  # fmt: skip
+    bell = found["scores"]["lanes"][0]
+    assert bell["label"] == "Church bell" and bell["values"] == [100, 700, 700, 100, 100, 100]
+    labels = [lane["label"] for lane in found["scores"]["lanes"]]
+    assert labels == ["Church bell", "Bark", "Siren"]  # the last one for what a person may hear
+    maps = base64.b64decode(found["attention"]["maps"])
+    assert found["attention"]["grid"] == [7, 7] and len(maps) == 6 * 49
+    assert found["attention"]["seconds"] == 1.0 and maps[3 * 7] == 255  # bright at left, then right
+    assert found["decision"] == {
+        "threshold": None,
+        "low_threshold": None,
+        "min_duration": 0,
+        "max_gap": 0,
+    }
+    assert "toy" in found["cautions"][0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "spans"),
+    [
+        ("threshold=0.5", [(1, 3), (4, 5)]),
+        ("threshold=0.5&min_duration=1.5", [(1, 3)]),
+        ("threshold=0.05", [(0, 5)] * 3),  # the last segment is silent
+        ("threshold=0.8", []),
+        ("threshold=0.5&low_threshold=0.1", [(0, 5), (0, 5)]),
+        ("min_duration=1.5", [(1, 3)]),
+    ],
+)
+def test_other_thresholds_decide_anew(
+    client: TestClient, job: str, asked: str, spans: list[tuple[int, int]]
+) -> None:
+    found = client.get(f"/api/jobs/{job}/timeline?{asked}").json()
+    assert [(e["start"], e["end"]) for e in found["events"]] == spans
+    used = dict(pair.split("=") for pair in asked.split("&"))
+    assert {n: found["decision"][n] for n in used} == {n: float(v) for n, v in used.items()}
+
+
+@pytest.mark.parametrize(
+    "asked", ["threshold=0", "threshold=nan", "threshold=2", "low_threshold=0.9&threshold=0.5", "max_gap=-1",
+              "min_duration=inf", "threshold=x"],
+)  # fmt: skip
+def test_thresholds_out_of_range_are_refused(client: TestClient, job: str, asked: str) -> None:
+    answer = client.get(f"/api/jobs/{job}/timeline?{asked}")
+    assert answer.status_code == 422 and answer.json()["error"]["got"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "part"),
+    [
+        (None, 200, slice(None)),
+        ("bytes=0-99", 206, slice(100)),
+        ("bytes=2500-", 206, slice(2500, None)),
+        ("bytes=-60", 206, slice(-60, None)),
+        ("bytes=9999-", 416, None),
+    ],
+)
+def test_media_are_answered_in_ranges(
+    client: TestClient, job: str, asked: str | None, status: int, part: slice | None
+) -> None:
+    answer = client.get(f"/api/jobs/{job}/media", headers={"Range": asked} if asked else {})
+    assert answer.status_code == status
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    if part is not None:
+        assert answer.content == (bytes(range(256)) * 10)[part]
+        assert answer.headers["content-type"] == "video/mp4"
+        assert answer.headers["content-disposition"].startswith("inline; filename")
+
+
+def test_a_page_named_as_a_video_is_no_page(client: TestClient) -> None:
+    id = done(client, "page.html", b"<script>alert(1)</script>")
+    answer = client.get(f"/api/jobs/{id}/media")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+
+
+def test_pictures(client: TestClient, job: str) -> None:
+    (thumb,) = client.get(f"/api/jobs/{job}/thumbs").json()
+    picture = client.get(thumb["url"])
+    assert thumb["time"] == 0.5 and picture.headers["content-type"] == "image/jpeg"
+    assert picture.content[:2] == b"\xff\xd8"
+    assert client.get(f"/api/jobs/{job}/spectrogram.png").content == b"\x89PNG"
+    for other in (f"{job}/thumbs/1.jpg", f"{job}/thumbs/-1.jpg", "none/thumbs/0.jpg"):
+        assert client.get(f"/api/jobs/{other}").status_code in (404, 422)
+
+
+def test_corrections_have_revisions(client: TestClient) -> None:
+    id = done(client)
+    found = client.get(f"/api/jobs/{id}/annotations").json()
+    assert found["revision"] == 0 and found["saved"] is None and len(found["events"]) == 2
+    saved = put(client, id, 0, GATE)
+    assert saved.status_code == 200 and saved.json()["revision"] == 1
+    assert saved.json()["events"] == [GATE] and saved.json()["saved"] > 0
+    late = put(client, id, 0, GATE, GATE)
+    assert late.status_code == 409 and late.json() == saved.json()
+    assert client.get(f"/api/jobs/{id}").json()["corrected"]
+    back = client.delete(f"/api/jobs/{id}/annotations").json()
+    assert back == {"revision": 2, "events": found["events"], "saved": None}
+    assert put(client, id, 1, GATE).status_code == 409
+    assert put(client, id, 2).json() == {"revision": 3, "events": [], "saved": pytest.approx(
+        saved.json()["saved"], abs=60)}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"start": -1}, "start"),
+        ({"start": float("nan")}, "start"),
+        ({"end": 7.5}, "the file ends at 6 s"),
+        ({"start": 6, "end": 6.5}, "the file ends at 6 s"),
+        ({"end": 0.5}, "ends at 0.5 s"),
+        ({"label": ""}, "label"),
+        ({"label": "x" * 201}, "label"),
+        ({"label": " gate"}, "spaces"),
+        ({"label": "a\nb"}, "control"),
+        ({"label": "Background"}, "background"),
+        ({"score": 2}, "score"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_impossible_corrections_are_refused(
+    client: TestClient, job: str, change: dict[str, Any], said: str
+) -> None:
+    body = json.dumps({"revision": 0, "events": [GATE | change]})
+    answer = client.put(f"/api/jobs/{job}/annotations", content=body,
+                        headers={"Content-Type": "application/json"})  # fmt: skip
+    assert answer.status_code == 422 and said in str(answer.json()["error"])
+
+
+def test_corrections_are_bounded(client: TestClient, job: str) -> None:
+    assert put(client, job, 0, *[GATE] * 10_001).status_code == 422
+    body = b'{"revision": 0, "events": [' + b" " * 17_000_000 + b"]}"
+    url, kind = f"/api/jobs/{job}/annotations", {"Content-Type": "application/json"}
+    assert client.put(url, content=body, headers=kind).status_code == 413
+    chunks = (body[i : i + 10**6] for i in range(0, len(body), 10**6))
+    assert client.put(url, content=chunks, headers=kind).status_code == 413
+    deep = b"[" * 10**5
+    assert client.put(url, content=deep, headers=kind).status_code in (400, 422)
+
+
+@pytest.mark.parametrize("format", sorted(format_endings()))
+def test_every_format_out_and_in_again(
+    client: TestClient, tmp_path: Path, format: str, job: str
+) -> None:
+    id = done(client, "a/../yard <1>.mp4")
+    put(client, id, 0, GATE)
+    for of, labels in (("corrected", ["gate"]), ("found", ["Church bell", "Bark"])):
+        answer = client.get(f"/api/jobs/{id}/export", params={"format": format, "of": of})
+        assert answer.status_code == 200
+        name = answer.headers["content-disposition"].split('"')[1]
+        assert name == f"yard_1{format_endings()[format]}"
+        path = tmp_path / f"{of}{format_endings()[format]}"
+        path.write_bytes(answer.content)
+        assert [e.label for e in read(path, format=format)] == labels
+        again = client.post(f"/api/import?job={id}", files={"file": (path.name, answer.content)})
+        assert [e["label"] for e in again.json()["events"]] == labels
+    assert not list(client.desk.incoming.iterdir())  # type: ignore[attr-defined]
+
+
+def test_exports_of_unknown_formats_are_refused(client: TestClient, job: str) -> None:
+    answer = client.get(f"/api/jobs/{job}/export?format=doc")
+    assert answer.status_code == 422 and "elan" in answer.json()["error"]["expected"]
+
+
+def test_what_is_only_heard_or_seen_stands_beside_the_events(
+    client: TestClient, job: str, tmp_path: Path
+) -> None:
+    id = done(client, "apart.mp4", b"apart" + bytes(range(9)))
+    found = client.get(f"/api/jobs/{id}/timeline").json()
+    told = [(a["label"], a["summary"], [e["label"] for e in a["rows"][0]]) for a in found["apart"]]
+    assert told == [
+        ("Heard, not seen", "1 event", ["Siren"]), ("Seen, not heard", "1 event", ["Bark"])
+    ]  # fmt: skip
+    assert found["finding"] == "" and len(found["events"]) == 2
+    assert client.get(f"/api/jobs/{job}/timeline").json()["apart"] == []
+    none = client.get(f"/api/jobs/{id}/timeline?threshold=0.8").json()
+    assert none["events"] == [] and none["finding"].startswith("No event is both seen and heard. ")
+    url = f"/api/jobs/{id}/export"
+    (tmp_path / "a.eaf").write_bytes(client.get(f"{url}?format=elan&of=found").content)
+    assert len(read(tmp_path / "a.eaf").lane("audio")) == 1
+    table = b"start,end,label,score,modality\n1,2,gate,1,both\n2,3,Siren,0.7,audio\n"
+    answer = client.post(f"/api/import?job={id}", files={"file": ("l.csv", table)}).json()
+    assert [e["label"] for e in answer["events"]] == ["gate"]
+    assert answer["notes"] == ["Left out: 1 that are only heard or only seen."]
+    # a correction stands alone, and an event that a person gives ends what was of one modality
+    siren = {"start": 4, "end": 6, "label": "Siren", "score": 1.0}
+    assert put(client, id, 0, siren).status_code == 200
+    (tmp_path / "b.json").write_bytes(client.get(f"{url}?format=json").content)
+    assert read(tmp_path / "b.json").choose("all").events == (Event(4, 6, "Siren"),)
+
+
+def test_a_corrected_page_keeps_what_no_event_overlaps() -> None:
+    made = lane_timeline("a.mp4", [3, 3, 0, 0, 3, 3, 3, 3])
+    changed = _corrected(made, [Event(5, 8, "Siren"), Event(0, 2, "Siren")], scores=True)
+    assert changed.audio_only == () and changed.visual_only == made.visual_only
+
+
+def test_labels_that_dont_fit_are_left_out_and_named(client: TestClient, job: str) -> None:
+    table = b"start,end,label\n1,2,gate\n50,60,late\n2,3,background\n"
+    answer = client.post(f"/api/import?job={job}", files={"file": ("labels.csv", table)}).json()
+    assert [e["label"] for e in answer["events"]] == ["gate"] and len(answer["notes"]) == 2
+    assert "late" in answer["notes"][0]
+    for name, content in [("x.csv", b"no,table"), ("x.doc", b""), ("x.json", b"{" * 9999),
+                          ("x.eaf", b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>")]:  # fmt: skip
+        refused = client.post(f"/api/import?job={job}", files={"file": (name, content)})
+        assert refused.status_code == 422
+        assert name in refused.json()["error"]["got"] and "incoming" not in refused.text
+    table = b"start,end,label\n1,2,gate\n3,2,late\n"
+    answer = client.post(f"/api/import?job={job}", files={"file": ("odd.csv", table)}).json()
+    assert len(answer["events"]) == len(answer["notes"]) == 1
+    assert answer["notes"][0].startswith("Left out: odd.csv:3: ")
+    refused = client.post(
+        f"/api/import?job={job}", files={"file": ("odd.csv", table.replace(b"1,2,gate\n", b""))}
+    )
+    assert "(odd.csv:2: " in refused.json()["error"]["got"]
+    many = b"file,start,end,label\na.mp4,1,2,x\nb.mp4,1,2,y\n"
+    refused = client.post(f"/api/import?job={job}", files={"file": ("many.csv", many)})
+    assert refused.status_code == 422 and "2 videos" in refused.json()["error"]["got"]
+    own = done(client, "b.mp4")
+    chosen = client.post(f"/api/import?job={own}", files={"file": ("many.csv", many)}).json()
+    assert [e["label"] for e in chosen["events"]] == ["y"]
+
+
+def test_what_is_corrected_is_a_data_set(client: TestClient) -> None:
+    data = client.desk.data.folder  # type: ignore[attr-defined]
+    ids = [done(client, content=f"video {k}".encode()) for k in range(2)]
+    same = done(client, "copy.mp4", b"video 0")
+    put(client, ids[0], 0, GATE, GATE | {"start": 3, "end": 4, "label": '=dog, "big"'})
+    put(client, ids[1], 0)
+    put(client, same, 0, GATE)
+    with (data / "annotations.csv").open(newline="") as f:
+        rows = [r for r in csv.DictReader(f) if any(id in r["file"] for id in [*ids, same])]
+    assert [(r["file"], r["start"], r["label"]) for r in rows] == [
+        (f"videos/{ids[0]}.mp4", "0.5", "gate"),
+        (f"videos/{ids[0]}.mp4", "3.0", '\'=dog, "big"'),
+        (f"videos/{ids[1]}.mp4", "", ""),
+        (f"videos/{same}.mp4", "0.5", "gate"),
+    ]
+    assert rows[0]["video"] == rows[3]["video"] != rows[2]["video"]
+    from avel.data.annotations import read_rows
+
+    read_back, mistakes = read_rows(data)
+    assert not mistakes and '=dog, "big"' in {r.label for r in read_back}
+    odd = {"start": 1e-05, "end": 5.325581395348838}  # dragged by a hand, not typed
+    put(client, ids[1], 1, GATE | odd)
+    read_back, mistakes = read_rows(data)
+    assert not mistakes and (1e-05, odd["end"]) in {(r.start, r.end) for r in read_back}
+    put(client, ids[1], 2)
+    assert (data / "videos" / f"{ids[0]}.mp4").read_bytes() == b"video 0"
+    told = client.get("/api/dataset").json()
+    assert told["path"] == str(data) and told["clips"] >= 3 and not told["notes"]
+    assert told["commands"][-1].startswith(f"avel train cspa_csea data={data}")
+    client.delete(f"/api/jobs/{ids[0]}")
+    client.delete(f"/api/jobs/{same}/annotations")
+    text = (data / "annotations.csv").read_text()
+    assert ids[1] in text and ids[0] not in text and same not in text
+    assert not (data / "videos" / f"{ids[0]}.mp4").exists()
+
+
+def test_what_a_person_adds_to_the_data_set_stays(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(tmp_path / "state", data=data) as client:
+        id = done(client)
+        put(client, id, 0, GATE)
+        added = [data / "videos" / name for name in ("own.mp4", "0123456789abcdef.mp4")]
+        for path in added:
+            path.write_bytes(b"a person's own")
+        (data / "videos" / "more").mkdir()
+        table = data / "annotations.csv"
+        text = table.read_text().replace("label,video", "label,video,split")
+        lines = [line + "," for line in text.splitlines()[1:]]
+        own = "videos/own.mp4,1.0,2.0,'=bell,,test"
+        table.write_text("\n".join([text.splitlines()[0], *lines, own]) + "\n")
+        other = done(client, content=b"another")
+        put(client, other, 0)
+        put(client, id, 1, GATE, GATE | {"start": 3, "end": 4})
+        with table.open(newline="") as f:
+            rows = list(csv.DictReader(f))
+        assert [(r["file"][:23], r["label"], r["split"]) for r in rows] == [
+            (f"videos/{id}", "gate", ""), (f"videos/{id}", "gate", ""),
+            (f"videos/{other}", "", ""), ("videos/own.mp4", "'=bell", "test"),
+        ]  # fmt: skip
+        client.delete(f"/api/jobs/{id}")
+        assert not (data / "videos" / f"{id}.mp4").exists()
+        table.write_bytes(b"\xff\xfe no table")
+        put(client, other, 1, GATE)
+        assert table.read_bytes() == b"\xff\xfe no table"
+        (trouble,) = client.get("/api/jobs").json()["troubles"]
+        assert "isn't up to date" in trouble["got"] and "annotations.csv" in trouble["got"]
+        table.unlink()
+        assert client.get("/api/dataset").json()["path"] == str(data)
+        assert client.get("/api/jobs").json()["troubles"] == []
+        assert "gate" in table.read_text()
+    with serving(tmp_path / "state", data=data):
+        assert all(path.is_file() for path in added) and (data / "videos" / "more").is_dir()
+
+
+def test_a_correction_is_saved_though_the_data_set_cant_be(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = done(client)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("avel.web.dataset.write_whole", full)
+        saved = put(client, id, 0, GATE)
+        assert saved.status_code == 200 and saved.json()["revision"] == 1
+        (trouble,) = client.get("/api/jobs").json()["troubles"]
+        assert "the disk is full" in trouble["got"]
+        other = done(client)
+        assert client.delete(f"/api/jobs/{other}").status_code == 204
+    put(client, id, 1, GATE)
+    assert client.get("/api/jobs").json()["troubles"] == []
+
+
+def test_a_folder_of_somebody_elses_is_never_written_over(tmp_path: Path) -> None:
+    (tmp_path / "annotations.csv").write_text("file,start,end,label\na.mp4,0,1,x\n")
+    store = Store(tmp_path.parent / "jobs.sqlite")
+    with pytest.raises(DataError, match="didn't write"):
+        Corrected(tmp_path, store, lambda job: tmp_path)
+    store.close()
+
+
+@pytest.mark.parametrize("format", sorted(FORMS))
+def test_the_page_and_the_copy_are_written_in_another_process(tmp_path: Path, format: str) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 6)
+    with serving(tmp_path / "state") as client:
+        id = done(client, "<street>.mp4", clip.read_bytes())
+        put(client, id, 0, GATE)
+        answer = client.get(f"/api/jobs/{id}/export?format={format}")
+        assert answer.status_code == 200, answer.text
+        head = answer.content[:4096]
+        assert b"<!doctype html>" in head.lower() if format == "html" else b"ftyp" in head
+        if format == "html":
+            assert b"gate" in answer.content and b"data:image/jpeg" in answer.content
+        broken = done(client, "broken.mp4", b"no video")
+        refused = client.get(f"/api/jobs/{broken}/export?format={format}")
+        assert refused.status_code == (200 if format == "html" else 422)
+        assert format == "html" or "broken.mp4" in refused.json()["error"]["got"]
+
+
+def test_a_damaged_result_says_what_to_do(client: TestClient) -> None:
+    id = done(client)
+    folder = client.desk.folder / "jobs" / id  # type: ignore[attr-defined]
+    (folder / "scores.safetensors").write_bytes(b"\xff" * 99)
+    answer = client.get(f"/api/jobs/{id}/timeline")
+    assert answer.status_code == 422 and "run again" in answer.json()["error"]["hint"]
+    client.post(f"/api/jobs/{id}/retry")
+    ended(client, id)
+    assert client.get(f"/api/jobs/{id}/timeline").status_code == 200
+
+
+def test_a_file_in_a_root_that_is_gone(tmp_path: Path) -> None:
+    root = tmp_path / "videos"
+    root.mkdir()
+    (root / "a.mp4").write_bytes(b"x")
+    with serving(tmp_path / "state", roots=[root], data=tmp_path / "data") as client:
+        asked = {"root": "videos", "path": "a.mp4"}
+        id = client.post("/api/jobs/path", json=asked).json()["id"]
+        assert ended(client, id)["state"] == "done"
+        assert client.get(f"/api/jobs/{id}/media").content == b"x"
+        (root / "a.mp4").unlink()
+        assert client.get(f"/api/jobs/{id}/media").status_code == 422
+        assert client.get(f"/api/jobs/{id}/timeline").status_code == 200
+        body = {"revision": 0, "events": []}
+        assert client.put(f"/api/jobs/{id}/annotations", json=body).status_code == 200
+        (note,) = client.get("/api/dataset").json()["notes"][1:]
+        assert note.startswith("a.mp4 is left out: ")
+        client.delete(f"/api/jobs/{id}")
+        assert send(client).status_code == 201
