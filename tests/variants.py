@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from avel.errors import UsageError
-from avel.models.base import Model, Task, build_model, models
+from avel.models.base import Model, TaskName, build_model, models
 from avel.papers import rows
 
 A, V, C, H, W = 6, 8, 3, 2, 3
@@ -32,7 +32,7 @@ class Variant:
     """
 
     model: str
-    task: Task
+    task: TaskName
     options: str
     told: tuple[tuple[str, Any], ...]
 

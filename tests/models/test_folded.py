@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from avel.models.base import Batch, Task, build_model
+from avel.models.base import Batch, TaskName, build_model
 from avel.models.coattention import CSPA
 from avel.models.folded import folds
 from avel.training.step import Objective
@@ -73,7 +73,7 @@ def calls_of_f2(cspa: CSPA) -> list[None]:
 
 
 @pytest.mark.parametrize("task", ["sel", "wsel", "cml"])
-def test_a_training_step_folds_and_learns_what_the_plain_one_does(task: Task) -> None:
+def test_a_training_step_folds_and_learns_what_the_plain_one_does(task: TaskName) -> None:
     torch.manual_seed(0)
     audio, visual = torch.rand(4, 7, A), torch.rand(4, 7, 2, 3, V)
     labels = torch.full((4, 7), C)

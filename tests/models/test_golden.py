@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from avel.models.av import Av
 from avel.models.avdln import Avdln
-from avel.models.base import Batch, Output, Query, Task
+from avel.models.base import Batch, Output, Query, TaskName
 from avel.training.released import convert_weights
 
 ATOL = 1e-5
@@ -24,7 +24,7 @@ def golden(shared: Path) -> Path:
     return shared / "golden"
 
 
-def converted(golden: Path, folder: Path, name: str, task: Task) -> Av:
+def converted(golden: Path, folder: Path, name: str, task: TaskName) -> Av:
     """The network of a name with the made-up weights, read the way a user's file is."""
     shapes = json.loads((golden / "ave_release_state.json").read_text())[name]
     rng = np.random.default_rng(11)

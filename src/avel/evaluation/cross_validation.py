@@ -16,7 +16,7 @@ from avel.data.base import Dataset, Split
 from avel.errors import DataError, UsageError
 from avel.evaluation.results import Measured, table
 from avel.files import write_whole
-from avel.models.base import Recipe, Task, models
+from avel.models.base import Recipe, TaskName, models
 from avel.tasks import sel
 from avel.training.loop import Progress, Run, fit
 from avel.types import Json
@@ -63,7 +63,7 @@ class Folds:
     """
 
     model: str
-    task: Task
+    task: TaskName
     data: str
     clips: int
     recordings: int
@@ -118,7 +118,7 @@ def cross_validate(
     data: Dataset,
     count: int,
     *,
-    task: Task = "sel",
+    task: TaskName = "sel",
     recipe: Recipe | None = None,
     seed: int = 0,
     out: str | Path | None = None,

@@ -8,7 +8,7 @@ from typing import Any
 
 from avel import tasks
 from avel.errors import all_at_once
-from avel.models.base import Recipe, Task, models
+from avel.models.base import Recipe, TaskName, models
 from avel.training.mmel import mmel_recipe, starts_from_sel
 from avel.training.recipes import resolve, to_json
 from avel.types import Json
@@ -28,7 +28,7 @@ class Training:
     """
 
     model: str
-    task: Task
+    task: TaskName
     recipe: Recipe
     setting: str
     start: Training | None = None
@@ -111,7 +111,7 @@ class Estimate:
 
 def prepare(
     model: str,
-    task: Task,
+    task: TaskName,
     options: Mapping[str, Any],
     *,
     setting: str | None = None,
@@ -146,7 +146,7 @@ def _flat(recipe: Json) -> Json:
 
 
 def _full(
-    model: str, task: Task, recipe: Recipe, setting: str, *, spares: bool = False
+    model: str, task: TaskName, recipe: Recipe, setting: str, *, spares: bool = False
 ) -> Training:
     options = {**models.get(model).options(), **recipe.options}
     return Training(model, task, replace(recipe, options=options), setting, spares=spares)

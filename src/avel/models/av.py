@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from avel.errors import CheckpointError
-from avel.models.base import Batch, Model, ModelCard, Output, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Recipe, TaskName, models
 from avel.models.fusion import PLAIN, RESIDUAL, build_fusion
 from avel.models.layers import (
     AVGA,
@@ -104,7 +104,7 @@ class Av(Model):
         audio_dim: int,
         visual_dim: int,
         classes: int,
-        task: Task = "sel",
+        task: TaskName = "sel",
         inputs: str = "a+v-att",
         fusion: str = "concat",
         stage: str = "late",
@@ -148,7 +148,7 @@ class Av(Model):
         return sound, 512 + moving if "c3d" in inputs else 512
 
     @classmethod
-    def recipe(cls, task: Task) -> Recipe:
+    def recipe(cls, task: TaskName) -> Recipe:
         """The release's: Adam 1e-3, batches of 64, 300 epochs, in WSEL 250."""
         return Recipe(epochs=250 if task == "wsel" else 300, batch=64)
 

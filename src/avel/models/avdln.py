@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, TaskName, models
 from avel.models.layers import (
     as_read,
     matching_loss,
@@ -61,7 +61,7 @@ class Avdln(Model):
         audio_dim: int,
         visual_dim: int,
         classes: int,
-        task: Task = "cml",
+        task: TaskName = "cml",
         negatives: str = "release",
         tau: float = 2.0,
     ) -> None:
@@ -76,7 +76,7 @@ class Avdln(Model):
         xavier(self)
 
     @classmethod
-    def recipe(cls, task: Task) -> Recipe:
+    def recipe(cls, task: TaskName) -> Recipe:
         """The release's: Adam 1e-3, 20 epochs of batches of 8."""
         return Recipe(epochs=20, batch=8)
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from avel.models.base import Batch, Model, ModelCard, Output, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Recipe, TaskName, models
 from avel.models.fusion import DMRN
 from avel.models.layers import AVGA, as_read, average, masked_mean, share_entropy
 from avel.models.recurrent import Recurrent
@@ -78,7 +78,7 @@ class Avsdn(Model):
         audio_dim: int,
         visual_dim: int,
         classes: int,
-        task: Task = "sel",
+        task: TaskName = "sel",
         state: int = 128,
         hidden: int = 512,
         width: int = 49,
@@ -94,7 +94,7 @@ class Avsdn(Model):
         self.head = nn.Linear(2 * state, classes + 1)
 
     @classmethod
-    def recipe(cls, task: Task) -> Recipe:
+    def recipe(cls, task: TaskName) -> Recipe:
         """Ours: Adam 1e-3, 300 epochs of batch 64."""
         return Recipe()
 

@@ -19,7 +19,8 @@ from avel.errors import UsageError, all_at_once
 from avel.models.standardize import Standardize, through
 from avel.registry import Registry
 
-Task = Literal["sel", "wsel", "cml"]
+#: Tasks by name; :mod:`avel.tasks` holds what each of them is.
+TaskName = Literal["sel", "wsel", "cml"]
 
 models: Registry[Model] = Registry("model", "avel.models")
 
@@ -41,7 +42,7 @@ class ModelCard:
 
     name: str
     paper: str
-    tasks: tuple[Task, ...]
+    tasks: tuple[TaskName, ...]
     summary: str
     open_points: tuple[str, ...] = ()
     distribution: bool = True
@@ -166,7 +167,7 @@ class Model(nn.Module, ABC):
         self.register_forward_pre_hook(through, with_kwargs=True)
 
     @classmethod
-    def recipe(cls, task: Task) -> Recipe:
+    def recipe(cls, task: TaskName) -> Recipe:
         """The paper's recipe for a task."""
         return Recipe()
 
@@ -298,7 +299,7 @@ def build_model(
     audio_dim: int,
     visual_dim: int,
     classes: int,
-    task: Task = "sel",
+    task: TaskName = "sel",
     **options: Any,
 ) -> Model:
     """A model with fresh weights.

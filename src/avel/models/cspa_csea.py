@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from avel.errors import CheckpointError, UsageError
-from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, TaskName, models
 from avel.models.coattention import CSEA, CSPA, Raw, Stream
 from avel.models.layers import (
     as_read,
@@ -88,7 +88,7 @@ class CspaCsea(Model):
         audio_dim: int,
         visual_dim: int,
         classes: int,
-        task: Task = "sel",
+        task: TaskName = "sel",
         modules: str = "cspa+csea",
         audio_attention: bool = True,
         v2a: bool = True,
@@ -137,7 +137,7 @@ class CspaCsea(Model):
             )
 
     @classmethod
-    def recipe(cls, task: Task) -> Recipe:
+    def recipe(cls, task: TaskName) -> Recipe:
         """The paper's (IV-A): Adam 1e-3; 300 epochs of batch 64, in CML 30 of 32."""
         return Recipe(epochs=30, batch=32) if task == "cml" else Recipe(epochs=300, batch=64)
 

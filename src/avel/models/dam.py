@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avel.errors import UsageError
-from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, TaskName, models
 from avel.models.decision_rules import HALF, relevance
 from avel.models.layers import (
     AVGA,
@@ -127,7 +127,7 @@ class Dam(Model):
         audio_dim: int,
         visual_dim: int,
         classes: int,
-        task: Task = "sel",
+        task: TaskName = "sel",
         embedding: str = "self-attention",
         matching: str = "cross",
         regions: str = "auto",
@@ -160,7 +160,7 @@ class Dam(Model):
         self.category = nn.Linear(2 * width, classes) if task == "sel" else None
 
     @classmethod
-    def recipe(cls, task: Task) -> Recipe:
+    def recipe(cls, task: TaskName) -> Recipe:
         """Ours: Adam 1e-4 (at 1e-3 some seeds don't begin to learn), 300 epochs of batch 64."""
         return Recipe(lr=1e-4)
 

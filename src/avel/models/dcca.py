@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, TaskName, models
 from avel.models.layers import as_read, mlp, region_mean, valid, window_sums
 
 
@@ -137,7 +137,7 @@ class Dcca(Model):
         audio_dim: int,
         visual_dim: int,
         classes: int,
-        task: Task = "cml",
+        task: TaskName = "cml",
         hidden: int = 128,
         width: int = 64,
         ridge: float = 1e-3,
@@ -157,7 +157,7 @@ class Dcca(Model):
         self.register_buffer("correlations", torch.zeros(width))
 
     @classmethod
-    def recipe(cls, task: Task) -> Recipe:
+    def recipe(cls, task: TaskName) -> Recipe:
         """Ours: Adam 1e-3, 100 epochs of 256 clips; the covariances want large batches."""
         return Recipe(epochs=100, batch=256)
 

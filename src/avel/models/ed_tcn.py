@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avel.models.base import Batch, Model, ModelCard, Output, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Recipe, TaskName, models
 from avel.models.layers import as_read, average, region_mean, share_entropy, valid
 
 EPS = 1e-5  #: added to the channels' maximum
@@ -69,7 +69,7 @@ class EdTcn(Model):
         audio_dim: int,
         visual_dim: int,
         classes: int,
-        task: Task = "sel",
+        task: TaskName = "sel",
         modality: str = "visual",
         first: int = 64,
         second: int = 96,
@@ -89,7 +89,7 @@ class EdTcn(Model):
         self.head = nn.Linear(first, classes + 1)
 
     @classmethod
-    def recipe(cls, task: Task) -> Recipe:
+    def recipe(cls, task: TaskName) -> Recipe:
         """Ours: Adam 1e-3, 300 epochs of batch 64."""
         return Recipe()
 

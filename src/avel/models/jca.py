@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avel.errors import UsageError
-from avel.models.base import Batch, Model, ModelCard, Output, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Recipe, TaskName, models
 from avel.models.layers import AVGA, as_read, average, mlp, region_mean, soft_margin, valid
 from avel.models.recurrent import Recurrent
 
@@ -264,7 +264,7 @@ class Jca(Model):
         audio_dim: int,
         visual_dim: int,
         classes: int,
-        task: Task = "sel",
+        task: TaskName = "sel",
         early: str = "avga",
         recurrent: str = "lstm",
         unimodal: bool = True,
@@ -310,7 +310,7 @@ class Jca(Model):
         self.head = mlp(*widths, hidden, classes + 1)
 
     @classmethod
-    def recipe(cls, task: Task) -> Recipe:
+    def recipe(cls, task: TaskName) -> Recipe:
         """Ours: Adam 3e-4 (at 1e-3 it doesn't begin to learn), 300 epochs of batch 64."""
         return Recipe(lr=3e-4)
 

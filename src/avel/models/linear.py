@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from avel.models.base import Batch, Model, ModelCard, Output, Recipe, Task, models
+from avel.models.base import Batch, Model, ModelCard, Output, Recipe, TaskName, models
 from avel.models.layers import as_read, average, masked_mean, region_mean, share_entropy
 
 #: What every region has at least of a map, so that a map without contrast is even.
@@ -54,7 +54,7 @@ class Linear(Model):
         audio_dim: int,
         visual_dim: int,
         classes: int,
-        task: Task = "sel",
+        task: TaskName = "sel",
         pool: str = "mean",
         modality: str = "both",
     ) -> None:
@@ -72,7 +72,7 @@ class Linear(Model):
                 nn.init.zeros_(weight)
 
     @classmethod
-    def recipe(cls, task: Task) -> Recipe:
+    def recipe(cls, task: TaskName) -> Recipe:
         """Ours: Adam 1e-3, 300 epochs of batch 64."""
         return Recipe()
 

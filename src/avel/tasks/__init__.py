@@ -15,9 +15,9 @@ from avel.data.base import Dataset, Split
 from avel.errors import DataError, UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from avel.models.base import Task
+    from avel.models.base import TaskName
 
-TASKS: tuple[Task, ...] = ("sel", "wsel", "cml")
+TASKS: tuple[TaskName, ...] = ("sel", "wsel", "cml")
 
 #: What can be trained on, the default first. CML: ``release`` takes background segments as
 #: negatives, ``sync`` mismatched pairs of a clip too.

@@ -20,7 +20,7 @@ from avel.evaluation.results import table
 from avel.files import disk_error, locked, write_whole
 from avel.inference.checkpoint import WEIGHTS, Trained, build_network
 from avel.inference.load import load_model
-from avel.models.base import Model, Recipe, Task, models
+from avel.models.base import Model, Recipe, TaskName, models
 from avel.training.batches import (
     Resident,
     autocast,
@@ -78,7 +78,7 @@ def fit(
     model: str,
     data: Dataset,
     *,
-    task: Task = "sel",
+    task: TaskName = "sel",
     seed: int = 0,
     recipe: Recipe | None = None,
     out: str | Path | None = None,
@@ -199,7 +199,7 @@ class _Loop:
     """The loop's own things: the network, the optimizer, and where to write."""
 
     def __init__(
-        self, fabric: Fabric, network: Model, recipe: Recipe, task: Task, seed: int, bf16: bool,
+        self, fabric: Fabric, network: Model, recipe: Recipe, task: TaskName, seed: int, bf16: bool,
         folder: Path | None, card: Json, ids: tuple[str, ...], final: Json | None,
     ) -> None:  # fmt: skip
         self.fabric, self.network, self.recipe, self.task = fabric, network, recipe, task
@@ -444,7 +444,7 @@ def _folder(out: str | Path | None, resume: bool) -> Path | None:
     return folder
 
 
-def _network(model: str, data: Dataset, train: Split, task: Task, recipe: Recipe) -> Model:
+def _network(model: str, data: Dataset, train: Split, task: TaskName, recipe: Recipe) -> Model:
     """Fresh weights; where the recipe standardises, with the training split's own numbers."""
     dims = {"audio": int(train.audio.shape[-1]), "visual": int(train.visual.shape[-1])}
     network = build_network(

@@ -11,7 +11,7 @@ from avel._version import __version__
 from avel.data.base import Dataset, Split, fingerprint
 from avel.errors import CheckpointError, DataError
 from avel.inference.checkpoint import Trained, ids_hash
-from avel.models.base import Model, Recipe, Task
+from avel.models.base import Model, Recipe, TaskName
 from avel.training.recipes import to_json
 from avel.types import Json
 
@@ -80,7 +80,7 @@ def take_weights(network: Model, start: Trained | None) -> None:
 
 
 def make_card(
-    network: Model, data: Dataset, train: Split, task: Task, setting: str, recipe: Recipe,
+    network: Model, data: Dataset, train: Split, task: TaskName, setting: str, recipe: Recipe,
     seed: int, start: Trained | None, leak: int, bf16: bool,
 ) -> Json:  # fmt: skip
     """The card of a run before its first epoch; ``metrics`` are filled in later."""
@@ -112,7 +112,7 @@ def make_card(
     }  # fmt: skip
 
 
-def _background_clips(data: Dataset, train: Split, task: Task) -> int | None:
+def _background_clips(data: Dataset, train: Split, task: TaskName) -> int | None:
     """WSEL: how many of the data set's background clips are trained on; None for other tasks."""
     if task != "wsel":
         return None

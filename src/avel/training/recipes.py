@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from avel.errors import UsageError, all_at_once, unknown_name
-from avel.models.base import Model, Recipe, Task, models
+from avel.models.base import Model, Recipe, TaskName, models
 from avel.types import Json
 
 _PRECISIONS = ("auto", "float32", "bf16")
@@ -32,7 +32,7 @@ _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 
 def resolve(
     model: str,
-    task: Task = "sel",
+    task: TaskName = "sel",
     *,
     file: str | Path | None = None,
     pairs: Iterable[str] = (),
@@ -54,7 +54,7 @@ def resolve(
     """
     cls = models.get(model)
     if task not in cls.card.tasks:
-        if task in get_args(Task):
+        if task in get_args(TaskName):
             raise UsageError(f"{model} isn't made for task={task}",
                              expected=f"task={' or '.join(cls.card.tasks)}",
                              hint="take another model: `avel ls models`")  # fmt: skip
@@ -78,7 +78,7 @@ def resolve(
     return made
 
 
-def for_small_data(model: type[Model], task: Task) -> Recipe:
+def for_small_data(model: type[Model], task: TaskName) -> Recipe:
     """The recipe below :data:`SMALL` clips: :data:`SMALL_VALUES` and the model's own over them."""
     return replace(model.recipe(task), **{**SMALL_VALUES, **model.small_values})
 
@@ -99,7 +99,7 @@ def told(recipe: Recipe, count: int) -> str:
     return f"{count} clips: small-data recipe ({listed}); --recipe paper keeps the paper's"
 
 
-def _refused(cls: type[Model], task: Task, options: Mapping[str, Any]) -> list[str]:
+def _refused(cls: type[Model], task: TaskName, options: Mapping[str, Any]) -> list[str]:
     """What the model itself has against its options, found without memory for its weights."""
     import torch
 
@@ -120,7 +120,7 @@ def _refused(cls: type[Model], task: Task, options: Mapping[str, Any]) -> list[s
     return mistakes
 
 
-def check_task(recipe: Recipe, task: Task) -> None:
+def check_task(recipe: Recipe, task: TaskName) -> None:
     """Whether a task can be trained by a recipe.
 
     Raises:
@@ -131,7 +131,7 @@ def check_task(recipe: Recipe, task: Task) -> None:
         raise all_at_once(f"recipe of {task}", mistakes)
 
 
-def _beyond_task(recipe: Recipe, task: Task) -> list[str]:
+def _beyond_task(recipe: Recipe, task: TaskName) -> list[str]:
     """What of a recipe CML hasn't: it compares windows of both tracks outside of ``forward``."""
     names = ("standardize", "input_dropout", "balance", "mirror", "roll")
     given = [n for n in names if task == "cml" and getattr(recipe, n)]

@@ -22,7 +22,7 @@ from torch import Tensor
 from avel._version import __version__
 from avel.errors import AvelError, UsageError, WeightsError, unknown_name
 from avel.inference.checkpoint import Trained
-from avel.models.base import Model, Task, build_model, models
+from avel.models.base import Model, TaskName, build_model, models
 from avel.training.recipes import to_json
 from avel.types import Json
 
@@ -67,7 +67,7 @@ def convert_weights(
     path: str | Path,
     *,
     model: str | None = None,
-    task: Task | None = None,
+    task: TaskName | None = None,
     classes: Sequence[str] = AVE_CLASSES,
 ) -> Trained:
     """The release's weights in our model, ready to be saved as a checkpoint.
@@ -292,7 +292,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _build(
-    path: Path, name: str, task: Task, options: Json, state: Mapping[str, Tensor],
+    path: Path, name: str, task: TaskName, options: Json, state: Mapping[str, Tensor],
     classes: Sequence[str],
 ) -> Model:  # fmt: skip
     """The network, every weight of it compared by name and shape before any is taken."""
@@ -324,7 +324,7 @@ def _build(
 
 
 def _card(
-    network: Model, task: Task, options: Json, classes: Sequence[str], path: Path
+    network: Model, task: TaskName, options: Json, classes: Sequence[str], path: Path
 ) -> Json:  # fmt: skip
     from avel.backbones.vgg19 import VGG19
     from avel.backbones.vggish import VGGish
