@@ -17,10 +17,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from avel import report
+from avel.cli.ls import ls
 from avel.errors import DataError, UsageError
 from avel.formats import base, format_endings, read
 from avel.formats.text import escape, neutral, restored, unescape
-from avel.report.writers import writer_for
+from avel.report.writers import endings, titles, writer_for
 from avel.types import MODALITIES, Event, Timeline
 from tests.conftest import ROOT
 from tests.report_samples import hand_timeline, lane_timeline, write_clip
@@ -108,6 +109,17 @@ def test_what_is_written_is_read(name: str, timeline: Timeline, tmp_path: Path) 
     path = tmp_path / f"clip{format_endings()[name]}"
     timeline.save(path)
     check_alike(name, report.read(path), timeline)
+
+
+def test_every_format_has_a_title_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    known = titles()
+    assert set(known) == set(endings()) and len(set(known.values())) == len(known)
+    assert known[".eaf"] == "ELAN" and known[".vtt"] == "Subtitles (WebVTT)"
+    ls("formats")
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == len(known)
+    assert all(any(title in line and ending in line for line in shown)
+               for ending, title in known.items())  # fmt: skip
 
 
 def test_every_format_is_among_them() -> None:

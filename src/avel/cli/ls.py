@@ -9,7 +9,7 @@ import typer
 
 from avel.errors import unknown_name
 
-KINDS = ("models", "backbones", "datasets", "tasks", "sweeps", "pretrained", "events")
+KINDS = ("models", "backbones", "datasets", "tasks", "sweeps", "pretrained", "events", "formats")
 
 
 def ls(
@@ -22,7 +22,7 @@ def ls(
         Path | None, typer.Option(help="A TOML file of your own events (docs/events.md).")
     ] = None,
 ) -> None:
-    """List models, backbones, data sets, tasks, sweeps, the models that ship, and named events."""
+    """List models, backbones, data sets, tasks, sweeps, shipped models, named events and formats."""
     from avel.cli._events import print_events
 
     expected = kind if kind.endswith("s") or kind in ("", "pretrained") else f"{kind}s"
@@ -45,7 +45,8 @@ def _lines(kind: str, pattern: str) -> list[str]:
     from avel.cli._events import set_lines
 
     found = {"models": _models, "backbones": _backbones, "datasets": _datasets, "tasks": _tasks,
-             "sweeps": _sweeps, "pretrained": _pretrained, "events": set_lines}[kind]()  # fmt: skip
+             "sweeps": _sweeps, "pretrained": _pretrained, "events": set_lines,
+             "formats": _formats}[kind]()  # fmt: skip
     width = max([16, *(len(name) + 2 for name in found)])
     return [f"{name:{width}}{text}" for name, text in found.items() if fnmatchcase(name, pattern)]
 
@@ -111,3 +112,11 @@ def _pretrained() -> dict[str, str]:
             f"{card['model']} {card['task']}, {card['data']['name']}, {classes}"
         )
     return found
+
+
+def _formats() -> dict[str, str]:
+    from avel.formats import formats
+    from avel.report.writers import writers
+
+    lines = {name: f"{cls.ending:19}{cls.title}" for name, cls in formats}
+    return lines | {e[1:]: f"{e:19}{cls.title}; written, not read" for e, cls in writers}

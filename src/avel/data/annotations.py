@@ -14,7 +14,7 @@ from avel.features.store import FOLDER
 from avel.files import MEDIA_ENDINGS, SOUND_ENDINGS, is_media, there
 from avel.formats import ending_of, format_endings, on_file, read, read_all
 from avel.formats.reading import text_of
-from avel.formats.tables import label_in, marked_in, read_table, row_of
+from avel.formats.tables import label_and_modality, label_in, read_table, row_of
 from avel.media.probe import player_start_of
 from avel.types import BACKGROUND, MODALITIES, Timeline
 
@@ -152,7 +152,7 @@ def _read_table(path: Path, root: Path, *, predictions: bool) -> Annotations:
         where = f"{path.name}:{number}"
         try:
             given = row_of(cells, header)
-            label, modality = marked_in(given, coded=dcase)
+            label, modality = label_and_modality(given, coded=dcase)
             if modality not in MODALITIES:
                 told = ", ".join(MODALITIES)
                 raise ValueError(f"modality {modality[:40]!r}: expected one of {told}")

@@ -9,14 +9,14 @@ from avel import clock
 from avel.formats.base import (
     MAX_ROWS,
     Format,
-    LeftOut,
+    SkippedRows,
     decimal_times,
     event_of,
     formats,
-    marked_label,
+    label_with_modality,
+    split_label,
     stem_of,
     timeline_of,
-    unmarked,
 )
 from avel.types import Event, Timeline
 
@@ -27,15 +27,16 @@ _LABEL = re.compile(r"[\d.,:]+\t[\d.,:]+\t")
 class Audacity(Format):
     """What Audacity's File > Import > Labels reads and File > Export Other > Labels writes."""
 
+    title = "Audacity"
     ending = ".txt"
     reads = (".txt",)
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A line an event, six decimals, as Audacity itself writes them."""
-        lines = ("\t".join((*decimal_times(e), marked_label(e))) for e in timeline)
+        lines = ("\t".join((*decimal_times(e), label_with_modality(e))) for e in timeline)
         return "".join(f"{line}\n" for line in lines)
 
-    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+    def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         r"""The labels; lines that begin with ``\`` hold frequencies and are passed over."""
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         if len(lines) > MAX_ROWS:
@@ -43,12 +44,12 @@ class Audacity(Format):
         events = []
         for number, line in enumerate(lines, start=1):
             if line.strip() and not line.startswith("\\\t"):
-                with left.row(number):
+                with skipped.row(number):
                     events.append(_event(line))
         return [timeline_of(stem_of(path), sorted(events, key=lambda e: (e.start, e.end)))]
 
-    def knows(self, text: str) -> bool:
-        """Told by two numbers and a tab in its first line."""
+    def recognizes(self, text: str) -> bool:
+        """Recognized by two numbers and a tab in its first line."""
         return bool(_LABEL.match(text.lstrip("\r\n")))
 
 
@@ -59,5 +60,5 @@ def _event(line: str) -> Event:
     if len(cells) != 3:
         raise ValueError(f"{len(cells)} columns, expected start, end and label")
     start, end = map(clock.parse_time, cells[:2])
-    label, modality = unmarked(cells[2].strip())
+    label, modality = split_label(cells[2].strip())
     return event_of(start, end, label, modality=modality)

@@ -32,8 +32,8 @@ _SHOWN = 20
 _LEFT_OUT = "Left out: "
 
 
-class LeftOut:
-    """What of a file a reader leaves out, and why; it goes on with the rest.
+class SkippedRows:
+    """The rows of a file that can't be read, each with the reason; the reader goes on.
 
     Args:
         path: The file, for messages.
@@ -41,14 +41,14 @@ class LeftOut:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        #: Rows that were read, and rows that were left out.
-        self.kept, self.count = 0, 0
-        self._said: list[str] = []
+        #: Rows that were read, and rows that were skipped.
+        self.read_count, self.count = 0, 0
+        self._reasons: list[str] = []
         self._notes: list[str] = []
 
     @contextmanager
     def row(self, where: int | str) -> Iterator[None]:
-        """Read one row; where that fails, it is left out, and the next one's turn comes.
+        """A context in which one row is read; if that fails, the row is skipped.
 
         Args:
             where: Its line, or what it is called: ``"region 3"``.
@@ -56,43 +56,47 @@ class LeftOut:
         try:
             yield
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as e:
-            self.out(where, f"no {e}" if isinstance(e, KeyError) else str(e))
+            self.skip(where, f"no {e}" if isinstance(e, KeyError) else str(e))
         except AvelError as e:
-            self.out(where, e.got)
+            self.skip(where, e.got)
         else:
-            self.kept += 1
+            self.read_count += 1
 
-    def out(self, where: int | str, why: str) -> None:
-        """Leave a row out."""
+    def skip(self, where: int | str, why: str) -> None:
+        """Skip a row."""
         self.count += 1
-        if len(self._said) < _SHOWN:
+        if len(self._reasons) < _SHOWN:
             place = f":{where}" if isinstance(where, int) else f", {where}"
-            self._said.append(f"{self.path.name}{place}: {why[:200]}")
+            self._reasons.append(f"{self.path.name}{place}: {why[:200]}")
 
     def note(self, text: str) -> None:
-        """Say something else of the file, once, however often it is said."""
+        """Add a note about the file; the same note is added once."""
         if text not in self._notes:
             self._notes.append(text)
 
     @property
     def reasons(self) -> str:
-        """What was left out first and why, in one clause."""
-        shown = self._said[:5]
+        """The first five skipped rows with their reasons, in one clause."""
+        shown = self._reasons[:5]
         more = [f"and {self.count - len(shown)} more"] if self.count > len(shown) else []
         return "; ".join([*shown, *more])
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence for each row that was left out, the first of many, and what else was said."""
-        out = [f"{_LEFT_OUT}{said}." for said in self._said]
+        """A sentence for each skipped row (at most 20, then their number), then other notes."""
+        out = [f"{_LEFT_OUT}{reason}." for reason in self._reasons]
         if self.count > _SHOWN:
             out.append(f"{_LEFT_OUT}{self.count - _SHOWN} more of {self.path.name}.")
         return (*out, *self._notes)
 
 
 class Writer(ABC):
-    """One form that a timeline can be written in."""
+    """One form that a timeline can be written in.
 
+    Subclasses say what people call it (``title``): ``"ELAN"``, ``"Subtitles (WebVTT)"``.
+    """
+
+    title: ClassVar[str]
     #: Whether one file can hold the events of several videos.
     many: ClassVar[bool] = False
     #: Whether ``audio_only`` and ``visual_only`` have a place of their own beside the events.
@@ -137,7 +141,7 @@ class Format(Writer):
     #: Whether its times are those of a browser's player, which may begin late.
     player: ClassVar[bool] = False
     #: Whether its files say themselves that a model found the events; see :mod:`formats.marks`.
-    marked: ClassVar[bool] = False
+    holds_mark: ClassVar[bool] = False
 
     def write(self, timeline: Timeline, path: Path) -> None:
         """Write one video's events, whole or not at all."""
@@ -145,9 +149,9 @@ class Format(Writer):
 
     def put(self, path: Path, content: str | bytes, timelines: Sequence[Timeline]) -> None:
         """Write a file's content; where it can't say itself what is predicted, a mark beside it."""
-        data = encoded(path, content)
-        if not self.marked:
-            names = zip(shown_names(timelines), timelines, strict=True)
+        data = encode_text(path, content)
+        if not self.holds_mark:
+            names = zip(video_names(timelines), timelines, strict=True)
             write_beside(path, {name: self.mark(t) for name, t in names if t.predicted})
         write_whole(path, data)
 
@@ -161,20 +165,20 @@ class Format(Writer):
         """The file's content; ``path`` is where it will lie."""
 
     @abstractmethod
-    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+    def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         """The timelines of a file that isn't empty, at least one.
 
         Args:
             text: Its content.
             path: Its place.
-            left: Takes the rows that can't be read.
+            skipped: Takes the rows that can't be read.
 
         Raises:
             ValueError: or another error of parsing, where nothing can be read: the caller names
                 the file.
         """
 
-    def knows(self, text: str) -> bool:
+    def recognizes(self, text: str) -> bool:
         """Whether a text looks like this format, asked where several share an ending."""
         return True
 
@@ -192,9 +196,9 @@ def format_named(name: str) -> Format:
 
 
 def notes_of(notes: Iterable[object]) -> tuple[str, ...]:
-    """What of a file's notes stands in a label file: what ails the video, each on one line.
+    """The notes about the video that a label file holds: 50 of 500 characters, a line each.
 
-    What a reader left out of another label file doesn't. In both directions.
+    Notes about rows that a reader skipped are left out, when written and when read.
     """
     texts = (" ".join(str(note).split())[:_NOTE] for note in notes)
     return tuple(t for t in texts if t and not t.startswith(_LEFT_OUT))[:_NOTES]
@@ -208,23 +212,23 @@ def format_endings() -> dict[str, str]:
 def ending_of(path: str | Path, endings: Iterable[str]) -> str:
     """The longest of some endings that a file's name has after its stem, or ``""``."""
     name = Path(path).name.lower()
-    held = [e for e in endings if name.endswith(e) and len(name) > len(e)]
-    return max(held, key=len, default="")
+    matches = [e for e in endings if name.endswith(e) and len(name) > len(e)]
+    return max(matches, key=len, default="")
 
 
 def stem_of(path: Path) -> str:
     """A label file's name without the ending of its format."""
-    own = ending_of(path, format_endings().values())
-    return path.name[: -len(own)] if own else path.stem
+    ending = ending_of(path, format_endings().values())
+    return path.name[: -len(ending)] if ending else path.stem
 
 
-def shown_names(timelines: Sequence[Timeline]) -> list[str]:
+def video_names(timelines: Sequence[Timeline]) -> list[str]:
     """What the videos are called in a table: bare names, or as given where two would be alike."""
     names = [media_name(t.video, t.video) for t in timelines]
     return names if len(set(names)) == len(names) else [t.video for t in timelines]
 
 
-def encoded(path: Path, content: str | bytes) -> bytes:
+def encode_text(path: Path, content: str | bytes) -> bytes:
     """A file's content in UTF-8, before anything is written.
 
     Raises:
@@ -233,8 +237,8 @@ def encoded(path: Path, content: str | bytes) -> bytes:
     try:
         data = content.encode() if isinstance(content, str) else content
     except UnicodeEncodeError as e:
-        line, column = _place_in(str(e.object), e.start)
-        raise _half_letter(path, e, f"character {column} of line {line}") from e
+        line, column = _line_and_column(str(e.object), e.start)
+        raise _surrogate_error(path, e, f"character {column} of line {line}") from e
     if len(data) > MAX_BYTES:
         raise DataError(
             f"{path}: {len(data) // 2**20} MB of labels",
@@ -244,7 +248,7 @@ def encoded(path: Path, content: str | bytes) -> bytes:
     return data
 
 
-def _half_letter(path: Path, error: UnicodeEncodeError, where: str) -> DataError:
+def _surrogate_error(path: Path, error: UnicodeEncodeError, where: str) -> DataError:
     return DataError(
         f"{path}: U+{ord(error.object[error.start]):04X} at {where}, half of a letter, which UTF-8 "
         "can't hold",
@@ -253,7 +257,7 @@ def _half_letter(path: Path, error: UnicodeEncodeError, where: str) -> DataError
     )
 
 
-def address_of(video: str, path: Path) -> str:
+def file_uri(video: str, path: Path) -> str:
     """A video's ``file://`` address, as a label file names it.
 
     Args:
@@ -266,10 +270,10 @@ def address_of(video: str, path: Path) -> str:
     try:
         return Path(video).absolute().as_uri()
     except UnicodeEncodeError as e:
-        raise _half_letter(path, e, f"character {e.start + 1} of the video's path") from e
+        raise _surrogate_error(path, e, f"character {e.start + 1} of the video's path") from e
 
 
-def _place_in(text: str, index: int) -> tuple[int, int]:
+def _line_and_column(text: str, index: int) -> tuple[int, int]:
     """Line and column of a character, from 1."""
     return text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
 
@@ -285,12 +289,12 @@ def timeline_of(
         duration: Seconds; at least the last event's end is taken.
         notes: What was left out, a sentence each.
     """
-    held = tuple(events)
+    rows = tuple(events)
     return Timeline(
         video=video,
-        events=held,
-        duration=max([duration, *(e.end for e in held)]),
-        classes=tuple(dict.fromkeys(e.label for e in held)),
+        events=rows,
+        duration=max([duration, *(e.end for e in rows)]),
+        classes=tuple(dict.fromkeys(e.label for e in rows)),
         notes=tuple(notes),
     )
 
@@ -351,13 +355,13 @@ def names_apart(addresses: Iterable[str], default: str) -> dict[str, str]:
     waiting = dict.fromkeys(parts.values(), 1)
     while waiting:
         tails: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
-        for own, count in waiting.items():
-            tails.setdefault(own[-count:], []).append(own)
-        alike = {own for held in tails.values() if len(held) > 1 for own in held}
-        again = {own: 2 * waiting[own] for own in alike if waiting[own] < len(own)}
-        names |= {own: "/".join(own[-n:]) for own, n in waiting.items() if own not in again}
-        waiting = again
-    return {address: names[own] for address, own in parts.items()}
+        for path, count in waiting.items():
+            tails.setdefault(path[-count:], []).append(path)
+        alike = {path for group in tails.values() if len(group) > 1 for path in group}
+        ambiguous = {path: 2 * waiting[path] for path in alike if waiting[path] < len(path)}
+        names |= {path: "/".join(path[-n:]) for path, n in waiting.items() if path not in ambiguous}
+        waiting = ambiguous
+    return {address: names[path] for address, path in parts.items()}
 
 
 def no_constant(name: str) -> NoReturn:
@@ -424,8 +428,8 @@ def label_to_write(event: Event) -> str:
     return event.label
 
 
-def marked_label(event: Event) -> str:
-    """An event's label on one line and its modality behind it, as :func:`unmarked` reads it.
+def label_with_modality(event: Event) -> str:
+    """An event's label on one line and its modality behind it, as :func:`split_label` reads it.
 
     Raises:
         DataError: if the label is empty.
@@ -437,8 +441,8 @@ def marked_label(event: Event) -> str:
     return label + SUFFIXES[event.modality]
 
 
-def unmarked(text: str) -> tuple[str, Modality]:
-    """The label and the modality that :func:`marked_label` wrote."""
+def split_label(text: str) -> tuple[str, Modality]:
+    """The label and the modality that :func:`label_with_modality` wrote."""
     for modality, suffix in SUFFIXES.items():
         if suffix and text.endswith(suffix) and len(text) > len(suffix):
             return unescape(text.removesuffix(suffix)), modality

@@ -18,9 +18,9 @@ from avel import clock
 from avel.formats.base import (
     MAX_ROWS,
     Format,
-    LeftOut,
-    address_of,
+    SkippedRows,
     event_of,
+    file_uri,
     formats,
     label_to_write,
     media_name,
@@ -28,7 +28,7 @@ from avel.formats.base import (
     stem_of,
     timeline_of,
 )
-from avel.formats.marks import KEY, NOTE, every, mark_of, marked
+from avel.formats.marks import KEY, NOTE, all_events, mark_of, with_mark
 from avel.formats.text import escape, unescape
 from avel.types import MODALITIES, Event, Modality, Timeline
 
@@ -75,48 +75,51 @@ class Elan(Format):
     What is only audible or only visible has tiers of its own, whatever its class.
     """
 
+    title = "ELAN"
     ending = ".eaf"
     reads = (".eaf",)
     lanes = True
-    marked = True
+    holds_mark = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """The document, with the video's place absolute and relative to where it will lie."""
         tiers: dict[str, list[tuple[int, Event]]] = {}
         for number, (tier, event) in enumerate(_tiers(timeline), start=1):
             tiers.setdefault(tier, []).append((number, event))
-        held = [pair for own in tiers.values() for pair in own]
+        numbered = [pair for tier_events in tiers.values() for pair in tier_events]
         parts = [_HEAD.format(date=datetime.now(UTC).isoformat(timespec="seconds"))]
         parts += [*_header(timeline, path), "\t<TIME_ORDER>\n"]
-        for number, event in held:
+        for number, event in numbered:
             for slot, time in enumerate(clock.span_ticks(event.start, event.end), 2 * number - 1):
                 parts.append(f'\t\t<TIME_SLOT TIME_SLOT_ID="ts{slot}" TIME_VALUE="{time}"/>\n')
         parts.append("\t</TIME_ORDER>\n")
-        for tier, own in tiers.items():
+        for tier, tier_events in tiers.items():
             name = quoteattr(tier)
             parts.append(f'\t<TIER TIER_ID={name} LINGUISTIC_TYPE_REF="default-lt">\n')
-            for n, event in own:
+            for n, event in tier_events:
                 value = in_xml(escape(event.label))
                 parts.append(_ANNOTATION.format(n=n, a=2 * n - 1, b=2 * n, value=value))
             parts.append("\t</TIER>\n")
         return "".join([*parts, _TAIL])
 
-    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+    def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         """All annotations with times of their own; those that refer to others are left out."""
-        document = _parsed(text)
+        document = _parse(text)
         if document.units != "milliseconds":
             raise ValueError(f"times in {document.units}")
-        address, own = _media(document, stem_of(path), left)
-        events = _events(document, own, left)
+        address, media_clock = _media(document, stem_of(path), skipped)
+        events = _events(document, media_clock, skipped)
         if document.referring:
-            left.note(f"{document.referring} annotations that refer to others were left out.")
-        if own.zero and events:
-            left.note(f"ELAN's times begin {-own.zero:g} s into the file: they were moved by it.")
+            skipped.note(f"{document.referring} annotations that refer to others were left out.")
+        if media_clock.zero and events:
+            skipped.note(
+                f"ELAN's times begin {-media_clock.zero:g} s into the file: they were moved by it."
+            )
         video = media_name(address, stem_of(path))
         events.sort(key=lambda e: (e.start, e.end))
-        told = [unescape(v) for k, v in document.properties.items() if k.startswith(NOTE)]
-        found = timeline_of(video, events, notes=notes_of(told)).choose("both")
-        return [marked(found, document.properties.get(KEY, ""))]
+        notes = [unescape(v) for k, v in document.properties.items() if k.startswith(NOTE)]
+        timeline = timeline_of(video, events, notes=notes_of(notes)).choose("both")
+        return [with_mark(timeline, document.properties.get(KEY, ""))]
 
 
 def _tiers(timeline: Timeline) -> Iterator[tuple[str, Event]]:
@@ -125,8 +128,10 @@ def _tiers(timeline: Timeline) -> Iterator[tuple[str, Event]]:
     Annotations of one tier can't overlap in ELAN.
     """
     lanes: dict[str, _Lanes] = {}
-    held = [e for m in MODALITIES for e in sorted(timeline.lane(m), key=lambda e: (e.start, e.end))]
-    for event in held:
+    events = [
+        e for m in MODALITIES for e in sorted(timeline.lane(m), key=lambda e: (e.start, e.end))
+    ]
+    for event in events:
         name = escape(label_to_write(event))
         if event.modality != "both":
             name = _LANES[event.modality]
@@ -138,8 +143,8 @@ def _tiers(timeline: Timeline) -> Iterator[tuple[str, Event]]:
 
 def _lane_of(tier: str) -> Modality:
     """The modality of a tier's annotations: ``audio only``, ``visual only (2)``."""
-    found = _LANE.fullmatch(tier)
-    return next((m for m, name in _LANES.items() if found and name == found[1]), "both")
+    match = _LANE.fullmatch(tier)
+    return next((m for m, name in _LANES.items() if match and name == match[1]), "both")
 
 
 class _Lanes:
@@ -165,17 +170,17 @@ class _Lanes:
 def _header(timeline: Timeline, path: Path) -> Iterator[str]:
     yield '\t<HEADER MEDIA_FILE="" TIME_UNITS="milliseconds">\n'
     if timeline.video:
-        place = Path(timeline.video).absolute()
-        relative = Path(os.path.relpath(place, path.absolute().parent)).as_posix()
+        video = Path(timeline.video).absolute()
+        relative = Path(os.path.relpath(video, path.absolute().parent)).as_posix()
         relative = relative if relative.startswith(".") else f"./{relative}"
-        mime = _MIMES.get(place.suffix.lower(), "unknown")
+        mime = _MIMES.get(video.suffix.lower(), "unknown")
         yield (
-            f"\t\t<MEDIA_DESCRIPTOR MEDIA_URL={quoteattr(address_of(timeline.video, path))} "
+            f"\t\t<MEDIA_DESCRIPTOR MEDIA_URL={quoteattr(file_uri(timeline.video, path))} "
             f'RELATIVE_MEDIA_URL={quoteattr(escape(relative))} MIME_TYPE="{mime}"/>\n'
         )
-    yield f'\t\t<PROPERTY NAME="lastUsedAnnotationId">{len(every(timeline))}</PROPERTY>\n'
+    yield f'\t\t<PROPERTY NAME="lastUsedAnnotationId">{len(all_events(timeline))}</PROPERTY>\n'
     if timeline.predicted:
-        mark = in_xml(mark_of(timeline, every(timeline)))
+        mark = in_xml(mark_of(timeline, all_events(timeline)))
         yield f'\t\t<PROPERTY NAME="{KEY}">{mark}</PROPERTY>\n'
     for number, note in enumerate(notes_of(timeline.notes), start=1):
         yield f'\t\t<PROPERTY NAME="{NOTE} {number}">{in_xml(escape(note))}</PROPERTY>\n'
@@ -202,7 +207,7 @@ class _Document:
     referring: int = 0
 
 
-def _parsed(text: str) -> _Document:
+def _parse(text: str) -> _Document:
     """Read a document element by element; anything that declares entities is refused."""
     parser = expat.ParserCreate("utf-8")
     parser.buffer_text = True
@@ -269,7 +274,7 @@ class _ElanReader:
             self._text = None
 
 
-def _media(document: _Document, default: str, left: LeftOut) -> tuple[str, clock.Clock]:
+def _media(document: _Document, default: str, skipped: SkippedRows) -> tuple[str, clock.Clock]:
     """Address and clock of the first linked file: its instant ``TIME_ORIGIN`` is ELAN's 0."""
     for media in document.media:
         whole, relative = media.get("MEDIA_URL", ""), media.get("RELATIVE_MEDIA_URL", "")
@@ -277,7 +282,9 @@ def _media(document: _Document, default: str, left: LeftOut) -> tuple[str, clock
             if address:
                 origin = _whole(media.get("TIME_ORIGIN") or "0")
                 if origin is None:
-                    left.note("The media's offset (TIME_ORIGIN) is no number: it was taken as 0.")
+                    skipped.note(
+                        "The media's offset (TIME_ORIGIN) is no number: it was taken as 0."
+                    )
                 return address, clock.Clock(-clock.from_ticks(origin or 0))
     return default, clock.Clock()
 
@@ -289,21 +296,21 @@ def _whole(value: str | None) -> int | None:
         return None
 
 
-def _events(document: _Document, own: clock.Clock, left: LeftOut) -> list[Event]:
+def _events(document: _Document, media_clock: clock.Clock, skipped: SkippedRows) -> list[Event]:
     events: list[Event] = []
-    for tier, held in document.tiers:
-        between = _between(document.slots, held)
-        for annotation in held:
-            with left.row(annotation.line):
+    for tier, tier_annotations in document.tiers:
+        between = _open_slot_times(document.slots, tier_annotations)
+        for annotation in tier_annotations:
+            with skipped.row(annotation.line):
                 first, last = (
                     between[slot] if slot in between else _ticks(document, slot, tier)
                     for slot in (annotation.begin, annotation.end)
                 )
-                start, end = (own.to_file(clock.from_ticks(t)) for t in (first, last))
+                start, end = (media_clock.to_file(clock.from_ticks(t)) for t in (first, last))
                 label = unescape(annotation.value.strip()) or unescape(tier)
                 events.append(event_of(start, end, label, modality=_lane_of(tier)))
         if between:
-            left.note("Times that the document leaves open are evenly spaced between their "
+            skipped.note("Times that the document leaves open are evenly spaced between their "
                       "neighbours, as ELAN shows them.")  # fmt: skip
     return events
 
@@ -315,21 +322,23 @@ def _ticks(document: _Document, slot: str, tier: str) -> int:
     return int(value)
 
 
-def _between(slots: Mapping[str, str | None], held: Sequence[_Annotation]) -> dict[str, float]:
+def _open_slot_times(
+    slots: Mapping[str, str | None], tier_annotations: Sequence[_Annotation]
+) -> dict[str, float]:
     """The times of slots without one: evenly between those of their chain that have one.
 
     Annotations that divide another one of a tier share the slots between them, and ELAN leaves
     those in the middle open.
     """
-    following = {a.begin: a.end for a in held}
+    following = {a.begin: a.end for a in tier_annotations}
     times: dict[str, float] = {}
-    seen: set[str] = set()  # slots without a time: each belongs to the first chain that has it
-    for annotation in held:
+    visited: set[str] = set()  # slots without a time: each belongs to the first chain that has it
+    for annotation in tier_annotations:
         first, chain = _whole(slots.get(annotation.begin)), [annotation.end]
         if first is None:
             continue
-        while slots.get(chain[-1], "") is None and chain[-1] not in seen:
-            seen.add(chain[-1])
+        while slots.get(chain[-1], "") is None and chain[-1] not in visited:
+            visited.add(chain[-1])
             if chain[-1] not in following:
                 break
             chain.append(following[chain[-1]])

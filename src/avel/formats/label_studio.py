@@ -17,7 +17,7 @@ from typing import Any
 from avel import clock
 from avel.formats.base import (
     Format,
-    LeftOut,
+    SkippedRows,
     event_of,
     formats,
     label_to_write,
@@ -45,58 +45,59 @@ _NO_TASK = "expected tasks with annotations or predictions, or JSON_MIN's region
 class LabelStudio(Format):
     """Tasks for import: predictions where a model found the events, else annotations."""
 
+    title = "Label Studio"
     ending = ".labelstudio.json"
     reads = (".json",)
     many = True
-    marked = True
+    holds_mark = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """One task."""
-        return _dumped([timeline])
+        return _dump([timeline])
 
     def write_all(self, timelines: Sequence[Timeline], path: Path) -> None:
         """A task a video."""
-        self.put(path, _dumped(timelines), timelines)
+        self.put(path, _dump(timelines), timelines)
 
-    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+    def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         """A timeline a task: its last annotation that wasn't cancelled, else its predictions."""
         data = json.loads(text)
         tasks = rows_of(data if isinstance(data, list) else [data])
         if not tasks:
-            left.note("There are no tasks in it.")
+            skipped.note("There are no tasks in it.")
             return [timeline_of(stem_of(path), [])]
-        held = []
+        rows = []
         for number, task in enumerate(tasks, start=1):
-            with left.row(f"task {number}"):
-                held.append((f"task {number}", object_of(task), _address(object_of(task))))
-        left.kept = 0  # of regions, from here on
-        names = names_apart([address for *_, address in held], stem_of(path))
-        found = [_timeline(task, names[a], where, left) for where, task, a in held]
-        if not found or not any(map(_is_task, (task for _, task, _ in held))):
-            raise ValueError(left.reasons or f"no task: {_NO_TASK}")
-        return found
+            with skipped.row(f"task {number}"):
+                rows.append((f"task {number}", object_of(task), _address(object_of(task))))
+        skipped.read_count = 0  # of regions, from here on
+        names = names_apart([address for *_, address in rows], stem_of(path))
+        timelines = [_timeline(task, names[a], where, skipped) for where, task, a in rows]
+        if not timelines or not any(map(_is_task, (task for _, task, _ in rows))):
+            raise ValueError(skipped.reasons or f"no task: {_NO_TASK}")
+        return timelines
 
-    def knows(self, text: str) -> bool:
-        """Told by what only it has: tasks with ``data``, in a list as a rule."""
+    def recognizes(self, text: str) -> bool:
+        """Recognized by what only it has: tasks with ``data``, in a list as a rule."""
         return text.lstrip()[:1] == "[" or ('"data"' in text and '"result"' in text)
 
 
-def _dumped(timelines: Sequence[Timeline]) -> str:
+def _dump(timelines: Sequence[Timeline]) -> str:
     # ASCII alone, so that labels with lone surrogates are written too
     return json.dumps([_task(t) for t in timelines], indent=1, allow_nan=False) + "\n"
 
 
 def _task(timeline: Timeline) -> Json:
-    found: Json = {"result": [_region(e, i, timeline) for i, e in enumerate(timeline)]}
+    result: Json = {"result": [_region(e, i, timeline) for i, e in enumerate(timeline)]}
     made_by_model = timeline.predicted
     if made_by_model:
-        found["model_version"] = str(timeline.model.get("model", "avel"))
+        result["model_version"] = str(timeline.model.get("model", "avel"))
         if timeline.events:
-            found["score"] = round(sum(e.score for e in timeline) / len(timeline), 6)
+            result["score"] = round(sum(e.score for e in timeline) / len(timeline), 6)
     kind = "predictions" if made_by_model else "annotations"
     data: Json = {"video": timeline.video}
     data |= {"avel_notes": list(notes)} if (notes := notes_of(timeline.notes)) else {}
-    return {"data": data, kind: [found]}
+    return {"data": data, kind: [result]}
 
 
 def _region(event: Event, number: int, timeline: Timeline) -> Json:
@@ -133,33 +134,33 @@ def _is_task(task: Json) -> bool:
     return "data" in task or any(isinstance(task.get(k), str) for k in _MEDIA)
 
 
-def _timeline(task: Json, video: str, where: str, left: LeftOut) -> Timeline:
-    regions, predicted = _regions(task, where, left)
-    rate, lengths = _rate(task, where, left), [0.0]
+def _timeline(task: Json, video: str, where: str, skipped: SkippedRows) -> Timeline:
+    regions, predicted = _regions(task, where, skipped)
+    rate, lengths = _rate(task, where, skipped), [0.0]
     events: list[Event] = []
     framed = False
     for number, region in enumerate(regions, start=1):
-        with left.row(f"{where}, region {number}"):
+        with skipped.row(f"{where}, region {number}"):
             events += _events(object_of(region), rate)
             framed = framed or "ranges" in object_of(region["value"])
             if region.get("original_length"):
                 lengths.append(number_of(region["original_length"]))
     notes = [f"Frames were read as {rate:g} a second."] * framed
-    told = object_of(task.get("data", task)).get("avel_notes")
-    notes += notes_of(told) if isinstance(told, list) else ()
+    task_notes = object_of(task.get("data", task)).get("avel_notes")
+    notes += notes_of(task_notes) if isinstance(task_notes, list) else ()
     events.sort(key=lambda e: (e.start, e.end))
-    found = timeline_of(video, events, duration=max(lengths), notes=notes)
-    return found if predicted is None else replace(found, model={"model": predicted})
+    timeline = timeline_of(video, events, duration=max(lengths), notes=notes)
+    return timeline if predicted is None else replace(timeline, model={"model": predicted})
 
 
-def _rate(task: Json, where: str, left: LeftOut) -> float:
+def _rate(task: Json, where: str, skipped: SkippedRows) -> float:
     """Frames a second: ``data.fps``, which may be written as a text."""
-    given = object_of(task.get("data", task)).get("fps", FRAME_RATE)
+    fps = object_of(task.get("data", task)).get("fps", FRAME_RATE)
     with suppress(ValueError):
-        rate = float(given) if isinstance(given, str) else number_of(given)
+        rate = float(fps) if isinstance(fps, str) else number_of(fps)
         if 0 < rate < 1e6:
             return rate
-    left.note(f"{left.path.name}, {where}: fps is {str(given)[:40]!r}, no rate above 0; "
+    skipped.note(f"{skipped.path.name}, {where}: fps is {str(fps)[:40]!r}, no rate above 0; "
               f"{FRAME_RATE:g} was taken.")  # fmt: skip
     return FRAME_RATE
 
@@ -171,34 +172,36 @@ def _without_upload_prefix(name: str) -> str:
     return tail if uploaded else name
 
 
-def _regions(task: Json, where: str, left: LeftOut) -> tuple[list[Json], str | None]:
+def _regions(task: Json, where: str, skipped: SkippedRows) -> tuple[list[Json], str | None]:
     """A task's regions of time, and the model's name where they are predictions."""
     if "data" not in task:
         return _least(task), None
-    made = [object_of(a) for a in rows_of(task.get("annotations") or [])]
-    kept = [a for a in made if not a.get("was_cancelled")]
-    held = kept or [object_of(p) for p in rows_of(task.get("predictions") or [])]
-    if not held:
-        left.note(f"{left.path.name}, {where}: nobody has annotated it.")
+    annotations = [object_of(a) for a in rows_of(task.get("annotations") or [])]
+    valid = [a for a in annotations if not a.get("was_cancelled")]
+    candidates = valid or [object_of(p) for p in rows_of(task.get("predictions") or [])]
+    if not candidates:
+        skipped.note(f"{skipped.path.name}, {where}: nobody has annotated it.")
         return [], None
-    regions, result = [], rows_of(held[-1].get("result", []))
-    left.kept += not result
+    regions, result = [], rows_of(candidates[-1].get("result", []))
+    skipped.read_count += not result
     for number, region in enumerate(map(object_of, result), start=1):
         kind, value = region.get("type"), region.get("value")
         if kind in ("labels", "timelinelabels"):
             regions.append(region)
         elif isinstance(value, dict) and any(k in _REGION or k.endswith("labels") for k in value):
-            left.out(f"{where}, region {number}", f"it is a {str(kind)[:40]}, no stretch of time")
-    return regions, None if kept else str(held[-1].get("model_version") or "a model")[:100]
+            skipped.skip(
+                f"{where}, region {number}", f"it is a {str(kind)[:40]}, no stretch of time"
+            )
+    return regions, None if valid else str(candidates[-1].get("model_version") or "a model")[:100]
 
 
 def _least(task: Json) -> list[Json]:
     """The regions of a row of ``JSON_MIN``: their values alone, under their control's name."""
     values = [
         value
-        for key, held in task.items()
-        if key not in _MEDIA and isinstance(held, list)
-        for value in held
+        for key, items in task.items()
+        if key not in _MEDIA and isinstance(items, list)
+        for value in items
         if isinstance(value, dict) and ("ranges" in value or {"start", "end"} <= value.keys())
     ]
     return [{"value": v, "original_length": v.get("original_length")} for v in values]
@@ -225,5 +228,7 @@ def _events(region: Json, rate: float) -> Iterator[Event]:
 def _modality(region: Json) -> str:
     """The modality that a region's ``meta`` names; another value there isn't ours."""
     meta = region.get("meta")
-    held = meta.get("modality") if isinstance(meta, dict) else None
-    return held[0] if isinstance(held, list) and held[:1] in (["audio"], ["visual"]) else "both"
+    values = meta.get("modality") if isinstance(meta, dict) else None
+    return (
+        values[0] if isinstance(values, list) and values[:1] in (["audio"], ["visual"]) else "both"
+    )

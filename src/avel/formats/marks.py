@@ -32,12 +32,12 @@ _LARGEST = 2**24
 
 def digest(events: Iterable[Event]) -> str:
     """Of labels, modalities and times in milliseconds, in any order and to any format's digits."""
-    held = sorted((*clock.span_ticks(e.start, e.end), e.label, e.modality) for e in events)
-    text = json.dumps(held, separators=(",", ":"))
+    rows = sorted((*clock.span_ticks(e.start, e.end), e.label, e.modality) for e in events)
+    text = json.dumps(rows, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def every(timeline: Timeline) -> list[Event]:
+def all_events(timeline: Timeline) -> list[Event]:
     """The events of all modalities, wherever they stand."""
     return [e for modality in MODALITIES for e in timeline.lane(modality)]
 
@@ -48,18 +48,18 @@ def mark_of(timeline: Timeline, events: Iterable[Event]) -> str:
     return f"{digest(events)} {' '.join(str(name).split())[:100]}".strip()
 
 
-def marked(timeline: Timeline, mark: str) -> Timeline:
+def with_mark(timeline: Timeline, mark: str) -> Timeline:
     """The timeline that was read beside a mark: a model's, and corrected where it doesn't fit."""
-    own, _, name = mark.strip().partition(" ")
-    if not own:
+    events_digest, _, name = mark.strip().partition(" ")
+    if not events_digest:
         return timeline
     model = timeline.model
     if not model and timeline.scores is None:
         model = {"model": name or "avel"}
-    return replace(timeline, model=model, corrected=own != digest(every(timeline)))
+    return replace(timeline, model=model, corrected=events_digest != digest(all_events(timeline)))
 
 
-def _place(path: Path) -> Path:
+def _mark_path(path: Path) -> Path:
     name = hashlib.sha256(path.name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return path.parent / _FOLDER / f"predictions-{name}.json"
 
@@ -71,29 +71,31 @@ def write_beside(path: Path, marks: Mapping[str, str]) -> None:
         path: The file of labels.
         marks: By what it calls the videos, of those that are predictions.
     """
-    place = _place(path)
+    mark_file = _mark_path(path)
     if marks:
-        write_whole(place, json.dumps({"file": path.name, "marks": dict(marks)}, indent=1) + "\n")
-    elif there(place):
-        place.unlink()
+        write_whole(
+            mark_file, json.dumps({"file": path.name, "marks": dict(marks)}, indent=1) + "\n"
+        )
+    elif there(mark_file):
+        mark_file.unlink()
 
 
 def read_beside(path: Path, timelines: Sequence[Timeline]) -> list[Timeline]:
     """The timelines of a file with the marks that stand beside it."""
-    place = _place(path)
-    if not there(place):
+    mark_file = _mark_path(path)
+    if not there(mark_file):
         return list(timelines)
     marks: dict[str, str] = {}
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        if place.stat().st_size <= _LARGEST:
-            held = json.loads(place.read_text("utf-8"))["marks"].items()
-            marks = {str(name): str(mark) for name, mark in held}
+        if mark_file.stat().st_size <= _LARGEST:
+            items = json.loads(mark_file.read_text("utf-8"))["marks"].items()
+            marks = {str(name): str(mark) for name, mark in items}
     if len(timelines) == len(marks) == 1:
-        return [marked(timelines[0], *marks.values())]
-    return [marked(t, marks.get(t.video, "")) for t in timelines]
+        return [with_mark(timelines[0], *marks.values())]
+    return [with_mark(t, marks.get(t.video, "")) for t in timelines]
 
 
-def check_overwrite(path: Path, held: Sequence[Timeline] | None) -> None:
+def check_overwrite(path: Path, existing: Sequence[Timeline] | None) -> None:
     """Refuse to write predictions over what isn't a model's.
 
     Args:
@@ -103,11 +105,11 @@ def check_overwrite(path: Path, held: Sequence[Timeline] | None) -> None:
     Raises:
         DataError: if a person has made or corrected any.
     """
-    if held is not None and all(t.predicted for t in held):
+    if existing is not None and all(t.predicted for t in existing):
         return
     what = "something else than labels"
-    if held is not None:
-        corrected = any(t.corrected for t in held)
+    if existing is not None:
+        corrected = any(t.corrected for t in existing)
         what = "labels that were corrected" if corrected else "labels that no model made"
     raise DataError(
         f"{path} holds {what}, and isn't written over with predictions",

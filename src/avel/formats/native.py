@@ -13,7 +13,7 @@ import numpy as np
 from avel.errors import DataError
 from avel.formats.base import (
     Format,
-    LeftOut,
+    SkippedRows,
     event_of,
     formats,
     name_of,
@@ -23,7 +23,7 @@ from avel.formats.base import (
     rows_of,
     seconds_of,
 )
-from avel.formats.marks import KEY, every, mark_of, marked
+from avel.formats.marks import KEY, all_events, mark_of, with_mark
 from avel.types import BACKGROUND, Bools, Event, Floats, Grid, Json, Modality, Scores, Timeline
 
 
@@ -31,9 +31,10 @@ from avel.types import BACKGROUND, Bools, Event, Floats, Grid, Json, Modality, S
 class NativeJson(Format):
     """Segments with all scores, events, the model's card, notes."""
 
+    title = "avel JSON"
     ending = ".json"
     reads = (".json",)
-    marked = True
+    holds_mark = True
 
     def dump(self, timeline: Timeline, path: Path) -> bytes:
         """The documented JSON form.
@@ -42,12 +43,12 @@ class NativeJson(Format):
             DataError: if a score is no number: JSON has no way to say so.
         """
         try:
-            held = timeline.to_json()
+            content = timeline.to_json()
             if timeline.predicted:
-                held[KEY] = mark_of(timeline, every(timeline))
+                content[KEY] = mark_of(timeline, all_events(timeline))
             elif timeline.corrected:
-                held["corrected"] = True
-            text = json.dumps(held, ensure_ascii=False, allow_nan=False, indent=1)
+                content["corrected"] = True
+            text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
         except ValueError as e:
             raise DataError(
                 f"{timeline.video}: a score that is no finite number",
@@ -56,7 +57,7 @@ class NativeJson(Format):
             ) from e
         return text.encode("utf-8", "surrogatepass") + b"\n"
 
-    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+    def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         """One timeline, with its scores where the file has any; events that can't be are left out.
 
         Segments that don't fit the duration and the step, or one another, refuse the whole file.
@@ -69,7 +70,7 @@ class NativeJson(Format):
         events: list[Event] = []
         known = set(classes)
         for number, event in enumerate(rows_of(data["events"]), start=1):
-            with left.row(f"event {number}"):
+            with skipped.row(f"event {number}"):
                 events.append(_event(object_of(event), known))
         timeline = Timeline(
             video=name_of(data["video"]),
@@ -80,14 +81,14 @@ class NativeJson(Format):
             model=object_of(data.get("model", {})),
             notes=tuple(name_of(n) for n in rows_of(data.get("notes", []))),
             corrected=data.get("corrected") is True,
-            audio_only=_apart(data, known, "audio", left),
-            visual_only=_apart(data, known, "visual", left),
+            audio_only=_single_modality_events(data, known, "audio", skipped),
+            visual_only=_single_modality_events(data, known, "visual", skipped),
             player_start=seconds_of(data.get("player_start", 0.0)),
         )
-        return [marked(timeline, name_of(data.get(KEY, "")))]
+        return [with_mark(timeline, name_of(data.get(KEY, "")))]
 
-    def knows(self, text: str) -> bool:
-        """Told by its list of segments."""
+    def recognizes(self, text: str) -> bool:
+        """Recognized by its list of segments."""
         return text.lstrip()[:1] == "{" and '"segments"' in text
 
 
@@ -99,12 +100,14 @@ def _event(row: Json, classes: Set[str]) -> Event:
     return event_of(row["start"], row["end"], label, row["score"], modality)
 
 
-def _apart(data: Json, classes: Set[str], modality: Modality, left: LeftOut) -> tuple[Event, ...]:
+def _single_modality_events(
+    data: Json, classes: Set[str], modality: Modality, skipped: SkippedRows
+) -> tuple[Event, ...]:
     """The events of ``audio_only`` or ``visual_only``, whether or not each says so again."""
     name = f"{modality}_only"
     events: list[Event] = []
     for number, row in enumerate(rows_of(data.get(name, [])), start=1):
-        with left.row(f"{name} {number}"):
+        with skipped.row(f"{name} {number}"):
             event = _event({"modality": modality, **object_of(row)}, classes)
             if event.modality != modality:
                 raise ValueError(f"an event of modality {event.modality!r} in {name}")
@@ -122,13 +125,15 @@ def _scores(rows: list[Any], classes: tuple[str, ...], duration: float, step: An
     ids = {name: i for i, name in enumerate(names)}
     values = np.zeros((len(rows), len(names)), dtype=np.float64)
     labels = np.zeros(len(rows), dtype=np.int64)
-    told = {name: _told(rows, classes, name) for name in ("audio_scores", "visual_scores")}
+    by_modality = {
+        name: _modality_scores(rows, classes, name) for name in ("audio_scores", "visual_scores")
+    }
     for i, row in enumerate(rows):
         _check_bounds(row, *grid.bounds(i))
-        given = object_of(row["scores"])
-        if len(given) != len(names):
-            raise ValueError(f"segment {i} has {len(given)} scores, expected {len(names)}")
-        values[i] = [probability_of(given[name]) for name in names]
+        by_class = object_of(row["scores"])
+        if len(by_class) != len(names):
+            raise ValueError(f"segment {i} has {len(by_class)} scores, expected {len(names)}")
+        values[i] = [probability_of(by_class[name]) for name in names]
         labels[i] = ids[row["label"]]
     return Scores(
         values=values,
@@ -137,11 +142,11 @@ def _scores(rows: list[Any], classes: tuple[str, ...], duration: float, step: An
         labels=labels,
         audible=_flags(row["audible"] for row in rows),
         visible=_flags(row["visible"] for row in rows),
-        **told,
+        **by_modality,
     )
 
 
-def _told(rows: list[Any], classes: tuple[str, ...], name: str) -> Floats | None:
+def _modality_scores(rows: list[Any], classes: tuple[str, ...], name: str) -> Floats | None:
     """(T, C) of ``audio_scores`` or ``visual_scores``; 0 where a class is left out."""
     if not any(name in row for row in rows):
         return None
@@ -162,9 +167,9 @@ def _check_bounds(row: Json, start: float, end: float) -> None:
 
 
 def _flags(values: Iterable[Any]) -> Bools | None:
-    held = list(values)
-    if all(v is None for v in held):
+    flags = list(values)
+    if all(v is None for v in flags):
         return None
-    if not all(isinstance(v, bool) for v in held):
+    if not all(isinstance(v, bool) for v in flags):
         raise ValueError("audible and visible: expected true or false on every segment")
-    return np.array(held, dtype=bool)
+    return np.array(flags, dtype=bool)

@@ -17,9 +17,9 @@ from avel.files import there
 from avel.formats.base import (
     MAX_ROWS,
     Format,
-    LeftOut,
-    address_of,
+    SkippedRows,
     event_of,
+    file_uri,
     formats,
     label_to_write,
     name_of,
@@ -31,7 +31,7 @@ from avel.formats.base import (
     stem_of,
     timeline_of,
 )
-from avel.formats.marks import marked
+from avel.formats.marks import with_mark
 from avel.formats.text import escape, unescape
 from avel.types import Event, Json, Timeline
 
@@ -44,71 +44,72 @@ _COLOURS = ("RED", "ORANGE", "YELLOW", "GREEN", "CYAN", "BLUE", "PURPLE", "MAGEN
 class Otio(Format):
     """A clip on a video and a sound track, a marker an event, a colour a class."""
 
+    title = "OpenTimelineIO (video editors)"
     ending = ".otio"
     reads = (".otio",)
-    marked = True
+    holds_mark = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """The timeline at the video's own frame rate and timecode, where the video can be read."""
-        rate, own = frames_of(timeline.video)
-        address = address_of(timeline.video, path)
-        seen = [_clip(timeline, address, rate, own, markers=True)]
-        heard = [_clip(timeline, address, rate, own, markers=False)]
-        tracks = [_track("Video", seen), _track("Audio", heard)]
+        rate, timecode = frames_of(timeline.video)
+        address = file_uri(timeline.video, path)
+        visual = [_clip(timeline, address, rate, timecode, markers=True)]
+        audio = [_clip(timeline, address, rate, timecode, markers=False)]
+        tracks = [_track("Video", visual), _track("Audio", audio)]
         name = Path(timeline.video).stem
         stack = {"OTIO_SCHEMA": "Stack.1", "name": "tracks", **_empty(), "children": tracks}
-        told: Json = {"model": timeline.model.get("model", "")}
-        told |= {"predictions": self.mark(timeline)} if timeline.predicted else {}
-        told |= {"notes": list(notes)} if (notes := notes_of(timeline.notes)) else {}
+        avel_metadata: Json = {"model": timeline.model.get("model", "")}
+        avel_metadata |= {"predictions": self.mark(timeline)} if timeline.predicted else {}
+        avel_metadata |= {"notes": list(notes)} if (notes := notes_of(timeline.notes)) else {}
         whole = {
             "OTIO_SCHEMA": "Timeline.1",
-            "metadata": {"avel": told},
+            "metadata": {"avel": avel_metadata},
             "name": name,
             "global_start_time": None,
             "tracks": stack,
         }
         return json.dumps(whole, indent=4, allow_nan=False) + "\n"
 
-    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+    def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         """A timeline a media file that has markers; those of the whole timeline go to its clip."""
         data = object_of(json.loads(text))
         if not str(data.get("OTIO_SCHEMA", "")).startswith("Timeline."):
             raise ValueError(f"a {str(data.get('OTIO_SCHEMA'))[:40]}, expected a Timeline")
-        held: dict[str, list[Event]] = {}
+        by_media: dict[str, list[Event]] = {}
         lengths: dict[str, float] = {}
         loose: list[Event] = []
-        markers = _Markers(left)
+        markers = _Markers(skipped)
         for number, item in enumerate(_items(object_of(data["tracks"])), start=1):
-            media, before = None, left.count
-            with left.row(f"item {number}"):
+            media, before = None, skipped.count
+            with skipped.row(f"item {number}"):
                 media = _media(item)
-            left.kept -= left.count == before  # what counts is markers
-            if media is None and left.count == before:
+            skipped.read_count -= skipped.count == before  # what counts is markers
+            if media is None and skipped.count == before:
                 loose += markers.of(item, clock.Clock())
                 continue
             if media is None:
                 continue
-            address, own, length = media
-            held.setdefault(address, []).extend(markers.of(item, own))
+            address, media_clock, length = media
+            by_media.setdefault(address, []).extend(markers.of(item, media_clock))
             lengths[address] = max(lengths.get(address, 0.0), length)
-        if loose or not held:
-            address = next(iter(held)) if len(held) == 1 else stem_of(path)
-            held.setdefault(address, []).extend(loose)
-        names = names_apart(held, stem_of(path))
-        found: dict[str, Timeline] = {}
-        for address, events in held.items():
-            earlier = found[names[address]].events if names[address] in found else ()
-            found[names[address]] = timeline_of(
+        if loose or not by_media:
+            address = next(iter(by_media)) if len(by_media) == 1 else stem_of(path)
+            by_media.setdefault(address, []).extend(loose)
+        names = names_apart(by_media, stem_of(path))
+        timelines: dict[str, Timeline] = {}
+        for address, events in by_media.items():
+            earlier = timelines[names[address]].events if names[address] in timelines else ()
+            timelines[names[address]] = timeline_of(
                 names[address],
                 sorted([*earlier, *events], key=lambda e: (e.start, e.end)),
                 duration=round(lengths.get(address, 0.0), 6),
             )
         notes = _ours(data).get("notes")
-        if isinstance(notes, list) and len(found) == 1:
-            found = {k: replace(t, notes=notes_of(notes)) for k, t in found.items()}
-        told = _ours(data).get("predictions")
-        mark = told if isinstance(told, str) and len(found) == 1 else ""
-        return [marked(timeline, mark) for timeline in found.values()]
+        if isinstance(notes, list) and len(timelines) == 1:
+            timelines = {k: replace(t, notes=notes_of(notes)) for k, t in timelines.items()}
+        predictions = _ours(data).get("predictions")
+        mark = predictions if isinstance(predictions, str) and len(timelines) == 1 else ""
+        return [with_mark(timeline, mark) for timeline in timelines.values()]
 
 
 def frames_of(video: str) -> tuple[float, clock.Clock]:
@@ -142,10 +143,10 @@ def _timecode(video: Path) -> str:
 
     try:
         with open_container(video) as container:
-            told = [container.metadata, *(s.metadata for s in container.streams)]
+            metadata = [container.metadata, *(s.metadata for s in container.streams)]
     except (av.error.FFmpegError, OSError):
         return ""
-    return next((str(m["timecode"]) for m in told if m.get("timecode")), "")
+    return next((str(m["timecode"]) for m in metadata if m.get("timecode")), "")
 
 
 def _empty() -> Json:
@@ -170,10 +171,10 @@ def _track(kind: str, clips: list[Json]) -> Json:
 
 
 def _clip(
-    timeline: Timeline, address: str, rate: float, own: clock.Clock, *, markers: bool
+    timeline: Timeline, address: str, rate: float, timecode: clock.Clock, *, markers: bool
 ) -> Json:
-    place = Path(timeline.video).absolute()
-    whole = _range(own.from_file(0.0), own.from_file(timeline.duration), rate)
+    video = Path(timeline.video).absolute()
+    whole = _range(timecode.from_file(0.0), timecode.from_file(timeline.duration), rate)
     media = {
         "OTIO_SCHEMA": "ExternalReference.1",
         "metadata": {},
@@ -181,24 +182,26 @@ def _clip(
         "available_range": whole,
         "target_url": address,
     }
-    head = {"OTIO_SCHEMA": "Clip.1", "name": place.name}
+    head = {"OTIO_SCHEMA": "Clip.1", "name": video.name}
     colours: dict[str, str] = {}
     for number, name in enumerate(timeline.classes):
         colours.setdefault(name, _COLOURS[number % len(_COLOURS)])
-    held = [_marker(e, colours, rate, own) for e in timeline] if markers else []
-    return {**head, **_empty(), "source_range": whole, "markers": held, "media_reference": media}
+    shown = [_marker(e, colours, rate, timecode) for e in timeline] if markers else []
+    return {**head, **_empty(), "source_range": whole, "markers": shown, "media_reference": media}
 
 
-def _marker(event: Event, colours: Mapping[str, str], rate: float, own: clock.Clock) -> Json:
-    ours: Json = {"score": round(float(event.score), 6)}
+def _marker(event: Event, colours: Mapping[str, str], rate: float, timecode: clock.Clock) -> Json:
+    metadata: Json = {"score": round(float(event.score), 6)}
     if event.modality != "both":
-        ours["modality"] = event.modality
+        metadata["modality"] = event.modality
     return {
         "OTIO_SCHEMA": "Marker.2",
-        "metadata": {"avel": ours},
+        "metadata": {"avel": metadata},
         "name": escape(label_to_write(event)),
         "color": colours.get(event.label, _COLOURS[0]),
-        "marked_range": _range(own.from_file(event.start), own.from_file(event.end), rate),
+        "marked_range": _range(
+            timecode.from_file(event.start), timecode.from_file(event.end), rate
+        ),
     }
 
 
@@ -230,17 +233,17 @@ def _media(item: Json) -> tuple[str, clock.Clock, float] | None:
     return address, clock.Clock(first), length
 
 
-def _span(held: Json) -> tuple[float, float]:
+def _span(time_range: Json) -> tuple[float, float]:
     """Start and duration in seconds."""
-    first, length = (_seconds(object_of(held[k])) for k in ("start_time", "duration"))
+    first, length = (_seconds(object_of(time_range[k])) for k in ("start_time", "duration"))
     return first, length
 
 
-def _seconds(held: Json) -> float:
-    rate = number_of(held["rate"])
+def _seconds(time: Json) -> float:
+    rate = number_of(time["rate"])
     if rate <= 0:
         raise ValueError(f"rate {rate}: expected more than 0")
-    return clock.from_ticks(number_of(held["value"]), rate)
+    return clock.from_ticks(number_of(time["value"]), rate)
 
 
 def _ours(item: Json) -> Mapping[str, object]:
@@ -253,29 +256,29 @@ def _ours(item: Json) -> Mapping[str, object]:
 class _Markers:
     """The events that an editor's markers are, counted over the file for messages."""
 
-    def __init__(self, left: LeftOut) -> None:
-        self._left, self._count = left, 0
+    def __init__(self, skipped: SkippedRows) -> None:
+        self._skipped, self._count = skipped, 0
 
-    def of(self, item: Json, own: clock.Clock) -> list[Event]:
+    def of(self, item: Json, media_clock: clock.Clock) -> list[Event]:
         """Those of a clip, a track or a stack, by a clock."""
         events: list[Event] = []
         for marker in rows_of(item.get("markers") or []):
             self._count += 1
-            with self._left.row(f"marker {self._count}"):
-                events.append(_event(object_of(marker), own))
+            with self._skipped.row(f"marker {self._count}"):
+                events.append(_event(object_of(marker), media_clock))
         return events
 
 
-def _event(marker: Json, own: clock.Clock) -> Event:
+def _event(marker: Json, media_clock: clock.Clock) -> Event:
     label = (
         name_of(marker.get("name") or "").strip() or name_of(marker.get("comment") or "").strip()
     )
-    place = object_of(marker["marked_range"])
-    start = own.to_file(_seconds(object_of(place["start_time"])))
+    marked_range = object_of(marker["marked_range"])
+    start = media_clock.to_file(_seconds(object_of(marked_range["start_time"])))
     if not label:
         raise ValueError(f"no name at {start:g} s")
-    given = place.get("duration")
-    length = _seconds(object_of(given)) if given is not None else 0.0
-    ours = _ours(marker)
-    score, modality = ours.get("score", 1.0), ours.get("modality", "both")
+    duration = marked_range.get("duration")
+    length = _seconds(object_of(duration)) if duration is not None else 0.0
+    metadata = _ours(marker)
+    score, modality = metadata.get("score", 1.0), metadata.get("modality", "both")
     return event_of(round(start, 6), round(start + length, 6), unescape(label), score, modality)

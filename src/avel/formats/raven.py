@@ -9,15 +9,15 @@ from avel import clock
 from avel.formats.base import (
     MAX_ROWS,
     Format,
-    LeftOut,
+    SkippedRows,
     decimal_times,
     event_of,
     formats,
-    marked_label,
+    label_with_modality,
     media_name,
     names_apart,
+    split_label,
     timeline_of,
-    unmarked,
 )
 from avel.formats.text import escape, neutral, restored, unescape
 from avel.types import Event, Timeline
@@ -38,6 +38,7 @@ _FILES = ("begin path", "begin file")
 class Raven(Format):
     """What Raven Lite and Pro open as a selection table."""
 
+    title = "Raven selection table"
     ending = ".selections.txt"
     reads = (".txt", ".tsv")
 
@@ -46,12 +47,12 @@ class Raven(Format):
         file = neutral(escape(media_name(timeline.video, timeline.video)))
         lines = ["\t".join(_HEADER)]
         for number, e in enumerate(timeline, start=1):
-            label = neutral(marked_label(e))
+            label = neutral(label_with_modality(e))
             cells = (str(number), "Spectrogram 1", "1", *decimal_times(e), _LOW, _HIGH, file, label)
             lines.append("\t".join((*cells, f"{round(float(e.score), 6):g}")))
         return "\n".join(lines) + "\n"
 
-    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+    def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         """The selections; one that stands there for several views is taken once."""
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         if len(lines) > MAX_ROWS:
@@ -66,21 +67,21 @@ class Raven(Format):
             for number, line in enumerate(lines[1:], start=2)
             if line.strip()
         ]
-        held: dict[str, dict[tuple[str, Event], Event]] = {}
+        by_file: dict[str, dict[tuple[str, Event], Event]] = {}
         names = names_apart([_file(row) for _, row in rows], _stem(path))
         several = len(set(names.values())) > 1
         for number, row in rows:
-            with left.row(number):
+            with skipped.row(number):
                 event = _event(row, label, several=several)
-                seen = held.setdefault(names[_file(row)], {})
-                seen.setdefault((row.get("selection") or str(number), event), event)
+                selections = by_file.setdefault(names[_file(row)], {})
+                selections.setdefault((row.get("selection") or str(number), event), event)
         return [
-            timeline_of(file, sorted(found.values(), key=lambda e: (e.start, e.end)))
-            for file, found in (held or {_stem(path): {}}).items()
+            timeline_of(file, sorted(events.values(), key=lambda e: (e.start, e.end)))
+            for file, events in (by_file or {_stem(path): {}}).items()
         ]
 
-    def knows(self, text: str) -> bool:
-        """Told by its header."""
+    def recognizes(self, text: str) -> bool:
+        """Recognized by its header."""
         return _START.lower() in text.split("\n", 1)[0].lower()
 
 
@@ -97,9 +98,9 @@ def _event(row: Mapping[str, str], label: str, *, several: bool) -> Event:
     """The event of a row, by its file's own clock."""
     score = next((row[c] for c in _SCORES if row.get(c, "").strip()), "1")
     start, end = (clock.parse_time(row[c.lower()]) for c in (_START, _END))
-    own = _clock(row, start, several=several)
-    name, modality = unmarked(restored(row[label].strip()))
-    times = own.to_file(start), own.to_file(end)
+    file_clock = _clock(row, start, several=several)
+    name, modality = split_label(restored(row[label].strip()))
+    times = file_clock.to_file(start), file_clock.to_file(end)
     return event_of(*times, name, float(score.replace(",", ".")), modality)
 
 

@@ -10,7 +10,7 @@ from avel.files import DOWNLOAD, IS_ADDRESS, is_address, there
 from avel.formats import base
 from avel.formats.base import (
     Format,
-    LeftOut,
+    SkippedRows,
     ending_of,
     format_endings,
     format_named,
@@ -37,14 +37,14 @@ def read(path: str | Path, *, format: str | None = None) -> Timeline:
         DataError: if the file is missing, too large, damaged, holds impossible times or scores,
             or the events of several videos.
     """
-    found = read_all(path, format=format)
-    if len(found) > 1:
+    timelines = read_all(path, format=format)
+    if len(timelines) > 1:
         raise DataError(
-            f"{path} holds the events of {len(found)} videos",
+            f"{path} holds the events of {len(timelines)} videos",
             expected="those of one",
             hint="read it with avel.report.read_all, or split it with `avel convert`",
         )
-    return found[0]
+    return timelines[0]
 
 
 def read_all(path: str | Path, *, format: str | None = None) -> list[Timeline]:
@@ -55,26 +55,26 @@ def read_all(path: str | Path, *, format: str | None = None) -> list[Timeline]:
     if not text.strip():
         return read_beside(path, [timeline_of(stem_of(path), [])])
     return read_beside(
-        path, _loaded(next((f for f in known if f.knows(text)), known[0]), text, path)
+        path, _load(next((f for f in known if f.recognizes(text)), known[0]), text, path)
     )
 
 
-def _loaded(chosen: Format, text: str, path: Path) -> list[Timeline]:
+def _load(chosen: Format, text: str, path: Path) -> list[Timeline]:
     """The timelines in a text of a format; what was left out is in the first one's notes."""
-    left = LeftOut(path)
+    skipped = SkippedRows(path)
     try:
-        found = chosen.load(text, path, left)
+        timelines = chosen.load(text, path, skipped)
     except UsageError:
         raise
     except AvelError as e:
-        raise _refused(path, e.got) from e
+        raise _unreadable(path, e.got) from e
     except RecursionError as e:
-        raise _refused(path, f"{type(e).__name__}: {str(e)[:120]}") from e
+        raise _unreadable(path, f"{type(e).__name__}: {str(e)[:120]}") from e
     except Exception as e:  # damaged files stop the formats' own parsers with nearly any error
-        raise _refused(path, f"{type(e).__name__}: {str(e)[:200]}") from e
-    if left.count and not left.kept:
-        raise _refused(path, left.reasons)
-    return [replace(found[0], notes=(*found[0].notes, *left.notes)), *found[1:]]
+        raise _unreadable(path, f"{type(e).__name__}: {str(e)[:200]}") from e
+    if skipped.count and not skipped.read_count:
+        raise _unreadable(path, skipped.reasons)
+    return [replace(timelines[0], notes=(*timelines[0].notes, *skipped.notes)), *timelines[1:]]
 
 
 def check_replaceable(path: Path, format: type[Format]) -> None:
@@ -89,16 +89,16 @@ def check_replaceable(path: Path, format: type[Format]) -> None:
 
 def _timelines_at(path: Path, format: type[Format]) -> list[Timeline] | None:
     """The timelines in a file that is to be replaced, or None where it is something else."""
-    own = path.suffix.lower() in format.reads
+    has_ending = path.suffix.lower() in format.reads
     name = next(name for name, known in formats if known is format)
     try:
-        return read_all(path, format=None if own else name)
+        return read_all(path, format=None if has_ending else name)
     except AvelError:
         return None
 
 
 def on_file(
-    found: Timeline, path: str | Path, player_start: float, *, format: str | None = None
+    timeline: Timeline, path: str | Path, player_start: float, *, format: str | None = None
 ) -> Timeline:
     """What was read from a label file, on the clock of the media file that it is of.
 
@@ -113,11 +113,11 @@ def on_file(
         format: The label file's format by name, where its ending doesn't tell.
     """
     if not player_start:
-        return found
+        return timeline
     names = [format] if format else [n for n, e in format_endings().items() if ending_of(path, [e])]
     if any(format_named(name).player for name in names):
-        return found.from_player(player_start)
-    return replace(found, player_start=player_start)
+        return timeline.from_player(player_start)
+    return replace(timeline, player_start=player_start)
 
 
 def check_readable(path: str | Path) -> None:
@@ -132,19 +132,19 @@ def check_readable(path: str | Path) -> None:
 def _candidates(path: Path) -> list[Format]:
     """The formats that may be met at an ending, the one whose own ending it is first."""
     endings = format_endings().values()
-    own = ending_of(path, endings)
+    ending = ending_of(path, endings)
     known = [format_named(name) for name in format_endings()]
-    held = [f for f in known if path.suffix.lower() in f.reads]
-    if not held:
+    matches = [f for f in known if path.suffix.lower() in f.reads]
+    if not matches:
         raise UsageError(
             f"can't read {path}: its ending is {path.suffix!r}",
             expected=f"one of {', '.join(endings)}",
             hint="name it after what it is, or say which format it has",
         )
-    return sorted(held, key=lambda f: f.ending != own)
+    return sorted(matches, key=lambda f: f.ending != ending)
 
 
-def _refused(path: Path, why: str) -> DataError:
+def _unreadable(path: Path, why: str) -> DataError:
     return DataError(
         f"{path}: no timeline ({why})",
         expected="the form that docs/formats.md describes",

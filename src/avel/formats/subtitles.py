@@ -12,16 +12,16 @@ from avel import clock
 from avel.formats.base import (
     MAX_ROWS,
     Format,
-    LeftOut,
+    SkippedRows,
     event_of,
     formats,
-    marked_label,
+    label_with_modality,
     notes_of,
+    split_label,
     stem_of,
     timeline_of,
-    unmarked,
 )
-from avel.formats.marks import KEY, NOTE, marked
+from avel.formats.marks import KEY, NOTE, with_mark
 from avel.types import Event, Timeline
 
 # what would be taken for a tag or for the arrow between two times
@@ -39,10 +39,11 @@ _BLOCKS = ("NOTE", "STYLE", "REGION")
 class WebVtt(Format):
     """WebVTT, the subtitles of browsers: a cue an event."""
 
+    title = "Subtitles (WebVTT)"
     ending = ".vtt"
     reads = (".vtt",)
     player = True
-    marked = True
+    holds_mark = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A cue an event, its text the label with ``&``, ``<`` and ``>`` as HTML writes them."""
@@ -53,28 +54,29 @@ class WebVtt(Format):
             blocks.append(f"NOTE {NOTE} {html.escape(note, quote=False)}\n")
         for event in timeline.for_player():
             start, end = _times(event)
-            label = html.escape(marked_label(event), quote=False)
+            label = html.escape(label_with_modality(event), quote=False)
             blocks.append(f"{start} --> {end}\n{label}\n")
         return "\n".join(blocks)
 
-    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+    def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         """The cues as events; tags, settings, styles and notes are passed over."""
         if not text.lstrip().startswith("WEBVTT"):
             if "-->" not in text:
                 raise ValueError("no WEBVTT in its first line, and no cue")
-            left.note("The first line isn't WEBVTT: players won't show the file.")
+            skipped.note("The first line isn't WEBVTT: players won't show the file.")
         if re.search(r"^X-TIMESTAMP-MAP", text, re.M):
-            left.note("X-TIMESTAMP-MAP wasn't applied: times are those of the cues.")
+            skipped.note("X-TIMESTAMP-MAP wasn't applied: times are those of the cues.")
         notes = notes_of(map(html.unescape, re.findall(rf"^NOTE {NOTE} (.*)$", text, re.M)))
-        found = timeline_of(stem_of(path), _events(text, left, web=True), notes=notes)
+        timeline = timeline_of(stem_of(path), _events(text, skipped, web=True), notes=notes)
         mark = re.search(rf"^NOTE {KEY} (.*)$", text, re.M)
-        return [marked(found, html.unescape(mark[1]) if mark else "")]
+        return [with_mark(timeline, html.unescape(mark[1]) if mark else "")]
 
 
 @formats.register("srt")
 class SubRip(Format):
     """SubRip, the subtitles of players: a numbered cue an event."""
 
+    title = "Subtitles (SubRip)"
     ending = ".srt"
     reads = (".srt",)
     player = True
@@ -84,17 +86,17 @@ class SubRip(Format):
         blocks = []
         for number, event in enumerate(timeline.for_player(), start=1):
             start, end = (str(t).replace(".", ",") for t in _times(event))
-            label = _TAG.sub(_coded, marked_label(event))
+            label = _TAG.sub(_escape_char, label_with_modality(event))
             blocks.append(f"{number}\n{start} --> {end}\n{label}\n")
         return "\n".join(blocks)
 
-    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+    def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         """The cues as events, tags left out; cues may lack number, milliseconds and blank lines."""
-        return [timeline_of(stem_of(path), _events(text, left, web=False))]
+        return [timeline_of(stem_of(path), _events(text, skipped, web=False))]
 
 
-def _coded(found: re.Match[str]) -> str:
-    return f"\\x{ord(found.group()):02x}"
+def _escape_char(match: re.Match[str]) -> str:
+    return f"\\x{ord(match.group()):02x}"
 
 
 def _times(event: Event) -> tuple[str, str]:
@@ -110,7 +112,7 @@ class _Cue(NamedTuple):
     text: list[str]
 
 
-def _cues(lines: list[str], left: LeftOut, *, web: bool) -> Iterator[_Cue]:
+def _cues(lines: list[str], skipped: SkippedRows, *, web: bool) -> Iterator[_Cue]:
     """The cues of a file: a line with an arrow, and what follows to a blank line or the next cue.
 
     What stands elsewhere and isn't a cue's number or name is left out.
@@ -120,12 +122,12 @@ def _cues(lines: list[str], left: LeftOut, *, web: bool) -> Iterator[_Cue]:
         raise ValueError(f"more than {MAX_ROWS} cues")
     starts = {i: i - 1 if _is_name(lines, i - 1, web=web) else i for i in arrows}
     at = 0
-    for place, i in enumerate(arrows):
-        _stray(lines, at, starts[i], left, web=web)
-        end = starts[arrows[place + 1]] if place + 1 < len(arrows) else len(lines)
+    for number, i in enumerate(arrows):
+        _skip_stray_text(lines, at, starts[i], skipped, web=web)
+        end = starts[arrows[number + 1]] if number + 1 < len(arrows) else len(lines)
         at = next((k for k in range(i + 1, end) if not lines[k].strip()), end)
         yield _Cue(i + 1, lines[i], lines[i + 1 : at])
-    _stray(lines, at, len(lines), left, web=web)
+    _skip_stray_text(lines, at, len(lines), skipped, web=web)
 
 
 def _is_name(lines: list[str], i: int, *, web: bool) -> bool:
@@ -136,7 +138,9 @@ def _is_name(lines: list[str], i: int, *, web: bool) -> bool:
     return (alone and web) or lines[i].strip().isdecimal()
 
 
-def _stray(lines: list[str], first: int, end: int, left: LeftOut, *, web: bool) -> None:
+def _skip_stray_text(
+    lines: list[str], first: int, end: int, skipped: SkippedRows, *, web: bool
+) -> None:
     """Say which text between two cues belongs to none, block by block."""
     i = first
     while i < end:
@@ -146,25 +150,25 @@ def _stray(lines: list[str], first: int, end: int, left: LeftOut, *, web: bool) 
             known = web and (words in _BLOCKS or words.startswith("WEBVTT"))
             number = all(line.strip().isdecimal() for line in lines[i:stop])
             if not known and not number:
-                left.out(i + 1, f"{lines[i].strip()[:40]!r} belongs to no cue")
+                skipped.skip(i + 1, f"{lines[i].strip()[:40]!r} belongs to no cue")
         i = stop + 1
 
 
-def _events(text: str, left: LeftOut, *, web: bool) -> list[Event]:
+def _events(text: str, skipped: SkippedRows, *, web: bool) -> list[Event]:
     """The events of the cues; each that can't be read is left out by its line."""
     lines = _LINE_ENDS.sub("\n", text).split("\n")
     events = []
-    for cue in _cues(lines, left, web=web):
-        with left.row(cue.line):
-            found = _TIMES.match(cue.times)
-            if not found:
+    for cue in _cues(lines, skipped, web=web):
+        with skipped.row(cue.line):
+            times = _TIMES.match(cue.times)
+            if not times:
                 raise ValueError(f"{cue.times.strip()[:40]!r} isn't START --> END")
-            start, end = map(clock.parse_time, found.groups())
+            start, end = map(clock.parse_time, times.groups())
             words = _MARKUP[web].sub("", " ".join(line.strip() for line in cue.text)).strip()
             if not words:
                 raise ValueError("a cue without text")
-            label, modality = unmarked(html.unescape(words) if web else words)
+            label, modality = split_label(html.unescape(words) if web else words)
             events.append(event_of(start, end, label, modality=modality))
-    if not events and not left.count and text.strip() and not web:
+    if not events and not skipped.count and text.strip() and not web:
         raise ValueError("no cue")
     return sorted(events, key=lambda e: (e.start, e.end))

@@ -10,14 +10,14 @@ from avel import clock
 from avel.formats.base import (
     MAX_ROWS,
     Format,
-    LeftOut,
+    SkippedRows,
     event_of,
     formats,
-    marked_label,
-    shown_names,
+    label_with_modality,
+    split_label,
     stem_of,
     timeline_of,
-    unmarked,
+    video_names,
 )
 from avel.formats.text import escape, neutral, restored, unescape
 from avel.types import Event, Timeline
@@ -46,6 +46,7 @@ class Csv(Format):
     A column ``modality`` follows where an event isn't audio-visual.
     """
 
+    title = "Table (CSV)"
     ending = ".csv"
     reads = (".csv",)
     many = True
@@ -58,7 +59,7 @@ class Csv(Format):
 
     def write_all(self, timelines: Sequence[Timeline], path: Path) -> None:
         """The same with the column ``file``; a video without events is a row without times."""
-        names, header = shown_names(timelines), _header(timelines)
+        names, header = video_names(timelines), _header(timelines)
         rows = [
             [neutral(name), *cells[: len(header)]]
             for name, t in zip(names, timelines, strict=True)
@@ -66,15 +67,16 @@ class Csv(Format):
         ]
         self.put(path, _table(["file", *header], rows, ",", "\r\n"), timelines)
 
-    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+    def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         """A timeline a file named; commas, semicolons or tabs, other columns passed over."""
-        return _load(text, path, left)
+        return _load(text, path, skipped)
 
 
 @formats.register("dcase")
 class Dcase(Format):
     """DCASE's strong labels: filename, onset, offset, event_label, tab-separated."""
 
+    title = "DCASE, sed_eval"
     ending = ".tsv"
     reads = (".tsv", ".txt")
     many = True
@@ -90,22 +92,22 @@ class Dcase(Format):
     def _text(self, timelines: Sequence[Timeline]) -> str:
         rows = [
             [neutral(escape(name)), *cells[:3]]
-            for name, t in zip(shown_names(timelines), timelines, strict=True)
+            for name, t in zip(video_names(timelines), timelines, strict=True)
             for cells in ([_cells(e, coded=True) for e in t.events] or [["", "", ""]])
         ]
         return _table(["filename", "onset", "offset", "event_label"], rows, "\t", "\n")
 
-    def load(self, text: str, path: Path, left: LeftOut) -> list[Timeline]:
+    def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         """A timeline a file named; with a header or without, with a scene's column or without."""
-        return _load(text, path, left, coded=True)
+        return _load(text, path, skipped, coded=True)
 
-    def knows(self, text: str) -> bool:
-        """Told by its header, or by a file's name before two times."""
+    def recognizes(self, text: str) -> bool:
+        """Recognized by its header, or by a file's name before two times."""
         first = text.split("\n", 1)[0].lower()
         if "\t" in first and "onset" in first and "event_label" in first:
             return True
         rows = [cells for _, cells in _first_rows(text, "\t") if isinstance(cells, list)]
-        return "file" in (_guessed(rows) or ())
+        return "file" in (_guess_columns(rows) or ())
 
 
 def _header(timelines: Sequence[Timeline]) -> list[str]:
@@ -117,7 +119,7 @@ def _header(timelines: Sequence[Timeline]) -> list[str]:
 def _cells(event: Event, *, coded: bool = False) -> list[str]:
     """Start, end, label, score and modality; ``coded`` keeps a label, marked, on one line."""
     times = clock.time_text(event.start), clock.time_text(event.end)
-    label = marked_label(event) if coded else event.label
+    label = label_with_modality(event) if coded else event.label
     return [*times, neutral(label), repr(round(float(event.score), 6)), event.modality]
 
 
@@ -126,10 +128,10 @@ def label_in(cell: str, *, coded: bool = False) -> str:
     return unescape(restored(cell)) if coded else restored(cell)
 
 
-def marked_in(row: Mapping[str, str], *, coded: bool) -> tuple[str, str]:
+def label_and_modality(row: Mapping[str, str], *, coded: bool) -> tuple[str, str]:
     """The label and the modality of a row."""
     if coded:
-        return unmarked(restored(row["label"]))
+        return split_label(restored(row["label"]))
     return restored(row["label"]), row.get("modality", "").lower() or "both"
 
 
@@ -144,32 +146,32 @@ def _quoted(cell: str, delimiter: str) -> str:
     return cell if plain else '"' + cell.replace('"', '""') + '"'
 
 
-def _load(text: str, path: Path, left: LeftOut, *, coded: bool = False) -> list[Timeline]:
+def _load(text: str, path: Path, skipped: SkippedRows, *, coded: bool = False) -> list[Timeline]:
     header, rows = read_table(text)
     if "label" not in header or not {"start", "end"} <= set(header):
         raise ValueError(
             f"columns {list(header)}, expected start,end,label or file,start,end,label"
         )
-    held: dict[str, list[Event]] = {}
-    own = stem_of(path)
+    by_file: dict[str, list[Event]] = {}
+    stem = stem_of(path)
     for number, cells in rows:
-        with left.row(number):
+        with skipped.row(number):
             row = row_of(cells, header)
-            file = label_in(row.get("file", ""), coded=coded) if "file" in header else own
+            file = label_in(row.get("file", ""), coded=coded) if "file" in header else stem
             if not file:
                 raise ValueError("no file")
-            told = row["start"] or row["end"] or row["label"]
-            event = _event(row, coded=coded) if told else None
-            held.setdefault(file, []).extend([event] if event else [])
-    if not held:
-        held[own] = []
-    return [timeline_of(file, events) for file, events in held.items()]
+            has_event = row["start"] or row["end"] or row["label"]
+            event = _event(row, coded=coded) if has_event else None
+            by_file.setdefault(file, []).extend([event] if event else [])
+    if not by_file:
+        by_file[stem] = []
+    return [timeline_of(file, events) for file, events in by_file.items()]
 
 
 def _event(row: dict[str, str], *, coded: bool) -> Event:
     score = float(row["score"].replace(",", ".")) if row.get("score") else 1.0
     times = clock.parse_time(row["start"]), clock.parse_time(row["end"])
-    label, modality = marked_in(row, coded=coded)
+    label, modality = label_and_modality(row, coded=coded)
     return event_of(*times, label, score, modality)
 
 
@@ -189,7 +191,7 @@ def read_table(text: str) -> tuple[tuple[str, ...], Iterator[Row]]:
     named = {alias: ours for ours, aliases in COLUMNS.items() for alias in aliases}
     header = tuple(named.get(c.lower(), c.lower()) for c in (first or [[]])[0])
     rows = _rows(text, delimiter)
-    guessed = None if {"start", "end"} & set(header) else _guessed(first)
+    guessed = None if {"start", "end"} & set(header) else _guess_columns(first)
     if guessed is not None:
         return guessed, rows
     if len(set(header)) != len(header):
@@ -203,7 +205,7 @@ def _first_rows(text: str, delimiter: str) -> list[Row]:
     return [row for row, _ in zip(_rows(text[:65536], delimiter), range(_LOOKED_AT), strict=False)]
 
 
-def _guessed(rows: Sequence[list[str]]) -> tuple[str, ...] | None:
+def _guess_columns(rows: Sequence[list[str]]) -> tuple[str, ...] | None:
     """The columns of a table without a header: the label behind two times, the file before them."""
     for cells in rows:
         for i in range(min(len(cells) - 2, 3)):
@@ -242,9 +244,9 @@ def _rows(text: str, delimiter: str) -> Iterator[Row]:
     """The rows that hold anything; white space around a cell is left out, but for quoted ones."""
     at, line, count = 0, 1, 0
     if text[:4].lower() == "sep=" and _LINE_END.match(text, 5):
-        at, line = _behind_line(text, 0), 2
+        at, line = _next_line(text, 0), 2
     while at < len(text):
-        behind = _behind_line(text, at)
+        behind = _next_line(text, at)
         whole = text[at:behind]
         cells: list[str] | ValueError = [c.strip() for c in whole.split(delimiter)]
         if '"' in whole:
@@ -261,7 +263,7 @@ def _rows(text: str, delimiter: str) -> Iterator[Row]:
         at = behind
 
 
-def _behind_line(text: str, at: int) -> int:
+def _next_line(text: str, at: int) -> int:
     """Where the next line begins."""
     end = text.find("\n", at) + 1 or len(text)
     alone = text.find("\r", at, end - 1)  # as old systems end a line
@@ -280,7 +282,7 @@ def _quoted_row(text: str, at: int, delimiter: str) -> tuple[list[str], int]:
     while True:
         inner = space.match(text, at).end()  # type: ignore[union-attr]
         if text[inner : inner + 1] == '"':
-            cell, at = _in_quotes(text, inner + 1)
+            cell, at = _quoted_cell(text, inner + 1)
             at = space.match(text, at).end()  # type: ignore[union-attr]
         else:
             end = plain.match(text, at).end()  # type: ignore[union-attr]
@@ -295,7 +297,7 @@ def _quoted_row(text: str, at: int, delimiter: str) -> tuple[list[str], int]:
         return cells, stop.end() if stop else at
 
 
-def _in_quotes(text: str, at: int) -> tuple[str, int]:
+def _quoted_cell(text: str, at: int) -> tuple[str, int]:
     """What stands in quotes that are open at a place, and the place behind them."""
     end = at
     while True:

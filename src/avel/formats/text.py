@@ -41,9 +41,9 @@ def escape(label: str) -> str:
 
 def unescape(text: str) -> str:
     """The label that :func:`escape` wrote; backslashes before anything else stay."""
-    return _CODE.sub(_decoded, text)
+    return _CODE.sub(_decode, text)
 
 
-def _decoded(found: re.Match[str]) -> str:
-    short, two, four = found.groups()
+def _decode(match: re.Match[str]) -> str:
+    short, two, four = match.groups()
     return _LONG[short] if short else chr(int(two or four, 16))

@@ -22,6 +22,8 @@ MARK = "avel: events burned in"
 class VideoWriter(Writer):
     """A copy of the video that shows its events; no other video is ever written over."""
 
+    title = "Video with the events drawn in"
+
     def check(self, video: str, path: Path) -> None:
         """Refuse a video without pictures, and a place where another video lies.
 

@@ -46,6 +46,7 @@ _SOURCES = {"embedded": "blob:", "linked": "'self' file:", "none": "'none'"}
 class HtmlWriter(Writer):
     """One self-contained page: player, timeline, curves, thumbnails, spectrogram, model."""
 
+    title = "Web page (report)"
     lanes = True
 
     def write(self, timeline: Timeline, path: Path) -> None:

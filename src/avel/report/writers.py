@@ -9,10 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from avel.errors import UsageError
-from avel.formats import Format, Writer, check_replaceable, ending_of, format_endings, format_named
+from avel.formats import (
+    Format,
+    Writer,
+    check_replaceable,
+    ending_of,
+    format_endings,
+    format_named,
+    formats,
+)
 from avel.registry import Registry
 
-__all__ = ["Writer", "endings", "writer_for", "writers"]
+__all__ = ["Writer", "endings", "titles", "writer_for", "writers"]
 
 writers: Registry[Writer] = Registry("report form", "avel.report")
 
@@ -20,6 +28,12 @@ writers: Registry[Writer] = Registry("report form", "avel.report")
 def endings() -> list[str]:
     """All endings that something can be written under, sorted."""
     return sorted([*format_endings().values(), *writers.names()])
+
+
+def titles() -> dict[str, str]:
+    """What people call all that can be written, by ending: ``{".eaf": "ELAN", …}``."""
+    known = {cls.ending: cls.title for _, cls in formats}
+    return dict(sorted((known | {ending: cls.title for ending, cls in writers}).items()))
 
 
 def writer_for(path: str | Path, *, format: str | None = None) -> Writer:
