@@ -11,9 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from avel.models.folded import folded, folds
-from avel.models.layers import BiLSTM, mlp, region_mean
-from avel.models.perceptron import over_regions
+from avel.models.layers import BiLSTM, mlp, over_regions, region_mean
 
 FC4_HIDDEN = 256  #: table I
 HEAD_HIDDEN = 64  #: III-E
@@ -33,10 +31,6 @@ class CSPA(nn.Module):
         hidden: Width between the layers of f1 and f2.
         audio_attention: False leaves the audio as it came (table V, CSPA/aa).
     """
-
-    #: True where :class:`avel.training.step.Objective` trains it: see :mod:`avel.models.folded`.
-    #: Elsewhere a step is what the equations say, operation by operation.
-    may_fold: bool = False
 
     def __init__(
         self, *, audio_dim: int, visual_dim: int, common: int, hidden: int, audio_attention: bool
@@ -59,7 +53,7 @@ class CSPA(nn.Module):
             Audio (N, S, T, A), visual (N, S, T, V), attention (N, S, T, K) summing to 1 over K.
         """
         a = self.f1(audio)  # (N, S, C')
-        z, mixed = self.maps(a, visual, fold=self.folds(audio, visual))
+        z, mixed = self.maps(a, visual)
         attention = z.float().softmax(-1)
         seen = torch.einsum("nstk,ntkv->nstv", attention.to(visual.dtype), visual)
         if self.f4 is None or self.f5 is None:
@@ -67,15 +61,9 @@ class CSPA(nn.Module):
         gate = self.f4(mixed).float().softmax(-1)
         return self.f5(gate * a[:, :, None]) + audio[:, :, None], seen, attention
 
-    def folds(self, audio: Tensor, visual: Tensor) -> bool:
-        """Whether this is a training step that :func:`avel.models.folded.folded` does faster."""
-        return self.may_fold and self.training and folds(audio, visual)
-
-    def maps(self, a: Tensor, visual: Tensor, *, fold: bool) -> tuple[Tensor, Tensor | None]:
+    def maps(self, a: Tensor, visual: Tensor) -> tuple[Tensor, Tensor | None]:
         """Z = f3(F) (N, S, T, K), and F^T Z (N, S, T, C') where it's read."""
         wide, _, narrow = cast(tuple[nn.Linear, nn.ReLU, nn.Linear], tuple(self.f2))
-        if fold:
-            return folded(a, visual, wide, narrow, self.f3)
         v = over_regions(visual, wide, narrow)  # (N, T, K, C')
         z = torch.einsum("nsc,ntkc->nstk", a * self.f3.weight[0], v) + self.f3.bias
         if self.f4 is None:

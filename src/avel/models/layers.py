@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from avel.errors import UsageError
-from avel.models.perceptron import over_regions
 from avel.models.recurrent import run
 
 
@@ -27,6 +26,16 @@ def mlp(*widths: int) -> nn.Sequential:
             layers.append(nn.ReLU(inplace=True))  # what a linear layer gave, nobody else holds
         layers.append(nn.Linear(wide, narrow))
     return nn.Sequential(*layers)
+
+
+def over_regions(x: Tensor, first: nn.Linear, second: nn.Linear) -> Tensor:
+    """``second(relu(first(x)))`` of every region's features (..., V): (..., width).
+
+    While gradients are recorded the ReLU isn't done in place: ``first`` gives a view of four
+    dimensions, and an in-place operation on a view costs several copies of it.
+    """
+    hidden = F.relu(first(x), inplace=not torch.is_grad_enabled())
+    return cast(Tensor, second(hidden))
 
 
 def xavier(module: nn.Module) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
-
-from avel.models.perceptron import onednn_has_bfloat16
 
 KINDS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -60,6 +59,13 @@ class Recurrent(nn.Module):
             cast(PackedSequence, found), batch_first=True, total_length=x.shape[1]
         )
         return out, _as_tuple(last)
+
+
+@cache
+def onednn_has_bfloat16() -> bool:
+    """Whether oneDNN computes in bfloat16 on this processor; without AVX-512 it raises if asked."""
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return available and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def run(net: nn.RNNBase, x: Tensor | PackedSequence, start: Any = None) -> tuple[Any, Any]:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from avel.models.base import Batch, Model, Recipe
-from avel.models.coattention import CSPA
 from avel.training.batches import Resident, autocast, in_float
 
 if TYPE_CHECKING:
@@ -31,9 +30,6 @@ class Objective(nn.Module):
     def __init__(self, model: Model, bf16: bool) -> None:
         super().__init__()
         self.model, self.bf16 = model, bf16
-        for part in model.modules():
-            if isinstance(part, CSPA):
-                part.may_fold = True
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss of a batch, a scalar in float32."""
