@@ -11,9 +11,9 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from avel.web.app import create_app
-from avel.web.desk import Desk, Limits
+from avel.web.jobs import JobService, Limits
 from avel.web.roots import named_roots
-from tests.web import work as web_work
+from tests.web import fake_worker
 
 HOST = "http://127.0.0.1"
 
@@ -22,19 +22,19 @@ HOST = "http://127.0.0.1"
 def serving(
     folder: Path,
     *,
-    start: Any = web_work.start,
+    start: Any = fake_worker.start,
     roots: list[Path] | None = None,
     data: Path | None = None,
     limits: Limits = Limits(),  # noqa: B008
     token: str | None = None,
     **options: Any,
 ) -> Iterator[TestClient]:
-    """A client of a server whose desk is ``client.desk``; its work is done in a process."""
-    desk = Desk(folder, start, roots=named_roots(roots or []), data=data, limits=limits)
-    desk.load()
-    app = create_app(desk, token=token, **options)
+    """A client of a server whose service is ``client.service``; its work is done in a process."""
+    service = JobService(folder, start, roots=named_roots(roots or []), data=data, limits=limits)
+    service.load()
+    app = create_app(service, token=token, **options)
     with TestClient(app, base_url=HOST, raise_server_exceptions=True) as client:
-        client.desk = desk  # type: ignore[attr-defined]
+        client.service = service  # type: ignore[attr-defined]
         yield client
 
 

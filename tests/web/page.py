@@ -14,11 +14,11 @@ from typing import Any
 import httpx2
 import numpy as np
 
-from avel.web.desk import Desk
+from avel.web.jobs import JobService
 from avel.web.roots import named_roots
-from avel.web.serving import bind, server_of
+from avel.web.server import bind, server_of
 from tests.report_samples import write_clip
-from tests.web import page_work as web_page_work
+from tests.web import page_worker
 
 TOKEN = "a-token-of-tests-only"
 
@@ -26,8 +26,8 @@ TOKEN = "a-token-of-tests-only"
 class Site:
     """A server that runs, and what its tests ask of it behind the page's back."""
 
-    def __init__(self, address: str, clip: Path, root: Path, desk: Desk) -> None:
-        self.address, self.clip, self.root, self.desk = address, clip, root, desk
+    def __init__(self, address: str, clip: Path, root: Path, service: JobService) -> None:
+        self.address, self.clip, self.root, self.service = address, clip, root, service
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         self.api = httpx2.Client(base_url=address, headers=bearer, timeout=60)
 
@@ -146,13 +146,13 @@ def running(folder: Path) -> Iterator[Site]:
     """A server on a free port, with a clip of six seconds in a root."""
     clip = write_clip(folder / "recordings" / "old" / "on the server.mp4", seconds=6)
     roots = named_roots([folder / "recordings"])
-    desk = Desk(folder / "state", web_page_work.start, roots=roots, data=folder / "learn")
-    desk.load()
+    service = JobService(folder / "state", page_worker.start, roots=roots, data=folder / "learn")
+    service.load()
     place = bind("127.0.0.1", 0)
-    server = server_of(desk, place, TOKEN)
+    server = server_of(service, place, TOKEN)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [place.socket]})
     thread.start()
-    yield Site(place.address, clip, folder / "recordings", desk)
+    yield Site(place.address, clip, folder / "recordings", service)
     server.should_exit = True
     thread.join(30)
 

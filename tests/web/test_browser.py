@@ -73,14 +73,14 @@ def test_a_dropped_file_becomes_events_that_a_click_goes_to(go: Go, site: Site) 
 def test_what_keeps_jobs_from_going_on_is_shown_until_it_is_over(go: Go, site: Site) -> None:
     opened, _ = corrected(go, site)
     said = opened.page.locator("#server-trouble")
-    assert site.desk.data is not None
-    site.desk.data.trouble = DataError("the disk is full", hint="make room")
-    site.desk.feed.troubled()
+    assert site.service.data is not None
+    site.service.data.trouble = DataError("the disk is full", hint="make room")
+    site.service.progress.troubled()
     said.get_by_text("the disk is full").wait_for()
     assert said.get_by_role("alert").count() == 1
     late, _ = corrected(go, site)  # a page that is opened meanwhile
     late.page.locator("#server-trouble").get_by_text("make room").wait_for()
-    site.desk.update_data()
+    site.service.update_data()
     said.get_by_role("alert").wait_for(state="detached")
 
 
@@ -394,7 +394,7 @@ def test_a_finger_corrects_on_a_phone(go: Go, site: Site) -> None:
     opened.event("Bark").tap()
     assert opened.page.locator("#event-start").input_value() == "0:04.0"
     # the fields take their own height below the rows, no more
-    assert opened.page.locator("#bench").bounding_box()["height"] < 200
+    assert opened.page.locator("#event-tools").bounding_box()["height"] < 200
     opened.page.locator("#event-end").fill("0:06")
     opened.page.locator("#event-end").press("Enter")
     assert opened.table()[1] == "Bark 0:04 – 0:06"

@@ -14,17 +14,17 @@ from typing import Any
 import httpx2
 import pytest
 
-from avel.web import connections, feed, guard
-from avel.web.desk import Desk, Limits
-from avel.web.serving import bind, server_of
-from tests.web import work as web_work
+from avel.web import access, connections, progress
+from avel.web.jobs import JobService, Limits
+from avel.web.server import bind, server_of
+from tests.web import fake_worker
 
 
 class Site:
     """A server that runs."""
 
-    def __init__(self, desk: Desk, port: int) -> None:
-        self.desk, self.port = desk, port
+    def __init__(self, service: JobService, port: int) -> None:
+        self.service, self.port = service, port
         self.api = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=20)
 
     def open(self, text: str = "") -> socket.socket:
@@ -44,14 +44,14 @@ class Site:
 
 @contextmanager
 def running(folder: Path, **limits: Any) -> Iterator[Site]:
-    desk = Desk(folder / "state", web_work.start, roots={}, limits=Limits(**limits))
-    desk.load()
+    service = JobService(folder / "state", fake_worker.start, roots={}, limits=Limits(**limits))
+    service.load()
     place = bind("127.0.0.1", 0)
-    server = server_of(desk, place, None)
+    server = server_of(service, place, None)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [place.socket]})
     thread.start()
     try:
-        yield Site(desk, place.socket.getsockname()[1])
+        yield Site(service, place.socket.getsockname()[1])
     finally:
         server.should_exit = True
         thread.join(30)
@@ -114,8 +114,8 @@ def test_a_request_that_isnt_asked_in_time_is_closed(
 def test_a_body_that_comes_too_slowly_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr(guard, "WINDOW", 0.5)
-    monkeypatch.setattr(guard, "LEAST", 1000)
+    monkeypatch.setattr(access, "WINDOW", 0.5)
+    monkeypatch.setattr(access, "LEAST", 1000)
     put = head("PUT", "/api/jobs/x/annotations", Content_Type="application/json",
                Content_Length=5000)  # fmt: skip
     with running(tmp_path) as site:
@@ -135,7 +135,7 @@ def test_a_body_that_comes_too_slowly_is_refused(
             stop.set()
             thread.join()
         assert status == 408 and "at least 1000" in told["error"]["expected"]
-        assert not list(site.desk.incoming.iterdir())
+        assert not list(site.service.incoming.iterdir())
         with site.open(UPLOAD.replace("20000", str(20_000 + len(FORM) + 9)) + FORM) as held:
             for _ in range(10):  # it takes longer than a window, but comes fast enough
                 held.sendall(b"x" * 2000)
@@ -162,7 +162,7 @@ def test_one_client_holds_a_quarter_of_the_queue(tmp_path: Path) -> None:
 def test_listeners_are_bounded_in_a_burst_and_counted_no_longer_when_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "MOST", 4)
+    monkeypatch.setattr(progress, "MOST", 4)
     with running(tmp_path) as site:
         with ExitStack() as stack:
             ask = head("GET", "/api/progress")
@@ -170,10 +170,10 @@ def test_listeners_are_bounded_in_a_burst_and_counted_no_longer_when_gone(
             codes = [int(one.recv(12)[-3:]) for one in held]
             assert sorted(codes) == [200] * 4 + [429] * 26
         for _ in range(100):
-            if not site.desk.feed._listeners:
+            if not site.service.progress._listeners:
                 break
             time.sleep(0.05)
-        assert not site.desk.feed.full
+        assert not site.service.progress.full
 
 
 def test_who_doesnt_read_an_answer_makes_room(

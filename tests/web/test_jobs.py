@@ -15,9 +15,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from avel.errors import CheckpointError, DataError
-from avel.web.desk import Desk, Limits
+from avel.web.jobs import JobService, Limits
 from avel.web.store import MOST_TRIES, RESERVE, Job, Store, StoreError
-from tests.web import work as web_work
+from tests.web import fake_worker
 from tests.web.client import done, ended, send, serving, until
 
 
@@ -69,7 +69,7 @@ def test_what_kills_the_worker_fails_alone(client: TestClient, content: bytes, s
 
 
 def test_a_file_of_too_many_bytes_ends_while_it_comes(client: TestClient) -> None:
-    desk = client.desk  # type: ignore[attr-defined]
+    service = client.service  # type: ignore[attr-defined]
     before = client.get("/api/jobs").json()["total"]
     for large in (50_001, 500_000):
         answer = send(client, "large.mp4", b"x" * large)
@@ -80,7 +80,7 @@ def test_a_file_of_too_many_bytes_ends_while_it_comes(client: TestClient) -> Non
     answer = client.post("/api/jobs", content=iter(chunks), headers=boundary)
     assert answer.status_code == 413  # though no header told its length
     assert client.get("/api/jobs").json()["total"] == before
-    assert not list(desk.incoming.iterdir())
+    assert not list(service.incoming.iterdir())
 
 
 def test_a_file_of_just_as_many_bytes_is_taken(client: TestClient) -> None:
@@ -113,7 +113,7 @@ def test_broken_forms_are_refused(client: TestClient, kind: str, body: bytes, st
         "expected",
         "hint",
     }
-    assert not list(client.desk.incoming.iterdir())  # type: ignore[attr-defined]
+    assert not list(client.service.incoming.iterdir())  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_names_are_text_and_never_paths(client: TestClient, given: str, shown: s
     job = send(client, given).json()
     assert job["name"] == plain_name(job["name"])
     ended(client, job["id"])
-    folder = client.desk.folder / "jobs" / job["id"]  # type: ignore[attr-defined]
+    folder = client.service.folder / "jobs" / job["id"]  # type: ignore[attr-defined]
     assert {p.name for p in folder.iterdir() if p.name.startswith("media")} <= {
         "media.mp4", "media.bin"
     }  # fmt: skip
@@ -169,7 +169,7 @@ def test_progress_and_what_is_left_are_told(client: TestClient) -> None:
     assert 5 < progress["seconds_left"] < 60  # it takes 20
     assert client.delete(f"/api/jobs/{id}").status_code == 204
     assert client.get(f"/api/jobs/{id}").status_code == 404
-    folder = client.desk.folder / "jobs" / id  # type: ignore[attr-defined]
+    folder = client.service.folder / "jobs" / id  # type: ignore[attr-defined]
     for _ in range(100):
         if not folder.exists():
             return
@@ -205,11 +205,11 @@ def test_all_uploads_together_are_bounded(tmp_path: Path) -> None:
 @contextmanager
 def unwritable(client: TestClient, how: str) -> Iterator[None]:
     """The list of jobs while another program has locked it, or the disk is full."""
-    store = client.desk.store  # type: ignore[attr-defined]
+    store = client.service.store  # type: ignore[attr-defined]
     store._patience = 0.2
     store._db.execute("PRAGMA busy_timeout=200")
     if how == "locked":
-        other = sqlite3.connect(client.desk.folder / "jobs.sqlite", isolation_level=None)  # type: ignore[attr-defined]
+        other = sqlite3.connect(client.service.folder / "jobs.sqlite", isolation_level=None)  # type: ignore[attr-defined]
         other.execute("BEGIN IMMEDIATE")
         yield
         other.close()
@@ -233,7 +233,7 @@ def test_jobs_go_on_once_the_list_of_jobs_can_be_written_again(
             filler = [send(client, "x" * 190) for _ in range(60 if how == "full" else 1)]
             assert filler[-1].status_code == status, filler[-1].text
             assert said in filler[-1].json()["error"]["got"] and filler[-1].json()["error"]["hint"]
-            client.desk.crew.drop(running)  # type: ignore[attr-defined]  # the next one is due
+            client.service.workers.drop(running)  # type: ignore[attr-defined]  # the next one is due
             for _ in range(100):
                 troubles = client.get("/api/jobs").json()["troubles"]
                 if troubles:
@@ -249,7 +249,7 @@ def test_jobs_go_on_once_the_list_of_jobs_can_be_written_again(
 
 def test_a_result_waits_until_it_can_be_noted(tmp_path: Path) -> None:
     with serving(tmp_path / "state") as client:
-        crew, store = client.desk.crew, client.desk.store  # type: ignore[attr-defined]
+        crew, store = client.service.workers, client.service.store  # type: ignore[attr-defined]
         finish = store.finish
         left = [StoreError("locked"), StoreError("locked"), StoreError("locked")]
 
@@ -299,7 +299,7 @@ def test_a_change_that_failed_leaves_no_transaction_open(tmp_path: Path) -> None
 def test_a_full_disk_has_room_for_a_deletion(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = client.desk.store  # type: ignore[attr-defined]
+    store = client.service.store  # type: ignore[attr-defined]
     id, deleted, reserve = done(client), store._deleted, store._reserve
     assert reserve.stat().st_size == RESERVE
 
@@ -349,18 +349,18 @@ def test_a_job_that_brings_the_server_down_each_time_fails(tmp_path: Path) -> No
         assert store.recover() == []
         assert store.take() is not None
     store.close()
-    desk = Desk(tmp_path, web_work.start, roots={})
-    found = desk.job("a1")
+    service = JobService(tmp_path, fake_worker.start, roots={})
+    found = service.job("a1")
     assert found.state == "failed" and "stopped each time" in found.error["got"]
-    desk.close()
+    service.close()
 
 
 def test_a_folder_serves_one_server(tmp_path: Path) -> None:
-    first = Desk(tmp_path, web_work.start, roots={})
+    first = JobService(tmp_path, fake_worker.start, roots={})
     with pytest.raises(DataError, match="another `avel serve`"):
-        Desk(tmp_path, web_work.start, roots={})
+        JobService(tmp_path, fake_worker.start, roots={})
     first.close()
-    Desk(tmp_path, web_work.start, roots={}).close()
+    JobService(tmp_path, fake_worker.start, roots={}).close()
 
 
 def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
@@ -369,25 +369,25 @@ def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path)
         (tmp_path / name).write_text(name)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     with pytest.raises(DataError, match="didn't write") as refused:
-        Desk(tmp_path, web_work.start, roots={})
+        JobService(tmp_path, fake_worker.start, roots={})
     assert "--state" in refused.value.hint
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
     with sqlite3.connect(tmp_path / "jobs.sqlite") as db:  # somebody else's, of that name
         db.execute("CREATE TABLE jobs (who TEXT)")
     with pytest.raises(DataError, match="didn't write"):
-        Desk(tmp_path, web_work.start, roots={})
+        JobService(tmp_path, fake_worker.start, roots={})
     assert (tmp_path / "jobs" / "report.docx").is_file()
     (tmp_path / "file").touch()
     with pytest.raises(DataError):
-        Desk(tmp_path / "file", web_work.start, roots={})
+        JobService(tmp_path / "file", fake_worker.start, roots={})
 
 
 def test_a_state_folder_from_before_there_were_marks_is_taken(tmp_path: Path) -> None:
-    Desk(tmp_path, web_work.start, roots={}).close()
+    JobService(tmp_path, fake_worker.start, roots={}).close()
     (mark,) = tmp_path.glob("*.txt")
     assert "removes whatever" in mark.read_text()
     mark.unlink()
-    Desk(tmp_path, web_work.start, roots={}).close()
+    JobService(tmp_path, fake_worker.start, roots={}).close()
     assert mark.is_file()
 
 
@@ -403,26 +403,29 @@ def test_tables_of_a_newer_avel_and_other_files_are_refused(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("start", "said"),
-    [(web_work.start_without_model, "no model"), (web_work.start_dead, "died while it loaded")],
+    [
+        (fake_worker.start_without_model, "no model"),
+        (fake_worker.start_dead, "died while it loaded"),
+    ],
 )
 def test_models_that_cant_be_loaded_are_named_before_serving(
     tmp_path: Path, start: object, said: str
 ) -> None:
-    desk = Desk(tmp_path, start, roots={})  # type: ignore[arg-type]
+    service = JobService(tmp_path, start, roots={})  # type: ignore[arg-type]
     with pytest.raises((CheckpointError, DataError), match=said):
-        desk.load()
-    desk.close()
+        service.load()
+    service.close()
 
 
 def test_changes_are_told_as_they_come(tmp_path: Path) -> None:
     import asyncio
 
-    from avel.web.feed import Feed
+    from avel.web.progress import ProgressFeed
 
     async def heard() -> list[str]:
         jobs: dict[str, dict[str, str] | None] = {"a": {"id": "a"}}
         troubles: list[dict[str, str]] = []
-        feed = Feed(jobs.get, lambda: troubles)
+        feed = ProgressFeed(jobs.get, lambda: troubles)
         feed.begin()
         events = feed.listen()
         told = [await anext(events)]

@@ -13,45 +13,45 @@ from hypothesis.errors import Unsatisfiable
 
 from avel.types import Event
 from avel.web.app import create_app
-from avel.web.desk import Desk, Limits
-from avel.web.kept import save_pictures, save_result
+from avel.web.job_folder import save_pictures, save_result
+from avel.web.jobs import JobService, Limits
 from avel.web.roots import named_roots
 from avel.web.store import Job
 from tests.report_samples import hand_timeline
-from tests.web import work as web_work
+from tests.web import fake_worker
 
 schemathesis: Any = pytest.importorskip("schemathesis")
 pytestmark = pytest.mark.slow
 DONE = "0123456789abcdef"
 
 
-def finished(desk: Desk) -> None:
-    """Put a job that is done onto a desk, with a correction."""
+def finished(service: JobService) -> None:
+    """Put a job that is done onto a service, with a correction."""
     job = Job(DONE, "street.mp4", "default", "media.mp4", 3)
-    folder = desk.folder_of(job)
+    folder = service.folder_of(job)
     folder.mkdir()
     (folder / "media.mp4").write_bytes(b"abc")
-    desk.store.add(job)
-    desk.store.take()
-    found = hand_timeline("street.mp4", web_work.LABELS)
+    service.store.add(job)
+    service.store.take()
+    found = hand_timeline("street.mp4", fake_worker.LABELS)
     save_pictures(folder, [], b"")
     save_result(folder, found)
     facts = {"duration": found.duration, "events": len(found), "has_video": True, "notes": []}
-    desk.store.finish(DONE, "done", facts=facts)
-    desk.store.correct(DONE, 0, (Event(1, 2, "gate"),))
+    service.store.finish(DONE, "done", facts=facts)
+    service.store.correct(DONE, 0, (Event(1, 2, "gate"),))
 
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Any]:
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "a.mp4").write_bytes(b"a video")
-    desk = Desk(
-        tmp_path / "state", web_work.start, roots=named_roots([tmp_path / "videos"]),
+    service = JobService(
+        tmp_path / "state", fake_worker.start, roots=named_roots([tmp_path / "videos"]),
         data=tmp_path / "data", limits=Limits(queue=1000),
     )  # fmt: skip
-    desk.load()
-    finished(desk)
-    app = create_app(desk, hosts=("testserver",))
+    service.load()
+    finished(service)
+    app = create_app(service, hosts=("testserver",))
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
 
     @schema.hook

@@ -17,8 +17,8 @@ from starlette.testclient import TestClient
 from avel.errors import DataError
 from avel.formats import format_endings, read
 from avel.types import Event
-from avel.web.aside import FORMS, _corrected
-from avel.web.dataset import Corrected
+from avel.web.dataset import CorrectedDataset
+from avel.web.exports import REPORT_FORMATS, _corrected
 from avel.web.store import Store
 from tests.report_samples import CLASSES, lane_timeline, write_clip
 from tests.web.client import done, ended, send, serving
@@ -204,7 +204,7 @@ def test_every_format_out_and_in_again(
         assert [e.label for e in read(path, format=format)] == labels
         again = client.post(f"/api/import?job={id}", files={"file": (path.name, answer.content)})
         assert [e["label"] for e in again.json()["events"]] == labels
-    assert not list(client.desk.incoming.iterdir())  # type: ignore[attr-defined]
+    assert not list(client.service.incoming.iterdir())  # type: ignore[attr-defined]
 
 
 def test_exports_of_unknown_formats_are_refused(client: TestClient, job: str) -> None:
@@ -272,7 +272,7 @@ def test_labels_that_dont_fit_are_left_out_and_named(client: TestClient, job: st
 
 
 def test_what_is_corrected_is_a_data_set(client: TestClient) -> None:
-    data = client.desk.data.folder  # type: ignore[attr-defined]
+    data = client.service.data.folder  # type: ignore[attr-defined]
     ids = [done(client, content=f"video {k}".encode()) for k in range(2)]
     same = done(client, "copy.mp4", b"video 0")
     put(client, ids[0], 0, GATE, GATE | {"start": 3, "end": 4, "label": '=dog, "big"'})
@@ -369,11 +369,11 @@ def test_a_folder_of_somebody_elses_is_never_written_over(tmp_path: Path) -> Non
     (tmp_path / "annotations.csv").write_text("file,start,end,label\na.mp4,0,1,x\n")
     store = Store(tmp_path.parent / "jobs.sqlite")
     with pytest.raises(DataError, match="didn't write"):
-        Corrected(tmp_path, store, lambda job: tmp_path)
+        CorrectedDataset(tmp_path, store, lambda job: tmp_path)
     store.close()
 
 
-@pytest.mark.parametrize("format", sorted(FORMS))
+@pytest.mark.parametrize("format", sorted(REPORT_FORMATS))
 def test_the_page_and_the_copy_are_written_in_another_process(tmp_path: Path, format: str) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 6)
     with serving(tmp_path / "state") as client:
@@ -393,7 +393,7 @@ def test_the_page_and_the_copy_are_written_in_another_process(tmp_path: Path, fo
 
 def test_a_damaged_result_says_what_to_do(client: TestClient) -> None:
     id = done(client)
-    folder = client.desk.folder / "jobs" / id  # type: ignore[attr-defined]
+    folder = client.service.folder / "jobs" / id  # type: ignore[attr-defined]
     (folder / "scores.safetensors").write_bytes(b"\xff" * 99)
     answer = client.get(f"/api/jobs/{id}/timeline")
     assert answer.status_code == 422 and "run again" in answer.json()["error"]["hint"]

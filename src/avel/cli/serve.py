@@ -56,10 +56,10 @@ def serve(
     """Serve a page: drop videos, watch, correct, export, and learn from the corrections."""
     check_precision(precision)
     _need_packages()
-    from avel.web.desk import Desk, Limits
+    from avel.web.jobs import JobService, Limits
     from avel.web.roots import named_roots
-    from avel.web.serving import bind, named_models, run, token_for
-    from avel.web.work import Work
+    from avel.web.server import bind, named_models, run, token_for
+    from avel.web.worker import ModelWorker
 
     limits = Limits(
         upload_bytes=round(upload_mb * 10**6),
@@ -72,16 +72,16 @@ def serve(
     place = bind(host, port, allow_host or ())
     secret = token_for(place, token)
     start = partial(
-        Work,
+        ModelWorker,
         named_models(model or ["default"]),
         cache=not no_cache,
         precision=precision,  # type: ignore[arg-type]
     )
-    desk = Desk(state, start, roots=roots, data=data, limits=limits, jobs=jobs)
-    desk.load()
+    service = JobService(state, start, roots=roots, data=data, limits=limits, jobs=jobs)
+    service.load()
     shown = f"{place.address}?token={secret}" if secret and token is None else place.address
     print(f"avel serves at {shown} (Ctrl-C ends it)", flush=True)
-    run(desk, place, secret)
+    run(service, place, secret)
 
 
 def _need_packages() -> None:

@@ -17,10 +17,10 @@ from starlette.staticfiles import StaticFiles
 from avel import report
 from avel._version import __version__
 from avel.errors import AvelError
-from avel.web import refusal, routes_jobs, routes_review
-from avel.web.desk import Desk
-from avel.web.guard import COOKIE, LOCAL, Guard, cookie_of, same
-from avel.web.refusal import refuse
+from avel.web import error_responses, routes_jobs, routes_review
+from avel.web.access import COOKIE, LOCAL, AccessControl, cookie_of, same
+from avel.web.error_responses import http_error
+from avel.web.jobs import JobService
 from avel.web.schemas import ErrorReply, LoginIn
 from avel.web.store import StoreError
 
@@ -35,16 +35,16 @@ _DESCRIPTION = (
 
 
 def create_app(
-    desk: Desk,
+    service: JobService,
     *,
     token: str | None = None,
     hosts: Collection[str] = LOCAL,
     any_address: bool = False,
 ) -> FastAPI:
-    """The application of a desk whose models are loaded; it begins and ends the desk's work.
+    """The application of a service whose models are loaded; it begins and ends the service's work.
 
     Args:
-        desk: The jobs.
+        service: The jobs.
         token: What everybody must show, or None.
         hosts: Names that the server may be called by.
         any_address: Whether any IP address will do as well.
@@ -52,13 +52,13 @@ def create_app(
 
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:
-        desk.feed.begin()
-        desk.crew.begin()
+        service.progress.begin()
+        service.workers.begin()
         yield
-        desk.feed.end()
-        desk.close()
+        service.progress.end()
+        service.close()
 
-    guard = Middleware(Guard, token=token, hosts=hosts, any_address=any_address)
+    guard = Middleware(AccessControl, token=token, hosts=hosts, any_address=any_address)
     app = FastAPI(
         title="avel serve", version=__version__, description=_DESCRIPTION, lifespan=living,
         docs_url=None, redoc_url=None, middleware=[guard], separate_input_output_schemas=False,
@@ -66,16 +66,16 @@ def create_app(
             code: {"model": ErrorReply} for code in (400, 401, 403, 404, 409, 413, 422, 503, 507)
         },
         exception_handlers={
-            HTTPException: refusal.on_http_error,
-            RequestValidationError: refusal.on_invalid,
-            StoreError: refusal.on_store_error,
-            AvelError: refusal.on_avel_error,
-            OSError: refusal.on_disk_error,
-            Exception: refusal.on_bug,
+            HTTPException: error_responses.on_http_error,
+            RequestValidationError: error_responses.on_invalid,
+            StoreError: error_responses.on_store_error,
+            AvelError: error_responses.on_avel_error,
+            OSError: error_responses.on_disk_error,
+            Exception: error_responses.on_bug,
         },
     )  # fmt: skip
-    routes_jobs.add(app, desk)
-    routes_review.add(app, desk)
+    routes_jobs.add(app, service)
+    routes_review.add(app, service)
     _add_page(app, token)
     return app
 
@@ -99,7 +99,9 @@ def _add_page(app: FastAPI, token: str | None) -> None:
         answer = Response(status_code=204)
         if token is not None:
             if not same(given.token, token):
-                raise refuse(401, "a wrong token", "the one that the server printed", "try again")
+                raise http_error(
+                    401, "a wrong token", "the one that the server printed", "try again"
+                )
             _remember(answer, token)
         return answer
 
@@ -107,7 +109,7 @@ def _add_page(app: FastAPI, token: str | None) -> None:
     def shared(name: str) -> Response:
         """A file that the report's page has, too."""
         if name not in SHARED:
-            raise refuse(404, f"no file {name[:40]!r}", "one of the page's")
+            raise http_error(404, f"no file {name[:40]!r}", "one of the page's")
         return FileResponse(Path(report.__file__).parent / name, headers=FRESH)
 
     app.mount("/static", _Fresh(directory=STATIC), name="static")

@@ -18,7 +18,7 @@ from avel.data.annotations import LARGEST, OPTIONAL, REQUIRED
 from avel.errors import AvelError, DataError
 from avel.files import disk_error, whole, write_whole
 from avel.types import Event
-from avel.web.owned import claim
+from avel.web.owned_folders import claim_folder
 from avel.web.store import Job, Store
 
 _TABLE, _MARK, _VIDEOS = "annotations.csv", "made-by-avel-serve.txt", "videos"
@@ -40,7 +40,7 @@ class _AnnotationTable:
     rows: tuple[dict[str, str], ...] = ()
 
 
-class Corrected:
+class CorrectedDataset:
     """The folder: `annotations.csv`, and the corrected jobs' files as hard links or copies.
 
     Files and rows that a person adds are left as they are.
@@ -61,7 +61,7 @@ class Corrected:
         self.trouble: AvelError | None = None
         #: What was left out of it, a sentence each.
         self.notes: list[str] = []
-        claim(folder, _MARK, _TEXT, option="--data")
+        claim_folder(folder, _MARK, _TEXT, option="--data")
         (folder / _VIDEOS).mkdir(exist_ok=True)
         self.update()
 

@@ -10,7 +10,7 @@ from avel.errors import AvelError, UsageError
 from avel.formats import on_file, read_all
 from avel.formats.base import media_name
 from avel.types import BACKGROUND, Event, Json, Timeline
-from avel.web.work import renamed
+from avel.web.worker import renamed
 
 #: Events of one correction, and characters of a label, at most.
 MOST_EVENTS, LONGEST_LABEL = 10_000, 200

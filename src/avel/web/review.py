@@ -9,8 +9,8 @@ from pathlib import Path
 from avel.errors import UsageError
 from avel.report import cards, view
 from avel.types import Event, Json, Timeline
-from avel.web.desk import Desk
-from avel.web.kept import decided, decision_of, load_result
+from avel.web.job_folder import decided, decision_of, load_result
+from avel.web.jobs import JobService
 from avel.web.label_import import MOST_EVENTS, mistakes_of
 from avel.web.schemas import EventIn
 from avel.web.store import Correction, Job
@@ -19,11 +19,11 @@ from avel.web.store import Correction, Job
 MORE = 3
 
 
-def found_in(desk: Desk, job: Job, **asked: float | None) -> Timeline:
+def found_in(service: JobService, job: Job, **asked: float | None) -> Timeline:
     """What was found of a job's file, under the name that people know.
 
     Args:
-        desk: Where the jobs are.
+        service: Where the jobs are.
         job: A job that is done.
         asked: ``threshold``, ``low_threshold``, ``min_duration``, ``max_gap``.
 
@@ -31,13 +31,13 @@ def found_in(desk: Desk, job: Job, **asked: float | None) -> Timeline:
         UsageError: for values out of range.
         DataError: if the kept result can't be read.
     """
-    kept = replace(load_result(desk.folder_of(job)), video=job.name)
+    kept = replace(load_result(service.folder_of(job)), video=job.name)
     return decided(kept, **asked) if any(v is not None for v in asked.values()) else kept
 
 
-def timeline_of(desk: Desk, job: Job, **asked: float | None) -> Json:
+def timeline_of(service: JobService, job: Job, **asked: float | None) -> Json:
     """The same as plain data of bounded size; arguments and errors as for :func:`found_in`."""
-    found = found_in(desk, job, **asked)
+    found = found_in(service, job, **asked)
     assert found.scores is not None
     events = surest(found.events)
     rows = view.lanes(found, view.shown_events(found), more=MORE)
@@ -81,10 +81,10 @@ def surest(events: Sequence[Event]) -> tuple[Event, ...]:
     return tuple(sorted(sorted(events, key=lambda e: -e.score)[:MOST_EVENTS]))
 
 
-def annotations_of(desk: Desk, job: Job, saved: Correction | None = None) -> Json:
+def annotations_of(service: JobService, job: Job, saved: Correction | None = None) -> Json:
     """The events that hold for a job: those saved, or those found."""
-    held = desk.store.correction(job.id) if saved is None else saved
-    events = surest(found_in(desk, job).events) if held.events is None else held.events
+    held = service.store.correction(job.id) if saved is None else saved
+    events = surest(found_in(service, job).events) if held.events is None else held.events
     return {
         "revision": held.revision,
         "events": [e.to_json() for e in events],

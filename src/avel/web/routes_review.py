@@ -16,10 +16,10 @@ from avel.files import write_whole
 from avel.formats import ending_of, format_endings
 from avel.report.page import PLAYABLE
 from avel.types import Event
-from avel.web import aside, kept, label_import, review
+from avel.web import exports, job_folder, label_import, review
 from avel.web.dataset import LEAST
-from avel.web.desk import Desk
-from avel.web.refusal import refuse
+from avel.web.error_responses import http_error
+from avel.web.jobs import JobService
 from avel.web.schemas import (
     CorrectionIn,
     Corrections,
@@ -30,7 +30,7 @@ from avel.web.schemas import (
     TimelineInfo,
 )
 from avel.web.store import ConflictError, Job
-from avel.web.uploads import receive
+from avel.web.uploads import receive_form
 
 #: Bytes of a label file at most.
 LABELS = 16 * 2**20
@@ -52,14 +52,14 @@ _Share = Annotated[float | None, Query(gt=0, le=1, allow_inf_nan=False)]
 _Length = Annotated[float | None, Query(ge=0, le=3600, allow_inf_nan=False)]
 
 
-def add(app: FastAPI, desk: Desk) -> None:
+def add(app: FastAPI, service: JobService) -> None:
     """Put the addresses into an application."""
-    _add_results(app, desk)
-    _add_corrections(app, desk)
-    _add_files(app, desk)
+    _add_results(app, service)
+    _add_corrections(app, service)
+    _add_files(app, service)
 
 
-def _add_results(app: FastAPI, desk: Desk) -> None:
+def _add_results(app: FastAPI, service: JobService) -> None:
     @app.get("/api/jobs/{id}/timeline", response_model=TimelineInfo, tags=["results"])
     def timeline(
         id: str,
@@ -75,7 +75,7 @@ def _add_results(app: FastAPI, desk: Desk) -> None:
             "min_duration": min_duration,
             "max_gap": max_gap,
         }
-        return review.timeline_of(desk, desk.done(id), **asked)
+        return review.timeline_of(service, service.done(id), **asked)
 
     @app.get(
         "/api/jobs/{id}/media", tags=["results"], response_class=FileResponse,
@@ -83,10 +83,10 @@ def _add_results(app: FastAPI, desk: Desk) -> None:
     )  # fmt: skip
     def media(id: str) -> Response:
         """The file itself; ranges are answered."""
-        job = desk.job(id)
-        place = desk.media_of(job)
+        job = service.job(id)
+        place = service.media_of(job)
         if not place.is_file():
-            raise refuse(404, f"{job.name} is gone", "the file", "upload it again")
+            raise http_error(404, f"{job.name} is gone", "the file", "upload it again")
         kind = PLAYABLE.get(place.suffix.lower(), "application/octet-stream")
         return FileResponse(
             place, media_type=kind, filename=job.name, content_disposition_type="inline",
@@ -96,88 +96,90 @@ def _add_results(app: FastAPI, desk: Desk) -> None:
     @app.get("/api/jobs/{id}/thumbs", response_model=list[ThumbInfo], tags=["results"])
     def thumbs(id: str) -> Any:
         """Pictures of the file, and their instants."""
-        times = kept.thumb_times(desk.folder_of(desk.done(id)))
+        times = job_folder.thumb_times(service.folder_of(service.done(id)))
         return [{"time": t, "url": f"/api/jobs/{id}/thumbs/{n}.jpg"} for n, t in enumerate(times)]
 
     @app.get("/api/jobs/{id}/thumbs/{n}.jpg", tags=["results"], response_class=FileResponse)
     def thumb(id: str, n: int) -> Response:
         """One of them."""
-        folder = desk.folder_of(desk.done(id))
-        if not 0 <= n < len(kept.thumb_times(folder)):
-            raise refuse(404, "no such picture", "one that /thumbs lists", "ask for those")
-        return _picture(folder / kept.thumb_name(n), "image/jpeg")
+        folder = service.folder_of(service.done(id))
+        if not 0 <= n < len(job_folder.thumb_times(folder)):
+            raise http_error(404, "no such picture", "one that /thumbs lists", "ask for those")
+        return _picture(folder / job_folder.thumb_name(n), "image/jpeg")
 
     @app.get("/api/jobs/{id}/spectrogram.png", tags=["results"], response_class=FileResponse)
     def spectrogram(id: str) -> Response:
         """The sound as a picture; 404 where there is none."""
-        return _picture(kept.spectrogram_path(desk.folder_of(desk.done(id))), "image/png")
+        return _picture(
+            job_folder.spectrogram_path(service.folder_of(service.done(id))), "image/png"
+        )
 
 
 def _picture(place: Path, kind: str) -> Response:
     if not place.is_file():
-        raise refuse(404, "no such picture", "one that is there", "leave it out")
+        raise http_error(404, "no such picture", "one that is there", "leave it out")
     return FileResponse(place, media_type=kind, headers={"Cache-Control": "private, no-cache"})
 
 
-def _add_corrections(app: FastAPI, desk: Desk) -> None:
+def _add_corrections(app: FastAPI, service: JobService) -> None:
     def changed(id: str) -> None:
-        desk.update_data()
-        desk.changed(id)
+        service.update_data()
+        service.changed(id)
 
     @app.get("/api/jobs/{id}/annotations", response_model=Corrections, tags=["corrections"])
     def annotations(id: str) -> Any:
         """The events that hold: those saved, or those found."""
-        return review.annotations_of(desk, desk.done(id))
+        return review.annotations_of(service, service.done(id))
 
     @app.put("/api/jobs/{id}/annotations", response_model=Corrections, tags=["corrections"],
              responses={409: {"model": ErrorReply | Corrections}})  # fmt: skip
     def correct(id: str, given: CorrectionIn) -> Any:
         """Save events; 409 with the present ones where another revision was saved meanwhile."""
-        job = desk.done(id)
-        events = review.checked(given.events, job, _step(desk, job.model))
+        job = service.done(id)
+        events = review.checked(given.events, job, _step(service, job.model))
         try:
-            saved = desk.store.correct(id, given.revision, events)
+            saved = service.store.correct(id, given.revision, events)
         except ConflictError as e:
-            return JSONResponse(review.annotations_of(desk, job, e.present), 409)
+            return JSONResponse(review.annotations_of(service, job, e.present), 409)
         except LookupError as e:
-            raise refuse(404, f"no job {id!r}", "", "") from e
+            raise http_error(404, f"no job {id!r}", "", "") from e
         changed(id)
-        return review.annotations_of(desk, job, saved)
+        return review.annotations_of(service, job, saved)
 
     @app.delete("/api/jobs/{id}/annotations", response_model=Corrections, tags=["corrections"])
     def uncorrect(id: str) -> Any:
         """Back to the found events."""
-        job = desk.done(id)
+        job = service.done(id)
         try:
-            saved = desk.store.uncorrect(id)
+            saved = service.store.uncorrect(id)
         except LookupError as e:
-            raise refuse(404, f"no job {id!r}", "", "") from e
+            raise http_error(404, f"no job {id!r}", "", "") from e
         changed(id)
-        return review.annotations_of(desk, job, saved)
+        return review.annotations_of(service, job, saved)
 
     @app.get("/api/dataset", response_model=DatasetInfo, tags=["corrections"])
     def dataset() -> Any:
         """The corrections as a folder to learn from."""
-        clips = len(desk.store.corrected_ids())
-        if desk.data is None:
+        clips = len(service.store.corrected_ids())
+        if service.data is None:
             note = "Start the server with --data DIR, and corrections are kept there to learn from."
             return {"path": None, "clips": clips, "commands": [], "notes": [note]}
-        if desk.data.trouble is not None:
-            desk.update_data()
+        if service.data.trouble is not None:
+            service.update_data()
         few = f"{LEAST} corrected clips are needed at least: to learn from, choose by and judge."
         return {
-            "path": str(desk.data.folder),
+            "path": str(service.data.folder),
             "clips": clips,
-            "commands": review.commands(desk.data.folder, desk.cards),
-            "notes": ([few] if clips < LEAST else []) + desk.data.notes,
+            "commands": review.commands(service.data.folder, service.cards),
+            "notes": ([few] if clips < LEAST else []) + service.data.notes,
         }
 
 
-def _step(desk: Desk, model: str) -> float:
-    return float(desk.cards.get(model, {}).get("step", 1.0))
+def _step(service: JobService, model: str) -> float:
+    return float(service.cards.get(model, {}).get("step", 1.0))
 
 
-def _add_files(app: FastAPI, desk: Desk) -> None:
+def _add_files(app: FastAPI, service: JobService) -> None:
     @app.get("/api/jobs/{id}/export", tags=["results"], response_class=Response,
              responses={200: {"content": {"application/octet-stream": {}}},
                         429: {"model": ErrorReply}})  # fmt: skip
@@ -187,13 +189,13 @@ def _add_files(app: FastAPI, desk: Desk) -> None:
         of: Literal["corrected", "found"] = "corrected",
     ) -> Response:
         """The events as a file of any format, the report's page, or a copy of the video."""
-        job = await run_in_threadpool(desk.done, id)
-        name = aside.export_name(job.name, format)
-        folder = desk.incoming / secrets.token_hex(16)
-        target = folder / f"export{aside.endings()[format]}"
-        write = _report if format in aside.FORMS else _labels
+        job = await run_in_threadpool(service.done, id)
+        name = exports.export_name(job.name, format)
+        folder = service.incoming / secrets.token_hex(16)
+        target = folder / f"export{exports.export_endings()[format]}"
+        write = _report if format in exports.REPORT_FORMATS else _labels
         try:
-            await write(desk, job, of, format, target)
+            await write(service, job, of, format, target)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -207,15 +209,15 @@ def _add_files(app: FastAPI, desk: Desk) -> None:
                          429: {"model": ErrorReply}})  # fmt: skip
     async def import_labels(request: Request, job: Annotated[str, Query(max_length=40)]) -> Any:
         """Read the events of a label file of any format; nothing is saved."""
-        own = await run_in_threadpool(desk.done, job)
-        target = desk.incoming / secrets.token_hex(16)
+        own = await run_in_threadpool(service.done, job)
+        target = service.incoming / secrets.token_hex(16)
         try:
             kind = request.headers.get("content-type", "")
-            found = await receive(kind, request.stream(), target, most=LABELS)
+            found = await receive_form(kind, request.stream(), target, most=LABELS)
             target = _named(target, found.name)
-            return await desk.imports.run(
+            return await service.imports.run(
                 label_import.read_labels, target, found.name, own.name,
-                float(own.facts["duration"]), _step(desk, own.model),
+                float(own.facts["duration"]), _step(service, own.model),
                 float(own.facts.get("player_start", 0.0)), name=found.name,
                 seconds=label_import.SECONDS, megabytes=label_import.MEGABYTES,
             )  # fmt: skip
@@ -223,24 +225,24 @@ def _add_files(app: FastAPI, desk: Desk) -> None:
             target.unlink(missing_ok=True)
 
 
-def _events(desk: Desk, job: Job, of: str) -> tuple[Event, ...] | None:
-    return desk.store.correction(job.id).events if of == "corrected" else None
+def _events(service: JobService, job: Job, of: str) -> tuple[Event, ...] | None:
+    return service.store.correction(job.id).events if of == "corrected" else None
 
 
-async def _labels(desk: Desk, job: Job, of: str, format: str, target: Path) -> None:
+async def _labels(service: JobService, job: Job, of: str, format: str, target: Path) -> None:
     def write() -> None:
-        found = review.found_in(desk, job)
-        write_whole(target, aside.as_labels(found, _events(desk, job, of), format))
+        found = review.found_in(service, job)
+        write_whole(target, exports.label_file(found, _events(service, job, of), format))
 
     await run_in_threadpool(write)
 
 
-async def _report(desk: Desk, job: Job, of: str, format: str, target: Path) -> None:
-    events = await run_in_threadpool(_events, desk, job, of)
+async def _report(service: JobService, job: Job, of: str, format: str, target: Path) -> None:
+    events = await run_in_threadpool(_events, service, job, of)
     target.parent.mkdir()
-    await desk.exports.run(
-        aside.write_report, desk.folder_of(job), desk.media_of(job), job.name, events, target,
-        name=job.name, seconds=60 * desk.limits.job_minutes,
+    await service.exports.run(
+        exports.write_report, service.folder_of(job), service.media_of(job), job.name, events, target,
+        name=job.name, seconds=60 * service.limits.job_minutes,
     )  # fmt: skip
 
 

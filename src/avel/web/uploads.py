@@ -13,7 +13,7 @@ from unicodedata import category
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 
-from avel.web.refusal import refuse
+from avel.web.error_responses import http_error
 
 #: Bytes that are gathered before they are written.
 _BLOCK = 2**20
@@ -24,7 +24,7 @@ _TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u20
 
 
 @dataclass
-class Received:
+class UploadedForm:
     """What a form held.
 
     Args:
@@ -49,9 +49,9 @@ def plain_name(text: str, default: str = "upload") -> str:
     return kept if kept.strip(". ") else default
 
 
-async def receive(
+async def receive_form(
     content_type: str, body: AsyncIterator[bytes], target: Path, *, most: int
-) -> Received:
+) -> UploadedForm:
     """Write the file of a multipart form to disk.
 
     Args:
@@ -67,7 +67,7 @@ async def receive(
     kind, options = parse_options_header(content_type.encode("latin-1", "replace"))
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 0 < len(boundary) <= 200:
-        raise refuse(
+        raise http_error(
             415, f"a body of {content_type[:80]!r}", "multipart/form-data with a field 'file'",
             "send the file as a form does: curl -F file=@street.mp4",
         )  # fmt: skip
@@ -77,7 +77,7 @@ async def receive(
         await _feed(parser, form, body)
         await asyncio.to_thread(_settle, out)
     if form.found.size < 0:
-        raise refuse(422, "a form without a file", "a field 'file'", "choose a file")
+        raise http_error(422, "a form without a file", "a field 'file'", "choose a file")
     return form.found
 
 
@@ -96,14 +96,14 @@ async def _feed(parser: Any, form: _Form, body: AsyncIterator[bytes]) -> None:
         except HTTPException:  # it comes too slowly
             raise
         except Exception as e:  # the client has gone
-            raise refuse(400, "a body that broke off", "all of it", "send it again") from e
+            raise http_error(400, "a body that broke off", "all of it", "send it again") from e
         ended = chunk is None
         held += chunk or b""
         if held and (ended or len(held) >= _BLOCK):
             await asyncio.to_thread(_parse, parser, bytes(held))
             held.clear()
     if not form.ended:
-        raise refuse(400, "a form without its end", "a whole one", "send it again")
+        raise http_error(400, "a form without its end", "a whole one", "send it again")
 
 
 def _parse(parser: Any, data: bytes) -> None:
@@ -112,7 +112,7 @@ def _parse(parser: Any, data: bytes) -> None:
     try:
         parser.write(data)
     except FormParserError as e:
-        raise refuse(
+        raise http_error(
             400, "a broken multipart form", "one as browsers send it", "send it again"
         ) from e
 
@@ -122,7 +122,7 @@ class _Form:
 
     def __init__(self, out: IO[bytes], most: int) -> None:
         self._out, self._most = out, most
-        self.found, self.ended = Received(), False
+        self.found, self.ended = UploadedForm(), False
         self._headers: dict[str, bytes] = {}
         self._header, self._value = b"", b""
         self._name, self._text = "", b""
@@ -159,12 +159,14 @@ class _Form:
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         self._is_file = self._name == "file" and b"filename" in options
         if self._is_file and self.found.size >= 0:
-            raise refuse(422, "two files in one form", "one", "send them one by one")
+            raise http_error(422, "two files in one form", "one", "send them one by one")
         if self._is_file:
             name = options[b"filename"].decode("utf-8", "replace")
             self.found.name, self.found.size = plain_name(name), 0
         elif len(self.found.fields) >= _MOST_FIELDS:
-            raise refuse(422, "a form of many fields", f"at most {_MOST_FIELDS}", "leave some out")
+            raise http_error(
+                422, "a form of many fields", f"at most {_MOST_FIELDS}", "leave some out"
+            )
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if not self._is_file:
@@ -185,13 +187,13 @@ class _Form:
 
 def _bounded(data: bytes, most: int) -> bytes:
     if len(data) > most:
-        raise refuse(422, f"a field of more than {most} bytes", "shorter ones", "shorten it")
+        raise http_error(422, f"a field of more than {most} bytes", "shorter ones", "shorten it")
     return data
 
 
 def too_large(most: int) -> Exception:
     """What a file of more than so many bytes is answered."""
-    return refuse(
+    return http_error(
         413, "a file that is too large", f"at most {most / 10**6:g} MB",
         "cut or compress it, or start the server with a larger --upload-mb",
     )  # fmt: skip

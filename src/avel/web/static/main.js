@@ -1,9 +1,9 @@
 // The page of `avel serve`: which view is shown, who may see it, and what happens outside of views.
 import { follow, get, job, onLogin, post } from "./api.js";
 import { byId, button, el, problem, prose, toast } from "./dom.js";
-import { showKeys } from "./keys.js";
-import { Intake } from "./intake.js";
-import { Jobs } from "./jobs.js";
+import { showShortcuts } from "./shortcuts.js";
+import { Uploads } from "./upload.js";
+import { JobList } from "./job_list.js";
 import { Review } from "./review.js";
 
 // ---- the token, where the server wants one
@@ -60,7 +60,7 @@ onLogin(
 // ---- the views
 let jobs,
   review,
-  intake,
+  uploads,
   shown = null;
 
 const wanted = () => {
@@ -103,10 +103,10 @@ async function start() {
     );
     return;
   }
-  jobs = new Jobs(about);
-  intake = new Intake(about, jobs);
+  jobs = new JobList(about);
+  uploads = new Uploads(about, jobs);
   review = new Review(about, jobs);
-  byId("actions").after(button("keys", "Keys (?)", showKeys, { id: "keys" }));
+  byId("actions").after(button("keys", "Keys (?)", showShortcuts, { id: "keys" }));
   const again = () =>
     jobs.load().then(
       () => jobs.held.has(review.id) && review.changed(jobs.held.get(review.id)),
@@ -144,7 +144,7 @@ addEventListener("unhandledrejection", (event) => {
   );
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "?" && !event.target.closest("input, textarea, select, dialog")) showKeys();
+  if (event.key === "?" && !event.target.closest("input, textarea, select, dialog")) showShortcuts();
 });
 
 start();

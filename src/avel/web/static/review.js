@@ -1,16 +1,16 @@
 // One file: its player, its events, and everything that corrects them.
 import { get, job } from "./api.js";
 import { announce, ask, button, byId, bytesWords, count, el, lengthWords, problem, toast } from "./dom.js";
-import { Moments, showModel, showNotes } from "./around.js";
-import { Bench } from "./bench.js";
+import { Moments, showModel, showNotes } from "./about_file.js";
+import { EventForm } from "./event_form.js";
 import { Editor } from "./editor.js";
-import { Keeping } from "./keeping.js";
-import { Hands } from "./hands.js";
-import { mac } from "./keys.js";
+import { Saving } from "./saving.js";
+import { Actions } from "./actions.js";
+import { mac } from "./shortcuts.js";
 import { Player } from "./player.js";
-import { Table } from "./table.js";
+import { EventTable } from "./event_table.js";
 import { Timeline } from "./timeline.js";
-import { Tuning } from "./tuning.js";
+import { DecisionSliders } from "./decision_sliders.js";
 
 const HINT = [
   [["Space"], "play"],
@@ -28,30 +28,30 @@ export class Review {
     Object.assign(this, { about, jobs, id: null, job: null, data: null, asked: null, number: 0 });
     this.editor = new Editor({ duration: 0, step: 1 });
     this.player = new Player();
-    const hands = new Hands(this);
+    const actions = new Actions(this);
     this.timeline = new Timeline(this.editor, this.player, {
-      pick: (id, options) => hands.pick(id, options),
-      place: (label, start, end) => hands.place(label, start, end),
-      relabel: () => hands.relabel(),
+      pick: (id, options) => actions.pick(id, options),
+      place: (label, start, end) => actions.place(label, start, end),
+      relabel: () => actions.relabel(),
     });
     this.moments = new Moments(this.player);
-    this.table = new Table(this.editor, this.player, (id) => hands.pick(id));
-    this.keeping = new Keeping(about, this.editor, () => this.stored());
-    this.tuning = new Tuning({ changed: (settings) => this.decide(settings) });
-    this.bench = new Bench(this.editor, this.player, {
-      suggest: () => hands.labels(),
+    this.table = new EventTable(this.editor, this.player, (id) => actions.pick(id));
+    this.saving = new Saving(about, this.editor, () => this.stored());
+    this.sliders = new DecisionSliders({ changed: (settings) => this.decide(settings) });
+    this.form = new EventForm(this.editor, this.player, {
+      suggest: () => actions.labels(),
       acts: {
-        play: () => hands.play(),
-        split: () => hands.split(),
-        merge: () => hands.merge(),
-        remove: () => hands.remove(),
-        add: () => hands.add(),
-        back: () => hands.focus(),
+        play: () => actions.play(),
+        split: () => actions.split(),
+        merge: () => actions.merge(),
+        remove: () => actions.remove(),
+        add: () => actions.add(),
+        back: () => actions.focus(),
       },
     });
     this.editor.addEventListener("change", (event) => this.render(event.detail));
     this.player.addEventListener("time", (event) => this.time(event.detail));
-    this.player.addEventListener("step", (event) => hands.toEvent(event.detail));
+    this.player.addEventListener("step", (event) => actions.toEvent(event.detail));
     byId("hint").replaceChildren(
       ...HINT.flatMap(([keys, what]) => [...keys.map((k) => el("kbd", {}, k)), ` ${what} `]),
     );
@@ -62,7 +62,7 @@ export class Review {
 
   // ---- coming and going
   async leave() {
-    if (this.id && this.data && !(await this.keeping.leave())) return false;
+    if (this.id && this.data && !(await this.saving.leave())) return false;
     Object.assign(this, { id: null, data: null, job: null });
     this.player.clear();
     this.asked?.abort();
@@ -178,7 +178,7 @@ export class Review {
     const go = (sign, words, by, id) =>
       button(sign, words, () => this.beside(by), { id, disabled: !this.jobs.beside(held.id, by) });
     byId("actions").replaceChildren(
-      ...(held.state === "done" ? this.keeping.parts : []),
+      ...(held.state === "done" ? this.saving.parts : []),
       go("back", "Previous file (Shift+P)", -1, "job-previous"),
       go("forward", "Next file (Shift+N)", 1, "job-next"),
     );
@@ -204,13 +204,13 @@ export class Review {
     this.parts(true);
     this.player.load(held, data, thumbs);
     this.timeline.load(held, data);
-    this.tuning.load(data, {
+    this.sliders.load(data, {
       models: this.about.models,
       current: held.model,
       again: (model) => this.again(model),
     });
     this.moments.load(thumbs);
-    await this.keeping.load(id);
+    await this.saving.load(id);
     this.player.show();
   }
 
@@ -271,8 +271,8 @@ export class Review {
       return;
     }
     if (this.id !== id || mine !== this.number) return;
-    this.tuning.show(data.decision);
-    const free = !this.editor.touched && !this.keeping.corrected;
+    this.sliders.show(data.decision);
+    const free = !this.editor.touched && !this.saving.corrected;
     this.data = { ...data, cautions: this.data.cautions };
     this.timeline.update(data, free ? null : data.events);
     if (free) this.editor.replace(data.events, "another decision", { hand: false, run: "decide" });
@@ -308,7 +308,7 @@ export class Review {
   }
 
   async again(model) {
-    const kept = this.keeping.corrected || this.editor.touched;
+    const kept = this.saving.corrected || this.editor.touched;
     if (
       kept &&
       (await ask("Find again?", "What you corrected in this file may no longer fit what is found then.", [
@@ -328,14 +328,14 @@ export class Review {
   }
 
   async saveAndNext() {
-    if (await this.keeping.store()) this.beside(1);
+    if (await this.saving.store()) this.beside(1);
   }
 
   stored() {
-    if (this.job) this.jobs.changed({ ...this.job, corrected: this.keeping.corrected });
-    if (!this.keeping.corrected && Object.keys(this.tuning.moved).length) {
-      this.tuning.moved = {};
-      this.tuning.tell();
+    if (this.job) this.jobs.changed({ ...this.job, corrected: this.saving.corrected });
+    if (!this.saving.corrected && Object.keys(this.sliders.moved).length) {
+      this.sliders.moved = {};
+      this.sliders.tell();
     }
     this.editor.tell();
   }

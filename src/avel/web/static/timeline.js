@@ -1,6 +1,6 @@
 // The timeline: a row for each label with its curve and its events, a ruler, the sound.
 import { address } from "./api.js";
-import { Apart } from "./apart.js";
+import { SingleModality } from "./single_modality.js";
 import { byId, button, count, el, lengthWords } from "./dom.js";
 import { Dragging } from "./dragging.js";
 import { rulerStep } from "/static/report/shared.js";
@@ -31,7 +31,7 @@ export class Timeline {
     this.scroller = byId("scroller");
     this.out = button("minus", "Zoom out (−)", () => this.setZoom(this.zoom / 2), { id: "zoom-out" });
     this.in = button("add", "Zoom in (+)", () => this.setZoom(this.zoom * 2), { id: "zoom-in" });
-    this.apart = new Apart(this.tracks, {
+    this.apart = new SingleModality(this.tracks, {
       seek: (t) => player.seek(t),
       words: (t, decimals) => player.words(t, decimals),
       at: (start, end) => this.at(start, end),

@@ -16,7 +16,7 @@ MOST, _BEAT = 64, 15.0
 _TROUBLES = ""  # no job's id
 
 
-class Feed:
+class ProgressFeed:
     """Server-sent events; what changes several times before it is sent is sent once.
 
     Args:
@@ -95,7 +95,7 @@ class Listener:
     ``event: troubles`` with the list of them comes first where there are any, and when they change.
     """
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: ProgressFeed) -> None:
         self._feed = feed
         self._told = deque(["retry: 2000\n\n"])  # what is sent next
         self._ids: dict[str, None] = {}

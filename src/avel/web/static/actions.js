@@ -1,9 +1,9 @@
 // What a person does to the events of a file: by keys, and by what other parts call.
 import { toast } from "./dom.js";
-import { nameOf } from "./keys.js";
+import { nameOf } from "./shortcuts.js";
 
-export class Hands {
-  // `review`: the file's view, with its editor, player, timeline, bench and keeping.
+export class Actions {
+  // `review`: the file's view, with its editor, player, timeline, form and saving.
   constructor(review) {
     Object.assign(this, { review, editor: review.editor, player: review.player });
     document.addEventListener("keydown", (event) => this.key(event));
@@ -44,8 +44,8 @@ export class Hands {
   }
   relabel() {
     if (this.current) {
-      this.review.bench.label.input.focus();
-      this.review.bench.label.open();
+      this.review.form.label.input.focus();
+      this.review.form.label.open();
     }
   }
 
@@ -129,7 +129,7 @@ export class Hands {
     const name = nameOf(event),
       { target } = event;
     const always = {
-      "ctrl+s": () => this.review.keeping.store(),
+      "ctrl+s": () => this.review.saving.store(),
       "ctrl+Enter": () => this.review.saveAndNext(),
     };
     const typing = target.closest("input:not([type=range]):not([type=checkbox]), textarea, select, .menu");

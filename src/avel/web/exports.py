@@ -12,16 +12,16 @@ from avel.files import write_whole
 from avel.formats import format_endings, format_named
 from avel.report.clips import safe_name
 from avel.types import Event, Timeline
-from avel.web.kept import load_result
-from avel.web.work import renamed
+from avel.web.job_folder import load_result
+from avel.web.worker import renamed
 
 #: Forms of the report besides the formats of labels: they read the video.
-FORMS = {"html": ".html", "mp4": ".mp4"}
+REPORT_FORMATS = {"html": ".html", "mp4": ".mp4"}
 
 
-def endings() -> dict[str, str]:
+def export_endings() -> dict[str, str]:
     """All that a result can be exported as, with the endings."""
-    return format_endings() | FORMS
+    return format_endings() | REPORT_FORMATS
 
 
 def export_name(name: str, format: str) -> str:
@@ -30,16 +30,16 @@ def export_name(name: str, format: str) -> str:
     Raises:
         UsageError: for an unknown format.
     """
-    if format not in endings():
+    if format not in export_endings():
         raise UsageError(
             f"no format {format[:40]!r}",
-            expected=f"one of {', '.join(endings())}",
+            expected=f"one of {', '.join(export_endings())}",
             hint="choose one",
         )
-    return f"{safe_name(Path(name).stem)}{endings()[format]}"
+    return f"{safe_name(Path(name).stem)}{export_endings()[format]}"
 
 
-def as_labels(found: Timeline, events: Sequence[Event] | None, format: str) -> bytes:
+def label_file(found: Timeline, events: Sequence[Event] | None, format: str) -> bytes:
     """A file of labels.
 
     Args:
@@ -87,7 +87,7 @@ def write_report(
         media: Its file.
         name: What people call it.
         events: Those of a correction, or None for the found ones.
-        target: Where to, with the ending of one of ``FORMS``.
+        target: Where to, with the ending of one of ``REPORT_FORMATS``.
 
     Raises:
         AvelError: if the video can't be read.

@@ -12,10 +12,10 @@ from avel.media.file import open_media
 from avel.report.spectrogram import file_spectrogram
 from avel.report.thumbs import thumbnails
 from avel.types import Json
-from avel.web.kept import save_pictures, save_result
-from avel.web.work import Task
+from avel.web.job_folder import save_pictures, save_result
+from avel.web.worker import WorkerJob
 from tests.report_samples import apart_scores, hand_timeline
-from tests.web.work import LABELS, Fake
+from tests.web.fake_worker import LABELS, Fake
 
 
 class Drawn(Fake):
@@ -25,7 +25,7 @@ class Drawn(Fake):
     a bark is seen and not heard from 0 to 2 s, and a siren heard and not seen from 4 to 5 s.
     """
 
-    def __call__(self, task: Task, progress: Any) -> Json:
+    def __call__(self, task: WorkerJob, progress: Any) -> Json:
         media = open_media(task.media)
         for i in range(600 if "slow" in task.name else 2):
             progress(i, 600)

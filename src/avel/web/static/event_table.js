@@ -3,7 +3,7 @@ import { byId, el, lengthWords } from "./dom.js";
 
 const MOST = 2000; // rows; the timeline and what is saved hold all
 
-export class Table {
+export class EventTable {
   constructor(editor, player, pick) {
     Object.assign(this, { editor, player, pick, rows: new Map(), kept: new WeakMap() });
     this.body = el("tbody", {

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from avel.cli.main import main
 from avel.errors import UsageError
 from avel.web.roots import MOST, inside, listing, media_inside, named_roots
-from avel.web.serving import bind, named_models, token_for
+from avel.web.server import bind, named_models, token_for
 from tests.web.client import done, serving
 
 TOKEN = "correct horse battery"

@@ -13,17 +13,17 @@ from pathlib import Path
 import uvicorn
 
 from avel.errors import UsageError
+from avel.web.access import LOCAL
 from avel.web.app import create_app
 from avel.web.connections import MOST, Connection
-from avel.web.desk import Desk
-from avel.web.guard import LOCAL
+from avel.web.jobs import JobService
 
 #: Characters of a token that isn't too easy to guess.
 SHORTEST_TOKEN = 16
 
 
 @dataclass(frozen=True)
-class Place:
+class ListenAddress:
     """Where a server listens.
 
     Args:
@@ -41,7 +41,7 @@ class Place:
     any_address: bool
 
 
-def bind(host: str, port: int, allowed: Collection[str] = ()) -> Place:
+def bind(host: str, port: int, allowed: Collection[str] = ()) -> ListenAddress:
     """Take an address and port.
 
     Args:
@@ -67,7 +67,7 @@ def bind(host: str, port: int, allowed: Collection[str] = ()) -> Place:
     hosts = {*LOCAL, host, where[0], *allowed}
     if not number.is_loopback:
         hosts |= {socket.gethostname(), socket.getfqdn()}
-    return Place(
+    return ListenAddress(
         taken,
         f"http://{shown}:{taken.getsockname()[1]}/",
         number.is_loopback,
@@ -76,7 +76,7 @@ def bind(host: str, port: int, allowed: Collection[str] = ()) -> Place:
     )
 
 
-def token_for(place: Place, given: str | None) -> str | None:
+def token_for(place: ListenAddress, given: str | None) -> str | None:
     """The token: as given, made up where others can reach the server, else none.
 
     Raises:
@@ -91,14 +91,14 @@ def token_for(place: Place, given: str | None) -> str | None:
     return given if given is not None or place.local else secrets.token_urlsafe(24)
 
 
-def run(desk: Desk, place: Place, token: str | None) -> None:
+def run(service: JobService, place: ListenAddress, token: str | None) -> None:
     """Serve until a signal ends it; running jobs wait again, for the next start."""
-    server_of(desk, place, token).run(sockets=[place.socket])
+    server_of(service, place, token).run(sockets=[place.socket])
 
 
-def server_of(desk: Desk, place: Place, token: str | None) -> uvicorn.Server:
-    """The server of a desk whose models are loaded, ready to run."""
-    app = create_app(desk, token=token, hosts=place.hosts, any_address=place.any_address)
+def server_of(service: JobService, place: ListenAddress, token: str | None) -> uvicorn.Server:
+    """The server of a service whose models are loaded, ready to run."""
+    app = create_app(service, token=token, hosts=place.hosts, any_address=place.any_address)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
         timeout_graceful_shutdown=3, timeout_keep_alive=30, h11_max_incomplete_event_size=2**16,

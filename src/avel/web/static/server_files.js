@@ -5,7 +5,7 @@ import { bytesWords, button, count, el, icon, problem, toast } from "./dom.js";
 const link = (words, onclick, kind = "") =>
   el("button", { type: "button", className: `link${kind}`, onclick }, words);
 
-class Browser {
+class ServerFiles {
   constructor(about, jobs, model) {
     Object.assign(this, { about, jobs, model, folder: "", root: about.roots[0].name, chosen: new Set() });
     this.path = el("input", {
@@ -163,4 +163,4 @@ class Browser {
   }
 }
 
-export const browse = (about, jobs, model) => new Browser(about, jobs, model);
+export const openServerFiles = (about, jobs, model) => new ServerFiles(about, jobs, model);

@@ -18,13 +18,13 @@ from anyio import CapacityLimiter, to_thread
 
 from avel.errors import AvelError, DataError
 from avel.files import disk_error
-from avel.web.refusal import refuse
+from avel.web.error_responses import http_error
 
 #: Seconds that a request waits for its turn.
 PATIENCE = 10.0
 
 
-class Apart:
+class BoundedProcess:
     """A few processes at a time; who comes while too many wait is sent away.
 
     Nothing of it takes a thread of those that answer other requests.
@@ -81,7 +81,7 @@ class Apart:
             self._asked -= 1
 
     def _busy(self) -> Exception:
-        return refuse(
+        return http_error(
             429, f"another {self._kind} that is being made", f"{self._at_once} at a time",
             "try again later", Retry_After="10",
         )  # fmt: skip

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Task:
+class WorkerJob:
     """One job, as it is sent to a worker.
 
     Args:
@@ -37,7 +37,7 @@ class Task:
     longest: float
 
 
-class Work:
+class ModelWorker:
     """Models loaded once; called with a task it localizes the file, and answers facts about it.
 
     Args:
@@ -69,7 +69,7 @@ class Work:
             )
         return self._loaded[name]
 
-    def __call__(self, task: Task, progress: Progress) -> Json:
+    def __call__(self, task: WorkerJob, progress: Progress) -> Json:
         """Localize a file and keep what was found, with its pictures.
 
         Returns:
@@ -82,7 +82,7 @@ class Work:
         from avel.media.file import open_media
         from avel.report.spectrogram import file_spectrogram
         from avel.report.thumbs import thumbnails
-        from avel.web.kept import save_pictures, save_result
+        from avel.web.job_folder import save_pictures, save_result
 
         media, folder = open_media(task.media), Path(task.folder)
         if media.duration > task.longest:
@@ -106,8 +106,8 @@ class Work:
         }
 
 
-#: Does a task: what :class:`Work` is, and what tests put in its place.
-Does = Callable[[Task, "Progress"], Json]
+#: Does a job: what :class:`ModelWorker` is, and what tests put in its place.
+JobFunction = Callable[[WorkerJob, "Progress"], Json]
 
 
 def renamed(error: AvelError, path: str | Path, name: str) -> AvelError:

@@ -19,7 +19,7 @@ from avel.features.workers import THREADS, cannot_start, cores, environment
 from avel.files import disk_error
 from avel.types import Json
 from avel.web.store import Job, Store, StoreError
-from avel.web.work import Does, Task, renamed
+from avel.web.worker import JobFunction, WorkerJob, renamed
 
 #: Makes a worker's work, within the worker: picklable.
 Start = Callable[[], Any]
@@ -51,7 +51,7 @@ class WorkerDiedError(Exception):
     """The process is gone; says how."""
 
 
-class Worker:
+class WorkerProcess:
     """One process that does a task at a time.
 
     Args:
@@ -89,7 +89,7 @@ class Worker:
             raise DataError(f"the models weren't loaded within {_START:g} s")
         return dict(held)
 
-    def give(self, task: Task) -> None:
+    def give(self, task: WorkerJob) -> None:
         """Hand over a task; if the process is gone, that is seen when it is listened to."""
         with suppress(OSError):
             self._pipe.send(task)
@@ -116,7 +116,7 @@ class Worker:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-class Crew:
+class WorkerPool:
     """Takes jobs from the store, in order, and has them done.
 
     Args:
@@ -131,7 +131,7 @@ class Crew:
     """
 
     def __init__(
-        self, store: Store, start: Start, *, task_of: Callable[[Job], Task], changed: Changed,
+        self, store: Store, start: Start, *, task_of: Callable[[Job], WorkerJob], changed: Changed,
         gone: Changed, troubled: Callable[[], None], count: int, limit: float,
     ) -> None:  # fmt: skip
         #: Why no job can be begun or ended at this moment, or None.
@@ -147,7 +147,7 @@ class Crew:
         self._taking = False
         self._busy: dict[str, Step | None] = {}
         self._dropped: set[str] = set()
-        self._first: Worker | None = None
+        self._first: WorkerProcess | None = None
         self._members: list[threading.Thread] = []
 
     def load(self) -> dict[str, Json]:
@@ -156,14 +156,16 @@ class Crew:
         Raises:
             AvelError: if a model can't be loaded.
         """
-        self._first = Worker(self._start, self._threads)
+        self._first = WorkerProcess(self._start, self._threads)
         return self._first.cards()
 
     def begin(self) -> None:
         """Work from now on."""
         for number in range(self._count):
             worker, self._first = self._first, None
-            member = threading.Thread(target=self._work, args=(worker,), name=f"crew-{number}")
+            member = threading.Thread(
+                target=self._work, args=(worker,), name=f"avel-worker-{number}"
+            )
             self._members.append(member)
             member.start()
 
@@ -216,7 +218,7 @@ class Crew:
                 self._news.wait(2.0)
         return job
 
-    def _work(self, worker: Worker | None) -> None:
+    def _work(self, worker: WorkerProcess | None) -> None:
         while not self._stopping:
             job = self._patiently(self._take)
             if job is None:
@@ -268,7 +270,7 @@ class Crew:
         _log.warning("%s", trouble or "the list of jobs can be used again")
         self._troubled()
 
-    def _do(self, job: Job, worker: Worker | None) -> Worker | None:
+    def _do(self, job: Job, worker: WorkerProcess | None) -> WorkerProcess | None:
         """Have a job done, and note how it ended; the worker, if it lives on."""
         try:
             task = self._task_of(job)
@@ -290,8 +292,8 @@ class Crew:
         self._patiently(lambda: self._store.finish(job.id, "done", facts=facts))
         return worker
 
-    def _hired(self) -> Worker:
-        worker = Worker(self._start, self._threads)
+    def _hired(self) -> WorkerProcess:
+        worker = WorkerProcess(self._start, self._threads)
         worker.cards()
         return worker
 
@@ -299,7 +301,7 @@ class Crew:
         told = {"got": error.got, "expected": error.expected, "hint": error.hint}
         self._patiently(lambda: self._store.finish(job.id, "failed", error=told))
 
-    def _listen(self, job: Job, worker: Worker) -> Json | None:
+    def _listen(self, job: Job, worker: WorkerProcess) -> Json | None:
         """The facts of a job, or None where it was stopped.
 
         Raises:
@@ -367,7 +369,7 @@ def _live(pipe: Connection, start: Start) -> None:
             pipe.send(_answer(does, pipe.recv(), pipe))
 
 
-def _answer(does: Does, task: Task, pipe: Connection) -> tuple[str, Any]:
+def _answer(does: JobFunction, task: WorkerJob, pipe: Connection) -> tuple[str, Any]:
     last = 0.0
 
     def progress(done: int, total: int) -> None:

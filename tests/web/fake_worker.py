@@ -14,8 +14,8 @@ import numpy as np
 from avel.errors import CheckpointError, MediaError
 from avel.files import file_hash
 from avel.types import Json
-from avel.web.kept import save_pictures, save_result
-from avel.web.work import Task
+from avel.web.job_folder import save_pictures, save_result
+from avel.web.worker import WorkerJob
 from tests.report_samples import CLASSES, apart_scores, hand_timeline
 
 LABELS = [3, 0, 0, 3, 1, 3]
@@ -30,7 +30,7 @@ class Fake:
         "other": CARD | {"classes": list(CLASSES)},
     }
 
-    def __call__(self, task: Task, progress: Any) -> Json:
+    def __call__(self, task: WorkerJob, progress: Any) -> Json:
         text = Path(task.media).read_bytes()[:100]
         if b"damaged" in text:
             raise MediaError(f"{task.media}: isn't a media file", expected="one", hint="convert it")

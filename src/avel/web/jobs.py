@@ -15,17 +15,17 @@ from typing import Any
 from avel.errors import DataError, UsageError
 from avel.media.file import ENDINGS
 from avel.types import Json
-from avel.web import kept
-from avel.web.apart import Apart
-from avel.web.crew import Crew, Start
-from avel.web.dataset import Corrected
-from avel.web.feed import Feed
-from avel.web.owned import claim
-from avel.web.refusal import refuse, told
+from avel.web import job_folder
+from avel.web.bounded_process import BoundedProcess
+from avel.web.dataset import CorrectedDataset
+from avel.web.error_responses import error_body, http_error
+from avel.web.owned_folders import claim_folder
+from avel.web.progress import ProgressFeed
 from avel.web.roots import media_inside
 from avel.web.store import Job, Store, is_store
 from avel.web.uploads import plain_name
-from avel.web.work import Task
+from avel.web.worker import WorkerJob
+from avel.web.workers import Start, WorkerPool
 
 _MARK = "made-by-avel-serve.txt"
 _TEXT = """The jobs, uploads, results and corrections of `avel serve --state` here.
@@ -52,12 +52,12 @@ class Limits:
     job_minutes: float = 60
 
 
-class Desk:
+class JobService:
     """Jobs with their files, and the crew that does them.
 
     Args:
-        folder: Where everything is kept: new, empty, or of an earlier desk.
-        start: Makes a worker's work, within the worker; see :class:`avel.web.crew.Crew`.
+        folder: Where everything is kept: new, empty, or of an earlier service.
+        start: Makes a worker's work, within the worker; see :class:`avel.web.workers.WorkerPool`.
         roots: Folders whose files may be localized where they lie, by name.
         data: The folder that corrections go to as a data set, or None.
         limits: What may be asked for.
@@ -84,18 +84,18 @@ class Desk:
         self._coming: list[tuple[str, int]] = []
         self._lock = threading.Lock()
         table = folder / "jobs.sqlite"
-        claim(folder, _MARK, _TEXT, option="--state", known=is_store(table))
+        claim_folder(folder, _MARK, _TEXT, option="--state", known=is_store(table))
         for place in (self._jobs, self.incoming):
             place.mkdir(exist_ok=True)
         self._only_one = _only_one(folder / "in-use.sqlite")
         self.store = Store(table)
-        self.data = None if data is None else Corrected(data, self.store, self.media_of)
-        self.exports = Apart("export")
-        self.imports = Apart("import", at_once=2, waiting=8)
-        self.feed = Feed(self.seen, self.troubles)
-        self.crew = Crew(
+        self.data = None if data is None else CorrectedDataset(data, self.store, self.media_of)
+        self.exports = BoundedProcess("export")
+        self.imports = BoundedProcess("import", at_once=2, waiting=8)
+        self.progress = ProgressFeed(self.seen, self.troubles)
+        self.workers = WorkerPool(
             self.store, start, task_of=self._task, changed=self.changed, gone=self._clear,
-            troubled=self.feed.troubled, count=jobs, limit=60 * limits.job_minutes,
+            troubled=self.progress.troubled, count=jobs, limit=60 * limits.job_minutes,
         )  # fmt: skip
         self._recover()
 
@@ -143,13 +143,13 @@ class Desk:
         Raises:
             AvelError: if one can't be.
         """
-        self.cards = self.crew.load()
+        self.cards = self.workers.load()
 
     def close(self) -> None:
         """End the crew; what it was at is done after the next start."""
         for apart in (self.exports, self.imports):
             apart.stop()
-        self.crew.stop()
+        self.workers.stop()
         self.store.close()
         self._only_one.close()
 
@@ -163,7 +163,7 @@ class Desk:
         """
         found = self.store.get(id)
         if found is None:
-            raise refuse(404, f"no job {id[:40]!r}", "the id of a job", "see /api/jobs")
+            raise http_error(404, f"no job {id[:40]!r}", "the id of a job", "see /api/jobs")
         return found
 
     def done(self, id: str) -> Job:
@@ -174,7 +174,9 @@ class Desk:
         """
         job = self.job(id)
         if job.state != "done":
-            raise refuse(409, f"a job that is {job.state}", "one that is done", "wait, or retry it")
+            raise http_error(
+                409, f"a job that is {job.state}", "one that is done", "wait, or retry it"
+            )
         return job
 
     def shown(self, job: Job, queue: list[str], corrected: set[str]) -> Json:
@@ -185,7 +187,7 @@ class Desk:
             queue: Ids of those that wait, in order.
             corrected: Ids of those with saved events.
         """
-        step = self.crew.step_of(job.id) if job.state == "running" else None
+        step = self.workers.step_of(job.id) if job.state == "running" else None
         facts = job.facts
         return {
             "id": job.id,
@@ -216,15 +218,15 @@ class Desk:
     def changed(self, id: str) -> None:
         """Tell those who listen of a job, and of those that wait if their places moved with it."""
         job = self.store.get(id)
-        self.feed.changed(id)
-        if job is None or self.crew.step_of(id) is None:
+        self.progress.changed(id)
+        if job is None or self.workers.step_of(id) is None:
             for waiting in self.store.queue():
-                self.feed.changed(waiting)
+                self.progress.changed(waiting)
 
     def troubles(self) -> list[Json]:
         """What keeps jobs from going on at this moment, as errors are told."""
-        held = [self.crew.trouble, self.data.trouble if self.data is not None else None]
-        return [told(e.got, e.expected, e.hint) for e in held if e is not None]
+        held = [self.workers.trouble, self.data.trouble if self.data is not None else None]
+        return [error_body(e.got, e.expected, e.hint) for e in held if e is not None]
 
     # --- what can be asked -----------------------------------------------------------------------
 
@@ -256,18 +258,18 @@ class Desk:
         with self._lock:
             own, most = [c for c, _ in self._coming].count(client), max(1, self.limits.queue // 4)
             if client and own >= most:
-                raise refuse(
+                raise http_error(
                     429, f"{own} uploads at once", f"at most {most}", "send one after the other",
                     Retry_After="5",
                 )  # fmt: skip
             waiting = len(self.store.queue()) + len(self._coming)
             if waiting >= self.limits.queue:
-                raise refuse(
+                raise http_error(
                     429, f"a queue of {waiting} jobs", f"at most {self.limits.queue}",
                     "try again later", Retry_After="5",
                 )  # fmt: skip
             if size and self._bytes() + size > self.limits.total_bytes:
-                raise refuse(
+                raise http_error(
                     507, "no room for another upload",
                     f"at most {self.limits.total_bytes / 10**9:g} GB of uploads",
                     "delete some jobs",
@@ -325,7 +327,7 @@ class Desk:
             return self._waits(self.store.add(job))
 
     def _waits(self, job: Job) -> Job:
-        self.crew.wake()
+        self.workers.wake()
         self.changed(job.id)
         return job
 
@@ -337,8 +339,10 @@ class Desk:
         """
         job = self.job(id)
         if not self.store.cancel(id):
-            raise refuse(409, f"a job that is {job.state}", "one that waits or runs", "leave it")
-        self.crew.drop(id)
+            raise http_error(
+                409, f"a job that is {job.state}", "one that waits or runs", "leave it"
+            )
+        self.workers.drop(id)
         self.changed(id)
         return self.job(id)
 
@@ -353,7 +357,7 @@ class Desk:
         chosen = self.model_named(model or (job.model if job.model in self.cards else None))
         with self.place_in_queue():
             if not self.store.retry(id, chosen):
-                raise refuse(
+                raise http_error(
                     409, f"a job that is {job.state}", "one that has ended", "cancel it first"
                 )
         return self._waits(self.job(id))
@@ -366,7 +370,7 @@ class Desk:
         """
         job = self.job(id)
         self.store.delete(id)
-        if not self.crew.drop(id):
+        if not self.workers.drop(id):
             self._clear(id)
         self.update_data()
         self.changed(job.id)
@@ -377,25 +381,27 @@ class Desk:
             before = self.data.trouble
             self.data.update()
             if str(before) != str(self.data.trouble):
-                self.feed.troubled()
+                self.progress.troubled()
 
     def _clear(self, id: str) -> None:
         with suppress(OSError):
             shutil.rmtree(self._jobs / id)
         self.store.keep_reserve()
 
-    def _task(self, job: Job) -> Task:
+    def _task(self, job: Job) -> WorkerJob:
         """What a worker is told; what an earlier run found is removed first."""
         media, folder = self.media_of(job), self.folder_of(job)
         folder.mkdir(exist_ok=True)
-        kept.clear_result(folder)
+        job_folder.clear_result(folder)
         if job.model not in self.cards:
             raise UsageError(
                 f"the model {job.model!r} is no longer served",
                 expected=f"one of {', '.join(self.cards)}",
                 hint="retry with another model",
             )
-        return Task(job.id, job.name, str(media), job.model, str(folder), 60 * self.limits.minutes)
+        return WorkerJob(
+            job.id, job.name, str(media), job.model, str(folder), 60 * self.limits.minutes
+        )
 
 
 def _only_one(path: Path) -> Any:

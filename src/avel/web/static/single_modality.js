@@ -1,7 +1,7 @@
 // What is only heard or only seen: quiet rows below the events, which a switch hides.
 import { el } from "./dom.js";
 
-export class Apart {
+export class SingleModality {
   // `seek(seconds)` goes to an instant; `words(seconds)` writes it; `at(start, end)` places it.
   constructor(tracks, { seek, words, at, changed }) {
     Object.assign(this, { tracks, seek, words, at, changed, lanes: [], drawn: "", shown: true });

@@ -8,7 +8,7 @@ from avel.errors import DataError
 from avel.files import disk_error, write_whole
 
 
-def claim(folder: Path, mark: str, text: str, *, option: str, known: bool = False) -> None:
+def claim_folder(folder: Path, mark: str, text: str, *, option: str, known: bool = False) -> None:
     """Make a folder the server's own, or see that it is.
 
     Args:

@@ -1,6 +1,6 @@
-// The bench above the timeline: the chosen event's label and times, and what can be done to it.
+// The form above the timeline: the chosen event's label and times, and what can be done to it.
 import { button, byId, el, lengthWords } from "./dom.js";
-import { LabelField } from "./labels.js";
+import { LabelField } from "./label_field.js";
 
 // Seconds of "1:02.5", "62.5" or "1:00:02"; NaN for anything else.
 function secondsOf(text) {
@@ -9,7 +9,7 @@ function secondsOf(text) {
   return parts.reduce((sum, p) => sum * 60 + Number(p), 0);
 }
 
-export class Bench {
+export class EventForm {
   // `acts`: play, split, merge, remove, add, back (gives the focus back to the event).
   constructor(editor, player, { suggest, acts }) {
     Object.assign(this, { editor, player });
@@ -50,7 +50,7 @@ export class Bench {
     this.length = el("span", { className: "soft length" });
     this.form = el(
       "div",
-      { className: "bench-form", role: "group", "aria-label": "The chosen event" },
+      { className: "event-form", role: "group", "aria-label": "The chosen event" },
       this.label.box,
       el("span", { className: "times" }, this.start, "–", this.end),
       this.length,
@@ -68,7 +68,7 @@ export class Bench {
       { className: "soft invitation" },
       "Choose an event to change it, drag its edges, or drag on a row for a new one.",
     );
-    byId("bench").replaceChildren(
+    byId("event-tools").replaceChildren(
       this.form,
       this.invite,
       button("add", "New event at the position (E)", acts.add, { text: "New event", id: "new-event" }),

@@ -1,11 +1,11 @@
 // What is kept of a correction: saving it, conflicts, exports, labels from files.
 import { call, download, get, job, post } from "./api.js";
 import { announce, ask, button, count, el, toast } from "./dom.js";
-import { mac } from "./keys.js";
+import { mac } from "./shortcuts.js";
 
 const mod = mac ? "⌘" : "Ctrl+";
 
-export class Keeping {
+export class Saving {
   constructor(about, editor, told) {
     Object.assign(this, { about, editor, told, id: null, revision: 0, savedAt: null, busy: null });
     this.state = el("span", { className: "saved", id: "saved" });

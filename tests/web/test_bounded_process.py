@@ -16,28 +16,35 @@ from starlette.exceptions import HTTPException
 
 from avel.errors import DataError
 from avel.web import label_import
-from avel.web.apart import Apart
-from tests.web import apart_work as web_apart_work
+from avel.web.bounded_process import BoundedProcess
+from tests.web import process_functions
 from tests.web.client import done, serving
 
 
 def run(function: Callable[..., Any], *given: Any, seconds: float = 30, **more: Any) -> Any:
-    return asyncio.run(Apart("import").run(function, *given, name="x.csv", seconds=seconds, **more))
+    return asyncio.run(
+        BoundedProcess("import").run(function, *given, name="x.csv", seconds=seconds, **more)
+    )
 
 
 def test_what_a_function_answers_comes_back() -> None:
-    assert run(web_apart_work.double, 21) == 42
-    assert run(web_apart_work.take, 10, megabytes=400) == 10 * 2**20
+    assert run(process_functions.double, 21) == 42
+    assert run(process_functions.take, 10, megabytes=400) == 10 * 2**20
 
 
 @pytest.mark.parametrize(
     ("function", "given", "more", "said"),
     [
-        (web_apart_work.sleep, [60], {"seconds": 0.5}, "x.csv: the import took longer than 0.5 s"),
-        (web_apart_work.refuse, [], {}, "no labels"),
-        (web_apart_work.die, [], {}, "x.csv: the process of the import died"),
-        (web_apart_work.fail, [], {}, "x.csv: stumbled over something (RuntimeError)"),
-        (web_apart_work.lack, [], {}, "x.csv: there is no such file or folder"),
+        (
+            process_functions.sleep,
+            [60],
+            {"seconds": 0.5},
+            "x.csv: the import took longer than 0.5 s",
+        ),
+        (process_functions.refuse, [], {}, "no labels"),
+        (process_functions.die, [], {}, "x.csv: the process of the import died"),
+        (process_functions.fail, [], {}, "x.csv: stumbled over something (RuntimeError)"),
+        (process_functions.lack, [], {}, "x.csv: there is no such file or folder"),
     ],
 )
 def test_what_goes_wrong_is_a_sentence(
@@ -51,13 +58,13 @@ def test_what_goes_wrong_is_a_sentence(
 @pytest.mark.skipif(sys.platform != "linux", reason="no limits of memory here")
 def test_memory_is_bounded() -> None:
     with pytest.raises(DataError, match="more than 100 MB"):
-        run(web_apart_work.take, 400, megabytes=100)
+        run(process_functions.take, 400, megabytes=100)
 
 
 def test_who_comes_while_many_wait_is_sent_away_at_once() -> None:
     async def asked() -> list[Any]:
-        apart = Apart("export", at_once=1, waiting=1)
-        calls = [apart.run(web_apart_work.sleep, 0.5, name="x", seconds=30) for _ in range(5)]
+        apart = BoundedProcess("export", at_once=1, waiting=1)
+        calls = [apart.run(process_functions.sleep, 0.5, name="x", seconds=30) for _ in range(5)]
         return await asyncio.gather(*calls, return_exceptions=True)
 
     begun = time.monotonic()
@@ -69,7 +76,7 @@ def test_who_comes_while_many_wait_is_sent_away_at_once() -> None:
 
 
 def test_an_end_of_the_server_ends_what_is_being_done(tmp_path: Path) -> None:
-    apart, note = Apart("export"), tmp_path / "pid"
+    apart, note = BoundedProcess("export"), tmp_path / "pid"
 
     def stop() -> None:
         while not note.is_file():
@@ -79,14 +86,14 @@ def test_an_end_of_the_server_ends_what_is_being_done(tmp_path: Path) -> None:
     thread = threading.Thread(target=stop)
     thread.start()
     with pytest.raises(DataError):
-        asyncio.run(apart.run(web_apart_work.sleep, 60, str(note), name="x", seconds=60))
+        asyncio.run(apart.run(process_functions.sleep, 60, str(note), name="x", seconds=60))
     thread.join()
 
 
 def test_other_requests_are_answered_while_exports_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avel.web.aside.write_report", web_apart_work.export_slowly)
+    monkeypatch.setattr("avel.web.exports.write_report", process_functions.export_slowly)
     with serving(tmp_path / "state") as client:
         id = done(client)
         ask = f"/api/jobs/{id}/export?format=mp4"
@@ -99,16 +106,16 @@ def test_other_requests_are_answered_while_exports_wait(
             assert time.monotonic() - begun < 6  # it was ten, and ten more
             codes = [future.result().status_code for future in asked]
         assert codes.count(429) >= 50
-        assert not list(client.desk.incoming.iterdir())  # type: ignore[attr-defined]
+        assert not list(client.service.incoming.iterdir())  # type: ignore[attr-defined]
 
 
 def test_a_label_file_that_is_too_much_is_refused_and_leaves_the_server_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(label_import, "SECONDS", 1.0)
-    monkeypatch.setattr(label_import, "read_labels", web_apart_work.import_slowly)
+    monkeypatch.setattr(label_import, "read_labels", process_functions.import_slowly)
     with serving(tmp_path / "state") as client:
         id = done(client)
         refused = client.post(f"/api/import?job={id}", files={"file": ("a.csv", b"x" * 1000)})
         assert refused.status_code == 422 and "a.csv" in refused.json()["error"]["got"]
-        assert not list(client.desk.incoming.iterdir())  # type: ignore[attr-defined]
+        assert not list(client.service.incoming.iterdir())  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ import { byId, button, el } from "./dom.js";
 const SECONDS = (v) => (v ? `${v} s` : "none");
 const share = (v) => v.toFixed(2);
 
-export class Tuning {
+export class DecisionSliders {
   // `changed(settings)`: the sliders that were moved; {} for the model's own decision.
   constructor({ changed, model }) {
     Object.assign(this, { changed, model, moved: {}, used: {}, timer: 0 });

@@ -46,7 +46,7 @@ const KEYS = [
   ],
 ];
 
-export function showKeys() {
+export function showShortcuts() {
   if (document.querySelector("dialog[open]")) return;
   const box = el(
     "dialog",

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from avel.web.refusal import answer, refuse, told
+from avel.web.error_responses import error_body, error_response, http_error
 
 #: Bytes of any body that isn't an upload, at most.
 BODY = 16 * 2**20
@@ -52,7 +52,7 @@ def same(given: str, expected: str) -> bool:
     )
 
 
-class Guard:
+class AccessControl:
     """Stands before the application.
 
     Args:
@@ -86,7 +86,7 @@ class Guard:
 
         refused = self._refusal(scope)
         if refused is not None:
-            await answer(*refused)(scope, receive, told_more)
+            await error_response(*refused)(scope, receive, told_more)
             return
         upload = (scope["method"], scope["path"]) in _UPLOADS
         await self._app(scope, _bounded(receive, None if upload else BODY), told_more)
@@ -95,7 +95,7 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._known(host):
-            return 403, told(
+            return 403, error_body(
                 f"the host {host[:80]!r}", f"one of {', '.join(sorted(self._hosts))}",
                 "use the address that the server printed, or start it with --allow-host",
             )  # fmt: skip
@@ -104,14 +104,14 @@ class Guard:
         if scope["method"] not in _SAFE and (
             foreign or headers.get("sec-fetch-site") in ("cross-site", "same-site")
         ):
-            return 403, told("a request from another site", "one from the server's own page")
+            return 403, error_body("a request from another site", "one from the server's own page")
         length = headers.get("content-length", "0")
         if (scope["method"], scope["path"]) not in _UPLOADS and (
             not length.isdecimal() or len(length) > 18 or int(length) > BODY
         ):
-            return 413, told(f"a body of {length[:20]} bytes", f"at most {BODY}", "send less")
+            return 413, error_body(f"a body of {length[:20]} bytes", f"at most {BODY}", "send less")
         if self._needs_token(scope["path"]) and not self._shown(headers):
-            return 401, told("no token, or a wrong one", "the one that the server printed",
+            return 401, error_body("no token, or a wrong one", "the one that the server printed",
                              "send it as 'Authorization: Bearer TOKEN', or log in")  # fmt: skip
         return None
 
@@ -161,13 +161,13 @@ def _bounded(receive: Receive, most: int | None) -> Receive:
                 more = bool(message.get("more_body", False))
             if waited >= WINDOW and more:
                 if seen - counted < LEAST:
-                    raise refuse(
+                    raise http_error(
                         408, f"{seen - counted} bytes in {WINDOW:g} s", f"at least {LEAST}",
                         "send it again, over a faster connection",
                     )  # fmt: skip
                 counted, waited = seen, 0.0
         if most is not None and seen > most:
-            raise refuse(413, "a body that is too large", f"at most {most} bytes", "send less")
+            raise http_error(413, "a body that is too large", f"at most {most} bytes", "send less")
         return message
 
     return bounded

@@ -16,12 +16,12 @@ import requests
 from avel.cli.main import main
 from avel.data.toybox import ToyboxPlan
 from avel.data.toybox.dataset import render_clip
-from avel.web.desk import Limits
-from avel.web.work import Work
+from avel.web.jobs import Limits
+from avel.web.worker import ModelWorker
 from tests.web.client import ended, send, serving, until
 
 pytestmark = pytest.mark.slow
-START = partial(Work, {"toybox": "toybox"}, cache=False, precision="float32")
+START = partial(ModelWorker, {"toybox": "toybox"}, cache=False, precision="float32")
 
 
 def test_corrections_train_a_model_that_serves(tmp_path: Path) -> None:
@@ -45,7 +45,9 @@ def test_corrections_train_a_model_that_serves(tmp_path: Path) -> None:
     options = ["epochs=1", "batch=2", "-o", str(run), "--accelerator", "cpu"]
     assert main([*commands[1][1:-2], *options]) == 0
     assert json.loads((run / "card.json").read_text())["classes"] == ["thing 0", "thing 1"]
-    start = partial(Work, {"run": str(run), "toybox": "toybox"}, cache=False, precision="auto")
+    start = partial(
+        ModelWorker, {"run": str(run), "toybox": "toybox"}, cache=False, precision="auto"
+    )
     with serving(tmp_path / "state", start=start, data=data) as client:
         assert [m["name"] for m in client.get("/api/about").json()["models"]] == ["run", "toybox"]
         id = client.get("/api/jobs").json()["jobs"][0]["id"]

@@ -44,7 +44,7 @@ function when(value) {
   );
 }
 
-export class Jobs {
+export class JobList {
   constructor(about) {
     this.about = about;
     this.held = new Map(); // by id, newest first

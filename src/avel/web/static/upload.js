@@ -1,6 +1,6 @@
-// How files come in: dropped, chosen or pasted; browse.js takes those that lie on the server.
+// How files come in: dropped, chosen or pasted; server_files.js takes those that lie on the server.
 import { once, upload } from "./api.js";
-import { browse } from "./browse.js";
+import { openServerFiles } from "./server_files.js";
 import { announce, bytesWords, button, byId, count, el, icon, problem, toast } from "./dom.js";
 
 const KEPT = "avel-model";
@@ -27,7 +27,7 @@ const pause = (seconds, signal) =>
     });
   });
 
-export class Intake {
+export class Uploads {
   constructor(about, jobs) {
     Object.assign(this, { about, jobs, waiting: [], busy: false });
     const known = about.models.map((m) => m.name);
@@ -70,7 +70,7 @@ export class Intake {
         input,
         button("upload", "", () => input.click(), { text: "Choose files", className: "primary" }),
         roots.length > 0 &&
-          button("folder", "", () => browse(this.about, this.jobs, this.model), {
+          button("folder", "", () => openServerFiles(this.about, this.jobs, this.model), {
             text: "From the server",
             "aria-haspopup": "dialog",
           }),
