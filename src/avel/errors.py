@@ -78,8 +78,18 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {kind} {name!r}", expected=f"one of {', '.join(names)}", hint=hint)
 
 
-def all_at_once(what: str, mistakes: Sequence[str], *, hint: str = "mend them all") -> UsageError:
-    """One error that names every mistake, so that nobody mends them one run at a time."""
-    listed = "\n    ".join(mistakes)
-    count = f"{len(mistakes)} mistake{'s' if len(mistakes) != 1 else ''}"
-    return UsageError(f"{what}: {count}\n    {listed}", hint=hint)
+def all_at_once(
+    what: str, mistakes: Sequence[str], *, hint: str = "mend them all", count: int | None = None
+) -> UsageError:
+    """One error that names every mistake, so that nobody corrects them one run at a time.
+
+    Args:
+        what: Where the mistakes are.
+        mistakes: A clause each.
+        hint: The cure.
+        count: How many mistakes there are, where only the first are in ``mistakes``.
+    """
+    total = len(mistakes) if count is None else count
+    more = [f"and {total - len(mistakes)} more"] if total > len(mistakes) else []
+    listed = "\n    ".join([*mistakes, *more])
+    return UsageError(f"{what}: {total} mistake{'s' * (total != 1)}\n    {listed}", hint=hint)

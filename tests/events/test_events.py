@@ -231,6 +231,22 @@ def test_all_unknown_phrases_at_once_with_the_nearest() -> None:
     assert "did you mean dog bark" in text and "helicopter" in text and "siren'" not in text
 
 
+def test_of_many_unknown_phrases_the_first_are_listed() -> None:
+    start = time.perf_counter()
+    with pytest.raises(UsageError) as error:
+        select_events([f"qqq{i}" for i in range(2000)], VOCABULARY)
+    lines = str(error.value).splitlines()
+    assert "2000 mistakes" in lines[0] and len(lines) == 13
+    assert "'qqq9'" in lines[10] and "and 1990 more" in lines[11]
+    assert time.perf_counter() - start < 2
+
+
+def test_many_commas_are_split_soon() -> None:
+    start = time.perf_counter()
+    assert names("dog bark" + "," * 300_000 + "siren") == ["dog bark", "siren"]
+    assert time.perf_counter() - start < 10
+
+
 @pytest.mark.parametrize("phrase", ["the dog and the man", "flame thrower", "people", "a the of"])
 def test_no_wild_guess(phrase: str) -> None:
     if phrase == "people":  # a set
@@ -309,6 +325,11 @@ def test_the_file_of_the_settings_is_read(config: Path) -> None:
         ("[events.a1]\naudio = ['Bark']\nfoo = 1", "unknown key 'foo'"),
         ("[events.a1]\naudio = ['Bark']\nkind_of = 'zzz'", "kind_of names no other event"),
         ("[events.a1]\naudio = ['Bark']\nkind_of = 'a1'", "kind_of names no other event"),
+        (
+            "[events]\na1 = {audio = ['Bark'], kind_of = 'b1'}\n"
+            "b1 = {audio = ['Bark'], kind_of = 'c1'}\nc1 = {audio = ['Bark'], kind_of = 'b1'}",
+            "'b1': kind_of leads back to it: b1 -> c1 -> b1",
+        ),
         ("[events.a1]\naudio = ['Bark']\naliases = ['dog bark']", "already names"),
         ("[events.a1]\naudio = ['Bark']\nsets = ['siren']", "'siren' is the name of an event"),
         ("[sets]\nall = ['siren']", "'all' is the name"),
@@ -348,6 +369,13 @@ def test_a_hostile_file_is_refused_soon(tmp_path: Path) -> None:
     start = time.perf_counter()
     with pytest.raises(UsageError, match="AudioSet has no class 'n0'"):
         load_vocabulary(own(tmp_path, text))
+    assert time.perf_counter() - start < 10
+
+
+def test_thousands_of_sets_are_read_soon(tmp_path: Path) -> None:
+    text = "".join(f'[events.e{i}]\naudio = ["Bark"]\nsets = ["s{i}"]\n' for i in range(4000))
+    start = time.perf_counter()
+    assert load_vocabulary(own(tmp_path, text)).events["e7"].sets == ("s7",)
     assert time.perf_counter() - start < 10
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +214,17 @@ def test_what_is_no_rival() -> None:
     assert rivals_of["purr"] == {"bark", "rooster", "chicken"}
     assert rivals_of["rooster"] == {"bark", "cat", "purr"}
     assert rivals_of["thunder"] == {"bark", "rooster", "chicken", "cat", "purr"}
+
+
+def test_thousands_of_events_are_compared_soon() -> None:
+    events = [replace(e, name=f"{e.name} {i}") for i in range(400) for e in EVENTS]
+    start = time.perf_counter()
+    many = made(events=events, rivals=events)
+    assert time.perf_counter() - start < 20
+    few = made().allowed.bool()
+    for (i, e), (j, r) in product(enumerate(EVENTS), enumerate(EVENTS)):
+        if e.name != r.name and r.name != e.kind_of and e.name != r.kind_of:
+            assert many.allowed[i, len(EVENTS) + j] == few[i, j]
 
 
 def test_alike_events_are_one_unless_a_person_asked_for_both() -> None:

@@ -21,6 +21,8 @@ from avel.events.words import phrase_key, stem_key
 
 _MOST = 2000  # phrases of one call
 _LONGEST = 200  # characters of a phrase
+_SHOWN = 10  # mistakes that an error lists
+_SHOWN_EVENTS = 5  # that an ambiguous phrase may mean
 _COMMAS = 4  # of a single name: "Wind, strong, loud, cold, dry"
 
 
@@ -69,14 +71,15 @@ def select_events(phrases: str | Sequence[str], vocabulary: Vocabulary | None = 
         vocabulary: Without it, the vocabulary that ships with a person's own events.
 
     Raises:
-        UsageError: with every phrase that is unknown or means several events, and the nearest.
+        UsageError: for phrases that are unknown or mean several events: their number, and the
+            first ten with the nearest names.
     """
     vocabulary = vocabulary or load_vocabulary()
     index = _index(vocabulary)
     split = list(_split([phrases] if isinstance(phrases, str) else phrases, index))
     if not split:
         raise UsageError("no event is named", expected="phrases such as 'dog bark, siren'")
-    mistakes: list[str] = []
+    wrong: list[tuple[str, list[NamedEvent]]] = []
     chosen: dict[str, SelectedEvent] = {}
     notes: dict[str, None] = {}
     by_set: set[str] = set()
@@ -91,7 +94,7 @@ def select_events(phrases: str | Sequence[str], vocabulary: Vocabulary | None = 
             continue
         events = index.find(phrase)
         if len(events) != 1:
-            mistakes.append(index.mistake(phrase, events))
+            wrong.append((phrase, events))
             continue
         selected = SelectedEvent(phrase, events[0], _note(phrase, events[0], vocabulary))
         name = events[0].name
@@ -103,8 +106,13 @@ def select_events(phrases: str | Sequence[str], vocabulary: Vocabulary | None = 
         by_set.discard(name)
         if selected.note:
             notes[selected.note] = None
-    if mistakes:
-        raise all_at_once("--events", mistakes, hint="`avel ls events` lists what there is")
+    if wrong:
+        raise all_at_once(
+            "--events",
+            [index.mistake(phrase, events) for phrase, events in wrong[:_SHOWN]],
+            hint="`avel ls events` lists what there is",
+            count=len(wrong),
+        )
     return Selection(tuple(chosen.values()), tuple(notes))
 
 
@@ -126,12 +134,13 @@ def _split(phrases: Iterable[str], index: _Index) -> Iterator[str]:
     for text in phrases:
         for part in re.split(r"[;\n]", text):
             pieces = [p.strip() for p in part.split(",")]
-            while pieces:
-                for n in range(min(_COMMAS + 1, len(pieces)), 0, -1):
-                    joined = ", ".join(pieces[:n])
+            first = 0
+            while first < len(pieces):
+                for n in range(min(_COMMAS + 1, len(pieces) - first), 0, -1):
+                    joined = ", ".join(pieces[first : first + n])
                     if n == 1 or index.knows(joined):
                         break
-                pieces = pieces[n:]
+                first += n
                 if phrase_key(joined):
                     count += 1
                     if count > _MOST:
@@ -215,7 +224,10 @@ class _Index:
     def mistake(self, phrase: str, events: Sequence[NamedEvent]) -> str:
         """Why a phrase means no single event, with the nearest that do."""
         if events:
-            return f"{phrase!r} may be {' or '.join(repr(e.name) for e in events)}"
+            names = [repr(e.name) for e in events[:_SHOWN_EVENTS]]
+            if len(events) > _SHOWN_EVENTS:
+                names.append(f"one of {len(events) - _SHOWN_EVENTS} more events")
+            return f"{phrase!r} may be {' or '.join(names)}"
         key, stem = phrase_key(phrase[:_LONGEST]), set(stem_key(phrase[:_LONGEST]))
         nearest = get_close_matches(key, self._shown, n=2, cutoff=0.85)
         near = get_close_matches(key, self._shown, n=3, cutoff=0.7)

@@ -228,6 +228,7 @@ def _resolve(tables: _Tables) -> Vocabulary:
     owners = _owners(tables.events, mistakes)
     readers = {m: _ClassReader(tables.groups, m) for m in TAGGERS}
     sets = _sets(tables, owners, mistakes)
+    sets_of = _sets_of(sets)
     events = {}
     for name, entry in tables.events.items():
         read: dict[str, tuple[str, ...]] = {}
@@ -242,14 +243,33 @@ def _resolve(tables: _Tables) -> Vocabulary:
             mistakes.append(f"[events] {name!r}: kind_of names no other event")
         events[name] = NamedEvent(
             name, tuple(entry.get("aliases", ())), read["audio"], read["visual"],
-            tuple(s for s in sets if name in sets[s]), entry.get("proxy", False), kind_of,
+            tuple(sets_of.get(name, ())), entry.get("proxy", False), kind_of,
         )  # fmt: skip
+    mistakes += [
+        f"[events] {names[0]!r}: kind_of leads back to it: {' -> '.join([*names, names[0]])[:500]}"
+        for names in _kind_cycles({n: e.kind_of for n, e in events.items() if e.kind_of != n})
+    ]
     if mistakes:
         raise _wrong(tables.file, mistakes)
     broad = [n for n, e in events.items() if not e.kind_of and not _NOT_DEFAULT & set(e.sets)]
     made = {ALL: [*events], DEFAULT: broad}
     groups = {g: readers["visual"].read([f"@{g}"]) for g in tables.groups}
     return Vocabulary(events, {s: tuple(v) for s, v in {**made, **sets}.items()}, groups)
+
+
+def _kind_cycles(kinds: Mapping[str, str]) -> Iterator[list[str]]:
+    """Each cycle of events that are kinds of one another; ``kinds`` has each event's, or ""."""
+    visited: set[str] = set()
+    for start in kinds:
+        path: dict[str, None] = {}
+        name = start
+        while name in kinds and name not in visited:
+            visited.add(name)
+            path[name] = None
+            name = kinds[name]
+        if name in path:
+            names = list(path)
+            yield names[names.index(name) :]
 
 
 def _owners(events: Mapping[str, Mapping[str, Any]], mistakes: list[str]) -> dict[str, str]:
@@ -286,6 +306,15 @@ def _sets(
     return sets
 
 
+def _sets_of(sets: Mapping[str, Mapping[str, None]]) -> dict[str, list[str]]:
+    """The sets that hold each event, in the sets' order."""
+    holders: dict[str, list[str]] = {}
+    for s, names in sets.items():
+        for name in names:
+            holders.setdefault(name, []).append(s)
+    return holders
+
+
 class _ClassReader:
     """Classes of one tagger as a file lists them: names, ``A .. B`` and ``@group``."""
 
@@ -299,7 +328,7 @@ class _ClassReader:
     def read(self, entries: Iterable[str]) -> tuple[str, ...]:
         """The classes of a list, each once, in its order."""
         found: dict[str, None] = {}
-        for entry in entries:
+        for entry in dict.fromkeys(entries):
             found.update(self._entry(entry))
         return tuple(found)
 
@@ -343,4 +372,5 @@ class _ClassReader:
 
 
 def _wrong(file: str, mistakes: Sequence[str]) -> UsageError:
-    return all_at_once(file, mistakes[:_SHOWN], hint="correct the file; see docs/events.md")
+    hint = "correct the file; see docs/events.md"
+    return all_at_once(file, mistakes[:_SHOWN], hint=hint, count=len(mistakes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 
 #: Plurals that no rule finds.
 _IRREGULAR = {
@@ -16,14 +16,14 @@ _EMPTY = {"a", "an", "the", "of", "and", "sound", "people", "person", "someone",
 _VOWEL = re.compile(r"[aeiouy]")
 
 
-@cache
+@lru_cache(maxsize=2**16)
 def phrase_key(phrase: str) -> str:
     """The phrase in lower case, without punctuation, its words in the singular."""
     words = re.findall(r"\w+", re.sub(r"['’]s\b", "", phrase.replace("_", " ").casefold()))
     return " ".join(map(_singular, words))
 
 
-@cache
+@lru_cache(maxsize=2**16)
 def stem_key(phrase: str) -> tuple[str, ...]:
     """The stems of the phrase's words in alphabetical order: "barking dogs" is "dog bark"."""
     return tuple(sorted(_stem(w) for w in phrase_key(phrase).split() if w not in _EMPTY))

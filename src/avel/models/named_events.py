@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from avel.errors import CheckpointError
 from avel.events import NamedEvent
-from avel.events.vocabulary import Modality
+from avel.events.vocabulary import TAGGERS, Modality, class_names
 from avel.models.base import Batch, Model, ModelCard, Output
 from avel.types import Json
 
@@ -133,17 +133,14 @@ class NamedEvents(Model):
         #: The events that both taggers know, scored or not: by them sounds and pictures compare.
         self.common = tuple(rivals[i] for i in places)
         self.register_buffer("common_places", torch.tensor(places, dtype=torch.long))
-        allowed = torch.tensor([[_is_rival(r, e) for r in rivals] for e in events])
-        self.register_buffer("allowed", allowed.reshape(len(events), len(rivals)))
+        self.register_buffer("allowed", _allowed_rivals(rivals, events))
         # what can't be heard, or not be seen, is no audio-visual event
         kinds = [picture_kind(e) for e in events]
         joint = [bool(e.audio) and (asked or k != "unknown")
                  for e, k in zip(events, kinds, strict=True)]  # fmt: skip
         self.register_buffer("joint", torch.tensor([float(j) for j in joint]))
-        for name in ("audio", "visual"):
-            classes = [set(getattr(e, name)) for e in events]
-            alike = torch.tensor([[bool(a & b) for b in classes] for a in classes])
-            self.register_buffer(f"alike_{name}", alike.reshape(len(events), len(events)))
+        for modality in TAGGERS:
+            self.register_buffer(f"alike_{modality}", _share_classes(events, events, modality))
         self.asked = asked
 
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
@@ -373,14 +370,36 @@ def picture_kind(event: NamedEvent) -> str:
     return "proxy" if event.proxy else "seen"
 
 
-def _is_rival(rival: NamedEvent, event: NamedEvent) -> bool:
-    """Whether one event speaks against another.
+def _allowed_rivals(rivals: Sequence[NamedEvent], events: Sequence[NamedEvent]) -> Tensor:
+    """(E, R) bool, whether a rival speaks against an event.
 
-    Both taggers must know it, as what has no picture of its own (speech) goes with anything; and
-    neither may be a kind of the other, or share a class with it in both modalities.
+    Both taggers must know the rival, as what has no picture of its own (speech) goes with anything;
+    and neither may be a kind of the other, or share a class with it in both modalities.
     """
-    if picture_kind(rival) != "seen" or not rival.audio or rival.name == event.name:
-        return False
-    if event.name in (rival.kind_of,) or rival.name == event.kind_of:
-        return False
-    return not (set(rival.audio) & set(event.audio) and set(rival.visual) & set(event.visual))
+    known = torch.tensor([picture_kind(r) == "seen" and bool(r.audio) for r in rivals])
+    shared = [_share_classes(events, rivals, modality) for modality in TAGGERS]
+    allowed = known.reshape(1, len(rivals)) & ~(shared[0] & shared[1])
+    columns = {r.name: i for i, r in enumerate(rivals)}
+    kinds: dict[str, list[int]] = {}
+    for i, rival in enumerate(rivals):
+        kinds.setdefault(rival.kind_of, []).append(i)
+    for row, event in enumerate(events):
+        related = kinds.get(event.name, [])
+        related = related + [columns[n] for n in (event.name, event.kind_of) if n in columns]
+        allowed[row, related] = False
+    return allowed
+
+
+def _share_classes(
+    events: Sequence[NamedEvent], others: Sequence[NamedEvent], modality: Modality
+) -> Tensor:
+    """(E, O) bool, whether two events have a class of a tagger in common."""
+    return _membership(events, modality) @ _membership(others, modality).T > 0
+
+
+def _membership(events: Sequence[NamedEvent], modality: Modality) -> Tensor:
+    """(E, K) float, 1 for each class of a tagger that an event has, else 0."""
+    table = torch.zeros(len(events), len(class_names(modality)))
+    for row, event in enumerate(events):
+        table[row, list(event.indices(modality))] = 1
+    return table
