@@ -51,27 +51,27 @@ def clips(b: int, t: int) -> Batch:
 
 
 def test_what_is_judged_is_what_is_evaluated(run: Trained, data: Dataset) -> None:
-    judged = figures.judge(run, data)
-    assert judged.accuracy == evaluate(run, data)["segment_accuracy"].mean
-    assert judged.ids == data.test.ids and judged.data == "made-up, test"
-    assert judged.confusion.sum() == data.test.lengths.sum()
-    assert not judged.simulated
-    assert figures.judge(run, replace(data, simulated=True)).simulated
-    assert figures.judge(run, data, split="val").data == "made-up, val"
+    predictions = figures.predict_split(run, data)
+    assert predictions.accuracy == evaluate(run, data)["segment_accuracy"].mean
+    assert predictions.ids == data.test.ids and predictions.data == "made-up, test"
+    assert predictions.confusion.sum() == data.test.lengths.sum()
+    assert not predictions.simulated
+    assert figures.predict_split(run, replace(data, simulated=True)).simulated
+    assert figures.predict_split(run, data, split="val").data == "made-up, val"
 
 
 def test_runs_of_cml_match_and_others_judge(run: Trained) -> None:
     data = make_dataset(cml=True)
     matcher = fit("cspa_csea", data, task="cml", recipe=small_recipe("cml", "epochs=1")).trained
-    found = figures.match(matcher, data)
+    retrieval = figures.retrieve(matcher, data)
     measured = evaluate(matcher, data)
-    for way in ("a2v", "v2a"):
-        assert (found.chosen[way] == found.start).mean() == measured[way].mean  # type: ignore[index]
+    for direction in ("a2v", "v2a"):
+        assert (retrieval.chosen[direction] == retrieval.start).mean() == measured[direction].mean  # type: ignore[index]
     with pytest.raises(UsageError, match="cml"):
-        figures.judge(matcher, data)
+        figures.predict_split(matcher, data)
     with pytest.raises(UsageError, match="cml"):
-        figures.match(run, data)
-    assert [s.modality for s in figures.staged_features(matcher, data).stages][:2] == [
+        figures.retrieve(run, data)
+    assert [s.modality for s in figures.collect_activations(matcher, data).stages][:2] == [
         "audio", "visual",
     ]  # fmt: skip
 
@@ -84,63 +84,65 @@ VARIANTS = [v if not v.options else pytest.param(v, marks=pytest.mark.slow) for 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_every_model_gives_a_row_a_segment_at_every_stage(variant: Variant) -> None:
-    from avel.figures.stages import _places, _through
+    from avel.figures.activations import _forward, _hooks
 
     network = variant.build()
     for b, t in ((3, 5), (1, 1)):
-        found = _through(network, clips(b, t), _places(network, ()))
-        assert list(found)[:2] == [("raw", "audio"), ("raw", "visual")]
-        assert all(values.shape[:2] == (b, t) and values.ndim == 3 for values in found.values())
-        assert variant.model == "ed_tcn" or len(found) > 2
+        outputs = _forward(network, clips(b, t), _hooks(network, ()))
+        assert list(outputs)[:2] == [("raw", "audio"), ("raw", "visual")]
+        assert all(values.shape[:2] == (b, t) and values.ndim == 3 for values in outputs.values())
+        assert variant.model == "ed_tcn" or len(outputs) > 2
     assert not any(m._forward_hooks for m in network.modules())
 
 
 def test_stages_are_what_the_modules_give(run: Trained, data: Dataset) -> None:
-    staged = figures.staged_features(run, data, classes=3, background=True, limit=9999)
+    activations = figures.collect_activations(run, data, classes=3, background=True, limit=9999)
     batch = Batch(
         torch.from_numpy(data.test.audio).float(), torch.from_numpy(data.test.visual).float()
     )
     stream = run.network.streams["cspa"]  # type: ignore[union-attr, index]
     with torch.inference_mode():
-        heard, seen, _ = stream.paired(batch.audio, batch.visual.flatten(2, 3))
+        audio, visual, _ = stream.paired(batch.audio, batch.visual.flatten(2, 3))
     real = data.test.labels >= 0
-    by_name = {(s.name, s.modality): s.values for s in staged.stages}
+    by_name = {(s.name, s.modality): s.values for s in activations.stages}
     assert np.allclose(by_name["raw", "audio"], data.test.audio[real])
-    assert np.allclose(by_name["after CSPA", "audio"], heard.numpy()[real], atol=1e-5)
-    assert np.allclose(by_name["after CSPA", "visual"], seen.numpy()[real], atol=1e-5)
+    assert np.allclose(by_name["after CSPA", "audio"], audio.numpy()[real], atol=1e-5)
+    assert np.allclose(by_name["after CSPA", "visual"], visual.numpy()[real], atol=1e-5)
     assert by_name["after CSPA's BiLSTM", "audio"].shape[1] == 8
-    assert (staged.labels == data.test.labels[real]).all()
-    assert (staged.clips == np.nonzero(real)[0]).all()
+    assert (activations.labels == data.test.labels[real]).all()
+    assert (activations.clips == np.nonzero(real)[0]).all()
 
 
 def test_batches_change_nothing_and_limits_draw_evenly(run: Trained, data: Dataset) -> None:
-    one = figures.staged_features(run, data, limit=20, batch=64)
-    many = figures.staged_features(run, data, limit=20, batch=2)
+    one = figures.collect_activations(run, data, limit=20, batch=64)
+    many = figures.collect_activations(run, data, limit=20, batch=2)
     assert len(one.labels) == 20 and (one.clips == many.clips).all()
     for a, b in zip(one.stages, many.stages, strict=True):
         assert np.allclose(a.values, b.values, atol=1e-5)
 
 
 def test_classes_and_modules_can_be_chosen(run: Trained, data: Dataset) -> None:
-    staged = figures.staged_features(
+    activations = figures.collect_activations(
         run, data, classes=["dog"], modules=["streams.csea.visual_lstm"]
     )
-    assert set(staged.labels) == {CLASSES.index("dog")}
-    assert [s.name for s in staged.stages][2:] == ["after streams.csea.visual_lstm"]
-    assert staged.stages[2].modality == "visual"
+    assert set(activations.labels) == {CLASSES.index("dog")}
+    assert [s.name for s in activations.stages][2:] == ["after streams.csea.visual_lstm"]
+    assert activations.stages[2].modality == "visual"
     for wrong in ({"classes": ["fog"]}, {"modules": ["streams.cspa.hair"]}, {"modules": [""]}):
         with pytest.raises(UsageError, match="unknown"):
-            figures.staged_features(run, data, **wrong)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="nothing comes out"):  # its weights are read, no more
-        figures.staged_features(run, data, modules=["streams.cspa.attend.f3"])
+            figures.collect_activations(run, data, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(
+        DataError, match="forward pass gives no output"
+    ):  # its weights are read, no more
+        figures.collect_activations(run, data, modules=["streams.cspa.attend.f3"])
 
 
 def test_a_module_without_a_row_a_segment_is_refused() -> None:
-    from avel.figures.stages import _places, _through
+    from avel.figures.activations import _forward, _hooks
 
     network = Variant("ed_tcn", "sel", "", ()).build()
     with pytest.raises(DataError, match="a row a segment"):
-        _through(network, clips(3, 8), _places(network, ["encoder.1"]))
+        _forward(network, clips(3, 8), _hooks(network, ["encoder.1"]))
 
 
 # ---- points in the plane
@@ -179,27 +181,31 @@ def test_classes_of_one_clip_are_left_out_of_the_share(run: Trained, data: Datas
     labels, of_clips = np.array([0, 0, 1, 1]), np.array([0, 1, 2, 2])
     assert neighbour_share(values, labels, of_clips, count=1) == 1
     assert np.isnan(neighbour_share(values, np.array([0, 1, 2, 2]), of_clips))
-    staged = figures.staged_features(run, data)
+    activations = figures.collect_activations(run, data)
     for clips, below, above in (
-        (staged.clips, "neighbours alike: ", "other clips"),
-        (staged.labels, "one clip a class", "segments"),
-        (np.where(staged.labels, staged.clips, 0), "neighbours alike: ", "left out of that"),
+        (activations.clips, "neighbours alike: ", "other clips"),
+        (activations.labels, "one clip a class", "segments"),
+        (
+            np.where(activations.labels, activations.clips, 0),
+            "neighbours alike: ",
+            "left out of that",
+        ),
     ):
-        ax = figures.tsne(replace(staged, clips=clips), perplexity=5)[0][0].axes
+        ax = figures.tsne(replace(activations, clips=clips), perplexity=5)[0][0].axes
         assert ax.get_xlabel().startswith(below)
         assert ax.figure.get_suptitle().endswith(above)
 
 
 def test_a_panel_a_stage_with_every_class(run: Trained, data: Dataset) -> None:
-    staged = figures.staged_features(run, replace(data, simulated=True), background=True)
-    drawn = figures.tsne(staged, perplexity=5)
-    assert len(drawn) == len(staged.stages)
+    activations = figures.collect_activations(run, replace(data, simulated=True), background=True)
+    drawn = figures.tsne(activations, perplexity=5)
+    assert len(drawn) == len(activations.stages)
     for panel in drawn:
         assert [str(c.get_label()) for c in panel] == ["bell", "dog", "train", "background"]
-        assert sum(len(c.get_offsets()) for c in panel) == len(staged.labels)
+        assert sum(len(c.get_offsets()) for c in panel) == len(activations.labels)
     assert "SIMULATED" in drawn[0][0].figure.get_suptitle()  # type: ignore[union-attr]
     with pytest.raises(UsageError, match="one a stage"):
-        figures.tsne(staged, axes=[])
+        figures.tsne(activations, axes=[])
 
 
 def test_classes_are_told_apart_by_more_than_colour() -> None:
@@ -236,14 +242,14 @@ def place(tmp_path_factory: pytest.TempPathFactory, data: Dataset) -> Path:
     write_clip(folder / "data" / "test0.mp4", 6)
     from avel.data import load_dataset
 
-    own = load_dataset("folder", root=folder / "data")
+    data = load_dataset("folder", root=folder / "data")
     for seed in (0, 1):
         at = folder / "runs" / "ours" / f"seed-{seed}"
-        fit("cspa_csea", own, seed=seed, recipe=small_recipe("sel", "epochs=2"), out=at)
+        fit("cspa_csea", data, seed=seed, recipe=small_recipe("sel", "epochs=2"), out=at)
         remember(Given(data=str(folder / "data")), at)
     for name, pairs, task in (("other", ["modules=csea"], "sel"), ("match", [], "cml")):
         at = folder / "runs" / name
-        fit("cspa_csea", own, task=task, recipe=small_recipe(task, "epochs=1", *pairs), out=at)  # type: ignore[arg-type]
+        fit("cspa_csea", data, task=task, recipe=small_recipe(task, "epochs=1", *pairs), out=at)  # type: ignore[arg-type]
         remember(Given(data=str(folder / "data")), at)
     (folder / "lambda_s.csv").write_text(table(rows()), "utf-8")
     return folder
@@ -272,9 +278,9 @@ def test_every_figure_from_the_command_line(
 
     monkeypatch.chdir(place)
     code = main(["plot", *VERBS[name].split(), "-o", f"{name}.png", "--dpi", "50"])
-    told = capsys.readouterr()
-    assert code == 0 and told.out == f"{name}.png\n", told.err
-    assert ("--clip" in told.err) == name.startswith("any")
+    output = capsys.readouterr()
+    assert code == 0 and output.out == f"{name}.png\n", output.err
+    assert ("--clip" in output.err) == name.startswith("any")
     shown = np.asarray(Image.open(f"{name}.png").convert("L"))
     assert min(shown.shape) > 40 and shown.std() > 10
 
@@ -286,25 +292,29 @@ def test_attention_of_a_video_with_the_model_that_ships(
     write_clip(Path("clip.mp4"), 3)
     assert main(["plot", "attention", "clip.mp4", "-o", "a.svg", "--model", "toybox"]) == 0
     assert "<svg" in Path("a.svg").read_text("utf-8")[:600]
-    watched = figures.watch("clip.mp4", "toybox", limit=2)
-    assert len(watched.frames) == 2 == len(watched.where)
-    assert watched.where[-1][1] == watched.scores.grid.duration
-    assert watched.peaks.shape == (3 * 200, 2) and watched.peaks[:, 1].max() > 0.25
-    assert watched.patches[-1].max() > watched.patches[0].max()  # the tone begins at 2 s
+    attention = figures.video_attention("clip.mp4", "toybox", limit=2)
+    assert len(attention.frames) == 2 == len(attention.spans)
+    assert attention.spans[-1][1] == attention.scores.grid.duration
+    assert attention.peaks.shape == (3 * 200, 2) and attention.peaks[:, 1].max() > 0.25
+    assert attention.patches[-1].max() > attention.patches[0].max()  # the tone begins at 2 s
 
 
 def test_a_clip_is_watched_as_it_was_judged(run: Trained, data: Dataset) -> None:
-    judged = figures.judge(run, data)
-    watched = figures.watch_clip(run, replace(data, simulated=True), "test0", limit=3)
-    at, length = judged.find("test0"), int(data.test.lengths[0])
-    assert (watched.scores.labels == judged.labels[at, :length]).all()
-    assert watched.maps is not None and watched.maps.shape == (3, 2, 2) and watched.simulated
-    assert len(watched.where) == 3 and watched.where[-1][1] == length
-    assert watched.peaks is None and "test0" in watched.video
+    predictions = figures.predict_split(run, data)
+    attention = figures.clip_attention(run, replace(data, simulated=True), "test0", limit=3)
+    at, length = predictions.find("test0"), int(data.test.lengths[0])
+    assert (attention.scores.labels == predictions.labels[at, :length]).all()
+    assert (
+        attention.visual_maps is not None
+        and attention.visual_maps.shape == (3, 2, 2)
+        and attention.simulated
+    )
+    assert len(attention.spans) == 3 and attention.spans[-1][1] == length
+    assert attention.peaks is None and "test0" in attention.video
 
 
 def test_sound_attention_is_the_models(place: Path) -> None:
-    from avel.figures.watched import sound_attention
+    from avel.figures.attention import audio_attention
 
     network = Variant("av", "sel", "", (("inputs", "amaps+v-co-att"),)).build()
     card = {"window": 4, "model": "av"}
@@ -314,35 +324,35 @@ def test_sound_attention_is_the_models(place: Path) -> None:
         visual=np.random.default_rng(1).random((t, H, W, V), np.float32),
         grid=Grid(float(t)), audible=np.ones(t, bool), visible=np.ones(t, bool),
     )  # fmt: skip
-    found = sound_attention(Trained(network, card), features)
-    assert found is not None and found.shape == (t, 2, 1)
-    assert np.allclose(found.sum((1, 2)), 1, atol=1e-6)
+    attention = audio_attention(Trained(network, card), features)
+    assert attention is not None and attention.shape == (t, 2, 1)
+    assert np.allclose(attention.sum((1, 2)), 1, atol=1e-6)
     deaf = Variant("av", "sel", "", ()).build()
-    assert sound_attention(Trained(deaf, card), features) is None
+    assert audio_attention(Trained(deaf, card), features) is None
 
 
 def test_models_that_attend_are_known() -> None:
     from avel.cli.plot import ATTENDING
-    from avel.figures.watched import attends
+    from avel.figures.attention import has_attention
 
     card = {"dims": {"audio": A, "visual": V}}
     for variant in variants()[0]:
         if variant.task == "sel" and not variant.options:
-            found = attends(Trained(variant.build(), card))
+            found = has_attention(Trained(variant.build(), card))
             assert found == (variant.model in ATTENDING), variant
-    heard = Variant("av", "sel", "", (("inputs", "amaps+v-co-att"),)).build()
+    audio = Variant("av", "sel", "", (("inputs", "amaps+v-co-att"),)).build()
     deaf = Variant("av", "sel", "", (("inputs", "amaps"),)).build()
-    assert attends(Trained(heard, card)) and not attends(Trained(deaf, card))
+    assert has_attention(Trained(audio, card)) and not has_attention(Trained(deaf, card))
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "output"),
     [
         ("confusion runs/none", "no trained model"),
         ("confusion", "Missing|RUN"),
         ("confusion epochs=3", "means nothing"),
         ("confusion data=data", "no run"),
-        ("confusion runs/ours -o x.gif", "no writer"),
+        ("confusion runs/ours -o x.gif", "no ending of a figure"),
         ("confusion runs/match", "cml"),
         ("difference runs/ours", "two"),
         ("difference runs runs/ours", "no trained model"),
@@ -366,7 +376,7 @@ def test_models_that_attend_are_known() -> None:
 )
 def test_what_is_wrong_is_said_and_nothing_written(
     words: str,
-    told: str,
+    output: str,
     place: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -378,7 +388,7 @@ def test_what_is_wrong_is_said_and_nothing_written(
     code = main(["plot", *words.split()])
     err = capsys.readouterr().err
     assert code in (1, 2) and "Traceback" not in err
-    assert re.search(told, err), err
+    assert re.search(output, err), err
     assert {p for p in place.iterdir() if p.is_file()} == before
 
 
@@ -386,9 +396,9 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from avel.cli.plot import _told_apart
-    from tests.figures.test_figures import made_up
+    from tests.figures.test_figures import prediction_sample
 
-    groups = [[made_up()], [made_up(seed=1)]]
+    groups = [[prediction_sample()], [prediction_sample(seed=1)]]
     named = _told_apart(groups, [Path("runs/a"), Path("runs/b")])
     assert [g[0].name for g in named] == ["runs/a", "runs/b"]
 

@@ -13,7 +13,7 @@ def pictures_of(
     clip: str, count: int, step: float, places: Sequence[Path], limit: int
 ) -> list[Any] | None:
     """Pictures of a clip, if its file is found below one of the places."""
-    from avel.figures.clips import clip_frames
+    from avel.figures.clip_timelines import clip_frames
 
     name, _, first = clip.partition("#")
     video = find_video(name, places)

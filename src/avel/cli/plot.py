@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from avel.cli._pairs import Given
     from avel.data.base import Dataset
-    from avel.figures.judged import Judged
-    from avel.figures.watched import Watched
+    from avel.figures.attention import Attention
+    from avel.figures.predictions import Predictions
     from avel.inference.checkpoint import Trained
 
 plot = typer.Typer(
@@ -130,25 +130,25 @@ def attention(
     out: Annotated[Path, _output("attention")] = Path("attention.png"),
     dpi: Dpi = 200,
 ) -> None:
-    """Where a model looked, second by second, with sound and answer (xue2021 fig. 6; tian2018)."""
+    """A model's attention by segment, with sound and predictions (xue2021 fig. 6; tian2018)."""
     _ready(out)
     from avel.cli._pairs import seeds_of
-    from avel.figures.watched import attention_strip, watch
+    from avel.figures.attention import attention_strip, video_attention
     from avel.inference.load import load_model
 
     given = words or []
     trained = load_model(seeds_of(Path(model))[0])
-    _check_attends(trained)
+    _check_attention(trained)
     if clip:
         runs, of = _sorted([model, *given])
-        watched = _watched_clip(runs, of, clip, split, videos, frames)
+        result = _clip_attention(runs, of, clip, split, videos, frames)
     elif len(given) == 1:
-        watched = watch(given[0], trained, limit=frames)
+        result = video_attention(given[0], trained, limit=frames)
     else:
         raise UsageError(
             f"{len(given) or 'no'} videos", expected="one, or --clip", hint="draw one at a time"
         )
-    _save(attention_strip(watched)["answer"][0].figure, out, dpi)
+    _save(attention_strip(result)["prediction"][0].figure, out, dpi)
 
 
 @plot.command()
@@ -180,14 +180,14 @@ def tsne(
     if len(runs) != 1:
         raise UsageError(f"{len(runs)} runs", expected="one", hint="draw one at a time")
     from avel.cli._pairs import seeds_of
+    from avel.figures.activations import collect_activations
     from avel.figures.embeddings import tsne as draw
-    from avel.figures.stages import staged_features
 
-    staged = staged_features(
+    activations = collect_activations(
         seeds_of(runs[0])[0], _data(runs, given), split=split, classes=only or classes,
         limit=limit, modules=module or (), seed=seed,
     )  # fmt: skip
-    drawn = draw(staged, perplexity=perplexity, seed=seed)
+    drawn = draw(activations, perplexity=perplexity, seed=seed)
     _save(drawn[0][0].figure, out, dpi)
 
 
@@ -204,9 +204,9 @@ def timeline(
     out: Annotated[Path, _output("timeline")] = Path("timeline.png"),
     dpi: Dpi = 200,
 ) -> None:
-    """Clips with truth and answers, right and wrong, a row a run (xue2021 fig. 8).
+    """Clips with true and predicted classes, a row a run (xue2021 fig. 8).
 
-    Of a run of cml: the window that a sound was given in the picture, and the other way round.
+    Of a run of cml: the window chosen for an audio query, and the one for a visual query.
     """
     runs, given = _sorted(words)
     _ready(out)
@@ -215,47 +215,47 @@ def timeline(
 
     task = load_model(seeds_of(runs[0])[0]).card["task"]
     places = [_root(runs, given), *([videos] if videos else [])]
-    draw = _matched if task == "cml" else _answered
+    draw = _draw_retrieval if task == "cml" else _draw_predictions
     _save(draw(runs, _data(runs, given), split, clip or (), places, frames), out, dpi)
 
 
-def _check_attends(trained: Trained) -> None:
-    """Refuse a model that attends to nothing before a video is gone through."""
-    from avel.figures.judged import display_name
-    from avel.figures.watched import attends
+def _check_attention(trained: Trained) -> None:
+    """Refuse a model without attention before a video is decoded."""
+    from avel.figures.attention import has_attention
+    from avel.figures.predictions import display_name
 
-    if trained.card["task"] != "cml" and not attends(trained):
+    if trained.card["task"] != "cml" and not has_attention(trained):
         raise UsageError(
             f"{display_name(trained)} has no attention over the picture or the sound",
             expected=f"one that has: most variants of {', '.join(ATTENDING)}, or `default`",
-            hint="choose one by --model; answers alone: `avel plot timeline RUN --clip NAME`",
+            hint="choose one by --model; predictions alone: `avel plot timeline RUN --clip NAME`",
         )
 
 
-def _watched_clip(
+def _clip_attention(
     runs: Sequence[Path], given: Given, clip: str, split: str, videos: Path | None, frames: int
-) -> Watched:
+) -> Attention:
     from dataclasses import replace
 
     from avel.cli._pairs import seeds_of
     from avel.cli._pictures import pictures_of
-    from avel.figures.watched import watch_clip
+    from avel.figures.attention import clip_attention
 
     if len(runs) != 1:
         raise UsageError("a video beside --clip", expected="one of them", hint="leave one out")
     run, data = seeds_of(runs[0])[0], _data(runs, given)
-    found = watch_clip(run, data, clip, split=split, limit=frames)
+    found = clip_attention(run, data, clip, split=split, limit=frames)
     grid, places = found.scores.grid, [_root(runs, given), *([videos] if videos else [])]
     pictures = pictures_of(found.video, len(grid), grid.step, places, frames)
     return replace(found, frames=tuple(pictures)) if pictures else found
 
 
-def _answered(
+def _draw_predictions(
     runs: Sequence[Path], data: Dataset, split: str, clips: Sequence[str],
     places: Sequence[Path], frames: int,
 ) -> Figure:  # fmt: skip
     from avel.cli._pictures import pictures_of
-    from avel.figures.clips import timelines
+    from avel.figures.clip_timelines import timelines
 
     judged = [group[0] for group in _told_apart([_one_group(r, data, split) for r in runs], runs)]
     first = judged[0]
@@ -269,17 +269,17 @@ def _answered(
     return figure
 
 
-def _matched(
+def _draw_retrieval(
     runs: Sequence[Path], data: Dataset, split: str, clips: Sequence[str],
     places: Sequence[Path], frames: int,
 ) -> Figure:  # fmt: skip
     from avel.cli._pairs import seeds_of
     from avel.cli._pictures import pictures_of
-    from avel.figures.matched import match, match_timelines
+    from avel.figures.retrieval import retrieval_timelines, retrieve
 
     if len(runs) > 1:
         raise UsageError(f"{len(runs)} runs of cml", expected="one", hint="draw one at a time")
-    found = match(seeds_of(runs[0])[0], data, split=split)
+    found = retrieve(seeds_of(runs[0])[0], data, split=split)
     clips = clips or _some(found.ids)
     pictures: dict[Any, Any] = {}
     for clip in clips if frames else ():
@@ -287,7 +287,7 @@ def _matched(
         pictures[clip] = pictures_of(
             found.ids[at], int(found.count[at]), found.step, places, frames
         )
-    figure: Figure = match_timelines(found, clips, frames=pictures)[0][0].figure  # type: ignore[assignment]
+    figure: Figure = retrieval_timelines(found, clips, frames=pictures)[0][0].figure  # type: ignore[assignment]
     return figure
 
 
@@ -296,7 +296,7 @@ def _some(ids: Sequence[str]) -> list[str]:
     from shlex import quote
 
     from avel.errors import printable
-    from avel.figures.judged import spread_clips
+    from avel.figures.predictions import spread_clips
 
     found = spread_clips(ids, CLIPS)
     told = " ".join(f"--clip {quote(name)}" for name in found)
@@ -340,29 +340,29 @@ def _root(runs: Sequence[Path], given: Given) -> Path:
     return Path(found.root or found.data)
 
 
-def _groups(runs: Sequence[Path], data: Dataset, split: str) -> list[list[Judged]]:
+def _groups(runs: Sequence[Path], data: Dataset, split: str) -> list[list[Predictions]]:
     """What all seeds of the runs answered, seeds of one kind together."""
     from avel.cli._pairs import seeds_of
     from avel.evaluation.evaluate import kind
-    from avel.figures.judged import judge
+    from avel.figures.predictions import predict_split
     from avel.inference.load import load_model
 
-    groups: dict[object, list[Judged]] = {}
+    groups: dict[object, list[Predictions]] = {}
     for run in runs:
         for folder in seeds_of(run):
             trained = load_model(folder)
-            groups.setdefault(kind(trained), []).append(judge(trained, data, split=split))
+            groups.setdefault(kind(trained), []).append(predict_split(trained, data, split=split))
     return list(groups.values())
 
 
-def _one_group(run: Path, data: Dataset, split: str) -> list[Judged]:
+def _one_group(run: Path, data: Dataset, split: str) -> list[Predictions]:
     found = _groups([run], data, split)
     if len(found) > 1:
         raise UsageError(f"{run} holds runs of several kinds", hint="name one of its folders")
     return found[0]
 
 
-def _told_apart(groups: list[list[Judged]], runs: Sequence[Path]) -> list[list[Judged]]:
+def _told_apart(groups: list[list[Predictions]], runs: Sequence[Path]) -> list[list[Predictions]]:
     """The same, by their folders' names where the models' are the same."""
     from dataclasses import replace
 

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.container import ErrorbarContainer
 
-#: What a sweep's weight and metric are called.
+#: Names of a sweep's weights, metrics and tasks in the figure.
 WEIGHTS = {"lambda_s": r"$\lambda_s$", "lambda_w": r"$\lambda_w$", "lambda_c": r"$\lambda_c$"}
 CURVES = {
     "a2v": "A2V", "v2a": "V2A", "mean_accuracy": "mean of A2V and V2A",
     "segment_accuracy": "segments",
 }  # fmt: skip
 TASKS = {"sel": "SEL", "wsel": "WSEL", "cml": "CML"}
-#: Bytes of a table at most.
+#: Largest table in bytes.
 LARGEST = 2**22
 _NUMBERS = ("sd", "n", "paper", "trivial_best", "epochs")
 _NEEDED = ("row", "task", "metric", "ours")
@@ -52,14 +52,14 @@ def lambda_curves(
     """A curve for each task and metric of a lambda sweep, with the paper's dashed beside it.
 
     Args:
-        rows: Of a sweep's table, as `avel sweep` gives and writes them (numbers or their text):
+        rows: Of a sweep's table, as `avel sweep` returns and writes them (numbers or their text):
             ``row`` (``lambda_s=0.3``), ``task``, ``metric``, ``ours`` and, where known, ``sd``,
             ``n``, ``paper``, ``trivial_best``, ``data``, ``simulated``, ``epochs``.
         ax: Where to draw; a new figure if None.
 
     Returns:
-        Ours, a curve each in the order of the rows; the paper's and the best answer that looks at
-        nothing are the axes' other lines.
+        Ours, a curve each in the order of the rows; the paper's and the best
+        baseline are the axes' other lines.
 
     Raises:
         DataError: if there is no row, a row is of no weight, or the weights are of several kinds.
@@ -71,12 +71,12 @@ def lambda_curves(
         series.setdefault((str(row["task"]), str(row["metric"])), []).append(row)
     ax = new_axes(ax, width=4.8, height=4.2)
     drawn = [
-        _curve(ax, own, COLOURS[i % len(COLOURS)], _name(key, list(series)))
-        for i, (key, own) in enumerate(series.items())
+        _curve(ax, points, COLOURS[i % len(COLOURS)], _name(key, list(series)))
+        for i, (key, points) in enumerate(series.items())
     ]
     floors = {_number(r.get("trivial_best")) for r in listed} - {None}
     for i, floor in enumerate(sorted(f for f in floors if f is not None)):
-        label = "best that looks at nothing" if not i else None
+        label = "best baseline" if not i else None
         ax.axhline(floor, ls=":", color=GREY, lw=1.2, label=label)
     ax.set_xlabel(f"{WEIGHTS.get(weight, plain(weight))}: weight of CSPA, the rest is CSEA's")
     ax.set_ylabel("accuracy (%)")
@@ -92,7 +92,7 @@ def _check(rows: Sequence[Mapping[str, Any]]) -> str:
     """The weight that was swept."""
     expected = "rows of `avel sweep lambda_s`, `lambda_w` or `lambda_c`"
     if not rows:
-        raise DataError("a sweep without rows", expected=expected, hint="run the sweep")
+        raise DataError("the sweep has no rows", expected=expected, hint="run the sweep")
     missing = sorted({n for n in _NEEDED for row in rows if n not in row})
     if missing:
         lacks = f"no column{'s' * (len(missing) > 1)} {', '.join(missing)}"
@@ -104,7 +104,7 @@ def _check(rows: Sequence[Mapping[str, Any]]) -> str:
             _finite([_at(row), ours, *(_number(row.get(key)) for key in _NUMBERS)])
     except (ValueError, TypeError) as e:
         raise DataError(
-            f"rows that hold no weight or number ({e})", expected=expected, hint="run the sweep"
+            f"a row has no weight or number ({e})", expected=expected, hint="run the sweep"
         ) from e
     if len(names) > 1:
         raise DataError(
@@ -143,10 +143,10 @@ def _curve(
     return ours
 
 
-def _name(key: tuple[str, str], every: Sequence[tuple[str, str]]) -> str:
+def _name(key: tuple[str, str], keys: Sequence[tuple[str, str]]) -> str:
     task, metric = key
     of_task = TASKS.get(task, task)
-    alone = sum(t == task for t, _ in every) == 1
+    alone = sum(t == task for t, _ in keys) == 1
     return of_task if alone else f"{of_task} {CURVES.get(metric, metric)}"
 
 
@@ -154,10 +154,10 @@ def _title(rows: Sequence[Mapping[str, Any]], weight: str) -> str:
     first = rows[0]
     counts = sorted({int(float(r["n"])) for r in rows if _number(r.get("n"))})
     epochs = sorted({int(float(r["epochs"])) for r in rows if _number(r.get("epochs"))})
-    told = [f"n = {_span(counts)}"] if counts else []
-    told += [f"{_span(epochs)} epochs"] if epochs else []
+    parts = [f"n = {_span(counts)}"] if counts else []
+    parts += [f"{_span(epochs)} epochs"] if epochs else []
     simulated = any(str(r.get("simulated", "")).lower() in ("true", "1") for r in rows)
-    return heading(", ".join([str(first.get("data") or weight), *told]), simulated=simulated)
+    return heading(", ".join([str(first.get("data") or weight), *parts]), simulated=simulated)
 
 
 def _span(numbers: Sequence[int]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel.errors import UsageError
-from avel.figures.stages import MODALITIES, Staged
+from avel.figures.activations import MODALITIES, Activations
 from avel.figures.style import (
     COLOURS,
     FAINT,
@@ -49,15 +49,15 @@ def scatter(
     names = [*short_names(classes), BACKGROUND]
     size = float(np.clip(6000 / max(1, len(points)), 4, 22))
     drawn = []
-    for place, label in enumerate(np.unique(labels)):
-        own = points[labels == label]
+    for number, label in enumerate(np.unique(labels)):
+        inside = points[labels == label]
         noise = label == len(classes)
-        turn = place // len(COLOURS)
+        turn = number // len(COLOURS)
         drawn.append(
             ax.scatter(
-                own[:, 0], own[:, 1], s=size, lw=0, alpha=0.8, label=names[label],
-                color="#C3C8D0" if noise else COLOURS[place % len(COLOURS)],
-                marker=MARKERS[(place + turn) % len(MARKERS)], zorder=1 if noise else 2,
+                inside[:, 0], inside[:, 1], s=size, lw=0, alpha=0.8, label=names[label],
+                color="#C3C8D0" if noise else COLOURS[number % len(COLOURS)],
+                marker=MARKERS[(number + turn) % len(MARKERS)], zorder=1 if noise else 2,
             )
         )  # fmt: skip
     ax.set_xticks([])
@@ -96,14 +96,13 @@ def neighbour_share(
 ) -> float:
     """Share of a segment's nearest segments of other clips that are of its class, averaged.
 
-    Counted in all channels, not in the plane. Segments of one clip are alike anyhow, so they
-    don't count, and those of a class with one clip are asked nothing: no other clip could be
-    alike. NaN where every class has one clip.
+    Distances are over all channels, not in the plane. Segments of the same clip don't count, and
+    classes with a single clip are left out. NaN if every class has a single clip.
 
     Args:
         values: (n, D).
         labels, clips: (n,) class and clip of each.
-        count: Neighbours looked at.
+        count: Neighbours.
     """
     rows = np.asarray(values, dtype=np.float32)
     square = (rows**2).sum(1)
@@ -119,12 +118,12 @@ def neighbour_share(
 def shared_classes(labels: NDArray[np.int64], clips: NDArray[np.int64]) -> NDArray[np.int64]:
     """The classes that several clips have segments of."""
     pairs = np.unique(np.stack([labels, clips]), axis=1)
-    found, count = np.unique(pairs[0], return_counts=True)
-    return np.asarray(found[count > 1])
+    classes, count = np.unique(pairs[0], return_counts=True)
+    return np.asarray(classes[count > 1])
 
 
 def tsne(
-    staged: Staged,
+    activations: Activations,
     *,
     axes: Sequence[Axes] | None = None,
     perplexity: float = 30.0,
@@ -132,12 +131,10 @@ def tsne(
 ) -> list[list[PathCollection]]:
     """A panel for each stage and modality: a column a stage, a row a modality.
 
-    Under each panel stands what the plane can't promise: the share of a segment's ten nearest
-    segments of other clips, by all channels, that are of its class; classes with one clip are
-    left out of it.
+    Below each panel stands :func:`neighbour_share`, since distances in the plane can mislead.
 
     Args:
-        staged: See :func:`avel.figures.staged_features`.
+        staged: See :func:`avel.figures.collect_activations`.
         axes: One a stage, in the order of ``staged.stages``; a new figure if None.
         perplexity, seed: Of t-SNE.
 
@@ -147,44 +144,47 @@ def tsne(
     Raises:
         UsageError: for another number of axes.
     """
-    own = axes is None
-    panels = _panels(staged) if axes is None else list(axes)
-    if len(panels) != len(staged.stages):
-        raise UsageError(f"{len(panels)} axes", expected=f"{len(staged.stages)}, one a stage")
+    new_figure_made = axes is None
+    panels = _panels(activations) if axes is None else list(axes)
+    if len(panels) != len(activations.stages):
+        raise UsageError(f"{len(panels)} axes", expected=f"{len(activations.stages)}, one a stage")
     drawn = []
-    for stage, ax in zip(staged.stages, panels, strict=True):
+    for stage, ax in zip(activations.stages, panels, strict=True):
         points = project(stage.values, perplexity=perplexity, seed=seed)
-        drawn.append(scatter(points, staged.labels, staged.classes, ax=ax))
-        share = neighbour_share(stage.values, staged.labels, staged.clips)
+        drawn.append(scatter(points, activations.labels, activations.classes, ax=ax))
+        share = neighbour_share(stage.values, activations.labels, activations.clips)
         alike = f"neighbours alike: {100 * share:.0f} %"
         ax.set_xlabel("one clip a class" if np.isnan(share) else alike, fontsize=8)
         ax.set_title(f"{stage.modality}, {stage.name}", fontsize=8)
-    if own:
-        _legend(panels[0].figure, drawn[0], staged)
+    if new_figure_made:
+        _legend(panels[0].figure, drawn[0], activations)
     return drawn
 
 
-def _panels(staged: Staged) -> list[Axes]:
+def _panels(activations: Activations) -> list[Axes]:
     """Axes of a new figure, in the order of the stages."""
-    columns = list(dict.fromkeys(s.name for s in staged.stages))
-    rows = [s for s in MODALITIES if any(stage.modality == s for stage in staged.stages)]
+    columns = list(dict.fromkeys(s.name for s in activations.stages))
+    rows = [s for s in MODALITIES if any(stage.modality == s for stage in activations.stages)]
     figure = new_figure(0.3 + 2.15 * len(columns), 0.9 + 2.35 * len(rows))
     grid = figure.add_gridspec(len(rows), len(columns))
     return [
         figure.add_subplot(grid[rows.index(s.modality), columns.index(s.name)])
-        for s in staged.stages
+        for s in activations.stages
     ]
 
 
-def _legend(figure: Any, drawn: Sequence[PathCollection], staged: Staged) -> None:
+def _legend(figure: Any, drawn: Sequence[PathCollection], activations: Activations) -> None:
     names = [str(c.get_label()) for c in drawn]
-    shared = shared_classes(staged.labels, staged.clips)
-    told = f"{len(staged.labels)} segments"
-    told += "; neighbours alike: of the 10 nearest of other clips" * bool(len(shared))
-    some = 0 < len(shared) < len(np.unique(staged.labels))
+    shared = shared_classes(activations.labels, activations.clips)
+    counts = f"{len(activations.labels)} segments"
+    counts += "; neighbours alike: of the 10 nearest of other clips" * bool(len(shared))
+    some = 0 < len(shared) < len(np.unique(activations.labels))
     left = "classes with one clip left out of that" * some
     figure.suptitle(
-        heading(f"{staged.name}, {staged.data}", told, left, simulated=staged.simulated), fontsize=9
+        heading(
+            f"{activations.name}, {activations.data}", counts, left, simulated=activations.simulated
+        ),
+        fontsize=9,
     )
     width = figure.get_size_inches()[0]
     columns = max(1, min(len(names), int(width / 1.5)))

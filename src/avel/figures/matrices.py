@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avel.figures.judged import Judged, as_list, same_clips
+from avel.figures.predictions import Predictions, check_same_clips, listed_runs
 from avel.figures.style import (
     FAINT,
     FIRST,
@@ -30,34 +30,34 @@ if TYPE_CHECKING:
     from matplotlib.container import BarContainer
     from matplotlib.image import AxesImage
 
-#: Up to so many classes the cells bear their numbers.
+#: Up to so many classes the cells show their numbers.
 NUMBERED = 15
-#: Resamplings of an interval, which holds the share COVERED of them.
+#: Resamplings of an interval, and the share of them that it covers.
 RESAMPLED, COVERED = 1000, 0.95
 
 
 def confusion_matrix(
-    judged: Judged | Sequence[Judged],
+    predictions: Predictions | Sequence[Predictions],
     *,
     ax: Axes | None = None,
     numbers: bool | None = None,
     colorbar: bool = True,
 ) -> AxesImage:
-    """Where the segments of each true class went, in percent of the class: a row sums to 100.
+    """The predicted classes of each true class's segments in percent: a row sums to 100.
 
     Args:
-        judged: What a run answered; of several seeds, their segments together.
-        ax: Where to draw; a new figure of fitting size if None (``.figure`` of what is returned).
-        numbers: Whether the cells bear their percent; None: up to 15 classes.
-        colorbar: Whether the colours are explained beside the axes.
+        judged: Of a run; of several seeds, their segments together.
+        ax: Where to draw; a new figure if None (``.figure`` of what is returned).
+        numbers: Whether the percent is written into the cells; None: up to 15 classes.
+        colorbar: Whether a colour bar is drawn beside the axes.
 
     Returns:
         The image; its array is (C+1, C+1) percent, masked in rows of classes without a segment.
 
     Raises:
-        UsageError: if nothing was judged, or the seeds weren't judged on the same clips.
+        UsageError: if there are no predictions, or the seeds are of different clips.
     """
-    runs = as_list(judged)
+    runs = listed_runs(predictions)
     counts = np.sum([one.confusion for one in runs], axis=0)
     of = counts.sum(1, keepdims=True)
     share = np.ma.masked_where(np.broadcast_to(of == 0, counts.shape), counts / np.maximum(of, 1))
@@ -83,18 +83,18 @@ def confusion_matrix(
 
 
 def matrix_size(classes: int) -> tuple[float, float]:
-    """Inches in which a matrix of C classes and background can be read."""
+    """Width and height in inches at which a matrix of C classes and background is readable."""
     side = float(np.clip(2.6 + 0.2 * (classes + 1), 4.2, 14.0))
     return side + 0.4, side
 
 
-def _matrix_title(runs: Sequence[Judged]) -> str:
+def _matrix_title(runs: Sequence[Predictions]) -> str:
     first = runs[0]
     mean = 100 * float(np.mean([one.accuracy for one in runs]))
     count = int((first.truth >= 0).sum())
     seeds = f", mean of {len(runs)} seeds" if len(runs) > 1 else ""
-    told = f"{mean:.1f} % of {count} segments right{seeds}"
-    return heading(first.name, first.data, told, simulated=first.simulated)
+    accuracy = f"{mean:.1f} % of {count} segments right{seeds}"
+    return heading(first.name, first.data, accuracy, simulated=first.simulated)
 
 
 def _number_cells(ax: Axes, percent: Any, inches: float) -> None:
@@ -106,20 +106,20 @@ def _number_cells(ax: Axes, percent: Any, inches: float) -> None:
 
 
 def class_difference(
-    first: Judged | Sequence[Judged],
-    second: Judged | Sequence[Judged],
+    first: Predictions | Sequence[Predictions],
+    second: Predictions | Sequence[Predictions],
     *,
     ax: Axes | None = None,
     seed: int = 0,
 ) -> BarContainer:
-    """How many points more of each class's segments the second run got right than the first.
+    """The difference of two runs' accuracies by class, in percentage points.
 
     Whiskers hold 95 % of 1000 resamplings of the clips, the same ones for both runs (one without
-    a clip of the class counts as no difference); bars whose whiskers hold zero are pale: so few
-    clips don't tell the two apart there.
+    a clip of the class counts as no difference); bars whose whiskers hold zero are pale: these
+    clips are too few to show a difference.
 
     Args:
-        first, second: What two runs answered to the same clips; of several seeds, their mean.
+        first, second: Predictions of two runs for the same clips; of several seeds, their mean.
         ax: Where to draw; a new figure of fitting size if None.
         seed: Of the resampling.
 
@@ -127,22 +127,22 @@ def class_difference(
         A bar a class that has segments, background among them, best gain on top.
 
     Raises:
-        UsageError: if the two weren't judged on the same clips.
+        UsageError: if the two are of different clips.
     """
-    ours, theirs = as_list(second), as_list(first)
-    same_clips(theirs[0], ours[0])
+    ours, theirs = listed_runs(second), listed_runs(first)
+    check_same_clips(theirs[0], ours[0])
     gain, low, high, total = _gains(theirs, ours, seed)
     order = [i for i in np.argsort(-gain, kind="stable") if total[i]]
     names = [*short_names(ours[0].classes), BACKGROUND]
     ax = new_axes(ax, width=6.4, height=float(np.clip(1.5 + 0.21 * len(order), 2.4, 24.0)))
-    held = np.array([low[i] <= 0 <= high[i] for i in order])
+    undecided = np.array([low[i] <= 0 <= high[i] for i in order])
     bars = ax.barh(
         range(len(order)), gain[order], height=0.72,
         color=[SECOND if gain[i] >= 0 else FIRST for i in order],
         xerr=[gain[order] - low[order], high[order] - gain[order]],
         error_kw={"ecolor": "#3A3F47", "elinewidth": 0.8, "capsize": 1.5},
     )  # fmt: skip
-    for bar, pale in zip(bars, held, strict=True):
+    for bar, pale in zip(bars, undecided, strict=True):
         bar.set_alpha(0.35 if pale else 1.0)
     ax.axvline(0, color="black", lw=0.8)
     ax.set_ylim(len(order) - 0.4, -0.6)
@@ -158,14 +158,14 @@ def class_difference(
 
 
 def _gains(
-    first: Sequence[Judged], second: Sequence[Judged], seed: int
+    first: Sequence[Predictions], second: Sequence[Predictions], seed: int
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.int64]]:
     """Points gained by class, the ends of their intervals, and the segments of each class."""
     truth, size = second[0].truth, len(second[0].classes) + 1
     kinds = np.stack([truth == c for c in range(size)], -1)  # (N, T, C+1)
     per_clip = kinds.sum(1)  # (N, C+1)
 
-    def right(runs: Sequence[Judged]) -> NDArray[Any]:
+    def right(runs: Sequence[Predictions]) -> NDArray[Any]:
         each = [((one.labels == truth)[..., None] & kinds).sum(1) for one in runs]
         return np.asarray(np.mean(each, axis=0))
 
@@ -184,14 +184,16 @@ def _ratio(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     return out
 
 
-def _difference_title(first: Sequence[Judged], second: Sequence[Judged]) -> str:
+def _difference_title(first: Sequence[Predictions], second: Sequence[Predictions]) -> str:
     means = [100 * float(np.mean([one.accuracy for one in runs])) for runs in (first, second)]
     seeds = max(len(first), len(second))
-    told = f"all segments: {means[1]:.1f} − {means[0]:.1f} = {_signed(means[1] - means[0])} points"
-    told += f", {len(first)} and {len(second)} seeds" if seeds > 1 else ""
+    difference = (
+        f"all segments: {means[1]:.1f} − {means[0]:.1f} = {_signed(means[1] - means[0])} points"
+    )
+    difference += f", {len(first)} and {len(second)} seeds" if seeds > 1 else ""
     what = f"{second[0].name or 'second'} − {first[0].name or 'first'}"
     simulated = first[0].simulated or second[0].simulated
-    return heading(what, second[0].data, told, simulated=simulated)
+    return heading(what, second[0].data, difference, simulated=simulated)
 
 
 def _signed(value: float) -> str:

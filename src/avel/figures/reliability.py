@@ -1,4 +1,4 @@
-"""How far a model's probabilities can be believed (Guo et al., ICML 2017, fig. 1)."""
+"""Reliability diagrams: accuracy over confidence (Guo et al., ICML 2017, fig. 1)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def reliability_diagram(
     """Accuracy over confidence, a point a bin, as large as the bin has segments.
 
     Args:
-        before: As the model gives its probabilities.
-        after: The same at its temperature, where it has one.
-        title: What was judged.
+        before: Of the model's probabilities.
+        after: Of the calibrated probabilities, where the model has a temperature.
+        title: Of the axes.
         ax: Where to draw; a new figure if None.
 
     Returns:
@@ -36,19 +36,19 @@ def reliability_diagram(
     """
     ax = new_axes(ax, width=4.2, height=4.0)
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-    told = [(before, FIRST, "as the model says" if after else "ours")]
-    told += [(after, SECOND, "calibrated")] if after else []
+    curves = [(before, FIRST, "uncalibrated" if after else "ours")]
+    curves += [(after, SECOND, "calibrated")] if after else []
     lines = []
-    for found, colour, name in told:
-        held = found.count > 0
-        label = f"{name}: ECE {100 * found.ece:.1f} %"
-        x, y = found.confidence[held], found.accuracy[held]
+    for reliability, colour, name in curves:
+        filled = reliability.count > 0
+        label = f"{name}: ECE {100 * reliability.ece:.1f} %"
+        x, y = reliability.confidence[filled], reliability.accuracy[filled]
         lines += ax.plot(x, y, color=colour, linewidth=1.5, label=label)
-        share = found.count[held] / max(1, int(found.count.sum()))
+        share = reliability.count[filled] / max(1, int(reliability.count.sum()))
         ax.scatter(x, y, s=12 + 160 * np.sqrt(share), color=colour, alpha=0.7, linewidth=0)
     ax.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
-    ax.set_xlabel("probability of the answered class")
-    ax.set_ylabel("share that is right")
+    ax.set_xlabel("probability of the predicted class")
+    ax.set_ylabel("share of right segments")
     if title:
         ax.set_title(plain(title), fontsize=9)
     ax.legend(frameon=False, fontsize=8, loc="lower right")

@@ -1,4 +1,4 @@
-"""Rows of a picture whose horizontal axis is time: frames, attention, sound, labels."""
+"""Rows of a figure over a common time axis: frames, attention, audio, labels."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 Span = tuple[float, float]
 #: Left, right, lower and upper edge.
 Extent = tuple[float, float, float, float]
-#: Attention is drawn from its even share (nothing) to so many times that, or its highest.
+#: Attention is drawn from its even share (transparent) to so many times that, or its maximum.
 FOCUSED = 4.0
-#: Over pictures, which turn pale grey under it, or over grey alone.
+#: Colours of attention, over pictures in pale grey or over grey alone.
 HEAT = ("#FFD92F", "#FC8D00", "#E31A1C", "#7F0026")
 #: Points of a waveform's envelope.
 ENVELOPE = 1200
 
 
-def spans(count: int, step: float, duration: float, limit: int) -> list[tuple[int, Span]]:
-    """Which segments get a picture, and where on the time axis it lies.
+def shown_segments(count: int, step: float, duration: float, limit: int) -> list[tuple[int, Span]]:
+    """The segments that get a picture, each with its span on the time axis in seconds.
 
-    All of them while there are at most ``limit``; of more, the middle ones of ``limit`` stretches
-    of equal length, each drawn over its stretch.
+    All of them while there are at most ``limit``; of more, the middle ones of ``limit`` spans of
+    equal length.
 
     >>> spans(3, 1.0, 3.0, 12)
     [(0, (0.0, 1.0)), (1, (1.0, 2.0)), (2, (2.0, 3.0))]
@@ -44,13 +44,13 @@ def spans(count: int, step: float, duration: float, limit: int) -> list[tuple[in
     """
     if count <= limit:
         return [(i, clock.segment_bounds(i, step, duration)) for i in range(count)]
-    even = stretches(limit, clock.segments_to_seconds(count, step))
+    even = equal_spans(limit, clock.segments_to_seconds(count, step))
     at = [clock.segment_at(clock.middle(*span), step) for span in even]
     return [(min(index, count - 1), span) for index, span in zip(at, even, strict=True)]
 
 
-def stretches(count: int, duration: float) -> list[Span]:
-    """``count`` stretches of equal length, start and end in seconds."""
+def equal_spans(count: int, duration: float) -> list[Span]:
+    """``count`` spans of equal length, start and end in seconds."""
     return list(pairwise(np.linspace(0, duration, count + 1).tolist()))
 
 
@@ -86,7 +86,6 @@ def frame_strip(
         if frame is not None:
             room = inches[0] * (end - start) / whole, inches[1]
             extent = _fitted((start, end), frame.shape[:2], room)
-
             shown = frame if shares is None else _pale(frame)
             drawn.append(ax.imshow(shown, extent=extent, aspect="auto", interpolation="bilinear"))
         if shares is not None:
@@ -99,7 +98,7 @@ def frame_strip(
 
 
 def _fitted(span: Span, shape: tuple[int, ...], room: tuple[float, float]) -> Extent:
-    """Where a picture of that shape lies in its stretch, which is so many inches wide and high."""
+    """Where a picture of a shape lies in its span, which is ``room`` inches wide and high."""
     high, wide = 1.0, 1.0
     filled = (shape[0] / shape[1]) * room[0] / room[1]  # of the height, at full width
     if filled < 0.9:
@@ -154,8 +153,8 @@ def heat_bar(ax: Axes, top: float, *, words: str = "× even share") -> None:
     from matplotlib.cm import ScalarMappable
 
     colours, norm = _scale(top)
-    place = ax.inset_axes((1.012, 0.0, 0.012, 1.0))
-    bar = ax.figure.colorbar(ScalarMappable(norm, colours), cax=place)
+    bar_ax = ax.inset_axes((1.012, 0.0, 0.012, 1.0))
+    bar = ax.figure.colorbar(ScalarMappable(norm, colours), cax=bar_ax)
     ends = [1.0, 1.0 + (top - 1) / 4, top]
     bar.set_ticks(ends, labels=[f"{v:.0f}" for v in ends])
     sides: tuple[Literal["bottom", "center", "top"], ...] = ("bottom", "center", "top")
@@ -168,11 +167,11 @@ def heat_bar(ax: Axes, top: float, *, words: str = "× even share") -> None:
 
 
 def waveform(samples: Floats, *, rate: float, ax: Axes) -> Any:
-    """The sound's lowest and highest value over time; the filled area is returned.
+    """The envelope of a sound over time; the filled area is returned.
 
     Args:
-        samples: (n,) floats, or (n, 2) their lowest and highest in n stretches of equal length.
-        rate: Samples, or stretches, a second.
+        samples: (n,) floats, or (n, 2) lowest and highest values of n equal intervals.
+        rate: Samples, or intervals, a second.
         ax: Where to draw.
     """
     low, high = (samples, samples) if samples.ndim == 1 else samples.T
@@ -282,7 +281,7 @@ def _box_colour(background: bool, right: bool | None) -> str:
 
 
 def name_box(ax: Axes, span: Span, text: str, colour: str, duration: float) -> None:
-    """Words in a box if they fit, else their first sign alone, else nothing."""
+    """Write a text in a box if it fits, else its leading ✓ or ✗ alone, else nothing."""
     inches = size_of(ax)[0] * (span[1] - span[0]) / max(duration, 1e-9)
     size = 8.0
     wide = 0.0088 * size  # inches a letter of that size takes, on the generous side
@@ -295,7 +294,7 @@ def name_box(ax: Axes, span: Span, text: str, colour: str, duration: float) -> N
 
 
 def bare(ax: Axes, where: Sequence[Span]) -> None:
-    """A row without frame and ticks, as long as its pictures or boxes."""
+    """Remove a row's frame and ticks, and fit its time axis to its pictures or boxes."""
     ax.set_xlim(where[0][0], where[-1][1])
     ax.set_ylim(0, 1)
     ax.set_yticks([])
@@ -309,11 +308,11 @@ def _frameless(ax: Axes) -> None:
 
 
 def row_name(ax: Axes, name: str) -> None:
-    """Words to the left of a row."""
+    """Write a row's name to its left."""
     ax.text(-0.01, 0.5, plain(name), transform=ax.transAxes, ha="right", va="center", fontsize=8)
 
 
 def time_axis(ax: Axes) -> None:
-    """Seconds under the lowest row."""
+    """Show the seconds below the lowest row."""
     ax.tick_params(axis="x", length=3, labelbottom=True, labelsize=8, color=GREY)
     ax.set_xlabel("seconds", fontsize=8)

@@ -1,4 +1,4 @@
-"""What every figure shares: axes without pyplot, colours, names that fit, files."""
+"""Shared by all figures: axes without pyplot, colours, shortened names, files."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Right and wrong, first and second of two: pairs that the colour-blind tell apart (Okabe, Ito).
+#: Right and wrong, first and second of two: pairs for colour-blind people too (Okabe, Ito).
 RIGHT, WRONG = "#009E73", "#D55E00"
 FIRST, SECOND = "#E69F00", "#0072B2"
-#: Background, and what isn't known.
+#: Background, and unknown values.
 FAINT, GREY = "#E4E7EC", "#8A919C"
 #: Classes of a scatter plot; with more classes the markers change too.
 COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5B4DB0", "#4D4D4D",
 )  # fmt: skip
 MARKERS = "os^DvPX*"
-#: What a picture may be written as.
+#: File endings of figures.
 ENDINGS = (".png", ".svg", ".pdf")
-#: Printed beside everything that simulated features made.
+#: Printed on every figure of simulated features.
 SIMULATED = "SIMULATED features: says nothing about real recordings"
-#: Fonts that hold the scripts which matplotlib's own font lacks, taken where they are installed.
+#: Fonts for scripts that matplotlib's own font lacks, used where they are installed.
 FALLBACKS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR",
     "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic",
@@ -35,7 +35,7 @@ FALLBACKS = (
     "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Bengali", "Noto Sans Tamil",
     "Arial Unicode MS",
 )  # fmt: skip
-#: Inches that nothing is drawn on, around a figure.
+#: Empty inches around a figure.
 MARGIN = 0.1
 #: Smallest letters that can be read, in points.
 SMALLEST = 5.0
@@ -49,7 +49,7 @@ def new_axes(ax: Axes | None, *, width: float, height: float) -> Axes:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure that pyplot knows nothing of, laid out by itself."""
+    """A figure with constrained layout, not registered with pyplot."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -65,9 +65,9 @@ def stacked_axes(
 
     Args:
         heights: Of the rows, the uppermost first.
-        width: Of what lies between the margins.
+        width: Between the margins.
         left, right, top, bottom: Margins.
-        gap: What lies between two rows, the same everywhere or one number for each pair.
+        gap: Between two rows, the same everywhere or one number for each pair.
     """
     from matplotlib.figure import Figure
 
@@ -75,13 +75,13 @@ def stacked_axes(
     total = top + sum(heights) + sum(gaps) + bottom
     full = left + width + right
     figure = Figure(figsize=(full, total))
-    made: list[Axes] = []
+    axes: list[Axes] = []
     upper = total - top
     for height, below in zip(heights, [*gaps, 0.0], strict=True):
-        place = (left / full, (upper - height) / total, width / full, height / total)
-        made.append(figure.add_axes(place))
+        bounds = (left / full, (upper - height) / total, width / full, height / total)
+        axes.append(figure.add_axes(bounds))
         upper -= height + below
-    return made
+    return axes
 
 
 def margin(names: Iterable[str]) -> float:
@@ -90,12 +90,12 @@ def margin(names: Iterable[str]) -> float:
 
 
 def plain(text: str) -> str:
-    """A name as a figure may show it: one line, no control characters, nothing read as formula."""
+    """A name on one line, without control characters, and not read as a formula."""
     return printable(" ".join(text.split())).replace("$", r"\$")
 
 
 def short_names(names: Iterable[str], limit: int = 24) -> list[str]:
-    """Names cut to what tells them apart: before a comma, at most ``limit`` characters.
+    """Names shortened to the part before a comma, at most ``limit`` characters, if still unique.
 
     >>> short_names(["Bark", "Male speech, man speaking", "Baby cry, infant cry"])
     ['Bark', 'Male speech', 'Baby cry']
@@ -113,13 +113,13 @@ def _cut(name: str, limit: int) -> str:
 
 
 def heading(*parts: str, simulated: bool) -> str:
-    """A title's lines, with the word SIMULATED in the last where that is so."""
+    """A title's lines; with simulated features the last line says so."""
     lines = [plain(p) for p in parts if p]
     return "\n".join([*lines, *([SIMULATED] if simulated else [])])
 
 
 def letter_size(inches: float, count: int) -> tuple[float, int]:
-    """Points for ``count`` names along a length, and of how many names one is shown.
+    """Font size in points for ``count`` names along a length, and the interval of shown names.
 
     >>> letter_size(6, 29)
     (9.0, 1)
@@ -133,21 +133,21 @@ def letter_size(inches: float, count: int) -> tuple[float, int]:
 
 
 def size_of(ax: Axes) -> tuple[float, float]:
-    """Width and height of axes in inches, as they lie before the layout is made."""
+    """Width and height of axes in inches, before the layout is applied."""
     box = ax.get_position()
     width, height = ax.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
     return float(box.width * width), float(box.height * height)
 
 
 def name_ticks(axis: Any, names: Sequence[str], *, inches: float, **text: Any) -> None:
-    """Name the ticks 0, 1, … of an axis, all of them or as many as can be read."""
-    size, every = letter_size(inches, len(names))
-    places = range(0, len(names), every)
-    axis.set_ticks(list(places), [names[i] for i in places], fontsize=size, **text)
+    """Name the ticks 0, 1, … of an axis, all or as many as are readable."""
+    size, interval = letter_size(inches, len(names))
+    positions = range(0, len(names), interval)
+    axis.set_ticks(list(positions), [names[i] for i in positions], fontsize=size, **text)
 
 
 def ink_on(colour: Any) -> str:
-    """Black or white, whichever is read better on a colour."""
+    """Black or white, whichever has more contrast to a colour."""
     from matplotlib.colors import to_rgb
 
     light = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
@@ -156,7 +156,7 @@ def ink_on(colour: Any) -> str:
 
 
 def find_fonts(figure: Figure) -> None:
-    """Let names of any script be drawn, where a font for it is installed."""
+    """Add fallback fonts to all non-ASCII texts of a figure."""
     from matplotlib.font_manager import fontManager
     from matplotlib.text import Text
 
@@ -170,18 +170,22 @@ def find_fonts(figure: Figure) -> None:
 
 
 def check_ending(path: Path) -> None:
-    """Refuse a name that no picture can be written to, before any work is done."""
+    """Refuse a file ending that figures aren't written as, before any work is done.
+
+    Raises:
+        UsageError: that names the endings.
+    """
     if path.suffix.lower() not in ENDINGS:
         raise UsageError(
-            f"no writer for {path}", expected=", ".join(ENDINGS), hint="change the ending"
+            f"{path} has no ending of a figure", expected=f"one of {', '.join(ENDINGS)}"
         )
 
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 200) -> None:
     """Write a figure as .png, .svg or .pdf, whole or not at all.
 
-    No date is written: the same drawing is the same file. Letters stay letters in a .pdf
-    (TrueType, as publishers ask for).
+    Files hold no date, so that the same figure gives the same bytes. A .pdf embeds TrueType fonts,
+    as publishers require.
 
     Raises:
         UsageError: for another ending.

@@ -1,4 +1,4 @@
-"""A sweep as a figure: table V's rows as bars, fig. 5's weights as curves."""
+"""The figure of a sweep: table V's rows as bars, fig. 5's weights as curves."""
 
 from __future__ import annotations
 
@@ -15,49 +15,54 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: What a panel of the plot is called, by metric or task.
+#: Titles of the panels, by metric or task.
 PANELS = {
     "a2v": "CML, A2V", "v2a": "CML, V2A", "mean_accuracy": "CML, mean of both", "sel": "SEL",
     "wsel": "WSEL",
 }  # fmt: skip
-_LOOKED = "best answer that looks at nothing"
+_BASELINE = "best baseline"
 
 
-def plot(name: str, found: Sequence[Json], path: Path) -> None:
-    """Ours with error bars, the paper's beside it and the trivial answer, as a PNG.
+def plot(name: str, rows: Sequence[Json], path: Path) -> None:
+    """Write our results with error bars, the paper's and the best baseline as a PNG.
 
-    Bars in a panel a metric for table V, curves over the weight for the others.
+    Table V has a panel of bars for each metric, the others have curves over the weight.
+
+    Args:
+        name: Of the sweep.
+        rows: Of its table.
+        path: The file.
     """
     if name == "table5":
-        figure = _panels(found)
+        figure = _panels(rows)
     else:
         figure = new_figure(5.6, 4.2)
-        lambda_curves(found, ax=figure.subplots())
+        lambda_curves(rows, ax=figure.subplots())
     with whole(path) as temporary:
         figure.savefig(temporary, dpi=150)
 
 
-def _panels(found: Sequence[Json]) -> Figure:
-    panels = list(dict.fromkeys((r["task"], r["metric"]) for r in found))
-    names = list(dict.fromkeys(r["row"] for r in found))
+def _panels(rows: Sequence[Json]) -> Figure:
+    panels = list(dict.fromkeys((r["task"], r["metric"]) for r in rows))
+    names = list(dict.fromkeys(r["row"] for r in rows))
     figure = new_figure(2.6 + 2.7 * len(panels), 1.9 + 0.34 * len(names))
-    row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for axes, panel in zip(row, panels, strict=True):
-        _bars(axes, [r for r in found if (r["task"], r["metric"]) == panel], names)
+    axes_row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, panel in zip(axes_row, panels, strict=True):
+        _bars(axes, [r for r in rows if (r["task"], r["metric"]) == panel], names)
         axes.set_title(PANELS.get(panel[1], PANELS.get(panel[0], " ".join(panel))))
         axes.grid(alpha=0.3, axis="x")
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
-    figure.suptitle(_title(found), fontsize="medium")
+    figure.suptitle(_title(rows), fontsize="medium")
     return figure
 
 
-def _title(found: Sequence[Json]) -> str:
-    first = found[0]
-    told = ", SIMULATED features (says nothing about AVE)" if first["simulated"] else ""
-    epochs = sorted({int(r["epochs"]) for r in found})
+def _title(rows: Sequence[Json]) -> str:
+    first = rows[0]
+    simulated = ", SIMULATED features (says nothing about AVE)" if first["simulated"] else ""
+    epochs = sorted({int(r["epochs"]) for r in rows})
     last = f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
-    return f"Table V (Xue et al. 2021), {last} epochs, n = {first['n']}\n{first['data']}{told}"
+    return f"Table V (Xue et al. 2021), {last} epochs, n = {first['n']}\n{first['data']}{simulated}"
 
 
 def _bars(axes: Axes, rows: Sequence[Json], names: Sequence[str]) -> None:
@@ -70,7 +75,7 @@ def _bars(axes: Axes, rows: Sequence[Json], names: Sequence[str]) -> None:
     known = [(r["paper"], i) for r, i in zip(rows, at, strict=True) if r["paper"] != ""]
     if known:
         axes.plot(*zip(*known, strict=True), "D", color="#b3261e", ms=5, label="paper (on AVE)")
-    axes.axvline(rows[0]["trivial_best"], ls="--", color="0.3", lw=1, label=_LOOKED)
+    axes.axvline(rows[0]["trivial_best"], ls="--", color="0.3", lw=1, label=_BASELINE)
     axes.set_yticks(range(len(names)), [_readable(n) for n in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 100)

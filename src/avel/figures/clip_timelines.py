@@ -1,4 +1,4 @@
-"""Clips with what is true and what was answered, second by second (xue2021 fig. 8)."""
+"""Clips with true and predicted classes, segment by segment (xue2021 fig. 8)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ from numpy.typing import NDArray
 
 from avel import clock
 from avel.errors import UsageError
-from avel.figures.judged import Judged, as_list
-from avel.figures.strips import frame_strip, label_strip, row_name, spans, stretches, time_axis
+from avel.figures.attention import LIMIT, STRIP, WIDTH, picture_height
+from avel.figures.predictions import Predictions, listed_runs
+from avel.figures.strips import (
+    equal_spans,
+    frame_strip,
+    label_strip,
+    row_name,
+    shown_segments,
+    time_axis,
+)
 from avel.figures.style import heading, margin, stacked_axes
-from avel.figures.watched import LIMIT, STRIP, WIDTH, picture_height
 from avel.types import Floats
 
 if TYPE_CHECKING:
@@ -25,20 +32,20 @@ Frames = Sequence[NDArray[np.uint8] | None]
 
 
 def timeline(
-    judged: Judged | Sequence[Judged],
+    predictions: Predictions | Sequence[Predictions],
     clip: str | int,
     *,
     frames: Frames | None = None,
     maps: Sequence[Floats] | None = None,
     axes: Sequence[Axes] | None = None,
 ) -> list[list[Rectangle]]:
-    """A clip's truth and under it what runs answered: ✓ green where right, ✗ red where wrong.
+    """A clip's truth and below it the runs' predictions: ✓ green where right, ✗ red where wrong.
 
     Args:
-        judged: What one or several runs answered to the same clips; a row each.
-        clip: Its name, a part of it, or its position.
+        judged: Of one or several runs for the same clips; a row each.
+        clip: Its name, a unique part of its name, or its position.
         frames: Pictures spread evenly over the clip, see :func:`clip_frames`; drawn above.
-        maps: (H, W) attention for each picture, or, without pictures, for as many even stretches.
+        maps: (H, W) attention for each picture, or, without pictures, for as many equal spans.
         axes: One for the truth and one a run, and one before them for pictures or maps; new ones
             if None.
 
@@ -48,7 +55,7 @@ def timeline(
     Raises:
         UsageError: for a clip that isn't there, runs on different clips, or another number of axes.
     """
-    runs = as_list(judged)
+    runs = listed_runs(predictions)
     first = runs[0]
     at = first.find(clip)
     length = int((first.truth[at] >= 0).sum())
@@ -58,9 +65,12 @@ def timeline(
         axes = _stack(runs, [_heights(len(runs), frames, count)])
     expected = 1 + len(runs) + bool(count)
     if len(axes) != expected:
-        raise UsageError(f"{len(axes)} axes", expected=f"{expected}: pictures, truth, a row a run")
+        raise UsageError(
+            f"the figure has {expected} rows, got {len(axes)} axes",
+            expected="pictures (if there are any), truth, a row a run",
+        )
     if count:
-        where = stretches(count, duration)
+        where = equal_spans(count, duration)
         frame_strip(frames or [None] * count, where, ax=axes[0], maps=maps)
     rows = axes[1:] if count else axes
     truth = first.truth[at, :length]
@@ -70,7 +80,7 @@ def timeline(
     for run, ax in zip(runs, rows[1:], strict=True):
         labels = run.labels[at, :length]
         drawn.append(label_strip(labels, run.classes, ax=ax, truth=truth, step=run.step))
-        row_name(ax, run.name or "answered")
+        row_name(ax, run.name or "predicted")
     name = first.ids[at] if first.ids else str(at)
     simulated = any(run.simulated for run in runs)
     axes[0].set_title(
@@ -81,7 +91,7 @@ def timeline(
 
 
 def timelines(
-    judged: Judged | Sequence[Judged],
+    predictions: Predictions | Sequence[Predictions],
     clips: Sequence[str | int],
     *,
     frames: Mapping[str | int, Frames | None] | None = None,
@@ -93,24 +103,24 @@ def timelines(
         frames: Pictures by clip, where there are any.
 
     Returns:
-        What :func:`timeline` gives for each clip.
+        What :func:`timeline` returns for each clip.
 
     Raises:
         UsageError: as :func:`timeline`, and if no clip is named.
     """
-    runs = as_list(judged)
+    runs = listed_runs(predictions)
     if not clips:
-        raise UsageError("no clip named", hint="name at least one")
+        raise UsageError("no clip is named", hint="name at least one")
     shown = [(frames or {}).get(clip) or None for clip in clips]
-    heights = [_heights(len(runs), own, len(own or ())) for own in shown]
+    heights = [_heights(len(runs), pictures, len(pictures or ())) for pictures in shown]
     axes, drawn = _stack(runs, heights), []
-    for clip, own, part in zip(clips, shown, heights, strict=True):
-        drawn.append(timeline(runs, clip, frames=own, axes=axes[: len(part)]))
+    for clip, pictures, part in zip(clips, shown, heights, strict=True):
+        drawn.append(timeline(runs, clip, frames=pictures, axes=axes[: len(part)]))
         axes = axes[len(part) :]
     return drawn
 
 
-def _stack(runs: Sequence[Judged], heights: Sequence[Sequence[float]]) -> list[Axes]:
+def _stack(runs: Sequence[Predictions], heights: Sequence[Sequence[float]]) -> list[Axes]:
     names = ["true", *(run.name for run in runs)]
     return stack_clips(names, heights, simulated=any(run.simulated for run in runs))
 
@@ -118,19 +128,19 @@ def _stack(runs: Sequence[Judged], heights: Sequence[Sequence[float]]) -> list[A
 def stack_clips(
     names: Sequence[str], heights: Sequence[Sequence[float]], *, simulated: bool
 ) -> list[Axes]:
-    """Axes for several clips; between two of them there is room for time and title.
+    """Axes for several clips, with room for time axis and title between two clips.
 
     Args:
-        names: Of the rows, for which there is room on the left.
+        names: Of the rows; the left margin is as wide as the longest.
         heights: Inches of each clip's rows.
-        simulated: Whether titles have a line more.
+        simulated: Whether titles have one more line.
     """
     room = 0.3 + 0.17 * simulated
     gaps: list[float] = []
     for part in heights:
         gaps += [*[0.08] * (len(part) - 1), 0.45 + room]
-    every = [h for part in heights for h in part]
-    return stacked_axes(every, width=STRIP, left=margin(names), top=room, gap=gaps[:-1])
+    all_heights = [h for part in heights for h in part]
+    return stacked_axes(all_heights, width=STRIP, left=margin(names), top=room, gap=gaps[:-1])
 
 
 def _heights(runs: int, frames: Frames | None, count: int) -> list[float]:
@@ -158,6 +168,6 @@ def clip_frames(
     """
     from avel.media.file import frames_at
 
-    chosen = spans(count, step, clock.segments_to_seconds(count, step), limit)
+    chosen = shown_segments(count, step, clock.segments_to_seconds(count, step), limit)
     begin = clock.segments_to_seconds(first, step)
     return frames_at(video, [begin + clock.middle(*span) for _, span in chosen], width=WIDTH)

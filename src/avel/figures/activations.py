@@ -1,6 +1,6 @@
-"""A second's features before, between and after a model's modules (xue2021 fig. 7).
+"""Features of segments before, between and after a model's modules (xue2021 fig. 7).
 
-Nothing is built into the models: forward hooks on their named modules catch what these give.
+Forward hooks on a model's named modules collect their outputs; the models know nothing of it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ RAW = "raw"
 
 @dataclass(frozen=True)
 class Stage:
-    """One modality's features at one place of a model.
+    """One modality's features at one stage of a model.
 
     Args:
-        name: The place, e.g. ``"after CSPA"``; columns of a figure bear it.
-        modality: ``"audio"``, ``"visual"``, or ``"both"`` where they are one.
+        name: E.g. ``"after CSPA"``; the title of a figure's column.
+        modality: ``"audio"``, ``"visual"``, or ``"both"`` where they are fused.
         values: (n, D), a row a segment.
     """
 
@@ -45,11 +45,11 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Staged:
+class Activations:
     """The same n segments at every stage.
 
     Args:
-        stages: In the order in which a model goes through them.
+        stages: In the order in which the model runs them.
         labels: (n,) true class ids, C for background.
         clips: (n,) position of each segment's clip in the split.
         classes: The C event names.
@@ -66,7 +66,7 @@ class Staged:
     simulated: bool = False
 
 
-def staged_features(
+def collect_activations(
     run: Trained | str | Path,
     data: Dataset,
     *,
@@ -77,30 +77,30 @@ def staged_features(
     modules: Sequence[str] = (),
     batch: int = 64,
     seed: int = 0,
-) -> Staged:
+) -> Activations:
     """Features of a split's segments before and after each module of a run.
 
-    Raw features are the audio as it came and the mean over the picture's regions.
+    Raw features are the audio features, and the mean of the visual features over regions.
 
     Args:
         run: A loaded model or its folder, of any task.
         data: A data set with the run's classes and backbones.
         split: The task's test split if None.
         classes: How many of the most frequent classes, or their names.
-        background: Whether background segments are expected too.
-        limit: Segments at most, drawn evenly from all.
-        modules: Names of modules whose output is expected in place of the usual ones, as
-            ``network.named_modules()`` has them.
+        background: Whether background segments are taken too.
+        limit: Segments at most, drawn at random from all.
+        modules: Names, as in ``network.named_modules()``, of the modules to hook in place of the
+            usual ones.
         batch: Clips that go through the network together.
-        seed: Of the drawing.
+        seed: Of the random draw.
 
     Raises:
-        UsageError: for a module or class that isn't there.
-        DataError: if no segment is left, or a module gives no row a segment.
+        UsageError: for an unknown module or class.
+        DataError: if no segment is left, or a module's output has no row a segment.
         CheckpointError: if the features are of other backbones than the run was trained on.
     """
     from avel.evaluation.inputs import choose_split, fitting
-    from avel.figures.judged import display_name
+    from avel.figures.predictions import display_name
     from avel.inference.checkpoint import Trained
     from avel.inference.load import load_model
     from avel.training.batches import resident
@@ -108,22 +108,22 @@ def staged_features(
     trained = run if isinstance(run, Trained) else load_model(run)
     data = fitting(trained, data)
     chosen = choose_split(data, trained.card["task"], split, len(trained.classes))
-    expected = _wanted(chosen.labels, trained.classes, classes, background)
-    clip, second = _draw(np.isin(chosen.labels, expected), limit, seed)
-    places = _places(trained.network, modules)
-    held = resident(chosen)
-    found: dict[tuple[str, Modality], list[Floats]] = {}
-    for i in range(0, len(held), batch):
+    class_ids = _class_ids(chosen.labels, trained.classes, classes, background)
+    clip, segment = _draw(np.isin(chosen.labels, class_ids), limit, seed)
+    hooks = _hooks(trained.network, modules)
+    inputs = resident(chosen)
+    outputs: dict[tuple[str, Modality], list[Floats]] = {}
+    for i in range(0, len(inputs), batch):
         inside = (clip >= i) & (clip < i + batch)
         if inside.any():
-            own = _batch(held, i, min(i + batch, len(held)))
-            at = clip[inside] - i, second[inside]
-            for key, values in _through(trained.network, own, places).items():
-                found.setdefault(key, []).append(values[at])
-    _check_run(places if modules else (), {title for title, _ in found})
-    return Staged(
-        stages=tuple(Stage(n, s, np.concatenate(rows)) for (n, s), rows in found.items()),
-        labels=chosen.labels[clip, second],
+            batch_inputs = _batch(inputs, i, min(i + batch, len(inputs)))
+            at = clip[inside] - i, segment[inside]
+            for key, values in _forward(trained.network, batch_inputs, hooks).items():
+                outputs.setdefault(key, []).append(values[at])
+    _check_outputs(hooks if modules else (), {title for title, _ in outputs})
+    return Activations(
+        stages=tuple(Stage(n, s, np.concatenate(rows)) for (n, s), rows in outputs.items()),
+        labels=chosen.labels[clip, segment],
         clips=clip,
         classes=trained.classes,
         name=display_name(trained),
@@ -132,18 +132,18 @@ def staged_features(
     )
 
 
-def _check_run(places: Sequence[_Place], titles: set[str]) -> None:
-    """Refuse modules that were asked for and gave nothing."""
-    silent = [p.title for p in places if p.title not in titles]
+def _check_outputs(hooks: Sequence[_Hook], titles: set[str]) -> None:
+    """Refuse requested modules that the forward pass didn't run."""
+    silent = [p.title for p in hooks if p.title not in titles]
     if silent:
         raise DataError(
-            f"{silent[0]}: nothing comes out of it when the model answers",
-            expected="a module that is run and gives a tensor",
+            f"{silent[0]}: the forward pass gives no output of this module",
+            expected="a module that is run and returns a tensor",
             hint="choose another module",
         )
 
 
-def _wanted(
+def _class_ids(
     labels: NDArray[np.int64],
     names: tuple[str, ...],
     classes: int | Sequence[str],
@@ -151,44 +151,44 @@ def _wanted(
 ) -> list[int]:
     if isinstance(classes, int):
         counts = np.bincount(labels[labels >= 0], minlength=len(names) + 1)[: len(names)]
-        expected = [int(i) for i in np.argsort(-counts, kind="stable")[:classes]]
+        class_ids = [int(i) for i in np.argsort(-counts, kind="stable")[:classes]]
     else:
         for name in classes:
             if name not in names:
                 raise unknown_name("class", name, names)
-        expected = [names.index(name) for name in classes]
-    return [*expected, len(names)] if background else expected
+        class_ids = [names.index(name) for name in classes]
+    return [*class_ids, len(names)] if background else class_ids
 
 
 def _draw(
     keep: NDArray[np.bool_], limit: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Clip and second of the segments that are drawn, in order."""
-    clip, second = np.nonzero(keep)
+    """Clip and segment indices of the drawn segments, in order."""
+    clip, segment = np.nonzero(keep)
     if not len(clip):
         raise DataError("no segment of these classes", hint="choose other classes")
     if len(clip) > limit:
         rows = np.sort(np.random.default_rng(seed).permutation(len(clip))[:limit])
-        clip, second = clip[rows], second[rows]
-    return clip, second
+        clip, segment = clip[rows], segment[rows]
+    return clip, segment
 
 
-def _batch(held: Any, first: int, stop: int) -> Batch:
+def _batch(inputs: Any, first: int, stop: int) -> Batch:
     import torch
 
-    rows = torch.arange(first, stop, device=held.lengths.device)
-    own: Batch = held.batch(rows, device=torch.device("cpu"))
-    return own
+    rows = torch.arange(first, stop, device=inputs.lengths.device)
+    batch: Batch = inputs.batch(rows, device=torch.device("cpu"))
+    return batch
 
 
 @dataclass(frozen=True)
-class _Place:
-    """A module to be hooked.
+class _Hook:
+    """A module whose output is collected.
 
     Args:
         module: The module.
-        title: What the stage is called.
-        modalities: Of the tensors it gives, in order; None for one that isn't expected.
+        title: The stage's name.
+        modalities: Of the tensors that it returns, in order; None for one that is ignored.
     """
 
     module: nn.Module
@@ -196,8 +196,8 @@ class _Place:
     modalities: tuple[Modality | None, ...]
 
 
-def _places(network: Model, modules: Sequence[str]) -> list[_Place]:
-    """The modules asked for, or all whose kind says that they end a stage."""
+def _hooks(network: Model, modules: Sequence[str]) -> list[_Hook]:
+    """The requested modules, or all whose class ends a stage."""
     from avel.models.av import Single
 
     named = dict(network.named_modules())
@@ -205,20 +205,20 @@ def _places(network: Model, modules: Sequence[str]) -> list[_Place]:
         for name in modules:
             if not name or name not in named:
                 raise unknown_name("module", name, [n for n in named if n])
-        return [_Place(named[n], f"after {n}", (_modality(n),)) for n in modules]
-    found = []
+        return [_Hook(named[n], f"after {n}", (_modality(n),)) for n in modules]
+    hooks = []
     for name, module in named.items():
         kind, modalities = _kind(name, module)
         above = named[name.rpartition(".")[0]]
-        if modalities and isinstance(above, Single):  # one modality alone, which it says itself
+        if modalities and isinstance(above, Single):  # one modality alone; the parent says which
             modalities = ("audio" if above.sound else "visual",)
         if modalities:
-            found.append(_Place(module, f"after {_title(name, kind)}", modalities))
-    return found
+            hooks.append(_Hook(module, f"after {_title(name, kind)}", modalities))
+    return hooks
 
 
 def _kind(name: str, module: nn.Module) -> tuple[str, tuple[Modality | None, ...]]:
-    """What ends a stage: attention, re-representation, recurrent networks, towers."""
+    """What kind of stage a module ends, and the modalities of its outputs."""
     from avel.models.coattention import CSEA, CSPA
     from avel.models.jca import Layer
     from avel.models.layers import AVGA, BiLSTM
@@ -237,11 +237,15 @@ def _kind(name: str, module: nn.Module) -> tuple[str, tuple[Modality | None, ...
 
 
 def _network_name(module: nn.Module) -> str:
-    """``BiLSTM``, ``GRU``…: what a recurrent brick holds."""
+    """``BiLSTM``, ``GRU``…: the recurrent network inside a module."""
     from torch import nn
 
-    held = next((m for m in module.modules() if isinstance(m, nn.RNNBase)), None)
-    return "" if held is None else "Bi" * held.bidirectional + held.mode.partition("_")[0]
+    recurrent = next((m for m in module.modules() if isinstance(m, nn.RNNBase)), None)
+    return (
+        ""
+        if recurrent is None
+        else "Bi" * recurrent.bidirectional + recurrent.mode.partition("_")[0]
+    )
 
 
 def _modality(name: str) -> Modality:
@@ -262,10 +266,8 @@ def _title(name: str, kind: str) -> str:
 
 
 @contextmanager
-def _hooked(places: Sequence[_Place], take: Callable[[_Place, Any], None]) -> Iterator[None]:
-    handles = [
-        p.module.register_forward_hook(lambda _m, _i, out, p=p: take(p, out)) for p in places
-    ]
+def _hooked(hooks: Sequence[_Hook], take: Callable[[_Hook, Any], None]) -> Iterator[None]:
+    handles = [p.module.register_forward_hook(lambda _m, _i, out, p=p: take(p, out)) for p in hooks]
     try:
         yield
     finally:
@@ -273,43 +275,52 @@ def _hooked(places: Sequence[_Place], take: Callable[[_Place, Any], None]) -> It
             handle.remove()
 
 
-def _through(
-    network: Model, batch: Batch, places: Sequence[_Place]
+def _forward(
+    network: Model, batch: Batch, hooks: Sequence[_Hook]
 ) -> dict[tuple[str, Modality], Floats]:
     """(B, T, D) of every stage and modality, raw features first."""
     import torch
 
     b, t = batch.audio.shape[:2]
-    found: dict[tuple[str, Modality], Floats] = {
+    outputs: dict[tuple[str, Modality], Floats] = {
         (RAW, "audio"): batch.audio.float().numpy(),
         (RAW, "visual"): batch.visual.float().mean((2, 3)).numpy(),
     }
 
-    def take(place: _Place, out: Any) -> None:
+    def take(hook: _Hook, out: Any) -> None:
         tensors = out if isinstance(out, tuple) else (out,)
-        for modality, tensor in zip(place.modalities, tensors, strict=False):
+        for modality, tensor in zip(hook.modalities, tensors, strict=False):
             if modality is not None and isinstance(tensor, torch.Tensor):
-                found[place.title, modality] = _per_segment(tensor, b, t, place.title)
+                outputs[hook.title, modality] = _per_segment(tensor, b, t, hook.title)
 
-    with _hooked(places, take), torch.inference_mode():
+    with _hooked(hooks, take), torch.inference_mode():
         network.eval()(audio=batch.audio, visual=batch.visual.float(), mask=batch.mask)
-    return found
+    return outputs
 
 
 def _per_segment(tensor: Tensor, b: int, t: int, title: str) -> Floats:
-    """What a module gave as (B, T, D): a row a segment, what it has of regions side by side."""
+    """A module's output as (B, T, D): a row a segment, its regions concatenated."""
     import torch
 
-    held = tensor.detach().float().cpu()
-    if held.ndim >= 3 and held.shape[0] == b and held.shape[1] >= t and held[0, 0].ndim == 1:
-        return held[:, :t].numpy()
-    if held.ndim == 4 and held.shape[:3] == (b, t, t):  # all pairs of segments: the aligned ones
-        every = torch.arange(t)
-        return held[:, every, every].numpy()
-    if held.numel() and held.shape[0] == b * t:
-        return held.reshape(b, t, -1).numpy()
+    values = tensor.detach().float().cpu()
+    if (
+        values.ndim >= 3
+        and values.shape[0] == b
+        and values.shape[1] >= t
+        and values[0, 0].ndim == 1
+    ):
+        return values[:, :t].numpy()
+    if values.ndim == 4 and values.shape[:3] == (
+        b,
+        t,
+        t,
+    ):  # all pairs of segments: the aligned ones
+        segments = torch.arange(t)
+        return values[:, segments, segments].numpy()
+    if values.numel() and values.shape[0] == b * t:
+        return values.reshape(b, t, -1).numpy()
     raise DataError(
-        f"{title}: a tensor of shape {tuple(held.shape)} for {b} clips of {t} segments",
+        f"{title}: a tensor of shape {tuple(values.shape)} for {b} clips of {t} segments",
         expected="a row a segment",
         hint="choose another module",
     )

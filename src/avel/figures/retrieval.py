@@ -1,4 +1,4 @@
-"""Which window one modality's event was given in the other (xue2021 fig. 8 a, b)."""
+"""The window that a model of CML retrieves for an event of the other modality (xue2021 fig. 8)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from avel import clock
 from avel.errors import UsageError
-from avel.figures.clips import Frames, stack_clips
-from avel.figures.judged import display_name, find_clip
-from avel.figures.strips import bare, frame_strip, name_box, row_name, stretches, time_axis
+from avel.figures.attention import picture_height
+from avel.figures.clip_timelines import Frames, stack_clips
+from avel.figures.predictions import clip_index, display_name
+from avel.figures.strips import bare, equal_spans, frame_strip, name_box, row_name, time_axis
 from avel.figures.style import FAINT, RIGHT, WRONG, heading, short_names
-from avel.figures.watched import picture_height
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from avel.data.base import Dataset
     from avel.inference.checkpoint import Trained
 
-#: A2V: a sound asks, the picture answers; V2A the other way round.
-Way = Literal["a2v", "v2a"]
-_ROWS = {"a2v": ("sound asks", "picture answers"), "v2a": ("picture asks", "sound answers")}
+#: A2V: the query is audio, the candidate visual; V2A: the reverse.
+Direction = Literal["a2v", "v2a"]
+_ROWS = {"a2v": ("audio query", "visual match"), "v2a": ("visual query", "audio match")}
 
 
 @dataclass(frozen=True)
-class Matched:
+class Retrieval:
     """The windows that a run of cml chose for n clips with one event each.
 
     Args:
         start, length, count: (n,) the event's first segment and length, the clip's length.
         label: (n,) the event's class.
-        chosen: By way, (n,) the first segment of the window that was chosen.
+        chosen: By direction, (n,) the first segment of the chosen window.
         classes: The C event names.
         ids: Names of the clips.
-        name, data: What chose, and on what, for titles.
+        name, data: Of the model and of the data, for titles.
         simulated: True where the features are simulated.
         step: Seconds a segment.
     """
@@ -49,7 +49,7 @@ class Matched:
     length: NDArray[np.int64]
     count: NDArray[np.int64]
     label: NDArray[np.int64]
-    chosen: Mapping[Way, NDArray[np.int64]]
+    chosen: Mapping[Direction, NDArray[np.int64]]
     classes: tuple[str, ...]
     ids: tuple[str, ...] = field(repr=False)
     name: str = ""
@@ -63,13 +63,13 @@ class Matched:
         Raises:
             UsageError: if none or several bear it.
         """
-        return find_clip(self.ids, clip)
+        return clip_index(self.ids, clip)
 
 
-def match(
+def retrieve(
     run: Trained | str | Path, data: Dataset, *, split: str | None = None, batch: int = 64
-) -> Matched:
-    """The windows that a run of cml chooses in a split, both ways.
+) -> Retrieval:
+    """The windows that a run of cml chooses in a split, in both directions.
 
     Args:
         run: A loaded model or its folder, of task cml.
@@ -90,30 +90,28 @@ def match(
 
     trained = run if isinstance(run, Trained) else load_model(run)
     if trained.card["task"] != "cml":
-        raise UsageError(
-            f"a run of {trained.card['task']}", expected="one of cml", hint="name another run"
-        )
+        raise UsageError(f"the run is of task {trained.card['task']}", expected="a run of cml")
     data = fitting(trained, data)
     chosen = choose_split(data, "cml", split, len(trained.classes))
     cases = usable(chosen, len(trained.classes))
     costs = predictor(trained.network, resident(chosen), "cml", batch=batch)
-    found: dict[Way, NDArray[np.int64]] = {
+    windows: dict[Direction, NDArray[np.int64]] = {
         "a2v": choose(costs, chosen, cases, "audio"),
         "v2a": choose(costs, chosen, cases, "visual"),
     }
-    return Matched(
-        start=cases.start, length=cases.length, count=cases.count, label=cases.label, chosen=found,
+    return Retrieval(
+        start=cases.start, length=cases.length, count=cases.count, label=cases.label, chosen=windows,
         classes=trained.classes, ids=tuple(chosen.ids[i] for i in cases.clip),
         name=display_name(trained), data=f"{data.name}, {chosen.name}",
         simulated=data.simulated or bool(trained.card["data"].get("simulated")), step=data.step,
     )  # fmt: skip
 
 
-def match_timeline(
-    matched: Matched,
+def retrieval_timeline(
+    retrieval: Retrieval,
     clip: str | int,
     *,
-    way: Way = "a2v",
+    direction: Direction = "a2v",
     frames: Frames | None = None,
     axes: Sequence[Axes] | None = None,
 ) -> list[Rectangle]:
@@ -123,80 +121,85 @@ def match_timeline(
     the right one is dashed.
 
     Args:
-        matched: See :func:`match`.
-        clip: Its name, a part of it, or its position.
-        way: ``"a2v"``: the sound asks and the picture answers; ``"v2a"``: the other way round.
+        matched: See :func:`retrieve`.
+        clip: Its name, a unique part of its name, or its position.
+        direction: ``"a2v"``: from an audio query to a visual window; ``"v2a"``: the reverse.
         frames: Pictures spread evenly over the clip, drawn above.
-        axes: One for what asks and one for what answers, and one before them for pictures; new
-            ones if None.
+        axes: One for the query and one for the candidate, before them one for pictures if there
+            are any; new ones if None.
 
     Returns:
-        The asking window, the chosen one and, where that is wrong, the right one.
+        The query's window, the chosen one and, where that is wrong, the right one.
 
     Raises:
-        UsageError: for a clip or a way that isn't there, or another number of axes.
+        UsageError: for an unknown clip or direction, or another number of axes.
     """
-    if way not in _ROWS:
-        raise UsageError(f"way {way!r}", expected="a2v or v2a")
-    at = matched.find(clip)
-    rows = _ROWS[way]
+    if direction not in _ROWS:
+        raise UsageError(f"direction must be a2v or v2a, got {direction!r}")
+    at = retrieval.find(clip)
+    rows = _ROWS[direction]
     count = len(frames or ())
     if axes is None:
-        axes = stack_clips(rows, [_heights(frames)], simulated=matched.simulated)
+        axes = stack_clips(rows, [_heights(frames)], simulated=retrieval.simulated)
     if len(axes) != 2 + bool(count):
         raise UsageError(
-            f"{len(axes)} axes", expected=f"{2 + bool(count)}: pictures, asks, answers"
+            f"the figure has {2 + bool(count)} rows, got {len(axes)} axes",
+            expected="pictures (if there are any), query, match",
         )
-    length, event = int(matched.length[at]), int(matched.start[at])
-    found = int(matched.chosen[way][at])
-    duration = clock.segments_to_seconds(int(matched.count[at]), matched.step)
+    length, event = int(retrieval.length[at]), int(retrieval.start[at])
+    window = int(retrieval.chosen[direction][at])
+    duration = clock.segments_to_seconds(int(retrieval.count[at]), retrieval.step)
     if count:
-        frame_strip(frames or (), stretches(count, duration), ax=axes[0])
-    name = short_names(matched.classes, 18)[int(matched.label[at])]
-    right = found == event
-    asks, answers = axes[-2:]
-    drawn = [_window(asks, event, length, matched.step, duration, name, "#52647F")]
+        frame_strip(frames or (), equal_spans(count, duration), ax=axes[0])
+    name = short_names(retrieval.classes, 18)[int(retrieval.label[at])]
+    right = window == event
+    query_ax, candidate_ax = axes[-2:]
+    drawn = [_window(query_ax, event, length, retrieval.step, duration, name, "#52647F")]
     mark = "✓ " if right else "✗ "
-    drawn.append(_window(answers, found, length, matched.step, duration, mark + name,
+    drawn.append(_window(candidate_ax, window, length, retrieval.step, duration, mark + name,
                          RIGHT if right else WRONG))  # fmt: skip
     if not right:
-        drawn.append(_window(answers, event, length, matched.step, duration, "", "none"))
-    for ax, row in zip((asks, answers), rows, strict=True):
+        drawn.append(_window(candidate_ax, event, length, retrieval.step, duration, "", "none"))
+    for ax, row in zip((query_ax, candidate_ax), rows, strict=True):
         row_name(ax, row)
-    told = f"{matched.ids[at]} ({matched.data}), {matched.name}"
-    axes[0].set_title(heading(told, simulated=matched.simulated), fontsize=9)
+    title = f"{retrieval.ids[at]} ({retrieval.data}), {retrieval.name}"
+    axes[0].set_title(heading(title, simulated=retrieval.simulated), fontsize=9)
     time_axis(axes[-1])
     return drawn
 
 
-def match_timelines(
-    matched: Matched,
+def retrieval_timelines(
+    retrieval: Retrieval,
     clips: Sequence[str | int],
     *,
     frames: Mapping[str | int, Frames | None] | None = None,
 ) -> list[list[Rectangle]]:
-    """Several clips, both ways, one under another, on a new figure.
+    """Several clips in both directions, one under another, on a new figure.
 
     Args:
-        matched, clips: As for :func:`match_timeline`.
+        matched, clips: As for :func:`retrieval_timeline`.
         frames: Pictures by clip, where there are any.
 
     Returns:
-        What :func:`match_timeline` gives for each clip and way.
+        What :func:`retrieval_timeline` returns for each clip and direction.
 
     Raises:
-        UsageError: as :func:`match_timeline`, and if no clip is named.
+        UsageError: as :func:`retrieval_timeline`, and if no clip is named.
     """
     if not clips:
-        raise UsageError("no clip named", hint="name at least one")
-    each: list[tuple[str | int, Way]] = [(c, way) for c in clips for way in ("a2v", "v2a")]
+        raise UsageError("no clip is named", hint="name at least one")
+    each: list[tuple[str | int, Direction]] = [
+        (c, direction) for c in clips for direction in ("a2v", "v2a")
+    ]
     shown = [(frames or {}).get(clip) or None for clip, _ in each]
-    heights = [_heights(own) for own in shown]
+    heights = [_heights(pictures) for pictures in shown]
     names = [name for rows in _ROWS.values() for name in rows]
-    axes, drawn = stack_clips(names, heights, simulated=matched.simulated), []
-    for (clip, way), own, part in zip(each, shown, heights, strict=True):
+    axes, drawn = stack_clips(names, heights, simulated=retrieval.simulated), []
+    for (clip, direction), pictures, part in zip(each, shown, heights, strict=True):
         panel, axes = axes[: len(part)], axes[len(part) :]
-        drawn.append(match_timeline(matched, clip, way=way, frames=own, axes=panel))
+        drawn.append(
+            retrieval_timeline(retrieval, clip, direction=direction, frames=pictures, axes=panel)
+        )
     return drawn
 
 

@@ -1,4 +1,4 @@
-"""What a run answered to the clips of a split: what matrices and timelines are drawn from."""
+"""The class ids that a run predicts for a split: the data of matrices and timelines."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Answered and true class ids of N clips.
+class Predictions:
+    """Predicted and true class ids of N clips.
 
     Args:
-        labels: (N, T) answered ids 0..C, C for background; anything beyond a clip's length.
+        labels: (N, T) predicted ids 0..C, C for background; anything beyond a clip's length.
         truth: (N, T) true ids, -1 beyond a clip's length.
         classes: The C event names, without background.
         ids: Names of the clips; their numbers where not given.
-        name: What answered, for titles.
-        data: What it was judged on, for titles.
+        name: Of the model, for titles.
+        data: Name of the data set and split, for titles.
         simulated: True where the features are simulated; every title then says so.
         step: Seconds a segment.
 
@@ -53,8 +53,8 @@ class Judged:
                 f"labels of shape {self.labels.shape}, truth of {self.truth.shape}",
                 expected="(N, T) both",
             )
-        held = self.labels[self.truth >= 0]
-        if not held.size or held.min() < 0 or held.max() > c or self.truth.max() > c:
+        inside = self.labels[self.truth >= 0]
+        if not inside.size or inside.min() < 0 or inside.max() > c or self.truth.max() > c:
             raise DataError(
                 "no segment, or class ids out of range", expected=f"0 to {c}, {c} for background"
             )
@@ -70,47 +70,47 @@ class Judged:
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """(C+1, C+1) segments by true (row) and answered (column) class."""
+        """(C+1, C+1) segments by true (row) and predicted (column) class."""
         return metrics.confusion(self.labels, self.truth, len(self.classes))
 
     @property
     def accuracy(self) -> float:
-        """Share of right segments, background counted like any class."""
+        """Share of right segments; background counts like any class."""
         return metrics.segment_accuracy(self.labels, self.truth)
 
     def find(self, clip: str | int) -> int:
         """The position of a clip, from its name, a unique part of its name, or its position.
 
         Raises:
-            UsageError: if none or several bear it.
+            UsageError: if no clip or several clips match.
         """
-        return find_clip(self.ids or tuple(str(i) for i in range(len(self.truth))), clip)
+        return clip_index(self.ids or tuple(str(i) for i in range(len(self.truth))), clip)
 
 
-def find_clip(ids: Sequence[str], clip: str | int) -> int:
+def clip_index(ids: Sequence[str], clip: str | int) -> int:
     """The position of a clip, from its name, a unique part of its name, or its position.
 
     Raises:
-        UsageError: if none or several bear it.
+        UsageError: if no clip or several clips match.
     """
     if isinstance(clip, int):
         if not 0 <= clip < len(ids):
-            raise UsageError(f"clip {clip}", expected=f"0 to {len(ids) - 1}")
+            raise UsageError(f"clip must be from 0 to {len(ids) - 1}, got {clip}")
         return clip
-    found = [i for i, name in enumerate(ids) if name == clip]
-    found = found or [i for i, name in enumerate(ids) if clip in name]
-    if len(found) != 1:
-        some = ", ".join(ids[i] for i in (found or range(len(ids)))[:5])
+    matches = [i for i, name in enumerate(ids) if name == clip]
+    matches = matches or [i for i, name in enumerate(ids) if clip in name]
+    if len(matches) != 1:
+        some = ", ".join(ids[i] for i in (matches or range(len(ids)))[:5])
         raise UsageError(
-            f"{len(found) or 'no'} clips whose name holds {clip!r}",
+            f"{clip!r} is in the names of {len(matches) or 'no'} clips",
             expected=f"one of the {len(ids)} clips: {some}…",
-            hint="give more of the name",
+            hint="give a longer part of the name",
         )
-    return found[0]
+    return matches[0]
 
 
 def spread_clips(ids: Sequence[str], count: int) -> list[str]:
-    """So many clips, spread evenly over all, where nobody has named one.
+    """``count`` clips, spread evenly over all.
 
     >>> spread_clips(["a", "b", "c", "d", "e", "f"], 3), spread_clips(["a"], 3)
     (['a', 'c', 'e'], ['a'])
@@ -119,10 +119,10 @@ def spread_clips(ids: Sequence[str], count: int) -> list[str]:
     return [ids[i * len(ids) // count] for i in range(count)]
 
 
-def judge(
+def predict_split(
     run: Trained | str | Path, data: Dataset, *, split: str | None = None, batch: int = 64
-) -> Judged:
-    """What a run answers to a split, in float32.
+) -> Predictions:
+    """The classes that a run predicts for a split, in float32.
 
     Args:
         run: A loaded model or its folder, of task sel or wsel.
@@ -144,14 +144,12 @@ def judge(
     task = trained.card["task"]
     if task == "cml":
         raise UsageError(
-            "a run of cml names no classes",
-            expected="a run of sel or wsel",
-            hint="name another run",
+            "a run of cml predicts windows, not classes", expected="a run of sel or wsel"
         )
     data = fitting(trained, data)
     chosen = choose_split(data, task, split, len(trained.classes))
     labels, _ = predictor(trained.network, resident(chosen), task, batch=batch)(chosen)
-    return Judged(
+    return Predictions(
         labels=labels,
         truth=chosen.labels,
         classes=trained.classes,
@@ -174,26 +172,29 @@ def display_name(run: Trained) -> str:
     return " ".join([card["model"], *task, *changed])
 
 
-def as_list(judged: Judged | Sequence[Judged]) -> list[Judged]:
-    """One or several seeds of one run, which must have answered to the same clips.
+def listed_runs(predictions: Predictions | Sequence[Predictions]) -> list[Predictions]:
+    """One or several seeds of one run as a list; all must be of the same clips.
 
     Raises:
-        UsageError: if there is none, or they were judged on different clips.
+        UsageError: if there is none, or they are of different clips.
     """
-    listed = [judged] if isinstance(judged, Judged) else list(judged)
+    listed = [predictions] if isinstance(predictions, Predictions) else list(predictions)
     if not listed:
-        raise UsageError("nothing was judged", hint="give at least one run")
+        raise UsageError("there are no predictions", hint="give those of at least one run")
     for other in listed[1:]:
-        same_clips(listed[0], other)
+        check_same_clips(listed[0], other)
     return listed
 
 
-def same_clips(a: Judged, b: Judged) -> None:
-    """Refuse two that were judged on different clips or classes."""
+def check_same_clips(a: Predictions, b: Predictions) -> None:
+    """Refuse predictions for different clips or classes.
+
+    Raises:
+        UsageError: that names both.
+    """
     same = a.truth.shape == b.truth.shape and a.classes == b.classes and a.ids == b.ids
     if not same or not np.array_equal(a.truth, b.truth):
         raise UsageError(
-            f"{a.name or 'one'} and {b.name or 'another'} were judged on different clips",
+            f"{a.name or 'one'} and {b.name or 'another'} are predictions for different clips",
             expected="the same split and classes",
-            hint="judge both on the same data",
         )
