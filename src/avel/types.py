@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from zlib import crc32
 
 import numpy as np
@@ -356,6 +356,15 @@ def _moved(events: Sequence[Event], to: Callable[[float], float]) -> tuple[Event
     )
 
 
+class ProbedFile(Protocol):
+    """A media file that was probed: :class:`avel.media.file.Media`."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        ...
+
+
 @dataclass(frozen=True)
 class Timeline:
     """The events of one file, with the scores they came from: what `avel localize` answers.
@@ -374,6 +383,8 @@ class Timeline:
         player_start: What a browser's player calls second 0 of the file
             (:func:`avel.clock.player_start`).
         corrected: Whether a person has changed the events since the model found them.
+        media: The probed file, where the events were made from it in this process: a report reads
+            its pictures and sound without probing it again. It isn't saved or compared.
 
     Raises:
         DataError: if an event of ``audio_only`` or ``visual_only`` is of another modality.
@@ -390,6 +401,7 @@ class Timeline:
     visual_only: tuple[Event, ...] = ()
     player_start: float = 0.0
     corrected: bool = False
+    media: ProbedFile | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, modality in (("audio_only", "audio"), ("visual_only", "visual")):

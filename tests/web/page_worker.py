@@ -35,7 +35,7 @@ class Drawn(Fake):
         folder = Path(task.folder)
         if "apart" in task.name and found.scores is not None:
             found = replace(found, scores=apart_scores(found.scores))
-        sound = file_spectrogram(task.media, media.duration)
+        sound = file_spectrogram(media)
         save_pictures(folder, thumbnails(found) if media.video else [], sound)
         save_result(folder, found)
         facts = {"duration": found.duration, "events": len(found), "notes": []}

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 from zlib import crc32
@@ -64,18 +64,29 @@ class Facts:
         heard, seen: Whether it has sound and picture that can be read.
         notes: What was missing or damaged, a sentence each.
         player_start: What a browser's player calls the file's second 0.
+        media: The probed file, where it was opened.
     """
 
     heard: bool = True
     seen: bool = True
     notes: tuple[str, ...] = ()
     player_start: float = 0.0
+    media: Media | None = None
 
     @classmethod
     def of(cls, media: Media) -> Facts:
         """Of a file that was read to its end."""
         notes = tuple(media.notes)
-        return cls(media.audio is not None, media.video is not None, notes, media.player_start)
+        audio, video = media.audio is not None, media.video is not None
+        return cls(audio, video, notes, media.player_start, media)
+
+    @classmethod
+    def of_features(cls, features: Features) -> Facts:
+        """Of features alone: what their notes say."""
+        from avel.media.probe import has_track
+
+        heard, seen = (has_track(features.notes, kind) for kind in ("audio", "video"))
+        return cls(heard, seen, features.notes)
 
 
 def entry_path(
@@ -85,7 +96,7 @@ def entry_path(
     audio_track: int | None = None,
     video_track: int | None = None,
 ) -> Path:
-    """Where the features of a file are kept, or would be; the whole file is read for its hash.
+    """Where the features of a file are stored, or would be; the whole file is read for its hash.
 
     Raises:
         MediaError: if there is no such file.
@@ -398,7 +409,7 @@ def make_room(folder: Path) -> None:
 
 
 def features_of(
-    path: str | Path,
+    video: str | Path | Media | Features,
     extractor: Extracts,
     *,
     keep: bool = True,
@@ -410,7 +421,8 @@ def features_of(
     """The features of a media file, kept or made, and what is known of it once they were read.
 
     Args:
-        path: The media file.
+        video: The media file, what :func:`avel.open` gave, or features, which are taken as they
+            are.
         extractor: The backbones.
         keep: False neither takes them from the cache nor keeps them there.
         ahead: Whether the loudest segment has to be known before the first row: where it isn't
@@ -421,14 +433,24 @@ def features_of(
         MediaError: if the file can't be read.
         UsageError: for tracks the file doesn't have, and a wrong ``AVEL_CACHE_GB``.
     """
-    tracks = {"audio_track": audio_track, "video_track": video_track}
-    entry = entry_path(path, extractor, **tracks) if keep and largest() else None
-    held = kept(entry, source=Path(path).name, progress=progress) if entry else None
-    if held is not None:
-        return held[0], lambda: held[1]
-    from avel.media.file import open_media
+    from avel.media.file import Media, open_media, opened
 
-    media = open_media(path, **tracks)
+    if isinstance(video, Features):
+        if audio_track is not None or video_track is not None:
+            raise UsageError("a track is requested of features", hint="choose it in avel.extract")
+        facts_of_features = Facts.of_features(video)
+        return FeatureStream.of(video, progress=progress), lambda: facts_of_features
+    tracks = {"audio_track": audio_track, "video_track": video_track}
+    path = video.path if isinstance(video, Media) else Path(video)
+    if isinstance(video, Media):
+        opened(video, **tracks)  # refuses tracks: those of an open file are chosen
+        tracks = dict(zip(tracks, video.requested, strict=True))
+    entry = entry_path(path, extractor, **tracks) if keep and largest() else None
+    stored = kept(entry, source=path.name, progress=progress) if entry else None
+    if stored is not None:
+        facts = replace(stored[1], media=video if isinstance(video, Media) else None)
+        return stored[0], lambda: facts
+    media = video if isinstance(video, Media) else open_media(path, **tracks)
     stream = extractor.stream(media, progress=progress)
     if ahead:
         stream.loudest = media.loudest(extractor.step)

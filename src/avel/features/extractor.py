@@ -18,7 +18,7 @@ from avel.features.logmel import log_mel
 from avel.features.network import Network, Precision
 from avel.features.pipeline import SOUNDS, Begun, Ended, Networks, Rows, run
 from avel.features.stream import FeatureBlock, FeatureStream, Progress
-from avel.media.file import Media, open_media
+from avel.media.file import Media, opened
 from avel.types import Features, Grid, Json
 
 __all__ = ["Extractor", "Precision", "Progress", "extract"]
@@ -53,18 +53,10 @@ def extract(
         UsageError: for unknown names, tracks, and a step or batch out of bounds.
         WeightsError: if weights are missing.
     """
-    media = _opened(video, audio_track, video_track)
+    media = opened(video, audio_track=audio_track, video_track=video_track)
     media.grid(step)  # nonsense is named before heavy work begins
     make = Extractor(audio=audio, visual=visual, step=step, batch=batch, precision=precision)
     return make(media, progress=progress)
-
-
-def _opened(video: str | Path | Media, audio_track: int | None, video_track: int | None) -> Media:
-    if not isinstance(video, Media):
-        return open_media(video, audio_track=audio_track, video_track=video_track)
-    if audio_track is not None or video_track is not None:
-        raise UsageError("a track for a file that is open", hint="choose it in avel.open")
-    return video
 
 
 class Extractor:
@@ -160,7 +152,7 @@ class Extractor:
 
         Arguments as for :func:`extract`. What goes wrong in reading comes up while it is read.
         """
-        media = _opened(video, audio_track, video_track)
+        media = opened(video, audio_track=audio_track, video_track=video_track)
         grid = media.grid(self.step)
 
         def blocks() -> Iterator[FeatureBlock]:
@@ -205,9 +197,9 @@ class Extractor:
                 paths.append(file.path if isinstance(file, Media) else Path(file))
                 yield file
 
-        opened = partial(_opened, audio_track=audio_track, video_track=video_track)
+        open_file = partial(opened, audio_track=audio_track, video_track=video_track)
         going: dict[int, tuple[Begun, deque[FeatureBlock]]] = {}
-        for event in run(noted(), opened, self._networks, step=self.step):
+        for event in run(noted(), open_file, self._networks, step=self.step):
             if isinstance(event, Begun):
                 going[event.file] = event, deque()
             elif isinstance(event, Rows):

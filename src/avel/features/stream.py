@@ -83,6 +83,30 @@ class FeatureStream:
         self._blocks = blocks
         self.levels = np.full(len(grid), -np.inf)
 
+    @classmethod
+    def of(cls, features: Features, *, progress: Progress | None = None) -> FeatureStream:
+        """Features that are all there, as a stream of one block.
+
+        Their levels aren't known: those of audible segments are given as 0 dBFS.
+        """
+        levels = np.where(features.audible, 0.0, -np.inf)
+
+        def blocks() -> Iterator[FeatureBlock]:
+            audio, visual = (np.asarray(a, np.float32) for a in (features.audio, features.visual))
+            yield FeatureBlock(audio, visual, levels, features.visible)
+            if progress is not None:
+                progress(len(features), len(features))
+
+        return cls(
+            blocks(),
+            grid=features.grid,
+            widths=(features.audio.shape[-1], features.visual.shape[-1]),
+            cards=(features.audio_card, features.visual_card),
+            source=features.source,
+            loudest=float(levels.max(initial=-np.inf)),
+            notes=features.notes,
+        )
+
     def __len__(self) -> int:
         return len(self.grid)
 

@@ -21,6 +21,7 @@ from avel.types import (
     Bools,
     Choice,
     Event,
+    Features,
     Json,
     Modality,
     Scores,
@@ -31,6 +32,10 @@ from avel.types import (
 if TYPE_CHECKING:
     from avel.features.network import Precision
     from avel.inference.predictor import Predictor, Scoring
+    from avel.media.file import Media
+
+    #: A file by its path, probed already, or by its features.
+    Video = str | Path | Media | Features
 
 #: Called with segments done and segments in all.
 Progress = Callable[[int, int], None]
@@ -219,11 +224,11 @@ class Localizer:
         self.model = _load(model, events, vocabulary)
         self._extract = self.model.extractor(precision=precision)
 
-    def __call__(self, video: str | Path, **options: Any) -> Timeline:
+    def __call__(self, video: Video, **options: Any) -> Timeline:
         """The timeline of one file; options and errors as for :func:`localize`."""
         return self._begin(video, ahead=False, **options).timeline()
 
-    def stream(self, video: str | Path, **options: Any) -> EventStream:
+    def stream(self, video: Video, **options: Any) -> EventStream:
         """The events of one file as they become final; options and errors as for :func:`localize`.
 
         A segment is audible if it is near the file's loudest, which only the whole sound tells: it
@@ -234,7 +239,7 @@ class Localizer:
 
     def _begin(
         self,
-        video: str | Path,
+        video: Video,
         *,
         ahead: bool,
         decision: Decision | None = None,
@@ -266,7 +271,7 @@ class Localizer:
             video_track=video_track,
         )
         return EventStream(
-            str(video),
+            _name(video),
             self.model.scoring(features),
             facts,
             card=self.model.card,
@@ -361,8 +366,16 @@ class EventStream:
             model=self.card,
             notes=tuple(_notes(facts, scores)),
             player_start=facts.player_start,
+            media=facts.media,
         )
         return timeline.choose(self.modality)
+
+
+def _name(video: Video) -> str:
+    """What a timeline calls its file: the path as it was given."""
+    if isinstance(video, Features):
+        return video.source
+    return str(video if isinstance(video, str | Path) else video.path)
 
 
 def tuned(card: Json) -> Decision:
@@ -418,7 +431,7 @@ def _sentence(note: str) -> str:
 
 
 def localize(
-    video: str | Path,
+    video: Video,
     *,
     model: str | Path | Predictor = "default",
     events: str | Sequence[str] | None = None,
@@ -443,7 +456,8 @@ def localize(
     :func:`to_events` decides. For many files make a :class:`Localizer` once.
 
     Args:
-        video: Path of the file.
+        video: Path of the file, what :func:`avel.open` gave (the file is then not probed again),
+            or features of the model's backbones (:func:`avel.extract`), from which it goes on.
         model: A run's folder or checkpoint, an exported ``.onnx`` file, ``"default"`` for the one
             that names real events without training, ``"toybox"`` for a toy, or a model loaded
             already with :func:`avel.load_model`.
@@ -459,7 +473,7 @@ def localize(
             ``visual_only``), ``"audio"`` or ``"visual"`` for what is only that, ``"all"`` for every
             one, each with its modality. See :meth:`avel.Timeline.choose`.
         audio_track, video_track: Which track to read where the file has several, by its number in
-            the file; the one marked as default if None.
+            the file; the one marked as default if None. For paths only.
         progress: Called with segments done and segments in all.
         cache, precision: As for :class:`Localizer`.
 
@@ -489,7 +503,7 @@ def localize(
 
 
 def stream_events(
-    video: str | Path,
+    video: Video,
     *,
     model: str | Path | Predictor = "default",
     events: str | Sequence[str] | None = None,

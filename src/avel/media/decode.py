@@ -41,6 +41,8 @@ RATES = (1000, 1_000_000)
 _BILINEAR = 0x2 | 0x40000 | 0x4000 | 0x2000
 _LOUDEST = 4.0  # floats beyond this are damage
 _RETRIES = 50
+#: Bytes of decoded sound that are kept while its channels are measured.
+AHEAD_BYTES = 2**25
 _PLANES = 8
 _EPS = 1e-6
 
@@ -56,6 +58,10 @@ class Damage:
     corrupt: int = 0
     dropped: int = 0
     reads: int = 0
+
+    def clear(self) -> None:
+        """Count from nothing again."""
+        self.packets = self.corrupt = self.dropped = self.reads = 0
 
     def sentences(self, what: str) -> Iterator[str]:
         """A sentence for each kind of damage."""
@@ -128,7 +134,7 @@ def decoded(path: Path, index: int, damage: Damage, *, since: float | None = Non
         raise MediaError(f"{path}: can't be read ({e.strerror})", hint="check that it plays") from e
     with container:
         stream = container.streams[index]
-        _prepare(stream)
+        prepare(stream)
         yield from _frames(container, stream, damage)
 
 
@@ -141,7 +147,7 @@ def _sought(container: Any, index: int, since: float) -> bool:
     return True
 
 
-def _prepare(stream: Any) -> None:
+def prepare(stream: Any) -> None:
     """Threads and bounds of a decoder, before it opens.
 
     PyAV's logging, where a program has switched it on, waits in FFmpeg's threads for Python's lock
@@ -350,6 +356,40 @@ def measure(frames: Iterator[Any]) -> Downmix:
         for f in frames
         if is_sound(f) and (held := channels(f)) is not None
     )
+
+
+class FramesAhead:
+    """Audio frames that are read ahead, and can be had once more with those behind them.
+
+    Args:
+        frames: Decoded audio frames.
+        most: Bytes of samples that are kept in memory.
+    """
+
+    def __init__(self, frames: Iterator[Any], *, most: int = AHEAD_BYTES) -> None:
+        self._frames, self._most = frames, most
+        self._kept: deque[Any] = deque()
+        self._bytes = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all frames that were read are still in memory."""
+        return self._bytes <= self._most
+
+    def __iter__(self) -> Iterator[Any]:
+        for frame in self._frames:
+            self._bytes += frame.samples * frame.layout.nb_channels * frame.format.bytes
+            if self.complete:
+                self._kept.append(frame)
+            else:
+                self._kept.clear()
+            yield frame
+
+    def again(self) -> Iterator[Any]:
+        """The frames that were read, and the rest."""
+        while self._kept:
+            yield self._kept.popleft()
+        yield from self._frames
 
 
 def is_sound(frame: Any) -> bool:

@@ -31,6 +31,7 @@ from avel.errors import UsageError
 from avel.files import MEDIA_ENDINGS
 from avel.media.decode import (
     Damage,
+    FramesAhead,
     Screen,
     Shown,
     Shrinker,
@@ -43,7 +44,7 @@ from avel.media.decode import (
 from avel.media.downmix import MEAN, Downmix
 from avel.media.encode import write_video
 from avel.media.probe import Track, probe
-from avel.types import Grid
+from avel.types import Grid, Timeline
 
 __all__ = [
     "ENDINGS",
@@ -53,7 +54,9 @@ __all__ = [
     "Track",
     "audio_track",
     "frames_at",
+    "media_of",
     "open_media",
+    "opened",
     "write_video",
 ]
 
@@ -109,6 +112,9 @@ class Media:
         tracks: All tracks of sound and picture.
         video, audio: The chosen ones, or None.
         notes: What is missing or damaged, a sentence each; grows as the file is read.
+        requested: The numbers of the sound track and the picture that were requested, None for
+            what was left to :func:`open_media`.
+        state: What tells whether the file has changed since: its size and times.
     """
 
     path: Path
@@ -119,6 +125,13 @@ class Media:
     video: Track | None
     audio: Track | None
     notes: list[str] = field(default_factory=list)
+    requested: tuple[int | None, int | None] = (None, None)
+    state: tuple[int, ...] = ()
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the file is still there as it was probed, by its size and times."""
+        return self.state == _state(self.path) != ()
 
     def grid(self, step: float = 1.0) -> Grid:
         """The file's segments of ``step`` seconds.
@@ -172,6 +185,23 @@ class Media:
             return MEAN
         return measure(decoded(self.path, self.audio.index, Damage()))
 
+    def _measured_frames(self, damage: Damage) -> Iterator[Any]:
+        """The sound's frames from the start; while they are opened, :attr:`mix` is measured.
+
+        The frames that were measured are given again from memory. Where they are too many (a file
+        that is quiet for long), the file is opened again.
+        """
+        assert self.audio is not None
+        frames = decoded(self.path, self.audio.index, damage)
+        if "mix" in self.__dict__:
+            return frames
+        ahead = FramesAhead(frames)
+        self.__dict__["mix"] = measure(iter(ahead))  # as cached_property keeps it
+        if ahead.complete:
+            return ahead.again()
+        damage.clear()
+        return decoded(self.path, self.audio.index, damage)
+
     def loudest(self, step: float = 1.0) -> float:
         """The level of the loudest segment in dBFS, from the sound alone; -120 where there is none.
 
@@ -214,9 +244,13 @@ class Media:
         track, start = self.audio, self.start + zero
         if not track.timed:
             since = None
-        seek = None if since is None else self.start + since
+        if since is None and channel is None:
+            frames = self._measured_frames(damage)
+        else:
+            seek = None if since is None else self.start + since
+            frames = decoded(self.path, track.index, damage, since=seek)
         return blocks(
-            decoded(self.path, track.index, damage, since=seek),
+            frames,
             start=start,
             damage=damage,
             channel=channel,
@@ -272,12 +306,51 @@ def open_media(
         UsageError: for a track that the file doesn't have.
     """
     path = Path(path)
-    found = probe(path, audio_track=audio_track, video_track=video_track)
-    return Media(path, *found)
+    state = _state(path)
+    result = probe(path, audio_track=audio_track, video_track=video_track)
+    return Media(path, *result, requested=(audio_track, video_track), state=state)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Size and times of a file; empty where it isn't there."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return ()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+def opened(
+    video: str | Path | Media, *, audio_track: int | None = None, video_track: int | None = None
+) -> Media:
+    """A file that was probed as it is, a path probed; arguments and errors as for open_media.
+
+    Raises:
+        UsageError: for a track of a file that was probed already.
+    """
+    if not isinstance(video, Media):
+        return open_media(video, audio_track=audio_track, video_track=video_track)
+    if audio_track is not None or video_track is not None:
+        raise UsageError(
+            f"{video.path} is open, and a track is requested", hint="choose it in avel.open"
+        )
+    return video
+
+
+def media_of(timeline: Timeline) -> Media:
+    """The probed file that a timeline was made from; the file is probed again where it has changed.
+
+    Raises:
+        MediaError: if the file can't be read.
+    """
+    media = timeline.media
+    if isinstance(media, Media) and str(media.path) == timeline.video and media.unchanged:
+        return media
+    return open_media(timeline.video)
 
 
 def frames_at(
-    path: str | Path,
+    video: str | Path | Media,
     times: Sequence[float],
     *,
     width: int,
@@ -286,22 +359,22 @@ def frames_at(
     """Single frames, for thumbnails.
 
     Args:
-        path: The file.
+        video: The file, or what :func:`open_media` gave.
         times: Seconds, in any order.
         width: Pixels; the height follows the picture's shape.
-        video_track: As for :func:`open_media`.
+        video_track: As for :func:`open_media`; for paths only.
 
     Returns:
         For each time an upright (height, width, 3) uint8 RGB picture, the one shown then, or None
         where none is.
     """
-    media = open_media(path, video_track=video_track)
-    found: list[NDArray[np.uint8] | None] = [None] * len(times)
+    media = opened(video, video_track=video_track)
+    images: list[NDArray[np.uint8] | None] = [None] * len(times)
     if media.video is None:
-        return found
-    video, shrink = media.video, Shrinker(Damage())
-    sideways = video.rotation % 180 == 90
-    shape = (video.width, video.height) if sideways else (video.height, video.width)
+        return images
+    track, shrink = media.video, Shrinker(Damage())
+    sideways = track.rotation % 180 == 90
+    shape = (track.width, track.height) if sideways else (track.height, track.width)
     height = max(1, round(width * shape[0] / max(1, shape[1])))
     screen, reached = None, 0.0
     for place in sorted(range(len(times)), key=times.__getitem__):
@@ -311,24 +384,24 @@ def frames_at(
             if screen is None or sought.starts > reached:  # else decoding on is as short a way
                 screen = sought
         shown = screen.at(instant) or screen.first_before(instant + 1)
-        found[place] = None if shown is None else shrink(shown, width, height)
+        images[place] = None if shown is None else shrink(shown, width, height)
         reached = instant
-    return found
+    return images
 
 
 def audio_track(
-    path: str | Path, rate: int = RATE, *, audio_track: int | None = None
+    video: str | Path | Media, rate: int = RATE, *, audio_track: int | None = None
 ) -> Iterator[NDArray[np.float32]]:
     """The sound of a file as float32 mono chunks of a second (the last one shorter).
 
     The sum of their lengths is the file's duration; silence where the file has none.
 
     Args:
-        path: The file.
+        video: The file, or what :func:`open_media` gave.
         rate: Samples a second.
-        audio_track: As for :func:`open_media`.
+        audio_track: As for :func:`open_media`; for paths only.
     """
-    media = open_media(path, audio_track=audio_track)
+    media = opened(video, audio_track=audio_track)
     sound = SoundLine(media._blocks(Damage()), rate)
     left = clock.sample_index(media.duration, rate)
     while left > 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +14,16 @@ import av.error
 from avel import clock
 from avel.errors import AvelError, MediaError, UsageError
 from avel.files import DOWNLOAD, IS_ADDRESS, is_address
-from avel.media.decode import MAX_PIXELS, RATES, Damage, decoded, is_sound, open_container, packets
+from avel.media.decode import (
+    MAX_PIXELS,
+    RATES,
+    Damage,
+    decoded,
+    is_sound,
+    open_container,
+    packets,
+    prepare,
+)
 
 Kind = Literal["video", "audio"]
 
@@ -69,6 +78,8 @@ class Track:
 
 
 _TAKEN = "is the one that was taken"
+#: What the notes call the kinds of tracks.
+_WORDS: Mapping[Kind, str] = {"video": "picture", "audio": "sound"}
 
 
 def unreadable(
@@ -114,27 +125,43 @@ class Probe(NamedTuple):
 
 
 def probe(path: Path, *, audio_track: int | None, video_track: int | None) -> Probe:
-    """Probe a media file; arguments and errors as in :func:`avel.media.file.open_media`."""
+    """Probe a media file; arguments and errors as in :func:`avel.media.file.open_media`.
+
+    The file is opened once and its packets are read once, unless the best track of a kind can't be
+    decoded and another one is tried.
+    """
     check_file(path)
     try:
         with open_container(path) as container:
             tracks, best = _tracks(container)
-            notes: list[str] = []
-            video = _choose(path, tracks, "video", best["video"], video_track, notes)
-            audio = _choose(path, tracks, "audio", best["audio"], audio_track, notes)
-            chosen = [t for t in (video, audio) if t is not None]
-            if not chosen:
+            notes: dict[Kind, list[str]] = {"video": [], "audio": []}
+            candidates = {
+                "video": _candidates(path, tracks, "video", best["video"], video_track, notes),
+                "audio": _candidates(path, tracks, "audio", best["audio"], audio_track, notes),
+            }
+            preferred = [found[0] for found in candidates.values() if found]
+            scan = _Scan(container, path, preferred)
+            chosen: dict[str, Track | None] = {
+                kind: _readable(path, tracks, candidates[kind], scan, notes[kind]) for kind in notes
+            }
+            picked = [t for t in chosen.values() if t is not None]
+            if not picked:
                 raise unreadable(path, "holds neither sound nor picture that can be decoded")
-            extent = _extent(container, path, chosen, notes)
+            if not {t.index for t in picked} <= scan.times.keys():
+                with open_container(path) as again:
+                    scan = _Scan(again, path, picked)
+            noted = [*notes["video"], *notes["audio"]]
+            extent = _extent(container, scan, picked, noted)
             kept = clock.player_start(container.format.name, extent.start)
     except av.error.FFmpegError as e:
         raise unreadable(path, f"isn't a media file that can be read ({e.strerror})") from e
     if extent.duration > MAX_DURATION:
         hours = f"{extent.duration / 3600:.0f} h"
         raise unreadable(path, f"says it lasts {hours}", expected="48 h at most", hint="cut it")
+    video, audio = chosen["video"], chosen["audio"]
     if audio is not None and not extent.timed:
         audio = replace(audio, timed=False)
-    return Probe(extent.duration, extent.start, kept, tuple(tracks), video, audio, notes)
+    return Probe(extent.duration, extent.start, kept, tuple(tracks), video, audio, noted)
 
 
 def player_start_of(path: str | Path) -> float:
@@ -173,35 +200,65 @@ def _track(stream: Any, number: int) -> Track:
     return Track(*common, width=context.width, height=context.height, fps=fps)
 
 
-def _choose(
-    path: Path, tracks: Sequence[Track], kind: Kind, best: int, asked: int | None, notes: list[str]
-) -> Track | None:
-    """The track asked for, or the best one that gives at least one frame."""
-    fitting = [t for t in tracks if t.kind == kind]
-    if asked is not None:
-        fitting = [t for t in fitting if t.number == asked]
-        if not fitting:
+def _candidates(
+    path: Path,
+    tracks: Sequence[Track],
+    kind: Kind,
+    best: int,
+    requested: int | None,
+    notes: dict[Kind, list[str]],
+) -> list[Track]:
+    """The tracks of a kind that may be read, the best one first; only the requested one if any."""
+    matching = [t for t in tracks if t.kind == kind]
+    if requested is not None:
+        matching = [t for t in matching if t.number == requested]
+        if not matching:
             known = ", ".join(str(t) for t in tracks if t.kind == kind)
             raise UsageError(
-                f"{path} has no {kind} track {asked}",
+                f"{path} has no {kind} track {requested}",
                 expected=f"one of {known}" if known else f"nothing: it has no {kind} track",
                 hint=f"choose by the track's number, or leave the {kind} track out",
             )
-    modality = "picture" if kind == "video" else "sound"
-    for track in sorted(fitting, key=lambda t: t.index != best):
+    if not matching:
+        notes[kind].append(f"the file has no {_WORDS[kind]}")
+    candidates = []
+    for track in sorted(matching, key=lambda t: t.index != best):
         if kind == "audio" and track.rate and not RATES[0] <= track.rate <= RATES[1]:
-            notes.append(f"{modality}: track {track} is none, at that rate")
-            continue
-        readable = _try_out(path, track)
-        if readable is not None:
-            count = sum(t.kind == kind for t in tracks)
+            notes[kind].append(f"{_WORDS[kind]}: track {track} is none, at that rate")
+        else:
+            candidates.append(track)
+    return candidates
+
+
+def _readable(
+    path: Path,
+    tracks: Sequence[Track],
+    candidates: Sequence[Track],
+    scan: _Scan,
+    notes: list[str],
+) -> Track | None:
+    """The first candidate that gives at least one frame, as that frame shows it."""
+    for track in candidates:
+        frame = scan.frames.get(track.index)
+        if frame is None and track.index not in scan.times:
+            frame = _first_frame(path, track)
+        if frame is not None:
+            count = sum(t.kind == track.kind for t in tracks)
+            readable = _as_decoded(track, frame)
             if count > 1:
-                notes.append(f"{modality}: of {count} tracks, {readable} {_TAKEN}")
+                notes.append(f"{_WORDS[track.kind]}: of {count} tracks, {readable} {_TAKEN}")
             return readable
-        notes.append(f"{modality}: nothing of track {track} can be decoded")
-    if not fitting:
-        notes.append(f"the file has no {modality}")
+        notes.append(f"{_WORDS[track.kind]}: nothing of track {track} can be decoded")
     return None
+
+
+def has_track(notes: Iterable[str], kind: Kind) -> bool:
+    """Whether a file has a track of a kind that can be decoded, by the notes of its probe."""
+    word = _WORDS[kind]
+    unread = (f"{word}: track ", f"{word}: nothing of track ")
+    own = [n for n in notes if n.lower().startswith((f"{word}:", f"the file has no {word}"))]
+    refused = any(n.lower().startswith((*unread, f"the file has no {word}")) for n in own)
+    return not refused or any(map(tells_track, own))
 
 
 def tells_track(note: str) -> bool:
@@ -209,19 +266,32 @@ def tells_track(note: str) -> bool:
     return note.rstrip(".").endswith(_TAKEN)
 
 
-def _try_out(path: Path, track: Track) -> Track | None:
-    """The track with its rotation, or None if nothing of it can be decoded."""
+def _check_size(path: Path, track: Track) -> None:
+    """Refuse a picture that is too large to be decoded."""
     if track.width * track.height > MAX_PIXELS:
         size = f"{track.width}x{track.height}"
         most = f"at most {MAX_PIXELS} pixels"
         raise unreadable(path, f"has a picture of {size}", expected=most, hint="scale it down")
+
+
+def _first_frame(path: Path, track: Track) -> Any:
+    """The first frame of a track that can be used, or None."""
+    _check_size(path, track)
     frames = decoded(path, track.index, Damage())
-    first = next((f for f in frames if track.kind == "video" or is_sound(f)), None)
+    first = next((f for f in frames if _usable(track, f)), None)
     frames.close()  # type: ignore[attr-defined]
-    if first is None or track.kind == "audio":
-        return None if first is None else track
-    turned = first.rotation % 360
-    return replace(track, rotation=turned, width=first.width, height=first.height)
+    return first
+
+
+def _usable(track: Track, frame: Any) -> bool:
+    return track.kind == "video" or is_sound(frame)
+
+
+def _as_decoded(track: Track, frame: Any) -> Track:
+    """A track with the size and rotation of its first decoded frame (video)."""
+    if track.kind == "audio":
+        return track
+    return replace(track, rotation=frame.rotation % 360, width=frame.width, height=frame.height)
 
 
 class _Extent(NamedTuple):
@@ -232,18 +302,18 @@ class _Extent(NamedTuple):
     timed: bool = True
 
 
-def _extent(container: Any, path: Path, chosen: Sequence[Track], notes: list[str]) -> _Extent:
+def _extent(container: Any, scan: _Scan, chosen: Sequence[Track], notes: list[str]) -> _Extent:
     """When the chosen tracks start and how long they last: by their packets, not by the headers.
 
-    Files too large to be gone through are believed.
+    The headers of files that are too large to be scanned are taken as right.
     """
-    start = None if container.start_time is None else container.start_time / av.time_base
+    start = scan.start
     streams = [container.streams[t.index] for t in chosen]
     said = _said_end(container, streams, start or 0.0)
     shortest = min(1.0, 1 / (chosen[0].fps or 25.0))
-    if said is not None and path.stat().st_size > _SCAN:
+    if said is not None and not scan.whole:
         return _Extent(start or 0.0, max(said - (start or 0.0), shortest))
-    found = _scan(container, streams, {t.index: t.fps for t in chosen})
+    found = {t.index: scan.times[t.index] for t in chosen}
     if start is None:
         start = min((f.first for f in found.values() if f.first is not None), default=0.0)
     ends: dict[Kind, float] = {}
@@ -269,7 +339,7 @@ def _extent(container: Any, path: Path, chosen: Sequence[Track], notes: list[str
     return _Extent(start, max(last - start, shortest), timed)
 
 
-def _shown_until(found: _Found, end: float, sound: float | None) -> float:
+def _shown_until(found: _PacketTimes, end: float, sound: float | None) -> float:
     """The end of the picture, without what only wrong times put there.
 
     That is what follows a pause that no recording has, and, of pictures that come very seldom, what
@@ -313,50 +383,91 @@ def _said_end(container: Any, streams: Sequence[Any], start: float) -> float | N
     return max(whole, start) if "matroska" in container.format.name else start + whole
 
 
-class _Found:
+class _PacketTimes:
     """What the packets of a track say, in the file's order."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Any) -> None:
         self.first: float | None = None
         self.begins: list[float] = []
         self.ends: list[float] = []
         self.untimed = 0.0  # seconds of packets without times
         self.filled = 0.0  # seconds that a decoder makes of the packets, where that is known
+        context = stream.codec_context  # read before the decoder opens, which may change it
+        known = stream.type == "audio" and context.frame_size and context.sample_rate
+        self._decoded = context.frame_size / context.sample_rate if known else None
 
+    def add(self, packet: Any, rate: float, *, by_place: bool) -> None:
+        """One more packet.
 
-def _scan(container: Any, streams: Sequence[Any], rates: Mapping[int, float]) -> dict[int, _Found]:
-    """What the packets say, by track, without decoding.
-
-    ``rates`` are frames a second by track, 0 where not known: for packets without times (raw
-    streams) or lengths.
-    """
-    found = {index: _Found() for index in rates}
-    by_place = container.format.name == "avi"
-    for packet in packets(container, streams, Damage()):
-        if packet.size == 0 or packet.is_discard:
-            continue
-        held = found[packet.stream.index]
-        rate = rates[packet.stream.index]
+        Args:
+            packet: The packet.
+            rate: Frames a second of the track, 0 where not known: for packets without times (raw
+                streams) or lengths.
+            by_place: Whether the packet's place counts, not the time of what it holds.
+        """
         usual = 1 / rate if rate > 0 else 0.0
         time = packet.dts if by_place else packet.pts
         length = float(packet.duration * packet.time_base) if packet.duration else usual
-        held.filled += _filled(packet, length)
+        self.filled += length if self._decoded is None else self._decoded
         if time is None:
-            held.untimed += usual
-            continue
+            self.untimed += usual
+            return
         begin = float(time * packet.time_base)
-        held.begins.append(begin)
-        held.ends.append(begin + length)
-        held.first = begin if held.first is None else min(held.first, begin)
-    return found
+        self.begins.append(begin)
+        self.ends.append(begin + length)
+        self.first = begin if self.first is None else min(self.first, begin)
 
 
-def _filled(packet: Any, length: float) -> float:
-    """Seconds of sound in a packet by its codec; what the packet says where that isn't known."""
-    context = packet.stream.codec_context
-    if packet.stream.type != "audio" or not context.frame_size or not context.sample_rate:
-        return length
-    return float(context.frame_size / context.sample_rate)
+class _Scan:
+    """One pass over a file's packets: their times, and the first usable frame of each track.
+
+    Of a file that is too large to be scanned, whose headers say how long it is, as much is read as
+    the first frames take.
+
+    Args:
+        container: The open file.
+        path: Its path.
+        tracks: Those whose packets are read.
+
+    Raises:
+        MediaError: if a picture is too large.
+    """
+
+    def __init__(self, container: Any, path: Path, tracks: Sequence[Track]) -> None:
+        known = container.start_time is not None
+        self.start: float | None = container.start_time / av.time_base if known else None
+        self._tracks = {t.index: t for t in tracks}
+        streams = [container.streams[index] for index in self._tracks]
+        self.times = {s.index: _PacketTimes(s) for s in streams}
+        self.frames: dict[int, Any] = {}
+        said = _said_end(container, streams, self.start or 0.0) if streams else None
+        self.whole = said is None or path.stat().st_size <= _SCAN
+        for track in tracks:
+            _check_size(path, track)
+        for stream in streams:
+            prepare(stream)
+        if streams:
+            self._read(container, streams)
+
+    def _read(self, container: Any, streams: Sequence[Any]) -> None:
+        by_place = container.format.name == "avi"
+        for packet in packets(container, streams, Damage()):
+            track = self._tracks[packet.stream.index]
+            if packet.size and not packet.is_discard:
+                self.times[track.index].add(packet, track.fps, by_place=by_place)
+            if track.index not in self.frames:
+                self._decode(packet, track)
+            if not self.whole and len(self.frames) == len(self._tracks):
+                return
+
+    def _decode(self, packet: Any, track: Track) -> None:
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            return
+        first = next((f for f in frames if _usable(track, f)), None)
+        if first is not None:
+            self.frames[track.index] = first
 
 
 def _true_end(ends: Sequence[float], said: float | None) -> float:

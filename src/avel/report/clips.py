@@ -91,10 +91,10 @@ def cut_clips(timeline: Timeline, folder: str | Path) -> list[Path]:
     """
     from avel.media.encode import write_video
     from avel.media.excerpt import frame_size, pictures, sound
-    from avel.media.file import open_media
+    from avel.media.file import media_of
 
     check_bounds(timeline, clips=True)
-    media = open_media(timeline.video)
+    media = media_of(timeline)
     events = _within(timeline, media.duration)
     size = frame_size(media)
     fps = min(media.video.fps or _FPS, _MAX_FPS) if media.video else _FPS
@@ -138,14 +138,15 @@ def save_thumbnails(timeline: Timeline, folder: str | Path) -> list[Path]:
         MediaError: if the video can't be read.
         DataError: if there are more than ``MAX_CLIPS`` events.
     """
-    from avel.media.file import frames_at
+    from avel.media.file import frames_at, media_of
 
     check_bounds(timeline, clips=False)
     names = event_names(timeline, timeline.events, ".jpg")
     held = sorted((best_instant(timeline, e), n) for e, n in zip(timeline, names, strict=True))
+    media = media_of(timeline)
     written = []
     for batch in _batches(held):
-        images = frames_at(timeline.video, [t for t, _ in batch], width=_WIDTH)
+        images = frames_at(media, [t for t, _ in batch], width=_WIDTH)
         for (_, name), image in zip(batch, images, strict=True):
             if image is not None:
                 written.append(_save_jpeg(image, Path(folder) / name))

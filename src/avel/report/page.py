@@ -202,29 +202,29 @@ def read_pictures(
     timeline: Timeline, hues: Mapping[str, int], *, page: Path | None, embed: int, spectrogram: bool
 ) -> Pictures:
     """Player, thumbnails and spectrogram; empty, with a note, where the video can't be read."""
-    from avel.media.file import open_media
+    from avel.media.file import media_of
 
     video = Path(timeline.video)
     try:
-        media = open_media(video)
+        media = media_of(timeline)
     except AvelError:
         gone = f"The video {video.name} couldn't be read when this page was made: no pictures."
         return Pictures(notes=(gone,))
-    thumbs = _thumbs(timeline, hues) if media.video else ()
+    thumbs = _thumbs(timeline, media, hues) if media.video else ()
     try:
         player = _player(video, media, page, embed)
     except OSError:  # gone since it was opened, or a disk that fails
         player = Player(tag="video" if media.video else "audio")
     if thumbs:
         player = replace(player, poster=thumbs[0].uri)
-    sound = file_spectrogram(video, media.duration) if media.audio and spectrogram else b""
+    sound = file_spectrogram(media) if media.audio and spectrogram else b""
     drawn = data_uri(sound, "image/png") if sound else ""
     facts = (f"{player.width} × {player.height}",) if player.width else ()
     return Pictures(player, thumbs, drawn, facts, player_start=media.player_start)
 
 
-def _thumbs(timeline: Timeline, hues: Mapping[str, int]) -> tuple[Thumb, ...]:
-    seen = thumbnails(timeline)
+def _thumbs(timeline: Timeline, media: Media, hues: Mapping[str, int]) -> tuple[Thumb, ...]:
+    seen = thumbnails(timeline, media)
     made = []
     for (time, _), uri in zip(seen, jpeg_uris([image for _, image in seen]), strict=True):
         label, score = view.label_at(timeline, time)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avel import clock
 from avel.errors import AvelError
+
+if TYPE_CHECKING:
+    from avel.media.file import Media
 
 #: Most columns of a picture, and the range it shows below the loudest point, in dB.
 MAX_COLUMNS, RANGE_DB = 1600, 70.0
@@ -33,18 +35,13 @@ _STOPS = (
 )
 
 
-def file_spectrogram(path: str | Path, duration: float) -> bytes:
-    """The PNG of a media file's sound; empty where it is silent or can't be read.
-
-    Args:
-        path: The file.
-        duration: Its seconds.
-    """
+def file_spectrogram(media: Media) -> bytes:
+    """The PNG of a media file's sound; empty where it is silent or can't be read."""
     from avel.media.file import RATE, audio_track
 
     try:
-        samples = clock.sample_index(duration, RATE)
-        power = mel_columns(audio_track(path, RATE), samples=samples)
+        samples = clock.sample_index(media.duration, RATE)
+        power = mel_columns(audio_track(media, RATE), samples=samples)
     except AvelError:
         return b""
     return spectrogram_png(power) if power.any() else b""

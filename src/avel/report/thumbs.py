@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from avel import clock
 from avel.errors import AvelError
 from avel.types import Timeline
+
+if TYPE_CHECKING:
+    from avel.media.file import Media
 
 #: Most thumbnails of a page, and their longer side in pixels.
 LIMIT, WIDTH = 40, 320
@@ -22,18 +25,25 @@ LETTERS, QUALITIES = 800_000, (74, 55, 35, 15, 5)
 FOCUSED = 4.0
 
 
-def thumbnails(timeline: Timeline) -> list[tuple[float, NDArray[np.uint8]]]:
+def thumbnails(
+    timeline: Timeline, media: Media | None = None
+) -> list[tuple[float, NDArray[np.uint8]]]:
     """The instants worth a picture with their (H, W, 3) pictures; empty where none is read.
 
     The longer of H and W is at most ``WIDTH``.
+
+    Args:
+        timeline: The events.
+        media: The probed file, where it is there already; None finds it by the timeline.
     """
     from avel.media.excerpt import frame_size
-    from avel.media.file import frames_at, open_media
+    from avel.media.file import frames_at, media_of
 
     times = thumb_times(timeline)
     try:
-        width, _ = frame_size(open_media(timeline.video), most=WIDTH)
-        images = frames_at(timeline.video, times, width=width)
+        media = media or media_of(timeline)
+        width, _ = frame_size(media, most=WIDTH)
+        images = frames_at(media, times, width=width)
     except AvelError:
         return []
     return [(t, i) for t, i in zip(times, images, strict=True) if i is not None]

@@ -91,9 +91,9 @@ class ModelWorker:
                 expected=f"at most {task.longest / 60:g}",
                 hint="cut it, or start the server with a larger --minutes",
             )
-        found = self._localizer(task.model)(task.media, progress=progress)
-        sound = file_spectrogram(task.media, media.duration) if media.audio else b""
-        save_pictures(folder, thumbnails(found) if media.video else [], sound)
+        found = self._localizer(task.model)(media, progress=progress)
+        sound = file_spectrogram(media) if media.audio else b""
+        save_pictures(folder, thumbnails(found, media) if media.video else [], sound)
         save_result(folder, found)
         return {
             "duration": found.duration,
