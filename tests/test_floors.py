@@ -10,7 +10,7 @@ import avel
 
 PACKAGE = Path(avel.__file__).parent
 FLOORS = (
-    "types errors clock registry files metrics download memory csv_table _version",
+    "types errors clock device registry files metrics download memory csv_table _version",
     "media",
     "backbones",
     "features events formats",

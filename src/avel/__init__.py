@@ -13,31 +13,38 @@ from typing import TYPE_CHECKING, Any
 from avel._version import __version__
 
 if TYPE_CHECKING:
-    from avel.data.base import load_dataset
+    from avel.data.base import Dataset, load_dataset
     from avel.errors import AvelError
     from avel.evaluation.evaluate import evaluate
-    from avel.features.extractor import extract
+    from avel.features.extractor import Extractor, extract
     from avel.inference.decision import Decision, Thresholds
-    from avel.inference.load import load_model
-    from avel.inference.localizer import localize, stream_events, to_events
-    from avel.media.file import open_media as open
-    from avel.search.matcher import match
+    from avel.inference.load import list_models, load_model
+    from avel.inference.localizer import Localizer, localize, stream_events, to_events
+    from avel.media.file import open_media as open  # noqa: F401
+    from avel.models.base import Recipe
+    from avel.search.matcher import Matcher, match
     from avel.training.loop import fit
     from avel.types import Event, Features, Grid, Scores, Timeline
 
 # no module may bear the name of a public function: importing it would hide the function
 _HOME = {
     "AvelError": "errors",
+    "Dataset": "data.base",
     "Decision": "inference.decision",
     "Event": "types",
+    "Extractor": "features.extractor",
     "Features": "types",
     "Grid": "types",
-    "Thresholds": "inference.decision",
+    "Localizer": "inference.localizer",
+    "Matcher": "search.matcher",
+    "Recipe": "models.base",
     "Scores": "types",
+    "Thresholds": "inference.decision",
     "Timeline": "types",
     "evaluate": "evaluation.evaluate",
     "extract": "features.extractor",
     "fit": "training.loop",
+    "list_models": "inference.load",
     "load_dataset": "data.base",
     "load_model": "inference.load",
     "localize": "inference.localizer",
@@ -47,12 +54,18 @@ _HOME = {
     "to_events": "inference.localizer",
 }
 
+# `avel.open` is public, but `from avel import *` must not hide the built-in `open`
 __all__ = [
     "AvelError",
+    "Dataset",
     "Decision",
     "Event",
+    "Extractor",
     "Features",
     "Grid",
+    "Localizer",
+    "Matcher",
+    "Recipe",
     "Scores",
     "Thresholds",
     "Timeline",
@@ -60,11 +73,11 @@ __all__ = [
     "evaluate",
     "extract",
     "fit",
+    "list_models",
     "load_dataset",
     "load_model",
     "localize",
     "match",
-    "open",
     "stream_events",
     "to_events",
 ]
@@ -80,4 +93,4 @@ def __getattr__(name: str) -> Any:  # imported late: `import avel` costs nothing
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_HOME})

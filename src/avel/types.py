@@ -109,6 +109,10 @@ def _load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Json]:
         ) from e
 
 
+def _segment_count(grid: Grid) -> str:
+    return f"{len(grid)} segment{'s' * (len(grid) != 1)} of {grid.step:g} s"
+
+
 @dataclass(frozen=True)
 class Features:
     """What two backbones made of a file, one row a segment.
@@ -138,6 +142,11 @@ class Features:
     source: str = ""
     content: str = ""
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        shapes = (f"{name} {'x'.join(map(str, array.shape[1:]))}" for name, array in
+                  (("audio", self.audio), ("visual", self.visual)))  # fmt: skip
+        return f"<Features of {self.source!r}: {_segment_count(self.grid)}, {', '.join(shapes)}>"
 
     def __post_init__(self) -> None:
         t = len(self.grid)
@@ -234,6 +243,9 @@ class Scores:
     visible: Bools | None = None
     audio_scores: Floats | None = None
     visual_scores: Floats | None = None
+
+    def __repr__(self) -> str:
+        return f"<Scores of {_segment_count(self.grid)}, {len(self.classes)} classes>"
 
     def __post_init__(self) -> None:
         t, c = len(self.grid), len(self.classes)
@@ -421,6 +433,12 @@ class Timeline:
 
     def __len__(self) -> int:
         return len(self.events)
+
+    def __repr__(self) -> str:
+        kinds = f"{len(self.events)} event{'s' * (len(self.events) != 1)}"
+        labels = list(dict.fromkeys(e.label for e in self.events))
+        named = f" ({', '.join(labels[:4])}{', …' * (len(labels) > 4)})" if labels else ""
+        return f"<Timeline of {Path(self.video).name!r}, {self.duration:g} s: {kinds}{named}>"
 
     def __str__(self) -> str:
         """A line an event; those that are only audible or visible stand below the others."""

@@ -77,7 +77,14 @@ class Finder:
     """A localizer that fails for files whose name begins with ``bad`` and finds two events."""
 
     def __init__(
-        self, model: object, *, events: object, vocabulary: object, cache: bool, precision: str
+        self,
+        model: object,
+        *,
+        events: object,
+        vocabulary: object,
+        cache: bool,
+        precision: str,
+        device: str,
     ) -> None:
         assert precision == "float32"
         if model != "default":

@@ -100,7 +100,7 @@ def named_events(width: int = WIDE) -> NamedEvents:
 class Loaded(Trained):
     """A trained model whose backbones are never asked."""
 
-    def extractor(self, *, precision: str = "float32") -> Any:
+    def extractor(self, *, precision: str = "float32", device: str = "auto") -> Any:
         return None
 
 

@@ -426,7 +426,7 @@ def test_steps_are_recorded_only_where_every_one_is_alike(monkeypatch: pytest.Mo
 def test_recorded_on_a_gpu() -> None:
     recipe = small_recipe("sel", "epochs=4", "batch=7")
     found, again = (
-        fit("cspa_csea", make_dataset(), recipe=recipe, accelerator="cuda") for _ in range(2)
+        fit("cspa_csea", make_dataset(), recipe=recipe, device="cuda") for _ in range(2)
     )
     expected = fit("cspa_csea", make_dataset(), recipe=recipe)
     assert weights(found) == weights(again)
@@ -468,7 +468,7 @@ def test_two_processes_share_every_batch_as_one_does_them(
 
 @pytest.mark.slow
 def test_the_command_on_two_devices_gives_the_curve_of_one(tmp_path: Path) -> None:
-    """`avel train --devices 2 --accelerator cpu`: losses within 1e-5 of one process's."""
+    """`avel train --devices 2 --device cpu`: losses within 1e-5 of one process's."""
     from avel.data.ave.simulate import simulate
 
     labels = shared_folder()
@@ -480,7 +480,7 @@ def test_the_command_on_two_devices_gives_the_curve_of_one(tmp_path: Path) -> No
         out = tmp_path / devices
         run_python(
             "-m", "avel", "train", "cspa_csea", "data=ave", f"root={tmp_path / 'ave'}", "epochs=3",
-            "batch=9", "precision=float32", "--accelerator", "cpu", "--devices", devices, "-o", out,
+            "batch=9", "precision=float32", "--device", "cpu", "--devices", devices, "-o", out,
         )  # fmt: skip
         rows = list(csv.DictReader((out / "history.csv").open()))
         curves.append([[float(row[k]) for k in ("loss", "segment_accuracy")] for row in rows])

@@ -42,7 +42,7 @@ def test_corrections_train_a_model_that_serves(tmp_path: Path) -> None:
         commands = [c.split() for c in client.get("/api/dataset").json()["commands"]]
     assert [c[0] for c in commands] == ["avel", "avel"]
     assert main(commands[0][1:]) == 0
-    options = ["epochs=1", "batch=2", "-o", str(run), "--accelerator", "cpu"]
+    options = ["epochs=1", "batch=2", "-o", str(run), "--device", "cpu"]
     assert main([*commands[1][1:-2], *options]) == 0
     assert json.loads((run / "card.json").read_text())["classes"] == ["thing 0", "thing 1"]
     start = partial(

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-import typer
-
 from avel.cli._outputs import is_ending, is_folder, unwritable, write_events
+from avel.cli._terminal import note
 from avel.errors import AvelError, UsageError, printable
 from avel.files import there
 
@@ -108,13 +107,13 @@ def convert_labels(
             failed += _written(name, timelines, outputs)
     for timeline, (source, _, _) in zip(timelines, held, strict=True):
         failed += _events_as_files(timeline, outputs)
-        for note in timeline.notes:
-            _say(f"{source}: {note}")
+        for text in timeline.notes:
+            _say(f"{source}: {text}")
     return len(failed)
 
 
 def _say(text: str) -> None:
-    typer.echo(f"avel: {printable(text)}", err=True)
+    note(text)
 
 
 _Held = list[tuple[Path, "Timeline", bool]]

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from avel import clock
+from avel.cli._terminal import progress_console
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -25,16 +26,14 @@ class Meter:
     """
 
     def __init__(self, total: int) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         self.total, self.done, self.failed = total, 0, 0
         self._made, self._seconds = 0, 0.0
         self._busy = 0.0  # seconds that went by before files that weren't there already
         self._last = self._told = time.monotonic()
-        self._console = Console(stderr=True)
+        self._console, quiet = progress_console()
         columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn()
-        quiet = not self._console.is_terminal
         self._bar = Progress(
             *columns, TextColumn("{task.fields[told]}"), console=self._console, transient=True,
             disable=quiet,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avel.cli._terminal import is_quiet, note, progress_console
 from avel.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ PRECISIONS = ("auto", "float32", "bf16")
 Precision = Annotated[
     str,
     typer.Option(help="float32; bf16: faster, error about 1 %; or auto: what is faster here."),
+]
+Device = Annotated[
+    str, typer.Option(help="auto (the processor, or AVEL_DEVICE), cpu, cuda, cuda:N or mps.")
 ]
 Modality = Annotated[
     str,
@@ -71,17 +75,16 @@ def say_passed_over(inputs: Sequence[Path]) -> None:
         more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
         what = f"{len(odd)} file{'s' * (len(odd) != 1)}"
         told = f"passed over {what}, no media by the ending: {', '.join(odd[:5])}{more}"
-        typer.echo(f"avel: {printable(told)}", err=True)
+        note(told)
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on the terminal, nothing elsewhere; called with what is done and what there is."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    console, off = progress_console()
+    with Progress(console=console, transient=True, disable=off) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -94,14 +97,19 @@ def print_json(found: Json) -> None:
 def print_table(
     table: Table, *, notes: Sequence[str], written: Sequence[Path], done: Sequence[str] = ()
 ) -> None:
-    """A table, what must be known of it, the files it went into, and what else was done."""
+    """A table, what must be known of it, the files it went into, and what else was done.
+
+    Nothing is printed where files were written and the person wants quiet.
+    """
+    if is_quiet() and (written or done):
+        return
     from rich.console import Console
     from rich.markup import escape
 
     console = Console(highlight=False)
     console.print(table)
-    for note in notes:
-        console.print(f"note: {escape(printable(note))}")
+    for text in notes:
+        console.print(f"note: {escape(printable(text))}")
     for path in written:
         console.print(f"wrote {escape(printable(str(path)))}")
     for line in done:

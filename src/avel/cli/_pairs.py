@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from avel.errors import DataError, UsageError, all_at_once, printable
+from avel.cli._terminal import note
+from avel.errors import DataError, UsageError, all_at_once
 
 if TYPE_CHECKING:
     from avel.data.base import Dataset
@@ -159,8 +158,8 @@ def open_data(given: Given, *, partial: bool = False, **more: Any) -> Dataset:
         if not (given.options or more):
             raise
         raise UsageError(f"options of data={name}: {e}", hint="see the data set's page") from e
-    for note in data.notes:
-        typer.echo(f"avel: {data.name}: {printable(note)}", err=True)
+    for text in data.notes:
+        note(f"{data.name}: {text}")
     return data
 
 

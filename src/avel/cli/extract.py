@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.cli._options import Precision, say_passed_over
+from avel.cli._options import Device, Precision, say_passed_over
+from avel.device import check_device
 from avel.errors import DataError, all_at_once
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def extract(
     batch: Annotated[int, typer.Option(help="Frames that go through the network together.")] = 32,
     dtype: Annotated[str, typer.Option(help="float16 or float32, as stored.")] = "float16",
     precision: Precision = "auto",
+    device: Device = "auto",
     compile: Annotated[
         bool,
         typer.Option("--compile", help="Compile the visual network first: 10 to 35 s a worker."),
@@ -85,6 +87,7 @@ def extract(
     What is done is skipped. A file that can't be used goes to quarantine, with the reason in
     manifest.csv beside the features, until it changes or --retry.
     """
+    check_device(device)
     from avel.backbones.base import default_backbone
     from avel.features.corpus import Settings
     from avel.features.listing import plan
@@ -94,7 +97,7 @@ def extract(
     settings = Settings(
         audio=audio or default_backbone("audio", training=True),
         visual=visual or default_backbone("visual", training=True), step=step, batch=batch,
-        precision=precision, compile=compile,  # type: ignore[arg-type]
+        precision=precision, compile=compile, device=device,  # type: ignore[arg-type]
         dtype=dtype, audio_track=audio_track, video_track=video_track, again=again, retry=retry,
     )  # fmt: skip
     found = plan(inputs, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from avel.cli._options import (
     Clips,
+    Device,
     Modality,
     Overwrite,
     Precision,
@@ -24,6 +26,8 @@ from avel.cli._options import (
     say_passed_over,
 )
 from avel.cli._outputs import check_places, is_ending, is_folder, unwritable, write_events
+from avel.cli._terminal import detail, fail, note
+from avel.device import check_device
 from avel.errors import AvelError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -199,6 +203,7 @@ def localize(
         ),
     ] = False,
     precision: Precision = "float32",
+    device: Device = "auto",
     no_cache: Annotated[
         bool,
         typer.Option(
@@ -243,19 +248,22 @@ def localize(
     asked |= {"min_duration": min_duration, "max_gap": max_gap}
     Decision().asked(**asked)  # refused before a model is loaded
     check_precision(precision)
+    check_device(device)
     find = Localizer(
         model,
         events=events,
         vocabulary=vocabulary,
         cache=not no_cache,
         precision=precision,  # type: ignore[arg-type]
+        device=device,
     )
-    for note in find.model.card.get("notes", ()):
-        typer.echo(f"avel: {note}", err=True)
+    for text in find.model.card.get("notes", ()):
+        note(text)
     failed: list[Exception] = []
     warned = False
     for video in files:
         try:
+            began = time.perf_counter()
             check_places(placed[video])
             _check_writers(video, placed[video], format, overwrite=overwrite)
             go = _stream if stream else _run
@@ -271,18 +279,24 @@ def localize(
             for path in placed[video]:
                 whole = writer_for(path, format=format).lanes
                 _save(found if whole else shown, path, format, overwrite=overwrite)
+            detail(_pace(video, found, time.perf_counter() - began))
             done = write_events(shown, clips=clips, thumbnails=thumbnails)
             if not warned:
                 for caution in cautions(found.model)[:1]:
-                    typer.echo(f"avel: {caution}", err=True)
+                    note(caution)
                 warned = True
             if not stream:
                 _show(shown, placed[video], done, as_json=as_json)
         except AvelError as e:
             failed.append(e)
             named = str(e) if str(video) in str(e) else f"{video}: {e}"
-            typer.echo(f"avel: {printable(named)}", err=True)
+            fail(named)
     _finish(failed, len(files))
+
+
+def _pace(video: Path, timeline: Timeline, seconds: float) -> str:
+    times = f"{timeline.duration / seconds:.1f} times real time" if seconds > 0 else ""
+    return f"{video}: {seconds:.1f} s, outputs included, {times}"
 
 
 def _check_writers(
@@ -305,7 +319,7 @@ def _finish(failed: list[Exception], count: int) -> None:
     if not failed:
         return
     if count > 1:
-        typer.echo(f"avel: {len(failed)} of {count} files failed", err=True)
+        fail(f"{len(failed)} of {count} files failed")
     wrong = len(failed) == count and all(isinstance(e, UsageError) for e in failed)
     raise typer.Exit(2 if wrong else 1)
 

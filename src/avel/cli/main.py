@@ -9,9 +9,12 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from avel._version import __version__
+from avel.cli._terminal import NORMAL, QUIET, VERBOSE, is_verbose, set_level
 from avel.errors import AvelError, UsageError, printable
 from avel.files import DOWNLOAD, IS_ADDRESS, disk_error, is_address
 
@@ -29,10 +32,11 @@ def build_app() -> typer.Typer:
         name="avel",
         help="Audio-visual event localization: which events are both seen and heard, and when.",
         no_args_is_help=True,
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
+    app.callback()(_options)
     for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if found.name != "main" and not found.name.startswith("_"):
             verb = getattr(importlib.import_module(f"avel.cli.{found.name}"), found.name)
@@ -42,6 +46,36 @@ def build_app() -> typer.Typer:
             else:
                 app.command(name)(verb)
     return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print avel's version and exit.",
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="No notes, no progress, no table of what is written to files."
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Times too, and the traceback of unforeseen errors."),
+    ] = False,
+) -> None:
+    set_level(QUIET if quiet else VERBOSE if verbose else NORMAL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     _bear_any_name()
     given = list(sys.argv[1:] if argv is None else argv)
-    arguments = split_outputs(_files_apart(given))
+    arguments = _global_first(split_outputs(_files_apart(given)))
     try:
         code = build_app()(arguments, standalone_mode=False)
         if sys.stdout is not None:
@@ -96,14 +130,22 @@ def main(argv: Sequence[str] | None = None) -> int:
                 hint = f"a file whose name begins with a dash is given as ./{named}"
                 print(f"  hint: {printable(hint)}", file=sys.stderr)
             return CALLED_WRONGLY
-        if os.environ.get("AVEL_DEBUG"):
+        if os.environ.get("AVEL_DEBUG") or is_verbose():
             raise
         return _say(
             f"avel stumbled over something it didn't foresee ({type(e).__name__}: {e})\n"
-            "  hint: run it again with AVEL_DEBUG=1 and report what it prints",
+            "  hint: run it again with -v and report what it prints",
             SOME_FAILED,
         )
     return code if isinstance(code, int) else DONE
+
+
+def _global_first(arguments: list[str]) -> list[str]:
+    """The arguments with ``-q`` and ``-v`` in front: a person may write them behind the verb too."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    levels = {"-q", "--quiet", "-v", "--verbose"}
+    first = [a for a in arguments[:end] if a in levels]
+    return [*first, *(a for i, a in enumerate(arguments) if i >= end or a not in levels)]
 
 
 def _files_apart(arguments: Sequence[str]) -> list[str]:

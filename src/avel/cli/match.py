@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avel.cli._options import (
+    Device,
     Precision,
     check_precision,
     print_json,
@@ -16,6 +17,8 @@ from avel.cli._options import (
     say_passed_over,
 )
 from avel.cli._outputs import check_places, unwritable
+from avel.cli._terminal import fail, note
+from avel.device import check_device
 from avel.errors import printable
 
 if TYPE_CHECKING:
@@ -83,6 +86,7 @@ def match(
         bool, typer.Option("--json", help="Print a JSON object in place of a table.")
     ] = False,
     precision: Precision = "float32",
+    device: Device = "auto",
     no_cache: Annotated[
         bool,
         typer.Option(
@@ -100,14 +104,15 @@ def match(
         check_ending(path)
     check_places(outputs if index is None else [*outputs, index])
     check_precision(precision)
+    check_device(device)
     say_passed_over(candidates)
-    find = Matcher(model, cache=not no_cache, precision=precision)  # type: ignore[arg-type]
+    find = Matcher(model, cache=not no_cache, precision=precision, device=device)  # type: ignore[arg-type]
     found = _run(
         find, query, candidates, modality=modality, within=within, top=top, overlaps=overlaps,
         one_per_file=one_per_file, index=index,
     )  # fmt: skip
     for caution in cautions(found.model)[:1]:
-        typer.echo(f"avel: {caution}", err=True)
+        note(caution)
     for path in outputs:
         try:
             found.save(path)
@@ -116,7 +121,7 @@ def match(
     _show(found, outputs, as_json=as_json)
     for name, error in found.failed:
         said = str(error) if name in str(error) else f"{name}: {error}"
-        typer.echo(f"avel: {printable(said)}", err=True)
+        fail(said)
     if found.failed:
         raise typer.Exit(1)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avel.cli._terminal import note
 from avel.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -295,12 +296,11 @@ def _some(ids: Sequence[str]) -> list[str]:
     """Clips to draw where none was named, said aloud."""
     from shlex import quote
 
-    from avel.errors import printable
     from avel.figures.predictions import spread_clips
 
     found = spread_clips(ids, CLIPS)
     told = " ".join(f"--clip {quote(name)}" for name in found)
-    typer.echo(f"avel: {len(found)} of {len(ids)} clips, as by {printable(told)}", err=True)
+    note(f"{len(found)} of {len(ids)} clips, as by {told}")
     return found
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avel.cli._terminal import fail, note
+
 if TYPE_CHECKING:
     from avel.cli._pairs import Given
     from avel.data.base import Dataset
@@ -80,7 +82,7 @@ def reproduce(
     def reopen(reads: dict[str, str]) -> Dataset:
         return open_data(reading(reads))
 
-    def note(place: Path, reads: dict[str, str]) -> None:
+    def remember_pairs(place: Path, reads: dict[str, str]) -> None:
         remember(reading(reads), place)
 
     def estimated(left: Estimate) -> bool:
@@ -91,11 +93,11 @@ def reproduce(
         made = reproduction.reproduce(
             names, data, out=folder, seeds=range(seeds), only=only, pairs=named.recipe,
             mmel=named.mmel, budget=budget, keep_state=keep_state,
-            reopen=reopen if named.data == "ave" else None, note=note, estimated=estimated,
-            progress=lambda line: typer.echo(line, err=True),
+            reopen=reopen if named.data == "ave" else None, note=remember_pairs, estimated=estimated,
+            progress=note,
         )  # fmt: skip
     except Stopped as e:
-        typer.echo("avel: stopped; the same command goes on from here", err=True)
+        fail("stopped; the same command resumes it")
         raise typer.Exit(130) from e
     print(made.text())
     print()

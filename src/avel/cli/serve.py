@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from avel.cli._options import Precision, check_precision
+from avel.cli._options import Device, Precision, check_precision
+from avel.device import check_device
 from avel.errors import UsageError
 
 
@@ -49,12 +50,14 @@ def serve(
     minutes: Annotated[float, typer.Option(min=0.01, help="That a file may last.")] = 120,
     job_minutes: Annotated[float, typer.Option(min=0.01, help="That a job may take.")] = 60,
     precision: Precision = "float32",
+    device: Device = "auto",
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Keep no features for other models.")
     ] = False,
 ) -> None:
     """Serve a page: drop videos, watch, correct, export, and learn from the corrections."""
     check_precision(precision)
+    check_device(device)
     _need_packages()
     from avel.web.jobs import JobService, Limits
     from avel.web.roots import named_roots
@@ -76,6 +79,7 @@ def serve(
         named_models(model or ["default"]),
         cache=not no_cache,
         precision=precision,  # type: ignore[arg-type]
+        device=device,
     )
     service = JobService(state, start, roots=roots, data=data, limits=limits, jobs=jobs)
     service.load()

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from avel.cli._terminal import fail, note
+
 
 def sweep(
     name: Annotated[str, typer.Argument(help="table5, lambda_s, lambda_w or lambda_c.")],
@@ -50,10 +52,10 @@ def sweep(
         rows = sweeps.sweep(
             name, data, out=folder, seeds=range(seeds), only=only, pairs=given.recipe,
             mmel=given.mmel, keep_state=keep_state, note=lambda place, **_: remember(given, place),
-            progress=lambda line: typer.echo(line, err=True),
+            progress=note,
         )  # fmt: skip
     except Stopped as e:
-        typer.echo("avel: stopped; the same command goes on from here", err=True)
+        fail("stopped; the same command resumes it")
         raise typer.Exit(130) from e
     print(f"{'':28}{'task':6}{'metric':18}{'ours':>7}{'sd':>7}{'n':>3}{'paper':>7}")
     for row in rows:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avel.cli._options import Device
+from avel.cli._terminal import fail, progress_console
 from avel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def train(
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="Accept an --init that has seen clips judged here.")
     ] = False,
-    accelerator: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
+    device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="How many of them.")] = 1,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for it too.")] = False,
 ) -> None:
@@ -84,7 +86,7 @@ def train(
     folder = out or Path("runs") / f"{model}_{task}"
     rest: dict[str, Any] = {
         "setting": setting, "resume": resume, "allow_leak": allow_leak,
-        "accelerator": accelerator, "devices": devices, "tensorboard": tensorboard,
+        "device": device, "devices": devices, "tensorboard": tensorboard,
     }  # fmt: skip
     if first:
         rest["mmel"] = mmel_recipe(model, chosen, given.mmel)
@@ -227,20 +229,17 @@ def _stopped() -> Iterator[None]:
     try:
         yield
     except Stopped as e:
-        typer.echo(f"avel: {e}", err=True)
+        fail(str(e))
         raise typer.Exit(130) from e
 
 
 @contextlib.contextmanager
 def _bar(title: str) -> Iterator[Callable[..., None]]:
     """A progress bar over the epochs on a terminal, nothing elsewhere."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
-    with Progress(
-        console=console, transient=True, disable=not console.is_terminal or _is_helper()
-    ) as bars:
+    console, off = progress_console()
+    with Progress(console=console, transient=True, disable=off or _is_helper()) as bars:
         tasks: dict[str, Any] = {}
 
         def step(name: str, record: dict[str, Any], epochs: int) -> None:

@@ -81,6 +81,10 @@ class Dataset:
     recordings: Mapping[str, str] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())
+        return f"<Dataset {self.name!r}: {len(self.classes)} classes, clips: {sizes}>"
+
     @property
     def train(self) -> Split:
         """The training split of SEL and WSEL."""

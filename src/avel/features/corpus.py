@@ -105,7 +105,7 @@ class Settings:
     """How every file of a corpus is extracted; picklable, so that each worker can start from it.
 
     Args:
-        audio, visual, step, batch, precision, compile: As for
+        audio, visual, step, batch, precision, compile, device: As for
             :class:`avel.features.extractor.Extractor`.
             With ``"auto"``, features of either precision count as done.
         dtype: ``"float16"`` or ``"float32"``, as stored.
@@ -120,6 +120,7 @@ class Settings:
     batch: int = 32
     precision: Precision = "float32"
     compile: bool = False
+    device: str = "auto"
     dtype: str = "float16"
     audio_track: int | None = None
     video_track: int | None = None
@@ -147,6 +148,7 @@ class Settings:
             batch=self.batch,
             precision=self.precision,
             compile=self.compile,
+            device=self.device,
         )
         return _ProcessWork(self, make, progress)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from avel.backbones.base import ClipBackbone, default_backbone
 from avel.backbones.load import load_backbone
+from avel.device import torch_device
 from avel.errors import UsageError
 from avel.features.logmel import log_mel
 from avel.features.network import Network, Precision
@@ -35,6 +36,7 @@ def extract(
     progress: Progress | None = None,
     audio_track: int | None = None,
     video_track: int | None = None,
+    device: str = "auto",
 ) -> Features:
     """Features of a media file; for many files make an :class:`Extractor` once.
 
@@ -47,15 +49,18 @@ def extract(
         precision: As for :class:`Extractor`.
         progress: Called with segments done and segments in all.
         audio_track, video_track: As for :func:`avel.open`; for paths only.
+        device: As for :class:`Extractor`.
 
     Raises:
         MediaError: if the file can't be read.
-        UsageError: for unknown names, tracks, and a step or batch out of bounds.
+        UsageError: for unknown names, tracks, devices, and a step or batch out of bounds.
         WeightsError: if weights are missing.
     """
     media = opened(video, audio_track=audio_track, video_track=video_track)
     media.grid(step)  # nonsense is named before heavy work begins
-    make = Extractor(audio=audio, visual=visual, step=step, batch=batch, precision=precision)
+    make = Extractor(
+        audio=audio, visual=visual, step=step, batch=batch, precision=precision, device=device
+    )  # fmt: skip
     return make(media, progress=progress)
 
 
@@ -73,7 +78,7 @@ class Extractor:
             float32 is noted in the cards, and in those of features with the measured ``error``.
         compile: Whether the visual backbone is compiled at its first batch, which takes 10 to 35 s
             and, on a CPU, a C++ compiler: for corpora.
-        device: A torch device; ``"auto"`` takes a GPU where there is one.
+        device: As for :func:`avel.device.check_device`.
 
     Raises:
         UsageError: for unknown names, and a batch or precision out of bounds.
@@ -93,8 +98,7 @@ class Extractor:
     ) -> None:
         if batch < 1:
             raise UsageError(f"a batch of {batch} frames", expected="at least 1")
-        cuda = device == "auto" and torch.cuda.is_available()
-        self.device = torch.device("cuda" if cuda else "cpu" if device == "auto" else device)
+        self.device = torch_device(device)
         self.step, self.batch = step, batch
         hearing, card = load_backbone(audio or default_backbone("audio"), modality="audio")
         self.hearing = Network(hearing, card, precision=precision, device=self.device, batch=SOUNDS)

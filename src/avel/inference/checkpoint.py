@@ -12,7 +12,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from avel.backbones.identity import backbone_name
+from avel.device import torch_device
 from avel.errors import AvelError, CheckpointError, UsageError
 from avel.files import json_hash, write_whole
 from avel.inference.card import FORMAT, check_card, upgraded
@@ -62,11 +63,20 @@ class Trained(Predictor):
         """The network's own decision over mean scores, where it has one."""
         return getattr(self.network, "decide", None)
 
-    def extractor(self, *, precision: Precision = "float32") -> Extractor:
+    def __repr__(self) -> str:
+        return (
+            f"<{self.card['model']} for {self.card['task']}, {len(self.card['classes'])} classes>"
+        )
+
+    def to(self, device: str) -> Trained:
+        """The same model, its network moved to a device."""
+        return replace(self, network=self.network.to(torch_device(device)))
+
+    def extractor(self, *, precision: Precision = "float32", device: str = "auto") -> Extractor:
         """An extractor of the features it was trained on.
 
         Args:
-            precision: As for :class:`avel.features.extractor.Extractor`.
+            precision, device: As for :class:`avel.features.extractor.Extractor`.
 
         Raises:
             CheckpointError: if its backbones have other weights here than it was trained with.
@@ -74,7 +84,7 @@ class Trained(Predictor):
         """
         from avel.features.extractor import Extractor
 
-        made = Extractor(**self.wants, precision=precision)
+        made = Extractor(**self.wants, precision=precision, device=device)
         for own, here in zip((self.audio_card, self.visual_card), made.cards, strict=True):
             if own.get("hash") != here.get("hash"):
                 raise CheckpointError(

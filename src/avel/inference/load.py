@@ -29,16 +29,20 @@ def load_model(path_or_name: str | Path = "default") -> Trained:
     return read_checkpoint(_find(path_or_name))
 
 
+def list_models() -> list[str]:
+    """The names that :func:`load_model` takes beside folders: the default first, then the toys."""
+    return [*NAMED, *sorted(p.parent.name for p in PRETRAINED.glob(f"*/{WEIGHTS}"))]
+
+
 def _find(path_or_name: str | Path) -> Path:
     folder = Path(path_or_name)
     if not (folder / WEIGHTS).is_file() and len(folder.parts) == 1:
         folder = PRETRAINED / folder
     if (folder / WEIGHTS).is_file():
         return folder
-    packaged = [*NAMED, *sorted(p.parent.name for p in PRETRAINED.glob(f"*/{WEIGHTS}"))]
     raise NoSuchModelError(
         f"no trained model at {str(path_or_name)!r}",
-        expected=f"a folder that holds {WEIGHTS}, or a packaged name ({', '.join(packaged)})",
+        expected=f"a folder that holds {WEIGHTS}, or a packaged name ({', '.join(list_models())})",
         hint="an exported model serves `avel localize` and avel.localize alone"
         if folder.suffix.lower() == ".onnx"
         else "train one with `avel train`, or correct the path",

@@ -203,6 +203,7 @@ class Localizer:
         cache: True keeps the features of every file in the cache folder, so that another model on
             the same file costs only itself; see :mod:`avel.features.cache`.
         precision: Of the backbones, as for :class:`avel.features.extractor.Extractor`.
+        device: Where model and backbones run; see :func:`avel.device.check_device`.
 
     Raises:
         CheckpointError: if the model can't be read.
@@ -217,12 +218,13 @@ class Localizer:
         *,
         events: str | Sequence[str] | None = None,
         vocabulary: str | Path | None = None,
-        cache: bool = False,
+        cache: bool = True,
         precision: Precision = "float32",
+        device: str = "auto",
     ) -> None:
         self.cache = cache
-        self.model = _load(model, events, vocabulary)
-        self._extract = self.model.extractor(precision=precision)
+        self.model = _load(model, events, vocabulary).to(device)
+        self._extract = self.model.extractor(precision=precision, device=device)
 
     def __call__(self, video: Video, **options: Any) -> Timeline:
         """The timeline of one file; options and errors as for :func:`localize`."""
@@ -446,8 +448,9 @@ def localize(
     audio_track: int | None = None,
     video_track: int | None = None,
     progress: Progress | None = None,
-    cache: bool = False,
+    cache: bool = True,
     precision: Precision = "float32",
+    device: str = "auto",
 ) -> Timeline:
     """Find the audio-visual events of a video file: the whole sentence.
 
@@ -475,7 +478,7 @@ def localize(
         audio_track, video_track: Which track to read where the file has several, by its number in
             the file; the one marked as default if None. For paths only.
         progress: Called with segments done and segments in all.
-        cache, precision: As for :class:`Localizer`.
+        cache, precision, device: As for :class:`Localizer`.
 
     Returns:
         The timeline; its ``notes`` say what was missing or damaged.
@@ -486,7 +489,9 @@ def localize(
         WeightsError: if a backbone's weights are missing.
         UsageError: for options out of range and tracks the file doesn't have.
     """
-    find = Localizer(model, events=events, vocabulary=vocabulary, cache=cache, precision=precision)
+    find = Localizer(
+        model, events=events, vocabulary=vocabulary, cache=cache, precision=precision, device=device
+    )  # fmt: skip
     return find(
         video,
         decision=decision,
@@ -508,8 +513,9 @@ def stream_events(
     model: str | Path | Predictor = "default",
     events: str | Sequence[str] | None = None,
     vocabulary: str | Path | None = None,
-    cache: bool = False,
+    cache: bool = True,
     precision: Precision = "float32",
+    device: str = "auto",
     **options: Any,
 ) -> EventStream:
     """The events of a video file one by one, the first while the rest is still read.
@@ -518,7 +524,7 @@ def stream_events(
     ...     print(event)
 
     Args:
-        video, model, events, vocabulary, cache, precision: As for :func:`localize`.
+        video, model, events, vocabulary, cache, precision, device: As for :func:`localize`.
         options: Its others.
 
     Returns:
@@ -528,5 +534,7 @@ def stream_events(
     Raises:
         MediaError, CheckpointError, WeightsError, UsageError: As :func:`localize`.
     """
-    find = Localizer(model, events=events, vocabulary=vocabulary, cache=cache, precision=precision)
+    find = Localizer(
+        model, events=events, vocabulary=vocabulary, cache=cache, precision=precision, device=device
+    )  # fmt: skip
     return find.stream(video, **options)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from avel import clock
 from avel.backbones.identity import backbone_identity, backbone_name, backbone_option
-from avel.errors import CheckpointError
+from avel.device import check_device
+from avel.errors import CheckpointError, UsageError
 from avel.inference.windows import MODALITY_PARTS, Means, RowBuffer, WindowOutput
 from avel.models.decision_rules import DecisionRule
 from avel.types import Features, Floats, Json, Scores
@@ -38,12 +39,26 @@ class Predictor(ABC):
     def reply(self, audio: Floats, visual: Floats) -> WindowOutput:
         """What the network says of windows (B, T, A) and (B, T, H, W, V), float32."""
 
+    def to(self, device: str) -> Predictor:
+        """The same model on a device; see :func:`avel.device.check_device` for names.
+
+        Raises:
+            UsageError: if the device isn't there, or the model can't run on it.
+        """
+        if check_device(device) != "cpu":
+            raise UsageError(
+                f"this model can't run on device {device!r}",
+                expected="cpu",
+                hint="leave --device out, or use the trained model in place of the exported one",
+            )
+        return self
+
     @abstractmethod
-    def extractor(self, *, precision: Precision = "float32") -> Extracts:
+    def extractor(self, *, precision: Precision = "float32", device: str = "auto") -> Extracts:
         """What makes the features it was trained on.
 
         Args:
-            precision: As for :class:`avel.features.extractor.Extractor`.
+            precision, device: As for :class:`avel.features.extractor.Extractor`.
 
         Raises:
             CheckpointError: if its backbones have other weights here than it was trained with.

@@ -71,16 +71,18 @@ class OnnxModel(Predictor):
             parts={name: found[name] for name in MODALITY_PARTS.values() if name in found},
         )
 
-    def extractor(self, *, precision: Precision = "float32") -> OnnxExtractor:
+    def extractor(self, *, precision: Precision = "float32", device: str = "auto") -> OnnxExtractor:
         """The extractor of its features.
 
         Args:
             precision: ``"float32"``, or ``"auto"``, which means the same here.
+            device: As for :meth:`to`.
 
         Raises:
             UsageError: for another precision.
             WeightsError: if a backbone's file is missing, damaged, or of other weights.
         """
+        self.to(device)
         if precision not in ("float32", "auto"):
             raise UsageError(
                 f"precision {precision}", expected="float32: exported backbones have no other"

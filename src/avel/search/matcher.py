@@ -184,7 +184,7 @@ class Matcher:
     """A model with its backbones, loaded once, that answers many queries.
 
     Args:
-        model, precision: As for :func:`match`.
+        model, precision, device: As for :func:`match`.
         cache: Whether the features of every file are kept in the cache folder.
 
     Raises:
@@ -197,13 +197,14 @@ class Matcher:
         self,
         model: str | Path | Trained = DEFAULT,
         *,
-        cache: bool = False,
+        cache: bool = True,
         precision: Precision = "float32",
+        device: str = "auto",
     ) -> None:
         self.cache = cache
-        self.model = _load(model) if isinstance(model, str | Path) else model
+        self.model = (_load(model) if isinstance(model, str | Path) else model).to(device)
         check_model(self.model)
-        self._extract = self.model.extractor(precision=precision)
+        self._extract = self.model.extractor(precision=precision, device=device)
         self._named = isinstance(self.model.network, NamedEvents)
         self.kind = Kind(
             self.model.audio_card, self.model.visual_card, self.model.step,
@@ -510,8 +511,9 @@ def match(
     one_per_file: bool = False,
     index: str | Path | None = None,
     model: str | Path | Trained = DEFAULT,
-    cache: bool = False,
+    cache: bool = True,
     precision: Precision = "float32",
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> SearchResult:
     """Find in some recordings the moments that look like a sound, or sound like a picture.
@@ -535,7 +537,7 @@ def match(
         model: The default, which compares by named events, without training; a run's folder of task
             ``cml`` in a form for separate recordings (CSPA+CSEA's ``unpaired``, AVDLN, DCCA, DAM);
             ``"toybox_match"``, a toy of that kind; or a model loaded already.
-        cache, precision: As for :func:`avel.localize`.
+        cache, precision, device: As for :func:`avel.localize`.
         progress: Called with files done and files in all.
 
     Returns:
@@ -549,7 +551,7 @@ def match(
             is of other backbones.
         DataError: if the index is damaged or can't be written.
     """
-    return Matcher(model, cache=cache, precision=precision)(
+    return Matcher(model, cache=cache, precision=precision, device=device)(
         query, candidates, modality=modality, within=within, top=top, overlaps=overlaps,
         one_per_file=one_per_file, index=index, progress=progress,
     )  # fmt: skip

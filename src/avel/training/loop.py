@@ -15,6 +15,7 @@ from torch import Tensor
 
 from avel import tasks
 from avel.data.base import Dataset, Split
+from avel.device import torch_device
 from avel.errors import AvelError, CheckpointError, UsageError
 from avel.evaluation.results import table
 from avel.files import disk_error, locked, write_whole
@@ -68,6 +69,9 @@ class Run:
     history: tuple[Json, ...]
     data: Dataset = field(repr=False)
 
+    def __repr__(self) -> str:
+        return f"<Run of {self.trained!r}, {len(self.history)} epochs, in {self.folder}>"
+
     @property
     def best(self) -> Json:
         """The card's ``metrics``: epoch, metric and value on validation."""
@@ -87,7 +91,7 @@ def fit(
     init: str | Path | Trained | None = None,
     exclude: Collection[str] = (),
     allow_leak: bool = False,
-    accelerator: str = "cpu",
+    device: str = "auto",
     devices: int = 1,
     tensorboard: bool = False,
     progress: Progress | None = None,
@@ -114,8 +118,9 @@ def fit(
         exclude: Names of clips to leave out of training.
         allow_leak: Accept an ``init`` trained on clips of this task's validation or test splits;
             the card then says so.
-        accelerator, devices: Lightning Fabric's: ``"cpu"``, ``"cuda"``, ``"auto"``; several
-            devices share every batch, each in a process that holds all clips. The losses are those
+        device: As for :func:`avel.device.check_device`.
+        devices: How many of them (``"cuda"`` without a number, or processes on ``"cpu"``). Several
+            share every batch, each in a process that holds all clips. The losses are those
             of one device but for the last digits (nearly those where they are means over windows
             or over clips with an event: unpaired CML's and DAM's).
         tensorboard: Write TensorBoard events into ``out`` as well.
@@ -151,7 +156,7 @@ def fit(
     leak = count_leak(start, (*val.ids, *test.ids), allow_leak) if start else 0
     folder = _folder(out, resume)
     with torch.random.fork_rng(devices=[]):
-        fabric = _fabric(accelerator, devices)
+        fabric = _fabric(device, devices)
         torch.manual_seed(seed)
         network = _network(model, data, train, task, recipe)
         take_weights(network, start)
@@ -389,14 +394,17 @@ class _Loop:
         return state.history
 
 
-def _fabric(accelerator: str, devices: int) -> Fabric:
+def _fabric(device: str, devices: int) -> Fabric:
     from lightning_fabric import Fabric
 
+    chosen = torch_device(device)
     try:
-        fabric = Fabric(accelerator=accelerator, devices=devices)
+        fabric = Fabric(
+            accelerator=chosen.type, devices=devices if chosen.index is None else [chosen.index]
+        )
     except (ValueError, RuntimeError, TypeError) as e:
         raise UsageError(
-            f"accelerator {accelerator!r} with {devices} devices: {e}", hint="choose what is there"
+            f"{devices} devices of {device!r} can't be used: {e}", hint="choose what is there"
         ) from e
     fabric.launch()
     return fabric

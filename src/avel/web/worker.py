@@ -43,14 +43,17 @@ class ModelWorker:
     Args:
         models: By name, where they are: as for :func:`avel.localize`.
         cache: Whether features are kept for the next model.
-        precision: As for :class:`avel.Localizer`.
+        precision, device: As for :class:`avel.Localizer`.
 
     Raises:
         AvelError: if a model can't be read.
     """
 
-    def __init__(self, models: Mapping[str, str], *, cache: bool, precision: Precision) -> None:
+    def __init__(
+        self, models: Mapping[str, str], *, cache: bool, precision: Precision, device: str = "auto"
+    ) -> None:
         self._models, self._cache, self._precision = models, cache, precision
+        self._device = device
         self._loaded: dict[str, Localizer] = {}
         #: The models' cards by name.
         self.cards: dict[str, Json] = {}
@@ -65,7 +68,10 @@ class ModelWorker:
         if name not in self._loaded:
             self._loaded.clear()
             self._loaded[name] = Localizer(
-                self._models[name], cache=self._cache, precision=self._precision
+                self._models[name],
+                cache=self._cache,
+                precision=self._precision,
+                device=self._device,
             )
         return self._loaded[name]
 
