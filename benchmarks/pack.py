@@ -25,11 +25,11 @@ from avel.types import Features, Grid
 
 _LOAD = """
 import sys, time
-import avel.data.folder, avel.training.batches
+import avel.data.folder, avel.data.resident
 begin = time.perf_counter()
 data = avel.data.folder.load(sys.argv[1])
 loaded = time.perf_counter() - begin
-avel.training.batches.resident(data.train)
+avel.data.resident.resident(data.train)
 read = time.perf_counter() - begin
 peak = [l.split()[1] for l in open("/proc/self/status") if l.startswith("VmHWM")]
 print(type(data.train.audio).__name__, loaded, read, int(peak[0]) / 1024)

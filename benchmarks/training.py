@@ -152,12 +152,7 @@ def child(task: Any) -> None:
         train = data.train
         keep = torch.randperm(len(train), generator=torch.Generator().manual_seed(0)).numpy()
         keep = keep[: task["rows"]]
-        assert train.rows is not None
-        ids = tuple(train.ids[i] for i in keep)
-        data.splits["train"] = replace(
-            train, ids=ids, lengths=train.lengths[keep], labels=train.labels[keep], tags=None,
-            rows=train.rows[keep],
-        )  # fmt: skip
+        data.splits["train"] = replace(train.subset(keep), tags=None)
     run = train_avel if task["side"] == "avel" else train_plain
     run(task["root"], data, *MODELS[task["model"]], seed=task["seed"], epochs=task["epochs"])
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -29,8 +29,9 @@ def measure(model: str) -> list[dict[str, Any]]:
     from torch.profiler import ProfilerActivity, profile
 
     from avel.data.base import Split
+    from avel.data.resident import resident
     from avel.models.base import build_model
-    from avel.training.batches import has_bf16_units, resident
+    from avel.models.precision import has_bf16_units
     from avel.training.recipes import resolve
     from avel.training.step import Objective, Stepper, make_adam
 

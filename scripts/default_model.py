@@ -26,17 +26,17 @@ from typing import TypeAlias
 
 import numpy as np
 
-from avel import tasks
 from avel.data import Dataset, load_dataset
 from avel.data.base import Split
 from avel.data.concat import join, relabel
+from avel.data.resident import resident
 from avel.evaluation.results import table
 from avel.figures.curves import read_rows
 from avel.files import write_whole
 from avel.inference.checkpoint import Trained
 from avel.memory import keep_memory
-from avel.tasks import sel
-from avel.training.batches import predictor, resident
+from avel.tasks import task_named
+from avel.tasks.sel import segment_metrics
 from avel.training.loop import fit
 from avel.training.recipes import resolve
 from avel.types import Json
@@ -66,9 +66,9 @@ def train(data: Dataset, *, modality: str, seed: int, out: Path, values: Json) -
 
 def judge(trained: Trained, split: Split, classes: tuple[str, ...]) -> dict[str, float]:
     """Every metric of a run on clips over ``classes``, its own among them."""
-    labels, _ = predictor(trained.network, resident(split), "sel")(split)
+    labels, _ = task_named("sel").predictor(trained.network, resident(split))(split)
     ids = np.array([*(classes.index(c) for c in trained.classes), len(classes)])
-    return sel.score(ids[labels], split.labels, len(classes))
+    return segment_metrics(ids[labels], split.labels, len(classes))
 
 
 def rounded(metrics: dict[str, float]) -> Json:
@@ -92,7 +92,7 @@ def toybox(data: Dataset, *, seeds: int, out: Path, values: Json) -> list[Json]:
             rows.append({**head, **rounded(found)})
             own.append(100 * found["segment_accuracy"])
         print(f"{system}: {told(own)}", flush=True)
-    for name, value in tasks.trivial(data.test, "sel", len(data.classes)).items():
+    for name, value in task_named("sel").baselines(data.test, len(data.classes)).items():
         rows.append({"system": f"trivial: {name}", "segment_accuracy": round(value, 4)})
     head = dict.fromkeys(rows[0], "")
     return [{**head, **row} for row in rows]

@@ -28,14 +28,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from avel import evaluate, load_dataset, tasks
+from avel import evaluate, load_dataset
 from avel.data.base import Dataset, Split
 from avel.files import whole
 from avel.inference.checkpoint import Trained
 from avel.inference.load import load_model
 from avel.memory import keep_memory
 from avel.search.costs import costs
-from avel.tasks import cml
+from avel.tasks import cml, task_named
 from avel.training.mmel import fit_cml, mmel_recipe
 from avel.training.recipes import resolve
 from default_model import SIZE
@@ -145,7 +145,7 @@ def main() -> None:
     given = parser.parse_args()
     keep_memory()
     data = load_dataset("folder", root=given.data)
-    _, _, test = tasks.splits(data, "cml", None)
+    _, _, test = task_named("cml").splits(data)
     rows: list[Row] = []
     for seed in range(1 if given.run else given.seeds):
         if given.run:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from avel.data import load_dataset
 from avel.data.base import Split
+from avel.data.resident import Resident, resident
 from avel.evaluation.inputs import fitting
 from avel.evaluation.results import table
 from avel.figures.curves import read_rows
@@ -33,7 +34,6 @@ from avel.files import write_whole
 from avel.inference.checkpoint import Trained
 from avel.memory import keep_memory
 from avel.metrics import cells_in, pointing
-from avel.training.batches import Resident, resident
 from avel.types import Json
 from pairs_results import PAGE, put
 from pairs_robustness import find_runs, ours

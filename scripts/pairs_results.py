@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from avel.evaluation.results import table
 from avel.figures.curves import read_rows
 from avel.files import write_whole
-from avel.tasks import TASKS, selection_metric
+from avel.tasks import TASKS, task_named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +78,7 @@ def tables(rows: Sequence[Row], pairs: Sequence[Row]) -> Iterator[str]:
 
 
 def _lines(rows: Sequence[Row], pairs: dict[str, Row], task: str, seeds: str) -> Iterator[str]:
-    shown = (selection_metric(task), *BESIDES[task])
+    shown = (task_named(task).selection_metric, *BESIDES[task])
     head = ["system", "paper, on AVE", *(CALLED[m] for m in shown), "over the row above"]
     yield _line([f"{task.upper()}: {head[0]}", *head[1:]])
     yield _line(["---"] * len(head))
@@ -131,7 +131,9 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def _headline(rows: Sequence[Row], task: str) -> list[Row]:
-    return [r for r in rows if (r["task"], r["metric"]) == (task, selection_metric(task))]
+    return [
+        r for r in rows if (r["task"], r["metric"]) == (task, task_named(task).selection_metric)
+    ]
 
 
 def _bars(ax: Axes, rows: Sequence[Row]) -> None:

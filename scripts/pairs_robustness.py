@@ -36,6 +36,7 @@ from PIL import Image, ImageFilter
 
 from avel.data import load_dataset
 from avel.data.base import Split, fingerprint
+from avel.data.resident import Resident, resident
 from avel.errors import DataError
 from avel.evaluation.inputs import fitting
 from avel.evaluation.results import table
@@ -47,8 +48,8 @@ from avel.inference.checkpoint import Trained
 from avel.inference.load import load_model
 from avel.media.file import RATE, Media, Segment, open_media
 from avel.memory import keep_memory
-from avel.tasks import sel
-from avel.training.batches import Resident, predictor, resident
+from avel.tasks import task_named
+from avel.tasks.sel import segment_metrics
 from avel.types import Json
 
 if TYPE_CHECKING:
@@ -205,10 +206,7 @@ def splits(root: Path, test: Split, work: Path) -> Iterator[tuple[str, str, Spli
 
 def first_clips(test: Split, count: int) -> Split:
     """The first so many clips of a split, without their features."""
-    return replace(
-        test, ids=test.ids[:count], lengths=test.lengths[:count], labels=test.labels[:count],
-        rows=np.arange(min(count, len(test))),
-    )  # fmt: skip
+    return test.subset(np.arange(min(count, len(test))))
 
 
 # ---- runs
@@ -243,8 +241,8 @@ def _sizes(evaluation: Json) -> Json:
 
 
 def judge(run: Trained, held: Resident) -> dict[str, float]:
-    labels, _ = predictor(run.network, held, "sel")(held.split)
-    return sel.score(labels, held.split.labels, len(run.classes))
+    labels, _ = task_named("sel").predictor(run.network, held)(held.split)
+    return segment_metrics(labels, held.split.labels, len(run.classes))
 
 
 def rows_of(

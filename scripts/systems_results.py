@@ -18,7 +18,7 @@ from pathlib import Path
 from avel.evaluation.results import table
 from avel.figures.curves import read_rows
 from avel.files import write_whole
-from avel.tasks import selection_metric
+from avel.tasks import task_named
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "systems.csv"
@@ -70,7 +70,7 @@ def page(rows: Sequence[dict[str, str]]) -> str:
     head = ["system", "task", "paper, on AVE", *(f"ours, on {TOLD[d]}" for d in data)]
     lines = [head, ["---"] * len(head)]
     for row in rows:
-        if row["metric"] == selection_metric(row["task"]):
+        if row["metric"] == task_named(row["task"]).selection_metric:
             model = row["model"]
             system = f"[{row['system']}](models/{model}.md)" if model else row["system"]
             paper = f"{float(row['paper']):.1f}" if row["paper"] else ""

@@ -9,9 +9,9 @@ import pytest
 
 from avel.data.base import Dataset
 from avel.data.concat import join, relabel
+from avel.data.resident import resident
 from avel.errors import DataError, UsageError
 from avel.metrics import Ints
-from avel.training.batches import resident
 from avel.training.loop import fit
 from tests.training_data import make_dataset, small_recipe
 

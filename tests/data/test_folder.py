@@ -331,7 +331,7 @@ def test_a_pack_gives_the_same_data_set(tmp_path: Path, dtype: str) -> None:
 
 
 def test_training_on_a_pack_is_the_same(tmp_path: Path) -> None:
-    from avel.training.batches import resident
+    from avel.data.resident import resident
 
     root = ragged(tmp_path)
     plain = resident(load_dataset("folder", root=root).train)

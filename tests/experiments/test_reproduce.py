@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from avel import papers, tasks
+from avel import papers
 from avel.cli.main import main
 from avel.data.base import Dataset
 from avel.errors import AvelError, DataError, UsageError
@@ -25,6 +25,7 @@ from avel.experiments.spec import Estimate, Outcome, prepare
 from avel.experiments.tables import Reproduction, called, slug, warning
 from avel.models.base import models
 from avel.papers import Row
+from avel.tasks import task_named
 from avel.training.loop import Stopped, fit
 from tests.evaluation.test_evaluate import write_folder
 from tests.training_data import make_dataset
@@ -253,11 +254,11 @@ def test_answers_are_kept_and_pairs_are_told_apart_without_training(
     assert float(rows[1]["gain"]) >= 0, "in our ranking the second is the better"
     kept = whole.results[-1].outcomes[0]
     assert kept.answers is not None
-    right, of = tasks.right_by_clip(kept.answers, data.test, "sel", len(data.classes))
+    right, of = task_named("sel").correct_by_clip(kept.answers, data.test, len(data.classes))
     told = kept.evaluation["metrics"]["segment_accuracy"]["values"][0]
     assert right.sum() / of.sum() == pytest.approx(told)
     with pytest.raises(DataError, match="those of val"):
-        tasks.right_by_clip({"labels": [[0]]}, data.val, "sel", len(data.classes))
+        task_named("sel").correct_by_clip({"labels": [[0]]}, data.val, len(data.classes))
 
 
 def test_trainings_without_kept_answers_are_left_out(made: tuple[Reproduction, Path]) -> None:

@@ -15,7 +15,7 @@ from avel.errors import UsageError
 from avel.models.avdln import Avdln
 from avel.models.base import Batch, Output, Query, build_model
 from avel.training.loop import fit
-from avel.training.mmel import starts_from_sel
+from avel.training.mmel import start_task
 from avel.training.recipes import resolve
 from tests.training_data import make_dataset
 
@@ -167,8 +167,8 @@ def test_it_learns_which_window_belongs(t: int, negatives: str) -> None:
 
 
 def test_it_is_trained_at_once_with_no_sel_model_before() -> None:
-    assert starts_from_sel("cspa_csea")
-    assert not starts_from_sel("avdln")
+    assert start_task("cspa_csea", "cml") == "sel"
+    assert start_task("avdln", "cml") is None and start_task("cspa_csea", "sel") is None
     data = make_dataset(cml=True)
     recipe = resolve("avdln", "cml", pairs=["epochs=2", "negatives=sync"])
     run = fit("avdln", data, task="cml", recipe=recipe)

@@ -18,7 +18,7 @@ from avel.errors import UsageError
 from avel.inference.checkpoint import Trained, ids_hash
 from avel.inference.load import load_model
 from avel.models.base import Batch, Model, Output, Query, Recipe, build_model, models
-from avel.tasks import SETTINGS
+from avel.tasks import task_named
 from avel.training.loop import fit
 from tests.training_data import make_dataset
 from tests.variants import A, C, H, V, Variant, W, variants
@@ -235,7 +235,7 @@ def test_window_costs(variant: Variant, modality: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variant", "setting"), [(v, s) for v in PLAIN for s in SETTINGS[v.task]], ids=str
+    ("variant", "setting"), [(v, s) for v in PLAIN for s in task_named(v.task).settings], ids=str
 )
 def test_every_setting_trains(variant: Variant, setting: str) -> None:
     recipe = Recipe(epochs=1, batch=8, precision="float32", options=variant.small())

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from avel import tasks
 from avel.data.base import Dataset, Split
 from avel.errors import DataError, UsageError
 from avel.models.base import Query
-from avel.tasks import cml, wsel
+from avel.tasks import TASKS, cml, task_named
 
 C = 2
 LABELS = [
@@ -49,13 +48,13 @@ def dataset_of(**splits: Split) -> Dataset:
 
 
 def test_tags() -> None:
-    tagged = tasks.prepare(split_of(), "wsel", setting="tag-clean", classes=C).tags
+    tagged = task_named("wsel").prepare(split_of(), setting="tag-clean", classes=C).tags
     assert tagged is not None
     assert tagged.tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0]]
 
 
 def test_proportions_are_shares_of_the_real_segments() -> None:
-    tagged = tasks.prepare(split_of(), "wsel", setting="proportion", classes=C).tags
+    tagged = task_named("wsel").prepare(split_of(), setting="proportion", classes=C).tags
     assert tagged is not None
     expected = [[0.4, 0, 0.6], [0, 1, 0], [0.4, 0, 0.6], [0, 0, 1], [0, 2 / 3, 1 / 3]]
     np.testing.assert_allclose(tagged, expected, rtol=1e-6)
@@ -64,8 +63,8 @@ def test_proportions_are_shares_of_the_real_segments() -> None:
 def test_tags_that_a_split_brings_are_kept_but_for_proportion() -> None:
     given = np.tile(np.array([[0, 1, 0]], np.float32), (5, 1))
     split = replace(split_of(), tags=given)
-    assert tasks.prepare(split, "wsel", setting="tag", classes=C).tags is given
-    shares = tasks.prepare(split, "wsel", setting="proportion", classes=C).tags
+    assert task_named("wsel").prepare(split, setting="tag", classes=C).tags is given
+    shares = task_named("wsel").prepare(split, setting="proportion", classes=C).tags
     assert shares is not None
     assert not np.array_equal(shares, given)
 
@@ -73,7 +72,7 @@ def test_tags_that_a_split_brings_are_kept_but_for_proportion() -> None:
 @pytest.mark.parametrize(("setting", "clips"), [("tag", 7), ("tag-clean", 5), ("proportion", 5)])
 def test_background_clips_belong_to_tag_alone(setting: str, clips: int) -> None:
     noise = split_of([[2] * 5] * 2, "background", seed=1)
-    joined = tasks.prepare(split_of(), "wsel", setting=setting, background=noise, classes=C)
+    joined = task_named("wsel").prepare(split_of(), setting=setting, background=noise, classes=C)
     assert len(joined) == clips
     assert joined.tags is not None
     assert len(joined.tags) == len(joined.labels) == len(joined.lengths) == clips
@@ -83,7 +82,7 @@ def test_background_clips_belong_to_tag_alone(setting: str, clips: int) -> None:
 def test_joined_features_are_those_of_both() -> None:
     first, noise = split_of(), split_of([[2] * 5] * 2, "background", seed=1)
     first = replace(first, rows=np.array([4, 3, 2, 1, 0]))
-    joined = tasks.prepare(first, "wsel", setting="tag", background=noise, classes=C)
+    joined = task_named("wsel").prepare(first, setting="tag", background=noise, classes=C)
     assert joined.rows is not None
     assert joined.rows.tolist() == [4, 3, 2, 1, 0, 5, 6]
     for modality in ("audio", "visual"):
@@ -102,44 +101,44 @@ def test_background_clips_of_one_store_share_it() -> None:
         whole, ids=whole.ids[5:], lengths=whole.lengths[5:], labels=whole.labels[5:],
         rows=np.array([5]),
     )  # fmt: skip
-    joined = tasks.prepare(first, "wsel", setting="tag", background=noise, classes=C)
+    joined = task_named("wsel").prepare(first, setting="tag", background=noise, classes=C)
     assert joined.audio is whole.audio
     assert joined.rows is not None
     assert joined.rows.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_background_clips_of_another_shape() -> None:
-    with pytest.raises(DataError, match="background clips with audio"):
+    with pytest.raises(DataError, match="background clips have audio"):
         noise = split_of([[2, 2]], "background")
-        tasks.prepare(split_of(), "wsel", setting="tag", background=noise, classes=C)
+        task_named("wsel").prepare(split_of(), setting="tag", background=noise, classes=C)
 
 
 # ---- settings and partitions
 
 
 def test_settings() -> None:
-    assert tasks.check_setting("wsel", None) == "tag"
-    assert tasks.check_setting("cml", "sync") == "sync"
+    assert task_named("wsel").check_setting(None) == "tag"
+    assert task_named("cml").check_setting("sync") == "sync"
     known = ("tau", "negatives")
-    assert tasks.model_options("cml", "sync", known) == {"negatives": "sync"}
-    assert tasks.model_options("cml", "sync", ("tau",)) == {}
+    assert task_named("cml").model_options("sync", known) == {"negatives": "sync"}
+    assert task_named("cml").model_options("sync", ("tau",)) == {}
     for task, setting in (("cml", "release"), ("wsel", "tag")):
-        assert tasks.model_options(task, setting, known) == {}
+        assert task_named(task).model_options(setting, known) == {}
     with pytest.raises(UsageError, match="tag-clean"):
-        tasks.check_setting("wsel", "tags")
+        task_named("wsel").check_setting("tags")
     with pytest.raises(UsageError, match="did you mean wsel"):
-        tasks.check_setting("wsell", None)
+        task_named("wsell").check_setting(None)
 
 
 def test_split_names() -> None:
-    assert tasks.split_names("wsel", {"cml_train"}) == ("train", "val", "test")
+    assert task_named("wsel").split_names({"cml_train"}) == ("train", "val", "test")
     own = ("cml_train", "cml_val", "cml_test")
-    assert tasks.split_names("cml") == tasks.split_names("cml", set(own)) == own
-    assert tasks.split_names("cml", {"train", "val", "test"}) == ("train", "val", "test")
+    assert task_named("cml").split_names() == task_named("cml").split_names(set(own)) == own
+    assert task_named("cml").split_names({"train", "val", "test"}) == ("train", "val", "test")
 
 
 def test_cml_keeps_what_it_can_use() -> None:
-    kept = tasks.prepare(split_of(), "cml", classes=C)
+    kept = task_named("cml").prepare(split_of(), classes=C)
     assert kept.ids == ("train0", "train4")
     assert kept.rows is not None
     assert kept.rows.tolist() == [0, 4]
@@ -147,26 +146,26 @@ def test_cml_keeps_what_it_can_use() -> None:
 
 
 def test_cml_keeps_a_partition_of_its_own_whole() -> None:
-    assert len(tasks.prepare(split_of(name="cml_train"), "cml", classes=C)) == 5
+    assert len(task_named("cml").prepare(split_of(name="cml_train"), classes=C)) == 5
 
 
 def test_splits_of_a_data_set() -> None:
     parts = {n: split_of(name=n) for n in ("train", "val", "test")}
     noise = split_of([[2] * 5] * 3, "background")
     sizes = {
-        task: [len(s) for s in tasks.splits(dataset_of(**parts, background=noise), task)]
-        for task in tasks.TASKS
+        task: [len(s) for s in task_named(task).splits(dataset_of(**parts, background=noise))]
+        for task in TASKS
     }
     assert sizes == {"sel": [5, 5, 5], "wsel": [8, 5, 5], "cml": [2, 2, 2]}
     with pytest.raises(DataError, match="no split val, test"):
-        tasks.splits(dataset_of(train=parts["train"]), "sel")
+        task_named("sel").splits(dataset_of(train=parts["train"]))
 
 
 def test_no_clip_for_cml() -> None:
     with pytest.raises(DataError, match="no clip for cml"):
-        tasks.prepare(split_of([[1, 1]]), "cml", classes=C)
+        task_named("cml").prepare(split_of([[1, 1]]), classes=C)
     with pytest.raises(DataError, match="no clip for cml"):
-        tasks.evaluate(lambda *a: None, split_of([[1, 1]]), "cml", C)
+        task_named("cml").evaluate(lambda *a: None, split_of([[1, 1]]), C)
 
 
 # ---- judgement
@@ -176,15 +175,15 @@ def test_sel_is_judged_by_its_labels() -> None:
     split = split_of()
     answers = np.where(split.labels >= 0, split.labels, 0)
     answers[0, 0] = 0
-    found = tasks.evaluate(lambda s: (answers, None), split, "sel", C, step=0.5)
+    found = task_named("sel").evaluate(lambda s: (answers, None), split, C, step=0.5)
     assert found["segment_accuracy"] == pytest.approx(22 / 23)
     assert found["video_accuracy"] == 1.0
     assert found["event_f1_0.5"] == 1.0
     assert found["event_f1_0.7"] == pytest.approx(2 * 4 / 10)
     assert found["boundary_error"] == pytest.approx(1 / 2 / 5 * 0.5)
-    assert tasks.selection_metric("wsel") in found
-    assert tasks.evaluate(lambda s: (answers, None), split, "wsel", C, step=0.5) == found
-    rows = tasks.details(lambda s: (answers, None), split, "sel", ("bell", "bird"), step=0.5)
+    assert task_named("wsel").selection_metric in found
+    assert task_named("wsel").evaluate(lambda s: (answers, None), split, C, step=0.5) == found
+    rows = task_named("sel").details(lambda s: (answers, None), split, ("bell", "bird"), step=0.5)
     background = {k: v for k, v in rows["background"].items() if v == v}
     assert background == {"accuracy": pytest.approx(11 / 12), "segments": 12}
     assert rows["bird"] == {
@@ -197,7 +196,7 @@ def test_sel_is_judged_by_its_labels() -> None:
         "segments": 4,
     }  # fmt: skip
     answers[0] = 1  # a bell taken for a bird: bird's events are those of its own alone
-    rows = tasks.details(lambda s: (answers, None), split, "sel", ("bell", "bird"))
+    rows = task_named("sel").details(lambda s: (answers, None), split, ("bell", "bird"))
     assert rows["bell"]["video_accuracy"] == 0.5 and rows["bird"]["video_accuracy"] == 1.0
     assert rows["bird"]["event_f1_0.5"] == pytest.approx(2 * 2 / 5)
     assert rows["bell"]["event_f1_0.5"] == pytest.approx(2 * 2 / 5)
@@ -205,7 +204,7 @@ def test_sel_is_judged_by_its_labels() -> None:
 
 def test_answers_of_another_shape() -> None:
     with pytest.raises(ValueError, match="labels of shape"):
-        tasks.evaluate(lambda s: (np.zeros((5, 4)), None), split_of(), "sel", C)
+        task_named("sel").evaluate(lambda s: (np.zeros((5, 4)), None), split_of(), C)
 
 
 class Matcher:
@@ -226,16 +225,16 @@ class Matcher:
 def test_cml_is_judged_both_ways() -> None:
     """Events [1, 3) of five and [1, 3) of three; a tie takes window 0, wrong, overlap 1/3."""
     matcher = Matcher()
-    found = tasks.evaluate(matcher, split_of(), "cml", C)
+    found = task_named("cml").evaluate(matcher, split_of(), C)
     assert {c for c, _ in matcher.asked} == {0, 4}
     third = pytest.approx(1 / 3)
     assert (found["a2v"], found["v2a"], found["mean_accuracy"]) == (0.0, 1.0, 0.5)
     assert (found["a2v_overlap"], found["v2a_overlap"]) == (third, 1.0)
     assert found["overlap"] == pytest.approx(2 / 3)
     assert (found["a2v_second"], found["v2a_second"], found["second"]) == (0.0, 1.0, 0.5)
-    assert tasks.selection_metric("cml") in found
-    assert "second" not in tasks.evaluate(matcher, split_of(), "cml", C, full=False)
-    assert tasks.details(matcher, split_of(), "cml", ("bell", "bird")) == {
+    assert task_named("cml").selection_metric in found
+    assert "second" not in task_named("cml").evaluate(matcher, split_of(), C, full=False)
+    assert task_named("cml").details(matcher, split_of(), ("bell", "bird")) == {
         "bell": {"a2v": 0.0, "v2a": 1.0, "clips": 1},
         "bird": {"a2v": 0.0, "v2a": 1.0, "clips": 1},
     }
@@ -249,7 +248,7 @@ def test_cml_second_asks_every_event_segment_once() -> None:
 
 def test_costs_of_another_shape() -> None:
     with pytest.raises(ValueError, match="costs of shape"):
-        tasks.evaluate(lambda s, c, q: np.zeros((len(c), 99)), split_of(), "cml", C)
+        task_named("cml").evaluate(lambda s, c, q: np.zeros((len(c), 99)), split_of(), C)
 
 
 # ---- answers that look at nothing
@@ -257,13 +256,13 @@ def test_costs_of_another_shape() -> None:
 
 def test_trivial_answers_by_hand() -> None:
     split = split_of()
-    found = tasks.trivial(split, "sel", C)
+    found = task_named("sel").baselines(split, C)
     assert found == {
         "true_category": pytest.approx((2 + 5 + 2 + 0 + 2) / 23),
         "always_background": pytest.approx(12 / 23),
     }
-    assert tasks.trivial(split, "wsel", C) == found
-    assert tasks.trivial(split, "cml", C) == {
+    assert task_named("wsel").baselines(split, C) == found
+    assert task_named("cml").baselines(split, C) == {
         "last_window": 0.5,
         "first_window": 0.0,
         "random_window": pytest.approx((1 / 4 + 1 / 2) / 2),
@@ -285,13 +284,13 @@ def real(shared: Path, order: str) -> Split:
 
 
 def test_trivial_answers_on_ave(shared: Path) -> None:
-    sel = tasks.trivial(real(shared, "test_order"), "sel", 28)
+    sel = task_named("sel").baselines(real(shared, "test_order"), 28)
     assert {k: round(100 * v, 2) for k, v in sel.items()} == {
         "true_category": 82.21,
         "always_background": 17.79,
     }
     split = real(shared, "test_order_match")
-    assert {k: round(100 * v, 2) for k, v in tasks.trivial(split, "cml", 28).items()} == {
+    assert {k: round(100 * v, 2) for k, v in task_named("cml").baselines(split, 28).items()} == {
         "last_window": 46.77,
         "first_window": 35.32,
         "random_window": 20.77,
@@ -306,9 +305,9 @@ def test_a_matcher_that_always_answers_last_scores_the_trivial_answer(shared: Pa
     def last(split: Split, clips: NDArray[np.int64], query: Query) -> NDArray[Any]:
         return -np.tile(np.arange(10 - query.length + 1.0), (len(clips), 1))
 
-    found = tasks.evaluate(last, split, "cml", 28)
+    found = task_named("cml").evaluate(last, split, 28)
     assert round(100 * found["a2v"], 2) == round(100 * found["v2a"], 2) == 46.77
 
 
 def test_wsel_says_what_sel_says() -> None:
-    assert wsel.trivial(split_of(), C) == tasks.trivial(split_of(), "sel", C)
+    assert task_named("wsel").baselines(split_of(), C) == task_named("sel").baselines(split_of(), C)

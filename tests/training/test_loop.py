@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from avel.data.base import fingerprint
+from avel.data.resident import resident
 from avel.errors import AvelError, CheckpointError, DataError, UsageError
 from avel.files import locked
 from avel.inference.checkpoint import weights_hash
 from avel.inference.load import load_model
 from avel.training import loop as training
-from avel.training.batches import resident
 from avel.training.loop import HISTORY, RECIPE, Stopped, fit
 from avel.training.mmel import fit_cml, judged_ids
 from avel.training.state import STATE, load_state
@@ -344,7 +344,7 @@ def test_residents_of_a_memory_map(tmp_path: Path) -> None:
 
 
 def test_large_residents_have_memory_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    from avel.training import batches
+    from avel.data import resident as batches
 
     split = make_split("train", 150)
     monkeypatch.setattr(batches, "_LARGE", 1)

@@ -64,7 +64,7 @@ def test_values_that_the_model_refuses_are_named_with_the_rest() -> None:
     assert "epochs='0': expected at least 1" in told and "3 mistakes" in told
     with pytest.raises(UsageError, match="v2a=False does nothing with modules='cspa'"):
         resolve("cspa_csea", "sel", pairs=["modules=cspa", "v2a=no"])
-    with pytest.raises(UsageError, match="matching='none' leaves nothing"):
+    with pytest.raises(UsageError, match="matching='none' leaves no costs"):
         resolve("dam", "cml", pairs=["matching=none"])
     assert resolve("dam", "sel", pairs=["width=100", "embedding=mean"]).options["width"] == 100
     inputs = ["inputs=amaps", "audio_regions=7"]

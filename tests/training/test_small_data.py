@@ -14,6 +14,7 @@ import torch
 
 from avel.cli.main import main
 from avel.data.base import Dataset, Split
+from avel.data.resident import channel_moments, rarity
 from avel.errors import DataError, UsageError
 from avel.evaluation.cross_validation import (
     constant_answers,
@@ -26,7 +27,6 @@ from avel.evaluation.cross_validation import (
 from avel.inference.load import load_model
 from avel.models.base import Batch, Recipe
 from avel.models.standardize import Standardize
-from avel.training.batches import channel_moments, rarity
 from avel.training.loop import Stopped, fit
 from avel.training.recipes import SMALL, resolve, to_toml
 from avel.training.step import varied
@@ -262,7 +262,7 @@ def test_wrong_numbers_of_folds_are_said() -> None:
         shares(data, pooled(data), 1, seed=0)
     with pytest.raises(DataError, match="42 recordings for 43 folds"):
         shares(data, pooled(data), 43, seed=0)
-    with pytest.raises(UsageError, match="folds of cml"):
+    with pytest.raises(UsageError, match="cml can't be cross-validated"):
         cross_validate("cspa_csea", data, 3, task="cml")
 
 

@@ -129,15 +129,16 @@ def _trivial(given: Given, split: str, out: list[Path]) -> None:
     from avel.cli._pairs import open_data
     from avel.data.base import fingerprint
     from avel.evaluation.evaluate import table
+    from avel.evaluation.inputs import choose_split
     from avel.files import write_whole
 
     labels = {"labels_only": True} if given.data == "ave" else {}
     data = open_data(given, partial=True, **labels)
     rows = []
     for task in [given.task] if given.task else tasks.TASKS:
-        name = _split_name(task, split, list(data.splits))
-        chosen = tasks.prepare(data.splits[name], task, classes=len(data.classes))
-        for answer, value in tasks.trivial(chosen, task, len(data.classes)).items():
+        chosen = choose_split(data, task, split, len(data.classes))
+        name = chosen.name
+        for answer, value in tasks.task_named(task).baselines(chosen, len(data.classes)).items():
             rows.append({
                 "task": task, "answer": answer, "split": name, "clips": len(chosen),
                 "score": round(value, 6), "data": data.name, "simulated": data.simulated,
@@ -149,12 +150,3 @@ def _trivial(given: Given, split: str, out: list[Path]) -> None:
     for path in out:
         as_json = path.suffix.lower() == ".json"
         write_whole(path, json.dumps(rows, indent=1) + "\n" if as_json else table(rows))
-
-
-def _split_name(task: str, split: str, known: list[str]) -> str:
-    from avel import tasks
-
-    names = tasks.split_names(task, known)
-    return (
-        names[("train", "val", "test").index(split)] if split in ("train", "val", "test") else split
-    )

@@ -75,11 +75,10 @@ def _datasets() -> dict[str, str]:
 
 
 def _tasks() -> dict[str, str]:
-    from avel.tasks import SETTINGS, TASKS
+    from avel.tasks import TASKS, task_named
 
-    told = {"sel": "supervised event localization", "wsel": "from video tags alone",
-            "cml": "find the window of one modality in the other"}  # fmt: skip
-    return {t: f"{told.get(t, ''):45}settings: {', '.join(SETTINGS[t])}" for t in TASKS}
+    tasks = [task_named(name) for name in TASKS]
+    return {t.name: f"{t.summary:45}settings: {', '.join(t.settings)}" for t in tasks}
 
 
 def _sweeps() -> dict[str, str]:

@@ -213,10 +213,11 @@ def timeline(
     _ready(out)
     from avel.cli._pairs import seeds_of
     from avel.inference.load import load_model
+    from avel.tasks import task_named
 
-    task = load_model(seeds_of(runs[0])[0]).card["task"]
+    task = task_named(load_model(seeds_of(runs[0])[0]).card["task"])
     places = [_root(runs, given), *([videos] if videos else [])]
-    draw = _draw_retrieval if task == "cml" else _draw_predictions
+    draw = _draw_predictions if task.classifies else _draw_retrieval
     _save(draw(runs, _data(runs, given), split, clip or (), places, frames), out, dpi)
 
 
@@ -224,8 +225,9 @@ def _check_attention(trained: Trained) -> None:
     """Refuse a model without attention before a video is decoded."""
     from avel.figures.attention import has_attention
     from avel.figures.predictions import display_name
+    from avel.tasks import task_named
 
-    if trained.card["task"] != "cml" and not has_attention(trained):
+    if task_named(trained.card["task"]).classifies and not has_attention(trained):
         raise UsageError(
             f"{display_name(trained)} has no attention over the picture or the sound",
             expected=f"one that has: most variants of {', '.join(ATTENDING)}, or `default`",

@@ -69,16 +69,16 @@ def train(
     from avel.evaluation.cross_validation import pool
     from avel.evaluation.evaluate import evaluate
     from avel.models.base import models
-    from avel.tasks import check_setting
+    from avel.tasks import DEFAULT, task_named
     from avel.training.mmel import mmel_recipe
     from avel.training.recipes import SMALL, resolve, told
 
     model = models.named(model)
     given = sort_pairs(pairs or [])
-    task: Any = given.task or "sel"
+    task: Any = given.task or DEFAULT
     file = None if recipe in ("paper", "small") else recipe
     setting, chosen, first, _ = together(
-        lambda: check_setting(task, given.setting),
+        lambda: task_named(task).check_setting(given.setting),
         lambda: resolve(model, task, file=file, pairs=given.recipe),
         lambda: _first(model, task, given.mmel, init),
         lambda: _check_folds(task, folds, init),
@@ -92,7 +92,7 @@ def train(
         rest["mmel"] = mmel_recipe(model, chosen, given.mmel)
     data = open_data(given)
     count = sum(len(data.splits[n]) for n in (("train",) if folds is None else pool(data)))
-    if recipe == "small" or (recipe is None and task != "cml" and count < SMALL):
+    if recipe == "small" or (recipe is None and task_named(task).classifies and count < SMALL):
         chosen = resolve(model, task, pairs=given.recipe, small=True)
         _say(told(chosen, count))
     if folds is None:
@@ -123,7 +123,9 @@ def train(
 
 
 def _check_folds(task: str, folds: int | None, init: Path | None) -> None:
-    if folds is not None and (task == "cml" or init is not None):
+    from avel.tasks import task_named
+
+    if folds is not None and (init is not None or not task_named(task).classifies):
         raise UsageError(
             "--folds with task=cml or --init", expected="task=sel or task=wsel from fresh weights",
             hint="leave --folds out",
@@ -133,9 +135,10 @@ def _check_folds(task: str, folds: int | None, init: Path | None) -> None:
 def _offer_folds(data: Any, task: str) -> None:
     """Say where a validation split is too small to choose anything by."""
     from avel.evaluation.cross_validation import FEW, recordings
+    from avel.tasks import task_named
 
     count = recordings(data)
-    if task != "cml" and data.drawn and count < FEW:
+    if task_named(task).classifies and data.drawn and count < FEW:
         _say(
             f"{count} files: {len(data.val)} clips of validation and {len(data.test)} of test say "
             "little; --folds 5 cross-validates over all of them"
@@ -166,11 +169,12 @@ def _results(validated: list[Folds], folder: Path) -> Folds:
 
 def _first(model: str, task: str, mmel: list[str], init: Path | None) -> bool:
     """Whether CML trains the SEL model that it starts from; checks what is asked of that."""
-    from avel.training.mmel import starts_from_sel
+    from avel.training.mmel import start_task
     from avel.training.recipes import resolve
 
-    if task == "cml" and init is None and starts_from_sel(model):
-        resolve(model, "sel", pairs=mmel)
+    start = start_task(model, task)
+    if init is None and start is not None:
+        resolve(model, start, pairs=mmel)
         return True
     if mmel:
         raise UsageError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,29 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def store_rows(self) -> NDArray[np.int64]:
+        """(N,) rows of ``audio`` and ``visual`` that belong to the clips."""
+        return np.arange(len(self)) if self.rows is None else np.asarray(self.rows)
+
+    def subset(self, positions: Sequence[int] | NDArray[np.int64], *, name: str = "") -> Split:
+        """Some of the clips in the given order; their feature arrays are shared, not copied.
+
+        Args:
+            positions: (n,) positions 0..N-1 in this split.
+            name: Of the new split; this one's if empty.
+        """
+        kept = np.asarray(positions, dtype=np.int64)
+        return replace(
+            self,
+            name=name or self.name,
+            ids=tuple(self.ids[i] for i in kept),
+            lengths=self.lengths[kept],
+            labels=self.labels[kept],
+            tags=None if self.tags is None else self.tags[kept],
+            rows=self.store_rows[kept],
+        )
 
 
 @dataclass(frozen=True)

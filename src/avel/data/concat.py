@@ -45,11 +45,6 @@ class Joined:
         return self[:].astype(dtype or self.dtype, copy=False)
 
 
-def rows_of(split: Split) -> NDArray[np.int64]:
-    """(N,) rows of a split's arrays that belong to its clips."""
-    return np.arange(len(split)) if split.rows is None else split.rows
-
-
 def join(datasets: Sequence[Dataset]) -> Dataset:
     """One data set of several, no feature copied.
 
@@ -144,7 +139,7 @@ def after(first: Split, second: Split) -> Split:
     Args:
         first, second: Of features of one shape.
     """
-    mine, other = rows_of(first), rows_of(second)
+    mine, other = first.store_rows, second.store_rows
     arrays: dict[str, Any] = {"audio": first.audio, "visual": first.visual}
     if first.audio is not second.audio or first.visual is not second.visual:
         other = other + len(first.audio)

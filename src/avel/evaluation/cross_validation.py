@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avel import tasks
 from avel.data.base import Dataset, Split
 from avel.errors import DataError, UsageError
 from avel.evaluation.results import Measured, table
 from avel.files import write_whole
 from avel.models.base import Recipe, TaskName, models
-from avel.tasks import sel
+from avel.tasks import task_named
+from avel.tasks.sel import segment_metrics
 from avel.training.loop import Progress, Run, fit
 from avel.types import Json
 
@@ -37,7 +37,7 @@ class Fold:
         seed, number: Which one, from 1.
         clips, segments: Judged.
         epoch: Of the model judged; chosen on the other folds.
-        measured: Metrics of :func:`avel.tasks.evaluate` by name.
+        measured: Metrics of :meth:`avel.tasks.Task.evaluate` by name.
         constant: The same of answers that look at nothing, by their name.
     """
 
@@ -146,16 +146,20 @@ def cross_validate(
         UsageError: for CML, or fewer than 2 folds.
         DataError: if there are fewer recordings than folds, or a split is missing.
     """
-    if task == "cml":
-        raise UsageError("folds of cml", expected="task sel or wsel", hint="leave --folds out")
+    if not task_named(task).classifies:
+        raise UsageError(
+            f"task {task} can't be cross-validated",
+            expected="task sel or wsel",
+            hint="leave --folds out",
+        )
     recipe = recipe or models.get(model).recipe(task)
     recipe = replace(recipe, validate_every=1, patience=0)
     whole = pooled(data)
     parts = shares(data, whole, count, seed=seed)
-    histories, held = [], [_taken(whole, rows, "val") for rows in parts]
+    histories, held = [], [whole.subset(rows, name="val") for rows in parts]
     for number, own in enumerate(held, 1):
         others = np.concatenate([p for k, p in enumerate(parts, 1) if k != number])
-        splits = {**data.splits, "train": _taken(whole, np.sort(others), "train"), "val": own,
+        splits = {**data.splits, "train": whole.subset(np.sort(others), name="train"), "val": own,
                   "test": replace(own, name="test")}  # fmt: skip
         step: Progress | None = None
         if progress is not None:
@@ -166,7 +170,7 @@ def cross_validate(
         )  # fmt: skip
         histories.append(run.history)
     sizes = np.array([int(s.lengths.sum()) for s in held])
-    curves = np.array([[r[tasks.selection_metric(task)] for r in h] for h in histories])
+    curves = np.array([[r[task_named(task).selection_metric] for r in h] for h in histories])
     folds = []
     for k, (own, history) in enumerate(zip(held, histories, strict=True)):
         best = _best(np.delete(curves, k, 0), np.delete(sizes, k))
@@ -196,7 +200,7 @@ def fit_all(
     recipe = replace(recipe, epochs=found.epochs, patience=0)
     whole = replace(pooled(data), name="train")
     kept = {"val": whole} | ({"test": whole} if data.drawn else {})
-    metric = tasks.selection_metric(found.task)
+    metric = task_named(found.task).selection_metric
     final = {
         "epoch": found.epochs, "metric": metric, "value": found[metric].mean,
         "selection": f"the last epoch, as {len(found.folds)} folds suggest; the value is theirs",
@@ -260,14 +264,6 @@ def pooled(data: Dataset) -> Split:
 def _rows(split: Split, name: str) -> Any:
     array = getattr(split, name)
     return array if name == "labels" or split.rows is None else array[split.rows]
-
-
-def _taken(whole: Split, rows: NDArray[np.int64], name: str) -> Split:
-    """Some clips of a split, by their rows; their features aren't copied."""
-    return replace(
-        whole, name=name, ids=tuple(whole.ids[i] for i in rows), lengths=whole.lengths[rows],
-        labels=whole.labels[rows], rows=rows, tags=None if whole.tags is None else whole.tags[rows],
-    )  # fmt: skip
 
 
 def recordings(data: Dataset) -> int:
@@ -349,7 +345,7 @@ def constant_answers(split: Split, classes: int, step: float) -> dict[str, dict[
         "most_frequent_class": np.full_like(truth, counts.argmax()),
         "true_clip_class": category,
     }
-    return {name: sel.score(a, truth, classes, step=step) for name, a in answers.items()}
+    return {name: segment_metrics(a, truth, classes, step=step) for name, a in answers.items()}
 
 
 def _cell(m: Measured) -> str:

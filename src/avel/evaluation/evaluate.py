@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from avel import tasks
 from avel.data.base import Dataset, Split, fingerprint
+from avel.data.resident import Resident, resident
 from avel.errors import UsageError
 from avel.evaluation import calibration, tuning
 from avel.evaluation.inputs import choose_split, fitting
@@ -21,7 +21,7 @@ from avel.inference.decision import Decision
 from avel.inference.load import load_model
 from avel.models.base import models
 from avel.papers import Reported, reported
-from avel.training.batches import Resident, predictor, resident
+from avel.tasks import task_named
 from avel.training.loop import Run
 from avel.types import Json
 
@@ -58,7 +58,7 @@ def evaluate(
     if data is None:
         raise UsageError("no data to judge on", hint="give a data set or a split")
     first = found[0]
-    task, classes = first.card["task"], first.classes
+    task, classes = task_named(first.card["task"]), first.classes
     laid_out = fitting(first, data) if isinstance(data, Dataset) else data
     chosen = choose_split(laid_out, task, split, len(classes))
     notes = _notes(found, data, chosen)
@@ -67,7 +67,7 @@ def evaluate(
     papers = _papers(first, chosen)
     return Evaluation(
         model=first.card["model"],
-        task=task,
+        task=task.name,
         setting=first.card["setting"],
         options=_options(first),
         data=data.name if isinstance(data, Dataset) else first.card["data"]["name"],
@@ -86,7 +86,7 @@ def evaluate(
             for name in measured[0][0]
             if all(name in m for m, _, _ in measured)  # some may be tuned, others not
         ),
-        trivial=tasks.trivial(chosen, task, len(classes)),
+        trivial=task.baselines(chosen, len(classes)),
         classes=tuple(per_class for _, per_class, _ in measured),
         notes=tuple(notes),
         background_clips=_one_number([run.card.get("background_clips") for run in found]),
@@ -148,37 +148,25 @@ def _one_kind(runs: Sequence[Trained]) -> None:
 
 
 def _judge(
-    run: Trained, held: Resident, batch: int
+    run: Trained, clips: Resident, batch: int
 ) -> tuple[dict[str, float], dict[str, dict[str, float]], Json]:
     """Metrics, those of each class, and the answers to each clip; nothing is predicted twice."""
-    task, step, split = run.card["task"], run.step, held.split
+    task, step, split = task_named(run.card["task"]), run.step, clips.split
     device = torch.device("cpu")
-    predict = cache(predictor(run.network.to(device), held, task, batch=batch, device=device), task)
+    predict = task.cached(task.predictor(run.network.to(device), clips, batch=batch, device=device))
     count = len(run.classes)
-    measured = _headline_first(tasks.evaluate(predict, split, task, count, step=step), task)
-    if task != "cml":
-        measured |= _believed(run, split, *predict(split)[:2])
+    metrics = task.evaluate(predict, split, count, step=step)
+    metrics = {task.selection_metric: metrics[task.selection_metric], **metrics}  # headline first
+    if task.classifies:
+        metrics |= _calibration_metrics(run, split, *predict(split)[:2])
     return (
-        measured,
-        tasks.details(predict, split, task, run.classes, step=step),
-        tasks.answers(predict, split, task, count),
+        metrics,
+        task.details(predict, split, run.classes, step=step),
+        task.predictions(predict, split, count),
     )
 
 
-def cache(predict: tasks.Predict, task: str) -> tasks.Predict:
-    """The same, computed once for each split (SEL, WSEL), or clips and query (CML)."""
-    held: dict[Any, Any] = {}
-
-    def once(split: Split, *asked: Any) -> Any:
-        key = (asked[0].tobytes(), asked[1]) if task == "cml" else id(split)
-        if key not in held:
-            held[key] = predict(split, *asked)
-        return held[key]
-
-    return once
-
-
-def _believed(run: Trained, split: Split, labels: Any, scores: Any) -> dict[str, float]:
+def _calibration_metrics(run: Trained, split: Split, labels: Any, scores: Any) -> dict[str, float]:
     """The calibration error, and what the decision that `avel tune` stored makes of the scores.
 
     ``nan`` where the scores are no probabilities over the classes.
@@ -192,11 +180,6 @@ def _believed(run: Trained, split: Split, labels: Any, scores: Any) -> dict[str,
         tuned = tuning.judged(held, stored, run.classes, step=run.step)
         found |= {f"{name}_tuned": value for name, value in tuned.items()}
     return found
-
-
-def _headline_first(found: dict[str, float], task: str) -> dict[str, float]:
-    headline = tasks.selection_metric(task)
-    return {headline: found[headline], **found}
 
 
 def _notes(runs: Sequence[Trained], data: Dataset | Split, chosen: Split) -> list[str]:

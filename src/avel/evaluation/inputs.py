@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from avel import tasks
 from avel.backbones.identity import backbone_identity, backbone_name
 from avel.data.base import Dataset, Split
 from avel.data.concat import relabel
 from avel.errors import CheckpointError, DataError
 from avel.inference.checkpoint import Trained
+from avel.tasks import Task, task_named
 
 
 def fitting(run: Trained, data: Dataset) -> Dataset:
@@ -45,20 +45,21 @@ def fitting(run: Trained, data: Dataset) -> Dataset:
     return data if data.classes == run.classes else relabel(data, run.classes)
 
 
-def choose_split(data: Dataset | Split, task: str, name: str | None, classes: int) -> Split:
+def choose_split(data: Dataset | Split, task: Task | str, name: str | None, classes: int) -> Split:
     """The split to judge a task on, prepared for it: the task's test split if ``name`` is None.
 
     Raises:
         DataError: if the data have no such split.
     """
+    task = task if isinstance(task, Task) else task_named(task)
     if isinstance(data, Split):
-        return tasks.prepare(data, task, setting=None, classes=classes)
+        return task.prepare(data, classes=classes)
     known = data.splits
-    expected = name or tasks.split_names(task, known)[2]
+    expected = name or task.split_names(known)[2]
     if expected in ("train", "val", "test"):
-        expected = tasks.split_names(task, known)[("train", "val", "test").index(expected)]
+        expected = task.split_names(known)[("train", "val", "test").index(expected)]
     if expected not in known:
         raise DataError(
             f"{data.name} has no split {expected!r}", expected=", ".join(known), hint="choose one"
         )
-    return tasks.prepare(known[expected], task, classes=classes)
+    return task.prepare(known[expected], classes=classes)

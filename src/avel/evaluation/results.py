@@ -14,6 +14,7 @@ from typing import Any
 from avel.errors import UsageError
 from avel.files import write_whole
 from avel.papers import Reported
+from avel.tasks import task_named
 from avel.types import Json
 
 
@@ -66,7 +67,7 @@ class Evaluation:
         notes: What a reader must know besides: leaks, other data than trained on.
         background_clips: WSEL: background clips that training saw beside the split's own; None
             for other tasks, or where a run doesn't say.
-        answers: Of each run, what it answered to each clip, see :func:`avel.tasks.answers`.
+        answers: Of each run, what it answered to each clip, see :meth:`avel.tasks.Task.predictions`.
     """
 
     model: str
@@ -156,7 +157,7 @@ class Evaluation:
             "fingerprint": self.fingerprint,
             "selection": self.selection,
         }
-        headline = "window_accuracy" if self.task == "cml" else "segment_accuracy"
+        headline = task_named(self.task).baseline_metric
         looked = [
             {**common, "metric": f"{headline} of {name}", "mean": _number(v)}
             for name, v in self.trivial.items()

@@ -18,6 +18,7 @@ from avel.evaluation.inputs import choose_split, fitting
 from avel.inference.checkpoint import Trained
 from avel.inference.decision import Decision, Thresholds, gap_segments, masks, soften, spans
 from avel.metrics import event_runs, match_events
+from avel.tasks import task_named
 from avel.types import Bools, Json
 
 Array = NDArray[Any]
@@ -65,14 +66,15 @@ def answers(run: Trained, split: Split, *, batch: int = 64) -> SplitScores:
     """
     import torch
 
-    from avel.training.batches import predictor, resident
+    from avel.data.resident import resident
 
-    if run.card["task"] == "cml":
-        raise UsageError("cml finds no events", expected="a run of task sel or wsel")
-    device = torch.device("cpu")
-    held = resident(split)
-    predict = predictor(run.network.to(device), held, run.card["task"], batch=batch, device=device)
-    labels, scores = (np.asarray(a) for a in predict(held.split)[:2])
+    task, device = task_named(run.card["task"]), torch.device("cpu")
+    if not task.classifies:
+        raise UsageError(f"a run of {task.name} detects no events", expected="task sel or wsel")
+    predict = task.predictor(
+        run.network.to(device), resident(split), batch=batch, device=device
+    )  # fmt: skip
+    labels, scores = (np.asarray(a) for a in predict(split)[:2])
     return laid_out(scores, labels, np.asarray(split.labels))
 
 

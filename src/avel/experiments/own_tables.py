@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from avel import papers, tasks
+from avel import papers
 from avel.models.base import models
 from avel.papers import Row
+from avel.tasks import TASKS, task_named
 
 SYSTEMS, MODALITIES = "systems", "modalities"
 TITLES = {
@@ -57,16 +58,19 @@ def systems() -> list[Row]:
     A model's variants that no paper prints come after the model.
     """
     found = []
-    for task in tasks.TASKS:
+    for task in TASKS:
         rows: list[Row] = []
         for name, cls in models:
             if task in cls.card.tasks and name not in _BASELINES:
                 usual = _NAMES.get(name, name)
                 variants = {usual: {}, **_VARIANTS.get((name, task), {})}
                 rows += [_row(called, name, task, o) for called, o in variants.items()]
-                if task == "cml" and "negatives" in cls.options():
-                    rows.append(_row(f"{usual}, sync", name, task, {}, setting="sync"))
-        metric = tasks.selection_metric(task)
+                rows += [
+                    _row(f"{usual}, {setting}", name, task, {}, setting=setting)
+                    for setting in task_named(task).settings
+                    if task_named(task).model_options(setting, cls.options())
+                ]
+        metric = task_named(task).selection_metric
         known = {r.model: v for r in reversed(rows) if (v := r.values.get(metric))}
         found += sorted(rows, key=lambda r: r.values.get(metric, known.get(r.model, 100.0)))
     return found
@@ -76,8 +80,11 @@ def modalities() -> list[Row]:
     """One modality alone, and CSPA+CSEA with none, one or both of its two modules."""
     return [
         _row(called, model, task, options, MODALITIES)
-        for task in tasks.TASKS
-        for called, (model, options) in {**({} if task == "cml" else _ALONE), **_PARTS}.items()
+        for task in TASKS
+        for called, (model, options) in {
+            **(_ALONE if task_named(task).classifies else {}),
+            **_PARTS,
+        }.items()
     ]
 
 

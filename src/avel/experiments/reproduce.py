@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avel import papers, tasks
+from avel import papers
 from avel.data.base import Dataset
 from avel.errors import AvelError, UsageError, all_at_once
 from avel.experiments import own_tables
@@ -18,6 +18,7 @@ from avel.experiments.runner import Workshop
 from avel.experiments.spec import Estimate, Outcome, Training, check_owners, prepare, touches
 from avel.experiments.tables import Reproduction
 from avel.papers import Row
+from avel.tasks import task_named
 
 #: Options of a data set's loader, as pairs.
 Reading = tuple[tuple[str, str], ...]
@@ -299,8 +300,8 @@ def _empty(
 ) -> Reproduction:
     trivial, clips = {}, {}
     for task in dict.fromkeys(cell.row.task for cell in cells):
-        test = tasks.splits(data, task)[2]
-        trivial[task] = tasks.trivial(test, task, len(data.classes))
+        test = task_named(task).splits(data)[2]
+        trivial[task] = task_named(task).baselines(test, len(data.classes))
         clips[task] = len(test)
     return Reproduction(name, data, (), trivial, clips, tuple(seeds), budget, TITLES)
 

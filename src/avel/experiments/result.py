@@ -6,18 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from avel import tasks
 from avel.evaluation.results import Measured
 from avel.experiments.spec import Outcome, Training
 from avel.models.base import models
-from avel.papers import BY_CLASS, CLASS_NAMES, PARAMETERS, SEGMENT, Row
-
-#: What is shown of rows that no paper prints, the headline first.
-METRICS = {
-    "sel": (SEGMENT, "video_accuracy", "background_f1"),
-    "wsel": (SEGMENT, "video_accuracy", "background_f1"),
-    "cml": ("a2v", "v2a", "mean_accuracy"),
-}
+from avel.papers import BY_CLASS, CLASS_NAMES, PARAMETERS, Row
+from avel.tasks import task_named
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,7 @@ class Result:
     @property
     def metrics(self) -> tuple[str, ...]:
         """What is shown: the paper's, or for a row of our own the task's."""
-        return tuple(self.row.values) if self.row.paper else METRICS[self.row.task]
+        return tuple(self.row.values) if self.row.paper else task_named(self.row.task).metrics
 
     def measured(self, metric: str, classes: Sequence[str] = ()) -> Measured:
         """Ours over the seeds: shares, and parameters in millions; by class where it is AVE's."""
@@ -51,7 +44,7 @@ class Result:
         """What the call changed of the row's own recipe and options."""
         own, given = models.get(self.row.model).recipe(self.training.task), self.training.recipe
         options = {**models.get(self.row.model).options(), **own.options, **self.row.options}
-        options |= tasks.model_options(self.row.task, self.training.setting, options)
+        options |= task_named(self.row.task).model_options(self.training.setting, options)
         plain = [f.name for f in fields(own) if f.name != "options"]
         kept = {k: getattr(given, k) for k in plain if getattr(given, k) != getattr(own, k)}
         return kept | {k: v for k, v in given.options.items() if options[k] != v}

@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from avel import metrics, tasks
+from avel import metrics
 from avel.data.base import Dataset
 from avel.experiments.result import Result
+from avel.tasks import task_named
 from avel.types import Json
 
 #: A row, the right answers (S, N) of its seeds to each clip, and the answers (N,) in all.
@@ -41,7 +42,7 @@ def differences(results: Sequence[Result], data: Dataset) -> list[Json]:
     found: list[Json] = []
     kinds = dict.fromkeys((r.table, r.row.task) for r in results)
     for table, task in kinds:
-        test, own = tasks.splits(data, task)[2], []
+        test, own = task_named(task).splits(data)[2], []
         for result in results:
             if (result.table, result.row.task) == (table, task):
                 right, of = _right(result, test, len(data.classes))
@@ -56,7 +57,7 @@ def differences(results: Sequence[Result], data: Dataset) -> list[Json]:
 def _right(result: Result, test: Any, classes: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """(S, N) right answers of a row's seeds, (N,) answers."""
     kept = [o.answers for o in result.outcomes if o.answers]
-    held = [tasks.right_by_clip(a, test, result.row.task, classes) for a in kept]
+    held = [task_named(result.row.task).correct_by_clip(a, test, classes) for a in kept]
     if not held:
         return np.empty((0, 0)), np.empty(0)
     return np.stack([right for right, _ in held]), held[0][1]
@@ -70,7 +71,7 @@ def _score(held: _Held) -> float:
 def _printed(held: _Held) -> bool:
     """Whether a paper prints the headline metric of a row."""
     row = held[0].row
-    return tasks.selection_metric(row.task) in row.values
+    return task_named(row.task).selection_metric in row.values
 
 
 def _neighbours(held: Sequence[_Held], order: str) -> Iterator[Json]:
@@ -81,7 +82,7 @@ def _neighbours(held: Sequence[_Held], order: str) -> Iterator[Json]:
         )
         yield {
             "table": first.table, "task": first.row.task, "order": order,
-            "metric": tasks.selection_metric(first.row.task), "first": first.row.name,
+            "metric": task_named(first.row.task).selection_metric, "first": first.row.name,
             "second": second.row.name,
             "first_score": _points(_score(one)), "second_score": _points(_score(other)),
             "gain": _points(found.gain),

@@ -6,10 +6,10 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from avel import tasks
 from avel.errors import all_at_once
 from avel.models.base import Recipe, TaskName, models
-from avel.training.mmel import mmel_recipe, starts_from_sel
+from avel.tasks import TASKS, task_named
+from avel.training.mmel import mmel_recipe, start_task
 from avel.training.recipes import resolve, to_json
 from avel.types import Json
 
@@ -22,7 +22,7 @@ class Training:
         model: Registry name.
         task: ``"sel"``, ``"wsel"`` or ``"cml"``.
         recipe: With a value for every option of the model.
-        setting: The task's, see :data:`avel.tasks.SETTINGS`.
+        setting: The task's, see :attr:`avel.tasks.Task.settings`.
         start: The training that this one starts from.
         spares: True where the clips that CML is judged on are left out.
     """
@@ -74,7 +74,7 @@ class Outcome:
         start_cut: Whether that one's time ran out.
         evaluation: :meth:`avel.evaluation.results.Evaluation.to_json` on the test split.
         budget: Minutes that it had, None without a limit.
-        answers: What it answered to each test clip, see :func:`avel.tasks.answers`; None where it
+        answers: What it answered to each test clip, see :meth:`avel.tasks.Task.predictions`; None where it
             was judged before they were kept.
     """
 
@@ -131,13 +131,14 @@ def prepare(
     Raises:
         UsageError: with every mistake in them.
     """
-    setting = tasks.check_setting(task, setting)
-    options = {**options, **tasks.model_options(task, setting, models.get(model).options())}
+    kind = task_named(task)
+    setting = kind.check_setting(setting)
+    options = {**options, **kind.model_options(setting, models.get(model).options())}
     recipe = resolve(model, task, values=options, pairs=_own(pairs, model, task))
     start = None
-    if task == "cml" and starts_from_sel(model):
+    if before := start_task(model, task):
         first = mmel_recipe(model, recipe, _own(mmel, model, task))
-        start = _full(model, "sel", first, tasks.check_setting("sel", None), spares=True)
+        start = _full(model, before, first, task_named(before).settings[0], spares=True)
     return replace(_full(model, task, recipe, setting), start=start)
 
 
@@ -158,7 +159,7 @@ def check_owners(pairs: Sequence[str]) -> None:
     Raises:
         UsageError: with every one that isn't.
     """
-    known = {*tasks.TASKS, *(name for name, _ in models)}
+    known = {*TASKS, *(name for name, _ in models)}
     wrong = [f"{pair!r}: {_owner(pair)} is no model and no task" for pair in pairs
              if _owner(pair) and _owner(pair) not in known]  # fmt: skip
     if wrong:

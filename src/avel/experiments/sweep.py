@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from avel import papers, tasks
+from avel import papers
 from avel.data.base import Dataset
 from avel.errors import UsageError, unknown_name
 from avel.evaluation.evaluate import table
 from avel.experiments.reproduce import Note, carry_out, plan
-from avel.experiments.result import METRICS, Result
+from avel.experiments.result import Result
 from avel.files import write_whole
 from avel.papers import FIGURE_5, Row
+from avel.tasks import TASKS, task_named
 from avel.types import Json
 
 MODEL = "cspa_csea"
@@ -35,7 +36,7 @@ def rows(name: str, only: Sequence[str] = ()) -> list[Row]:
         raise unknown_name("sweep", name, SWEEPS)
     printed = papers.tables()
     if name == "table5":
-        own = [Row("", name, CONTROL, MODEL, task, {"modules": "none"}) for task in tasks.TASKS]
+        own = [Row("", name, CONTROL, MODEL, task, {"modules": "none"}) for task in TASKS]
         found = [*printed["xue2021:V"], *own]
     else:
         found = [row for row in printed["xue2021:fig5"] if name in row.options]
@@ -96,8 +97,7 @@ def _lines(name: str, result: Result) -> Iterator[Json]:
     if not result.outcomes:
         return
     row, first = result.row, result.outcomes[0].evaluation
-    metrics = METRICS[row.task] if row.task == "cml" else METRICS[row.task][:1]
-    for metric in metrics:
+    for metric in task_named(row.task).sweep_metrics:
         ours = result.measured(metric)
         yield {
             "sweep": name,

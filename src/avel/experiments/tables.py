@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avel import tasks
 from avel.clock import format_time
 from avel.data.base import Dataset
 from avel.evaluation.results import table
@@ -17,6 +16,7 @@ from avel.experiments.result import Result, pairs_text
 from avel.experiments.significance import differences
 from avel.files import write_whole
 from avel.papers import CLASS_NAMES, PARAMETERS, Row
+from avel.tasks import task_named
 from avel.types import Json
 
 _STYLE = """
@@ -100,7 +100,7 @@ class Reproduction:
             for answer, value in self.trivial[task].items():
                 yield {
                     "table": name, "system": f"trivial: {answer.replace('_', ' ')}", "task": task,
-                    "metric": tasks.selection_metric(task), "ours": round(100 * value, 2),
+                    "metric": task_named(task).selection_metric, "ours": round(100 * value, 2),
                     "data": called(self.data), "simulated": self.data.simulated,
                     "clips": self.clips[task],
                 }  # fmt: skip
@@ -124,7 +124,7 @@ class Reproduction:
 
     def _as_trivial(self, result: Result) -> Iterator[str]:
         """A note for each answer that looks at nothing and scores exactly what this row does."""
-        metric, ours = tasks.selection_metric(result.row.task), result.outcomes
+        metric, ours = task_named(result.row.task).selection_metric, result.outcomes
         found = [o.evaluation["metrics"].get(metric, {"values": [None]})["values"][0] for o in ours]
         for answer, value in self.trivial[result.row.task].items():
             same = sum(own is not None and math.isclose(own, value, abs_tol=1e-9) for own in found)
@@ -141,7 +141,7 @@ class Reproduction:
                       "difference", "epochs", "note"]]  # fmt: skip
             trivial = list(self._trivial_rows(name, results))
             for r in trivial:
-                told = "the same both ways" if r["task"] == "cml" else ""
+                told = task_named(r["task"]).baseline_note
                 lines.append([r["system"], r["task"], r["metric"], "", f"{r['ours']:.1f}", "", "",
                               told])  # fmt: skip
             for result in results:

@@ -99,11 +99,11 @@ def collect_activations(
         DataError: if no segment is left, or a module's output has no row a segment.
         CheckpointError: if the features are of other backbones than the run was trained on.
     """
+    from avel.data.resident import resident
     from avel.evaluation.inputs import choose_split, fitting
     from avel.figures.predictions import display_name
     from avel.inference.checkpoint import Trained
     from avel.inference.load import load_model
-    from avel.training.batches import resident
 
     trained = run if isinstance(run, Trained) else load_model(run)
     data = fitting(trained, data)

@@ -135,20 +135,21 @@ def predict_split(
         CheckpointError: if the features are of other backbones than the run was trained on.
         DataError: if the data lack the split or have other classes.
     """
+    from avel.data.resident import resident
     from avel.evaluation.inputs import choose_split, fitting
     from avel.inference.checkpoint import Trained
     from avel.inference.load import load_model
-    from avel.training.batches import predictor, resident
+    from avel.tasks import task_named
 
     trained = run if isinstance(run, Trained) else load_model(run)
-    task = trained.card["task"]
-    if task == "cml":
+    task = task_named(trained.card["task"])
+    if not task.classifies:
         raise UsageError(
-            "a run of cml predicts windows, not classes", expected="a run of sel or wsel"
+            f"a run of {task.name} predicts windows, not classes", expected="a run of sel or wsel"
         )
     data = fitting(trained, data)
     chosen = choose_split(data, task, split, len(trained.classes))
-    labels, _ = predictor(trained.network, resident(chosen), task, batch=batch)(chosen)
+    labels, _ = task.predictor(trained.network, resident(chosen), batch=batch)(chosen)
     return Predictions(
         labels=labels,
         truth=chosen.labels,
@@ -164,11 +165,12 @@ def predict_split(
 def display_name(run: Trained) -> str:
     """The model, its task where that isn't sel, and the options that aren't its defaults."""
     from avel.models.base import models
+    from avel.tasks import DEFAULT
 
     card = run.card
     defaults = models.get(card["model"]).options() if card["options"] else {}
     changed = [f"{k}={v}" for k, v in card["options"].items() if defaults.get(k) != v]
-    task = [] if card["task"] == "sel" else [card["task"]]
+    task = [] if card["task"] == DEFAULT else [card["task"]]
     return " ".join([card["model"], *task, *changed])
 
 

@@ -82,19 +82,21 @@ def retrieve(
         CheckpointError: if the features are of other backbones than the run was trained on.
         DataError: if the data lack the split or have other classes, or no clip can be used.
     """
+    from avel.data.resident import resident
     from avel.evaluation.inputs import choose_split, fitting
     from avel.inference.checkpoint import Trained
     from avel.inference.load import load_model
+    from avel.tasks import task_named
     from avel.tasks.cml import choose, usable
-    from avel.training.batches import predictor, resident
 
     trained = run if isinstance(run, Trained) else load_model(run)
-    if trained.card["task"] != "cml":
-        raise UsageError(f"the run is of task {trained.card['task']}", expected="a run of cml")
+    task = task_named(trained.card["task"])
+    if task.classifies:
+        raise UsageError(f"the run is of task {task.name}", expected="a run of cml")
     data = fitting(trained, data)
-    chosen = choose_split(data, "cml", split, len(trained.classes))
+    chosen = choose_split(data, task, split, len(trained.classes))
     cases = usable(chosen, len(trained.classes))
-    costs = predictor(trained.network, resident(chosen), "cml", batch=batch)
+    costs = task.predictor(trained.network, resident(chosen), batch=batch)
     windows: dict[Direction, NDArray[np.int64]] = {
         "a2v": choose(costs, chosen, cases, "audio"),
         "v2a": choose(costs, chosen, cases, "visual"),

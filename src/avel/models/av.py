@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from avel.errors import CheckpointError
-from avel.models.base import Batch, Model, ModelCard, Output, Recipe, TaskName, models
+from avel.models.base import TASK_TRAITS, Batch, Model, ModelCard, Output, Recipe, TaskName, models
 from avel.models.fusion import PLAIN, RESIDUAL, build_fusion
 from avel.models.layers import (
     AVGA,
@@ -150,7 +150,7 @@ class Av(Model):
     @classmethod
     def recipe(cls, task: TaskName) -> Recipe:
         """The release's: Adam 1e-3, batches of 64, 300 epochs, in WSEL 250."""
-        return Recipe(epochs=250 if task == "wsel" else 300, batch=64)
+        return Recipe(epochs=250 if TASK_TRAITS[task].weak else 300, batch=64)
 
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
         """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
@@ -184,7 +184,7 @@ class Av(Model):
             answer: Of this model for the batch.
             batch: With ``labels`` in SEL, ``tags`` in WSEL.
         """
-        if self.task == "wsel":
+        if TASK_TRAITS[self.task].weak:
             assert batch.tags is not None
             return self._cost(self.pooled(answer, batch.mask), batch.tags.float()).mean()
         target = batch.one_hot(self.background)

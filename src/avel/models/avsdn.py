@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from avel.models.base import Batch, Model, ModelCard, Output, Recipe, TaskName, models
+from avel.models.base import TASK_TRAITS, Batch, Model, ModelCard, Output, Recipe, TaskName, models
 from avel.models.fusion import DMRN
 from avel.models.layers import AVGA, as_read, average, masked_mean, share_entropy
 from avel.models.recurrent import Recurrent
@@ -123,7 +123,7 @@ class Avsdn(Model):
             batch: With ``labels`` in SEL, ``tags`` in WSEL.
         """
         logits = answer.parts["logits"]
-        if self.task == "wsel":
+        if TASK_TRAITS[self.task].weak:
             assert batch.tags is not None
             return share_entropy(masked_mean(logits, batch.mask), batch.tags).mean()
         return average(share_entropy(logits, batch.one_hot(logits.shape[-1] - 1)), batch.mask)

@@ -22,6 +22,26 @@ from avel.registry import Registry
 #: Tasks by name; :mod:`avel.tasks` holds what each of them is.
 TaskName = Literal["sel", "wsel", "cml"]
 
+
+@dataclass(frozen=True)
+class TaskTraits:
+    """What a model must know of the task that it is built for.
+
+    Args:
+        classifies: True where it gives every segment a class, False where it compares windows.
+        weak: True where it learns from the tags of clips, not from the classes of segments.
+    """
+
+    classifies: bool = True
+    weak: bool = False
+
+
+TASK_TRAITS: Mapping[TaskName, TaskTraits] = {
+    "sel": TaskTraits(),
+    "wsel": TaskTraits(weak=True),
+    "cml": TaskTraits(classifies=False),
+}
+
 models: Registry[Model] = Registry("model", "avel.models")
 
 

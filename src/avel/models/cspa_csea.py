@@ -9,7 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from avel.errors import CheckpointError, UsageError
-from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, TaskName, models
+from avel.models.base import (
+    TASK_TRAITS,
+    Batch,
+    Model,
+    ModelCard,
+    Output,
+    Query,
+    Recipe,
+    TaskName,
+    models,
+)
 from avel.models.coattention import CSEA, CSPA, Raw, Stream
 from avel.models.layers import (
     as_read,
@@ -119,7 +129,7 @@ class CspaCsea(Model):
         self.background = classes
         share = {"sel": lambda_s, "wsel": lambda_w, "cml": lambda_c}[task]
         self.shares = _shares(modules, float(share))
-        out = 0 if task == "cml" else classes + 1
+        out = classes + 1 if TASK_TRAITS[task].classifies else 0
         self.streams = nn.ModuleDict()
         for name in self.shares:
             attend: nn.Module = Raw()
@@ -139,7 +149,9 @@ class CspaCsea(Model):
     @classmethod
     def recipe(cls, task: TaskName) -> Recipe:
         """The paper's (IV-A): Adam 1e-3; 300 epochs of batch 64, in CML 30 of 32."""
-        return Recipe(epochs=30, batch=32) if task == "cml" else Recipe(epochs=300, batch=64)
+        if TASK_TRAITS[task].classifies:
+            return Recipe(epochs=300, batch=64)
+        return Recipe(epochs=30, batch=32)
 
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
         """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
@@ -150,7 +162,7 @@ class CspaCsea(Model):
         """
         regions = visual.shape[2:4]
         audio, visual = self.inputs(audio, visual)
-        if self.task == "cml":
+        if not TASK_TRAITS[self.task].classifies:
             return Output(parts=self.matching(audio, visual, mask))
         parts: dict[str, Tensor] = {}
         attention = None

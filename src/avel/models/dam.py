@@ -11,7 +11,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avel.errors import UsageError
-from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, TaskName, models
+from avel.models.base import (
+    TASK_TRAITS,
+    Batch,
+    Model,
+    ModelCard,
+    Output,
+    Query,
+    Recipe,
+    TaskName,
+    models,
+)
 from avel.models.decision_rules import HALF, relevance
 from avel.models.layers import (
     AVGA,
@@ -145,9 +155,10 @@ class Dam(Model):
         )
         _check(task, embedding, matching, width, heads, lambda_s, dropout)
         self.task, self.background, self.negatives = task, classes, negatives
+        classifies = TASK_TRAITS[task].classifies
         self.share = 1.0 if matching == "none" else float(lambda_s)
-        self.matching = "none" if task == "sel" and self.share == 1 else matching
-        guided = regions == "guided" or (regions == "auto" and task == "sel")
+        self.matching = "none" if classifies and self.share == 1 else matching
+        guided = regions == "guided" or (regions == "auto" and classifies)
         self.look = None
         if guided:
             self.look = AVGA(
@@ -157,7 +168,7 @@ class Dam(Model):
         self.visual_in = nn.Linear(visual_dim, width)
         self.audio_whole = Embed(embedding, width, heads=heads, dropout=dropout)
         self.visual_whole = Embed(embedding, width, heads=heads, dropout=dropout)
-        self.category = nn.Linear(2 * width, classes) if task == "sel" else None
+        self.category = nn.Linear(2 * width, classes) if classifies else None
 
     @classmethod
     def recipe(cls, task: TaskName) -> Recipe:
@@ -315,10 +326,10 @@ def relevance_entropy(audio: Tensor, visual: Tensor, y: Tensor) -> Tensor:
 
 
 def _check(
-    task: str, embedding: str, matching: str, width: int, heads: int, share: float, dropout: float
+    task: TaskName, embedding: str, matching: str, width: int, heads: int, share: float, dropout: float
 ) -> None:  # fmt: skip
-    if task == "cml" and matching == "none":
-        raise ValueError("matching='none' leaves nothing to answer cml with")
+    if matching == "none" and not TASK_TRAITS[task].classifies:
+        raise ValueError(f"matching='none' leaves no costs for task {task}")
     parts = {"self-attention": heads, "bilstm": 2}.get(embedding, 1)
     if width < 1 or parts < 1 or width % parts:
         raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from avel.models.base import Batch, Model, ModelCard, Output, Recipe, TaskName, models
+from avel.models.base import TASK_TRAITS, Batch, Model, ModelCard, Output, Recipe, TaskName, models
 from avel.models.layers import as_read, average, masked_mean, region_mean, share_entropy
 
 #: What every region has at least of a map, so that a map without contrast is even.
@@ -113,7 +113,7 @@ class Linear(Model):
             batch: With ``labels`` in SEL, ``tags`` in WSEL.
         """
         logits = answer.parts["logits"]
-        if self.task == "wsel":
+        if TASK_TRAITS[self.task].weak:
             assert batch.tags is not None
             return share_entropy(masked_mean(logits, batch.mask), batch.tags).mean()
         return average(share_entropy(logits, batch.one_hot(self.background)), batch.mask)

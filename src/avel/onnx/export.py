@@ -25,7 +25,7 @@ from avel.errors import AvelError, CheckpointError
 from avel.files import write_whole
 from avel.inference.checkpoint import Trained
 from avel.inference.windows import MODALITY_PARTS
-from avel.models.base import Output
+from avel.models.base import TASK_TRAITS, Output
 from avel.models.decision_rules import HALF, rule_name
 from avel.onnx.recurrent import in_one_node, translations
 from avel.types import Floats, Json
@@ -111,7 +111,7 @@ def _option(card: Mapping[str, Any]) -> str:
 
 
 def _rule(model: Trained) -> str:
-    if model.card["task"] not in ("sel", "wsel"):
+    if not TASK_TRAITS[model.card["task"]].classifies:
         raise CheckpointError(
             f"a model trained for {model.card['task']} gives no class scores",
             expected="a model of task sel or wsel",

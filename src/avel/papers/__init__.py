@@ -25,6 +25,9 @@ PAPERS = (tian2018, wu2019, duan2021, xue2021)
 #: released code's, or the printed form and that for any length. Either stands beside its number.
 _READINGS = {"av": ("variant",), "avdln": ("negatives",), "jca": ("form",)}
 
+#: The one setting of a task that the papers' numbers are of, where it has several.
+_SETTING_OF = {"wsel": "tag"}
+
 
 def tables() -> dict[str, list[Row]]:
     """Every table by name (``"xue2021:III"``), as printed."""
@@ -73,7 +76,7 @@ def reported(
         defaults: The model's own, so that an option given as its default changes nothing.
         setting: The task's; WSEL's numbers are all of ``"tag"``, and no others can be compared.
     """
-    if task == "wsel" and setting not in (None, "tag"):
+    if setting is not None and setting != _SETTING_OF.get(task, setting):
         return []
     alike = _READINGS.get(model, ())
 

@@ -32,6 +32,7 @@ from avel.search.costs import best, costs
 from avel.search.index import Index, Kind, rows_of, update
 from avel.search.profiles import Profile, distances, evidence, perceived, shared_events
 from avel.search.results import Match, SearchResult
+from avel.tasks import task_named
 from avel.types import Bools, Floats, Grid
 
 if TYPE_CHECKING:
@@ -484,7 +485,7 @@ def check_model(model: Trained) -> None:
     """
     if isinstance(model.network, NamedEvents):
         return
-    if model.card["task"] != "cml":
+    if task_named(model.card["task"]).classifies:
         raise UsageError(
             f"a model of task {model.card['task']}",
             expected="one of task cml that takes separate recordings",

@@ -1,17 +1,17 @@
-"""CML, cross-modality localization: find the other modality's window that belongs to the query's.
+"""CML, cross-modality localization: find the window of the other modality that matches the query.
 
-The query is an event's l segments in one modality, so l is known; the candidates are all windows of l
-segments of the other. A2V is an audio query that the picture answers, V2A the other way round. A
-window counts as right where it starts exactly with the event (``window``); ``second`` is the same
-with every single event segment as the query among T candidates. A trained model's distances and
+The query is an event's l segments in one modality, so l is known; the candidates are all windows
+of l segments of the other. A2V is an audio query among visual windows, V2A the other way round. A
+window is correct where it starts exactly with the event (``window``); ``second`` is the same with
+every single event segment as the query among T candidates. A trained model's distances and
 matching scores alike come as costs, the lowest best; ties go to the earliest window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from avel.data.base import Split
 from avel.errors import DataError
 from avel.metrics import best_windows, event_runs, window_overlap
-from avel.models.base import Query
+from avel.models.base import Query, TaskName
+from avel.tasks.base import Predict, Task
+
+if TYPE_CHECKING:
+    import torch
+
+    from avel.data.resident import Resident
+    from avel.models.base import Model
 
 Modality = Literal["audio", "visual"]
 MODALITIES: tuple[tuple[str, Modality], ...] = (("a2v", "audio"), ("v2a", "visual"))
@@ -28,6 +35,174 @@ MODALITIES: tuple[tuple[str, Modality], ...] = (("a2v", "audio"), ("v2a", "visua
 #: that share a query. ``clips`` are positions in the split, not rows of its store; segments beyond
 #: the clips' length must not be read.
 Costs = Callable[[Split, NDArray[np.int64], Query], NDArray[Any]]
+
+
+class CML(Task):
+    """Cross-modality localization."""
+
+    name: ClassVar[TaskName] = "cml"
+    summary = "find the window of one modality in the other"
+    #: ``release`` takes background segments as negatives, ``sync`` mismatched pairs of a clip too.
+    settings = ("release", "sync")
+    selection_metric = "mean_accuracy"
+    metrics = sweep_metrics = ("a2v", "v2a", "mean_accuracy")
+    baseline_metric = "window_accuracy"
+    baseline_note = "the same both ways"
+    starts_from = "sel"
+    #: CML compares windows of both tracks outside of ``forward``.
+    recipe_excludes = ("standardize", "input_dropout", "balance", "mirror", "roll")
+
+    def model_options(self, setting: str, known: Container[str]) -> dict[str, str]:
+        """``negatives``; a model without that option learns from matches alone in any setting."""
+        other = setting != self.settings[0] and "negatives" in known
+        return {"negatives": setting} if other else {}
+
+    def setting_of(self, setting: str, options: Mapping[str, Any]) -> str:
+        """The setting that the model's ``negatives`` stand for, ``setting`` where it has none."""
+        named = options.get("negatives")
+        return str(named) if named in self.settings else setting
+
+    def split_names(self, known: Container[str] | None = None) -> tuple[str, str, str]:
+        """CML's own partition (``cml_train``…) where the data set has it."""
+        names = ("cml_train", "cml_val", "cml_test")
+        if known is None or all(n in known for n in names):
+            return names
+        return super().split_names(known)
+
+    def _prepared(
+        self, split: Split, setting: str, background: Split | None, classes: int
+    ) -> Split:  # fmt: skip
+        """A partition made for CML as it is; of other splits the clips that CML can use."""
+        return split if split.name.startswith("cml_") else keep_usable(split, classes)
+
+    def predictor(
+        self, network: Model, clips: Resident, *, batch: int = 64,
+        device: torch.device | None = None, bf16: bool = False,
+    ) -> Predict:  # fmt: skip
+        """``predict(split, clips, query) -> costs (n, windows)``."""
+        import torch
+
+        from avel.models.precision import autocast
+
+        place = device or next(network.parameters()).device
+
+        def predict(_: Split, cases: NDArray[np.int64], query: Query) -> NDArray[np.float32]:
+            network.eval()
+            length = int(clips.split.lengths[cases[0]])
+            parts = []
+            with torch.inference_mode():
+                for i in range(0, len(cases), batch):
+                    rows = torch.from_numpy(cases[i : i + batch]).to(clips.lengths.device)
+                    part = clips.batch(rows, device=place, length=length)
+                    with autocast(place, bf16):
+                        costs = network.window_costs(
+                            audio=part.audio, visual=part.visual, query=query
+                        )
+                    parts.append(costs.float().cpu().numpy())
+            return np.concatenate(parts)
+
+        return predict
+
+    def cached(self, predict: Predict) -> Predict:
+        """The same function, which computes the costs of every clips and query once."""
+        results: dict[Any, Any] = {}
+
+        def once(split: Split, clips: NDArray[np.int64], query: Query) -> Any:
+            key = (clips.tobytes(), query)
+            if key not in results:
+                results[key] = predict(split, clips, query)
+            return results[key]
+
+        return once
+
+    _keys = ("a2v", "v2a")
+
+    def predictions(self, predict: Predict, split: Split, classes: int) -> dict[str, list[Any]]:
+        """``a2v`` and ``v2a``: the first segment of the chosen window in each usable clip."""
+        cases = usable(split, classes)
+        return {w: choose(predict, split, cases, modality).tolist() for w, modality in MODALITIES}
+
+    def _truth(self, split: Split, classes: int) -> NDArray[np.int64]:
+        return usable(split, classes).start
+
+    def _count_correct(
+        self, arrays: Sequence[NDArray[np.int64]], truth: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return np.sum([a == truth for a in arrays], axis=0), np.full_like(truth, len(arrays))
+
+    def evaluate(
+        self, predict: Predict, split: Split, classes: int, *, step: float = 1.0, full: bool = True
+    ) -> dict[str, float]:
+        """Every metric of a matcher, shares in [0, 1]; clips that CML can't use are left out.
+
+        Args:
+            predict: The matcher, see :data:`Costs`.
+            split: The clips to evaluate on.
+            classes: C.
+            step: Not used: no metric is in seconds.
+            full: False for the windows alone, without ``second``: what training needs.
+
+        Returns:
+            ``a2v``, ``v2a``, ``mean_accuracy`` (windows); ``a2v_overlap``, ``v2a_overlap``,
+            ``overlap`` (mean IoU of the chosen window); ``a2v_second``, ``v2a_second``,
+            ``second``.
+
+        Raises:
+            DataError: if no clip of the split can be used.
+        """
+        cases = usable(split, classes)
+        if not len(cases.clip):
+            raise DataError(
+                f"split {split.name!r} holds no clip for cml",
+                expected="clips with one event that is shorter than the clip",
+                hint="evaluate on a split that has such clips",
+            )
+        values: dict[str, float] = {}
+        for way, modality in MODALITIES:
+            chosen = choose(predict, split, cases, modality)
+            overlap = window_overlap(chosen, cases.start, cases.length)
+            values[way] = float((chosen == cases.start).mean())
+            values[f"{way}_overlap"] = float(overlap.mean())
+        values["mean_accuracy"] = (values["a2v"] + values["v2a"]) / 2
+        values["overlap"] = (values["a2v_overlap"] + values["v2a_overlap"]) / 2
+        if full:
+            single = segments(cases)
+            for way, modality in MODALITIES:
+                correct = choose(predict, split, single, modality) == single.start
+                values[f"{way}_second"] = float(correct.mean())
+            values["second"] = (values["a2v_second"] + values["v2a_second"]) / 2
+        return values
+
+    def details(
+        self, predict: Predict, split: Split, classes: Sequence[str], *, step: float = 1.0
+    ) -> dict[str, dict[str, float]]:
+        """Window accuracy of each event class both ways, and its number of clips."""
+        cases = usable(split, len(classes))
+        correct = {
+            way: choose(predict, split, cases, modality) == cases.start
+            for way, modality in MODALITIES
+        }
+        table: dict[str, dict[str, float]] = {}
+        for i, name in enumerate(classes):
+            of_class = cases.label == i
+            clips = int(of_class.sum())
+            row = {w: float(c[of_class].mean()) if clips else np.nan for w, c in correct.items()}
+            table[name] = {**row, "clips": clips}
+        return table
+
+    def baselines(self, split: Split, classes: int) -> dict[str, float]:
+        """Window accuracy of constant windows, the same both ways.
+
+        On AVE's test (PROTOCOL): ``last_window`` 46.77, ``first_window`` 35.32, ``random_window``
+        20.77 (its expectation).
+        """
+        cases = usable(split, classes)
+        last = cases.count - cases.length
+        return {
+            "last_window": float((cases.start == last).mean()),
+            "first_window": float((cases.start == 0).mean()),
+            "random_window": float((1 / (last + 1)).mean()),
+        }
 
 
 @dataclass(frozen=True)
@@ -60,68 +235,18 @@ def usable(split: Split, classes: int) -> Usable:
 
 def keep_usable(split: Split, classes: int) -> Split:
     """The split without the clips that CML can't use."""
-    keep = usable(split, classes).clip
-    rows = np.arange(len(split)) if split.rows is None else split.rows
-    return replace(
-        split,
-        ids=tuple(split.ids[i] for i in keep),
-        lengths=split.lengths[keep],
-        labels=split.labels[keep],
-        tags=None if split.tags is None else split.tags[keep],
-        rows=rows[keep],
-    )
-
-
-def evaluate(
-    costs: Costs, split: Split, classes: int, *, full: bool = True
-) -> dict[str, float]:  # fmt: skip
-    """Every metric of a matcher by name, shares in [0, 1].
-
-    Args:
-        costs: The matcher.
-        split: Clips that CML can't use are left out.
-        classes: C.
-        full: False for the windows alone, without ``second``: what training needs.
-
-    Returns:
-        ``a2v``, ``v2a``, ``mean_accuracy`` (windows); ``a2v_overlap``, ``v2a_overlap``,
-        ``overlap`` (mean IoU of the chosen window); ``a2v_second``, ``v2a_second``, ``second``.
-
-    Raises:
-        DataError: if no clip of the split can be used.
-    """
-    cases = usable(split, classes)
-    if not len(cases.clip):
-        raise DataError(
-            f"split {split.name!r} holds no clip for cml",
-            expected="clips with one event that is shorter than the clip",
-            hint="judge on a split that has such clips",
-        )
-    found: dict[str, float] = {}
-    for way, modality in MODALITIES:
-        chosen = choose(costs, split, cases, modality)
-        found[way] = float((chosen == cases.start).mean())
-        found[f"{way}_overlap"] = float(window_overlap(chosen, cases.start, cases.length).mean())
-    found["mean_accuracy"] = (found["a2v"] + found["v2a"]) / 2
-    found["overlap"] = (found["a2v_overlap"] + found["v2a_overlap"]) / 2
-    if full:
-        single = segments(cases)
-        for way, modality in MODALITIES:
-            right = choose(costs, split, single, modality) == single.start
-            found[f"{way}_second"] = float(right.mean())
-        found["second"] = (found["a2v_second"] + found["v2a_second"]) / 2
-    return found
+    return split.subset(usable(split, classes).clip)
 
 
 def choose(costs: Costs, split: Split, cases: Usable, modality: Modality) -> NDArray[np.int64]:
     """(n,) the start of the window chosen in each case."""
     chosen = np.empty(len(cases.clip), np.int64)
     for members, query in _queries(cases, modality):
-        found = costs(split, cases.clip[members], query)
-        windows = int(cases.count[members[0]]) - query.length + 1
-        if found.shape != (len(members), windows):
-            raise ValueError(f"costs of shape {found.shape}: expected {(len(members), windows)}")
-        chosen[members] = best_windows(found)
+        values = costs(split, cases.clip[members], query)
+        expected = (len(members), int(cases.count[members[0]]) - query.length + 1)
+        if values.shape != expected:
+            raise ValueError(f"costs of shape {values.shape}: expected {expected}")
+        chosen[members] = best_windows(values)
     return chosen
 
 
@@ -140,33 +265,3 @@ def segments(cases: Usable) -> Usable:
     return Usable(
         cases.clip[which], start, np.ones_like(start), cases.count[which], cases.label[which]
     )
-
-
-def details(costs: Costs, split: Split, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Window accuracy of each event class both ways, and its number of clips."""
-    cases = usable(split, len(classes))
-    right = {
-        way: choose(costs, split, cases, modality) == cases.start for way, modality in MODALITIES
-    }
-    table: dict[str, dict[str, float]] = {}
-    for i, name in enumerate(classes):
-        mine = cases.label == i
-        clips = int(mine.sum())
-        rows = {way: float(right[way][mine].mean()) if clips else float("nan") for way in right}
-        table[name] = {**rows, "clips": clips}
-    return table
-
-
-def trivial(split: Split, classes: int) -> dict[str, float]:
-    """Window accuracy of answers that look at nothing, the same both ways.
-
-    On AVE's test (PROTOCOL): ``last_window`` 46.77, ``first_window`` 35.32, ``random_window``
-    20.77 (its expectation).
-    """
-    cases = usable(split, classes)
-    spare = cases.count - cases.length
-    return {
-        "last_window": float((cases.start == spare).mean()),
-        "first_window": float((cases.start == 0).mean()),
-        "random_window": float((1 / (spare + 1)).mean()),
-    }

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from avel import tasks
 from avel.data.base import Dataset, Split
+from avel.data.resident import Resident, channel_moments, rarity, resident
 from avel.device import torch_device
 from avel.errors import AvelError, CheckpointError, UsageError
 from avel.evaluation.results import table
@@ -22,15 +22,8 @@ from avel.files import disk_error, locked, write_whole
 from avel.inference.checkpoint import WEIGHTS, Trained, build_network
 from avel.inference.load import load_model
 from avel.models.base import Model, Recipe, TaskName, models
-from avel.training.batches import (
-    Resident,
-    autocast,
-    channel_moments,
-    has_bf16_units,
-    predictor,
-    rarity,
-    resident,
-)
+from avel.models.precision import autocast, has_bf16_units
+from avel.tasks import Task, task_named
 from avel.training.provenance import count_leak, make_card, run_identity, take_weights, without
 from avel.training.recipes import check_task, to_json, to_toml
 from avel.training.state import STATE, State, load_state, save_state
@@ -137,7 +130,8 @@ def fit(
         AvelError: if the loss isn't finite, with epoch and step.
         Stopped: on Ctrl-C, after saving.
     """
-    setting = tasks.check_setting(task, setting)
+    kind = task_named(task)
+    setting = kind.check_setting(setting)
     if devices > 1 and not models.get(model).shares_batches:
         raise UsageError(
             f"{model} on {devices} devices",
@@ -147,10 +141,10 @@ def fit(
     recipe = recipe or models.get(model).recipe(task)
     check_task(recipe, task)
     known = models.get(model).options()
-    options = {**recipe.options, **tasks.model_options(task, setting, known)}
+    options = {**recipe.options, **kind.model_options(setting, known)}
     recipe = replace(recipe, options=options)
-    setting = tasks.setting_of(task, setting, options)
-    train, val, test = tasks.splits(data, task, setting)
+    setting = kind.setting_of(setting, options)
+    train, val, test = kind.splits(data, setting)
     train = without(train, exclude)
     start = load_model(init) if isinstance(init, str | Path) else init
     leak = count_leak(start, (*val.ids, *test.ids), allow_leak) if start else 0
@@ -161,8 +155,8 @@ def fit(
         network = _network(model, data, train, task, recipe)
         take_weights(network, start)
         bf16 = _bf16(recipe, fabric.device)
-        card = make_card(network, data, train, task, setting, recipe, seed, start, leak, bf16)
-        loop = _Loop(fabric, network, recipe, task, seed, bf16, folder, card, train.ids, final)
+        card = make_card(network, data, train, kind, setting, recipe, seed, start, leak, bf16)
+        loop = _Loop(fabric, network, recipe, kind, seed, bf16, folder, card, train.ids, final)
         rest: dict[str, Any] = {"tensorboard": tensorboard, "progress": progress}
         with _alone(folder if fabric.is_global_zero else None, resume):
             history = loop.run(train, val, resume=resume, **rest)
@@ -204,7 +198,7 @@ class _Loop:
     """The loop's own things: the network, the optimizer, and where to write."""
 
     def __init__(
-        self, fabric: Fabric, network: Model, recipe: Recipe, task: TaskName, seed: int, bf16: bool,
+        self, fabric: Fabric, network: Model, recipe: Recipe, task: Task, seed: int, bf16: bool,
         folder: Path | None, card: Json, ids: tuple[str, ...], final: Json | None,
     ) -> None:  # fmt: skip
         self.fabric, self.network, self.recipe, self.task = fabric, network, recipe, task
@@ -254,7 +248,7 @@ class _Loop:
         elif last or (epoch + 1) % self.recipe.validate_every == 0:
             self._finish(step.clips)
             record |= self._validate(judged)
-            metric = tasks.selection_metric(self.task)
+            metric = self.task.selection_metric
             if not self.metrics or record[metric] > self.metrics["value"]:
                 self._keep({"epoch": epoch + 1, "metric": metric, "value": record[metric],
                             "selection": f"best {metric} on validation"})  # fmt: skip
@@ -287,7 +281,7 @@ class _Loop:
         """
         generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
         order = self._order(clips, generator).to(clips.lengths.device)
-        weights = torch.ones_like(clips.lengths) if self.task == "wsel" else clips.lengths
+        weights = torch.ones_like(clips.lengths) if self.task.weak else clips.lengths
         rank, world = self.fabric.global_rank, self.fabric.world_size
         for batch in torch.split(order, self.recipe.batch):
             own = batch[rank::world]
@@ -313,17 +307,17 @@ class _Loop:
             )
 
     def _validate(self, judged: Resident) -> dict[str, float]:
-        predict = predictor(
-            self.network, judged, self.task, device=self.fabric.device, bf16=self.bf16
-        )
+        predict = self.task.predictor(
+            self.network, judged, device=self.fabric.device, bf16=self.bf16
+        )  # fmt: skip
         classes, step = len(self.card["classes"]), float(self.card["step"])
-        return tasks.evaluate(predict, judged.split, self.task, classes, step=step, full=False)
+        return self.task.evaluate(predict, judged.split, classes, step=step, full=False)
 
     def _patient_no_more(self, history: list[Json]) -> bool:
         """Whether as many validations as the recipe's patience went by without a better one."""
         if not self.recipe.patience or not self.metrics:
             return False
-        metric = tasks.selection_metric(self.task)
+        metric = self.task.selection_metric
         since = [r for r in history if metric in r and r["epoch"] > self.metrics["epoch"]]
         return len(since) >= self.recipe.patience
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from avel import tasks
 from avel.data.base import Dataset
-from avel.models.base import Recipe, models
+from avel.models.base import Recipe, TaskName, models
+from avel.tasks import task_named
 from avel.training.loop import Run, fit
 from avel.training.recipes import resolve
 
@@ -16,15 +16,18 @@ from avel.training.recipes import resolve
 _OWN = ("form", "negatives", "tau", "lambda_s", "lambda_w", "lambda_c")
 
 
-def starts_from_sel(model: str) -> bool:
-    """Whether a model's CML starts from its own SEL model: where it says what it takes from it."""
-    cls = models.get(model)
-    return "sel" in cls.card.tasks and hasattr(cls, "init_from")
+def start_task(model: str, task: str) -> TaskName | None:
+    """The task whose model a training starts from, None where it starts from fresh weights.
+
+    CML starts from the model's own SEL, where the model says what it takes from it.
+    """
+    cls, start = models.get(model), task_named(task).starts_from
+    return start if start in cls.card.tasks and hasattr(cls, "init_from") else None
 
 
 def judged_ids(data: Dataset, setting: str | None = None) -> tuple[str, ...]:
     """Names of the clips in CML's validation and test splits."""
-    _, val, test = tasks.splits(data, "cml", setting)
+    _, val, test = task_named("cml").splits(data, setting)
     return (*val.ids, *test.ids)
 
 
@@ -67,7 +70,7 @@ def fit_cml(
         seed: Of both.
         out: Folder of the CML run.
         mmel_out: Folder of the SEL model; ``out/mmel`` if None.
-        setting: CML's, see :data:`avel.tasks.SETTINGS`.
+        setting: CML's, see :attr:`avel.tasks.Task.settings`.
         resume: Go on where either stopped.
         progress: Called with ``"mmel"`` or ``"cml"``, the epoch's record and the epochs.
         rest: For both, as for :func:`avel.fit`.

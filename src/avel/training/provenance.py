@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +10,8 @@ from avel._version import __version__
 from avel.data.base import Dataset, Split, fingerprint
 from avel.errors import CheckpointError, DataError
 from avel.inference.checkpoint import Trained, ids_hash
-from avel.models.base import Model, Recipe, TaskName
+from avel.models.base import Model, Recipe
+from avel.tasks import Task
 from avel.training.recipes import to_json
 from avel.types import Json
 
@@ -29,15 +29,7 @@ def without(split: Split, exclude: Collection[str]) -> Split:
     if not len(keep):
         raise DataError(f"all {len(split)} clips of {split.name} are excluded",
                         expected="one at least to train on", hint="exclude fewer")  # fmt: skip
-    rows = np.arange(len(split)) if split.rows is None else split.rows
-    return replace(
-        split,
-        ids=tuple(split.ids[i] for i in keep),
-        lengths=split.lengths[keep],
-        labels=split.labels[keep],
-        tags=None if split.tags is None else split.tags[keep],
-        rows=rows[keep],
-    )
+    return split.subset(keep)
 
 
 def count_leak(start: Trained, judged: Collection[str], allow: bool) -> int:
@@ -80,7 +72,7 @@ def take_weights(network: Model, start: Trained | None) -> None:
 
 
 def make_card(
-    network: Model, data: Dataset, train: Split, task: TaskName, setting: str, recipe: Recipe,
+    network: Model, data: Dataset, train: Split, task: Task, setting: str, recipe: Recipe,
     seed: int, start: Trained | None, leak: int, bf16: bool,
 ) -> Json:  # fmt: skip
     """The card of a run before its first epoch; ``metrics`` are filled in later."""
@@ -88,7 +80,7 @@ def make_card(
         "avel": __version__,
         "model": network.card.name,
         "paper": network.card.paper,
-        "task": task,
+        "task": task.name,
         "setting": setting,
         "options": dict(recipe.options),
         "dims": {"audio": int(train.audio.shape[-1]), "visual": int(train.visual.shape[-1])},
@@ -105,19 +97,11 @@ def make_card(
             "note": data.note,
         },
         "train_ids": {"count": len(train), "sha256": ids_hash(train.ids)},
-        "background_clips": _background_clips(data, train, task),
+        "background_clips": task.background_clips(data, train),
         "init": _origin(start),
         "leak": leak,
         "metrics": {},
     }  # fmt: skip
-
-
-def _background_clips(data: Dataset, train: Split, task: TaskName) -> int | None:
-    """WSEL: how many of the data set's background clips are trained on; None for other tasks."""
-    if task != "wsel":
-        return None
-    noise = data.splits.get("background")
-    return len(set(train.ids) & set(noise.ids)) if noise else 0
 
 
 def _origin(start: Trained | None) -> Json | None:

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from avel.errors import UsageError, all_at_once, unknown_name
 from avel.models.base import Model, Recipe, TaskName, models
+from avel.tasks import TASKS, task_named
 from avel.types import Json
 
 _PRECISIONS = ("auto", "float32", "bf16")
@@ -54,7 +55,7 @@ def resolve(
     """
     cls = models.get(model)
     if task not in cls.card.tasks:
-        if task in get_args(TaskName):
+        if task in TASKS:
             raise UsageError(f"{model} isn't made for task={task}",
                              expected=f"task={' or '.join(cls.card.tasks)}",
                              hint="take another model: `avel ls models`")  # fmt: skip
@@ -132,10 +133,12 @@ def check_task(recipe: Recipe, task: TaskName) -> None:
 
 
 def _beyond_task(recipe: Recipe, task: TaskName) -> list[str]:
-    """What of a recipe CML hasn't: it compares windows of both tracks outside of ``forward``."""
-    names = ("standardize", "input_dropout", "balance", "mirror", "roll")
-    given = [n for n in names if task == "cml" and getattr(recipe, n)]
-    return [f"{name}={getattr(recipe, name)}: of task sel or wsel alone" for name in given]
+    """A sentence for each value of a recipe that the task can't be trained with."""
+    return [
+        f"{name}={getattr(recipe, name)}: of task sel or wsel alone"
+        for name in task_named(task).recipe_excludes
+        if getattr(recipe, name)
+    ]
 
 
 def _known(recipe: Recipe, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from avel._version import __version__
 from avel.errors import AvelError, UsageError, WeightsError, unknown_name
 from avel.inference.checkpoint import Trained
 from avel.models.base import Model, TaskName, build_model, models
+from avel.tasks import task_named
 from avel.training.recipes import to_json
 from avel.types import Json
 
@@ -335,7 +336,7 @@ def _card(
         "model": network.card.name,
         "paper": network.card.paper,
         "task": task,
-        "setting": {"sel": "supervised", "wsel": "tag", "cml": "release"}[task],
+        "setting": task_named(task).settings[0],
         "options": options,
         "dims": {"audio": AUDIO_DIM, "visual": VISUAL_DIM},
         "classes": list(classes),

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from avel.data.resident import Resident
 from avel.models.base import Batch, Model, Recipe
-from avel.training.batches import Resident, autocast, in_float
+from avel.models.precision import autocast, in_float
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

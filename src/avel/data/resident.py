@@ -1,10 +1,9 @@
-"""Splits as resident tensors, batches of them, and a network's answers for a whole split."""
+"""Splits as tensors in memory or on a device, and batches of them."""
 
 from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avel.data.base import Split
-from avel.models.base import Batch, Model, Output, Query
+from avel.models.base import Batch
 
 #: Rows copied at a time: a store of several GB is never held twice.
 _ROWS = 8
@@ -97,7 +96,7 @@ def resident(
         dtype: Of the visual maps; None leaves them as stored (float16 stays float16).
         device: Where to hold them; None for the processor's memory.
     """
-    rows = np.arange(len(split)) if split.rows is None else np.asarray(split.rows)
+    rows = split.store_rows
     tags = None if split.tags is None else torch.from_numpy(np.array(split.tags, np.float32))
     tensors = [
         _read(split.audio, rows, torch.float32),
@@ -130,7 +129,7 @@ def channel_moments(split: Split) -> dict[str, tuple[Tensor, Tensor]]:
     Returns:
         ``"audio"`` (A,) twice, ``"visual"`` (V,) twice; float32.
     """
-    rows = np.arange(len(split)) if split.rows is None else np.asarray(split.rows)
+    rows = split.store_rows
     found = {}
     for name in ("audio", "visual"):
         array, sums, count = getattr(split, name), np.zeros((2, 1)), 0
@@ -184,92 +183,3 @@ def _release(array: Any) -> None:
     for part in ("first", "second"):  # of arrays that are joined where they are read
         if hasattr(array, part):
             _release(getattr(array, part))
-
-
-def autocast(device: torch.device, bf16: bool) -> torch.autocast:
-    """bfloat16 arithmetic where ``bf16`` is True, else float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
-
-
-def in_float(answer: Output) -> Output:
-    """An answer with all its numbers in float32: losses and metrics never run in bfloat16."""
-    return Output(
-        scores=None if answer.scores is None else answer.scores.float(),
-        labels=answer.labels,
-        attention=None if answer.attention is None else answer.attention.float(),
-        parts={n: p.float() if p.is_floating_point() else p for n, p in answer.parts.items()},
-    )
-
-
-def has_bf16_units(device: torch.device) -> bool:
-    """Whether the device computes bfloat16 in hardware (AVX-512 BF16 or AMX, a recent GPU)."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
-        return False
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
-
-
-def label_predictor(
-    network: Model, held: Resident, *, batch: int, device: torch.device, bf16: bool = False
-) -> Callable[..., tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """``predict(split) -> labels (N, T), scores (N, T, C+1)`` for a resident split (SEL, WSEL)."""
-
-    def predict(_: Split) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        network.eval()
-        labels = np.full(tuple(held.labels.shape), -1, dtype=np.int64)
-        scores: NDArray[np.float32] | None = None
-        with torch.inference_mode():
-            for i in range(0, len(held), batch):
-                rows = torch.arange(i, min(i + batch, len(held)), device=held.lengths.device)
-                own = held.batch(rows, device=device)
-                with autocast(device, bf16):
-                    answer = in_float(network(audio=own.audio, visual=own.visual, mask=own.mask))
-                assert answer.scores is not None and answer.labels is not None
-                t = answer.labels.shape[1]
-                if scores is None:
-                    scores = np.zeros((*labels.shape, answer.scores.shape[-1]), np.float32)
-                labels[i : i + len(rows), :t] = answer.labels.cpu().numpy()
-                scores[i : i + len(rows), :t] = answer.scores.cpu().numpy()
-        assert scores is not None
-        return labels, scores
-
-    return predict
-
-
-def cost_predictor(
-    network: Model, held: Resident, *, batch: int, device: torch.device, bf16: bool = False
-) -> Callable[..., NDArray[np.float32]]:
-    """``predict(split, clips, query) -> costs (n, windows)`` for a resident split (CML)."""
-
-    def predict(_: Split, clips: NDArray[np.int64], query: Query) -> NDArray[np.float32]:
-        network.eval()
-        length = int(held.split.lengths[clips[0]])
-        found = []
-        with torch.inference_mode():
-            for i in range(0, len(clips), batch):
-                rows = torch.from_numpy(clips[i : i + batch]).to(held.lengths.device)
-                own = held.batch(rows, device=device, length=length)
-                with autocast(device, bf16):
-                    costs = network.window_costs(audio=own.audio, visual=own.visual, query=query)
-                found.append(costs.float().cpu().numpy())
-        return np.concatenate(found)
-
-    return predict
-
-
-def predictor(
-    network: Model,
-    held: Resident,
-    task: str,
-    *,
-    batch: int = 64,
-    device: torch.device | None = None,
-    bf16: bool = False,
-) -> Callable[..., Any]:
-    """What :func:`avel.tasks.evaluate` calls, for a network and a resident split."""
-    device = device or next(network.parameters()).device
-    make: Any = cost_predictor if task == "cml" else label_predictor
-    result: Callable[..., Any] = make(network, held, batch=batch, device=device, bf16=bf16)
-    return result
