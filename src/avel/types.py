@@ -19,18 +19,20 @@ Json = dict[str, Any]
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 
+#: One of the two tracks, and what is perceivable in it.
+Modality = Literal["audio", "visual"]
 #: What an event is: audible and visible, only audible, or only visible.
-Modality = Literal["both", "audio", "visual"]
+EventModality = Literal["both", "audio", "visual"]
 #: Which events of a timeline are chosen: those of one modality, or all of them.
 Choice = Literal["both", "audio", "visual", "all"]
-MODALITIES: tuple[Modality, ...] = ("both", "audio", "visual")
+MODALITIES: tuple[EventModality, ...] = ("both", "audio", "visual")
 CHOICES: tuple[Choice, ...] = (*MODALITIES, "all")
 
 #: Audible or visible probabilities below this are left out of a timeline's JSON.
 JSON_FLOOR = 0.01
 
 #: What is written after the label of an event, where nothing else tells its modality.
-SUFFIXES: Mapping[Modality, str] = {
+SUFFIXES: Mapping[EventModality, str] = {
     "both": "",
     "audio": " (audio only)",
     "visual": " (visual only)",
@@ -328,7 +330,7 @@ class Event:
     end: float
     label: str
     score: float = 1.0
-    modality: Modality = "both"
+    modality: EventModality = "both"
 
     def __post_init__(self) -> None:
         _need(
@@ -445,7 +447,7 @@ class Timeline:
         ordered = sorted(self.events, key=lambda e: MODALITIES.index(e.modality))
         return "\n".join(str(e) for e in ordered) or "no events found"
 
-    def lane(self, modality: Modality) -> tuple[Event, ...]:
+    def lane(self, modality: EventModality) -> tuple[Event, ...]:
         """The events of one modality, wherever they stand: ``"both"``, ``"audio"``, ``"visual"``.
 
         Raises:

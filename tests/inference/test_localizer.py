@@ -27,7 +27,7 @@ from avel.inference.predictor import Predictor
 from avel.inference.windows import RowBuffer, WindowOutput
 from avel.media.file import open_media, write_video
 from avel.models.base import build_model
-from avel.types import Choice, Event, Grid, Modality, Scores
+from avel.types import Choice, Event, EventModality, Grid, Scores
 from tests.report_samples import write_clip
 
 A, B, BG = 0, 1, 2
@@ -132,7 +132,7 @@ def of_one(
     labels: list[int] | None = None,
     *,
     rule: Thresholds | None = None,
-    modality: Modality = "audio",
+    modality: EventModality = "audio",
     **modalities: list[bool],
 ) -> list[tuple[float, float]]:
     """Where the bell is only audible, or only visible."""
@@ -147,7 +147,7 @@ def of_one(
 
 
 @pytest.mark.parametrize("modality", ["audio", "visual"])
-def test_what_is_of_one_modality_is_an_event_of_its_own(modality: Modality) -> None:
+def test_what_is_of_one_modality_is_an_event_of_its_own(modality: EventModality) -> None:
     def find(own: list[float], other: list[float], *args: Any, **more: Any) -> Any:
         tracks = (own, other) if modality == "audio" else (other, own)
         return of_one(*tracks, *args, modality=modality, **more)

@@ -18,7 +18,8 @@ from PIL import Image
 
 from avel.errors import MediaError, UsageError
 from avel.report import found, shots
-from avel.search.results import Match, Modality, SearchResult
+from avel.search.results import Match, SearchResult
+from avel.types import Modality
 from tests.report.test_report import HOSTILE, Elements
 from tests.report_samples import write_clip
 

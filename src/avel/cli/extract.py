@@ -198,15 +198,15 @@ def _engine(
 def _run(found: FilePlan, settings: Settings, engine: Callable[..., Outcomes]) -> _Tally:
     """Do all jobs; count, tell and write down what becomes of each as it comes."""
     from avel.cli._meter import Meter
-    from avel.features.contents import Contents
+    from avel.features.content_hashes import ContentHashes
     from avel.features.manifest import Manifest, quarantine
 
     tally = _Tally()
     kept_out = {str(store): quarantine(store) for store in found.stores if store.is_dir()}
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(sys.stderr))  # where Ray's own messages go
-        contents = {str(store): Contents(store) for store in found.stores}
-        for known in contents.values():
+        hashes = {str(store): ContentHashes(store) for store in found.stores}
+        for known in hashes.values():
             stack.callback(known.save)  # so that `avel train` needn't hash what was hashed here
         books = {str(store): stack.enter_context(Manifest(store)) for store in found.stores}
         meter = stack.enter_context(Meter(found.count))
@@ -214,7 +214,7 @@ def _run(found: FilePlan, settings: Settings, engine: Callable[..., Outcomes]) -
         for outcome in stack.enter_context(closing(outcomes)):
             if outcome.job.store:
                 outcome = books[outcome.job.store].add(outcome)
-                contents[outcome.job.store].remember(
+                hashes[outcome.job.store].remember(
                     Path(outcome.job.media), outcome.content, before=outcome.written
                 )
             tally.add(outcome)

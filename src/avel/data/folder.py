@@ -32,7 +32,7 @@ from avel.data.base import Dataset, Split
 from avel.data.packed import Pack, Windows, is_packed, open_pack
 from avel.data.rendered import COMPOSER_CARD, TOYBOX_CARD, origin_of
 from avel.errors import DataError
-from avel.features.contents import Contents, is_of
+from avel.features.content_hashes import ContentHashes, is_current
 from avel.features.listing import media_files
 from avel.features.manifest import CALLED, read_manifest
 from avel.features.manifest import NAME as MANIFEST
@@ -311,9 +311,9 @@ def _read_features(
 
 def _replaced(root: Path, folder: Path, stored: Mapping[str, str]) -> list[str]:
     """Clips whose file isn't the one any more that their features were made of."""
-    contents = Contents(folder)
-    odd = [file for file, own in stored.items() if not is_of(own, root / file, contents)]
-    contents.save()
+    hashes = ContentHashes(folder)
+    odd = [file for file, own in stored.items() if not is_current(own, root / file, hashes)]
+    hashes.save()
     return [f"{file}: another file now than the one its features were made of" for file in odd]
 
 

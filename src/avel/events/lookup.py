@@ -11,13 +11,13 @@ from functools import lru_cache
 from avel.errors import UsageError, all_at_once
 from avel.events.vocabulary import (
     TAGGERS,
-    Modality,
     NamedEvent,
     Vocabulary,
     class_names,
     load_vocabulary,
 )
 from avel.events.words import phrase_key, stem_key
+from avel.types import Modality
 
 _MOST = 2000  # phrases of one call
 _LONGEST = 200  # characters of a phrase

@@ -9,14 +9,14 @@ from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from avel.backbones import tagger_classes as taggers
 from avel.errors import UsageError, all_at_once
 from avel.events.words import phrase_key
 from avel.files import config_folder
+from avel.types import Modality
 
-Modality = Literal["audio", "visual"]
 #: The taggers, and the files of their classes in ``backbones/classes/``.
 TAGGERS: dict[Modality, tuple[str, str]] = {
     "audio": ("AudioSet", "audioset.txt"),

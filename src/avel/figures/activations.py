@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avel.errors import DataError, unknown_name
-from avel.types import Floats
+from avel.types import EventModality, Floats
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from avel.inference.checkpoint import Trained
     from avel.models.base import Batch, Model
 
-Modality = Literal["audio", "visual", "both"]
-MODALITIES: tuple[Modality, ...] = ("audio", "visual", "both")
+MODALITIES: tuple[EventModality, ...] = ("audio", "visual", "both")
 RAW = "raw"
 
 
@@ -40,7 +39,7 @@ class Stage:
     """
 
     name: str
-    modality: Modality
+    modality: EventModality
     values: Floats
 
 
@@ -112,7 +111,7 @@ def collect_activations(
     clip, segment = _draw(np.isin(chosen.labels, class_ids), limit, seed)
     hooks = _hooks(trained.network, modules)
     inputs = resident(chosen)
-    outputs: dict[tuple[str, Modality], list[Floats]] = {}
+    outputs: dict[tuple[str, EventModality], list[Floats]] = {}
     for i in range(0, len(inputs), batch):
         inside = (clip >= i) & (clip < i + batch)
         if inside.any():
@@ -193,7 +192,7 @@ class _Hook:
 
     module: nn.Module
     title: str
-    modalities: tuple[Modality | None, ...]
+    modalities: tuple[EventModality | None, ...]
 
 
 def _hooks(network: Model, modules: Sequence[str]) -> list[_Hook]:
@@ -217,7 +216,7 @@ def _hooks(network: Model, modules: Sequence[str]) -> list[_Hook]:
     return hooks
 
 
-def _kind(name: str, module: nn.Module) -> tuple[str, tuple[Modality | None, ...]]:
+def _kind(name: str, module: nn.Module) -> tuple[str, tuple[EventModality | None, ...]]:
     """What kind of stage a module ends, and the modalities of its outputs."""
     from avel.models.coattention import CSEA, CSPA
     from avel.models.jca import Layer
@@ -248,7 +247,7 @@ def _network_name(module: nn.Module) -> str:
     )
 
 
-def _modality(name: str) -> Modality:
+def _modality(name: str) -> EventModality:
     return "audio" if "audio" in name else "visual" if "visual" in name else "both"
 
 
@@ -277,12 +276,12 @@ def _hooked(hooks: Sequence[_Hook], take: Callable[[_Hook, Any], None]) -> Itera
 
 def _forward(
     network: Model, batch: Batch, hooks: Sequence[_Hook]
-) -> dict[tuple[str, Modality], Floats]:
+) -> dict[tuple[str, EventModality], Floats]:
     """(B, T, D) of every stage and modality, raw features first."""
     import torch
 
     b, t = batch.audio.shape[:2]
-    outputs: dict[tuple[str, Modality], Floats] = {
+    outputs: dict[tuple[str, EventModality], Floats] = {
         (RAW, "audio"): batch.audio.float().numpy(),
         (RAW, "visual"): batch.visual.float().mean((2, 3)).numpy(),
     }

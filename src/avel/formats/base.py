@@ -17,7 +17,7 @@ from avel.files import write_whole
 from avel.formats.marks import mark_of, write_beside
 from avel.formats.text import escape, unescape
 from avel.registry import Registry
-from avel.types import MODALITIES, SUFFIXES, Event, Json, Modality, Timeline
+from avel.types import MODALITIES, SUFFIXES, Event, EventModality, Json, Timeline
 
 #: The largest file that is read or written, in bytes: about a day of segments of 28 classes.
 MAX_BYTES = 128 * 2**20
@@ -441,7 +441,7 @@ def label_with_modality(event: Event) -> str:
     return label + SUFFIXES[event.modality]
 
 
-def split_label(text: str) -> tuple[str, Modality]:
+def split_label(text: str) -> tuple[str, EventModality]:
     """The label and the modality that :func:`label_with_modality` wrote."""
     for modality, suffix in SUFFIXES.items():
         if suffix and text.endswith(suffix) and len(text) > len(suffix):

@@ -30,7 +30,7 @@ from avel.formats.base import (
 )
 from avel.formats.marks import KEY, NOTE, all_events, mark_of, with_mark
 from avel.formats.text import escape, unescape
-from avel.types import MODALITIES, Event, Modality, Timeline
+from avel.types import MODALITIES, Event, EventModality, Timeline
 
 _MIMES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime",
           ".mpg": "video/mpeg", ".mpeg": "video/mpeg", ".webm": "video/webm",
@@ -64,7 +64,7 @@ TIME_SLOT_REF2="ts{b}">
 
 
 #: The tiers of what is of one modality; a second one where events overlap.
-_LANES: dict[Modality, str] = {"audio": "audio only", "visual": "visual only"}
+_LANES: dict[EventModality, str] = {"audio": "audio only", "visual": "visual only"}
 _LANE = re.compile(r"(audio only|visual only)(?: \(\d+\))?")
 
 
@@ -141,7 +141,7 @@ def _tiers(timeline: Timeline) -> Iterator[tuple[str, Event]]:
         yield name if lane == 0 else f"{name} ({lane + 1})", event
 
 
-def _lane_of(tier: str) -> Modality:
+def _lane_of(tier: str) -> EventModality:
     """The modality of a tier's annotations: ``audio only``, ``visual only (2)``."""
     match = _LANE.fullmatch(tier)
     return next((m for m, name in _LANES.items() if match and name == match[1]), "both")

@@ -24,7 +24,7 @@ from avel.formats.base import (
     seconds_of,
 )
 from avel.formats.marks import KEY, all_events, mark_of, with_mark
-from avel.types import BACKGROUND, Bools, Event, Floats, Grid, Json, Modality, Scores, Timeline
+from avel.types import BACKGROUND, Bools, Event, EventModality, Floats, Grid, Json, Scores, Timeline
 
 
 @formats.register("json")
@@ -101,7 +101,7 @@ def _event(row: Json, classes: Set[str]) -> Event:
 
 
 def _single_modality_events(
-    data: Json, classes: Set[str], modality: Modality, skipped: SkippedRows
+    data: Json, classes: Set[str], modality: EventModality, skipped: SkippedRows
 ) -> tuple[Event, ...]:
     """The events of ``audio_only`` or ``visual_only``, whether or not each says so again."""
     name = f"{modality}_only"

@@ -21,9 +21,9 @@ from avel.types import (
     Bools,
     Choice,
     Event,
+    EventModality,
     Features,
     Json,
-    Modality,
     Scores,
     Timeline,
     check_choice,
@@ -50,7 +50,7 @@ def to_events(
     min_duration: float | None = None,
     max_gap: float | None = None,
     require_both: bool = True,
-    modality: Modality = "both",
+    modality: EventModality = "both",
 ) -> list[Event]:
     """The events of a file: runs of segments that a decision gives the same class.
 
@@ -142,7 +142,7 @@ def _of_one(
     return [e for e in found if clock.lasts(e.start, e.end, rule.min_duration)]
 
 
-def _alone(scores: Scores, class_id: int, decision: Decision, modality: Modality) -> Bools:
+def _alone(scores: Scores, class_id: int, decision: Decision, modality: EventModality) -> Bools:
     """(T,) where a class that is audible isn't visible, or the other way round."""
     audio = modality == "audio"
     other = scores.visual_scores if audio else scores.audio_scores
@@ -185,7 +185,7 @@ def _events_of(
 
 
 def _event(
-    scores: Scores, class_id: int, first: int, stop: int, *, modality: Modality = "both"
+    scores: Scores, class_id: int, first: int, stop: int, *, modality: EventModality = "both"
 ) -> Iterator[Event]:
     start, end = scores.grid.bounds(first)[0], scores.grid.bounds(stop - 1)[1]
     values = scores.values if modality == "both" else getattr(scores, f"{modality}_scores")

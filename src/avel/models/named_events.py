@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from avel.errors import CheckpointError
 from avel.events import NamedEvent
-from avel.events.vocabulary import TAGGERS, Modality, class_names
+from avel.events.vocabulary import TAGGERS, class_names
 from avel.models.base import Batch, Model, ModelCard, Output
-from avel.types import Json
+from avel.types import Json, Modality
 
 #: The largest logit that counts.
 _LOGIT = 14.0

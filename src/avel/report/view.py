@@ -14,7 +14,7 @@ import numpy as np
 
 from avel import clock
 from avel.report.thumbs import attention_bytes
-from avel.types import BACKGROUND, Bools, Event, Json, Modality, Scores, Timeline
+from avel.types import BACKGROUND, Bools, Event, EventModality, Json, Scores, Timeline
 
 #: Most events, class rows and points of a curve on a page; the .json holds everything.
 MAX_EVENTS, MAX_LANES, MAX_POINTS = 1000, 12, 2000
@@ -69,7 +69,7 @@ class SingleLane:
     ``left_out`` counts the events that found no room.
     """
 
-    modality: Modality
+    modality: EventModality
     label: str
     summary: str
     rows: tuple[tuple[EventView, ...], ...]
@@ -205,14 +205,14 @@ def apart_lanes(timeline: Timeline) -> list[SingleLane]:
     The longest and surest events come first to a place; at most ``MAX_APART`` in
     ``MAX_APART_ROWS`` rows.
     """
-    known: tuple[tuple[Modality, str], ...] = (
+    known: tuple[tuple[EventModality, str], ...] = (
         ("audio", "Heard, not seen"),
         ("visual", "Seen, not heard"),
     )
     return [_apart_lane(timeline, m, label) for m, label in known if timeline.lane(m)]
 
 
-def _apart_lane(timeline: Timeline, modality: Modality, label: str) -> SingleLane:
+def _apart_lane(timeline: Timeline, modality: EventModality, label: str) -> SingleLane:
     found = timeline.lane(modality)
     first = sorted(found, key=lambda e: (-(e.end - e.start) * e.score, e.start))
     rows: list[list[Event]] = []

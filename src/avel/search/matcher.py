@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from avel import clock
 from avel.errors import AvelError, DataError, MediaError, UsageError
-from avel.events.vocabulary import Modality
 from avel.features.cache import Facts, features_of
 from avel.features.listing import named_files
 from avel.media.probe import tells_track
@@ -33,7 +32,7 @@ from avel.search.index import Index, Kind, rows_of, update
 from avel.search.profiles import Profile, distances, evidence, perceived, shared_events
 from avel.search.results import Match, SearchResult
 from avel.tasks import task_named
-from avel.types import Bools, Floats, Grid
+from avel.types import Bools, Floats, Grid, Modality
 
 if TYPE_CHECKING:
     from avel.features.network import Precision

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avel.events.vocabulary import Modality, NamedEvent
-from avel.types import Bools, Floats
+from avel.events.vocabulary import NamedEvent
+from avel.types import Bools, Floats, Modality
 
 if TYPE_CHECKING:
     from avel.models.named_events import NamedEvents

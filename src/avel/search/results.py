@@ -13,11 +13,10 @@ from pathlib import Path
 from avel import clock
 from avel.csv_table import neutral
 from avel.errors import AvelError, UsageError
-from avel.events.vocabulary import Modality
 from avel.features.manifest import plain_name
 from avel.files import write_whole
 from avel.registry import Registry
-from avel.types import Json
+from avel.types import Json, Modality
 
 
 class SearchPage(ABC):

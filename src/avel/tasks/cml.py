@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from avel.errors import DataError
 from avel.metrics import best_windows, event_runs, window_overlap
 from avel.models.base import Query, TaskName
 from avel.tasks.base import Predict, Task
+from avel.types import Modality
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from avel.data.resident import Resident
     from avel.models.base import Model
 
-Modality = Literal["audio", "visual"]
 MODALITIES: tuple[tuple[str, Modality], ...] = (("a2v", "audio"), ("v2a", "visual"))
 
 #: ``costs(split, clips, query)`` -> (n, windows): the cost of every window for clips of one length

@@ -1,4 +1,4 @@
-"""Whether media are still those that features were made of: by content, hashed once a change."""
+"""Whether media files are those that features were made of: by sha256, computed once a change."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _NAME = "contents.json"
 _LARGEST = 2**26
 
 
-class Contents:
-    """The sha256 of media files, kept beside their features, or in the cache.
+class ContentHashes:
+    """The sha256 of media files, stored beside their features, or in the cache folder.
 
     A file is hashed again only where its size or one of its times has changed.
 
@@ -33,8 +33,8 @@ class Contents:
         self._changed = False
         with suppress(OSError, ValueError, RecursionError, AttributeError, TypeError):
             if self._path.stat().st_size <= _LARGEST:
-                held = json.loads(self._path.read_text("utf-8")).items()
-                self._known = {str(k): list(v) for k, v in held}
+                rows = json.loads(self._path.read_text("utf-8")).items()
+                self._known = {str(k): list(v) for k, v in rows}
 
     def of(self, media: Path) -> str:
         """The sha256 of a file's bytes; empty where it can't be read."""
@@ -42,14 +42,14 @@ class Contents:
         try:
             stat = media.stat()
             state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-            held = self._known.get(key, [])
-            if held[:3] != state or len(held) != 4:
-                held = [*state, file_hash(media)]
-                self._known[key] = held
+            row = self._known.get(key, [])
+            if row[:3] != state or len(row) != 4:
+                row = [*state, file_hash(media)]
+                self._known[key] = row
                 self._changed = True
         except OSError:
             return ""
-        return str(held[3])
+        return str(row[3])
 
     def remember(self, media: Path, content: str, *, before: float) -> None:
         """Take over what was hashed elsewhere, of a file that hasn't changed since.
@@ -63,24 +63,24 @@ class Contents:
             stat = media.stat()
             if content and stat.st_ctime < before:
                 state: list[object] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-                key, held = str(media.absolute()), [*state, content]
-                self._changed = self._changed or self._known.get(key) != held
-                self._known[key] = held
+                key, row = str(media.absolute()), [*state, content]
+                self._changed = self._changed or self._known.get(key) != row
+                self._known[key] = row
 
     def save(self) -> None:
-        """Keep what was hashed; where it can't be, it is hashed again the next time."""
+        """Write the hashes; where that fails, files are hashed again the next time."""
         if self._changed:
             with suppress(OSError):
                 write_whole(self._path, json.dumps(self._known, separators=(",", ":")))
 
 
-def is_of(stored: str, media: Path, contents: Contents) -> bool:
+def is_current(stored: str, media: Path, hashes: ContentHashes) -> bool:
     """Whether features are of a file as it is now.
 
     Args:
         stored: The ``content`` of their header; empty where it wasn't known.
         media: The file; where it isn't there, or can't be read, nothing speaks against it.
-        contents: What is known of the files.
+        hashes: Of the media.
     """
-    now = contents.of(media) if stored else ""
+    now = hashes.of(media) if stored else ""
     return not now or stored.partition(":")[0] == now
