@@ -301,9 +301,9 @@ def use_weights(path: Path) -> None:
 
 def use_checkpoint(path: Path) -> None:
     """What `avel localize --model` does first."""
-    from avel.inference.load import load_model
+    from avel.inference.load import load_trained
 
-    load_model(path.parent)
+    load_trained(path.parent)
 
 
 def use_labels(path: Path) -> None:
@@ -400,7 +400,8 @@ def weights(place: Path) -> Iterator[Path]:
 
 def checkpoints(place: Path) -> Iterator[Path]:
     """The files of a model that ships."""
-    from avel.inference.checkpoint import CARD, TRAIN_IDS, WEIGHTS
+    from avel.inference.card import WEIGHTS
+    from avel.inference.checkpoint import CARD, TRAIN_IDS
     from avel.inference.load import PRETRAINED
 
     for name in (WEIGHTS, CARD, TRAIN_IDS):

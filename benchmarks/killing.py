@@ -25,7 +25,7 @@ from common import RESULTS, machine, write_csv
 
 from avel.features.store import header
 from avel.inference.checkpoint import weights_hash
-from avel.inference.load import load_model
+from avel.inference.load import load_trained
 
 Row = tuple[str, Any]
 
@@ -75,8 +75,8 @@ def trainings(toy: Path, folder: Path, kills: int, rng: random.Random) -> Iterat
     (run / ".state.safetensors.0123456789ab.tmp.safetensors").write_bytes(b"half")
     done(*call, "-o", run, "--resume")
     done(*call, "-o", run, "--resume")  # nothing is left to train
-    same = weights_hash(load_model(run).network.state_dict()) == weights_hash(
-        load_model(folder / "whole").network.state_dict()
+    same = weights_hash(load_trained(run).network.state_dict()) == weights_hash(
+        load_trained(folder / "whole").network.state_dict()
     )
     tables = [(place / "history.csv").read_text() for place in (run, folder / "whole")]
     yield "train: killed", hits

@@ -29,7 +29,7 @@ from avel.data.toybox import ToyboxPlan
 from avel.data.toybox.dataset import render_clip
 from avel.figures.curves import read_rows
 from avel.inference.checkpoint import Trained
-from avel.inference.load import load_model
+from avel.inference.load import load_trained
 from avel.inference.localizer import Localizer
 from avel.models.base import build_model
 from avel.onnx.export import export_model
@@ -113,7 +113,7 @@ def ways(model: Trained, folder: Path) -> Finders:
 def minis(folder: Path, *, seconds: float, runs: int) -> list[dict[str, Any]]:
     """The shipped toy on both sizes, and from kept features; whole commands on the larger."""
     rows = []
-    finders = ways(load_model("toybox"), folder / "mini")
+    finders = ways(load_trained("toybox"), folder / "mini")
     for width, height in SIZES:
         video = clip(folder, seconds, width, height)
         named = f"mini {width}x{height}"

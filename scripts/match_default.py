@@ -32,7 +32,7 @@ from avel import evaluate, load_dataset
 from avel.data.base import Dataset, Split
 from avel.files import whole
 from avel.inference.checkpoint import Trained
-from avel.inference.load import load_model
+from avel.inference.load import load_trained
 from avel.memory import keep_memory
 from avel.search.costs import costs
 from avel.tasks import cml, task_named
@@ -149,12 +149,12 @@ def main() -> None:
     rows: list[Row] = []
     for seed in range(1 if given.run else given.seeds):
         if given.run:
-            trained = load_model(given.run)
+            trained = load_trained(given.run)
         else:
             trained = train(data, given.out, seed=seed, epochs=given.epochs, mmel=given.mmel_epochs)
             if seed == 0:
                 trained.save(given.default, dtype="float16")
-                trained = load_model(given.default)  # what ships is what is measured
+                trained = load_trained(given.default)  # what ships is what is measured
         own = list(exact_starts(trained, data))
         for way, modality in cml.MODALITIES:
             own += other_clips(trained, test, way, modality, given.queries)

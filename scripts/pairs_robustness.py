@@ -45,7 +45,7 @@ from avel.features.extractor import Extractor
 from avel.figures.curves import read_rows
 from avel.files import whole, write_whole
 from avel.inference.checkpoint import Trained
-from avel.inference.load import load_model
+from avel.inference.load import load_trained
 from avel.media.file import RATE, Media, Segment, open_media
 from avel.memory import keep_memory
 from avel.tasks import task_named
@@ -224,7 +224,7 @@ def find_runs(folder: Path) -> dict[str, list[Trained]]:
         held = json.loads(done.read_text("utf-8"))["evaluation"]
         for name, row in rows.items():
             if (held["model"], held["options"]) == (row.model, dict(row.options) | _sizes(held)):
-                found[name].append(load_model(done.parent))
+                found[name].append(load_trained(done.parent))
     found = {name: runs for name, runs in found.items() if runs}
     twice = [n for n, runs in found.items() if len({r.card["seed"] for r in runs}) < len(runs)]
     if twice or not found:

@@ -64,10 +64,10 @@ def shared() -> Path:
 def taggers() -> None:
     """The weights of the training-free model; the test is skipped where they can't be had."""
     from avel.errors import WeightsError
-    from avel.inference.load import load_model
+    from avel.inference.load import load_trained
 
     try:
-        load_model("default")
+        load_trained("default")
     except WeightsError as e:
         pytest.skip(f"no weights of the taggers: {e.got}")
 

@@ -17,7 +17,7 @@ from avel.figures import reliability_diagram
 from avel.figures.style import new_figure, save_figure
 from avel.inference.checkpoint import Trained
 from avel.inference.decision import Decision, Thresholds, soften
-from avel.inference.load import load_model
+from avel.inference.load import load_trained
 from avel.inference.localizer import to_events, tuned
 from avel.metrics import event_f1
 from avel.training.loop import fit
@@ -180,7 +180,7 @@ def test_a_run_is_tuned_and_says_what_was_seen(run: Trained, tmp_path: Path) -> 
     assert after["event_f1_0.5"] >= before["event_f1_0.5"]
     assert made.card["tuning"]["val"] == found["val"] and "decision" not in run.card
     made.save(tmp_path / "run")
-    again = load_model(tmp_path / "run")
+    again = load_trained(tmp_path / "run")
     assert tuned(again.card) == tuned(made.card)
     np.testing.assert_array_equal(
         again.predict(features(8)).values, run.predict(features(8)).values
@@ -221,7 +221,7 @@ def test_a_stored_decision_that_is_none_is_refused_with_the_model(
     card = {**run.card, "decision": {**Decision().to_json(), "temperature": 1e9}}
     Trained(run.network, card, run.train_ids).save(tmp_path / "run")
     with pytest.raises(CheckpointError, match=r"decision: (no decision|temperature)"):
-        load_model(tmp_path / "run")
+        load_trained(tmp_path / "run")
 
 
 def test_wrong_calls(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ import torch
 from avel.errors import CheckpointError
 from avel.inference import checkpoint, load
 from avel.inference import predictor as scoring
-from avel.inference.checkpoint import CARD, TRAIN_IDS, WEIGHTS, Trained
-from avel.inference.load import load_model
+from avel.inference.card import WEIGHTS
+from avel.inference.checkpoint import CARD, TRAIN_IDS, Trained
+from avel.inference.load import load_trained
 from avel.training.loop import fit
 from avel.types import Features
 from tests.training_data import features, make_dataset, small_recipe
@@ -34,7 +35,7 @@ def saved(trained: Trained, tmp_path: Path) -> Path:
 
 
 def test_a_checkpoint_rebuilds_itself(trained: Trained, saved: Path) -> None:
-    again = load_model(saved)
+    again = load_trained(saved)
     assert again.train_ids == trained.train_ids
     assert {k: again.card[k] for k in trained.card} == trained.card
     file = features(6)
@@ -50,7 +51,7 @@ def test_half_floats_halve_the_file_and_hardly_change_the_scores(
     half = trained.save(tmp_path / "half", dtype="float16")
     assert (half / WEIGHTS).stat().st_size < 0.75 * (saved / WEIGHTS).stat().st_size
     file = features(6)
-    ours, theirs = trained.predict(file).values, load_model(half).predict(file).values
+    ours, theirs = trained.predict(file).values, load_trained(half).predict(file).values
     assert 0 < np.abs(ours - theirs).max() < 2e-3
     with pytest.raises(CheckpointError, match="float32 or float16"):
         trained.save(tmp_path / "other", dtype="int8")
@@ -150,7 +151,7 @@ def test_a_save_that_dies_leaves_the_old_or_the_new(
     trained: Trained, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = trained.network.state_dict()
-    network = load_model(saved).network
+    network = load_trained(saved).network
     network.load_state_dict({n: t + 1 for n, t in state.items()})
     other = Trained(network, {**trained.card, "seed": 99}, ("x",))
     write = checkpoint.write_whole
@@ -166,7 +167,7 @@ def test_a_save_that_dies_leaves_the_old_or_the_new(
         with pytest.raises(KeyboardInterrupt):
             other.save(saved)
         monkeypatch.setattr(checkpoint, "write_whole", write)
-        found = load_model(saved)
+        found = load_trained(saved)
         new = found.card["seed"] == 99
         assert new == (dies_at == CARD)
         expected = other if new else trained
@@ -175,7 +176,7 @@ def test_a_save_that_dies_leaves_the_old_or_the_new(
 
 
 def test_weights_that_are_not_finite_are_not_saved(trained: Trained, tmp_path: Path) -> None:
-    network = load_model(trained.save(tmp_path / "a")).network
+    network = load_trained(trained.save(tmp_path / "a")).network
     network.load_state_dict({n: t * 1e6 for n, t in network.state_dict().items()})
     with pytest.raises(CheckpointError, match="aren't finite as float16"):
         Trained(network, trained.card).save(tmp_path / "b", dtype="float16")
@@ -222,14 +223,14 @@ def rewrite(folder: Path, **changes: Any) -> None:
 def test_hostile_cards_give_an_error_one_can_read(saved: Path, changes: dict[str, Any]) -> None:
     rewrite(saved, **changes)
     with pytest.raises(CheckpointError):
-        load_model(saved)
+        load_trained(saved)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"weights": 3}'])
 def test_a_broken_card_beside_good_weights(saved: Path, text: bytes) -> None:
     (saved / CARD).write_bytes(text)
     try:
-        load_model(saved)  # the weights' own copy may do
+        load_trained(saved)  # the weights' own copy may do
     except CheckpointError:
         assert text != b'{"weights": 3}'
 
@@ -241,17 +242,17 @@ def test_damaged_weights_are_refused(saved: Path) -> None:
     for bad in (whole[:-10], whole[:50], b"", b"junk", bytes(flipped), b"\xff" * 64):
         (saved / WEIGHTS).write_bytes(bad)
         with pytest.raises(CheckpointError):
-            load_model(saved)
+            load_trained(saved)
 
 
 def test_files_beyond_bounds_are_not_read(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "LARGEST_WEIGHTS", 100)
     with pytest.raises(CheckpointError, match="at most 100 are read"):
-        load_model(saved)
+        load_trained(saved)
     monkeypatch.undo()
     (saved / CARD).write_bytes(b" " * (checkpoint.LARGEST_CARD + 1))
     with pytest.raises(CheckpointError, match="are read"):
-        load_model(saved)
+        load_trained(saved)
 
 
 @pytest.mark.parametrize(
@@ -261,14 +262,14 @@ def test_files_beyond_bounds_are_not_read(saved: Path, monkeypatch: pytest.Monke
 )
 def test_training_ids_that_do_not_fit_are_not_believed(saved: Path, bad: bytes) -> None:
     (saved / TRAIN_IDS).write_bytes(bad)
-    assert load_model(saved).train_ids is None
+    assert load_trained(saved).train_ids is None
 
 
 def test_an_unknown_place_names_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no trained model at"):
-        load_model(tmp_path / "nothing")
+        load_trained(tmp_path / "nothing")
     with pytest.raises(CheckpointError, match="no trained model at"):
-        load_model("no_such_name")
+        load_trained("no_such_name")
 
 
 def test_packaged_models_load_by_name(
@@ -276,7 +277,7 @@ def test_packaged_models_load_by_name(
 ) -> None:
     monkeypatch.setattr(load, "PRETRAINED", tmp_path)
     monkeypatch.chdir(saved)
-    assert load_model("run").card["model"] == "cspa_csea"
+    assert load_trained("run").card["model"] == "cspa_csea"
 
 
 def test_what_a_model_wants_extracted(trained: Trained) -> None:

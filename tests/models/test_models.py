@@ -16,7 +16,7 @@ from torch import Tensor
 
 from avel.errors import UsageError
 from avel.inference.checkpoint import Trained, ids_hash
-from avel.inference.load import load_model
+from avel.inference.load import load_trained
 from avel.models.base import Batch, Model, Output, Query, Recipe, build_model, models
 from avel.tasks import task_named
 from avel.training.loop import fit
@@ -210,7 +210,7 @@ def card_of(variant: Variant) -> dict[str, object]:
 def test_a_checkpoint_gives_the_same_network(variant: Variant, tmp_path: Path) -> None:
     model = variant.build(seed=3)
     Trained(model, card_of(variant), ("a",)).save(tmp_path)
-    other = load_model(tmp_path).network
+    other = load_trained(tmp_path).network
     assert type(other) is type(model)
     batch = targets(*clips(2, 5))
     with torch.no_grad():

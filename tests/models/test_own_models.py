@@ -14,7 +14,7 @@ import torch
 
 from avel.cli.main import main
 from avel.errors import CheckpointError, UsageError
-from avel.inference.load import load_model
+from avel.inference.load import load_trained
 from avel.models.base import Model, Recipe, models
 from avel.training.loop import fit
 from tests.training_data import make_dataset
@@ -91,7 +91,7 @@ def test_it_trains_and_its_checkpoint_comes_back(example: Path, tmp_path: Path) 
         run_ = fit("by_second", make_dataset(), task=task, recipe=recipe, out=tmp_path / task)  # type: ignore[arg-type]
         losses = [record["loss"] for record in run_.history]
         assert losses[-1] < 0.5 * losses[0]
-        again = load_model(tmp_path / task)
+        again = load_trained(tmp_path / task)
         assert type(again.network) is models.get("by_second")
 
 
@@ -101,7 +101,7 @@ def test_a_checkpoint_says_how_its_model_is_found(example: Path, tmp_path: Path)
     fit("by_second", make_dataset(), recipe=recipe, out=tmp_path / "run")
     del models._entries["by_second"]
     with pytest.raises(CheckpointError, match=r"unknown model 'by_second'(?s:.*)AVEL_MODELS"):
-        load_model(tmp_path / "run")
+        load_trained(tmp_path / "run")
 
 
 def test_the_command_trains_a_file(
@@ -115,7 +115,7 @@ def test_the_command_trains_a_file(
     told = capsys.readouterr()
     assert code == 0, told.err
     assert "by_second" in told.out
-    assert load_model(tmp_path / "run").card["options"]["hidden"] == 8
+    assert load_trained(tmp_path / "run").card["options"]["hidden"] == 8
     assert main(["train", str(example), "hiden=8", "data=x"]) == 2
     assert "did you mean hidden" in capsys.readouterr().err
 

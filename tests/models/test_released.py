@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import avel.training.released as released
 from avel.cli.main import main
 from avel.errors import UsageError, WeightsError
-from avel.inference.load import load_model
+from avel.inference.load import load_trained
 from avel.models.av import Av
 from avel.training.released import AVE_CLASSES, convert_weights, read_released
 from avel.types import Features, Grid
@@ -137,7 +137,7 @@ def test_dmrn_is_told_by_its_names(tmp_path: Path) -> None:
 def test_a_checkpoint_comes_out_that_predicts(tmp_path: Path) -> None:
     path = write(tmp_path / "w.pt", state(AV_ATT))
     convert_weights(path, task="wsel").save(tmp_path / "run")
-    again = load_model(tmp_path / "run")
+    again = load_trained(tmp_path / "run")
     assert again.classes == AVE_CLASSES
     assert again.card["task"] == "wsel"
     assert again.card["seed"] == -1
@@ -165,7 +165,7 @@ def test_avdln_from_keras(tmp_path: Path, first: int, nested: bool) -> None:
         assert np.array_equal(own[f"{name}.weight"].numpy(), held[f"kernel{i}"].T)
         assert np.array_equal(own[f"{name}.bias"].numpy(), held[f"bias{i}"])
     trained.save(tmp_path / "run")
-    assert load_model(tmp_path / "run").card["model"] == "avdln"
+    assert load_trained(tmp_path / "run").card["model"] == "avdln"
 
 
 class Evil:
@@ -279,7 +279,7 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["convert", str(path), "-o", str(out), "--model", "av", "--task", "wsel"]
     assert main(asked) == 0
     assert "av for wsel, 28 classes" in capsys.readouterr().out
-    assert load_model(out).card["data"]["note"].endswith("converted from w.pt")
+    assert load_trained(out).card["data"]["note"].endswith("converted from w.pt")
     assert main(asked) == 2
     assert "holds a model already" in capsys.readouterr().err
 
@@ -290,7 +290,7 @@ def test_the_verb_with_other_classes(tmp_path: Path) -> None:
     names.write_text("Bark\nMandolin\n")
     asked = ["convert", str(path), "-o", str(tmp_path / "x")]
     assert main([*asked, "--classes", str(names)]) == 0
-    assert load_model(tmp_path / "x").classes == ("Bark", "Mandolin")
+    assert load_trained(tmp_path / "x").classes == ("Bark", "Mandolin")
     names.write_text("Bark\nBark\n")
     assert main([*asked[:-1], str(tmp_path / "y"), "--classes", str(names)]) == 2
     assert not (tmp_path / "y").exists()

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 
+import avel
 from avel.backbones.base import backbones
 from avel.cli.main import main
 from avel.errors import CheckpointError, UsageError, WeightsError
 from avel.inference.checkpoint import Trained
-from avel.inference.load import load_model
+from avel.inference.load import load_model, load_trained
 from avel.inference.localizer import Localizer
 from avel.media.mel import log_mel
 from avel.models import decision_rules as rules
@@ -247,7 +248,7 @@ def test_every_models_decision_has_a_name() -> None:
 def default(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The toy model that ships, with its backbones."""
     folder = tmp_path_factory.mktemp("exported")
-    return export_model(load_model("toybox"), folder / "model.onnx", lengths=(1, 10, 37))
+    return export_model(load_trained("toybox"), folder / "model.onnx", lengths=(1, 10, 37))
 
 
 def changed_copy(default: Exported, folder: Path, change: Any) -> Path:
@@ -272,6 +273,8 @@ def changed_copy(default: Exported, folder: Path, change: Any) -> Path:
         (lambda m: m.update(backbones=None), "no names"),
         (lambda m: m.update(card=[1]), "no card"),
         (lambda m: m["card"].update(window=-1), "window -1"),
+        (lambda m: m["card"]["classes"].append("one more"), "21 classes, its graph scores 20"),
+        (lambda m: m["card"]["dims"].update(audio=7), "audio features 7 wide, its graph takes"),
         (lambda m: "[" * 100000, "no model of avel's"),
         (lambda m: "x", "no model of avel's"),
     ],
@@ -281,6 +284,34 @@ def test_strange_metadata_are_refused(
 ) -> None:
     with pytest.raises(CheckpointError, match=told):
         load_onnx(changed_copy(default, tmp_path, change))
+
+
+def test_it_is_loaded_as_any_other_model(default: Exported, clip: Path) -> None:
+    model = load_model(default.paths[0])
+    assert isinstance(model, OnnxModel) and model.classes == load_trained("toybox").classes
+    features = avel.extract(clip, **model.wants)
+    expected = load_trained("toybox").predict(features)
+    np.testing.assert_allclose(model.predict(features).values, expected.values, atol=1e-5)
+    events = avel.localize(clip, model=default.paths[0]).events
+    assert avel.localize(clip, model=model).events == events and events
+    with pytest.raises(UsageError, match="no file"):
+        load_model("none.onnx")
+    with pytest.raises(CheckpointError, match="no trained model") as error:
+        load_trained(default.paths[0])
+    assert "avel.load_model" in error.value.hint
+
+
+def test_scores_of_another_width_are_refused(default: Exported) -> None:
+    """A graph may leave its widths open: what it gives is compared with the card too."""
+    model = load_onnx(default.paths[0])
+    other = replace(model, card={**model.card, "classes": [*model.classes, "one more"]})
+    shapes = (1, 3, model.card["dims"]["audio"]), _visual_shape(model)
+    with pytest.raises(CheckpointError, match="scores of shape"):
+        other.reply(*(np.ones(s, np.float32) for s in shapes))
+
+
+def _visual_shape(model: OnnxModel) -> tuple[int, ...]:
+    return (1, 3, *model.visual_card["output"][:2], model.card["dims"]["visual"])
 
 
 def changed_backbone(default: Exported, folder: Path, change: Any) -> Path:

@@ -16,7 +16,7 @@ from avel.data.toybox import ToyboxPlan
 from avel.data.toybox.dataset import render_clip
 from avel.errors import DataError
 from avel.experiments.own_tables import modalities
-from avel.inference.load import load_model
+from avel.inference.load import load_trained
 from avel.media.file import RATE, open_media
 from avel.training.loop import fit
 from tests.conftest import ROOT, load_script
@@ -146,7 +146,7 @@ def test_what_ships_is_what_the_results_say_is_best() -> None:
     rows = made.read_rows(ROOT / "results" / "default.csv")
     mixed = [r for r in rows if r["split"] == "val" and "+" in r["judged_on"]]
     best = max(mixed, key=lambda r: float(r[made.CHOSEN_BY]))
-    card = load_model("toybox").card
+    card = load_trained("toybox").card
     assert (card["data"]["name"], card["seed"]) == (best["trained_on"], int(best["seed"]))
     shown = (ROOT / "docs" / "results.md").read_text("utf-8")
     assert made.page(rows) in shown, "run it with --page"

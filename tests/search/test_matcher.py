@@ -27,7 +27,7 @@ from avel.events.vocabulary import class_places
 from avel.features.cache import Facts
 from avel.features.stream import FeatureBlock, FeatureStream
 from avel.inference.checkpoint import Trained
-from avel.inference.load import load_model
+from avel.inference.load import load_trained
 from avel.inference.named_events import read_settings
 from avel.models.base import Model, Query, build_model
 from avel.models.layers import pair_distance, window_sums
@@ -946,7 +946,7 @@ def test_what_goes_wrong_is_said(
 
 
 def test_the_model_that_ships_matches_separate_recordings() -> None:
-    check_model(load_model("toybox_match"))
+    check_model(load_trained("toybox_match"))
 
 
 def test_the_pages_numbers_are_those_of_the_results() -> None:

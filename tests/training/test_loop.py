@@ -22,7 +22,7 @@ from avel.data.resident import resident
 from avel.errors import AvelError, CheckpointError, DataError, UsageError
 from avel.files import locked
 from avel.inference.checkpoint import weights_hash
-from avel.inference.load import load_model
+from avel.inference.load import load_trained
 from avel.training import loop as training
 from avel.training.loop import HISTORY, RECIPE, Stopped, fit
 from avel.training.mmel import fit_cml, judged_ids
@@ -53,7 +53,7 @@ def test_loss_falls_and_the_best_epoch_is_kept(task: str, tmp_path: Path) -> Non
     values = [r[metric] for r in run.history]
     assert run.best["value"] == max(values)
     assert run.best["epoch"] == values.index(max(values)) + 1  # the first of equals
-    assert weights_hash(load_model(tmp_path).network.state_dict()) == weights(run)
+    assert weights_hash(load_trained(tmp_path).network.state_dict()) == weights(run)
     rows = list(csv.DictReader((tmp_path / "history.csv").open()))
     assert [float(r["loss"]) for r in rows] == [r["loss"] for r in run.history]
 
@@ -128,8 +128,8 @@ def test_two_trainings_into_one_folder_end_in_one_clear_refusal(tmp_path: Path) 
 
     first = fit("cspa_csea", data, recipe=recipe, out=tmp_path, progress=second)
     assert f"another process is training into {tmp_path}" in refused[1]
-    assert load_model(tmp_path).card["seed"] == 0
-    assert weights_hash(load_model(tmp_path).network.state_dict()) == weights(first)
+    assert load_trained(tmp_path).card["seed"] == 0
+    assert weights_hash(load_trained(tmp_path).network.state_dict()) == weights(first)
     with locked(tmp_path, wait=False) as free:  # it is let go in the end
         assert free
 
@@ -149,7 +149,7 @@ def test_a_run_that_ended_while_another_began_isnt_written_over(
     monkeypatch.setattr(training, "_folder", slow)
     with pytest.raises(UsageError, match="already holds a run"):
         fit("cspa_csea", data, seed=1, recipe=recipe, out=folder)
-    assert load_model(folder).card["seed"] == 0
+    assert load_trained(folder).card["seed"] == 0
 
 
 def test_what_a_killed_training_left_is_removed_and_its_tables_come_back(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_cml_starts_from_mmel_without_its_clips(tmp_path: Path) -> None:
     own = small_recipe("cml", "epochs=1", "lr=1e-9")
     first = small_recipe("sel", "epochs=1")
     run = fit_cml("cspa_csea", data, recipe=own, mmel=first, out=tmp_path)
-    start = load_model(tmp_path / "mmel")
+    start = load_trained(tmp_path / "mmel")
     assert start.train_ids and not set(start.train_ids) & set(judged_ids(data))
     assert len(start.train_ids) == 24 - 6
     assert run.trained.card["leak"] == 0
@@ -543,7 +543,7 @@ def test_killed_at_random_and_resumed_equals_unbroken(tmp_path: Path) -> None:
     assert len(again.history) == 40
     assert weights(again) == weights(whole)
     assert json.dumps(again.history) == json.dumps(whole.history)
-    assert weights_hash(load_model(killed).network.state_dict()) == weights(whole)
+    assert weights_hash(load_trained(killed).network.state_dict()) == weights(whole)
     assert not list(killed.glob(".*"))  # nor is half a file left of any of them
 
 

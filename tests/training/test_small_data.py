@@ -24,7 +24,7 @@ from avel.evaluation.cross_validation import (
     pooled,
     shares,
 )
-from avel.inference.load import load_model
+from avel.inference.load import load_trained
 from avel.models.base import Batch, Recipe
 from avel.models.standardize import Standardize
 from avel.training.loop import Stopped, fit
@@ -97,7 +97,7 @@ def test_the_numbers_travel_with_the_checkpoint_and_apply_wherever_it_answers(
 ) -> None:
     data = moved(make_dataset())
     run = fit("linear", data, recipe=replace(QUICK, lr=0.05), out=tmp_path)
-    again = load_model(tmp_path)
+    again = load_trained(tmp_path)
     mean = again.network.state_dict()["intake.audio_mean"]
     np.testing.assert_allclose(mean, channel_moments(data.train)["audio"][0], rtol=1e-6)
     far = features(7)
@@ -125,7 +125,7 @@ def test_a_standardised_model_is_exported(tmp_path: Path) -> None:
     data = moved(make_dataset())
     data = replace(data, visual_card={**data.visual_card, "output": [2, 2, 7]})
     recipe = replace(QUICK, options={"state": 4, "hidden": 8})
-    trained = load_model(fit("av", data, recipe=recipe, out=tmp_path / "run").folder or "")
+    trained = load_trained(fit("av", data, recipe=recipe, out=tmp_path / "run").folder or "")
     export_model(trained, tmp_path / "m.onnx", with_backbones=False, lengths=(1, 3))
     far = replace(features(5), visual_card=data.visual_card)
     far = replace(far, audio=far.audio + 900, visual=far.visual * 10 - 70)

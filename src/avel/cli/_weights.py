@@ -17,7 +17,7 @@ def convert_weights_file(
     source: Path, out: Path, *, model: str | None, task: str | None, classes: Path | None
 ) -> None:
     """Write the checkpoint folder ``out``, which mustn't hold one already."""
-    from avel.inference.checkpoint import WEIGHTS as HELD
+    from avel.inference.card import WEIGHTS as HELD
     from avel.training.released import AVE_CLASSES, convert_weights
 
     if (out / HELD).exists():

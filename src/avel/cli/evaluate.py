@@ -77,14 +77,14 @@ def _runs(
 ) -> None:
     from avel.cli._pairs import open_data, recall, seeds_of
     from avel.evaluation.evaluate import evaluate, kind, save
-    from avel.inference.load import load_model
+    from avel.inference.load import load_trained
 
     if not folders:
         raise UsageError("no run named", hint="give the folders that `avel train` wrote")
     groups: dict[object, list[Trained]] = {}
     for folder in folders:
         for one in seeds_of(folder):
-            trained = load_model(one)
+            trained = load_trained(one)
             groups.setdefault(kind(trained), []).append(trained)
     if not given.data:
         given = recall(seeds_of(folders[0])[0])

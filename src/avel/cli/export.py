@@ -28,11 +28,11 @@ def export(
         raise UsageError(f"{path}", expected="a file name that ends in .onnx")
     _need_packages()
     check_places([path])
-    from avel.inference.load import load_model
+    from avel.inference.load import load_trained
     from avel.onnx.export import export_model
 
     try:
-        done = export_model(load_model(model), path, with_backbones=not no_backbones)
+        done = export_model(load_trained(model), path, with_backbones=not no_backbones)
     except OSError as e:
         raise unwritable(path, e.strerror or str(e)) from e
     for written in done.paths:

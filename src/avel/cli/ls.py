@@ -94,7 +94,8 @@ def _pretrained() -> dict[str, str]:
     import json
 
     from avel.events import load_vocabulary
-    from avel.inference.checkpoint import CARD, WEIGHTS
+    from avel.inference.card import WEIGHTS
+    from avel.inference.checkpoint import CARD
     from avel.inference.load import NAMED, PRETRAINED
 
     words = load_vocabulary()

@@ -135,10 +135,10 @@ def attention(
     _ready(out)
     from avel.cli._pairs import seeds_of
     from avel.figures.attention import attention_strip, video_attention
-    from avel.inference.load import load_model
+    from avel.inference.load import load_trained
 
     given = words or []
-    trained = load_model(seeds_of(Path(model))[0])
+    trained = load_trained(seeds_of(Path(model))[0])
     _check_attention(trained)
     if clip:
         runs, of = _sorted([model, *given])
@@ -212,10 +212,10 @@ def timeline(
     runs, given = _sorted(words)
     _ready(out)
     from avel.cli._pairs import seeds_of
-    from avel.inference.load import load_model
+    from avel.inference.load import load_trained
     from avel.tasks import task_named
 
-    task = task_named(load_model(seeds_of(runs[0])[0]).card["task"])
+    task = task_named(load_trained(seeds_of(runs[0])[0]).card["task"])
     places = [_root(runs, given), *([videos] if videos else [])]
     draw = _draw_predictions if task.classifies else _draw_retrieval
     _save(draw(runs, _data(runs, given), split, clip or (), places, frames), out, dpi)
@@ -330,10 +330,10 @@ def _given(runs: Sequence[Path], given: Given) -> Given:
 
 def _data(runs: Sequence[Path], given: Given) -> Dataset:
     from avel.cli._pairs import open_data, seeds_of
-    from avel.inference.load import load_model
+    from avel.inference.load import load_trained
 
     for run in runs:  # a run that isn't there is named before any data are read
-        load_model(seeds_of(run)[0])
+        load_trained(seeds_of(run)[0])
     return open_data(_given(runs, given))
 
 
@@ -347,12 +347,12 @@ def _groups(runs: Sequence[Path], data: Dataset, split: str) -> list[list[Predic
     from avel.cli._pairs import seeds_of
     from avel.evaluation.evaluate import kind
     from avel.figures.predictions import predict_split
-    from avel.inference.load import load_model
+    from avel.inference.load import load_trained
 
     groups: dict[object, list[Predictions]] = {}
     for run in runs:
         for folder in seeds_of(run):
-            trained = load_model(folder)
+            trained = load_trained(folder)
             groups.setdefault(kind(trained), []).append(predict_split(trained, data, split=split))
     return list(groups.values())
 

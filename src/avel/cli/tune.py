@@ -28,7 +28,7 @@ def tune(
     """Choose threshold, hysteresis, gaps and smallest length on validation, and store them."""
     from avel.cli._pairs import open_data, recall, seeds_of, sort_pairs
     from avel.evaluation.tuning import tune as choose
-    from avel.inference.load import load_model
+    from avel.inference.load import load_trained
     from avel.inference.localizer import tuned as stored
     from avel.memory import keep_memory
 
@@ -39,7 +39,7 @@ def tune(
     folders = seeds_of(run)
     data = open_data(given if given.data else recall(folders[0]))
     for folder in folders:
-        made, found = choose(load_model(folder), data, calibrate=calibrate)
+        made, found = choose(load_trained(folder), data, calibrate=calibrate)
         told = " (simulated features)" if data.simulated else ""
         print(f"{folder}, tuned on val of {data.name}{told}")
         print(_table(found))

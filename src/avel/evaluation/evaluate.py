@@ -18,7 +18,7 @@ from avel.evaluation.inputs import choose_split, fitting
 from avel.evaluation.results import Evaluation, Measured, save, table
 from avel.inference.checkpoint import Trained
 from avel.inference.decision import Decision
-from avel.inference.load import load_model
+from avel.inference.load import load_trained
 from avel.models.base import models
 from avel.papers import Reported, reported
 from avel.tasks import task_named
@@ -112,7 +112,7 @@ def _papers(run: Trained, chosen: Split) -> list[Reported]:
 def _trained(run: Runs) -> Trained:
     if isinstance(run, Run):
         return run.trained
-    return run if isinstance(run, Trained) else load_model(run)
+    return run if isinstance(run, Trained) else load_trained(run)
 
 
 def kind(run: Trained) -> tuple[Any, ...]:

@@ -102,9 +102,9 @@ def collect_activations(
     from avel.evaluation.inputs import choose_split, fitting
     from avel.figures.predictions import display_name
     from avel.inference.checkpoint import Trained
-    from avel.inference.load import load_model
+    from avel.inference.load import load_trained
 
-    trained = run if isinstance(run, Trained) else load_model(run)
+    trained = run if isinstance(run, Trained) else load_trained(run)
     data = fitting(trained, data)
     chosen = choose_split(data, trained.card["task"], split, len(trained.classes))
     class_ids = _class_ids(chosen.labels, trained.classes, classes, background)

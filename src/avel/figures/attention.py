@@ -90,10 +90,10 @@ def video_attention(
     from avel.features.extractor import extract
     from avel.figures.predictions import display_name
     from avel.inference.checkpoint import Trained
-    from avel.inference.load import load_model
+    from avel.inference.load import load_trained
     from avel.media.file import frames_at
 
-    trained = run if isinstance(run, Trained) else load_model(run)
+    trained = run if isinstance(run, Trained) else load_trained(run)
     if limit < 1:
         raise UsageError(f"limit must be at least 1, got {limit}")
     features = extract(video, **trained.wants)
@@ -145,9 +145,9 @@ def clip_attention(
     from avel.evaluation.inputs import choose_split, fitting
     from avel.figures.predictions import clip_index, display_name
     from avel.inference.checkpoint import Trained
-    from avel.inference.load import load_model
+    from avel.inference.load import load_trained
 
-    trained = run if isinstance(run, Trained) else load_model(run)
+    trained = run if isinstance(run, Trained) else load_trained(run)
     data = fitting(trained, data)
     chosen = choose_split(data, trained.card["task"], split, len(trained.classes))
     at = clip_index(chosen.ids, clip)

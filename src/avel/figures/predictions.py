@@ -138,10 +138,10 @@ def predict_split(
     from avel.data.resident import resident
     from avel.evaluation.inputs import choose_split, fitting
     from avel.inference.checkpoint import Trained
-    from avel.inference.load import load_model
+    from avel.inference.load import load_trained
     from avel.tasks import task_named
 
-    trained = run if isinstance(run, Trained) else load_model(run)
+    trained = run if isinstance(run, Trained) else load_trained(run)
     task = task_named(trained.card["task"])
     if not task.classifies:
         raise UsageError(

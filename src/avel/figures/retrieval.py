@@ -85,11 +85,11 @@ def retrieve(
     from avel.data.resident import resident
     from avel.evaluation.inputs import choose_split, fitting
     from avel.inference.checkpoint import Trained
-    from avel.inference.load import load_model
+    from avel.inference.load import load_trained
     from avel.tasks import task_named
     from avel.tasks.cml import choose, usable
 
-    trained = run if isinstance(run, Trained) else load_model(run)
+    trained = run if isinstance(run, Trained) else load_trained(run)
     task = task_named(trained.card["task"])
     if task.classifies:
         raise UsageError(f"the run is of task {task.name}", expected="a run of cml")

@@ -9,6 +9,8 @@ from avel.inference.decision import Decision
 from avel.types import Json
 
 FORMAT = 1
+#: The file of a checkpoint's weights.
+WEIGHTS = "model.safetensors"
 #: The largest whole number that a card may give as a size or an option.
 LARGEST_SIZE = 2**16
 

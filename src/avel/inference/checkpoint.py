@@ -24,7 +24,7 @@ from avel.backbones.identity import backbone_name
 from avel.device import torch_device
 from avel.errors import AvelError, CheckpointError, UsageError
 from avel.files import json_hash, write_whole
-from avel.inference.card import FORMAT, check_card, upgraded
+from avel.inference.card import FORMAT, WEIGHTS, check_card, upgraded
 from avel.inference.predictor import Predictor
 from avel.inference.windows import MODALITY_PARTS, WindowOutput
 from avel.models.base import Model, Output, build_model, models
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from avel.features.extractor import Extractor
     from avel.features.network import Precision
 
-WEIGHTS, CARD, TRAIN_IDS = "model.safetensors", "card.json", "train_ids.json.gz"
+CARD, TRAIN_IDS = "card.json", "train_ids.json.gz"
 #: What strangers hand in is bounded: bytes of a card, of weights, of unpacked training ids.
 LARGEST_CARD, LARGEST_WEIGHTS, LARGEST_IDS = 2**22, 2**32, 2**24
 _OPENING, _COMMA = re.compile(r"\s*\[\s*"), re.compile(r"\s*,\s*")

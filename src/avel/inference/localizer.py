@@ -404,10 +404,6 @@ def _load(
         return load_named_events(events, vocabulary=vocabulary)
     if not isinstance(model, str | Path):
         return model
-    if Path(model).suffix.lower() == ".onnx":
-        from avel.onnx.runtime import load_onnx
-
-        return load_onnx(model)
     from avel.inference.load import load_model
 
     return load_model(model)

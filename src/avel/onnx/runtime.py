@@ -63,12 +63,14 @@ class OnnxModel(Predictor):
         """What the network says of windows (B, T, A) and (B, T, H, W, V), float32."""
         names = [output.name for output in self.session.get_outputs()]
         values = self.session.run(names, {"audio": audio, "visual": visual})
-        found = dict(zip(names, values, strict=True))
+        outputs = dict(zip(names, values, strict=True))
+        if outputs["scores"].shape != (*audio.shape[:2], len(self.classes) + 1):
+            raise _damaged(self.path, f"scores of shape {outputs['scores'].shape}")
         return WindowOutput(
-            scores=found["scores"],
-            labels=found["labels"],
-            attention=found.get("attention"),
-            parts={name: found[name] for name in MODALITY_PARTS.values() if name in found},
+            scores=outputs["scores"],
+            labels=outputs["labels"],
+            attention=outputs.get("attention"),
+            parts={n: outputs[n] for n in MODALITY_PARTS.values() if n in outputs},
         )
 
     def extractor(self, *, precision: Precision = "float32", device: str = "auto") -> OnnxExtractor:
@@ -214,7 +216,26 @@ def load_onnx(path: str | Path) -> OnnxModel:
     wrong = check_card(meta["card"])
     if wrong:
         raise _damaged(path, "; ".join(wrong))
+    mismatch = _shape_mismatch(meta["card"], session)
+    if mismatch:
+        raise _damaged(path, mismatch)
     return OnnxModel(path, meta["card"], files, str(rule), session)
+
+
+def _shape_mismatch(card: Json, session: Any) -> str:
+    """How a graph's inputs and outputs differ from its card, a clause; "" where they fit."""
+    shapes = {node.name: node.shape for node in (*session.get_inputs(), *session.get_outputs())}
+    classes = len(card["classes"])
+    widths = {**card["dims"], "scores": classes + 1}
+    for name in ("audio", "visual", "scores", "labels"):
+        if name not in shapes:
+            return f"its graph has no {name!r}"
+        width = shapes[name][-1] if shapes[name] else None
+        if isinstance(width, int) and width != widths.get(name, width):
+            if name == "scores":
+                return f"its card has {classes} classes, its graph scores {width - 1}"
+            return f"its card has {name} features {widths[name]} wide, its graph takes {width}"
+    return ""
 
 
 def _load_backbone(path: Path) -> _Backbone:

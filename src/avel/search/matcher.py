@@ -466,9 +466,9 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _load(model: str | Path) -> Trained:
-    from avel.inference.load import load_model
+    from avel.inference.load import load_trained
 
-    return load_model(model)
+    return load_trained(model)
 
 
 _TRAIN = "train one with `avel train cspa_csea task=cml form=unpaired data=DIR -o RUN`"

@@ -19,8 +19,9 @@ from avel.device import torch_device
 from avel.errors import AvelError, CheckpointError, UsageError
 from avel.evaluation.results import table
 from avel.files import disk_error, locked, write_whole
-from avel.inference.checkpoint import WEIGHTS, Trained, build_network
-from avel.inference.load import load_model
+from avel.inference.card import WEIGHTS
+from avel.inference.checkpoint import Trained, build_network
+from avel.inference.load import load_trained
 from avel.models.base import Model, Recipe, TaskName, models
 from avel.models.precision import autocast, has_bf16_units
 from avel.tasks import Task, task_named
@@ -146,7 +147,7 @@ def fit(
     setting = kind.setting_of(setting, options)
     train, val, test = kind.splits(data, setting)
     train = without(train, exclude)
-    start = load_model(init) if isinstance(init, str | Path) else init
+    start = load_trained(init) if isinstance(init, str | Path) else init
     leak = count_leak(start, (*val.ids, *test.ids), allow_leak) if start else 0
     folder = _folder(out, resume)
     with torch.random.fork_rng(devices=[]):
