@@ -144,7 +144,7 @@ def measured(folder: Path, model: str, index: Path) -> list[dict[str, Any]]:
     return rows
 
 
-#: The lines of docs/match.md's table: what is shown, column, and its scale.
+#: The lines of docs/cross-modal-retrieval.md's table: what is shown, column, and its scale.
 LINES = (
     ("rank of the first right clip, median", "median_rank", 1),
     ("the same, mean", "mean_rank", 1),
@@ -155,7 +155,7 @@ LINES = (
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:
-    """The rows of all labels as docs/match.md shows them."""
+    """The rows of all labels as docs/cross-modal-retrieval.md shows them."""
     of = {(r["model"], r["way"]): r for r in rows if r["label"] == "all"}
     lines = ["| | " + " | ".join(WAYS) + " |", "|---" * (len(WAYS) + 1) + "|"]
     for called, column, scale in LINES:

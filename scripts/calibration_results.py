@@ -4,7 +4,7 @@
     avel extract data/pairs10 --audio mini_audio --visual mini_visual
     avel synth-features data/tenth --labels LABELS --scale 0.1
     python scripts/calibration_results.py pairs10=data/pairs10 simulated_ave=data/tenth
-    python scripts/calibration_results.py --table      # docs/decisions.md's table, from the CSV
+    python scripts/calibration_results.py --table      # docs/post-processing.md's table, from the CSV
 
 CSPA+CSEA and A+V-att, task sel, few epochs; epoch, temperature and decision are chosen on
 validation. `before` is the paper's decision on the probabilities as the model gives them, `after`
@@ -128,7 +128,7 @@ def draw(
 
 
 def table(rows: Sequence[dict[str, str]]) -> str:
-    """Mean and sd over the seeds, before and after, as docs/decisions.md shows them."""
+    """Mean and sd over the seeds, before and after, as docs/post-processing.md shows them."""
     head = ["system", "data", "", *(heading for _, heading, *_ in COLUMNS)]
     lines = [head, ["---"] * len(head)]
     for name, system in dict.fromkeys((r["data"], r["system"]) for r in rows):

@@ -163,7 +163,7 @@ def main() -> None:
     write(rows, given.csv)
 
 
-#: The lines of docs/match.md's table: what it is called, measure, answer, column.
+#: The lines of docs/cross-modal-retrieval.md's table: what it is called, measure, answer, column.
 LINES = (
     ("query and picture of one clip: exact start, %", "start", "ours", "hit"),
     ("the last window (trivial)", "start", "trivial: last_window", "hit"),
@@ -182,7 +182,7 @@ LINES = (
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """The CSV's first seed as docs/match.md shows it."""
+    """The CSV's first seed as docs/cross-modal-retrieval.md shows it."""
     found = {(r["measure"], r["answer"], r["way"]): r for r in rows if r["seed"] == rows[0]["seed"]}
     lines = ["| | sound asks | picture asks |", "|---|---|---|"]
     for called, measure, answer, column in LINES:

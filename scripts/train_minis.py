@@ -5,7 +5,7 @@
 
 With ``--composed data/pairs10`` (of ``avel synth --pairs pairs10``, read by ``avel extract``) they
 are judged by its test clips too; ``--judge`` only judges, by the heads left in ``runs/minis``, and
-``--probe`` by those clips alone. ``--page`` prints the table of docs/minis.md.
+``--probe`` by those clips alone. ``--page`` prints the table of docs/bundled-backbones.md.
 
 Within an hour on two cores. ``ESC-10`` holds a folder for each of its ten classes
 (``dog_bark/1-100032-A.ogg``…), ``CIFAR-10`` one for each of its ten, 2000 photographs in each
@@ -381,7 +381,7 @@ def judge_audio(network: nn.Module, head: nn.Module, bank: Bank) -> dict[str, ob
 
 
 def page() -> str:
-    """docs/minis.md's table, from the cards."""
+    """docs/bundled-backbones.md's table, from the cards."""
     heard, seen = (packaged_card(f"mini_{kind}")["held_out"] for kind in SOURCES)
     lines = ["| | samples | right |", "|---|---|---|"]
 
@@ -424,7 +424,7 @@ def main() -> int:
     parser.add_argument(
         "--probe", action="store_true", help="only judge, only by --composed, by new heads"
     )
-    parser.add_argument("--page", action="store_true", help="print docs/minis.md's table")
+    parser.add_argument("--page", action="store_true", help="print docs/bundled-backbones.md's table")
     parser.add_argument("--judge", action="store_true", help="the weights that are there")
     parser.add_argument("--composed", type=Path, help="judge by this folder's clips too")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the work, for a try")

@@ -1,4 +1,4 @@
-"""The table of what tuning gives: docs/decisions.md holds what the script's CSV says."""
+"""The table of what tuning gives: docs/post-processing.md holds what the script's CSV says."""
 
 from __future__ import annotations
 

@@ -810,7 +810,7 @@ def test_models_of_other_tasks_are_refused() -> None:
 
 # --- the command and the docs' page --------------------------------------------------------------
 
-PAGE = (ROOT / "docs" / "match.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "cross-modal-retrieval.md").read_text("utf-8")
 COMMANDS = [
     line.split("#")[0].strip()
     for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S)
@@ -879,7 +879,7 @@ def test_the_page_has_commands_and_its_python_runs(
 ) -> None:
     assert sum(line.startswith("avel match") for line in COMMANDS) >= 4
     (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
-    exec(compile(block, "docs/match.md", "exec"), {})
+    exec(compile(block, "docs/cross-modal-retrieval.md", "exec"), {})
     assert "recording.wav" in capsys.readouterr().out
 
 

@@ -95,7 +95,7 @@ class SearchResult:
         return "\n".join(str(m) for m in self.moments) or "nothing found"
 
     def to_json(self) -> Json:
-        """The documented JSON form (docs/match.md)."""
+        """The documented JSON form (docs/cross-modal-retrieval.md)."""
         return {
             "query": {
                 "file": self.query, "start": self.start, "end": self.end, "modality": self.modality,

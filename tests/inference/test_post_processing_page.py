@@ -1,4 +1,4 @@
-"""docs/decisions.md is true: its example prints what it says, its numbers are the code's."""
+"""docs/post-processing.md is true: its example prints what it says, its numbers are the code's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from avel.evaluation import tuning
 from tests.conftest import ROOT
 
-PAGE = (ROOT / "docs" / "decisions.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "post-processing.md").read_text("utf-8")
 [(CODE, PRINTED)] = re.findall(
     r"<!-- example -->\s*```python\n(.*?)```\s*```text\n(.*?)```", PAGE, re.S
 )
@@ -20,7 +20,7 @@ PAGE = (ROOT / "docs" / "decisions.md").read_text("utf-8")
 def test_the_example_prints_what_it_says() -> None:
     said = io.StringIO()
     with redirect_stdout(said):
-        exec(compile(CODE, "decisions.md", "exec"), {})
+        exec(compile(CODE, "post-processing.md", "exec"), {})
     assert said.getvalue() == PRINTED
 
 
