@@ -8,11 +8,11 @@ import re
 _FORMULA = re.compile(r"'*\s*[=+\-@\t\r\n＝＋－＠]")
 
 
-def neutral(cell: str) -> str:
+def escape_formula(cell: str) -> str:
     """A cell with an apostrophe in front where a spreadsheet would take it for a formula."""
     return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
-def restored(cell: str) -> str:
-    """The cell that :func:`neutral` was given."""
+def unescape_formula(cell: str) -> str:
+    """The cell that :func:`escape_formula` was given."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

@@ -166,7 +166,7 @@ def json_hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def there(path: str | Path) -> bool:
+def file_exists(path: str | Path) -> bool:
     """Whether a file lies at a path; false too for a name that no file can have (too long, NUL)."""
     try:
         return Path(path).is_file()

@@ -20,7 +20,7 @@ from avel import report
 from avel.cli.ls import ls
 from avel.errors import DataError, UsageError
 from avel.formats import base, format_endings, read
-from avel.formats.text import escape, neutral, restored, unescape
+from avel.formats.text import escape, escape_formula, unescape, unescape_formula
 from avel.report.writers import endings, titles, writer_for
 from avel.types import MODALITIES, Event, Timeline
 from tests.conftest import ROOT
@@ -136,8 +136,8 @@ def test_escaped_labels_return(text: str) -> None:
 
 @given(st.text() | labels)
 def test_neutral_cells_return(text: str) -> None:
-    assert restored(neutral(text)) == text
-    assert neutral(text).lstrip()[:1] not in {"=", "+", "-", "@", "＝"}
+    assert unescape_formula(escape_formula(text)) == text
+    assert escape_formula(text).lstrip()[:1] not in {"=", "+", "-", "@", "＝"}
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".selections.txt"])

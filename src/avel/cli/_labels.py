@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from avel.cli._outputs import is_ending, is_folder, unwritable, write_events
 from avel.cli._terminal import note
 from avel.errors import AvelError, UsageError, printable
-from avel.files import there
+from avel.files import file_exists
 
 if TYPE_CHECKING:
     from avel.types import Choice, Timeline
@@ -225,7 +225,7 @@ def _with_video(
 
     found = video or _video_beside(timeline.video, source, one)
     if found is None:
-        place = source.parent / name if there(name) else Path(name)
+        place = source.parent / name if file_exists(name) else Path(name)
         return replace(timeline, video=str(place) if name else "")
     timeline = on_file(timeline, source, player_start_of(found), format=read_as)
     return replace(timeline, video=str(found), duration=_duration(found, timeline))
@@ -242,7 +242,7 @@ def _video_beside(name: str, source: Path, one: bool) -> Path | None:
     candidates += [source.parent / inner.name] if inner.name not in ("", "..") else []
     if one:
         candidates += [source.parent / f"{stem}{e}" for e in sorted(ENDINGS)]
-    return next((c for c in candidates if there(c) and c != source), None)
+    return next((c for c in candidates if file_exists(c) and c != source), None)
 
 
 def _duration(video: Path, timeline: Timeline) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from avel.files import there
+from avel.files import file_exists
 
 
 def pictures_of(
@@ -30,6 +30,6 @@ def find_video(name: str, places: Sequence[Path]) -> Path | None:
     for place in places:
         found = [place / name, *(place / f"{video}{e}" for e in sorted(ENDINGS) if video)]
         for path in found:
-            if there(path) and path.resolve().is_relative_to(place.resolve()):
+            if file_exists(path) and path.resolve().is_relative_to(place.resolve()):
                 return path
     return None

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from avel import clock
 from avel.errors import DataError
 from avel.features.store import FOLDER
-from avel.files import MEDIA_ENDINGS, SOUND_ENDINGS, is_media, there
+from avel.files import MEDIA_ENDINGS, SOUND_ENDINGS, file_exists, is_media
 from avel.formats import ending_of, format_endings, on_file, read, read_all
 from avel.formats.reading import text_of
 from avel.formats.tables import label_and_modality, label_in, read_table, row_of
@@ -169,7 +169,7 @@ def _read_table(path: Path, root: Path, *, predictions: bool) -> Annotations:
         row, wrong = _csv_row(given, where, root)
         found.left_out += wrong
         if not wrong:
-            if not there(root / row.file) and row.file not in names:
+            if not file_exists(root / row.file) and row.file not in names:
                 names[row.file] = _file_of(root, row.file) if dcase else row.file
             found.rows.append(replace(row, file=names.get(row.file, row.file)))
     if not found.rows and not found.left_out:
@@ -399,6 +399,6 @@ def _file_of(root: Path, video: str) -> str:
     for stem in (video, name.with_suffix("").as_posix()) if bare else (video,):
         for folder in ("", "videos/", "AVE/"):
             for ending in ("", *_ENDINGS):
-                if there(root / f"{folder}{stem}{ending}"):
+                if file_exists(root / f"{folder}{stem}{ending}"):
                     return f"{folder}{stem}{ending}"
     return video if bare else f"{video}.mp4"

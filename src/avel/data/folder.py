@@ -37,7 +37,7 @@ from avel.features.listing import media_files
 from avel.features.manifest import CALLED, read_manifest
 from avel.features.manifest import NAME as MANIFEST
 from avel.features.store import FOLDER, FeatureNames, stored_path
-from avel.files import there
+from avel.files import file_exists
 from avel.types import Features, Grid, Json
 
 #: Shares of the files that train, val and test take where the annotations name no split.
@@ -166,9 +166,9 @@ def _usable(
     }
     kept, gone = [], []
     for clip in clips:
-        if there(places[clip.file]):
+        if file_exists(places[clip.file]):
             kept.append(clip)
-        elif not there(root / clip.file):
+        elif not file_exists(root / clip.file):
             gone.append(f"{clip.where}: no file {clip.file!r}")
         elif clip.file in given_up:
             why = given_up[clip.file]

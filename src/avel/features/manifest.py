@@ -23,7 +23,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from avel.csv_table import neutral, restored
+from avel.csv_table import escape_formula, unescape_formula
 from avel.errors import DataError
 from avel.features.corpus import JobOutcome, Status
 from avel.files import locked, whole
@@ -137,7 +137,7 @@ def read_manifest(path: str | Path) -> Iterator[Row]:
             for row in reader:
                 if None in row or None in row.values():
                     raise _foreign(path, f"a row of another length at line {reader.line_num}")
-                yield {name: restored(cell) for name, cell in row.items()}
+                yield {name: unescape_formula(cell) for name, cell in row.items()}
     except csv.Error as e:
         raise _foreign(path, str(e)) from e
 
@@ -175,12 +175,12 @@ def _row(outcome: JobOutcome) -> Row:
     there = outcome.written > 0
     when = datetime.fromtimestamp(outcome.written, UTC) if there else datetime.now(UTC)
     return {
-        "file": neutral(plain_name(outcome.job.name)),
+        "file": escape_formula(plain_name(outcome.job.name)),
         "hash": outcome.content,
         "seconds": f"{outcome.seconds:.3f}" if there else "",
         "segments": str(outcome.segments) if there else "",
         "status": CALLED[outcome.status],
-        "reason": neutral(plain_name(outcome.reason.partition("\n")[0])[:1000]),
+        "reason": escape_formula(plain_name(outcome.reason.partition("\n")[0])[:1000]),
         "backbones": outcome.backbones,
         "precision": outcome.precision,
         "time": when.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -193,7 +193,7 @@ def _rows_of_part(path: Path) -> Iterator[Row]:
         with path.open(encoding="utf-8", errors="replace", newline="") as f:
             for cells in csv.reader(f):
                 if len(cells) == len(COLUMNS) and len(cells[-1]) == len("2026-01-01T00:00:00Z"):
-                    yield dict(zip(COLUMNS, map(restored, cells), strict=True))
+                    yield dict(zip(COLUMNS, map(unescape_formula, cells), strict=True))
     except (OSError, csv.Error):
         return
 
@@ -208,7 +208,7 @@ def _merge(sources: Iterable[Path], target: Path) -> None:
         writer = csv.DictWriter(f, COLUMNS, lineterminator="\n")
         writer.writeheader()
         kept = (row for row, flag in zip(_all(sources), _each(last), strict=True) if flag)
-        writer.writerows({n: neutral(cell) for n, cell in row.items()} for row in kept)
+        writer.writerows({n: escape_formula(cell) for n, cell in row.items()} for row in kept)
 
 
 def _each(flags: NDArray[np.bool_]) -> Iterator[bool]:

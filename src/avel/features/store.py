@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from avel.files import is_media, there
+from avel.files import file_exists, is_media
 from avel.types import Json
 
 #: The folder, within a data folder, that holds the features of its clips.
@@ -82,13 +82,13 @@ def stored_path(
     then a clip's if its header says so.
     """
     own = feature_path(root, file, out=out, names=names)
-    if there(own):
+    if file_exists(own):
         return own
     name = Path(file).name
     whole, short = own.with_name(name + _ENDING), own.with_name(Path(name).stem + _ENDING)
-    if there(whole):
+    if file_exists(whole):
         return whole
-    return short if there(short) and header(short).get("source") == name else own
+    return short if file_exists(short) and header(short).get("source") == name else own
 
 
 def up_to_date(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from avel import clock
 from avel.errors import DataError
-from avel.files import there, write_whole
+from avel.files import file_exists, write_whole
 from avel.types import MODALITIES, Event, Timeline
 
 #: What the mark is called in a file.
@@ -76,14 +76,14 @@ def write_beside(path: Path, marks: Mapping[str, str]) -> None:
         write_whole(
             mark_file, json.dumps({"file": path.name, "marks": dict(marks)}, indent=1) + "\n"
         )
-    elif there(mark_file):
+    elif file_exists(mark_file):
         mark_file.unlink()
 
 
 def read_beside(path: Path, timelines: Sequence[Timeline]) -> list[Timeline]:
     """The timelines of a file with the marks that stand beside it."""
     mark_file = _mark_path(path)
-    if not there(mark_file):
+    if not file_exists(mark_file):
         return list(timelines)
     marks: dict[str, str] = {}
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

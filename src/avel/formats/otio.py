@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from avel import clock
-from avel.files import there
+from avel.files import file_exists
 from avel.formats.base import (
     MAX_ROWS,
     Format,
@@ -118,7 +118,7 @@ def frames_of(video: str) -> tuple[float, clock.Clock]:
     ``RATE`` where it can't be read or has no picture; a clock that begins at 0 where it has no
     timecode.
     """
-    if not there(video):
+    if not file_exists(video):
         return RATE, clock.Clock()
     from avel.errors import AvelError
     from avel.media.file import open_media

@@ -19,7 +19,7 @@ from avel.formats.base import (
     split_label,
     timeline_of,
 )
-from avel.formats.text import escape, neutral, restored, unescape
+from avel.formats.text import escape, escape_formula, unescape, unescape_formula
 from avel.types import Event, Timeline
 
 _START, _END, _OFFSET = "Begin Time (s)", "End Time (s)", "File Offset (s)"
@@ -44,10 +44,10 @@ class Raven(Format):
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A selection an event, over the whole band, with the columns Annotation and Score."""
-        file = neutral(escape(media_name(timeline.video, timeline.video)))
+        file = escape_formula(escape(media_name(timeline.video, timeline.video)))
         lines = ["\t".join(_HEADER)]
         for number, e in enumerate(timeline, start=1):
-            label = neutral(label_with_modality(e))
+            label = escape_formula(label_with_modality(e))
             cells = (str(number), "Spectrogram 1", "1", *decimal_times(e), _LOW, _HIGH, file, label)
             lines.append("\t".join((*cells, f"{round(float(e.score), 6):g}")))
         return "\n".join(lines) + "\n"
@@ -91,7 +91,7 @@ def _stem(path: Path) -> str:
 
 def _file(row: Mapping[str, str]) -> str:
     named = next((row[c].strip() for c in _FILES if row.get(c, "").strip()), "")
-    return unescape(restored(named))
+    return unescape(unescape_formula(named))
 
 
 def _event(row: Mapping[str, str], label: str, *, several: bool) -> Event:
@@ -99,7 +99,7 @@ def _event(row: Mapping[str, str], label: str, *, several: bool) -> Event:
     score = next((row[c] for c in _SCORES if row.get(c, "").strip()), "1")
     start, end = (clock.parse_time(row[c.lower()]) for c in (_START, _END))
     file_clock = _clock(row, start, several=several)
-    name, modality = split_label(restored(row[label].strip()))
+    name, modality = split_label(unescape_formula(row[label].strip()))
     times = file_clock.to_file(start), file_clock.to_file(end)
     return event_of(*times, name, float(score.replace(",", ".")), modality)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from avel.errors import AvelError, DataError, UsageError
-from avel.files import DOWNLOAD, IS_ADDRESS, is_address, there
+from avel.files import DOWNLOAD, IS_ADDRESS, file_exists, is_address
 from avel.formats import base
 from avel.formats.base import (
     Format,
@@ -83,7 +83,7 @@ def check_replaceable(path: Path, format: type[Format]) -> None:
     Raises:
         DataError: that says what is there.
     """
-    if there(path) and path.stat().st_size:
+    if file_exists(path) and path.stat().st_size:
         check_overwrite(path, _timelines_at(path, format))
 
 

@@ -19,7 +19,7 @@ from avel.formats.base import (
     timeline_of,
     video_names,
 )
-from avel.formats.text import escape, neutral, restored, unescape
+from avel.formats.text import escape, escape_formula, unescape, unescape_formula
 from avel.types import Event, Timeline
 
 #: Column names that are understood, by what they hold.
@@ -61,7 +61,7 @@ class Csv(Format):
         """The same with the column ``file``; a video without events is a row without times."""
         names, header = video_names(timelines), _header(timelines)
         rows = [
-            [neutral(name), *cells[: len(header)]]
+            [escape_formula(name), *cells[: len(header)]]
             for name, t in zip(names, timelines, strict=True)
             for cells in ([_cells(e) for e in t.events] or [[""] * len(header)])
         ]
@@ -91,7 +91,7 @@ class Dcase(Format):
 
     def _text(self, timelines: Sequence[Timeline]) -> str:
         rows = [
-            [neutral(escape(name)), *cells[:3]]
+            [escape_formula(escape(name)), *cells[:3]]
             for name, t in zip(video_names(timelines), timelines, strict=True)
             for cells in ([_cells(e, coded=True) for e in t.events] or [["", "", ""]])
         ]
@@ -120,19 +120,19 @@ def _cells(event: Event, *, coded: bool = False) -> list[str]:
     """Start, end, label, score and modality; ``coded`` keeps a label, marked, on one line."""
     times = clock.time_text(event.start), clock.time_text(event.end)
     label = label_with_modality(event) if coded else event.label
-    return [*times, neutral(label), repr(round(float(event.score), 6)), event.modality]
+    return [*times, escape_formula(label), repr(round(float(event.score), 6)), event.modality]
 
 
 def label_in(cell: str, *, coded: bool = False) -> str:
     """The label that a table's cell holds."""
-    return unescape(restored(cell)) if coded else restored(cell)
+    return unescape(unescape_formula(cell)) if coded else unescape_formula(cell)
 
 
 def label_and_modality(row: Mapping[str, str], *, coded: bool) -> tuple[str, str]:
     """The label and the modality of a row."""
     if coded:
-        return split_label(restored(row["label"]))
-    return restored(row["label"]), row.get("modality", "").lower() or "both"
+        return split_label(unescape_formula(row["label"]))
+    return unescape_formula(row["label"]), row.get("modality", "").lower() or "both"
 
 
 def _table(header: list[str], rows: Sequence[list[str]], delimiter: str, end: str) -> str:

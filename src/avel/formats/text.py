@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from unicodedata import category
 
-from avel.csv_table import neutral as neutral
-from avel.csv_table import restored as restored
+from avel.csv_table import escape_formula as escape_formula
+from avel.csv_table import unescape_formula as unescape_formula
 
 # control characters, lone surrogates, line and paragraph separators
 _HIDDEN = {"Cc", "Cs", "Zl", "Zp"}

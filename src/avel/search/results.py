@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avel import clock
-from avel.csv_table import neutral
+from avel.csv_table import escape_formula
 from avel.errors import AvelError, UsageError
 from avel.features.manifest import plain_name
 from avel.files import write_whole
@@ -129,8 +129,8 @@ class SearchResult:
         writer = csv.writer(text, lineterminator="\r\n")
         writer.writerow(["rank", "file", "start", "end", "distance", "shared"])
         for i, m in enumerate(self.moments, 1):
-            name = neutral(plain_name(m.file))
-            shared = neutral("; ".join(m.shared))
+            name = escape_formula(plain_name(m.file))
+            shared = escape_formula("; ".join(m.shared))
             writer.writerow([i, name, m.start, m.end, round(m.distance, 6), shared])
         return text.getvalue()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avel.clock import time_text
-from avel.csv_table import neutral
+from avel.csv_table import escape_formula
 from avel.data.annotations import LARGEST, OPTIONAL, REQUIRED
 from avel.errors import AvelError, DataError
 from avel.files import disk_error, whole, write_whole
@@ -175,7 +175,9 @@ def _written(foreign: _AnnotationTable, clips: Sequence[tuple[str, Job, Sequence
     table.writeheader()
     for file, job, events in clips:
         video = str(job.facts.get("content", ""))[:32]
-        rows = [[time_text(e.start), time_text(e.end), neutral(e.label)] for e in sorted(events)]
+        rows = [
+            [time_text(e.start), time_text(e.end), escape_formula(e.label)] for e in sorted(events)
+        ]
         for row in rows or [["", "", ""]]:
             table.writerow(dict(zip(_COLUMNS, [file, *row, video], strict=True)))
     table.writerows(foreign.rows)
