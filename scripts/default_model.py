@@ -77,7 +77,7 @@ def rounded(metrics: dict[str, float]) -> Json:
 
 
 def toybox(data: Dataset, *, seeds: int, out: Path, values: Json) -> list[Json]:
-    """Rows of results/toybox.csv: both modality, each alone, and the trivial answers."""
+    """Rows of results/toybox.csv: both modality, each alone, and the baselines."""
     rows: list[Json] = []
     for system, modality in SYSTEMS.items():
         own = []
@@ -93,7 +93,7 @@ def toybox(data: Dataset, *, seeds: int, out: Path, values: Json) -> list[Json]:
             own.append(100 * found["segment_accuracy"])
         print(f"{system}: {told(own)}", flush=True)
     for name, value in task_named("sel").baselines(data.test, len(data.classes)).items():
-        rows.append({"system": f"trivial: {name}", "segment_accuracy": round(value, 4)})
+        rows.append({"system": f"baseline: {name}", "segment_accuracy": round(value, 4)})
     head = dict.fromkeys(rows[0], "")
     return [{**head, **row} for row in rows]
 

@@ -102,7 +102,7 @@ def judge(maps: NDArray[np.float32], at: Seconds) -> dict[str, float]:
     return {"thing": float(pointing(own, at.thing).mean()), "rival": float(np.mean(on_rival))}
 
 
-def trivial(at: Seconds, height: int, width: int) -> Iterator[tuple[str, dict[str, float]]]:
+def baselines(at: Seconds, height: int, width: int) -> Iterator[tuple[str, dict[str, float]]]:
     """What a cell by chance and the middle cell score."""
     own = cells_in(at.thing, height, width).mean((1, 2))
     rivals = [cells_in(boxes, height, width).any(0).mean() for boxes in at.rivals if len(boxes)]
@@ -113,10 +113,10 @@ def trivial(at: Seconds, height: int, width: int) -> Iterator[tuple[str, dict[st
 
 
 def rows_of(runs: dict[str, list[Trained]], held: Resident, at: Seconds, data: str) -> list[Json]:
-    """A row a system and measure, the trivial answers first."""
+    """A row a system and measure, the baselines first."""
     height, width = (int(n) for n in held.visual.shape[2:4])
     found: dict[str, list[dict[str, float]]] = {
-        f"trivial: {name}": [values] for name, values in trivial(at, height, width)
+        f"baseline: {name}": [values] for name, values in baselines(at, height, width)
     }
     for name, own in runs.items():
         maps = [m for m in (attention(run, held) for run in own) if m is not None]
@@ -128,7 +128,7 @@ def rows_of(runs: dict[str, list[Trained]], held: Resident, at: Seconds, data: s
             "system": name, "measure": measure,
             f"ours_on_{data}": round(100 * mean(r[measure] for r in results), 2),
             "sd": round(100 * stdev(r[measure] for r in results), 2) if len(results) > 1 else "",
-            "n": "" if name.startswith("trivial") else len(results), "seconds": len(at.clip),
+            "n": "" if name.startswith("baseline") else len(results), "seconds": len(at.clip),
         }
         for name, results in found.items() for measure in ("thing", "rival")
     ]  # fmt: skip

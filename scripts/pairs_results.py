@@ -118,7 +118,7 @@ def gain(pair: Row | None) -> str:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Every system of SEL and WSEL beside what one modality alone and trivial answers score."""
+    """Every system of SEL and WSEL beside what one modality alone and baselines score."""
     from avel.figures import save_figure
     from avel.figures.style import new_figure
 
@@ -153,7 +153,7 @@ def _bars(ax: Axes, rows: Sequence[Row]) -> None:
     for row in rows:
         if not row["model"]:
             ax.axvline(float(row[OURS]), ls=":", color=GREY, lw=1.2)
-            ax.text(float(row[OURS]), -0.7, row["system"].removeprefix("trivial: "),
+            ax.text(float(row[OURS]), -0.7, row["system"].removeprefix("baseline: "),
                     fontsize=7, color=GREY, ha="center", va="bottom")  # fmt: skip
     ax.set_xlim(0, 100)
     ax.set_xlabel("segment accuracy (%)")

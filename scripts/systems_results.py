@@ -44,7 +44,7 @@ def data_of(row: dict[str, str]) -> list[str]:
 
 
 def join(tables: Sequence[list[dict[str, str]]]) -> list[dict[str, str]]:
-    """The tables side by side, the trivial answers of all tasks on top.
+    """The tables side by side, the baselines of all tasks on top.
 
     Args:
         tables: Of `avel reproduce`, with one data set each, or joined ones; of two that hold the

@@ -281,7 +281,7 @@ def test_what_is_said_of_cost_was_measured() -> None:
         assert f"| {names[row['model']]} | {seconds + 1e-9:.1f} s | {memory:.1f} GB |" in page
 
 
-def test_what_is_said_of_trivial_answers_was_counted() -> None:
+def test_what_is_said_of_baselines_answers_was_counted() -> None:
     page = read("docs/limits-and-biases.md")
     rows = [row for row in table("full_scale_scores") if " of " in row["metric"]]
     assert len(rows) >= 5

@@ -65,10 +65,10 @@ def toybox_numbers() -> dict[str, list[float]]:
     return found
 
 
-#: How docs/results.md calls the trivial answers.
+#: How docs/results.md calls the baselines.
 TRIVIAL = {
-    "trivial: true_category": "the true category at every second (trivial)",
-    "trivial: always_background": "always background (trivial)",
+    "baseline: true_category": "the true category at every second (baseline)",
+    "baseline: always_background": "always background (baseline)",
 }
 
 

@@ -16,6 +16,7 @@ from avel.backbones.vgg19 import VGG19
 from avel.backbones.vggish import VGGish
 from avel.data.ave import dataset as ave
 from avel.data.ave import store as ave_store
+from avel.data.ave.checks import examine
 from avel.data.ave.files import (
     ANNOTATIONS,
     KEY,
@@ -28,7 +29,6 @@ from avel.data.ave.files import (
     split_rows,
 )
 from avel.data.ave.labels import LABEL_FILES, compare_labels, second_labels, video_tags
-from avel.data.ave.oddities import examine
 from avel.data.base import fingerprint
 from avel.download import hash_matches
 from avel.errors import DataError, UsageError
@@ -397,7 +397,7 @@ def test_published_variants_of_the_text(shared: Path, tmp_path: Path) -> None:
         assert read_annotations(other) == rows
 
 
-def test_published_splits_and_trivial_answers(published: avel.data.base.Dataset) -> None:
+def test_published_splits_and_baselines(published: avel.data.base.Dataset) -> None:
     sizes = {n: len(s) for n, s in published.splits.items()}
     assert sizes == {
         "train": 3339, "val": 402, "test": 402,

@@ -69,7 +69,7 @@ def test_what_is_printed_and_written(data: Dataset, runs: list[Run], tmp_path: P
     found = evaluate(runs, data)
     told = str(found)
     mean = found["segment_accuracy"].mean
-    assert f"{100 * mean:.2f}" in told and "answers that look at nothing: true_category" in told
+    assert f"{100 * mean:.2f}" in told and "baselines: true_category" in told
     assert "best segment_accuracy on validation" in told and found.fingerprint[:12] in told
     assert "simulated" not in told and "LEAK" not in told
     found.save(tmp_path / "r.csv")
@@ -155,7 +155,7 @@ def test_cml_is_judged_both_ways() -> None:
     assert found.split == "cml_test"
     mean = (found["a2v"].mean + found["v2a"].mean) / 2
     assert found["mean_accuracy"].mean == pytest.approx(mean)
-    assert set(found.trivial) == {"last_window", "first_window", "random_window"}
+    assert set(found.baselines) == {"last_window", "first_window", "random_window"}
 
 
 def test_each_class_is_judged_too(data: Dataset, runs: list[Run], tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_commands_train_evaluate_and_resume(
     train = ["train", "cspa_csea", f"data={root}", "batch=8", "precision=float32", *SMALL]
     assert main([*train, "epochs=2", "-o", run, "--seeds", "2"]) == 0
     told = capsys.readouterr().out
-    assert "seed 1: segment_accuracy" in told and "trivial" not in told
+    assert "seed 1: segment_accuracy" in told and "baseline: " not in told
     line = next(x for x in told.splitlines() if x.startswith("segment_accuracy"))
     assert line.split()[3] == "2"  # n
     assert main([*train, "epochs=2", "-o", run, "--seeds", "2"]) == 2
@@ -297,12 +297,12 @@ def test_commands_called_wrongly(
     assert told in capsys.readouterr().err
 
 
-def test_trivial_answers_need_labels_alone(
+def test_baselines_need_labels_alone(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "t.csv"
     assert (
-        main(["evaluate", "--trivial", "data=ave", f"root={shared / 'ave'}", "-o", str(out)]) == 0
+        main(["evaluate", "--baselines", "data=ave", f"root={shared / 'ave'}", "-o", str(out)]) == 0
     )
     told = capsys.readouterr().out
     for value in ("82.21", "17.79", "46.77", "35.32", "20.77"):

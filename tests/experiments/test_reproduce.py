@@ -271,16 +271,16 @@ def test_trainings_without_kept_answers_are_left_out(made: tuple[Reproduction, P
 # ---- what is written
 
 
-def test_the_trivial_answers_stand_on_top_and_the_columns_name_the_data(
+def test_the_baselines_stand_on_top_and_the_columns_name_the_data(
     made: tuple[Reproduction, Path],
 ) -> None:
     whole, out = made
     rows = read((out / "tian2018_3_tian2018_6.3.csv").read_text())
     assert "ours_on_made_up" in rows[0] and "ours" not in rows[0]
     names = [r["system"] for r in rows]
-    assert names[:3] == [f"trivial: {a} window" for a in ("last", "first", "random")]
+    assert names[:3] == [f"baseline: {a} window" for a in ("last", "first", "random")]
     assert names[3:9] == ["AVDLN"] * 3 + ["DCCA"] * 3
-    assert names[9:] == ["trivial: true category", "trivial: always background", "ED-TCN"]
+    assert names[9:] == ["baseline: true category", "baseline: always background", "ED-TCN"]
     assert {r["data"] for r in rows} == {"made-up"} and {r["simulated"] for r in rows} == {"False"}
     last = rows[-1]
     assert (last["paper"], last["n"], last["seeds"]) == ("46.9", "2", "0 1")
@@ -343,8 +343,8 @@ _AVE = tuple(f"class {i}" for i in range(28))
 
 def shown(results: tuple[Result, ...], budget: float | None = None) -> Reproduction:
     ave = replace(make_dataset(), name="ave", classes=_AVE)
-    trivial = {"sel": {"true_category": 0.8221, "always_background": 0.1779}}
-    return Reproduction("x", ave, results, trivial, {"sel": 402}, (0,), budget, papers.titles())
+    baselines = {"sel": {"true_category": 0.8221, "always_background": 0.1779}}
+    return Reproduction("x", ave, results, baselines, {"sel": 402}, (0,), budget, papers.titles())
 
 
 def test_time_that_ran_out_stands_in_the_row_and_on_top() -> None:
@@ -361,7 +361,7 @@ def test_time_that_ran_out_stands_in_the_row_and_on_top() -> None:
     assert found["ours_on_ave"] == "50.0" and found["difference"] == "3.1"
 
 
-def test_a_row_that_scores_what_a_trivial_answer_does_says_so() -> None:
+def test_a_row_that_scores_what_a_baseline_does_says_so() -> None:
     (row,) = papers.tables()["tian2018:6.3"]
     one = result(row)
     same = {"metrics": {"segment_accuracy": {"values": [0.1779]}}}

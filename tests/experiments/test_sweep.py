@@ -24,7 +24,7 @@ def test_the_plot_has_a_panel_a_metric_and_says_that_it_is_simulated(
 
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: drawn.append(self))
-    row = {"task": "sel", "metric": "segment_accuracy", "sd": 0.0, "n": 2, "trivial_best": 82.0,
+    row = {"task": "sel", "metric": "segment_accuracy", "sd": 0.0, "n": 2, "best_baseline": 82.0,
            "epochs": 3, "data": "ave", "simulated": True}  # fmt: skip
     two = [
         {**row, "row": "CSPA+CSEA", "ours": 70.0, "paper": 76.5},
@@ -36,7 +36,7 @@ def test_the_plot_has_a_panel_a_metric_and_says_that_it_is_simulated(
     assert [p.get_width() for p in left.patches] == [70.0, 60.0]  # type: ignore[attr-defined]
     assert [t.get_text() for t in left.get_yticklabels()] == ["CSPA+CSEA", "neither"]
     marks = {line.get_label(): list(line.get_xdata()) for line in left.lines}  # type: ignore[arg-type]
-    assert marks["paper (on AVE)"] == [76.5] and 82.0 in marks["best answer that looks at nothing"]
+    assert marks["paper (on AVE)"] == [76.5] and 82.0 in marks["best baseline"]
     assert "SIMULATED" in drawn[0].get_suptitle()
     plot("table5", [{**r, "simulated": False} for r in two], tmp_path / "x")
     assert "SIMULATED" not in drawn[1].get_suptitle()

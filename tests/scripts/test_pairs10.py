@@ -204,7 +204,7 @@ def test_maps_are_judged_by_the_boxes_of_the_truth(tmp_path: Path) -> None:
     maps = np.zeros((1, 4, 2, 2), np.float32)
     maps[0, 0, 1, 1] = maps[0, 3, 1, 1] = 1  # first on the rival, then on the thing
     assert made.judge(maps, at) == {"thing": 0.5, "rival": 1.0}
-    assert dict(made.trivial(at, 2, 2))["random cell"] == {"thing": 0.25, "rival": 0.25}
+    assert dict(made.baselines(at, 2, 2))["random cell"] == {"thing": 0.25, "rival": 0.25}
 
 
 def test_the_page_holds_where_they_look(results: ModuleType) -> None:

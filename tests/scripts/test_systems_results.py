@@ -23,8 +23,8 @@ def test_every_system_is_there_on_every_data_set(script: ModuleType) -> None:
     assert held == {(r.name, r.task) for r in systems()}
     ours = [r[f"ours_on_{data}"] for r in rows for data in script.data_of(r)]
     assert all(0 <= float(value) <= 100 for value in ours)
-    trivial = [not r["model"] for r in rows]
-    assert trivial == sorted(trivial, reverse=True) and any(trivial), "on top"
+    baselines = [not r["model"] for r in rows]
+    assert baselines == sorted(baselines, reverse=True) and any(baselines), "on top"
 
 
 def test_the_page_holds_it(script: ModuleType) -> None:
@@ -37,7 +37,7 @@ def test_tables_are_put_side_by_side(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     same = "av,av,sel,,segment_accuracy,72.7"
-    none = "trivial: always background,,sel,,segment_accuracy,"
+    none = "baseline: always background,,sel,,segment_accuracy,"
     own = ",".join(script.OWN)
     for name, value, sd in (("a", "50.0", "1.5"), ("b", "", ""), ("old", "1.0", "")):
         lines = [
@@ -50,7 +50,7 @@ def test_tables_are_put_side_by_side(
     monkeypatch.setattr(script, "TOLD", {"a": "A", "b": "B"})
     monkeypatch.setattr(script, "SEEDS", {"a": "3", "b": "3"})
     rows = script.join([script.read(tmp_path / f"{name}.csv") for name in ("b", "a", "old")])
-    assert [r["system"] for r in rows] == ["trivial: always background", "av"]
+    assert [r["system"] for r in rows] == ["baseline: always background", "av"]
     assert rows[1]["ours_on_a"] == "50.0" and rows[1]["sd_on_a"] == "1.5"
     assert script.data_of(rows[0]) == ["a", "b"], "the others are left out"
     assert script.join([rows, script.read(tmp_path / "a.csv")]) == rows, "a joined table goes in"

@@ -1,4 +1,4 @@
-"""Tasks: targets, partitions, judgement and the answers that look at nothing."""
+"""Tasks: targets, partitions, judgement and the baselines."""
 
 from __future__ import annotations
 
@@ -251,10 +251,10 @@ def test_costs_of_another_shape() -> None:
         task_named("cml").evaluate(lambda s, c, q: np.zeros((len(c), 99)), split_of(), C)
 
 
-# ---- answers that look at nothing
+# ---- baselines
 
 
-def test_trivial_answers_by_hand() -> None:
+def test_baselines_by_hand() -> None:
     split = split_of()
     found = task_named("sel").baselines(split, C)
     assert found == {
@@ -283,7 +283,7 @@ def real(shared: Path, order: str) -> Split:
     return replace(split_of(labels, "test"), labels=labels)
 
 
-def test_trivial_answers_on_ave(shared: Path) -> None:
+def test_baselines_on_ave(shared: Path) -> None:
     sel = task_named("sel").baselines(real(shared, "test_order"), 28)
     assert {k: round(100 * v, 2) for k, v in sel.items()} == {
         "true_category": 82.21,
@@ -299,7 +299,7 @@ def test_trivial_answers_on_ave(shared: Path) -> None:
     assert len(cml.segments(cml.usable(split, 28)).clip) == 2065
 
 
-def test_a_matcher_that_always_answers_last_scores_the_trivial_answer(shared: Path) -> None:
+def test_a_matcher_that_always_answers_last_scores_the_baseline(shared: Path) -> None:
     split = real(shared, "test_order_match")
 
     def last(split: Split, clips: NDArray[np.int64], query: Query) -> NDArray[Any]:

@@ -124,8 +124,8 @@ def _weights() -> Iterator[str]:
 
 def _folder(folder: Path) -> Iterator[str]:
     from avel.data.annotations import TABLES
+    from avel.data.ave.checks import examine
     from avel.data.ave.files import ANNOTATIONS, find
-    from avel.data.ave.oddities import examine
 
     yield str(folder)
     own = any((folder / name).is_file() for name in TABLES)

@@ -1,4 +1,4 @@
-"""`avel evaluate`: ours beside the paper's and beside answers that look at nothing."""
+"""`avel evaluate`: ours beside the paper's and beside constant baselines."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def evaluate(
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="train, val, test, or another of the data.")] = "test",
-    trivial: Annotated[
-        bool, typer.Option("--trivial", help="Only what answers that look at nothing score.")
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Only what constant baselines score.")
     ] = False,
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Every class too (CSV and JSON always have them).")
@@ -39,7 +39,7 @@ def evaluate(
         list[Path] | None, typer.Option("--output", "-o", help=".csv or .json; may stand twice.")
     ] = None,
 ) -> None:
-    """Judge runs: mean and sd over seeds | the paper's number | trivial answers."""
+    """Judge runs: mean and sd over seeds | the paper's number | baselines."""
     from avel.cli._pairs import sort_pairs
     from avel.memory import keep_memory
 
@@ -60,8 +60,8 @@ def evaluate(
             raise UsageError(
                 f"no writer for {path}", expected=".csv or .json", hint="change the ending"
             )
-    if trivial:
-        _trivial(given, split, out or [])
+    if baselines:
+        _baselines(given, split, out or [])
     else:
         _runs(runs, given, split, out or [], per_class=per_class, reliability=reliability)
 
@@ -122,7 +122,7 @@ def _draw(run: Trained, data: Dataset, split: str, path: Path) -> None:
     print(f"wrote {path}")
 
 
-def _trivial(given: Given, split: str, out: list[Path]) -> None:
+def _baselines(given: Given, split: str, out: list[Path]) -> None:
     import json
 
     from avel import tasks

@@ -38,7 +38,7 @@ class Fold:
         clips, segments: Judged.
         epoch: Of the model judged; chosen on the other folds.
         measured: Metrics of :meth:`avel.tasks.Task.evaluate` by name.
-        constant: The same of answers that look at nothing, by their name.
+        constant: The same metrics of constant predictions, by their name.
     """
 
     seed: int
@@ -330,7 +330,7 @@ def _shared_out(
 
 
 def constant_answers(split: Split, classes: int, step: float) -> dict[str, dict[str, float]]:
-    """Metrics of answers that look at nothing.
+    """Metrics of constant predictions.
 
     ``always_background``; ``most_frequent_class``, the event class of most segments of this very
     split, everywhere; ``true_clip_class``, each clip's own true class at every segment.

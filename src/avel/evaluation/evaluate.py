@@ -1,4 +1,4 @@
-"""Evaluation: ours (mean, sd, n), the paper's, and what answers that look at nothing score."""
+"""Evaluation: ours (mean, sd, n), the paper's, and what constant baselines score."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def evaluate(
             for name in measured[0][0]
             if all(name in m for m, _, _ in measured)  # some may be tuned, others not
         ),
-        trivial=task.baselines(chosen, len(classes)),
+        baselines=task.baselines(chosen, len(classes)),
         classes=tuple(per_class for _, per_class, _ in measured),
         notes=tuple(notes),
         background_clips=_one_number([run.card.get("background_clips") for run in found]),

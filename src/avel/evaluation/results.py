@@ -62,7 +62,7 @@ class Evaluation:
         seeds: One a run.
         selection: How the epochs were chosen.
         measured: The metrics, the headline first.
-        trivial: Scores of answers that look at nothing.
+        baselines: Scores of constant predictions, by name.
         classes: Per class and run: the task's metric and a count.
         notes: What a reader must know besides: leaks, other data than trained on.
         background_clips: WSEL: background clips that training saw beside the split's own; None
@@ -82,7 +82,7 @@ class Evaluation:
     seeds: tuple[int, ...]
     selection: str
     measured: tuple[Measured, ...]
-    trivial: Mapping[str, float]
+    baselines: Mapping[str, float]
     classes: tuple[Mapping[str, Mapping[str, float]], ...]
     notes: tuple[str, ...] = ()
     background_clips: int | None = None
@@ -115,9 +115,9 @@ class Evaluation:
         return lines
 
     def _foot(self) -> list[str]:
-        looked = [f"{name} {100 * value:.2f}" for name, value in self.trivial.items()]
+        looked = [f"{name} {100 * value:.2f}" for name, value in self.baselines.items()]
         return [
-            "answers that look at nothing: " + ", ".join(looked),
+            "baselines: " + ", ".join(looked),
             "epoch selection: " + self.selection,
             *(f"note: {n}" for n in self.notes),
         ]
@@ -138,7 +138,7 @@ class Evaluation:
             "seeds": list(self.seeds),
             "selection": self.selection,
             "metrics": {m.metric: _measured(m) for m in self.measured},
-            "trivial": dict(self.trivial),
+            "baselines": dict(self.baselines),
             "classes": [_finite(dict(c)) for c in self.classes],
             "notes": list(self.notes),
         }
@@ -160,7 +160,7 @@ class Evaluation:
         headline = task_named(self.task).baseline_metric
         looked = [
             {**common, "metric": f"{headline} of {name}", "mean": _number(v)}
-            for name, v in self.trivial.items()
+            for name, v in self.baselines.items()
         ]
         each = [
             {**common, "class": name, **_row(m)}

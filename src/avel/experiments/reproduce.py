@@ -298,12 +298,12 @@ def _measured(work: Sequence[Work], tell: Callable[..., None]) -> Estimate:
 def _empty(
     name: str, cells: Sequence[Cell], data: Dataset, seeds: Sequence[int], budget: float | None
 ) -> Reproduction:
-    trivial, clips = {}, {}
+    baselines, clips = {}, {}
     for task in dict.fromkeys(cell.row.task for cell in cells):
         test = task_named(task).splits(data)[2]
-        trivial[task] = task_named(task).baselines(test, len(data.classes))
+        baselines[task] = task_named(task).baselines(test, len(data.classes))
         clips[task] = len(test)
-    return Reproduction(name, data, (), trivial, clips, tuple(seeds), budget, TITLES)
+    return Reproduction(name, data, (), baselines, clips, tuple(seeds), budget, TITLES)
 
 
 def _result(cell: Cell, held: dict[str, dict[int, Outcome]], lacking: dict[Reading, str]) -> Result:

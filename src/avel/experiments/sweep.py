@@ -108,7 +108,7 @@ def _lines(name: str, result: Result) -> Iterator[Json]:
             "sd": "" if ours.sd is None else round(100 * ours.sd, 2),
             "n": len(ours.values),
             "paper": row.values.get(metric, ""),
-            "trivial_best": round(100 * max(first["trivial"].values()), 2),
+            "best_baseline": round(100 * max(first["baselines"].values()), 2),
             "epochs": result.training.recipe.epochs,
             "changed": " ".join(f"{k}={v}" for k, v in result.changed().items()),
             "mmel_epochs": result.training.start.recipe.epochs if result.training.start else "",

@@ -25,7 +25,7 @@ table { border-collapse: collapse; margin: 0 0 2rem } caption { text-align: left
 th, td { border-bottom: 1px solid #ccc; padding: .25rem .7rem; text-align: left }
 td:first-child { white-space: nowrap }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-tr.trivial { color: #666; font-style: italic }
+tr.baseline { color: #666; font-style: italic }
 .warning { background: #fff3cd; padding: .5rem .8rem }
 """
 
@@ -38,7 +38,7 @@ class Reproduction:
         name: What was asked for.
         data: What it was trained on.
         results: Every row of every table, as printed.
-        trivial: By task, what answers that look at nothing score.
+        baselines: By task, scores of constant predictions by name.
         clips: By task, the clips judged.
         seeds: Asked for.
         budget: Minutes that each training had, or None.
@@ -48,7 +48,7 @@ class Reproduction:
     name: str
     data: Dataset
     results: tuple[Result, ...]
-    trivial: Mapping[str, Mapping[str, float]]
+    baselines: Mapping[str, Mapping[str, float]]
     clips: Mapping[str, int]
     seeds: tuple[int, ...]
     budget: float | None
@@ -78,10 +78,10 @@ class Reproduction:
         ]
 
     def rows(self) -> list[Json]:
-        """A flat row a number, for CSV; in each table the trivial answers first."""
+        """A flat row a number, for CSV; in each table the baselines first."""
         found: list[Json] = []
         for name, results in self._by_table():
-            found += self._trivial_rows(name, results)
+            found += self._baseline_rows(name, results)
             found += [self._row(r, metric) for r in results for metric in r.metrics]
         head = dict.fromkeys((k for row in found for k in row), "")
         return [{**head, **row} for row in found]
@@ -95,11 +95,11 @@ class Reproduction:
         for name in dict.fromkeys(r.table for r in self.results):
             yield name, [r for r in self.results if r.table == name]
 
-    def _trivial_rows(self, name: str, results: Sequence[Result]) -> Iterator[Json]:
+    def _baseline_rows(self, name: str, results: Sequence[Result]) -> Iterator[Json]:
         for task in dict.fromkeys(r.row.task for r in results):
-            for answer, value in self.trivial[task].items():
+            for answer, value in self.baselines[task].items():
                 yield {
-                    "table": name, "system": f"trivial: {answer.replace('_', ' ')}", "task": task,
+                    "table": name, "system": f"baseline: {answer.replace('_', ' ')}", "task": task,
                     "metric": task_named(task).selection_metric, "ours": round(100 * value, 2),
                     "data": called(self.data), "simulated": self.data.simulated,
                     "clips": self.clips[task],
@@ -119,14 +119,14 @@ class Reproduction:
             "difference": _less(mean, paper),
             **_trained(result), "data": called(self.data), "simulated": self.data.simulated,
             "clips": self.clips[row.task],
-            "remark": "; ".join([*result.notes(), *self._as_trivial(result)]),
+            "remark": "; ".join([*result.notes(), *self._baseline_notes(result)]),
         }  # fmt: skip
 
-    def _as_trivial(self, result: Result) -> Iterator[str]:
-        """A note for each answer that looks at nothing and scores exactly what this row does."""
+    def _baseline_notes(self, result: Result) -> Iterator[str]:
+        """A note for each baseline that has exactly the score of this row."""
         metric, ours = task_named(result.row.task).selection_metric, result.outcomes
         found = [o.evaluation["metrics"].get(metric, {"values": [None]})["values"][0] for o in ours]
-        for answer, value in self.trivial[result.row.task].items():
+        for answer, value in self.baselines[result.row.task].items():
             same = sum(own is not None and math.isclose(own, value, abs_tol=1e-9) for own in found)
             if same:
                 seeds = "" if same == len(ours) else f" in {same} of {len(ours)} seeds"
@@ -135,19 +135,19 @@ class Reproduction:
     # ---- for people
 
     def blocks(self) -> Iterator[tuple[str, list[list[str]], list[bool]]]:
-        """Of each table its title, its lines, the columns' names first, and which are trivial."""
+        """Of each table its title, its lines, the columns' names first, and which are baselines."""
         for name, results in self._by_table():
             lines = [["system", "task", "metric", "paper", f"ours on {called(self.data)}",
                       "difference", "epochs", "note"]]  # fmt: skip
-            trivial = list(self._trivial_rows(name, results))
-            for r in trivial:
+            baselines = list(self._baseline_rows(name, results))
+            for r in baselines:
                 told = task_named(r["task"]).baseline_note
                 lines.append([r["system"], r["task"], r["metric"], "", f"{r['ours']:.1f}", "", "",
                               told])  # fmt: skip
             for result in results:
                 lines += [self._line(result, metric) for metric in result.metrics]
             title = ": ".join(filter(None, [name, self.titles.get(name, "")]))
-            yield title, lines, [0 < i <= len(trivial) for i in range(len(lines))]
+            yield title, lines, [0 < i <= len(baselines) for i in range(len(lines))]
 
     def _line(self, result: Result, metric: str) -> list[str]:
         row, r = result.row, self._row(result, metric)
@@ -176,11 +176,11 @@ class Reproduction:
         first, *others = (html.escape(fact) for fact in self.facts())
         parts = [f"<h1>{html.escape(self.heading())}</h1>", f'<p class="warning">{first}</p>',
                  "<ul>", *(f"<li>{fact}</li>" for fact in others), "</ul>"]  # fmt: skip
-        for title, lines, trivial in self.blocks():
+        for title, lines, baselines in self.blocks():
             parts += [f"<table><caption>{html.escape(title)}</caption>", "<thead>",
                       _html_line(lines[0], "th"), "</thead><tbody>"]  # fmt: skip
-            parts += [_html_line(line, "td", "trivial" * own)
-                      for line, own in zip(lines[1:], trivial[1:], strict=True)]  # fmt: skip
+            parts += [_html_line(line, "td", "baseline" * own)
+                      for line, own in zip(lines[1:], baselines[1:], strict=True)]  # fmt: skip
             parts.append("</tbody></table>")
         head = f'<meta charset="utf-8"><title>{html.escape(self.heading())}</title>'
         top = f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body>'

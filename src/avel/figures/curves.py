@@ -24,7 +24,7 @@ CURVES = {
 TASKS = {"sel": "SEL", "wsel": "WSEL", "cml": "CML"}
 #: Largest table in bytes.
 LARGEST = 2**22
-_NUMBERS = ("sd", "n", "paper", "trivial_best", "epochs")
+_NUMBERS = ("sd", "n", "paper", "best_baseline", "epochs")
 _NEEDED = ("row", "task", "metric", "ours")
 
 
@@ -54,7 +54,7 @@ def lambda_curves(
     Args:
         rows: Of a sweep's table, as `avel sweep` returns and writes them (numbers or their text):
             ``row`` (``lambda_s=0.3``), ``task``, ``metric``, ``ours`` and, where known, ``sd``,
-            ``n``, ``paper``, ``trivial_best``, ``data``, ``simulated``, ``epochs``.
+            ``n``, ``paper``, ``best_baseline``, ``data``, ``simulated``, ``epochs``.
         ax: Where to draw; a new figure if None.
 
     Returns:
@@ -74,7 +74,7 @@ def lambda_curves(
         _curve(ax, points, COLOURS[i % len(COLOURS)], _name(key, list(series)))
         for i, (key, points) in enumerate(series.items())
     ]
-    floors = {_number(r.get("trivial_best")) for r in listed} - {None}
+    floors = {_number(r.get("best_baseline")) for r in listed} - {None}
     for i, floor in enumerate(sorted(f for f in floors if f is not None)):
         label = "best baseline" if not i else None
         ax.axhline(floor, ls=":", color=GREY, lw=1.2, label=label)

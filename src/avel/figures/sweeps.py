@@ -75,7 +75,7 @@ def _bars(axes: Axes, rows: Sequence[Json], names: Sequence[str]) -> None:
     known = [(r["paper"], i) for r, i in zip(rows, at, strict=True) if r["paper"] != ""]
     if known:
         axes.plot(*zip(*known, strict=True), "D", color="#b3261e", ms=5, label="paper (on AVE)")
-    axes.axvline(rows[0]["trivial_best"], ls="--", color="0.3", lw=1, label=_BASELINE)
+    axes.axvline(rows[0]["best_baseline"], ls="--", color="0.3", lw=1, label=_BASELINE)
     axes.set_yticks(range(len(names)), [_readable(n) for n in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 100)
