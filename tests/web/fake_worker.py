@@ -19,7 +19,7 @@ from avel.web.worker import WorkerJob
 from tests.report_samples import CLASSES, apart_scores, hand_timeline
 
 LABELS = [3, 0, 0, 3, 1, 3]
-CARD = {"model": "cspa_csea", "task": "sel", "step": 1.0, "data": {"name": "toybox"}}
+CARD = {"model": "cspa_csea", "job": "sel", "step": 1.0, "data": {"name": "toybox"}}
 
 
 class Fake:
@@ -30,10 +30,10 @@ class Fake:
         "other": CARD | {"classes": list(CLASSES)},
     }
 
-    def __call__(self, task: WorkerJob, progress: Any) -> Json:
-        text = Path(task.media).read_bytes()[:100]
+    def __call__(self, job: WorkerJob, progress: Any) -> Json:
+        text = Path(job.media).read_bytes()[:100]
         if b"damaged" in text:
-            raise MediaError(f"{task.media}: isn't a media file", expected="one", hint="convert it")
+            raise MediaError(f"{job.media}: isn't a media file", expected="one", hint="convert it")
         if b"dies" in text:
             os.kill(os.getpid(), signal.SIGKILL)
         if b"bug" in text:
@@ -41,15 +41,15 @@ class Fake:
         for i in range(200 if b"slow" in text else 2):
             progress(i, 200)
             time.sleep(0.1 if b"slow" in text else 0)
-        found = hand_timeline(task.media, LABELS)
-        if b"apart" in text and found.scores is not None:
-            found = replace(found, scores=apart_scores(found.scores))
-        folder = Path(task.folder)
+        timeline = hand_timeline(job.media, LABELS)
+        if b"apart" in text and timeline.scores is not None:
+            timeline = replace(timeline, scores=apart_scores(timeline.scores))
+        folder = Path(job.folder)
         save_pictures(folder, [(0.5, np.zeros((9, 16, 3), np.uint8))], b"\x89PNG")
-        save_result(folder, found)
-        facts = {"duration": found.duration, "events": len(found), "has_video": True}
-        notes = list(found.notes)
-        return facts | {"has_audio": True, "notes": notes, "content": file_hash(task.media)}
+        save_result(folder, timeline)
+        facts = {"duration": timeline.duration, "events": len(timeline), "has_video": True}
+        notes = list(timeline.notes)
+        return facts | {"has_audio": True, "notes": notes, "content": file_hash(job.media)}
 
 
 def start() -> Fake:

@@ -38,8 +38,8 @@ class Site:
 
     def done(self, name: str = "clip.mp4", content: bytes | None = None) -> str:
         """The id of a new job that is done: of the clip, or of other content."""
-        held = self.clip.read_bytes() if content is None else content
-        sent = self.api.post("api/jobs", files={"file": (name, held)})
+        data = self.clip.read_bytes() if content is None else content
+        sent = self.api.post("api/jobs", files={"file": (name, data)})
         id = str(sent.json()["id"])
         for _ in range(600):
             job = self.api.get(f"api/jobs/{id}").json()
@@ -51,27 +51,27 @@ class Site:
 
     def events(self, id: str) -> list[tuple[float, float, str]]:
         """What is saved, or found, of a job."""
-        held = self.api.get(f"api/jobs/{id}/annotations").json()["events"]
-        return [(e["start"], e["end"], e["label"]) for e in held]
+        events = self.api.get(f"api/jobs/{id}/annotations").json()["events"]
+        return [(e["start"], e["end"], e["label"]) for e in events]
 
 
 class Opened:
-    """The page with everything it complained of and asked for."""
+    """The page with its console errors and its requests."""
 
     def __init__(
         self, browser: Any, site: Site, path: str = "", *, width: int = 1280, height: int = 900,
         token: str = TOKEN, **options: Any,
     ) -> None:  # fmt: skip
         self.site = site
-        self.said: list[str] = []
-        self.asked: list[str] = []
+        self.errors: list[str] = []
+        self.requests: list[str] = []
         view = {"width": width, "height": height}
         self.context = browser.new_context(viewport=view, **options)
         self.context.set_default_timeout(90_000)  # busy machines are slow, not wrong
         self.page = self.context.new_page()
-        self.page.on("console", lambda m: m.type == "error" and self.said.append(m.text))
-        self.page.on("pageerror", lambda e: self.said.append(str(e)))
-        self.page.on("request", lambda r: self.asked.append(r.url))
+        self.page.on("console", lambda m: m.type == "error" and self.errors.append(m.text))
+        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
+        self.page.on("request", lambda r: self.requests.append(r.url))
         if token:
             self.page.goto(f"{site.address}?token={token}")
         if path or not token:
@@ -80,8 +80,8 @@ class Opened:
     @property
     def outside(self) -> list[str]:
         """Requests to anybody but the server."""
-        own = (self.site.address, "data:", "blob:")
-        return [u for u in self.asked if not u.startswith(own)]
+        allowed = (self.site.address, "data:", "blob:")
+        return [u for u in self.requests if not u.startswith(allowed)]
 
     @property
     def time(self) -> float:
@@ -133,12 +133,12 @@ class Opened:
 
 def tone(seconds: int) -> bytes:
     """A sound file."""
-    made = io.BytesIO()
-    with wave.open(made, "wb") as file:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
         wavy = np.sin(2 * np.pi * 440 / 16000 * np.arange(seconds * 16000))
         file.writeframes((9000 * wavy).astype("<i2").tobytes())
-    return made.getvalue()
+    return buffer.getvalue()
 
 
 @contextmanager
@@ -162,7 +162,8 @@ DROP = """([name, content]) => {
   const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0)), dt = new DataTransfer();
   dt.items.add(new File([bytes], name, { type: 'video/mp4' }));
   for (const kind of ['dragenter', 'dragover', 'drop']) {
-    document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: dt, bubbles: true, cancelable: true }));
+    const options = { dataTransfer: dt, bubbles: true, cancelable: true };
+    document.body.dispatchEvent(new DragEvent(kind, options));
     if (kind === 'dragenter') window.veiled = !document.getElementById('veil').hidden;
   }
 }"""

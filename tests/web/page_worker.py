@@ -25,22 +25,22 @@ class Drawn(Fake):
     a bark is seen and not heard from 0 to 2 s, and a siren heard and not seen from 4 to 5 s.
     """
 
-    def __call__(self, task: WorkerJob, progress: Any) -> Json:
-        media = open_media(task.media)
-        for i in range(600 if "slow" in task.name else 2):
+    def __call__(self, job: WorkerJob, progress: Any) -> Json:
+        media = open_media(job.media)
+        for i in range(600 if "slow" in job.name else 2):
             progress(i, 600)
-            time.sleep(0.1 if "slow" in task.name else 0)
+            time.sleep(0.1 if "slow" in job.name else 0)
         late = media.player_start
-        found = hand_timeline(task.media, LABELS, notes=(), player_start=late)
-        folder = Path(task.folder)
-        if "apart" in task.name and found.scores is not None:
-            found = replace(found, scores=apart_scores(found.scores))
+        timeline = hand_timeline(job.media, LABELS, notes=(), player_start=late)
+        folder = Path(job.folder)
+        if "apart" in job.name and timeline.scores is not None:
+            timeline = replace(timeline, scores=apart_scores(timeline.scores))
         sound = file_spectrogram(media)
-        save_pictures(folder, thumbnails(found) if media.video else [], sound)
-        save_result(folder, found)
-        facts = {"duration": found.duration, "events": len(found), "notes": []}
+        save_pictures(folder, thumbnails(timeline) if media.video else [], sound)
+        save_result(folder, timeline)
+        facts = {"duration": timeline.duration, "events": len(timeline), "notes": []}
         facts |= {"has_video": media.video is not None, "has_audio": media.audio is not None}
-        return facts | {"content": file_hash(task.media), "player_start": late}
+        return facts | {"content": file_hash(job.media), "player_start": late}
 
 
 def start() -> Drawn:

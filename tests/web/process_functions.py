@@ -1,4 +1,4 @@
-"""What processes apart do in tests: each goes wrong in its own way."""
+"""Functions for bounded processes in tests: each fails in its own way."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def lack() -> None:
     Path("/nowhere/at/all").read_text()
 
 
-def export_slowly(*given: Any) -> None:
+def export_slowly(*args: Any) -> None:
     time.sleep(1.5)
-    given[-1].write_bytes(b"a copy")
+    args[-1].write_bytes(b"a copy")
 
 
 def import_slowly(*_: Any) -> None:

@@ -98,13 +98,13 @@ def test_without_the_token_there_is_nothing_but_the_page(locked: TestClient) -> 
         assert answer.status_code == 401 and "token" in answer.json()["error"]["got"]
     assert locked.post("/api/jobs").status_code == 401
     for wrong in ("Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer", "Bearer \u00e9"):
-        given = {"Authorization": wrong.encode("latin-1")}
-        assert locked.get("/api/about", headers=given).status_code == 401
+        headers = {"Authorization": wrong.encode("latin-1")}
+        assert locked.get("/api/about", headers=headers).status_code == 401
 
 
 def test_the_token_is_shown_by_header_cookie_or_address(locked: TestClient) -> None:
-    given = {"Authorization": f"Bearer {TOKEN}"}
-    assert locked.get("/api/about", headers=given).status_code == 200
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    assert locked.get("/api/about", headers=headers).status_code == 200
     assert locked.post("/api/login", json={"token": "wrong"}).status_code == 401
     answer = locked.post("/api/login", json={"token": TOKEN})
     cookie = answer.headers["set-cookie"]
@@ -124,8 +124,8 @@ def test_the_token_is_shown_by_header_cookie_or_address(locked: TestClient) -> N
 def test_bound_to_all_addresses_numbers_will_do_and_names_wont(tmp_path: Path) -> None:
     with serving(tmp_path, token=TOKEN, hosts=("box",), any_address=True) as client:
         for host, status in (("192.0.2.7:80", 200), ("box", 200), ("evil.example", 403)):
-            given = {"Host": host, "Authorization": f"Bearer {TOKEN}"}
-            assert client.get("/api/about", headers=given).status_code == status
+            headers = {"Host": host, "Authorization": f"Bearer {TOKEN}"}
+            assert client.get("/api/about", headers=headers).status_code == status
 
 
 @pytest.fixture
@@ -143,10 +143,10 @@ def roots(tmp_path: Path) -> dict[str, Path]:
 
 
 def test_roots_list_what_lies_within(roots: dict[str, Path]) -> None:
-    held = listing(roots, "videos", "")
-    assert held.folders == ("inner",) and held.files == (("a.mp4", 3), ("in.mp4", 3))
+    content = listing(roots, "videos", "")
+    assert content.folders == ("inner",) and content.files == (("a.mp4", 3), ("in.mp4", 3))
     assert listing(roots, "videos", "inner").files == (("b.MKV", 3),)
-    assert listing(roots, "videos", "inner").folder == "inner" and not held.more
+    assert listing(roots, "videos", "inner").folder == "inner" and not content.more
 
 
 OUTSIDE = ("../secret.mp4", "inner/../../secret.mp4", "out.mp4", "up/secret.mp4", "/etc/passwd",
@@ -171,8 +171,8 @@ def test_what_is_no_media_file_is_no_job(roots: dict[str, Path], path: str) -> N
 def test_large_folders_are_listed_in_part(tmp_path: Path) -> None:
     for i in range(MOST + 1):
         (tmp_path / f"{i}.mp4").touch()
-    held = listing(named_roots([tmp_path]), tmp_path.name, "")
-    assert held.more and len(held.files) == MOST
+    content = listing(named_roots([tmp_path]), tmp_path.name, "")
+    assert content.more and len(content.files) == MOST
 
 
 def test_roots_over_the_api(roots: dict[str, Path], tmp_path: Path) -> None:
@@ -180,8 +180,8 @@ def test_roots_over_the_api(roots: dict[str, Path], tmp_path: Path) -> None:
         for path in OUTSIDE:
             body = {"root": "videos", "path": path}
             assert client.post("/api/jobs/path", json=body).status_code == 422
-            asked: dict[str, Any] = {"root": "videos", "folder": path}
-            assert client.get("/api/files", params=asked).status_code == 422
+            params: dict[str, Any] = {"root": "videos", "folder": path}
+            assert client.get("/api/files", params=params).status_code == 422
         assert client.get("/api/files?root=none").status_code == 422
         assert client.get("/api/files?root=videos").json()["files"][0]["path"] == "a.mp4"
         body = {"root": "videos", "path": "inner/b.MKV"}

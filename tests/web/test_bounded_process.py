@@ -21,9 +21,9 @@ from tests.web import process_functions
 from tests.web.client import done, serving
 
 
-def run(function: Callable[..., Any], *given: Any, seconds: float = 30, **more: Any) -> Any:
+def run(function: Callable[..., Any], *args: Any, seconds: float = 30, **more: Any) -> Any:
     return asyncio.run(
-        BoundedProcess("import").run(function, *given, name="x.csv", seconds=seconds, **more)
+        BoundedProcess("import").run(function, *args, name="x.csv", seconds=seconds, **more)
     )
 
 
@@ -33,7 +33,7 @@ def test_what_a_function_answers_comes_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "given", "more", "said"),
+    ("function", "args", "more", "message"),
     [
         (
             process_functions.sleep,
@@ -43,16 +43,16 @@ def test_what_a_function_answers_comes_back() -> None:
         ),
         (process_functions.refuse, [], {}, "no labels"),
         (process_functions.die, [], {}, "x.csv: the process of the import died"),
-        (process_functions.fail, [], {}, "x.csv: stumbled over something (RuntimeError)"),
+        (process_functions.fail, [], {}, "x.csv: an unexpected error occurred (RuntimeError)"),
         (process_functions.lack, [], {}, "x.csv: there is no such file or folder"),
     ],
 )
 def test_what_goes_wrong_is_a_sentence(
-    function: Any, given: list[Any], more: dict[str, Any], said: str
+    function: Any, args: list[Any], more: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DataError) as raised:
-        run(function, *given, **more)
-    assert raised.value.got == said
+        run(function, *args, **more)
+    assert raised.value.got == message
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no limits of memory here")
@@ -62,31 +62,33 @@ def test_memory_is_bounded() -> None:
 
 
 def test_who_comes_while_many_wait_is_sent_away_at_once() -> None:
-    async def asked() -> list[Any]:
-        apart = BoundedProcess("export", at_once=1, waiting=1)
-        calls = [apart.run(process_functions.sleep, 0.5, name="x", seconds=30) for _ in range(5)]
+    async def call_all() -> list[Any]:
+        processes = BoundedProcess("export", at_once=1, waiting=1)
+        calls = [
+            processes.run(process_functions.sleep, 0.5, name="x", seconds=30) for _ in range(5)
+        ]
         return await asyncio.gather(*calls, return_exceptions=True)
 
     begun = time.monotonic()
-    found = asyncio.run(asked())
-    refused = [e for e in found if isinstance(e, HTTPException)]
-    assert [e.status_code for e in refused] == [429] * 3 and found[:2] == [None, None]
+    results = asyncio.run(call_all())
+    refused = [e for e in results if isinstance(e, HTTPException)]
+    assert [e.status_code for e in refused] == [429] * 3 and results[:2] == [None, None]
     assert refused[0].headers and int(refused[0].headers["Retry-After"]) > 0
     assert time.monotonic() - begun < 20
 
 
 def test_an_end_of_the_server_ends_what_is_being_done(tmp_path: Path) -> None:
-    apart, note = BoundedProcess("export"), tmp_path / "pid"
+    processes, note = BoundedProcess("export"), tmp_path / "pid"
 
     def stop() -> None:
         while not note.is_file():
             time.sleep(0.05)
-        apart.stop()
+        processes.stop()
 
     thread = threading.Thread(target=stop)
     thread.start()
     with pytest.raises(DataError):
-        asyncio.run(apart.run(process_functions.sleep, 60, str(note), name="x", seconds=60))
+        asyncio.run(processes.run(process_functions.sleep, 60, str(note), name="x", seconds=60))
     thread.join()
 
 
@@ -98,13 +100,13 @@ def test_other_requests_are_answered_while_exports_wait(
         id = done(client)
         ask = f"/api/jobs/{id}/export?format=mp4"
         with ThreadPoolExecutor(60) as pool:
-            asked = [pool.submit(client.get, ask) for _ in range(60)]
+            futures = [pool.submit(client.get, ask) for _ in range(60)]
             time.sleep(0.3)
             begun = time.monotonic()
             for _ in range(5):
                 assert client.get("/api/jobs").status_code == 200
             assert time.monotonic() - begun < 6  # it was ten, and ten more
-            codes = [future.result().status_code for future in asked]
+            codes = [future.result().status_code for future in futures]
         assert codes.count(429) >= 50
         assert not list(client.service.incoming.iterdir())  # type: ignore[attr-defined]
 

@@ -23,23 +23,23 @@ Go = Callable[..., Opened]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with running(tmp_path_factory.mktemp("serve")) as held:
-        yield held
+    with running(tmp_path_factory.mktemp("serve")) as site:
+        yield site
 
 
 @pytest.fixture
 def go(browser: Any, site: Site) -> Iterator[Go]:
     """Opens pages; none of them may complain, or ask anybody but the server."""
-    held: list[Opened] = []
+    pages: list[Opened] = []
 
     def opened(path: str = "", **options: Any) -> Opened:
-        held.append(Opened(browser, site, path, **options))
-        return held[-1]
+        pages.append(Opened(browser, site, path, **options))
+        return pages[-1]
 
     yield opened
-    for page in held:
+    for page in pages:
         assert page.outside == []
-        assert page.said == []
+        assert page.errors == []
         page.context.close()
 
 
@@ -72,16 +72,16 @@ def test_a_dropped_file_becomes_events_that_a_click_goes_to(go: Go, site: Site) 
 
 def test_what_keeps_jobs_from_going_on_is_shown_until_it_is_over(go: Go, site: Site) -> None:
     opened, _ = corrected(go, site)
-    said = opened.page.locator("#server-trouble")
+    trouble = opened.page.locator("#server-trouble")
     assert site.service.data is not None
     site.service.data.trouble = DataError("the disk is full", hint="make room")
     site.service.progress.troubled()
-    said.get_by_text("the disk is full").wait_for()
-    assert said.get_by_role("alert").count() == 1
+    trouble.get_by_text("the disk is full").wait_for()
+    assert trouble.get_by_role("alert").count() == 1
     late, _ = corrected(go, site)  # a page that is opened meanwhile
     late.page.locator("#server-trouble").get_by_text("make room").wait_for()
     site.service.update_data()
-    said.get_by_role("alert").wait_for(state="detached")
+    trouble.get_by_role("alert").wait_for(state="detached")
 
 
 def test_files_of_the_server_are_chosen_in_a_dialog(go: Go, site: Site) -> None:
@@ -311,9 +311,9 @@ def test_a_damaged_file_says_what_came_and_what_to_do(go: Go, site: Site) -> Non
     )
     failed = opened.page.locator(".job.failed", has_text="torn.mp4")
     failed.wait_for()
-    told, error = failed.locator(".callout").inner_text(), site.job("torn.mp4")["error"]
-    assert error["got"].replace("`", "") in told
-    assert "torn.mp4" in told and str(site.root.parent) not in told
+    message, error = failed.locator(".callout").inner_text(), site.job("torn.mp4")["error"]
+    assert error["got"].replace("`", "") in message
+    assert "torn.mp4" in message and str(site.root.parent) not in message
     failed.get_by_role("button", name="Try again").wait_for()
 
 
@@ -417,11 +417,11 @@ def test_of_a_long_file_only_what_changes_is_drawn(go: Go, site: Site) -> None:
         {"start": 12.0 * i, "end": 12.0 * i + 1, "label": kinds[i % 2], "score": 0.5}
         for i in range(600)
     ]
-    found = site.api.get(f"api/jobs/{id}/timeline").json()
-    found |= {"duration": 7200.0, "events": events, "attention": None}
-    kept = {"revision": 0, "events": events, "saved": None}
-    page.route(f"**/api/jobs/{id}/timeline*", lambda route: route.fulfill(json=found))
-    page.route(f"**/api/jobs/{id}/annotations", lambda route: route.fulfill(json=kept))
+    timeline = site.api.get(f"api/jobs/{id}/timeline").json()
+    timeline |= {"duration": 7200.0, "events": events, "attention": None}
+    annotations = {"revision": 0, "events": events, "saved": None}
+    page.route(f"**/api/jobs/{id}/timeline*", lambda route: route.fulfill(json=timeline))
+    page.route(f"**/api/jobs/{id}/annotations", lambda route: route.fulfill(json=annotations))
     page.goto(f"{site.address}#/job/{id}")
     opened.ready()
     assert page.locator("#timeline .event").count() == 600
@@ -475,8 +475,8 @@ def test_what_is_only_heard_has_a_quiet_row(go: Go, site: Site, width: int) -> N
     assert rows.first.is_visible()
     page.locator("#tune-threshold").fill("0.75")  # above the 0.7 of all events
     page.locator("#events-scroll .empty").wait_for()
-    said = page.locator("#events-scroll .empty").text_content() or ""
-    assert said.startswith("No event is both seen and heard. Heard only: Siren 0:04-0:05.")
+    message = page.locator("#events-scroll .empty").text_content() or ""
+    assert message.startswith("No event is both seen and heard. Heard only: Siren 0:04-0:05.")
     assert rows.count() == 2
 
 

@@ -29,9 +29,9 @@ class Site:
 
     def open(self, text: str = "") -> socket.socket:
         """A connection, and what it says at once."""
-        made = socket.create_connection(("127.0.0.1", self.port), timeout=20)
-        made.sendall(text.encode())
-        return made
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        connection.sendall(text.encode())
+        return connection
 
     def done(self, content: bytes) -> str:
         id = self.api.post("/api/jobs", files={"file": ("a.mp4", content)}).json()["id"]
@@ -68,19 +68,19 @@ UPLOAD = head("POST", "/api/jobs", Content_Type="multipart/form-data; boundary=b
 FORM = '--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
 
 
-def answer(held: socket.socket) -> tuple[int, Any]:
+def answer(connection: socket.socket) -> tuple[int, Any]:
     """The status and the error of what comes."""
     data = b""
     while not data.endswith(b"}}"):  # all of the error; the rest of the request is thrown away
-        data += held.recv(65536)
+        data += connection.recv(65536)
     first, _, body = data.partition(b"\r\n\r\n")
     return int(first.split()[1]), json.loads(body)
 
 
-def test_silent_connections_keep_nobody_out(tmp_path: Path) -> None:
-    with running(tmp_path) as site, ExitStack() as held:
+def test_silent_openedkeep_nobody_out(tmp_path: Path) -> None:
+    with running(tmp_path) as site, ExitStack() as stack:
         for k in range(300):
-            held.enter_context(site.open("GET / HT" if k % 2 else ""))
+            stack.enter_context(site.open("GET / HT" if k % 2 else ""))
         begun = time.monotonic()
         for _ in range(3):
             fresh = httpx2.get(f"http://127.0.0.1:{site.port}/api/about")
@@ -92,11 +92,11 @@ def test_a_request_that_isnt_asked_in_time_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "PATIENCE", 0.6)
-    with running(tmp_path) as site, site.open() as held:
+    with running(tmp_path) as site, site.open() as connection:
         begun = time.monotonic()
         try:
             for letter in head("GET", "/api/about") * 9:
-                held.sendall(letter.encode())
+                connection.sendall(letter.encode())
                 time.sleep(0.1)
         except OSError:
             pass
@@ -119,38 +119,38 @@ def test_a_body_that_comes_too_slowly_is_refused(
     put = head("PUT", "/api/jobs/x/annotations", Content_Type="application/json",
                Content_Length=5000)  # fmt: skip
     with running(tmp_path) as site:
-        with site.open(UPLOAD + FORM if method == "POST" else put + "{") as held:
+        with site.open(UPLOAD + FORM if method == "POST" else put + "{") as connection:
             stop = threading.Event()
 
             def drip() -> None:
                 while not stop.wait(0.1):
                     try:
-                        held.sendall(b" ")
+                        connection.sendall(b" ")
                     except OSError:
                         return
 
             thread = threading.Thread(target=drip)
             thread.start()
-            status, told = answer(held)
+            status, body = answer(connection)
             stop.set()
             thread.join()
-        assert status == 408 and "at least 1000" in told["error"]["expected"]
+        assert status == 408 and "at least 1000" in body["error"]["expected"]
         assert not list(site.service.incoming.iterdir())
-        with site.open(UPLOAD.replace("20000", str(20_000 + len(FORM) + 9)) + FORM) as held:
+        with site.open(UPLOAD.replace("20000", str(20_000 + len(FORM) + 9)) + FORM) as connection:
             for _ in range(10):  # it takes longer than a window, but comes fast enough
-                held.sendall(b"x" * 2000)
+                connection.sendall(b"x" * 2000)
                 time.sleep(0.15)
-            held.sendall(b"\r\n--b--\r\n")
-            assert held.recv(12) == b"HTTP/1.1 201"
+            connection.sendall(b"\r\n--b--\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 201"
 
 
 def test_one_client_holds_a_quarter_of_the_queue(tmp_path: Path) -> None:
     with running(tmp_path, queue=8) as site, ExitStack() as stack:
-        held = [stack.enter_context(site.open(UPLOAD + FORM)) for _ in range(2)]
+        opened = [stack.enter_context(site.open(UPLOAD + FORM)) for _ in range(2)]
         time.sleep(0.5)
         refused = site.api.post("/api/jobs", files={"file": ("b.mp4", b"b")})
         assert refused.status_code == 429 and "2 uploads at once" in refused.text
-        held[0].close()
+        opened[0].close()
         for _ in range(50):
             taken = site.api.post("/api/jobs", files={"file": ("b.mp4", b"b")})
             if taken.status_code == 201:
@@ -166,8 +166,8 @@ def test_listeners_are_bounded_in_a_burst_and_counted_no_longer_when_gone(
     with running(tmp_path) as site:
         with ExitStack() as stack:
             ask = head("GET", "/api/progress")
-            held = [stack.enter_context(site.open(ask)) for _ in range(30)]
-            codes = [int(one.recv(12)[-3:]) for one in held]
+            opened = [stack.enter_context(site.open(ask)) for _ in range(30)]
+            codes = [int(one.recv(12)[-3:]) for one in opened]
             assert sorted(codes) == [200] * 4 + [429] * 26
         for _ in range(100):
             if not site.service.progress._listeners:

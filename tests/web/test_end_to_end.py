@@ -34,8 +34,8 @@ def test_corrections_train_a_model_that_serves(tmp_path: Path) -> None:
             assert job["state"] == "done" and job["duration"] == pytest.approx(4, abs=0.2)
             assert client.get(f"/api/jobs/{job['id']}/thumbs").json()
             assert client.get(f"/api/jobs/{job['id']}/spectrogram.png").status_code == 200
-            found = client.get(f"/api/jobs/{job['id']}/timeline").json()
-            assert found["attention"]["grid"] == [7, 7] and len(found["classes"]) == 10
+            timeline = client.get(f"/api/jobs/{job['id']}/timeline").json()
+            assert timeline["attention"]["grid"] == [7, 7] and len(timeline["classes"]) == 10
             event = {"start": 1.0, "end": 3.0, "label": f"thing {k % 2}"}
             body = {"revision": 0, "events": [event]}
             client.put(f"/api/jobs/{job['id']}/annotations", json=body).raise_for_status()

@@ -61,10 +61,12 @@ def test_a_damaged_file_says_what_is_wrong_by_its_own_name(client: TestClient) -
     assert client.get(f"/api/jobs/{job['id']}/timeline").status_code == 409
 
 
-@pytest.mark.parametrize(("content", "said"), [(b"dies", "SIGKILL"), (b"bug", "RuntimeError")])
-def test_what_kills_the_worker_fails_alone(client: TestClient, content: bytes, said: str) -> None:
+@pytest.mark.parametrize(("content", "message"), [(b"dies", "SIGKILL"), (b"bug", "RuntimeError")])
+def test_what_kills_the_worker_fails_alone(
+    client: TestClient, content: bytes, message: str
+) -> None:
     job = ended(client, send(client, "hard.mp4", content).json()["id"])
-    assert job["state"] == "failed" and said in job["error"]["got"]
+    assert job["state"] == "failed" and message in job["error"]["got"]
     assert done(client)
 
 
@@ -78,7 +80,7 @@ def test_a_file_of_too_many_bytes_ends_while_it_comes(client: TestClient) -> Non
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
     chunks = (head, *(b"x" * 10_000 for _ in range(1000)))
     answer = client.post("/api/jobs", content=iter(chunks), headers=boundary)
-    assert answer.status_code == 413  # though no header told its length
+    assert answer.status_code == 413  # though no header received its length
     assert client.get("/api/jobs").json()["total"] == before
     assert not list(service.incoming.iterdir())
 
@@ -117,7 +119,7 @@ def test_broken_forms_are_refused(client: TestClient, kind: str, body: bytes, st
 
 
 @pytest.mark.parametrize(
-    ("given", "shown"),
+    ("name", "shown"),
     [
         ("../../etc/passwd", "passwd"),
         ("C:\\videos\\a.mp4", "a.mp4"),
@@ -128,11 +130,11 @@ def test_broken_forms_are_refused(client: TestClient, kind: str, body: bytes, st
         ("Straße 日本.mp4", "Straße 日本.mp4"),
     ],
 )
-def test_names_are_text_and_never_paths(client: TestClient, given: str, shown: str) -> None:
+def test_names_are_text_and_never_paths(client: TestClient, name: str, shown: str) -> None:
     from avel.web.uploads import plain_name
 
-    assert plain_name(given) == shown
-    job = send(client, given).json()
+    assert plain_name(name) == shown
+    job = send(client, name).json()
     assert job["name"] == plain_name(job["name"])
     ended(client, job["id"])
     folder = client.service.folder / "jobs" / job["id"]  # type: ignore[attr-defined]
@@ -220,10 +222,10 @@ def unwritable(client: TestClient, how: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("how", "status", "said"), [("locked", 503, "locked"), ("full", 507, "full")]
+    ("how", "status", "message"), [("locked", 503, "locked"), ("full", 507, "full")]
 )
 def test_jobs_go_on_once_the_list_of_jobs_can_be_written_again(
-    tmp_path: Path, how: str, status: int, said: str
+    tmp_path: Path, how: str, status: int, message: str
 ) -> None:
     with serving(tmp_path / "state") as client:
         running = send(client, content=b"slow").json()["id"]
@@ -232,14 +234,16 @@ def test_jobs_go_on_once_the_list_of_jobs_can_be_written_again(
         with unwritable(client, how):
             filler = [send(client, "x" * 190) for _ in range(60 if how == "full" else 1)]
             assert filler[-1].status_code == status, filler[-1].text
-            assert said in filler[-1].json()["error"]["got"] and filler[-1].json()["error"]["hint"]
-            client.service.workers.drop(running)  # type: ignore[attr-defined]  # the next one is due
+            assert (
+                message in filler[-1].json()["error"]["got"] and filler[-1].json()["error"]["hint"]
+            )
+            client.service.workers.cancel(running)  # type: ignore[attr-defined]  # the next one is due
             for _ in range(100):
                 troubles = client.get("/api/jobs").json()["troubles"]
                 if troubles:
                     break
                 time.sleep(0.1)
-            assert said in troubles[0]["got"]
+            assert message in troubles[0]["got"]
             time.sleep(1.5)  # it tries again, and again
         taken = [answer.json()["id"] for answer in filler if answer.status_code == 201]
         for id in [*waiting, *taken, done(client)]:
@@ -249,14 +253,14 @@ def test_jobs_go_on_once_the_list_of_jobs_can_be_written_again(
 
 def test_a_result_waits_until_it_can_be_noted(tmp_path: Path) -> None:
     with serving(tmp_path / "state") as client:
-        crew, store = client.service.workers, client.service.store  # type: ignore[attr-defined]
+        pool, store = client.service.workers, client.service.store  # type: ignore[attr-defined]
         finish = store.finish
         left = [StoreError("locked"), StoreError("locked"), StoreError("locked")]
 
-        def refusing(*given: Any, **more: Any) -> bool:
+        def refusing(*args: Any, **more: Any) -> bool:
             if left:
                 raise left.pop()
-            return bool(finish(*given, **more))
+            return bool(finish(*args, **more))
 
         store.finish = refusing
         id = send(client).json()["id"]
@@ -267,10 +271,10 @@ def test_a_result_waits_until_it_can_be_noted(tmp_path: Path) -> None:
         def broken(job: Job) -> Any:
             raise RuntimeError("a bug")
 
-        task_of, crew._task_of = crew._task_of, broken
+        describe, pool._describe = pool._describe, broken
         failed = ended(client, send(client).json()["id"])
         assert failed["state"] == "failed" and "RuntimeError" in failed["error"]["got"]
-        crew._task_of = task_of
+        pool._describe = describe
         assert done(client)
 
 
@@ -337,8 +341,8 @@ def test_jobs_and_corrections_survive_a_restart(tmp_path: Path) -> None:
         assert client.get(f"/api/jobs/{waiting}").json()["position"] == 1
         client.post(f"/api/jobs/{slow}/cancel")
         assert ended(client, waiting)["state"] == "done"
-        kept = {p.name for p in (tmp_path / "state" / "jobs").iterdir()}
-        assert kept == {finished, slow, waiting}
+        folders = {p.name for p in (tmp_path / "state" / "jobs").iterdir()}
+        assert folders == {finished, slow, waiting}
         assert not list((tmp_path / "state" / "incoming").iterdir())
 
 
@@ -350,8 +354,8 @@ def test_a_job_that_brings_the_server_down_each_time_fails(tmp_path: Path) -> No
         assert store.take() is not None
     store.close()
     service = JobService(tmp_path, fake_worker.start, roots={})
-    found = service.job("a1")
-    assert found.state == "failed" and "stopped each time" in found.error["got"]
+    job = service.job("a1")
+    assert job.state == "failed" and "stopped each time" in job.error["got"]
     service.close()
 
 
@@ -402,17 +406,17 @@ def test_tables_of_a_newer_avel_and_other_files_are_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("start", "said"),
+    ("start", "message"),
     [
         (fake_worker.start_without_model, "no model"),
         (fake_worker.start_dead, "died while it loaded"),
     ],
 )
 def test_models_that_cant_be_loaded_are_named_before_serving(
-    tmp_path: Path, start: object, said: str
+    tmp_path: Path, start: object, message: str
 ) -> None:
     service = JobService(tmp_path, start, roots={})  # type: ignore[arg-type]
-    with pytest.raises((CheckpointError, DataError), match=said):
+    with pytest.raises((CheckpointError, DataError), match=message):
         service.load()
     service.close()
 
@@ -422,26 +426,26 @@ def test_changes_are_told_as_they_come(tmp_path: Path) -> None:
 
     from avel.web.progress import ProgressFeed
 
-    async def heard() -> list[str]:
+    async def receive() -> list[str]:
         jobs: dict[str, dict[str, str] | None] = {"a": {"id": "a"}}
         troubles: list[dict[str, str]] = []
         feed = ProgressFeed(jobs.get, lambda: troubles)
         feed.begin()
         events = feed.listen()
-        told = [await anext(events)]
+        received = [await anext(events)]
         for _ in range(3):
             await asyncio.to_thread(feed.changed, "a")
         await asyncio.sleep(0.05)
-        told.append(await anext(events))
+        received.append(await anext(events))
         await asyncio.to_thread(feed.changed, "b")
-        told.append(await anext(events))
+        received.append(await anext(events))
         troubles.append({"got": "full"})
         await asyncio.to_thread(feed.troubled)
-        told.append(await anext(events))
+        received.append(await anext(events))
         feed.end()
-        return [*told, *[e async for e in events]]
+        return [*received, *[e async for e in events]]
 
-    first, job, gone, trouble, *rest = asyncio.run(heard())
+    first, job, gone, trouble, *rest = asyncio.run(receive())
     assert first.startswith("retry:") and json.loads(job.removeprefix("data: ")) == {"id": "a"}
     assert gone == 'event: gone\ndata: {"id": "b"}\n\n' and len(rest) <= 1
     assert trouble == 'event: troubles\ndata: [{"got": "full"}]\n\n'

@@ -33,10 +33,10 @@ def finished(service: JobService) -> None:
     (folder / "media.mp4").write_bytes(b"abc")
     service.store.add(job)
     service.store.take()
-    found = hand_timeline("street.mp4", fake_worker.LABELS)
+    timeline = hand_timeline("street.mp4", fake_worker.LABELS)
     save_pictures(folder, [], b"")
-    save_result(folder, found)
-    facts = {"duration": found.duration, "events": len(found), "has_video": True, "notes": []}
+    save_result(folder, timeline)
+    facts = {"duration": timeline.duration, "events": len(timeline), "has_video": True, "notes": []}
     service.store.finish(DONE, "done", facts=facts)
     service.store.correct(DONE, 0, (Event(1, 2, "gate"),))
 
@@ -72,17 +72,17 @@ CHECKS = ("not_a_server_error", "status_code_conformance", "content_type_conform
 def fuzz(api: Any, *, each: int, **options: Any) -> set[tuple[str, str, int]]:
     """Send requests that fit the schema, and others, to every address; what was answered."""
     seen: set[tuple[str, str, int]] = set()
-    asked = settings(
+    configured = settings(
         max_examples=each, deadline=None, database=None,
         suppress_health_check=list(HealthCheck), **options,
     )  # fmt: skip
-    for found in api.get_all_operations():
+    for result in api.get_all_operations():
         for mode in schemathesis.GenerationMode:
-            operation = found.ok()
+            operation = result.ok()
             send = sender(operation.label, seen)
             cases = operation.as_strategy(generation_mode=mode)
             with contextlib.suppress(Unsatisfiable):
-                asked(given(case=cases)(send))()
+                configured(given(case=cases)(send))()
     return seen
 
 

@@ -44,30 +44,36 @@ def put(client: TestClient, id: str, revision: int, *events: dict[str, Any]) -> 
 
 
 def test_the_timeline_has_all_that_the_page_shows(client: TestClient, job: str) -> None:
-    found = client.get(f"/api/jobs/{job}/timeline").json()
-    assert (found["name"], found["duration"], found["step"]) == ("street <b>.mp4", 6.0, 1.0)
-    assert found["classes"] == list(CLASSES)
-    assert [(e["start"], e["end"], e["label"]) for e in found["events"]] == [
+    timeline = client.get(f"/api/jobs/{job}/timeline").json()
+    assert (timeline["name"], timeline["duration"], timeline["step"]) == (
+        "street <b>.mp4",
+        6.0,
+        1.0,
+    )
+    assert timeline["classes"] == list(CLASSES)
+    assert [(e["start"], e["end"], e["label"]) for e in timeline["events"]] == [
         (1.0, 3.0, "Church bell"), (4.0, 5.0, "Bark")
     ]  # fmt: skip
-    bell = found["scores"]["lanes"][0]
+    bell = timeline["scores"]["lanes"][0]
     assert bell["label"] == "Church bell" and bell["values"] == [100, 700, 700, 100, 100, 100]
-    labels = [lane["label"] for lane in found["scores"]["lanes"]]
+    labels = [lane["label"] for lane in timeline["scores"]["lanes"]]
     assert labels == ["Church bell", "Bark", "Siren"]  # the last one for what a person may hear
-    maps = base64.b64decode(found["attention"]["maps"])
-    assert found["attention"]["grid"] == [7, 7] and len(maps) == 6 * 49
-    assert found["attention"]["seconds"] == 1.0 and maps[3 * 7] == 255  # bright at left, then right
-    assert found["decision"] == {
+    maps = base64.b64decode(timeline["attention"]["maps"])
+    assert timeline["attention"]["grid"] == [7, 7] and len(maps) == 6 * 49
+    assert (
+        timeline["attention"]["seconds"] == 1.0 and maps[3 * 7] == 255
+    )  # bright at left, then right
+    assert timeline["decision"] == {
         "threshold": None,
         "low_threshold": None,
         "min_duration": 0,
         "max_gap": 0,
     }
-    assert "toy" in found["cautions"][0]
+    assert "toy" in timeline["cautions"][0]
 
 
 @pytest.mark.parametrize(
-    ("asked", "spans"),
+    ("query", "spans"),
     [
         ("threshold=0.5", [(1, 3), (4, 5)]),
         ("threshold=0.5&min_duration=1.5", [(1, 3)]),
@@ -78,25 +84,25 @@ def test_the_timeline_has_all_that_the_page_shows(client: TestClient, job: str) 
     ],
 )
 def test_other_thresholds_decide_anew(
-    client: TestClient, job: str, asked: str, spans: list[tuple[int, int]]
+    client: TestClient, job: str, query: str, spans: list[tuple[int, int]]
 ) -> None:
-    found = client.get(f"/api/jobs/{job}/timeline?{asked}").json()
-    assert [(e["start"], e["end"]) for e in found["events"]] == spans
-    used = dict(pair.split("=") for pair in asked.split("&"))
-    assert {n: found["decision"][n] for n in used} == {n: float(v) for n, v in used.items()}
+    timeline = client.get(f"/api/jobs/{job}/timeline?{query}").json()
+    assert [(e["start"], e["end"]) for e in timeline["events"]] == spans
+    used = dict(pair.split("=") for pair in query.split("&"))
+    assert {n: timeline["decision"][n] for n in used} == {n: float(v) for n, v in used.items()}
 
 
 @pytest.mark.parametrize(
-    "asked", ["threshold=0", "threshold=nan", "threshold=2", "low_threshold=0.9&threshold=0.5", "max_gap=-1",
-              "min_duration=inf", "threshold=x"],
+    "query", ["threshold=0", "threshold=nan", "threshold=2", "low_threshold=0.9&threshold=0.5",
+              "max_gap=-1", "min_duration=inf", "threshold=x"],
 )  # fmt: skip
-def test_thresholds_out_of_range_are_refused(client: TestClient, job: str, asked: str) -> None:
-    answer = client.get(f"/api/jobs/{job}/timeline?{asked}")
+def test_thresholds_out_of_range_are_refused(client: TestClient, job: str, query: str) -> None:
+    answer = client.get(f"/api/jobs/{job}/timeline?{query}")
     assert answer.status_code == 422 and answer.json()["error"]["got"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "part"),
+    ("query", "status", "part"),
     [
         (None, 200, slice(None)),
         ("bytes=0-99", 206, slice(100)),
@@ -106,9 +112,9 @@ def test_thresholds_out_of_range_are_refused(client: TestClient, job: str, asked
     ],
 )
 def test_media_are_answered_in_ranges(
-    client: TestClient, job: str, asked: str | None, status: int, part: slice | None
+    client: TestClient, job: str, query: str | None, status: int, part: slice | None
 ) -> None:
-    answer = client.get(f"/api/jobs/{job}/media", headers={"Range": asked} if asked else {})
+    answer = client.get(f"/api/jobs/{job}/media", headers={"Range": query} if query else {})
     assert answer.status_code == status
     assert answer.headers["x-content-type-options"] == "nosniff"
     if part is not None:
@@ -136,8 +142,8 @@ def test_pictures(client: TestClient, job: str) -> None:
 
 def test_corrections_have_revisions(client: TestClient) -> None:
     id = done(client)
-    found = client.get(f"/api/jobs/{id}/annotations").json()
-    assert found["revision"] == 0 and found["saved"] is None and len(found["events"]) == 2
+    timeline = client.get(f"/api/jobs/{id}/annotations").json()
+    assert timeline["revision"] == 0 and timeline["saved"] is None and len(timeline["events"]) == 2
     saved = put(client, id, 0, GATE)
     assert saved.status_code == 200 and saved.json()["revision"] == 1
     assert saved.json()["events"] == [GATE] and saved.json()["saved"] > 0
@@ -145,14 +151,14 @@ def test_corrections_have_revisions(client: TestClient) -> None:
     assert late.status_code == 409 and late.json() == saved.json()
     assert client.get(f"/api/jobs/{id}").json()["corrected"]
     back = client.delete(f"/api/jobs/{id}/annotations").json()
-    assert back == {"revision": 2, "events": found["events"], "saved": None}
+    assert back == {"revision": 2, "events": timeline["events"], "saved": None}
     assert put(client, id, 1, GATE).status_code == 409
     assert put(client, id, 2).json() == {"revision": 3, "events": [], "saved": pytest.approx(
         saved.json()["saved"], abs=60)}  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"start": -1}, "start"),
         ({"start": float("nan")}, "start"),
@@ -169,12 +175,12 @@ def test_corrections_have_revisions(client: TestClient) -> None:
     ],
 )
 def test_impossible_corrections_are_refused(
-    client: TestClient, job: str, change: dict[str, Any], said: str
+    client: TestClient, job: str, change: dict[str, Any], message: str
 ) -> None:
     body = json.dumps({"revision": 0, "events": [GATE | change]})
     answer = client.put(f"/api/jobs/{job}/annotations", content=body,
                         headers={"Content-Type": "application/json"})  # fmt: skip
-    assert answer.status_code == 422 and said in str(answer.json()["error"])
+    assert answer.status_code == 422 and message in str(answer.json()["error"])
 
 
 def test_corrections_are_bounded(client: TestClient, job: str) -> None:
@@ -216,13 +222,16 @@ def test_what_is_only_heard_or_seen_stands_beside_the_events(
     client: TestClient, job: str, tmp_path: Path
 ) -> None:
     id = done(client, "apart.mp4", b"apart" + bytes(range(9)))
-    found = client.get(f"/api/jobs/{id}/timeline").json()
-    told = [(a["label"], a["summary"], [e["label"] for e in a["rows"][0]]) for a in found["apart"]]
-    assert told == [
+    timeline = client.get(f"/api/jobs/{id}/timeline").json()
+    lanes = [
+        (a["label"], a["summary"], [e["label"] for e in a["rows"][0]])
+        for a in timeline["single_modality"]
+    ]
+    assert lanes == [
         ("Heard, not seen", "1 event", ["Siren"]), ("Seen, not heard", "1 event", ["Bark"])
     ]  # fmt: skip
-    assert found["finding"] == "" and len(found["events"]) == 2
-    assert client.get(f"/api/jobs/{job}/timeline").json()["apart"] == []
+    assert timeline["finding"] == "" and len(timeline["events"]) == 2
+    assert client.get(f"/api/jobs/{job}/timeline").json()["single_modality"] == []
     none = client.get(f"/api/jobs/{id}/timeline?threshold=0.8").json()
     assert none["events"] == [] and none["finding"].startswith("No event is both seen and heard. ")
     url = f"/api/jobs/{id}/export"
@@ -240,9 +249,9 @@ def test_what_is_only_heard_or_seen_stands_beside_the_events(
 
 
 def test_a_corrected_page_keeps_what_no_event_overlaps() -> None:
-    made = lane_timeline("a.mp4", [3, 3, 0, 0, 3, 3, 3, 3])
-    changed = _corrected(made, [Event(5, 8, "Siren"), Event(0, 2, "Siren")], scores=True)
-    assert changed.audio_only == () and changed.visual_only == made.visual_only
+    original = lane_timeline("a.mp4", [3, 3, 0, 0, 3, 3, 3, 3])
+    changed = _corrected(original, [Event(5, 8, "Siren"), Event(0, 2, "Siren")], scores=True)
+    assert changed.audio_only == () and changed.visual_only == original.visual_only
 
 
 def test_labels_that_dont_fit_are_left_out_and_named(client: TestClient, job: str) -> None:
@@ -297,9 +306,9 @@ def test_what_is_corrected_is_a_data_set(client: TestClient) -> None:
     assert not mistakes and (1e-05, odd["end"]) in {(r.start, r.end) for r in read_back}
     put(client, ids[1], 2)
     assert (data / "videos" / f"{ids[0]}.mp4").read_bytes() == b"video 0"
-    told = client.get("/api/dataset").json()
-    assert told["path"] == str(data) and told["clips"] >= 3 and not told["notes"]
-    assert told["commands"][-1].startswith(f"avel train cspa_csea data={data}")
+    lanes = client.get("/api/dataset").json()
+    assert lanes["path"] == str(data) and lanes["clips"] >= 3 and not lanes["notes"]
+    assert lanes["commands"][-1].startswith(f"avel train cspa_csea data={data}")
     client.delete(f"/api/jobs/{ids[0]}")
     client.delete(f"/api/jobs/{same}/annotations")
     text = (data / "annotations.csv").read_text()
@@ -407,8 +416,8 @@ def test_a_file_in_a_root_that_is_gone(tmp_path: Path) -> None:
     root.mkdir()
     (root / "a.mp4").write_bytes(b"x")
     with serving(tmp_path / "state", roots=[root], data=tmp_path / "data") as client:
-        asked = {"root": "videos", "path": "a.mp4"}
-        id = client.post("/api/jobs/path", json=asked).json()["id"]
+        query = {"root": "videos", "path": "a.mp4"}
+        id = client.post("/api/jobs/path", json=query).json()["id"]
         assert ended(client, id)["state"] == "done"
         assert client.get(f"/api/jobs/{id}/media").content == b"x"
         (root / "a.mp4").unlink()

@@ -1,4 +1,4 @@
-"""Who may ask: the right host, no other site's page, the token; and what every answer says."""
+"""Access control: host names, foreign sites, the token, bounded bodies, response headers."""
 
 from __future__ import annotations
 
@@ -41,41 +41,41 @@ LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def cookie_of(token: str) -> str:
-    """What a browser is given in place of the token: it can't be turned back into it."""
+    """The cookie that stands for the token: the token can't be computed from it."""
     return hmac.new(token.encode(), b"avel serve cookie", hashlib.sha256).hexdigest()
 
 
-def same(given: str, expected: str) -> bool:
-    """Whether two secrets are equal, in a time that tells nothing of them."""
+def same(secret: str, expected: str) -> bool:
+    """Whether two secrets are equal, compared in constant time."""
     return hmac.compare_digest(
-        given.encode("utf-8", "replace"), expected.encode("utf-8", "replace")
+        secret.encode("utf-8", "replace"), expected.encode("utf-8", "replace")
     )
 
 
 class AccessControl:
-    """Stands before the application.
+    """Middleware that refuses requests before they reach the application.
 
     Args:
         app: The application.
-        token: What everybody must show; None asks for nothing.
-        hosts: Names that the server may be called by; None for any address of numbers, too.
-        any_address: Whether it may be called by any IP address: where it is bound to all of them.
+        token: What every request must carry; None for no token.
+        hosts: Host names that requests may use.
+        any_address: Whether requests may use any IP address as host: for a server bound to all.
     """
 
     def __init__(
         self, app: ASGIApp, *, token: str | None, hosts: Collection[str], any_address: bool
     ) -> None:
         self._app, self._token = app, token
-        self._hosts, self._any = {h.lower() for h in hosts}, any_address
+        self._hosts, self._any_address = {h.lower() for h in hosts}, any_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or pass on with a bounded body and the headers of every answer."""
+        """Refuse, or pass on with a bounded body; adds the security headers to every response."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
 
-        async def told_more(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
@@ -84,17 +84,17 @@ class AccessControl:
                     headers["Cache-Control"] = "no-store"
             await send(message)
 
-        refused = self._refusal(scope)
-        if refused is not None:
-            await error_response(*refused)(scope, receive, told_more)
+        error = self._access_error(scope)
+        if error is not None:
+            await error_response(*error)(scope, receive, send_with_headers)
             return
         upload = (scope["method"], scope["path"]) in _UPLOADS
-        await self._app(scope, _bounded(receive, None if upload else BODY), told_more)
+        await self._app(scope, _bounded(receive, None if upload else BODY), send_with_headers)
 
-    def _refusal(self, scope: Scope) -> tuple[int, dict[str, str]] | None:
+    def _access_error(self, scope: Scope) -> tuple[int, dict[str, str]] | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if not self._known(host):
+        if not self._host_allowed(host):
             return 403, error_body(
                 f"the host {host[:80]!r}", f"one of {', '.join(sorted(self._hosts))}",
                 "use the address that the server printed, or start it with --allow-host",
@@ -110,16 +110,16 @@ class AccessControl:
             not length.isdecimal() or len(length) > 18 or int(length) > BODY
         ):
             return 413, error_body(f"a body of {length[:20]} bytes", f"at most {BODY}", "send less")
-        if self._needs_token(scope["path"]) and not self._shown(headers):
+        if self._needs_token(scope["path"]) and not self._token_valid(headers):
             return 401, error_body("no token, or a wrong one", "the one that the server printed",
                              "send it as 'Authorization: Bearer TOKEN', or log in")  # fmt: skip
         return None
 
-    def _known(self, host: str) -> bool:
+    def _host_allowed(self, host: str) -> bool:
         try:
-            said = urlsplit(f"//{host}")
-            name = said.hostname or ""
-            if said.netloc != host or "@" in host or not (said.port or 0) >= 0:
+            address = urlsplit(f"//{host}")
+            name = address.hostname or ""
+            if address.netloc != host or "@" in host or not (address.port or 0) >= 0:
                 return False
         except ValueError:  # no port, or no address
             return False
@@ -129,26 +129,26 @@ class AccessControl:
             ipaddress.ip_address(name)
         except ValueError:
             return False
-        return self._any
+        return self._any_address
 
     def _needs_token(self, path: str) -> bool:
         return self._token is not None and path.startswith("/api/") and path != "/api/login"
 
-    def _shown(self, headers: Headers) -> bool:
+    def _token_valid(self, headers: Headers) -> bool:
         assert self._token is not None
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and same(given.strip(), self._token):
+        kind, _, secret = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and same(secret.strip(), self._token):
             return True
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
         return same(cookie, cookie_of(self._token))
 
 
 def _bounded(receive: Receive, most: int | None) -> Receive:
-    """The body, refused where it has too many bytes (None: any number) or comes too slowly."""
-    seen, counted, waited, more = 0, 0, 0.0, True
+    """The body; an error where it has more than ``most`` bytes (None: any) or comes too slowly."""
+    received, counted, waited, more = 0, 0, 0.0, True
 
     async def bounded() -> Message:
-        nonlocal seen, counted, waited, more
+        nonlocal received, counted, waited, more
         message: Message | None = None if more else await receive()  # then it tells of the end
         while message is None:
             begun = time.monotonic()
@@ -157,16 +157,16 @@ def _bounded(receive: Receive, most: int | None) -> Receive:
                     message = await receive()
             waited += time.monotonic() - begun
             if message is not None:
-                seen += len(message.get("body", b""))
+                received += len(message.get("body", b""))
                 more = bool(message.get("more_body", False))
             if waited >= WINDOW and more:
-                if seen - counted < LEAST:
+                if received - counted < LEAST:
                     raise http_error(
-                        408, f"{seen - counted} bytes in {WINDOW:g} s", f"at least {LEAST}",
+                        408, f"{received - counted} bytes in {WINDOW:g} s", f"at least {LEAST}",
                         "send it again, over a faster connection",
                     )  # fmt: skip
-                counted, waited = seen, 0.0
-        if most is not None and seen > most:
+                counted, waited = received, 0.0
+        if most is not None and received > most:
             raise http_error(413, "a body that is too large", f"at most {most} bytes", "send less")
         return message
 

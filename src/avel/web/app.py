@@ -1,4 +1,4 @@
-"""The application: the page, its files, and the API under `/api`."""
+"""The application: the page, its static files, and the API under `/api`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from avel.web.schemas import ErrorReply, LoginIn
 from avel.web.store import StoreError
 
 STATIC = Path(__file__).parent / "static"
-#: What the page has of the report: colours, lanes, words for times, the attention's drawing.
+#: Files of the report that the page uses too: colours, lanes, time formats, attention.
 SHARED = ("base.css", "page.css", "shared.js")
 FRESH = {"Cache-Control": "no-cache"}
 _DESCRIPTION = (
@@ -41,17 +41,17 @@ def create_app(
     hosts: Collection[str] = LOCAL,
     any_address: bool = False,
 ) -> FastAPI:
-    """The application of a service whose models are loaded; it begins and ends the service's work.
+    """The application of a service whose models are loaded; it starts and stops the service.
 
     Args:
         service: The jobs.
-        token: What everybody must show, or None.
-        hosts: Names that the server may be called by.
-        any_address: Whether any IP address will do as well.
+        token: What every request must carry, or None.
+        hosts: Host names that requests may use.
+        any_address: Whether requests may use any IP address as host.
     """
 
     @asynccontextmanager
-    async def living(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.progress.begin()
         service.workers.begin()
         yield
@@ -60,7 +60,7 @@ def create_app(
 
     guard = Middleware(AccessControl, token=token, hosts=hosts, any_address=any_address)
     app = FastAPI(
-        title="avel serve", version=__version__, description=_DESCRIPTION, lifespan=living,
+        title="avel serve", version=__version__, description=_DESCRIPTION, lifespan=lifespan,
         docs_url=None, redoc_url=None, middleware=[guard], separate_input_output_schemas=False,
         responses={
             code: {"model": ErrorReply} for code in (400, 401, 403, 404, 409, 413, 422, 503, 507)
@@ -81,49 +81,49 @@ def create_app(
 
 
 def _add_page(app: FastAPI, token: str | None) -> None:
-    """The page, its files, and the two ways to show the token."""
+    """The page, its static files, and the two ways to log in with the token."""
 
     @app.get("/", include_in_schema=False)
-    def page(given: Annotated[str | None, Query(alias="token")] = None) -> Response:
+    def page(secret: Annotated[str | None, Query(alias="token")] = None) -> Response:
         """The page; with the right token in the address, a cookie and the address without it."""
-        if given is None:
+        if secret is None:
             return FileResponse(STATIC / "index.html", headers=FRESH)
-        away = RedirectResponse("/", 303)
-        if token is not None and same(given, token):
-            _remember(away, token)
-        return away
+        redirect = RedirectResponse("/", 303)
+        if token is not None and same(secret, token):
+            _set_cookie(redirect, token)
+        return redirect
 
     @app.post("/api/login", status_code=204, tags=["about"])
-    def login(given: LoginIn) -> Response:
-        """Take the token, and remember the browser by a cookie."""
-        answer = Response(status_code=204)
+    def login(body: LoginIn) -> Response:
+        """Check the token, and set the cookie that stands for it."""
+        response = Response(status_code=204)
         if token is not None:
-            if not same(given.token, token):
+            if not same(body.token, token):
                 raise http_error(
                     401, "a wrong token", "the one that the server printed", "try again"
                 )
-            _remember(answer, token)
-        return answer
+            _set_cookie(response, token)
+        return response
 
     @app.get("/static/report/{name}", include_in_schema=False)
     def shared(name: str) -> Response:
-        """A file that the report's page has, too."""
+        """A file that the report uses, too."""
         if name not in SHARED:
             raise http_error(404, f"no file {name[:40]!r}", "one of the page's")
         return FileResponse(Path(report.__file__).parent / name, headers=FRESH)
 
-    app.mount("/static", _Fresh(directory=STATIC), name="static")
+    app.mount("/static", _RevalidatedFiles(directory=STATIC), name="static")
 
 
-class _Fresh(StaticFiles):
-    """Files that a browser asks about each time, so that an update shows at once."""
+class _RevalidatedFiles(StaticFiles):
+    """Static files that a browser revalidates each time, so that an update shows at once."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        """The file, or that it is as it was."""
-        answer = super().file_response(*args, **kwargs)
-        answer.headers.update(FRESH)
-        return answer
+        """The file, or 304 where it has not changed."""
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(FRESH)
+        return response
 
 
-def _remember(response: Response, token: str) -> None:
+def _set_cookie(response: Response, token: str) -> None:
     response.set_cookie(COOKIE, cookie_of(token), httponly=True, samesite="strict", path="/")

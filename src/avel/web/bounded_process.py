@@ -1,4 +1,4 @@
-"""Work for one answer, in a process of its own: bounded in time and memory, few at a time."""
+"""A function run in a process of its own, bounded in time, memory and number."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ PATIENCE = 10.0
 
 
 class BoundedProcess:
-    """A few processes at a time; who comes while too many wait is sent away.
+    """Runs functions in processes, a few at a time; more requests than may wait get 429.
 
-    Nothing of it takes a thread of those that answer other requests.
+    It uses none of the threads that serve other requests.
 
     Args:
-        kind: What is done there, for messages: ``"export"``.
-        at_once: Processes.
+        kind: What the functions do, for messages: ``"export"``.
+        at_once: Processes at a time.
         waiting: Requests that may wait for one.
     """
 
     def __init__(self, kind: str, *, at_once: int = 1, waiting: int = 4) -> None:
-        self._kind, self._most = kind, at_once + waiting
-        self._at_once, self._asked = at_once, 0
+        self._kind, self._max_requests = kind, at_once + waiting
+        self._at_once, self._requests = at_once, 0
         self._turns: asyncio.Semaphore | None = None
         self._processes: set[SpawnProcess] = set()
         self._stopped = False
@@ -50,44 +50,44 @@ class BoundedProcess:
         seconds: float,
         megabytes: int | None = None,
     ) -> Any:
-        """What a function answers in a process of its own.
+        """Call a function in a process of its own, and return its result.
 
         Args:
-            function: Of a module, so that the process finds it.
-            arguments: Plain values.
-            name: What people call the file that it is about.
-            seconds: It is stopped after so many.
-            megabytes: That it may take above what it begins with, where the system has such limits.
+            function: A module-level function, so that the process can import it.
+            arguments: Picklable values.
+            name: The name of the file that it works on, for messages.
+            seconds: Time limit.
+            megabytes: Memory limit above what the process begins with, where the system has one.
 
         Raises:
             HTTPException: 429 where too many wait, or the turn doesn't come in time.
-            AvelError: what the function raises, or that it was stopped or died.
+            AvelError: what the function raises, or where it was stopped or died.
         """
-        if self._asked >= self._most:
-            raise self._busy()
-        self._asked += 1
+        if self._requests >= self._max_requests:
+            raise self._too_many()
+        self._requests += 1
         try:
             turns = self._turns = self._turns or asyncio.Semaphore(self._at_once)
             try:
                 await asyncio.wait_for(turns.acquire(), PATIENCE)
             except TimeoutError:
-                raise self._busy() from None
+                raise self._too_many() from None
             try:
                 work = partial(self._in_process, function, arguments, name, seconds, megabytes)
                 return await to_thread.run_sync(work, limiter=CapacityLimiter(1))
             finally:
                 turns.release()
         finally:
-            self._asked -= 1
+            self._requests -= 1
 
-    def _busy(self) -> Exception:
+    def _too_many(self) -> Exception:
         return http_error(
-            429, f"another {self._kind} that is being made", f"{self._at_once} at a time",
+            429, f"too many requests for an {self._kind}", f"{self._at_once} at a time",
             "try again later", Retry_After="10",
         )  # fmt: skip
 
     def stop(self) -> None:
-        """End what is being done, and begin nothing more."""
+        """Kill the running processes, and start no more."""
         self._stopped = True
         for process in list(self._processes):
             with suppress(ValueError):
@@ -99,8 +99,8 @@ class BoundedProcess:
     ) -> Any:  # fmt: skip
         context = get_context("spawn")
         ours, theirs = context.Pipe()
-        given = theirs, function, arguments, name, megabytes
-        process = context.Process(target=_live, args=given, daemon=True)
+        args = theirs, function, arguments, name, megabytes
+        process = context.Process(target=_run_function, args=args, daemon=True)
         process.start()
         self._processes.add(process)
         theirs.close()
@@ -110,7 +110,7 @@ class BoundedProcess:
                     f"{name}: the {self._kind} took longer than {seconds:g} s",
                     hint="take a smaller file",
                 )
-            kind, held = ours.recv()
+            status, result = ours.recv()
         except (EOFError, OSError) as e:
             raise DataError(f"{name}: the process of the {self._kind} died") from e
         finally:
@@ -118,42 +118,42 @@ class BoundedProcess:
             process.join()
             self._processes.discard(process)
             ours.close()
-        if kind == "failed":
-            raise held
-        return held
+        if status == "failed":
+            raise result
+        return result
 
 
-def _live(
+def _run_function(
     pipe: Connection, function: Callable[..., Any], arguments: tuple[Any, ...], name: str,
     megabytes: int | None,
 ) -> None:  # fmt: skip
-    """In the process: one answer."""
+    """In the process: call the function, and send its result or its error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to deal with
     with suppress(OSError, AttributeError):
         os.nice(5)  # those who look at results go first
     if megabytes is not None:
         _limit_memory(megabytes)
-    told: tuple[str, Any]
+    outcome: tuple[str, Any]
     try:
-        told = "done", function(*arguments)
+        outcome = "done", function(*arguments)
     except AvelError as e:
-        told = "failed", e
+        outcome = "failed", e
     except MemoryError:
-        told = (
+        outcome = (
             "failed",
             DataError(
                 f"{name}: needs more than {megabytes} MB of memory", hint="take a smaller file"
             ),
         )
     except OSError as e:
-        told = "failed", disk_error(e, name)
+        outcome = "failed", disk_error(e, name)
     except Exception as e:
-        told = "failed", DataError(f"{name}: stumbled over something ({type(e).__name__})")
-    pipe.send(told)
+        outcome = "failed", DataError(f"{name}: an unexpected error occurred ({type(e).__name__})")
+    pipe.send(outcome)
 
 
 def _limit_memory(megabytes: int) -> None:
-    """Bound what may be written to in memory to what is there now and so much more."""
+    """Bound the process's writable memory to what it has now and so many megabytes more."""
     try:
         import resource
 

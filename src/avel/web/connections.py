@@ -1,4 +1,4 @@
-"""Connections to the server: those that ask nothing make room for those that do."""
+"""Connections to the server: idle ones are closed, to make room for new ones."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 #: Most connections, and most of one address.
 MOST, MOST_OF_ONE = 256, 128
-#: Seconds within which a connection's next request has to be asked in full, its body apart.
+#: Seconds within which the head of a connection's next request has to arrive in full.
 PATIENCE = 20.0
 
 
 class Connection(H11Protocol):
-    """A connection that is closed where it asks nothing for a while.
+    """A connection that is closed where it sends no request for a while.
 
-    Where there are as many as may be, the one that has asked nothing for the longest time is closed
-    for a new one; then the one that doesn't read its answer.
+    Where there are as many as allowed, the one that has been idle the longest is closed for a new
+    one; where none is idle, one whose client doesn't read its response.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin; one that is too many closes another, or itself."""
-        self._silent: asyncio.TimerHandle | None = None
+        """Begin; one too many closes another connection, or itself."""
+        self._idle_timer: asyncio.TimerHandle | None = None
         super().connection_made(transport)
-        self._look()
-        own = [c for c in self._others() if c.address == self.address]
-        if len(own) >= MOST_OF_ONE and not _close_one(own):
+        self._update_timer()
+        same_client = [c for c in self._others() if c.address == self.address]
+        if len(same_client) >= MOST_OF_ONE and not _close_one(same_client):
             self.close()
         elif len(self.connections) > MOST:
             _close_one(self._others())
@@ -37,17 +37,17 @@ class Connection(H11Protocol):
 
     @property
     def address(self) -> str:
-        """Whose it is."""
+        """The client's IP address."""
         return self.client[0] if self.client else ""
 
     @property
-    def silent_since(self) -> float | None:
-        """When it began to ask nothing; None while it is answered."""
-        return None if self._silent is None else self._silent.when()
+    def idle_since(self) -> float | None:
+        """When it became idle; None while a request is being answered."""
+        return None if self._idle_timer is None else self._idle_timer.when()
 
     @property
     def stalled(self) -> bool:
-        """Whether its answer isn't read."""
+        """Whether the client doesn't read its response."""
         return bool(self.flow.write_paused)
 
     def close(self) -> None:
@@ -56,40 +56,40 @@ class Connection(H11Protocol):
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """A part of a request."""
+        """Part of a request arrived."""
         super().data_received(data)
-        self._look()
+        self._update_timer()
 
     def on_response_complete(self) -> None:
-        """A request was answered."""
+        """A response was sent in full."""
         super().on_response_complete()
-        self._look()
+        self._update_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end."""
-        self._speak()
+        """The connection ended."""
+        self._stop_timer()
         super().connection_lost(exc)
 
-    def _look(self) -> None:
-        """Begin to count the seconds where no request is being answered, or stop it."""
-        answered = self.cycle is not None and not self.cycle.response_complete
-        if answered:
-            self._speak()
-        elif self._silent is None and not self.transport.is_closing():
-            self._silent = self.loop.call_later(PATIENCE, self.close)
+    def _update_timer(self) -> None:
+        """Start the idle timer where no request is being answered, or stop it."""
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if busy:
+            self._stop_timer()
+        elif self._idle_timer is None and not self.transport.is_closing():
+            self._idle_timer = self.loop.call_later(PATIENCE, self.close)
 
-    def _speak(self) -> None:
-        if self._silent is not None:
-            self._silent.cancel()
-            self._silent = None
+    def _stop_timer(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
 
 
-def _close_one(held: Iterable[Connection]) -> bool:
-    """Close the one that can best be spared; False where all are being answered."""
-    held = list(held)
-    silent: list[Any] = [c for c in held if c.silent_since is not None]
-    spared = min(silent, key=lambda c: c.silent_since, default=None)
-    spared = spared or next((c for c in held if c.stalled), None)
+def _close_one(connections: Iterable[Connection]) -> bool:
+    """Close the one that has been idle longest, or a stalled one; False where there is neither."""
+    candidates = list(connections)
+    idle: list[Any] = [c for c in candidates if c.idle_since is not None]
+    spared = min(idle, key=lambda c: c.idle_since, default=None)
+    spared = spared or next((c for c in candidates if c.stalled), None)
     if spared is not None:
         spared.close()
     return spared is not None

@@ -1,4 +1,4 @@
-"""Corrections as a data set: a folder that `avel extract DIR` and `avel train data=DIR` read."""
+"""Corrections as a data set: the folder for `avel extract DIR` and `avel train data=DIR`."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _TEXT = """`avel serve --data` keeps corrected jobs here, in annotations.csv and
 What else is put here stays as it is. Its own videos:
 """
 _COLUMNS = (*REQUIRED, *(c for c in OPTIONAL if c == "video"))
-#: How its own videos are called, where the mark doesn't list them: it was made before it did.
-_OWN = re.compile(rf"{_VIDEOS}/[0-9a-f]{{16}}\.\w{{1,8}}")
-#: Fewer clips can't be split into those to learn from, to choose by and to judge.
-LEAST = 3
+#: Names of the server's own videos, where a mark of an older version doesn't list them.
+_OWN_VIDEO = re.compile(rf"{_VIDEOS}/[0-9a-f]{{16}}\.\w{{1,8}}")
+#: Fewer clips can't be split into a training, a validation and a test set.
+MIN_CLIPS = 3
 
 
 @dataclass(frozen=True)
 class _AnnotationTable:
-    """The rows of `annotations.csv` that somebody else wrote, and all of its columns."""
+    """The rows of `annotations.csv` that a person added, and all of its columns."""
 
     columns: tuple[str, ...] = _COLUMNS
     rows: tuple[dict[str, str], ...] = ()
@@ -43,15 +43,15 @@ class _AnnotationTable:
 class CorrectedDataset:
     """The folder: `annotations.csv`, and the corrected jobs' files as hard links or copies.
 
-    Files and rows that a person adds are left as they are.
+    Files and rows that a person adds stay as they are.
 
     Args:
-        folder: Empty, new, or made by this class before.
+        folder: New, empty, or written by this class before.
         store: The jobs and corrections.
         media_of: Where a job's file lies.
 
     Raises:
-        DataError: for a folder that holds something else, which would be written over.
+        DataError: for a folder that holds something else, which would be overwritten.
     """
 
     def __init__(self, folder: Path, store: Store, media_of: Callable[[Job], Path]) -> None:
@@ -59,16 +59,16 @@ class CorrectedDataset:
         self._lock = threading.Lock()
         #: Why the folder isn't up to date, or None.
         self.trouble: AvelError | None = None
-        #: What was left out of it, a sentence each.
+        #: What was left out, a sentence each.
         self.notes: list[str] = []
         claim_folder(folder, _MARK, _TEXT, option="--data")
         (folder / _VIDEOS).mkdir(exist_ok=True)
         self.update()
 
     def update(self) -> None:
-        """Write what is corrected now; what goes wrong is :attr:`trouble`, and no error.
+        """Write the present corrections; an error becomes :attr:`trouble` and is not raised.
 
-        A file that is gone from its root is left out, and noted.
+        A file that is missing in its root is left out, and noted.
         """
         with self._lock:
             try:
@@ -81,8 +81,8 @@ class CorrectedDataset:
                 self.trouble = None
 
     def _update(self) -> None:
-        listed = self._listed()
-        foreign = self._foreign(listed)
+        listed = self._own_videos()
+        foreign = self._foreign_rows(listed)
         clips, self.notes = [], []
         for job, events in self._store.corrected():
             try:
@@ -91,26 +91,30 @@ class CorrectedDataset:
             except AvelError as e:
                 self.notes.append(f"{job.name} is left out: {e.got}.")
         expected = {name for name, *_ in clips}
-        self._list({*listed, *expected})  # before they are there: whatever happens, they are known
-        table = _written(foreign, [(f"{_VIDEOS}/{name}", j, e) for name, _, j, e in clips])
+        self._write_mark({*listed, *expected})  # first: whatever happens, they are known as own
+        table = _table_text(foreign, [(f"{_VIDEOS}/{name}", j, e) for name, _, j, e in clips])
         try:
             self._link(clips)
             write_whole(self.folder / _TABLE, table)
-        except OSError:  # no room, perhaps: what is removed makes some
+        except OSError:  # a full disk, perhaps: removing videos makes room
             self._remove(listed - expected)
             self._link(clips)
             write_whole(self.folder / _TABLE, table)
         self._remove(listed - expected)
-        self._list(expected)
+        self._write_mark(expected)
 
-    def _listed(self) -> set[str]:
-        """The names of the videos that were put here."""
+    def _own_videos(self) -> set[str]:
+        """The names of the videos that the server put here."""
         text = (self.folder / _MARK).read_text("utf-8")
         if text.startswith(_TEXT):
             return set(text.removeprefix(_TEXT).splitlines())
-        return {p.name for p in (self.folder / _VIDEOS).iterdir() if _OWN.fullmatch(_shown(p))}
+        return {
+            p.name
+            for p in (self.folder / _VIDEOS).iterdir()
+            if _OWN_VIDEO.fullmatch(_table_name(p))
+        }
 
-    def _list(self, names: Collection[str]) -> None:
+    def _write_mark(self, names: Collection[str]) -> None:
         text = _TEXT + "".join(f"{name}\n" for name in sorted(names))
         mark = self.folder / _MARK
         if mark.read_text("utf-8") != text:
@@ -122,18 +126,18 @@ class CorrectedDataset:
 
     def _link(self, clips: Sequence[tuple[str, Path, Job, Sequence[Event]]]) -> None:
         for name, media, _, _ in clips:
-            place = self.folder / _VIDEOS / name
-            if not place.exists() or place.stat().st_size != media.stat().st_size:
-                _link(media, place)
+            target = self.folder / _VIDEOS / name
+            if not target.exists() or target.stat().st_size != media.stat().st_size:
+                _link(media, target)
 
-    def _foreign(self, listed: Collection[str]) -> _AnnotationTable:
-        """What a person added to the table.
+    def _foreign_rows(self, listed: Collection[str]) -> _AnnotationTable:
+        """The rows that a person added to the table.
 
         Raises:
-            DataError: for a table that can't be read, which therefore isn't written over.
+            DataError: for a table that can't be read: it must not be overwritten.
         """
         path = self.folder / _TABLE
-        own = {f"{_VIDEOS}/{name}" for name in listed}
+        own_files = {f"{_VIDEOS}/{name}" for name in listed}
         if not path.is_file():
             return _AnnotationTable()
         if path.stat().st_size > LARGEST:
@@ -141,7 +145,7 @@ class CorrectedDataset:
         try:
             table = csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline=""))
             names = tuple(table.fieldnames or _COLUMNS)
-            rows = tuple(row for row in table if row.get("file") not in own)
+            rows = tuple(row for row in table if row.get("file") not in own_files)
         except (ValueError, csv.Error) as e:
             raise DataError(f"{path}: no table ({e})", hint="correct it, or remove it") from e
         if None in names or any(None in row or None in row.values() for row in rows):
@@ -149,7 +153,7 @@ class CorrectedDataset:
         return _AnnotationTable((*_COLUMNS, *(n for n in names if n not in _COLUMNS)), rows)
 
 
-def _shown(path: Path) -> str:
+def _table_name(path: Path) -> str:
     return f"{_VIDEOS}/{path.name}"
 
 
@@ -158,9 +162,9 @@ def _stale(why: AvelError) -> AvelError:
     return DataError(got, expected=why.expected, hint=why.hint)
 
 
-def _link(media: Path, place: Path) -> None:
+def _link(media: Path, target: Path) -> None:
     """A hard link where the disk allows, or a copy."""
-    with whole(place) as temporary:
+    with whole(target) as temporary:
         temporary.unlink()
         try:
             os.link(media, temporary)
@@ -168,8 +172,10 @@ def _link(media: Path, place: Path) -> None:
             shutil.copyfile(media, temporary)
 
 
-def _written(foreign: _AnnotationTable, clips: Sequence[tuple[str, Job, Sequence[Event]]]) -> str:
-    """A row an event, or one without times for a clip without any; equal files are one video."""
+def _table_text(
+    foreign: _AnnotationTable, clips: Sequence[tuple[str, Job, Sequence[Event]]]
+) -> str:
+    """One row an event, one without times for a clip without any; equal files are one video."""
     out = io.StringIO()
     table = csv.DictWriter(out, foreign.columns, restval="", lineterminator="\n")
     table.writeheader()

@@ -1,4 +1,4 @@
-"""Answers that say no: a status, and what came, what was expected, a hint."""
+"""Error responses: a status, and ``{"error": {got, expected, hint}}``."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from avel.web.store import StoreError
 def http_error(
     status: int, got: str, expected: str = "", hint: str = "", **headers: str
 ) -> HTTPException:
-    """The exception that is answered with a status and ``{"error": {got, expected, hint}}``.
+    """The exception that becomes a response ``{"error": {got, expected, hint}}``.
 
     Args:
         status: An HTTP status of 400 and more.
         got, expected, hint: As of :class:`avel.AvelError`.
-        headers: Besides, ``_`` for ``-``.
+        headers: Further headers, ``_`` for ``-``.
     """
     named = {n.replace("_", "-"): v for n, v in headers.items()}
     return HTTPException(status, detail=error_body(got, expected, hint), headers=named)  # type: ignore[arg-type]
 
 
 def error_body(got: str, expected: str = "", hint: str = "") -> dict[str, str]:
-    """The three parts as text that can be sent and shown."""
+    """The three parts as printable text."""
     parts = {"got": got, "expected": expected, "hint": hint}
     return {n: printable(t).encode("utf-8", "replace").decode() for n, t in parts.items()}
 
 
 def error_response(status: int, parts: dict[str, str], headers: Any = None) -> JSONResponse:
-    """The response itself."""
+    """The response."""
     return JSONResponse({"error": parts}, status, headers)
 
 
 async def on_http_error(_: Request, error: Exception) -> Response:
-    """Those raised by :func:`refuse`, and the framework's own (no such address or method)."""
+    """Errors raised by :func:`http_error`, and the framework's own (no such address or method)."""
     assert isinstance(error, HTTPException)
     detail: Any = error.detail
     parts = detail if isinstance(detail, dict) else error_body(str(detail))
@@ -48,7 +48,7 @@ async def on_http_error(_: Request, error: Exception) -> Response:
 
 
 async def on_avel_error(_: Request, error: Exception) -> Response:
-    """Values that can't be, and results that can't be had."""
+    """Invalid values, and results that can't be computed."""
     assert isinstance(error, AvelError)
     return error_response(422, error_body(error.got, error.expected, error.hint))
 
@@ -65,18 +65,19 @@ async def on_store_error(_: Request, error: Exception) -> Response:
 
 
 async def on_invalid(_: Request, error: Exception) -> Response:
-    """Requests that the schema refuses: each place, and what is wrong there."""
-    found: list[dict[str, Any]] = getattr(error, "errors", list)()
-    places = [
-        f"{'.'.join(str(p)[:40] for p in e.get('loc', ()))}: {e.get('msg', '')}" for e in found[:8]
+    """Requests that don't fit the schema: each field, and what is wrong with it."""
+    mistakes: list[dict[str, Any]] = getattr(error, "errors", list)()
+    sentences = [
+        f"{'.'.join(str(p)[:40] for p in e.get('loc', ()))}: {e.get('msg', '')}"
+        for e in mistakes[:8]
     ]
     return error_response(
-        422, error_body("; ".join(places), "what /openapi.json describes", "correct it")
+        422, error_body("; ".join(sentences), "what /openapi.json describes", "correct it")
     )
 
 
 async def on_disk_error(_: Request, error: Exception) -> Response:
-    """No room, or no right to write; the place is the server's affair."""
+    """No room, or no right to write; the path isn't shown."""
     assert isinstance(error, OSError)
     why = disk_error(OSError(error.errno, error.strerror)).got
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -85,8 +86,10 @@ async def on_disk_error(_: Request, error: Exception) -> Response:
 
 
 async def on_bug(_: Request, error: Exception) -> Response:
-    """What wasn't foreseen; its traceback is in the server's log, never in the answer."""
+    """A bug; its traceback is in the server's log, never in the response."""
     return error_response(
         500,
-        error_body(f"something unforeseen ({type(error).__name__})", "", "see the server's log"),
+        error_body(
+            f"an unexpected error occurred ({type(error).__name__})", "", "see the server's log"
+        ),
     )

@@ -39,32 +39,32 @@ def export_name(name: str, format: str) -> str:
     return f"{safe_name(Path(name).stem)}{export_endings()[format]}"
 
 
-def label_file(found: Timeline, events: Sequence[Event] | None, format: str) -> bytes:
+def label_file(timeline: Timeline, events: Sequence[Event] | None, format: str) -> bytes:
     """A file of labels.
 
     Args:
-        found: What was found.
+        timeline: What was found.
         events: Those of a correction, which then stand alone; None for the found ones.
         format: One of the formats' names.
 
     Raises:
         DataError: for what the format can't hold.
     """
-    timeline = found if events is None else _corrected(found, events, scores=False)
-    content = format_named(format).dump(timeline, Path(export_name(found.video, format)))
+    timeline = timeline if events is None else _corrected(timeline, events, scores=False)
+    content = format_named(format).dump(timeline, Path(export_name(timeline.video, format)))
     return content if isinstance(content, bytes) else content.encode()
 
 
-def _corrected(found: Timeline, events: Sequence[Event], *, scores: bool) -> Timeline:
+def _corrected(timeline: Timeline, events: Sequence[Event], *, scores: bool) -> Timeline:
     """The timeline with other events; what is of one modality stays beside scores alone."""
-    names = dict.fromkeys([*found.classes, *(e.label for e in events)])
-    changed = replace(found, events=tuple(events), classes=tuple(names), corrected=True)
+    names = dict.fromkeys([*timeline.classes, *(e.label for e in events)])
+    changed = replace(timeline, events=tuple(events), classes=tuple(names), corrected=True)
     if not scores:
         return replace(changed, scores=None, audio_only=(), visual_only=())
     return replace(
         changed,
-        audio_only=_beside(found.audio_only, events),
-        visual_only=_beside(found.visual_only, events),
+        audio_only=_beside(timeline.audio_only, events),
+        visual_only=_beside(timeline.visual_only, events),
     )
 
 
@@ -92,11 +92,11 @@ def write_report(
     Raises:
         AvelError: if the video can't be read.
     """
-    found = load_result(folder)
+    timeline = load_result(folder)
     with tempfile.TemporaryDirectory(dir=target.parent) as place:
         link = Path(place) / f"{safe_name(Path(name).stem)}{media.suffix.lower()}"
         link.symlink_to(media.absolute())
-        timeline = replace(found, video=str(link))
+        timeline = replace(timeline, video=str(link))
         if events is not None:
             timeline = _corrected(timeline, events, scores=True)
         try:

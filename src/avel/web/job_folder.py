@@ -1,4 +1,4 @@
-"""A job's folder: what was found of its file, so that it can be decided again without a network."""
+"""A job's folder: scores, attention and pictures, so that events need no network again."""
 
 from __future__ import annotations
 
@@ -23,74 +23,76 @@ _SCORES, _RESULT, _THUMBS, _SPECTROGRAM = (
 )  # fmt: skip
 
 
-def save_result(folder: Path, found: Timeline) -> None:
-    """Keep a timeline with its scores and attention; the result counts once its last file is there.
+def save_result(folder: Path, timeline: Timeline) -> None:
+    """Save a timeline with its scores and attention; ``result.json`` is written last.
 
     Args:
         folder: The job's.
-        found: What a localizer answers.
+        timeline: What a localizer returns.
     """
-    assert found.scores is not None
-    found.scores.save(folder / _SCORES)
-    held = {
-        "video": found.video,
-        "model": found.model,
-        "notes": list(found.notes),
-        "player_start": found.player_start,
+    assert timeline.scores is not None
+    timeline.scores.save(folder / _SCORES)
+    result = {
+        "video": timeline.video,
+        "model": timeline.model,
+        "notes": list(timeline.notes),
+        "player_start": timeline.player_start,
     }
-    write_whole(folder / _RESULT, json.dumps(held))
+    write_whole(folder / _RESULT, json.dumps(result))
 
 
 def load_result(folder: Path) -> Timeline:
-    """What :func:`save_result` wrote, with the model's own decision.
+    """The timeline that :func:`save_result` wrote, with the model's own decision.
 
     Raises:
         DataError: if it isn't there, or damaged.
     """
     try:
-        held: Json = json.loads((folder / _RESULT).read_text("utf-8"))
+        result: Json = json.loads((folder / _RESULT).read_text("utf-8"))
         scores = Scores.load(folder / _SCORES)
     except (OSError, ValueError, KeyError, DataError) as e:
         raise DataError(
-            f"the kept result can't be read ({type(e).__name__})", hint="let the job run again"
+            f"the saved result can't be read ({type(e).__name__})", hint="let the job run again"
         ) from e
-    return decided(
+    return with_decision(
         Timeline(
-            video=held["video"],
+            video=result["video"],
             events=(),
             duration=scores.grid.duration,
             classes=scores.classes,
             scores=scores,
-            model=held["model"],
-            notes=tuple(held["notes"]),
-            player_start=float(held.get("player_start", 0.0)),
+            model=result["model"],
+            notes=tuple(result["notes"]),
+            player_start=float(result.get("player_start", 0.0)),
         )
     )
 
 
-def decision_of(kept: Timeline, **asked: float | None) -> Decision:
-    """The decision that a model was tuned to, with what is asked for (see ``Decision.asked``)."""
-    return tuned(kept.model).asked(**asked)  # type: ignore[arg-type]
+def decision_of(timeline: Timeline, **options: float | None) -> Decision:
+    """The decision that a model was tuned to, with other options (see ``Decision.asked``)."""
+    return tuned(timeline.model).asked(**options)  # type: ignore[arg-type]
 
 
-def decided(kept: Timeline, **asked: float | None) -> Timeline:
-    """The same scores with events by other thresholds.
+def with_decision(timeline: Timeline, **options: float | None) -> Timeline:
+    """The same scores with the events of another decision.
 
     Raises:
         UsageError: for values out of range.
     """
-    assert kept.scores is not None
-    decision = decision_of(kept, **asked)
-    found = {m: tuple(to_events(kept.scores, decision=decision, modality=m)) for m in MODALITIES}
+    assert timeline.scores is not None
+    decision = decision_of(timeline, **options)
+    events = {
+        m: tuple(to_events(timeline.scores, decision=decision, modality=m)) for m in MODALITIES
+    }
     return replace(
-        kept, events=found["both"], audio_only=found["audio"], visual_only=found["visual"]
+        timeline, events=events["both"], audio_only=events["audio"], visual_only=events["visual"]
     )
 
 
 def save_pictures(
     folder: Path, thumbs: Sequence[tuple[float, NDArray[np.uint8]]], spectrogram: bytes
 ) -> None:
-    """Keep thumbnails and the spectrogram; empty bytes for none."""
+    """Save thumbnails (seconds, picture) and the spectrogram (PNG; empty bytes for none)."""
     for number, (_, image) in enumerate(thumbs):
         write_whole(folder / thumb_name(number), jpeg(image))
     write_whole(folder / _THUMBS, json.dumps([time for time, _ in thumbs]))
@@ -99,26 +101,26 @@ def save_pictures(
 
 
 def thumb_name(number: int) -> str:
-    """The file of a thumbnail."""
+    """The file name of a thumbnail."""
     return f"thumb-{number}.jpg"
 
 
 def thumb_times(folder: Path) -> list[float]:
-    """The seconds of the thumbnails that were kept."""
+    """The times of the saved thumbnails, in seconds."""
     try:
-        held: Any = json.loads((folder / _THUMBS).read_text("utf-8"))
+        times: Any = json.loads((folder / _THUMBS).read_text("utf-8"))
     except (OSError, ValueError):
         return []
-    return [float(t) for t in held]
+    return [float(t) for t in times]
 
 
 def spectrogram_path(folder: Path) -> Path:
-    """Where the spectrogram lies, if there is one."""
+    """The path of the spectrogram, which may be missing."""
     return folder / _SPECTROGRAM
 
 
 def clear_result(folder: Path) -> None:
-    """Remove what was found; the uploaded file stays."""
+    """Remove the result and its pictures; the uploaded file stays."""
     for name in (_RESULT, _SCORES, _THUMBS, _SPECTROGRAM):
         (folder / name).unlink(missing_ok=True)
     for path in folder.glob("thumb-*.jpg"):

@@ -1,4 +1,4 @@
-"""What can be asked of jobs: taken in, called off, begun again, deleted; and their files."""
+"""Jobs: added, cancelled, retried, deleted; and their files."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ The server removes whatever in jobs and incoming belongs to no job.
 
 @dataclass(frozen=True)
 class Limits:
-    """What strangers may ask for.
+    """Limits of uploads and jobs.
 
     Args:
-        upload_bytes: Of one file.
-        total_bytes: Of all uploads together.
-        minutes: That a file may last.
-        queue: Jobs that may wait.
-        job_minutes: That one job may take.
+        upload_bytes: Most bytes of one file.
+        total_bytes: Most bytes of all uploads together.
+        minutes: Longest duration of a file.
+        queue: Most jobs that may wait.
+        job_minutes: Longest time that one job may take.
     """
 
     upload_bytes: int = 2 * 10**9
@@ -53,14 +53,15 @@ class Limits:
 
 
 class JobService:
-    """Jobs with their files, and the crew that does them.
+    """Jobs with their files, and the worker processes that do them.
 
     Args:
-        folder: Where everything is kept: new, empty, or of an earlier service.
-        start: Makes a worker's work, within the worker; see :class:`avel.web.workers.WorkerPool`.
+        folder: Holds everything: new, empty, or of an earlier service.
+        start: Makes the function that does a job, within the worker process; see
+            :class:`avel.web.workers.WorkerPool`.
         roots: Folders whose files may be localized where they lie, by name.
-        data: The folder that corrections go to as a data set, or None.
-        limits: What may be asked for.
+        data: The folder that gets the corrections as a data set, or None.
+        limits: Of uploads and jobs.
         jobs: Worker processes.
 
     Raises:
@@ -80,22 +81,23 @@ class JobService:
     ) -> None:
         self.folder, self.roots, self.limits = folder, dict(roots), limits
         self.cards: dict[str, Json] = {}
-        # the client and bytes of each job that is about to be taken in
-        self._coming: list[tuple[str, int]] = []
+        # the client and bytes of each upload that is being received
+        self._receiving: list[tuple[str, int]] = []
         self._lock = threading.Lock()
         table = folder / "jobs.sqlite"
         claim_folder(folder, _MARK, _TEXT, option="--state", known=is_store(table))
-        for place in (self._jobs, self.incoming):
-            place.mkdir(exist_ok=True)
-        self._only_one = _only_one(folder / "in-use.sqlite")
+        for inner in (self._jobs, self.incoming):
+            inner.mkdir(exist_ok=True)
+        self._server_lock = _lock_folder(folder / "in-use.sqlite")
         self.store = Store(table)
         self.data = None if data is None else CorrectedDataset(data, self.store, self.media_of)
         self.exports = BoundedProcess("export")
         self.imports = BoundedProcess("import", at_once=2, waiting=8)
-        self.progress = ProgressFeed(self.seen, self.troubles)
+        self.progress = ProgressFeed(self.job_info_of, self.troubles)
         self.workers = WorkerPool(
-            self.store, start, task_of=self._task, changed=self.changed, gone=self._clear,
-            troubled=self.progress.troubled, count=jobs, limit=60 * limits.job_minutes,
+            self.store, start, describe=self._worker_job, changed=self.changed,
+            deleted=self._remove_folder, troubled=self.progress.troubled, count=jobs,
+            limit=60 * limits.job_minutes,
         )  # fmt: skip
         self._recover()
 
@@ -105,7 +107,7 @@ class JobService:
 
     @property
     def incoming(self) -> Path:
-        """Where uploads lie until they are whole."""
+        """Holds uploads until they are complete."""
         return self.folder / "incoming"
 
     def folder_of(self, job: Job) -> Path:
@@ -116,14 +118,14 @@ class JobService:
         """A job's media file.
 
         Raises:
-            UsageError: if it is gone from its root.
+            UsageError: if it is missing in its root.
         """
         if job.root:
             return media_inside(self.roots, job.root, job.media)
         return self.folder_of(job) / job.media
 
     def _recover(self) -> None:
-        """After a start: jobs that were running wait again, and what is nobody's is removed."""
+        """After a start: jobs that were running wait again, and files without a job are removed."""
         error = {
             "got": "the server stopped each time that it was at this job",
             "expected": "",
@@ -132,10 +134,10 @@ class JobService:
         for id in self.store.recover():
             self.store.finish(id, "failed", error=error)
         known = {job.id for job in self.store.every()}
-        for place in [*self.incoming.iterdir(), *self._jobs.iterdir()]:
-            if place.parent == self.incoming or place.name not in known:
-                folder = place.is_dir() and not place.is_symlink()
-                shutil.rmtree(place) if folder else place.unlink()
+        for path in [*self.incoming.iterdir(), *self._jobs.iterdir()]:
+            if path.parent == self.incoming or path.name not in known:
+                folder = path.is_dir() and not path.is_symlink()
+                shutil.rmtree(path) if folder else path.unlink()
 
     def load(self) -> None:
         """Load the models.
@@ -146,14 +148,14 @@ class JobService:
         self.cards = self.workers.load()
 
     def close(self) -> None:
-        """End the crew; what it was at is done after the next start."""
-        for apart in (self.exports, self.imports):
-            apart.stop()
+        """Stop the workers; unfinished jobs run again after the next start."""
+        for processes in (self.exports, self.imports):
+            processes.stop()
         self.workers.stop()
         self.store.close()
-        self._only_one.close()
+        self._server_lock.close()
 
-    # --- jobs as others see them -----------------------------------------------------------------
+    # --- jobs as the API describes them ----------------------------------------------------------
 
     def job(self, id: str) -> Job:
         """A job.
@@ -161,13 +163,13 @@ class JobService:
         Raises:
             HTTPException: 404 where there is none.
         """
-        found = self.store.get(id)
-        if found is None:
+        job = self.store.get(id)
+        if job is None:
             raise http_error(404, f"no job {id[:40]!r}", "the id of a job", "see /api/jobs")
-        return found
+        return job
 
     def done(self, id: str) -> Job:
-        """A job whose result is there.
+        """A job that is done.
 
         Raises:
             HTTPException: 404 where there is none, 409 where it isn't done.
@@ -179,13 +181,13 @@ class JobService:
             )
         return job
 
-    def shown(self, job: Job, queue: list[str], corrected: set[str]) -> Json:
-        """A job as the page sees it.
+    def job_info(self, job: Job, queue: list[str], corrected: set[str]) -> Json:
+        """A job as the API describes it.
 
         Args:
             job: The job.
-            queue: Ids of those that wait, in order.
-            corrected: Ids of those with saved events.
+            queue: Ids of the jobs that wait, in order.
+            corrected: Ids of the jobs with saved events.
         """
         step = self.workers.step_of(job.id) if job.state == "running" else None
         facts = job.facts
@@ -208,15 +210,15 @@ class JobService:
             "notes": facts.get("notes", []),
         }
 
-    def seen(self, id: str) -> Json | None:
-        """A job as the page sees it, or None where it is gone."""
+    def job_info_of(self, id: str) -> Json | None:
+        """A job as the API describes it, or None where it was deleted."""
         job = self.store.get(id)
         if job is None:
             return None
-        return self.shown(job, self.store.queue(), self.store.corrected_ids())
+        return self.job_info(job, self.store.queue(), self.store.corrected_ids())
 
     def changed(self, id: str) -> None:
-        """Tell those who listen of a job, and of those that wait if their places moved with it."""
+        """Report a change of a job to the listeners, and new positions of those that wait."""
         job = self.store.get(id)
         self.progress.changed(id)
         if job is None or self.workers.step_of(id) is None:
@@ -224,14 +226,14 @@ class JobService:
                 self.progress.changed(waiting)
 
     def troubles(self) -> list[Json]:
-        """What keeps jobs from going on at this moment, as errors are told."""
-        held = [self.workers.trouble, self.data.trouble if self.data is not None else None]
-        return [error_body(e.got, e.expected, e.hint) for e in held if e is not None]
+        """What keeps jobs from running at this moment, as error bodies."""
+        errors = [self.workers.trouble, self.data.trouble if self.data is not None else None]
+        return [error_body(e.got, e.expected, e.hint) for e in errors if e is not None]
 
-    # --- what can be asked -----------------------------------------------------------------------
+    # --- changes ---------------------------------------------------------------------------------
 
     def model_named(self, name: str | None) -> str:
-        """The name of a model; the first where none is given.
+        """The name of a model; the first one's for None.
 
         Raises:
             UsageError: for an unknown one.
@@ -245,24 +247,27 @@ class JobService:
 
     @contextmanager
     def place_in_queue(self, size: int = 0, *, client: str = "") -> Iterator[None]:
-        """Hold one of the queue's places, and room on the disk, while a file comes.
+        """Reserve a place in the queue, and room on the disk, while a file is received.
 
         Args:
-            size: Bytes that come.
-            client: Whose they are: one can hold a quarter of the places at a time.
+            size: Bytes of the request.
+            client: Who sends it: one client gets a quarter of the places at a time.
 
         Raises:
-            HTTPException: 429 where the queue is full, or the client holds as many places as it
-                may, 507 where all uploads would take more bytes than may be.
+            HTTPException: 429 where the queue is full, or the client has as many places as it
+                may, 507 where all uploads together would take too many bytes.
         """
         with self._lock:
-            own, most = [c for c, _ in self._coming].count(client), max(1, self.limits.queue // 4)
-            if client and own >= most:
+            uploads, most = (
+                [c for c, _ in self._receiving].count(client),
+                max(1, self.limits.queue // 4),
+            )
+            if client and uploads >= most:
                 raise http_error(
-                    429, f"{own} uploads at once", f"at most {most}", "send one after the other",
-                    Retry_After="5",
+                    429, f"{uploads} uploads at once", f"at most {most}",
+                    "send one after the other", Retry_After="5",
                 )  # fmt: skip
-            waiting = len(self.store.queue()) + len(self._coming)
+            waiting = len(self.store.queue()) + len(self._receiving)
             if waiting >= self.limits.queue:
                 raise http_error(
                     429, f"a queue of {waiting} jobs", f"at most {self.limits.queue}",
@@ -274,37 +279,37 @@ class JobService:
                     f"at most {self.limits.total_bytes / 10**9:g} GB of uploads",
                     "delete some jobs",
                 )  # fmt: skip
-            self._coming.append((client, size))
+            self._receiving.append((client, size))
         try:
             yield
         finally:
             with self._lock:
-                self._coming.remove((client, size))
+                self._receiving.remove((client, size))
 
     def _bytes(self) -> int:
         """Of all uploads, those that are coming too."""
-        return self.store.uploaded() + sum(size for _, size in self._coming)
+        return self.store.uploaded() + sum(size for _, size in self._receiving)
 
-    def take_in(self, file: Path, *, name: str, size: int, model: str, key: str | None) -> Job:
-        """Make a job of a file that has come; the file is moved to it.
+    def add_upload(self, file: Path, *, name: str, size: int, model: str, key: str | None) -> Job:
+        """Add a job for an uploaded file, which is moved into the job's folder.
 
         Args:
             file: Within ``incoming``.
-            name: What people call it.
+            name: The file's name for people.
             size: Bytes.
             model: A model's name.
-            key: The client's own name for the request, or None.
+            key: The client's idempotency key, or None.
         """
         ending = Path(name).suffix.lower()
         media = f"media{ending if ending in ENDINGS else '.bin'}"
         job = Job(secrets.token_hex(8), name, model, media, size, key=key)
-        with self._own_folder(job) as folder:
+        with self._new_folder(job) as folder:
             file.replace(folder / media)
-            return self._waits(self.store.add(job))
+            return self._enqueued(self.store.add(job))
 
     @contextmanager
-    def _own_folder(self, job: Job) -> Iterator[Path]:
-        """A job's folder, gone again if the job isn't taken in: a repeated request, a full disk."""
+    def _new_folder(self, job: Job) -> Iterator[Path]:
+        """A new job's folder, removed where the job isn't added (a repeat, a full disk)."""
         folder = self.folder_of(job)
         folder.mkdir()
         try:
@@ -313,26 +318,26 @@ class JobService:
             if self.store.get(job.id) is None:
                 shutil.rmtree(folder)
 
-    def take_path(self, root: str, path: str, *, model: str, key: str | None) -> Job:
-        """Make a job of a file within a root, which stays where it is.
+    def add_path(self, root: str, path: str, *, model: str, key: str | None) -> Job:
+        """Add a job for a file within a root, which stays where it is.
 
         Raises:
             UsageError: as :func:`avel.web.roots.media_inside`.
         """
-        place = media_inside(self.roots, root, path)
-        size = place.stat().st_size
-        name = plain_name(place.name)
+        media = media_inside(self.roots, root, path)
+        size = media.stat().st_size
+        name = plain_name(media.name)
         job = Job(secrets.token_hex(8), name, model, path, size, root=root, key=key)
-        with self._own_folder(job):
-            return self._waits(self.store.add(job))
+        with self._new_folder(job):
+            return self._enqueued(self.store.add(job))
 
-    def _waits(self, job: Job) -> Job:
+    def _enqueued(self, job: Job) -> Job:
         self.workers.wake()
         self.changed(job.id)
         return job
 
     def cancel(self, id: str) -> Job:
-        """Call a job off; one that has ended stays as it is.
+        """Cancel a job; one that has ended stays as it is.
 
         Raises:
             HTTPException: 404 where there is none, 409 where it has ended.
@@ -342,12 +347,12 @@ class JobService:
             raise http_error(
                 409, f"a job that is {job.state}", "one that waits or runs", "leave it"
             )
-        self.workers.drop(id)
+        self.workers.cancel(id)
         self.changed(id)
         return self.job(id)
 
     def retry(self, id: str, model: str | None) -> Job:
-        """Begin a job again that has ended, with another model or the same; corrections stay.
+        """Run a job again that has ended, with another model or the same; corrections stay.
 
         Raises:
             HTTPException: 404 where there is none, 409 where it hasn't ended.
@@ -360,36 +365,36 @@ class JobService:
                 raise http_error(
                     409, f"a job that is {job.state}", "one that has ended", "cancel it first"
                 )
-        return self._waits(self.job(id))
+        return self._enqueued(self.job(id))
 
     def delete(self, id: str) -> None:
-        """Forget a job: its upload, result and correction.
+        """Delete a job: its upload, result and correction; a file within a root stays.
 
         Raises:
             HTTPException: 404 where there is none.
         """
         job = self.job(id)
         self.store.delete(id)
-        if not self.workers.drop(id):
-            self._clear(id)
+        if not self.workers.cancel(id):
+            self._remove_folder(id)
         self.update_data()
         self.changed(job.id)
 
     def update_data(self) -> None:
-        """What is corrected has changed: so does the data set, at once or once that can be."""
+        """Update the data set after a correction has changed."""
         if self.data is not None:
             before = self.data.trouble
             self.data.update()
             if str(before) != str(self.data.trouble):
                 self.progress.troubled()
 
-    def _clear(self, id: str) -> None:
+    def _remove_folder(self, id: str) -> None:
         with suppress(OSError):
             shutil.rmtree(self._jobs / id)
         self.store.keep_reserve()
 
-    def _task(self, job: Job) -> WorkerJob:
-        """What a worker is told; what an earlier run found is removed first."""
+    def _worker_job(self, job: Job) -> WorkerJob:
+        """The job as a worker gets it; the result of an earlier run is removed first."""
         media, folder = self.media_of(job), self.folder_of(job)
         folder.mkdir(exist_ok=True)
         job_folder.clear_result(folder)
@@ -404,8 +409,8 @@ class JobService:
         )
 
 
-def _only_one(path: Path) -> Any:
-    """A lock that the system lets go when the process ends, however it ends.
+def _lock_folder(path: Path) -> Any:
+    """A lock that the system releases when the process ends, however it ends.
 
     Raises:
         DataError: if another process holds it.

@@ -1,4 +1,4 @@
-"""Folders that `avel serve` writes and removes files in: marked as its own, all others refused."""
+"""Folders in which `avel serve` writes and removes files: marked as its own, others refused."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from avel.files import disk_error, write_whole
 
 
 def claim_folder(folder: Path, mark: str, text: str, *, option: str, known: bool = False) -> None:
-    """Make a folder the server's own, or see that it is.
+    """Mark a folder as the server's own, or check that it is.
 
     Args:
-        folder: New, empty, or marked before; made where it isn't there.
+        folder: New, empty, or marked before; created where it is missing.
         mark: The name of the file that marks it.
-        text: What that file tells a person who finds it.
+        text: The content of that file.
         option: The option that named the folder, for the message.
-        known: Whether the folder is the server's own without a mark: from before there were any.
+        known: Whether the folder is the server's own without a mark: of an older version.
 
     Raises:
         DataError: for a folder that holds something else (nothing in it is touched), and for one
             that can't be read or written.
     """
     try:
-        if folder.exists() and not (folder / mark).is_file() and not known and _holds(folder):
+        if folder.exists() and not (folder / mark).is_file() and not known and _has_content(folder):
             raise DataError(
-                f"{folder} holds something that `avel serve` didn't write",
+                f"{folder} holds files that `avel serve` didn't write",
                 expected="a new folder, an empty one, or one of its own",
                 hint=f"choose another one with {option}",
             )
@@ -33,10 +33,10 @@ def claim_folder(folder: Path, mark: str, text: str, *, option: str, known: bool
         if not (folder / mark).is_file():
             write_whole(folder / mark, text)
     except OSError as e:
-        wrong = disk_error(e, folder)
-        raise DataError(wrong.got, hint=f"{wrong.hint}; {option} names another one") from e
+        error = disk_error(e, folder)
+        raise DataError(error.got, hint=f"{error.hint}; {option} names another one") from e
 
 
-def _holds(folder: Path) -> bool:
-    """Whether anything is in the folder; a file in its place counts as something."""
+def _has_content(folder: Path) -> bool:
+    """Whether the folder isn't empty, or the path is a file."""
     return not folder.is_dir() or any(folder.iterdir())

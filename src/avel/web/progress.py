@@ -1,4 +1,4 @@
-"""Who listens to the jobs' progress, and which jobs have changed since each was told last."""
+"""Progress of jobs as server-sent events, and who listens to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import suppress
 from avel.errors import AvelError
 from avel.types import Json
 
-#: Most listeners at a time, and seconds between signs of life.
+#: Most listeners at a time, and seconds between two comments that keep a connection open.
 MOST, _BEAT = 64, 15.0
 _TROUBLES = ""  # no job's id
 
@@ -20,19 +20,19 @@ class ProgressFeed:
     """Server-sent events; what changes several times before it is sent is sent once.
 
     Args:
-        see: A job as it is now, or None where it is gone.
-        troubles: What keeps jobs from going on, as errors are told; empty where nothing does.
+        describe: A job as it is now, or None where it was deleted.
+        troubles: What keeps jobs from running, as error bodies; empty for nothing.
     """
 
     def __init__(
         self,
-        see: Callable[[str], Json | None],
+        describe: Callable[[str], Json | None],
         troubles: Callable[[], Sequence[Json]] = tuple,
     ) -> None:
-        self._see, self._troubles = see, troubles
+        self._describe, self._troubles = describe, troubles
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: set[Listener] = set()
-        #: Whether there is nothing more to come.
+        #: Whether the feed has ended.
         self.ended = False
 
     def begin(self) -> None:
@@ -40,7 +40,7 @@ class ProgressFeed:
         self._loop = asyncio.get_running_loop()
 
     def end(self) -> None:
-        """Send all listeners away."""
+        """End the feed of all listeners."""
         self.ended = True
         for listener in self._listeners:
             listener.end()
@@ -61,11 +61,11 @@ class ProgressFeed:
 
     @property
     def full(self) -> bool:
-        """Whether there are as many listeners as may be."""
+        """Whether there are as many listeners as allowed."""
         return len(self._listeners) >= MOST
 
     def listen(self) -> Listener:
-        """Somebody listens from now on."""
+        """A new listener."""
         listener = Listener(self)
         self._listeners.add(listener)
         if self._troubles():
@@ -73,20 +73,20 @@ class ProgressFeed:
         return listener
 
     def leave(self, listener: Listener) -> None:
-        """Somebody listens no longer."""
+        """Remove a listener."""
         self._listeners.discard(listener)
 
     def event(self, id: str) -> str:
-        """What is told of a job."""
+        """The text of a job's event."""
         if id == _TROUBLES:
             return f"event: troubles\ndata: {json.dumps(list(self._troubles()))}\n\n"
         try:
-            held = self._see(id)
-        except AvelError:  # told by another event
+            info = self._describe(id)
+        except AvelError:  # reported by the troubles event
             return ": not now\n\n"
-        if held is None:
+        if info is None:
             return f"event: gone\ndata: {json.dumps({'id': id})}\n\n"
-        return f"data: {json.dumps(held)}\n\n"
+        return f"data: {json.dumps(info)}\n\n"
 
 
 class Listener:
@@ -97,7 +97,7 @@ class Listener:
 
     def __init__(self, feed: ProgressFeed) -> None:
         self._feed = feed
-        self._told = deque(["retry: 2000\n\n"])  # what is sent next
+        self._pending = deque(["retry: 2000\n\n"])
         self._ids: dict[str, None] = {}
         self._news = asyncio.Event()
 
@@ -107,19 +107,19 @@ class Listener:
         self._news.set()
 
     def end(self) -> None:
-        """There is nothing more to come."""
+        """End the feed."""
         self._news.set()
 
     def leave(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         self._feed.leave(self)
 
     def __aiter__(self) -> Listener:
         return self
 
     async def __anext__(self) -> str:
-        if self._told:
-            return self._told.popleft()
+        if self._pending:
+            return self._pending.popleft()
         if not self._ids and not self._feed.ended:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), _BEAT)
@@ -128,7 +128,7 @@ class Listener:
             self.leave()
             raise StopAsyncIteration
         if not self._ids:
-            return ": still here\n\n"
+            return ": keep-alive\n\n"
         id = next(iter(self._ids))
         del self._ids[id]
         return await asyncio.to_thread(self._feed.event, id)

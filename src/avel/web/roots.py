@@ -1,4 +1,4 @@
-"""Folders whose files may be localized where they lie: nothing outside of them is ever opened."""
+"""Folders whose files may be localized in place: no file outside of them is ever opened."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path, PurePosixPath
 from avel.errors import UsageError
 from avel.media.file import ENDINGS
 
-#: Most folders and files of one folder that are listed.
+#: Most folders and files that are listed of one folder.
 MOST = 2000
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder holds: names of folders, and media files with their bytes."""
+    """The content of a folder: names of folders, and media files with their bytes."""
 
     folder: str
     folders: tuple[str, ...]
@@ -35,17 +35,17 @@ def named_roots(folders: Sequence[Path]) -> dict[str, Path]:
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"--root {folder}: no folder", expected="a folder of videos")
-        place = folder.resolve()
-        name, number = place.name or "root", 1
+        target = folder.resolve()
+        name, number = target.name or "root", 1
         while name in roots:
             number += 1
-            name = f"{place.name}-{number}"
-        roots[name] = place
+            name = f"{target.name}-{number}"
+        roots[name] = target
     return roots
 
 
 def inside(roots: Mapping[str, Path], root: str, path: str) -> Path:
-    """The place that a relative path means within a root, links followed.
+    """The file or folder of a relative path within a root, links resolved.
 
     Args:
         roots: By name.
@@ -53,7 +53,7 @@ def inside(roots: Mapping[str, Path], root: str, path: str) -> Path:
         path: With ``/``.
 
     Raises:
-        UsageError: if it leaves the root, or isn't there.
+        UsageError: if it leaves the root, or doesn't exist.
     """
     if root not in roots:
         raise UsageError(
@@ -70,26 +70,26 @@ def inside(roots: Mapping[str, Path], root: str, path: str) -> Path:
     if path.startswith("/") or ".." in parts or "\0" in path or "\\" in path or ":" in path[:3]:
         raise outside
     try:
-        place = roots[root].joinpath(*parts).resolve(strict=True)
+        target = roots[root].joinpath(*parts).resolve(strict=True)
     except (OSError, ValueError, RuntimeError) as e:
         raise outside from e
-    if not place.is_relative_to(roots[root]):
+    if not target.is_relative_to(roots[root]):
         raise outside
-    return place
+    return target
 
 
 def media_inside(roots: Mapping[str, Path], root: str, path: str) -> Path:
-    """The same of a media file.
+    """The same for a media file.
 
     Raises:
         UsageError: also if it is no regular file, or has another ending.
     """
-    place = inside(roots, root, path)
-    if not place.is_file() or place.suffix.lower() not in ENDINGS:
+    target = inside(roots, root, path)
+    if not target.is_file() or target.suffix.lower() not in ENDINGS:
         raise UsageError(
             f"{path[:200]!r} is no media file", expected=f"one of {', '.join(sorted(ENDINGS))}"
         )
-    return place
+    return target
 
 
 def listing(roots: Mapping[str, Path], root: str, folder: str) -> Listing:
@@ -98,29 +98,29 @@ def listing(roots: Mapping[str, Path], root: str, folder: str) -> Listing:
     Raises:
         UsageError: as :func:`inside`, and for what is no folder.
     """
-    place = inside(roots, root, folder)
+    target = inside(roots, root, folder)
     base = roots[root]
-    inner = place.relative_to(base).as_posix()
+    inner = target.relative_to(base).as_posix()
     try:
-        entries = sorted(os.scandir(place), key=lambda e: e.name)
+        entries = sorted(os.scandir(target), key=lambda e: e.name)
     except OSError as e:
         raise UsageError(f"{folder[:200]!r} is no folder that can be read") from e
-    shown = list(islice((e for e in entries if _shown(e, base)), MOST + 1))
+    shown = list(islice((e for e in entries if _listed(e, base)), MOST + 1))
     folders = tuple(e.name for e in shown[:MOST] if e.is_dir())
     files = tuple((e.name, e.stat().st_size) for e in shown[:MOST] if e.is_file())
     return Listing("" if inner == "." else inner, folders, files, len(shown) > MOST)
 
 
-def _shown(entry: os.DirEntry[str], base: Path) -> bool:
-    """Whether an entry is a folder or a media file that leads nowhere else."""
+def _listed(entry: os.DirEntry[str], base: Path) -> bool:
+    """Whether an entry is a folder or a media file within the root."""
     if entry.name.startswith(".") or not _readable(entry.name):
         return False
     try:
-        place = Path(entry.path).resolve(strict=True)
+        target = Path(entry.path).resolve(strict=True)
     except (OSError, RuntimeError):  # a link to nothing, or to itself
         return False
     media = entry.is_file() and Path(entry.name).suffix.lower() in ENDINGS
-    return place.is_relative_to(base) and (media or entry.is_dir())
+    return target.is_relative_to(base) and (media or entry.is_dir())
 
 
 def _readable(name: str) -> bool:

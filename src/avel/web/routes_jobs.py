@@ -1,4 +1,4 @@
-"""Addresses of jobs: what there is, taking in, progress, calling off."""
+"""Routes of jobs: list, add, progress, cancel, retry, delete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from avel.web.schemas import About, ErrorReply, Folder, JobInfo, Jobs, PathIn, R
 from avel.web.store import Job
 from avel.web.uploads import receive_form, too_large
 
-#: A client's own name for a request: repeated, it is answered with the job it made.
+#: A client's key for a request: a repeated one returns the job that the first one made.
 Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=100)]
 _FORM: dict[str, Any] = {
     "requestBody": {
@@ -47,14 +47,14 @@ _UPLOAD: _Replies = {408: {"model": ErrorReply}, 415: {"model": ErrorReply}, **_
 
 
 def add(app: FastAPI, service: JobService) -> None:
-    """Put the addresses into an application."""
+    """Add the routes to an application."""
 
-    def shown(job: Job) -> dict[str, Any]:
-        return service.shown(job, service.store.queue(), service.store.corrected_ids())
+    def info(job: Job) -> dict[str, Any]:
+        return service.job_info(job, service.store.queue(), service.store.corrected_ids())
 
     @app.get("/api/about", tags=["about"])
     def about() -> About:
-        """What this server is and can."""
+        """Version, models, limits, roots and formats of this server."""
         return About.model_validate(_about(service))
 
     @app.get("/api/files", tags=["about"])
@@ -63,16 +63,17 @@ def add(app: FastAPI, service: JobService) -> None:
         folder: Annotated[str, Query(max_length=4000)] = "",
     ) -> Folder:
         """The media files and folders of a folder within a root."""
-        held = listing(service.roots, root, folder)
-        front = f"{held.folder}/" if held.folder else ""
+        content = listing(service.roots, root, folder)
+        front = f"{content.folder}/" if content.folder else ""
         return Folder.model_validate(
             {
-                "folder": held.folder,
-                "folders": held.folders,
+                "folder": content.folder,
+                "folders": content.folders,
                 "files": [
-                    {"path": front + name, "name": name, "size": size} for name, size in held.files
+                    {"path": front + name, "name": name, "size": size}
+                    for name, size in content.files
                 ],
-                "more": held.more,
+                "more": content.more,
             }
         )
 
@@ -81,20 +82,20 @@ def add(app: FastAPI, service: JobService) -> None:
         openapi_extra=_FORM, responses=_UPLOAD,
     )  # fmt: skip
     async def upload(request: Request, key: Key = None) -> Any:
-        """Take in a file from a form: `file`, and the name of a `model` if not the first."""
-        held = service.store.keyed(key) if key else None
-        if held is not None:
-            return shown(held)
-        return await _upload(service, request, key, shown)
+        """Add a job for a file of a form: `file`, and the name of a `model` if not the first."""
+        known = service.store.keyed(key) if key else None
+        if known is not None:
+            return info(known)
+        return await _upload(service, request, key, info)
 
     @app.post(
         "/api/jobs/path", status_code=201, response_model=JobInfo, tags=["jobs"], responses=_FULL
     )
-    def path(given: PathIn, key: Key = None) -> Any:
-        """Take in a file within a root, which stays where it is."""
-        model = service.model_named(given.model)
+    def path(body: PathIn, key: Key = None) -> Any:
+        """Add a job for a file within a root, which stays where it is."""
+        model = service.model_named(body.model)
         with service.place_in_queue():
-            return shown(service.take_path(given.root, given.path, model=model, key=key))
+            return info(service.add_path(body.root, body.path, model=model, key=key))
 
     @app.get("/api/jobs", response_model=Jobs, tags=["jobs"])
     def jobs(
@@ -102,29 +103,29 @@ def add(app: FastAPI, service: JobService) -> None:
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> Any:
         """Some jobs, newest first."""
-        held, total = service.store.page(offset, limit)
+        page, total = service.store.page(offset, limit)
         queue, corrected = service.store.queue(), service.store.corrected_ids()
-        shown = [service.shown(job, queue, corrected) for job in held]
-        return {"jobs": shown, "total": total, "troubles": service.troubles()}
+        infos = [service.job_info(job, queue, corrected) for job in page]
+        return {"jobs": infos, "total": total, "troubles": service.troubles()}
 
     @app.get("/api/jobs/{id}", response_model=JobInfo, tags=["jobs"])
     def job(id: str) -> Any:
         """One job."""
-        return shown(service.job(id))
+        return info(service.job(id))
 
     @app.post("/api/jobs/{id}/cancel", response_model=JobInfo, tags=["jobs"])
     def cancel(id: str) -> Any:
-        """Call a job off that waits or runs."""
-        return shown(service.cancel(id))
+        """Cancel a job that waits or runs."""
+        return info(service.cancel(id))
 
     @app.post("/api/jobs/{id}/retry", response_model=JobInfo, tags=["jobs"], responses=_FULL)
-    def retry(id: str, given: RetryIn | None = None) -> Any:
-        """Begin a job again that has ended, with another model or the same."""
-        return shown(service.retry(id, given.model if given else None))
+    def retry(id: str, body: RetryIn | None = None) -> Any:
+        """Run a job again that has ended, with another model or the same."""
+        return info(service.retry(id, body.model if body else None))
 
     @app.delete("/api/jobs/{id}", status_code=204, tags=["jobs"])
     def delete(id: str) -> Response:
-        """Forget a job: its upload, result and correction."""
+        """Delete a job: its upload, result and correction; a file within a root stays."""
         service.delete(id)
         return Response(status_code=204)
 
@@ -137,7 +138,7 @@ def add(app: FastAPI, service: JobService) -> None:
 
 
 class _EventStream(StreamingResponse):
-    """What somebody listens to; whoever has gone, even before the first event, counts no more."""
+    """A listener's events; a client that has gone, even before the first event, is removed."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -150,26 +151,26 @@ class _EventStream(StreamingResponse):
             self._listener.leave()
 
 
-async def _upload(service: JobService, request: Request, key: str | None, shown: Any) -> Any:
+async def _upload(service: JobService, request: Request, key: str | None, info: Any) -> Any:
     most = service.limits.upload_bytes
     length = request.headers.get("content-length", "")
-    coming = int(length) if length.isdecimal() and len(length) < 19 else most
-    if coming > most + 10_000:  # what a form adds
+    size = int(length) if length.isdecimal() and len(length) < 19 else most
+    if size > most + 10_000:  # the form itself
         raise too_large(most)
-    with service.place_in_queue(coming, client=request.client.host if request.client else ""):
+    with service.place_in_queue(size, client=request.client.host if request.client else ""):
         target = service.incoming / secrets.token_hex(16)
         try:
             kind = request.headers.get("content-type", "")
-            found = await receive_form(kind, request.stream(), target, most=most)
-            model = service.model_named(found.fields.get("model") or None)
+            form = await receive_form(kind, request.stream(), target, most=most)
+            model = service.model_named(form.fields.get("model") or None)
 
-            def take() -> Any:
-                job = service.take_in(
-                    target, name=found.name, size=found.size, model=model, key=key
+            def add_job() -> Any:
+                job = service.add_upload(
+                    target, name=form.name, size=form.size, model=model, key=key
                 )
-                return shown(job)
+                return info(job)
 
-            return await run_in_threadpool(take)
+            return await run_in_threadpool(add_job)
         finally:
             target.unlink(missing_ok=True)
 

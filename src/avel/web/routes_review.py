@@ -1,4 +1,4 @@
-"""Addresses of results and corrections: timeline, media, pictures, annotations, exports."""
+"""Routes of results and corrections: timeline, media, pictures, annotations, exports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from avel.formats import ending_of, format_endings
 from avel.report.page import PLAYABLE
 from avel.types import Event
 from avel.web import exports, job_folder, label_import, review
-from avel.web.dataset import LEAST
+from avel.web.dataset import MIN_CLIPS
 from avel.web.error_responses import http_error
 from avel.web.jobs import JobService
 from avel.web.schemas import (
@@ -32,8 +32,8 @@ from avel.web.schemas import (
 from avel.web.store import ConflictError, Job
 from avel.web.uploads import receive_form
 
-#: Bytes of a label file at most.
-LABELS = 16 * 2**20
+#: Most bytes of a label file.
+LABEL_FILE_BYTES = 16 * 2**20
 _FORM: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -53,7 +53,7 @@ _Length = Annotated[float | None, Query(ge=0, le=3600, allow_inf_nan=False)]
 
 
 def add(app: FastAPI, service: JobService) -> None:
-    """Put the addresses into an application."""
+    """Add the routes to an application."""
     _add_results(app, service)
     _add_corrections(app, service)
     _add_files(app, service)
@@ -68,40 +68,40 @@ def _add_results(app: FastAPI, service: JobService) -> None:
         min_duration: _Length = None,
         max_gap: _Length = None,
     ) -> Any:
-        """What was found, decided anew from the kept scores: without values as the model does."""
-        asked = {
+        """The events by other decision options; without options the model's own decision."""
+        options = {
             "threshold": threshold,
             "low_threshold": low_threshold,
             "min_duration": min_duration,
             "max_gap": max_gap,
         }
-        return review.timeline_of(service, service.done(id), **asked)
+        return review.timeline_info(service, service.done(id), **options)
 
     @app.get(
         "/api/jobs/{id}/media", tags=["results"], response_class=FileResponse,
         responses={206: {"description": "A range"}, 416: {"description": "No such range"}},
     )  # fmt: skip
     def media(id: str) -> Response:
-        """The file itself; ranges are answered."""
+        """The file itself, or ranges of it."""
         job = service.job(id)
-        place = service.media_of(job)
-        if not place.is_file():
-            raise http_error(404, f"{job.name} is gone", "the file", "upload it again")
-        kind = PLAYABLE.get(place.suffix.lower(), "application/octet-stream")
+        path = service.media_of(job)
+        if not path.is_file():
+            raise http_error(404, f"{job.name} is missing", "the file", "upload it again")
+        kind = PLAYABLE.get(path.suffix.lower(), "application/octet-stream")
         return FileResponse(
-            place, media_type=kind, filename=job.name, content_disposition_type="inline",
+            path, media_type=kind, filename=job.name, content_disposition_type="inline",
             headers={"Cache-Control": "private, no-cache"},
         )  # fmt: skip
 
     @app.get("/api/jobs/{id}/thumbs", response_model=list[ThumbInfo], tags=["results"])
     def thumbs(id: str) -> Any:
-        """Pictures of the file, and their instants."""
+        """Thumbnails of the file, and their times."""
         times = job_folder.thumb_times(service.folder_of(service.done(id)))
         return [{"time": t, "url": f"/api/jobs/{id}/thumbs/{n}.jpg"} for n, t in enumerate(times)]
 
     @app.get("/api/jobs/{id}/thumbs/{n}.jpg", tags=["results"], response_class=FileResponse)
     def thumb(id: str, n: int) -> Response:
-        """One of them."""
+        """One thumbnail."""
         folder = service.folder_of(service.done(id))
         if not 0 <= n < len(job_folder.thumb_times(folder)):
             raise http_error(404, "no such picture", "one that /thumbs lists", "ask for those")
@@ -109,16 +109,16 @@ def _add_results(app: FastAPI, service: JobService) -> None:
 
     @app.get("/api/jobs/{id}/spectrogram.png", tags=["results"], response_class=FileResponse)
     def spectrogram(id: str) -> Response:
-        """The sound as a picture; 404 where there is none."""
+        """The spectrogram of the sound; 404 where there is none."""
         return _picture(
             job_folder.spectrogram_path(service.folder_of(service.done(id))), "image/png"
         )
 
 
-def _picture(place: Path, kind: str) -> Response:
-    if not place.is_file():
+def _picture(path: Path, kind: str) -> Response:
+    if not path.is_file():
         raise http_error(404, "no such picture", "one that is there", "leave it out")
-    return FileResponse(place, media_type=kind, headers={"Cache-Control": "private, no-cache"})
+    return FileResponse(path, media_type=kind, headers={"Cache-Control": "private, no-cache"})
 
 
 def _add_corrections(app: FastAPI, service: JobService) -> None:
@@ -128,50 +128,52 @@ def _add_corrections(app: FastAPI, service: JobService) -> None:
 
     @app.get("/api/jobs/{id}/annotations", response_model=Corrections, tags=["corrections"])
     def annotations(id: str) -> Any:
-        """The events that hold: those saved, or those found."""
-        return review.annotations_of(service, service.done(id))
+        """The current events: the saved ones, or else the model's."""
+        return review.annotations_info(service, service.done(id))
 
     @app.put("/api/jobs/{id}/annotations", response_model=Corrections, tags=["corrections"],
              responses={409: {"model": ErrorReply | Corrections}})  # fmt: skip
-    def correct(id: str, given: CorrectionIn) -> Any:
-        """Save events; 409 with the present ones where another revision was saved meanwhile."""
+    def correct(id: str, body: CorrectionIn) -> Any:
+        """Save events; 409 with the current ones where another revision was saved meanwhile."""
         job = service.done(id)
-        events = review.checked(given.events, job, _step(service, job.model))
+        events = review.validated_events(body.events, job, _step(service, job.model))
         try:
-            saved = service.store.correct(id, given.revision, events)
+            saved = service.store.correct(id, body.revision, events)
         except ConflictError as e:
-            return JSONResponse(review.annotations_of(service, job, e.present), 409)
+            return JSONResponse(review.annotations_info(service, job, e.present), 409)
         except LookupError as e:
             raise http_error(404, f"no job {id!r}", "", "") from e
         changed(id)
-        return review.annotations_of(service, job, saved)
+        return review.annotations_info(service, job, saved)
 
     @app.delete("/api/jobs/{id}/annotations", response_model=Corrections, tags=["corrections"])
     def uncorrect(id: str) -> Any:
-        """Back to the found events."""
+        """Back to the model's events."""
         job = service.done(id)
         try:
             saved = service.store.uncorrect(id)
         except LookupError as e:
             raise http_error(404, f"no job {id!r}", "", "") from e
         changed(id)
-        return review.annotations_of(service, job, saved)
+        return review.annotations_info(service, job, saved)
 
     @app.get("/api/dataset", response_model=DatasetInfo, tags=["corrections"])
     def dataset() -> Any:
-        """The corrections as a folder to learn from."""
+        """The corrections as a data set, and the commands that train on it."""
         clips = len(service.store.corrected_ids())
         if service.data is None:
             note = "Start the server with --data DIR, and corrections are kept there to learn from."
             return {"path": None, "clips": clips, "commands": [], "notes": [note]}
         if service.data.trouble is not None:
             service.update_data()
-        few = f"{LEAST} corrected clips are needed at least: to learn from, choose by and judge."
+        few = (
+            f"{MIN_CLIPS} corrected clips are needed at least: to learn from, choose by and judge."
+        )
         return {
             "path": str(service.data.folder),
             "clips": clips,
             "commands": review.commands(service.data.folder, service.cards),
-            "notes": ([few] if clips < LEAST else []) + service.data.notes,
+            "notes": ([few] if clips < MIN_CLIPS else []) + service.data.notes,
         }
 
 
@@ -209,16 +211,16 @@ def _add_files(app: FastAPI, service: JobService) -> None:
                          429: {"model": ErrorReply}})  # fmt: skip
     async def import_labels(request: Request, job: Annotated[str, Query(max_length=40)]) -> Any:
         """Read the events of a label file of any format; nothing is saved."""
-        own = await run_in_threadpool(service.done, job)
+        target_job = await run_in_threadpool(service.done, job)
         target = service.incoming / secrets.token_hex(16)
         try:
             kind = request.headers.get("content-type", "")
-            found = await receive_form(kind, request.stream(), target, most=LABELS)
-            target = _named(target, found.name)
+            form = await receive_form(kind, request.stream(), target, most=LABEL_FILE_BYTES)
+            target = _with_format_ending(target, form.name)
             return await service.imports.run(
-                label_import.read_labels, target, found.name, own.name,
-                float(own.facts["duration"]), _step(service, own.model),
-                float(own.facts.get("player_start", 0.0)), name=found.name,
+                label_import.read_labels, target, form.name, target_job.name,
+                float(target_job.facts["duration"]), _step(service, target_job.model),
+                float(target_job.facts.get("player_start", 0.0)), name=form.name,
                 seconds=label_import.SECONDS, megabytes=label_import.MEGABYTES,
             )  # fmt: skip
         finally:
@@ -231,8 +233,8 @@ def _events(service: JobService, job: Job, of: str) -> tuple[Event, ...] | None:
 
 async def _labels(service: JobService, job: Job, of: str, format: str, target: Path) -> None:
     def write() -> None:
-        found = review.found_in(service, job)
-        write_whole(target, exports.label_file(found, _events(service, job, of), format))
+        timeline = review.load_timeline(service, job)
+        write_whole(target, exports.label_file(timeline, _events(service, job, of), format))
 
     await run_in_threadpool(write)
 
@@ -241,13 +243,13 @@ async def _report(service: JobService, job: Job, of: str, format: str, target: P
     events = await run_in_threadpool(_events, service, job, of)
     target.parent.mkdir()
     await service.exports.run(
-        exports.write_report, service.folder_of(job), service.media_of(job), job.name, events, target,
-        name=job.name, seconds=60 * service.limits.job_minutes,
+        exports.write_report, service.folder_of(job), service.media_of(job), job.name, events,
+        target, name=job.name, seconds=60 * service.limits.job_minutes,
     )  # fmt: skip
 
 
-def _named(target: Path, name: str) -> Path:
-    """The file under its own name with the ending of its format, by which it is read."""
-    own = Path(name).suffix.lower()
-    ending = ending_of(name, format_endings().values()) or (own if own[1:].isalnum() else "")
+def _with_format_ending(target: Path, name: str) -> Path:
+    """The file renamed with the ending of its format, by which it is read."""
+    suffix = Path(name).suffix.lower()
+    ending = ending_of(name, format_endings().values()) or (suffix if suffix[1:].isalnum() else "")
     return target.rename(target.with_name(f"{target.name}{ending[:20]}"))

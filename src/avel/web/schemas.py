@@ -1,4 +1,4 @@
-"""What comes and goes over the API, as /openapi.json describes it."""
+"""Request and response bodies of the API, as /openapi.json describes them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ErrorBody(BaseModel):
 
 
 class ErrorReply(BaseModel):
-    """Every answer of 400 and more."""
+    """Every response of status 400 and more."""
 
     error: ErrorBody
 
@@ -41,7 +41,7 @@ class ModelInfo(BaseModel):
 
 
 class LimitsInfo(BaseModel):
-    """What may be asked for."""
+    """Limits of uploads and jobs."""
 
     upload_bytes: int
     minutes: float
@@ -66,7 +66,7 @@ class FormatInfo(BaseModel):
 
 
 class About(BaseModel):
-    """What this server is and can."""
+    """Version, models, limits, roots and formats of this server."""
 
     version: str
     models: list[ModelInfo]
@@ -85,7 +85,7 @@ class FileInfo(BaseModel):
 
 
 class Folder(BaseModel):
-    """What a folder within a root holds; `more` where it holds more than is listed."""
+    """The content of a folder within a root; `more` where not all of it is listed."""
 
     folder: str
     folders: list[str]
@@ -123,7 +123,7 @@ class JobInfo(BaseModel):
 
 
 class Jobs(BaseModel):
-    """Some jobs, newest first, and how many there are; what keeps them from going on."""
+    """Some jobs, newest first, and how many there are; what keeps them from running."""
 
     jobs: list[JobInfo]
     total: int
@@ -169,14 +169,14 @@ class EventIn(_In):
 
 
 class CorrectionIn(_In):
-    """A correction, and the revision that it was made of."""
+    """A correction, and the revision that it is based on."""
 
     revision: Revision
     events: list[EventIn] = Field(max_length=MOST_EVENTS)
 
 
 class Corrections(BaseModel):
-    """The events that hold; `saved` is when, or null where they are the found ones."""
+    """The current events; `saved` is when (seconds since 1970), null for the model's events."""
 
     revision: int
     events: list[EventInfo]
@@ -206,7 +206,7 @@ class Curves(BaseModel):
 
 
 class SingleModalityLane(BaseModel):
-    """What is only heard, or only seen: in rows where no two overlap."""
+    """Events of a single modality: in rows where no two overlap."""
 
     modality: Literal["audio", "visual"]
     label: str
@@ -224,7 +224,7 @@ class Attention(BaseModel):
 
 
 class DecisionInfo(BaseModel):
-    """The decision as used; `threshold` null for the model's own labels."""
+    """The decision as used; `threshold` null for the model's own rule."""
 
     threshold: float | None
     low_threshold: float | None
@@ -233,7 +233,7 @@ class DecisionInfo(BaseModel):
 
 
 class TimelineInfo(BaseModel):
-    """What was found, decided with some thresholds."""
+    """The events of a decision, with curves and attention."""
 
     name: str
     duration: float
@@ -242,7 +242,7 @@ class TimelineInfo(BaseModel):
     classes: list[str]
     events: list[EventInfo]
     finding: str
-    apart: list[SingleModalityLane]
+    single_modality: list[SingleModalityLane]
     scores: Curves
     attention: Attention | None
     decision: DecisionInfo
@@ -252,14 +252,14 @@ class TimelineInfo(BaseModel):
 
 
 class ThumbInfo(BaseModel):
-    """A picture and its instant."""
+    """A thumbnail and its time in seconds."""
 
     time: float
     url: str
 
 
 class DatasetInfo(BaseModel):
-    """The corrections as a folder to learn from, and the commands that do."""
+    """The corrections as a data set, and the commands that train on it."""
 
     path: str | None
     clips: int

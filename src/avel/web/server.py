@@ -1,4 +1,4 @@
-"""The server: where it listens, who may call it, and its life."""
+"""The server: the address it listens on, its token, and its run."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from avel.web.app import create_app
 from avel.web.connections import MOST, Connection
 from avel.web.jobs import JobService
 
-#: Characters of a token that isn't too easy to guess.
+#: Fewest characters of a token.
 SHORTEST_TOKEN = 16
 
 
 @dataclass(frozen=True)
 class ListenAddress:
-    """Where a server listens.
+    """The address that a server listens on.
 
     Args:
-        socket: Bound already.
-        address: Of the page, as a browser takes it.
-        local: Whether nobody but this machine can reach it.
-        hosts: Names that it may be called by.
-        any_address: Whether any IP address will do as well.
+        socket: Already bound.
+        address: The URL of the page.
+        local: Whether only this machine can reach it.
+        hosts: Host names that requests may use.
+        any_address: Whether requests may use any IP address as host.
     """
 
     socket: socket.socket
@@ -42,63 +42,63 @@ class ListenAddress:
 
 
 def bind(host: str, port: int, allowed: Collection[str] = ()) -> ListenAddress:
-    """Take an address and port.
+    """Bind an address and port.
 
     Args:
         host: A name or IP address of this machine.
         port: 0 for any that is free.
-        allowed: Other names that the server may be called by.
+        allowed: Further host names that requests may use.
 
     Raises:
         UsageError: if it can't be taken.
     """
     try:
-        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        taken = socket.create_server(where[:2], family=family, backlog=128)
+        family, _, _, _, resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.create_server(resolved[:2], family=family, backlog=128)
     except (OSError, UnicodeError, OverflowError) as e:
         raise UsageError(
             f"{host} port {port}: {getattr(e, 'strerror', None) or e}",
             expected="an address of this machine and a free port",
             hint="choose others with --host and --port (0: any that is free)",
         ) from e
-    number = ipaddress.ip_address(where[0])
+    number = ipaddress.ip_address(resolved[0])
     shown = "localhost" if number.is_unspecified else host
     shown = f"[{shown}]" if ":" in shown else shown
-    hosts = {*LOCAL, host, where[0], *allowed}
+    hosts = {*LOCAL, host, resolved[0], *allowed}
     if not number.is_loopback:
         hosts |= {socket.gethostname(), socket.getfqdn()}
     return ListenAddress(
-        taken,
-        f"http://{shown}:{taken.getsockname()[1]}/",
+        bound,
+        f"http://{shown}:{bound.getsockname()[1]}/",
         number.is_loopback,
         frozenset(str(h) for h in hosts),
         number.is_unspecified,
     )
 
 
-def token_for(place: ListenAddress, given: str | None) -> str | None:
-    """The token: as given, made up where others can reach the server, else none.
+def token_for(listen: ListenAddress, token: str | None) -> str | None:
+    """The token: the requested one, a generated one where others can reach the server, else none.
 
     Raises:
         UsageError: for one that is too short.
     """
-    if given is not None and len(given) < SHORTEST_TOKEN:
+    if token is not None and len(token) < SHORTEST_TOKEN:
         raise UsageError(
-            f"a token of {len(given)} characters",
+            f"a token of {len(token)} characters",
             expected=f"at least {SHORTEST_TOKEN}",
             hint='make one: python -c "import secrets; print(secrets.token_urlsafe())"',
         )
-    return given if given is not None or place.local else secrets.token_urlsafe(24)
+    return token if token is not None or listen.local else secrets.token_urlsafe(24)
 
 
-def run(service: JobService, place: ListenAddress, token: str | None) -> None:
-    """Serve until a signal ends it; running jobs wait again, for the next start."""
-    server_of(service, place, token).run(sockets=[place.socket])
+def run(service: JobService, listen: ListenAddress, token: str | None) -> None:
+    """Serve until a signal ends it; running jobs run again after the next start."""
+    server_of(service, listen, token).run(sockets=[listen.socket])
 
 
-def server_of(service: JobService, place: ListenAddress, token: str | None) -> uvicorn.Server:
+def server_of(service: JobService, listen: ListenAddress, token: str | None) -> uvicorn.Server:
     """The server of a service whose models are loaded, ready to run."""
-    app = create_app(service, token=token, hosts=place.hosts, any_address=place.any_address)
+    app = create_app(service, token=token, hosts=listen.hosts, any_address=listen.any_address)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
         timeout_graceful_shutdown=3, timeout_keep_alive=30, h11_max_incomplete_event_size=2**16,
@@ -109,12 +109,12 @@ def server_of(service: JobService, place: ListenAddress, token: str | None) -> u
 
 
 def _quiet(record: logging.LogRecord) -> bool:
-    """No lines about tasks that a shutdown ends."""
+    """Drop messages about tasks that a shutdown cancels."""
     return "Cancel" not in record.getMessage()
 
 
 def named_models(models: Sequence[str]) -> dict[str, str]:
-    """Models by the names that jobs give: a run's folder or file without its ending, numbered.
+    """Models by name: the run's folder or the file without its ending, numbered where equal.
 
     Args:
         models: As for :func:`avel.localize`; the first is the default.

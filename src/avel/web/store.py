@@ -1,4 +1,4 @@
-"""Jobs and corrections in SQLite: what must survive a restart."""
+"""Jobs and corrections in SQLite, which survive a restart."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from avel.types import Event, Json
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
-#: Of the tables; a file of a newer avel is refused.
+#: Version of the tables; a file of a newer avel is refused.
 VERSION = 1
-#: A job that was begun so often without an end fails: it may be what brings the server down.
+#: A job that was started so often without an end fails: it may crash the server.
 MOST_TRIES = 3
-#: Bytes of the file that is given up for a deletion on a full disk.
+#: Bytes of the reserve file that is removed to delete a job on a full disk.
 RESERVE = 2**20
 _SCHEMA = """
 CREATE TABLE jobs (
@@ -46,18 +46,18 @@ class Job:
 
     Args:
         id: 16 hexadecimal digits.
-        name: What its file is called, for people; never part of a path.
+        name: The file's name for people; never part of a path.
         model: The name of the model.
         media: Its file within the job's own folder, or relative to ``root``.
         root: The name of the allowed root that holds it; empty for uploads.
         size: Bytes.
         created, finished: Seconds since 1970.
-        state: Where it stands.
-        tries: How often it was begun.
-        key: The client's own name for the request, so that it can be repeated.
-        facts: Of what was found: ``duration``, ``events``, ``has_video``, ``has_audio``, ``notes``,
+        state: Its state.
+        tries: How often it was started.
+        key: The client's idempotency key, so that the request can be repeated.
+        facts: Of the result: ``duration``, ``events``, ``has_video``, ``has_audio``, ``notes``,
             ``content``.
-        error: ``got``, ``expected`` and ``do`` where it failed.
+        error: ``got``, ``expected`` and ``hint`` where it failed.
     """
 
     id: str
@@ -77,11 +77,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Correction:
-    """What a person made of a job's events.
+    """A person's correction of a job's events.
 
     Args:
         revision: Rises by one with every change; 0 before the first.
-        events: None where the found ones hold.
+        events: None for the model's events.
         saved: Seconds since 1970.
     """
 
@@ -99,10 +99,10 @@ class ConflictError(Exception):
 
 
 class StoreError(AvelError):
-    """The tables can't be used at this moment; what was asked of them is left undone.
+    """The tables can't be used at this moment; the requested change was not made.
 
     Args:
-        why: What SQLite says.
+        why: The reason, from SQLite.
         full: Whether the disk is full.
         hint: As of :class:`avel.AvelError`.
     """
@@ -113,7 +113,7 @@ class StoreError(AvelError):
 
     @classmethod
     def of(cls, error: sqlite3.Error) -> StoreError:
-        """What an error of SQLite means to a person."""
+        """The error for one of SQLite's."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             cure = "delete some jobs, or make room on the server's disk"
@@ -128,11 +128,11 @@ class StoreError(AvelError):
 class Store:
     """The tables; every method may be called from any thread.
 
-    Reading never waits for a change that is being written, by whatever program.
+    Reading never waits for a change that is being written, by any program.
 
     Args:
-        path: The SQLite file, made where it isn't there.
-        patience: Seconds that a change waits for another one to end.
+        path: The SQLite file, created where it is missing.
+        patience: Seconds that a change waits for another one.
 
     Raises:
         DataError: if it can't be opened, or was written by a newer avel.
@@ -181,14 +181,14 @@ class Store:
             self._db.close()
 
     def keep_reserve(self) -> None:
-        """Hold some room on the disk, by which a job can be deleted where there is no other."""
+        """Reserve some room on the disk, so that a job can be deleted when the disk is full."""
         with suppress(OSError):
             if not self._reserve.is_file():
                 write_whole(self._reserve, bytes(RESERVE))
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all of it, or nothing where an error comes out."""
+        """A transaction: rolled back where an error is raised."""
         if not self._lock.acquire(timeout=self._patience):
             raise StoreError("other changes are still being written")
         try:
@@ -206,7 +206,7 @@ class Store:
             self._lock.release()
 
     def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        """What was committed; within a change, also what that has written so far."""
+        """Committed rows; within a change, also what it has written so far."""
         try:
             if self._writer == threading.get_ident():
                 return self._db.execute(query, values).fetchall()
@@ -218,11 +218,11 @@ class Store:
     # --- jobs ------------------------------------------------------------------------------------
 
     def add(self, job: Job) -> Job:
-        """Take a job in, at the queue's end; one of the same ``key`` is answered in its place."""
+        """Add a job at the queue's end; where one has the same ``key``, that one is returned."""
         with self._change() as db:
-            held = job.key and db.execute("SELECT * FROM jobs WHERE key=?", (job.key,)).fetchone()
-            if held:
-                return _job(held)
+            known = job.key and db.execute("SELECT * FROM jobs WHERE key=?", (job.key,)).fetchone()
+            if known:
+                return _job(known)
             number = db.execute("SELECT COALESCE(MAX(number), 0) + 1 FROM jobs").fetchone()[0]
             row = asdict(job) | {
                 "facts": json.dumps(job.facts), "error": json.dumps(job.error), "number": number
@@ -233,13 +233,13 @@ class Store:
 
     def get(self, id: str) -> Job | None:
         """A job by its id."""
-        found = self._rows("SELECT * FROM jobs WHERE id=?", id)
-        return _job(found[0]) if found else None
+        rows = self._rows("SELECT * FROM jobs WHERE id=?", id)
+        return _job(rows[0]) if rows else None
 
     def keyed(self, key: str) -> Job | None:
-        """A job by the client's own name for it."""
-        found = self._rows("SELECT * FROM jobs WHERE key=?", key)
-        return _job(found[0]) if found else None
+        """A job by the client's idempotency key."""
+        rows = self._rows("SELECT * FROM jobs WHERE key=?", key)
+        return _job(rows[0]) if rows else None
 
     def page(self, offset: int, limit: int) -> tuple[list[Job], int]:
         """Some jobs, newest first, and how many there are."""
@@ -252,7 +252,7 @@ class Store:
         return [_job(r) for r in self._rows("SELECT * FROM jobs ORDER BY number")]
 
     def queue(self) -> list[str]:
-        """The ids of those that wait, the next one first."""
+        """The ids of the jobs that wait, the next one first."""
         query = "SELECT id FROM jobs WHERE state='queued' ORDER BY turn"
         return [str(r["id"]) for r in self._rows(query)]
 
@@ -260,21 +260,21 @@ class Store:
         """Bytes of all uploads together."""
         return int(self._rows("SELECT COALESCE(SUM(size), 0) FROM jobs WHERE root=''")[0][0])
 
-    def take(self, but: Collection[str] = ()) -> Job | None:
-        """The next job, from now on running; None where none waits.
+    def take(self, exclude: Collection[str] = ()) -> Job | None:
+        """The next job, marked as running; None where none waits.
 
         Args:
-            but: Ids that are passed over.
+            exclude: Ids of jobs that are not taken.
         """
         with self._change() as db:
             for id in self.queue():
-                if id not in but:
+                if id not in exclude:
                     db.execute("UPDATE jobs SET state='running', tries=tries+1 WHERE id=?", (id,))
                     return self.get(id)
         return None
 
     def finish(self, id: str, state: State, *, facts: Json = {}, error: Json = {}) -> bool:  # noqa: B006
-        """The end of a running job; False where it is no longer running."""
+        """End a running job; False where it is no longer running."""
         values = state, time.time(), json.dumps(facts), json.dumps(error), id
         with self._change() as db:
             done = db.execute(
@@ -284,7 +284,7 @@ class Store:
         return done.rowcount > 0
 
     def put_back(self, id: str) -> None:
-        """A running job waits again, at its old place, as if it had never begun."""
+        """Put a running job back into the queue at its old position, not counted as a try."""
         with self._change() as db:
             db.execute(
                 "UPDATE jobs SET state='queued', tries=tries-1 WHERE id=? AND state='running'",
@@ -292,7 +292,7 @@ class Store:
             )
 
     def recover(self) -> list[str]:
-        """After a start: what was running waits again; ids of those that were begun too often."""
+        """After a start: running jobs wait again; returns the ids of those with too many tries."""
         with self._change() as db:
             query = "SELECT id FROM jobs WHERE state='running' AND tries>=?"
             given_up = [str(r["id"]) for r in db.execute(query, (MOST_TRIES,))]
@@ -302,7 +302,7 @@ class Store:
         return given_up
 
     def cancel(self, id: str) -> bool:
-        """Call off a job that waits or runs; False where it does neither."""
+        """Cancel a job that waits or runs; False where it does neither."""
         with self._change() as db:
             done = db.execute(
                 "UPDATE jobs SET state='cancelled', finished=?, tries=0"
@@ -321,7 +321,7 @@ class Store:
         return done.rowcount > 0
 
     def delete(self, id: str) -> bool:
-        """Forget a job and its correction, on a full disk too; False where there is none."""
+        """Delete a job and its correction, on a full disk too; False where there is none."""
         try:
             return self._deleted(id)
         except StoreError as e:
@@ -337,12 +337,12 @@ class Store:
     # --- corrections -----------------------------------------------------------------------------
 
     def correction(self, id: str) -> Correction:
-        """What was saved of a job's events."""
-        found = self._rows("SELECT * FROM corrections WHERE job=?", id)
-        return _correction(found[0]) if found else Correction()
+        """The saved correction of a job."""
+        rows = self._rows("SELECT * FROM corrections WHERE job=?", id)
+        return _correction(rows[0]) if rows else Correction()
 
     def correct(self, id: str, revision: int, events: tuple[Event, ...]) -> Correction:
-        """Save a job's events; answers them with their new revision.
+        """Save a job's events; returns them with their new revision.
 
         Raises:
             ConflictError: if ``revision`` isn't the last one.
@@ -355,7 +355,7 @@ class Store:
             return self._write(db, id, Correction(revision + 1, events, time.time()))
 
     def uncorrect(self, id: str) -> Correction:
-        """Back to the found events; the revision goes on, so that old copies aren't saved over it.
+        """Back to the model's events; the revision rises, so that no old copy overwrites it.
 
         Raises:
             LookupError: if there is no such job.
@@ -366,15 +366,19 @@ class Store:
                 return present
             return self._write(db, id, Correction(present.revision + 1, None, None))
 
-    def _write(self, db: sqlite3.Connection, id: str, made: Correction) -> Correction:
+    def _write(self, db: sqlite3.Connection, id: str, correction: Correction) -> Correction:
         if self.get(id) is None:
             raise LookupError(id)
-        events = None if made.events is None else json.dumps([e.to_json() for e in made.events])
+        events = (
+            None
+            if correction.events is None
+            else json.dumps([e.to_json() for e in correction.events])
+        )
         db.execute(
             "INSERT OR REPLACE INTO corrections (job, revision, events, saved) VALUES (?, ?, ?, ?)",
-            (id, made.revision, events, made.saved),
+            (id, correction.revision, events, correction.saved),
         )
-        return made
+        return correction
 
     def corrected(self) -> list[tuple[Job, tuple[Event, ...]]]:
         """All jobs with saved events, oldest first."""
@@ -386,8 +390,8 @@ class Store:
 
     def corrected_ids(self) -> set[str]:
         """The ids of all jobs with saved events."""
-        found = self._rows("SELECT job FROM corrections WHERE events IS NOT NULL")
-        return {str(r["job"]) for r in found}
+        rows = self._rows("SELECT job FROM corrections WHERE events IS NOT NULL")
+        return {str(r["job"]) for r in rows}
 
 
 def is_store(path: Path) -> bool:

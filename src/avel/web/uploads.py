@@ -1,4 +1,9 @@
-"""A form that holds one file, written to disk as it comes, its bounds kept while it comes."""
+"""A form with one file, written to disk as it arrives, its limits checked as it arrives.
+
+Starlette's own ``Request.form()`` limits the number of parts and the size of fields, not that of a
+file, accepts a form without its end, and spools files in the system's temporary folder, from where
+they would have to be copied: uploads may be larger than that folder.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +20,21 @@ from starlette.exceptions import HTTPException
 
 from avel.web.error_responses import http_error
 
-#: Bytes that are gathered before they are written.
+#: Bytes that are collected before they are written.
 _BLOCK = 2**20
-_MOST_FIELDS, _FIELD_BYTES, _HEADER_BYTES = 8, 1000, 2000
-#: Characters of a name, and signs that turn the direction of what stands around them.
-_LONGEST_NAME = 200
-_TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
+_MAX_FIELDS, _FIELD_BYTES, _HEADER_BYTES = 8, 1000, 2000
+#: Most characters of a name, and control characters of the writing direction.
+_MAX_NAME = 200
+_DIRECTION_MARKS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
 
 
 @dataclass
 class UploadedForm:
-    """What a form held.
+    """The content of a form.
 
     Args:
-        name: What the browser called the file, as plain text.
-        size: Its bytes.
+        name: The file's name from the browser, as plain text.
+        size: Its bytes; -1 before a file was received.
         fields: The other fields.
     """
 
@@ -42,11 +47,13 @@ def plain_name(text: str, default: str = "upload") -> str:
     """A file's name as text for people: no folders, no control signs, at most 200 characters."""
     bare = PureWindowsPath(text.replace("/", "\\")).name
     hidden = {"Cc", "Cs", "Zl", "Zp", "Cn", "Co"}
-    kept = "".join(c for c in bare if category(c) not in hidden and c not in _TURNING).strip()
-    if len(kept) > _LONGEST_NAME:
-        ending = Path(kept).suffix[:20]
-        kept = kept[: _LONGEST_NAME - len(ending)] + ending
-    return kept if kept.strip(". ") else default
+    name = "".join(
+        c for c in bare if category(c) not in hidden and c not in _DIRECTION_MARKS
+    ).strip()
+    if len(name) > _MAX_NAME:
+        ending = Path(name).suffix[:20]
+        name = name[: _MAX_NAME - len(ending)] + ending
+    return name if name.strip(". ") else default
 
 
 async def receive_form(
@@ -57,8 +64,8 @@ async def receive_form(
     Args:
         content_type: The request's header.
         body: Its body.
-        target: Where the field ``file`` goes; the caller removes it where this fails.
-        most: Bytes of the file at most.
+        target: Where the field ``file`` is written; the caller removes it where this fails.
+        most: Most bytes of the file.
 
     Raises:
         HTTPException: 415 for another content type, 413 for too many bytes, 400 for a broken form,
@@ -75,33 +82,33 @@ async def receive_form(
         form = _Form(out, most)
         parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]
         await _feed(parser, form, body)
-        await asyncio.to_thread(_settle, out)
-    if form.found.size < 0:
+        await asyncio.to_thread(_flush, out)
+    if form.result.size < 0:
         raise http_error(422, "a form without a file", "a field 'file'", "choose a file")
-    return form.found
+    return form.result
 
 
-def _settle(out: IO[bytes]) -> None:
-    """All of it onto the disk: a job that was answered for isn't lost with the power."""
+def _flush(out: IO[bytes]) -> None:
+    """Write everything to the disk: no accepted job is lost in a power failure."""
     out.flush()
     os.fsync(out.fileno())
 
 
 async def _feed(parser: Any, form: _Form, body: AsyncIterator[bytes]) -> None:
-    held = bytearray()
+    buffer = bytearray()
     ended = False
     while not ended:
         try:
             chunk = await anext(body, None)
-        except HTTPException:  # it comes too slowly
+        except HTTPException:  # the body arrives too slowly
             raise
-        except Exception as e:  # the client has gone
+        except Exception as e:  # the client disconnected
             raise http_error(400, "a body that broke off", "all of it", "send it again") from e
         ended = chunk is None
-        held += chunk or b""
-        if held and (ended or len(held) >= _BLOCK):
-            await asyncio.to_thread(_parse, parser, bytes(held))
-            held.clear()
+        buffer += chunk or b""
+        if buffer and (ended or len(buffer) >= _BLOCK):
+            await asyncio.to_thread(_parse, parser, bytes(buffer))
+            buffer.clear()
     if not form.ended:
         raise http_error(400, "a form without its end", "a whole one", "send it again")
 
@@ -118,11 +125,11 @@ def _parse(parser: Any, data: bytes) -> None:
 
 
 class _Form:
-    """Takes the parser's events: the file goes to ``out``, short fields are held."""
+    """Handles the parser's callbacks: the file goes to ``out``, short fields to ``result``."""
 
     def __init__(self, out: IO[bytes], most: int) -> None:
         self._out, self._most = out, most
-        self.found, self.ended = UploadedForm(), False
+        self.result, self.ended = UploadedForm(), False
         self._headers: dict[str, bytes] = {}
         self._header, self._value = b"", b""
         self._name, self._text = "", b""
@@ -150,7 +157,7 @@ class _Form:
         self._value = _bounded(self._value + data[start:end], _HEADER_BYTES)
 
     def _end_header(self) -> None:
-        if len(self._headers) < _MOST_FIELDS:
+        if len(self._headers) < _MAX_FIELDS:
             self._headers[self._header.decode("latin-1").lower()] = self._value
         self._header, self._value = b"", b""
 
@@ -158,28 +165,28 @@ class _Form:
         _, options = parse_options_header(self._headers.get("content-disposition", b""))
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         self._is_file = self._name == "file" and b"filename" in options
-        if self._is_file and self.found.size >= 0:
+        if self._is_file and self.result.size >= 0:
             raise http_error(422, "two files in one form", "one", "send them one by one")
         if self._is_file:
             name = options[b"filename"].decode("utf-8", "replace")
-            self.found.name, self.found.size = plain_name(name), 0
-        elif len(self.found.fields) >= _MOST_FIELDS:
+            self.result.name, self.result.size = plain_name(name), 0
+        elif len(self.result.fields) >= _MAX_FIELDS:
             raise http_error(
-                422, "a form of many fields", f"at most {_MOST_FIELDS}", "leave some out"
+                422, "a form of many fields", f"at most {_MAX_FIELDS}", "leave some out"
             )
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if not self._is_file:
             self._text = _bounded(self._text + data[start:end], _FIELD_BYTES)
             return
-        self.found.size += end - start
-        if self.found.size > self._most:
+        self.result.size += end - start
+        if self.result.size > self._most:
             raise too_large(self._most)
         self._out.write(data[start:end])
 
     def _end(self) -> None:
         if not self._is_file:
-            self.found.fields[self._name[:100]] = self._text.decode("utf-8", "replace")
+            self.result.fields[self._name[:100]] = self._text.decode("utf-8", "replace")
 
     def _finish(self) -> None:
         self.ended = True
@@ -192,7 +199,7 @@ def _bounded(data: bytes, most: int) -> bytes:
 
 
 def too_large(most: int) -> Exception:
-    """What a file of more than so many bytes is answered."""
+    """The error for a file of more than so many bytes."""
     return http_error(
         413, "a file that is too large", f"at most {most / 10**6:g} MB",
         "cut or compress it, or start the server with a larger --upload-mb",

@@ -1,4 +1,4 @@
-"""What a worker process does with a job: everything that opens a stranger's file."""
+"""What a worker process does with a job: everything that opens an uploaded file."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WorkerJob:
-    """One job, as it is sent to a worker.
+    """One job, as it is sent to a worker process.
 
     Args:
         id: The job's.
-        name: What people call the file; messages name it so.
+        name: The file's name for people and messages.
         media: The file.
         model: The name of the model.
-        folder: Where the result goes.
-        longest: Most seconds that the file may last.
+        folder: Where the result is saved.
+        max_duration: Longest duration of the file, in seconds.
     """
 
     id: str
@@ -34,15 +34,15 @@ class WorkerJob:
     media: str
     model: str
     folder: str
-    longest: float
+    max_duration: float
 
 
 class ModelWorker:
-    """Models loaded once; called with a task it localizes the file, and answers facts about it.
+    """Models loaded once; called with a job it localizes the file, and returns facts about it.
 
     Args:
-        models: By name, where they are: as for :func:`avel.localize`.
-        cache: Whether features are kept for the next model.
+        models: Paths or names by the model's name: as for :func:`avel.localize`.
+        cache: Whether features are cached for the next model.
         precision, device: As for :class:`avel.Localizer`.
 
     Raises:
@@ -62,7 +62,7 @@ class ModelWorker:
         self.cards = {name: self.cards[name] for name in models}
 
     def _localizer(self, name: str) -> Localizer:
-        """The model that was used last stays loaded; another takes its place."""
+        """A model's localizer; the one used last stays loaded."""
         from avel.inference.localizer import Localizer
 
         if name not in self._loaded:
@@ -75,8 +75,8 @@ class ModelWorker:
             )
         return self._loaded[name]
 
-    def __call__(self, task: WorkerJob, progress: Progress) -> Json:
-        """Localize a file and keep what was found, with its pictures.
+    def __call__(self, job: WorkerJob, progress: Progress) -> Json:
+        """Localize a file and save its result and pictures.
 
         Returns:
             ``duration`` (s), ``events`` (how many), ``has_video``, ``has_audio``, ``notes``,
@@ -90,34 +90,34 @@ class ModelWorker:
         from avel.report.thumbs import thumbnails
         from avel.web.job_folder import save_pictures, save_result
 
-        media, folder = open_media(task.media), Path(task.folder)
-        if media.duration > task.longest:
+        media, folder = open_media(job.media), Path(job.folder)
+        if media.duration > job.max_duration:
             raise MediaError(
-                f"{task.name}: lasts {media.duration / 60:.1f} minutes",
-                expected=f"at most {task.longest / 60:g}",
+                f"{job.name}: lasts {media.duration / 60:.1f} minutes",
+                expected=f"at most {job.max_duration / 60:g}",
                 hint="cut it, or start the server with a larger --minutes",
             )
-        found = self._localizer(task.model)(media, progress=progress)
+        timeline = self._localizer(job.model)(media, progress=progress)
         sound = file_spectrogram(media) if media.audio else b""
-        save_pictures(folder, thumbnails(found, media) if media.video else [], sound)
-        save_result(folder, found)
+        save_pictures(folder, thumbnails(timeline, media) if media.video else [], sound)
+        save_result(folder, timeline)
         return {
-            "duration": found.duration,
-            "events": len(found),
+            "duration": timeline.duration,
+            "events": len(timeline),
             "has_video": media.video is not None,
             "has_audio": media.audio is not None,
-            "notes": list(found.notes),
-            "player_start": found.player_start,
-            "content": file_hash(task.media),
+            "notes": list(timeline.notes),
+            "player_start": timeline.player_start,
+            "content": file_hash(job.media),
         }
 
 
-#: Does a job: what :class:`ModelWorker` is, and what tests put in its place.
+#: Does a job: :class:`ModelWorker`, or a fake one in tests.
 JobFunction = Callable[[WorkerJob, "Progress"], Json]
 
 
 def renamed(error: AvelError, path: str | Path, name: str) -> AvelError:
-    """The same error with the name that people know in place of a file's own path."""
+    """The same error with the file's name for people in place of its path."""
     got, expected, hint = (
         t.replace(str(path), name) for t in (error.got, error.expected, error.hint)
     )

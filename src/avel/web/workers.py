@@ -1,4 +1,4 @@
-"""Worker processes for jobs, each watched by a thread: they can be stopped, and replaced."""
+"""Worker processes for jobs, each watched by a thread, which can kill and replace it."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from avel.types import Json
 from avel.web.store import Job, Store, StoreError
 from avel.web.worker import JobFunction, WorkerJob, renamed
 
-#: Makes a worker's work, within the worker: picklable.
+#: Makes the function that does a job, within the worker process: picklable.
 Start = Callable[[], Any]
-#: Called with the id of a job that has changed.
+#: Called with a job's id.
 Changed = Callable[[str], None]
 T = TypeVar("T")
 _log = logging.getLogger("avel.web")
-_TICK = 0.2  # seconds between looks at what else may have happened
-_START = 300.0  # most seconds for loading the models
-_OFTEN = 0.2  # seconds between two reports of progress
-_AGAIN = 1.0  # seconds until the store is tried again
+_TICK = 0.2  # seconds between checks for cancellation and time limit
+_LOADING = 300.0  # most seconds for loading the models
+_REPORT = 0.2  # seconds between two reports of progress
+_RETRY = 1.0  # seconds until the store is tried again
 
 
 @dataclass(frozen=True)
 class Step:
-    """How far a running job is.
+    """The progress of a running job.
 
     Args:
         done, total: Segments.
-        seconds_left: By the pace so far; None where that can't be told yet.
+        seconds_left: Estimated from the pace so far; None before there is one.
     """
 
     done: int
@@ -48,34 +48,34 @@ class Step:
 
 
 class WorkerDiedError(Exception):
-    """The process is gone; says how."""
+    """The process died; the message says how."""
 
 
 class WorkerProcess:
-    """One process that does a task at a time.
+    """One process that does a job at a time.
 
     Args:
-        start: Makes its work.
-        threads: Of its arithmetic.
+        start: Makes the function that does a job.
+        threads: Number of its compute threads.
     """
 
     def __init__(self, start: Start, threads: int) -> None:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_live, args=(theirs, start), daemon=True)
+        self._process = context.Process(target=_run_worker, args=(theirs, start), daemon=True)
         with environment({name: str(threads) for name in THREADS}):
             self._process.start()
-        theirs.close()  # or its end would never be seen
+        theirs.close()  # or the end of the process would never be noticed
 
     def cards(self) -> dict[str, Json]:
-        """Wait until the models are loaded, and answer their cards.
+        """Wait until the models are loaded, and return their cards.
 
         Raises:
             AvelError: if they can't be.
         """
-        held: Any
+        content: Any
         try:
-            kind, held = self.heard(_START) or ("", None)
+            kind, content = self.receive(_LOADING) or ("", None)
         except WorkerDiedError as e:
             raise DataError(
                 f"the worker process died while it loaded the models ({e})",
@@ -83,19 +83,19 @@ class WorkerProcess:
             ) from e
         if kind == "failed":
             self.kill()
-            raise held
+            raise content
         if kind != "ready":
             self.kill()
-            raise DataError(f"the models weren't loaded within {_START:g} s")
-        return dict(held)
+            raise DataError(f"the models weren't loaded within {_LOADING:g} s")
+        return dict(content)
 
-    def give(self, task: WorkerJob) -> None:
-        """Hand over a task; if the process is gone, that is seen when it is listened to."""
+    def send(self, job: WorkerJob) -> None:
+        """Send a job; a process that is gone is noticed by :meth:`receive`."""
         with suppress(OSError):
-            self._pipe.send(task)
+            self._pipe.send(job)
 
-    def heard(self, seconds: float) -> tuple[str, Any] | None:
-        """What it says within some seconds.
+    def receive(self, seconds: float) -> tuple[str, Any] | None:
+        """Its next message (kind, content), or None after some seconds.
 
         Raises:
             WorkerDiedError: if the process is gone.
@@ -106,7 +106,7 @@ class WorkerProcess:
             raise WorkerDiedError(self.kill()) from e
 
     def kill(self) -> str:
-        """End the process, whatever it is doing; how it ended."""
+        """Kill the process, and return how it ended."""
         self._process.join(0.1)
         if self._process.is_alive():
             self._process.kill()
@@ -117,41 +117,41 @@ class WorkerProcess:
 
 
 class WorkerPool:
-    """Takes jobs from the store, in order, and has them done.
+    """Takes jobs from the store, in order, and has worker processes do them.
 
     Args:
         store: The jobs.
-        start: Makes a worker's work.
-        task_of: What a worker must be told of a job; raises AvelError if it can't be done.
+        start: Makes the function that does a job.
+        describe: The job as a worker gets it; raises AvelError if it can't be done.
         changed: Called from other threads whenever a job has changed.
-        gone: Called once nothing works on a deleted job any more.
+        deleted: Called once no worker works on a deleted job any more.
         troubled: Called when :attr:`trouble` has changed.
         count: Worker processes.
-        limit: Seconds that a job may take.
+        limit: Longest time of a job, in seconds.
     """
 
     def __init__(
-        self, store: Store, start: Start, *, task_of: Callable[[Job], WorkerJob], changed: Changed,
-        gone: Changed, troubled: Callable[[], None], count: int, limit: float,
+        self, store: Store, start: Start, *, describe: Callable[[Job], WorkerJob], changed: Changed,
+        deleted: Changed, troubled: Callable[[], None], count: int, limit: float,
     ) -> None:  # fmt: skip
-        #: Why no job can be begun or ended at this moment, or None.
+        #: Why no job can be started or ended at this moment, or None.
         self.trouble: AvelError | None = None
         self._troubled = troubled
-        self._store, self._start, self._task_of = store, start, task_of
-        self._changed, self._gone, self._limit = changed, gone, limit
+        self._store, self._start, self._describe = store, start, describe
+        self._changed, self._deleted, self._limit = changed, deleted, limit
         self._count, self._threads = count, max(1, cores() // count)
-        self._news = threading.Condition()
+        self._condition = threading.Condition()
         self._stopping = False
-        self._wakings = 0  # how often a job came to wait
-        self._one = threading.Lock()  # held while a job is taken
+        self._wakings = 0  # number of jobs that were enqueued
+        self._take_lock = threading.Lock()  # held while a job is taken
         self._taking = False
         self._busy: dict[str, Step | None] = {}
-        self._dropped: set[str] = set()
+        self._cancelled: set[str] = set()
         self._first: WorkerProcess | None = None
-        self._members: list[threading.Thread] = []
+        self._threads_running: list[threading.Thread] = []
 
     def load(self) -> dict[str, Json]:
-        """Start the first worker, and answer the models' cards.
+        """Start the first worker, and return the models' cards.
 
         Raises:
             AvelError: if a model can't be loaded.
@@ -160,110 +160,110 @@ class WorkerPool:
         return self._first.cards()
 
     def begin(self) -> None:
-        """Work from now on."""
+        """Start to take jobs."""
         for number in range(self._count):
             worker, self._first = self._first, None
-            member = threading.Thread(
+            thread = threading.Thread(
                 target=self._work, args=(worker,), name=f"avel-worker-{number}"
             )
-            self._members.append(member)
-            member.start()
+            self._threads_running.append(thread)
+            thread.start()
 
     def stop(self) -> None:
-        """End all workers; the jobs that they were at wait again."""
-        with self._news:
+        """End all workers; their jobs wait again."""
+        with self._condition:
             self._stopping = True
-            self._news.notify_all()
-        for member in self._members:
-            member.join()
+            self._condition.notify_all()
+        for thread in self._threads_running:
+            thread.join()
         if self._first is not None:
             self._first.kill()
 
     def wake(self) -> None:
-        """A job waits."""
-        with self._news:
+        """Wake a thread: a job waits."""
+        with self._condition:
             self._wakings += 1
-            self._news.notify_all()
+            self._condition.notify_all()
 
-    def drop(self, id: str) -> bool:
-        """Stop what works on a job; False where nothing does."""
-        with self._news:
+    def cancel(self, id: str) -> bool:
+        """Stop the work on a job; False where no worker is at it."""
+        with self._condition:
             if id in self._busy or self._taking:  # it may be the one that is being taken
-                self._dropped.add(id)
+                self._cancelled.add(id)
             return id in self._busy
 
     def step_of(self, id: str) -> Step | None:
-        """How far a running job is."""
+        """The progress of a running job."""
         return self._busy.get(id)
 
     def _take(self) -> Job | None:
-        """The next job, now marked as busy; None after a while in which none came."""
-        with self._one:
-            with self._news:
+        """The next job, now marked as busy; None after a while without one."""
+        with self._take_lock:
+            with self._condition:
                 if self._stopping:
                     return None
-                self._taking, seen = True, self._wakings
+                self._taking, wakings = True, self._wakings
                 busy = list(self._busy)
             job = None
             try:
                 job = self._store.take(busy)
             finally:
-                with self._news:
+                with self._condition:
                     self._taking = False
                     if job is not None:
                         self._busy[job.id] = None
-                    self._dropped &= self._busy.keys()
-        with self._news:
-            if job is None and not self._stopping and seen == self._wakings:
-                self._news.wait(2.0)
+                    self._cancelled &= self._busy.keys()
+        with self._condition:
+            if job is None and not self._stopping and wakings == self._wakings:
+                self._condition.wait(2.0)
         return job
 
     def _work(self, worker: WorkerProcess | None) -> None:
         while not self._stopping:
-            job = self._patiently(self._take)
+            job = self._retried(self._take)
             if job is None:
                 continue
             try:
                 self._changed(job.id)
                 worker = self._do(job, worker)
-            except Exception as e:  # whatever it is, the crew lives on
+            except Exception as e:  # a bug: the thread goes on
                 _log.exception("job %s", job.id)
                 if worker is not None:
                     worker.kill()
                 worker = None
-                self._failed(job, _unforeseen(job.name, e))
-            with self._news:
+                self._failed(job, _unexpected(job.name, e))
+            with self._condition:
                 del self._busy[job.id]
-                self._dropped.discard(job.id)
-                self._news.notify_all()
+                self._cancelled.discard(job.id)
+                self._condition.notify_all()
             with suppress(StoreError):
                 if self._store.get(job.id) is None:
-                    self._gone(job.id)
+                    self._deleted(job.id)
                 self._changed(job.id)
         if worker is not None:
             worker.kill()
 
-    def _patiently(self, act: Callable[[], T]) -> T | None:
-        """What an act on the store answers, tried until the store can be used.
+    def _retried(self, action: Callable[[], T]) -> T | None:
+        """The result of an action on the store, retried until the store can be used.
 
         Returns:
-            None where the crew is to end before: what was running then waits after the next start.
+            None where the pool is stopped before: a running job then waits after the next start.
         """
         while True:
             try:
-                done = act()
+                result = action()
             except StoreError as e:
-                self._say(e)
+                self._set_trouble(e)
             else:
-                self._say(None)
-                return done
-            with self._news:
+                self._set_trouble(None)
+                return result
+            with self._condition:
                 if self._stopping:
                     return None
-                self._news.wait(_AGAIN)
+                self._condition.wait(_RETRY)
 
-    def _say(self, trouble: AvelError | None) -> None:
-        """Tell of what keeps the jobs from going on, or that nothing does any more."""
+    def _set_trouble(self, trouble: AvelError | None) -> None:
+        """Report what keeps jobs from running, or that nothing does any more."""
         if str(trouble) == str(self.trouble):
             return
         self.trouble = trouble
@@ -271,12 +271,12 @@ class WorkerPool:
         self._troubled()
 
     def _do(self, job: Job, worker: WorkerProcess | None) -> WorkerProcess | None:
-        """Have a job done, and note how it ended; the worker, if it lives on."""
+        """Have a job done, and save how it ended; returns the worker if it is still alive."""
         try:
-            task = self._task_of(job)
-            worker = worker or self._hired()
-            worker.give(task)
-            facts = self._listen(job, worker)
+            description = self._describe(job)
+            worker = worker or self._new_worker()
+            worker.send(description)
+            facts = self._wait_for(job, worker)
         except AvelError as e:
             self._failed(job, e)
             return worker
@@ -289,41 +289,41 @@ class WorkerPool:
         if facts is None:
             worker.kill()
             return None
-        self._patiently(lambda: self._store.finish(job.id, "done", facts=facts))
+        self._retried(lambda: self._store.finish(job.id, "done", facts=facts))
         return worker
 
-    def _hired(self) -> WorkerProcess:
+    def _new_worker(self) -> WorkerProcess:
         worker = WorkerProcess(self._start, self._threads)
         worker.cards()
         return worker
 
     def _failed(self, job: Job, error: AvelError) -> None:
-        told = {"got": error.got, "expected": error.expected, "hint": error.hint}
-        self._patiently(lambda: self._store.finish(job.id, "failed", error=told))
+        body = {"got": error.got, "expected": error.expected, "hint": error.hint}
+        self._retried(lambda: self._store.finish(job.id, "failed", error=body))
 
-    def _listen(self, job: Job, worker: WorkerProcess) -> Json | None:
+    def _wait_for(self, job: Job, worker: WorkerProcess) -> Json | None:
         """The facts of a job, or None where it was stopped.
 
         Raises:
-            AvelError: as the worker says.
-            WorkerDiedError: if it is gone.
+            AvelError: the worker's.
+            WorkerDiedError: if it died.
         """
-        begun = time.monotonic()
+        started = time.monotonic()
         while True:
-            message = worker.heard(_TICK)
+            message = worker.receive(_TICK)
             if message is not None:
-                kind, held = message
+                kind, content = message
                 if kind == "done":
-                    return dict(held)
+                    return dict(content)
                 if kind == "failed":
-                    raise held
-                self._step(job, *held, since=begun)
-            if job.id in self._dropped:
+                    raise content
+                self._step(job, *content, since=started)
+            if job.id in self._cancelled:
                 return None
             if self._stopping:
-                self._patiently(lambda: self._store.put_back(job.id))
+                self._retried(lambda: self._store.put_back(job.id))
                 return None
-            if time.monotonic() - begun > self._limit:
+            if time.monotonic() - started > self._limit:
                 self._failed(job, _too_long(job, self._limit))
                 return None
 
@@ -341,9 +341,9 @@ def _died(job: Job, how: str) -> AvelError:
     )
 
 
-def _unforeseen(name: str, error: Exception) -> AvelError:
+def _unexpected(name: str, error: Exception) -> AvelError:
     return DataError(
-        f"{name}: stumbled over something unforeseen ({type(error).__name__})",
+        f"{name}: an unexpected error occurred ({type(error).__name__})",
         hint="report it, with the file if you can",
     )
 
@@ -356,34 +356,34 @@ def _too_long(job: Job, limit: float) -> AvelError:
     )
 
 
-def _live(pipe: Connection, start: Start) -> None:
+def _run_worker(pipe: Connection, start: Start) -> None:
     """A worker's life: load, then take tasks and answer until the server is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to deal with
     with suppress(EOFError, OSError):
         try:
-            does = start()
+            do_job = start()
         except Exception as e:
             return pipe.send(("failed", cannot_start(e)))
-        pipe.send(("ready", getattr(does, "cards", {})))
+        pipe.send(("ready", getattr(do_job, "cards", {})))
         while True:
-            pipe.send(_answer(does, pipe.recv(), pipe))
+            pipe.send(_do_job(do_job, pipe.recv(), pipe))
 
 
-def _answer(does: JobFunction, task: WorkerJob, pipe: Connection) -> tuple[str, Any]:
+def _do_job(do_job: JobFunction, job: WorkerJob, pipe: Connection) -> tuple[str, Any]:
     last = 0.0
 
     def progress(done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
-        if done in (0, total) or now - last >= _OFTEN:
+        if done in (0, total) or now - last >= _REPORT:
             last = now
             pipe.send(("step", (done, total)))
 
     try:
-        return "done", does(task, progress)
+        return "done", do_job(job, progress)
     except AvelError as e:
-        return "failed", renamed(e, Path(task.media), task.name)
+        return "failed", renamed(e, Path(job.media), job.name)
     except OSError as e:
-        return "failed", disk_error(e, task.name)
+        return "failed", disk_error(e, job.name)
     except Exception as e:
-        return "failed", _unforeseen(task.name, e)
+        return "failed", _unexpected(job.name, e)

@@ -1,4 +1,4 @@
-// What a person does to the events of a file: by keys, and by what other parts call.
+// Actions on the events of a file, by keyboard and by other parts of the page.
 import { toast } from "./dom.js";
 import { nameOf } from "./shortcuts.js";
 
@@ -145,7 +145,7 @@ export class Actions {
     const on = target.closest(".event") && this.current,
       slider = target.closest("input[type=range]");
     const step = (by) => () => this.player.seek(this.player.position + by * this.editor.step);
-    const given = {
+    const actions = {
       "ctrl+z": () => this.editor.undo(),
       "ctrl+shift+z": () => this.editor.redo(),
       "ctrl+y": () => this.editor.redo(),
@@ -154,7 +154,7 @@ export class Actions {
       "shift+n": () => this.review.beside(1),
       "shift+p": () => this.review.beside(-1),
       a: () => this.player.toggleAttention(),
-      h: () => this.timeline.apart.toggle(),
+      h: () => this.timeline.singleModality.toggle(),
       e: () => this.add(),
       r: () => this.play(),
       i: () => this.edge("start"),
@@ -172,10 +172,10 @@ export class Actions {
       "=": () => this.timeline.setZoom(this.timeline.zoom * 2),
       "-": () => this.timeline.setZoom(this.timeline.zoom / 2),
     };
-    for (let k = 1; k <= 9; k++) given[String(k)] = () => this.byNumber(k - 1);
+    for (let k = 1; k <= 9; k++) actions[String(k)] = () => this.byNumber(k - 1);
     if (!slider && !target.closest("audio, video, .scroll, pre")) {
       Object.assign(
-        given,
+        actions,
         on
           ? {
               ArrowLeft: () => this.nudge(-1, "move"),
@@ -189,13 +189,13 @@ export class Actions {
       );
     }
     if (target.closest("#ruler"))
-      Object.assign(given, {
+      Object.assign(actions, {
         Home: () => this.player.seek(0),
         End: () => this.player.seek(this.player.duration),
       });
     if (!target.closest("button:not(.event), a, summary, audio, video"))
-      given[" "] = () => this.player.toggle();
-    return given;
+      actions[" "] = () => this.player.toggle();
+    return actions;
   }
 
   // Row k's label for the chosen event; without one a new event of it.

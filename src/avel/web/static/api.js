@@ -1,7 +1,7 @@
-// Everything that is asked of the server.
+// Requests to the server.
 
-// An error as the server tells it: what came, what was expected, a hint.
-class Refused extends Error {
+// An error of the server: got, expected, hint.
+class ApiError extends Error {
   constructor(status, { got = "", expected = "", hint = "" } = {}, extra = {}) {
     super(got || `the server answered ${status}`);
     Object.assign(this, { status, got: got || `The server answered ${status}.`, expected, hint, ...extra });
@@ -9,7 +9,7 @@ class Refused extends Error {
 }
 
 const unreachable = () =>
-  new Refused(0, {
+  new ApiError(0, {
     got: "The server can’t be reached.",
     hint: "See whether `avel serve` still runs, then try again.",
   });
@@ -25,53 +25,53 @@ function login() {
   return asking;
 }
 
-function refusal(status, text, header) {
+function apiError(status, text, header) {
   let body = {};
   try {
     body = JSON.parse(text);
   } catch {
-    /* an answer of something between us and the server */
+    /* a response of a proxy */
   }
-  return new Refused(status, body?.error ?? {}, { body, wait: Number(header("Retry-After")) || 0 });
+  return new ApiError(status, body?.error ?? {}, { body, wait: Number(header("Retry-After")) || 0 });
 }
 
-// JSON of a request; asks for the token where it is wanted. `body` is sent as JSON, or as it is
+// JSON of a request; asks for the token where one is needed. `body` is sent as JSON, or as it is
 // where it is FormData.
 export async function call(method, path, body = undefined, options = {}) {
-  const text = await (await answered(method, path, body, options)).text();
+  const text = await (await request(method, path, body, options)).text();
   return text ? JSON.parse(text) : null;
 }
 
-async function answered(method, path, body = undefined, { signal, bare = false, headers = {} } = {}) {
+async function request(method, path, body = undefined, { signal, bare = false, headers = {} } = {}) {
   const form = body instanceof FormData;
   const options = { method, signal, headers: { ...headers }, credentials: "same-origin" };
   if (body !== undefined) {
     options.body = form ? body : JSON.stringify(body);
     if (!form) options.headers["Content-Type"] = "application/json";
   }
-  let answer;
+  let response;
   try {
-    answer = await fetch(`/api/${path}`, options);
+    response = await fetch(`/api/${path}`, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw unreachable();
   }
-  if (answer.status === 401 && !bare) {
+  if (response.status === 401 && !bare) {
     await login();
-    return answered(method, path, body, { signal, headers });
+    return request(method, path, body, { signal, headers });
   }
-  if (!answer.ok) throw refusal(answer.status, await answer.text(), (name) => answer.headers.get(name));
-  return answer;
+  if (!response.ok) throw apiError(response.status, await response.text(), (name) => response.headers.get(name));
+  return response;
 }
 
 // A file of the server, saved as the browser saves downloads.
 export async function download(path) {
-  const answer = await answered("GET", path);
-  const said = answer.headers.get("Content-Disposition") ?? "";
-  const wide = /filename\*=utf-8''([^;]+)/i.exec(said),
-    plain = /filename="?([^";]+)/i.exec(said);
+  const response = await request("GET", path);
+  const disposition = response.headers.get("Content-Disposition") ?? "";
+  const wide = /filename\*=utf-8''([^;]+)/i.exec(disposition),
+    plain = /filename="?([^";]+)/i.exec(disposition);
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(await answer.blob());
+  link.href = URL.createObjectURL(await response.blob());
   link.download = wide ? decodeURIComponent(wide[1]) : (plain?.[1] ?? "export");
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
@@ -89,9 +89,9 @@ export const post = (path, body, options) => call("POST", path, body, options);
 export const job = (id, rest = "") => `jobs/${encodeURIComponent(id)}${rest}`;
 export const address = (id, rest) => `/api/${job(id, rest)}`;
 
-// Sends a file; `told(done, total)` while it is on its way. `signal` calls it off, `headers` are
+// Sends a file; `progress(done, total)` while it is on its way. `signal` cancels it, `headers` are
 // those of `once()`.
-export function upload(file, model, told, signal, headers) {
+export function upload(file, model, progress, signal, headers) {
   return new Promise((resolve, reject) => {
     const form = new FormData(),
       request = new XMLHttpRequest();
@@ -99,32 +99,32 @@ export function upload(file, model, told, signal, headers) {
     form.append("file", file, file.name);
     request.open("POST", "/api/jobs");
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
-    request.upload.onprogress = (e) => told(e.loaded, e.total);
+    request.upload.onprogress = (e) => progress(e.loaded, e.total);
     request.onerror = () => reject(unreachable());
-    request.onabort = () => reject(new DOMException("called off", "AbortError"));
+    request.onabort = () => reject(new DOMException("cancelled", "AbortError"));
     request.onload = () => {
       if (request.status === 401)
         return login()
-          .then(() => upload(file, model, told, signal, headers))
+          .then(() => upload(file, model, progress, signal, headers))
           .then(resolve, reject);
       if (request.status >= 400)
-        return reject(refusal(request.status, request.responseText, (n) => request.getResponseHeader(n)));
+        return reject(apiError(request.status, request.responseText, (n) => request.getResponseHeader(n)));
       try {
         resolve(JSON.parse(request.responseText));
       } catch {
-        reject(new Refused(request.status));
+        reject(new ApiError(request.status));
       }
     };
     signal.addEventListener("abort", () => request.abort());
-    if (signal.aborted) return reject(new DOMException("called off", "AbortError"));
+    if (signal.aborted) return reject(new DOMException("cancelled", "AbortError"));
     request.send(form);
   });
 }
 
-// Calls `changed(job)` whenever a job changes, `gone(id)` when it is deleted, `troubled(list)` when what keeps jobs from going on
-// changes, and `again()` when changes may have been missed:
-// by events of the server, or by looking every two seconds where they don't come.
-export function follow({ changed, gone, troubled, again }) {
+// Calls `changed(job)` when a job changes, `deleted(id)` when it is deleted, `troubled(list)` when
+// what keeps jobs from running changes, and `again()` when changes may have been missed: by
+// server-sent events, or by polling every two seconds where they don't arrive.
+export function follow({ changed, deleted, troubled, again }) {
   let timer = 0,
     source = null;
   const poll = () => {
@@ -144,7 +144,7 @@ export function follow({ changed, gone, troubled, again }) {
       late = true;
     };
     source.onmessage = (event) => changed(JSON.parse(event.data));
-    source.addEventListener("gone", (event) => gone(JSON.parse(event.data).id));
+    source.addEventListener("gone", (event) => deleted(JSON.parse(event.data).id));
     source.addEventListener("troubles", (event) => troubled(JSON.parse(event.data)));
     source.onerror = () => {
       // it tries again by itself, but where it was refused

@@ -1,4 +1,4 @@
-// The sliders of the decision: what the kept scores would give with another threshold.
+// The sliders of the decision: what the saved scores give with another threshold.
 import { byId, button, el } from "./dom.js";
 
 const SECONDS = (v) => (v ? `${v} s` : "none");
@@ -23,7 +23,7 @@ export class DecisionSliders {
     ];
     this.rows = Object.fromEntries(
       rows.map(([name, words, what, min, max, step, say]) => {
-        const said = el("output", { for: `tune-${name}` });
+        const output = el("output", { for: `tune-${name}` });
         const input = el("input", {
           type: "range",
           id: `tune-${name}`,
@@ -37,19 +37,19 @@ export class DecisionSliders {
           "div",
           { className: "slider", title: what },
           el("label", { for: `tune-${name}` }, words),
-          said,
+          output,
           input,
           el("small", { id: `what-${name}` }, what),
         );
-        return [name, { row, input, said, say }];
+        return [name, { row, input, output, say }];
       }),
     );
-    this.own = button(
+    this.reset = button(
       "undo",
       "Back to the model’s own decision",
       () => {
         this.moved = {};
-        this.tell();
+        this.report();
       },
       { text: "Reset", id: "tune-own" },
     );
@@ -58,13 +58,13 @@ export class DecisionSliders {
       { className: "field", id: "other-model" },
       models.map((m) => el("option", { value: m.name, selected: m.name === current }, m.name)),
     );
-    const find = button("retry", "", () => again(select.value), { text: "Find again", id: "find-again" });
+    const find = button("retry", "", () => again(select.value), { text: "Detect again", id: "find-again" });
     byId("sliders").replaceChildren(
       ...Object.values(this.rows).map((r) => r.row),
       el(
         "div",
         { className: "tuning-foot" },
-        this.own,
+        this.reset,
         el("span", { className: "spring" }),
         el("label", { for: "other-model" }, "Model"),
         select,
@@ -77,19 +77,19 @@ export class DecisionSliders {
   // What the server decided by.
   show(decision) {
     this.used = decision;
-    for (const [name, { input, said, say }] of Object.entries(this.rows)) {
+    for (const [name, { input, output, say }] of Object.entries(this.rows)) {
       const top = decision.threshold ?? 0.5;
       const value =
         this.moved[name] ?? decision[name] ?? (name === "low_threshold" ? top : name === "threshold" ? 0.5 : 0);
       input.value = value;
       const open = (decision[name] ?? null) === null && this.moved[name] === undefined;
-      said.textContent =
+      output.textContent =
         open && name === "threshold" ? "model’s own" : open && name === "low_threshold" ? "off" : say(Number(value));
-      input.setAttribute("aria-valuetext", said.textContent);
+      input.setAttribute("aria-valuetext", output.textContent);
     }
-    this.own.disabled = !Object.keys(this.moved).length;
+    this.reset.disabled = !Object.keys(this.moved).length;
     const set = decision.threshold ?? null;
-    byId("tuning-said").textContent = set === null ? "the model’s own" : `threshold ${share(set)}`;
+    byId("tuning-summary").textContent = set === null ? "the model’s own" : `threshold ${share(set)}`;
   }
 
   slid(name) {
@@ -100,10 +100,10 @@ export class DecisionSliders {
     if (name === "low_threshold") this.moved.low_threshold = Math.min(this.moved.low_threshold, top);
     this.show({ ...this.used, ...this.moved });
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.tell(), 120);
+    this.timer = setTimeout(() => this.report(), 120);
   }
 
-  tell() {
+  report() {
     clearTimeout(this.timer);
     this.changed({ ...this.moved });
   }

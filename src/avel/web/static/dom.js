@@ -2,23 +2,23 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// An element. `given`: properties; `on…` functions listen; names with "-" and `role` are
+// An element. `properties`: DOM properties; `on…` functions listen; names with "-" and `role` are
 // attributes; `style` an object of CSS properties; null and false are left out.
-export function el(tag, given = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(given)) {
+export function el(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
     if (value === null || value === undefined || value === false) continue;
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (name === "style") for (const [k, v] of Object.entries(value)) made.style.setProperty(k, v);
-    else if (name === "data") Object.assign(made.dataset, value);
-    else if (name.includes("-") || !(name in made) || name === "list")
-      made.setAttribute(name, value === true ? "" : value);
-    else made[name] = value;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "style") for (const [k, v] of Object.entries(value)) element.style.setProperty(k, v);
+    else if (name === "data") Object.assign(element.dataset, value);
+    else if (name.includes("-") || !(name in element) || name === "list")
+      element.setAttribute(name, value === true ? "" : value);
+    else element[name] = value;
   }
-  made.append(
+  element.append(
     ...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false && c !== ""),
   );
-  return made;
+  return element;
 }
 
 const paths = {
@@ -73,11 +73,11 @@ export function icon(name) {
 }
 
 // A button with an icon; `text` is shown, or else only its `title` names it.
-export function button(name, title, onclick, { text = "", ...given } = {}) {
-  const kind = `button${text ? " wide" : ""}${given.className ? ` ${given.className}` : ""}`;
+export function button(name, title, onclick, { text = "", ...properties } = {}) {
+  const kind = `button${text ? " wide" : ""}${properties.className ? ` ${properties.className}` : ""}`;
   return el(
     "button",
-    { type: "button", title, "aria-label": text ? null : title, ...given, className: kind, onclick },
+    { type: "button", title, "aria-label": text ? null : title, ...properties, className: kind, onclick },
     name && icon(name),
     text && el("span", {}, text),
   );
@@ -121,7 +121,7 @@ export function toast(text, { action = "", act = null, bad = false, seconds = 6 
 // A sentence whose `commands` are set as such.
 export const prose = (text) => text.split("`").map((part, i) => (i % 2 ? el("code", {}, part) : part));
 
-// An error in three parts, as avel tells it.
+// An error in its three parts.
 export function problem(error) {
   return el(
     "div",

@@ -1,10 +1,10 @@
-// The events under correction, with all that was done to them: plain data, no page.
+// The events under correction, with their undo history: plain data, no page.
 
 const round = (t) => Math.round(t * 1000) / 1000;
 const sorted = (events) =>
   [...events].sort((a, b) => a.start - b.start || a.end - b.end || a.label.localeCompare(b.label));
 
-// What is compared and saved of events, as text; they are never changed in place, so it is kept.
+// What is compared and saved of events, as text; they are never changed in place, so the text is cached.
 const texts = new WeakMap();
 function bare(events) {
   if (!texts.has(events))
@@ -28,16 +28,16 @@ export class Editor extends EventTarget {
     this.last = Math.max(duration, step);
     this.done = [];
     this.undone = [];
-    this.kept = bare([]);
+    this.savedText = bare([]);
     this.number = 0;
   }
 
   // Events of the server, with numbers of their own; nothing before them can be brought back.
   load(events) {
     this.events = this.numbered(events);
-    this.kept = bare(this.events);
+    this.savedText = bare(this.events);
     Object.assign(this, { done: [], undone: [], selected: null, touched: false });
-    this.tell();
+    this.emitChange();
   }
 
   numbered(events) {
@@ -46,26 +46,26 @@ export class Editor extends EventTarget {
 
   // Whether the events differ from those that the server has.
   get dirty() {
-    return bare(this.events) !== this.kept;
+    return bare(this.events) !== this.savedText;
   }
   get current() {
     return this.events.find((e) => e.id === this.selected) ?? null;
   }
 
   saved(events = this.events) {
-    this.kept = bare(events);
+    this.savedText = bare(events);
     this.touched = this.dirty && this.touched;
-    this.tell();
+    this.emitChange();
   }
 
-  tell(what = "") {
+  emitChange(what = "") {
     this.dispatchEvent(new CustomEvent("change", { detail: what }));
   }
 
   select(id) {
     if (id === this.selected) return;
     this.selected = id;
-    this.tell();
+    this.emitChange();
   }
 
   // One change: `events` take the place of those here. Changes with the same `run` that follow
@@ -78,7 +78,7 @@ export class Editor extends EventTarget {
     }
     this.undone = [];
     Object.assign(this, { events: sorted(events), selected, touched: this.touched || hand });
-    this.tell(what);
+    this.emitChange(what);
   }
 
   swap(from, to, words) {
@@ -93,7 +93,7 @@ export class Editor extends EventTarget {
     });
     Object.assign(this, { events: state.events, touched: state.touched || this.dirty });
     this.selected = this.events.some((e) => e.id === state.selected) ? state.selected : null;
-    this.tell(`${words}: ${state.what}`);
+    this.emitChange(`${words}: ${state.what}`);
   }
   undo() {
     this.swap(this.done, this.undone, "undone");
@@ -115,14 +115,14 @@ export class Editor extends EventTarget {
     return Math.min(0.01, this.last);
   }
 
-  // An event with new edges, kept apart and within the file.
+  // An event with new edges, at least `least` long and within the file.
   placed(event, start, end) {
     const a = round(Math.min(Math.max(0, start), this.last - this.least));
     return { ...event, start: a, end: round(Math.max(Math.min(end, this.last), a + this.least)) };
   }
 
-  change(id, given, what, options) {
-    const events = this.events.map((e) => (e.id === id ? { ...e, ...given } : e));
+  change(id, values, what, options) {
+    const events = this.events.map((e) => (e.id === id ? { ...e, ...values } : e));
     const same = bare(events) === bare(this.events);
     if (!same) this.commit(what, events, { selected: id, ...options });
     return !same;
@@ -178,7 +178,7 @@ export class Editor extends EventTarget {
     return true;
   }
 
-  // Other events in place of all, e.g. those found with another threshold.
+  // Other events in place of all, e.g. those of another threshold.
   replace(events, what, options = {}) {
     if (bare(events) === bare(this.events)) return false;
     this.commit(what, this.numbered(events), { selected: null, ...options });

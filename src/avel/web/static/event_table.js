@@ -5,7 +5,7 @@ const MOST = 2000; // rows; the timeline and what is saved hold all
 
 export class EventTable {
   constructor(editor, player, pick) {
-    Object.assign(this, { editor, player, pick, rows: new Map(), kept: new WeakMap() });
+    Object.assign(this, { editor, player, pick, rows: new Map(), rowStates: new WeakMap() });
     this.body = el("tbody", {
       onclick: (event) => {
         const row = event.target.closest("tr[data-event]");
@@ -30,23 +30,23 @@ export class EventTable {
     byId("events-scroll").replaceChildren(this.table, this.empty);
   }
 
-  // `finding`: what is only heard or only seen, where no event was found.
+  // `finding`: events of a single modality, where none of both was found.
   render(hue, finding = "") {
-    const said = finding || "No event that is both seen and heard was found.";
-    this.empty.textContent = `${said} Lower the threshold, or add one: drag on a row of the timeline.`;
+    const message = finding || "No event that is both seen and heard was found.";
+    this.empty.textContent = `${message} Lower the threshold, or add one: drag on a row of the timeline.`;
     const { events, selected } = this.editor;
     this.table.hidden = !events.length;
     this.empty.hidden = events.length > 0;
     byId("events-title").textContent = events.length ? `Events (${events.length})` : "Events";
-    const made = events
+    const trs = events
       .slice(0, MOST)
       .map((event) => this.shown(event, hue(event.label), event.id === selected));
-    this.rows = new Map(made.map((row, i) => [events[i].id, row]));
+    this.rows = new Map(trs.map((row, i) => [events[i].id, row]));
     const same =
-      made.length === this.body.children.length && made.every((row, i) => row === this.body.children[i]);
+      trs.length === this.body.children.length && trs.every((row, i) => row === this.body.children[i]);
     if (!same) {
       const focused = document.activeElement;
-      this.body.replaceChildren(...made);
+      this.body.replaceChildren(...trs);
       if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
     }
     if (selected !== this.scrolled) this.rows.get(selected)?.scrollIntoView?.({ block: "nearest" });
@@ -56,11 +56,11 @@ export class EventTable {
   // The event's row, the same element as before where nothing of it has changed.
   shown(event, hue, chosen) {
     const before = this.rows.get(event.id),
-      kept = this.kept.get(before);
-    if (kept?.event === event && kept.hue === hue && kept.chosen === chosen) return before;
-    const same = kept?.event === event && kept.hue === hue,
+      state = this.rowStates.get(before);
+    if (state?.event === event && state.hue === hue && state.chosen === chosen) return before;
+    const same = state?.event === event && state.hue === hue,
       row = same ? before : this.row(event, hue);
-    this.kept.set(row, { event, hue, chosen });
+    this.rowStates.set(row, { event, hue, chosen });
     row.classList.toggle("chosen", chosen);
     row.querySelector("button").setAttribute("aria-pressed", String(chosen));
     if (before && !same) {

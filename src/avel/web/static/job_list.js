@@ -1,4 +1,4 @@
-// The list of files: what waits, how far it is, what was found.
+// The list of files: waiting, running, done, failed.
 import { get, job, post, call } from "./api.js";
 import {
   announce,
@@ -47,7 +47,7 @@ function when(value) {
 export class JobList {
   constructor(about) {
     this.about = about;
-    this.held = new Map(); // by id, newest first
+    this.jobs = new Map(); // by id, newest first
     this.total = 0;
     this.rows = new Map();
     this.only = "all";
@@ -92,16 +92,16 @@ export class JobList {
   }
 
   // The list as the server has it; as many as were shown before.
-  async load(limit = Math.max(PAGE, Math.min(this.held.size, 500))) {
+  async load(limit = Math.max(PAGE, Math.min(this.jobs.size, 500))) {
     const first = await get(`jobs?offset=0&limit=${Math.min(limit, PAGE)}`);
-    const found = [...first.jobs];
-    while (found.length < Math.min(limit, first.total)) {
-      const next = await get(`jobs?offset=${found.length}&limit=${PAGE}`);
+    const jobs = [...first.jobs];
+    while (jobs.length < Math.min(limit, first.total)) {
+      const next = await get(`jobs?offset=${jobs.length}&limit=${PAGE}`);
       if (!next.jobs.length) break;
-      found.push(...next.jobs);
+      jobs.push(...next.jobs);
     }
     this.total = first.total;
-    this.held = new Map(found.map((j) => [j.id, j]));
+    this.jobs = new Map(jobs.map((j) => [j.id, j]));
     this.troubled(first.troubles);
     this.render();
   }
@@ -115,17 +115,17 @@ export class JobList {
   }
 
   async loadMore() {
-    const { jobs, total } = await get(`jobs?offset=${this.held.size}&limit=${PAGE}`);
+    const { jobs, total } = await get(`jobs?offset=${this.jobs.size}&limit=${PAGE}`);
     this.total = total;
-    for (const j of jobs) this.held.set(j.id, j);
+    for (const j of jobs) this.jobs.set(j.id, j);
     this.render();
   }
 
   changed(j) {
-    const before = this.held.get(j.id);
-    if (before) this.held.set(j.id, j);
+    const before = this.jobs.get(j.id);
+    if (before) this.jobs.set(j.id, j);
     else {
-      this.held = new Map([[j.id, j], ...this.held]);
+      this.jobs = new Map([[j.id, j], ...this.jobs]);
       this.total += 1;
     }
     if (before && before.state !== j.state && ["done", "failed"].includes(j.state)) {
@@ -135,7 +135,7 @@ export class JobList {
   }
 
   forget(id) {
-    if (this.held.delete(id)) this.total -= 1;
+    if (this.jobs.delete(id)) this.total -= 1;
     this.render();
   }
 
@@ -153,12 +153,12 @@ export class JobList {
     const wanted =
       this.only === "corrected" || this.only === "open" ? SHOWN[this.only][1] : (j) => j.state === "done";
     const fits = (j) => j.id === id || (wanted(j) && j.name.toLocaleLowerCase().includes(this.text));
-    const ids = [...this.held.values()].filter(fits).map((j) => j.id);
+    const ids = [...this.jobs.values()].filter(fits).map((j) => j.id);
     return ids[ids.indexOf(id) + direction] ?? null;
   }
 
   render() {
-    const all = [...this.held.values()];
+    const all = [...this.jobs.values()];
     this.visible = !byId("home").hidden;
     const busy = all.filter(SHOWN.busy[1]).length;
     if (!this.visible) return;
@@ -176,7 +176,7 @@ export class JobList {
       (j) => SHOWN[this.only][1](j) && j.name.toLocaleLowerCase().includes(this.text),
     );
     this.place(chosen);
-    const missing = this.total - this.held.size;
+    const missing = this.total - this.jobs.size;
     byId("more").replaceChildren(
       ...[
         !chosen.length && all.length > 0 && el("p", { className: "empty" }, "No file is like that."),
@@ -295,7 +295,7 @@ export class JobList {
   }
 
   async remove(id) {
-    const j = this.held.get(id);
+    const j = this.jobs.get(id);
     const answer = await ask(
       "Delete this file?",
       `${j.name}: what was found in it${j.corrected ? ", what you corrected" : ""} and the uploaded copy will be gone.`,
@@ -317,20 +317,20 @@ export class JobList {
   async learn() {
     if (!this.about.dataset) return;
     const box = byId("learn");
-    let held;
+    let dataset;
     try {
-      held = await get("dataset");
+      dataset = await get("dataset");
     } catch {
       return;
     }
-    box.hidden = !held.clips;
-    if (!held.clips) return;
-    const commands = held.commands.join("\n");
+    box.hidden = !dataset.clips;
+    if (!dataset.clips) return;
+    const commands = dataset.commands.join("\n");
     box.replaceChildren(
       el(
         "div",
         { className: "card-head" },
-        el("h2", { id: "learn-title" }, `Learn from ${count(held.clips, "corrected file")}`),
+        el("h2", { id: "learn-title" }, `Learn from ${count(dataset.clips, "corrected file")}`),
         button(
           "",
           "Copy the commands",
@@ -349,11 +349,11 @@ export class JobList {
           "p",
           { className: "soft" },
           "They lie in ",
-          el("code", {}, held.path ?? ""),
+          el("code", {}, dataset.path ?? ""),
           ", ready for a model to learn from:",
         ),
         el("pre", { tabIndex: 0 }, commands),
-        (held.notes ?? []).map((t) => el("p", { className: "soft" }, t)),
+        (dataset.notes ?? []).map((t) => el("p", { className: "soft" }, t)),
       ),
     );
   }

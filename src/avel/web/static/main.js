@@ -17,9 +17,9 @@ onLogin(
         className: "field",
         required: true,
         autocomplete: "current-password",
-        "aria-describedby": "token-said",
+        "aria-describedby": "token-message",
       });
-      const said = el("p", { id: "token-said", role: "alert" });
+      const message = el("p", { id: "token-message", role: "alert" });
       const box = el(
         "dialog",
         { className: "dialog", "aria-labelledby": "login-title" },
@@ -31,7 +31,7 @@ onLogin(
               try {
                 await post("login", { token: token.value }, { bare: true });
               } catch (error) {
-                said.textContent =
+                message.textContent =
                   error.status === 401
                     ? "That isn’t the token."
                     : [error.got, error.hint].filter(Boolean).join(" ");
@@ -46,7 +46,7 @@ onLogin(
           el("p", {}, prose("It was printed where `avel serve` was started; who runs it knows it.")),
           el("label", { for: "token" }, "Token"),
           token,
-          said,
+          message,
           el("div", { className: "answers" }, el("button", { className: "button wide primary" }, "Open")),
         ),
       );
@@ -109,7 +109,7 @@ async function start() {
   byId("actions").after(button("keys", "Keys (?)", showShortcuts, { id: "keys" }));
   const again = () =>
     jobs.load().then(
-      () => jobs.held.has(review.id) && review.changed(jobs.held.get(review.id)),
+      () => jobs.jobs.has(review.id) && review.changed(jobs.jobs.get(review.id)),
       () => {},
     );
   follow({
@@ -117,9 +117,9 @@ async function start() {
       jobs.changed(j);
       review.changed(j);
     },
-    gone: (id) => {
+    deleted: (id) => {
       jobs.forget(id);
-      review.gone(id);
+      review.deleted(id);
     },
     troubled: (list) => jobs.troubled(list),
     again,

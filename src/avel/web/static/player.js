@@ -56,7 +56,7 @@ export class Player extends EventTarget {
     }
     this.media = media;
     this.file = fileClock(media, timeline.player_start);
-    this.said = el(
+    this.message = el(
       "p",
       { className: "nothing", hidden: true },
       "This browser doesn’t play this file. Timeline, pictures and correction work without it.",
@@ -64,7 +64,7 @@ export class Player extends EventTarget {
     this.stage.classList.toggle("sound", !job.has_video);
     this.stage.closest(".upper").classList.toggle("sound", !job.has_video);
     this.stage.style.setProperty("--shape", "16 / 9");
-    this.stage.append(media, this.still, ...(job.has_video ? [this.overlay] : []), this.said);
+    this.stage.append(media, this.still, ...(job.has_video ? [this.overlay] : []), this.message);
     this.still.hidden = true;
     this.listen(media);
     this.buildDeck(job);
@@ -76,9 +76,9 @@ export class Player extends EventTarget {
       if (media !== this.media) return;
       this.playable = false;
       media.hidden = true;
-      this.said.hidden = false;
+      this.message.hidden = false;
       this.still.hidden = !this.thumbs.length;
-      this.said.classList.toggle("low", this.thumbs.length > 0);
+      this.message.classList.toggle("low", this.thumbs.length > 0);
       this.show();
     });
     const tick = () => {

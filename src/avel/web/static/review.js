@@ -25,7 +25,7 @@ const HINT = [
 
 export class Review {
   constructor(about, jobs) {
-    Object.assign(this, { about, jobs, id: null, job: null, data: null, asked: null, number: 0 });
+    Object.assign(this, { about, jobs, id: null, job: null, data: null, request: null, number: 0 });
     this.editor = new Editor({ duration: 0, step: 1 });
     this.player = new Player();
     const actions = new Actions(this);
@@ -65,7 +65,7 @@ export class Review {
     if (this.id && this.data && !(await this.saving.leave())) return false;
     Object.assign(this, { id: null, data: null, job: null });
     this.player.clear();
-    this.asked?.abort();
+    this.request?.abort();
     return true;
   }
 
@@ -73,14 +73,14 @@ export class Review {
     this.id = id;
     byId("about-file").replaceChildren();
     this.parts(false);
-    let held;
+    let current;
     try {
-      held = await get(job(id));
+      current = await get(job(id));
     } catch (error) {
       return this.fail(error);
     }
     if (this.id !== id) return;
-    this.changed(held, true);
+    this.changed(current, true);
   }
 
   fail(error) {
@@ -100,17 +100,17 @@ export class Review {
     );
   }
 
-  gone(id) {
+  deleted(id) {
     if (id === this.id) this.fail({ got: "This file was deleted." });
   }
 
   // What the server says of the job that is shown.
-  changed(held, first = false) {
-    if (held.id !== this.id) return;
+  changed(current, first = false) {
+    if (current.id !== this.id) return;
     const before = this.job;
-    this.job = held;
+    this.job = current;
     this.head();
-    if (held.state === "done") {
+    if (current.state === "done") {
       if (first || before?.state !== "done")
         this.open().catch((error) => error.name !== "AbortError" && this.fail(error));
       return;
@@ -118,24 +118,24 @@ export class Review {
     this.data = null;
     this.parts(false);
     const box = byId("about-file");
-    if (held.state === "failed" || held.state === "cancelled") {
+    if (current.state === "failed" || current.state === "cancelled") {
       box.replaceChildren(
-        problem(held.error ?? { got: "This file was cancelled." }),
+        problem(current.error ?? { got: "This file was cancelled." }),
         el(
           "div",
           { className: "buttons" },
-          button("retry", "", () => this.jobs.retry(held.id), { text: "Try again" }),
+          button("retry", "", () => this.jobs.retry(current.id), { text: "Try again" }),
         ),
       );
       return;
     }
-    const share = held.progress?.total ? held.progress.done / held.progress.total : null;
+    const share = current.progress?.total ? current.progress.done / current.progress.total : null;
     const words =
-      held.state === "queued"
+      current.state === "queued"
         ? "It waits in the queue."
         : share === null
           ? "It is being read."
-          : `${Math.floor(100 * share)} % done${held.progress.seconds_left ? `, ${lengthWords(Math.ceil(held.progress.seconds_left))} left` : ""}`;
+          : `${Math.floor(100 * share)} % done${current.progress.seconds_left ? `, ${lengthWords(Math.ceil(current.progress.seconds_left))} left` : ""}`;
     if (!box.querySelector(".waiting"))
       box.replaceChildren(
         el(
@@ -158,34 +158,34 @@ export class Review {
   }
 
   head() {
-    const { job: held } = this;
-    byId("title").textContent = held.name;
-    byId("title").title = held.name;
-    document.title = `${held.name} · avel`;
+    const { job: current } = this;
+    byId("title").textContent = current.name;
+    byId("title").title = current.name;
+    document.title = `${current.name} · avel`;
     byId("facts").replaceChildren(
-      ...[held.duration !== null && lengthWords(held.duration), bytesWords(held.size), held.model]
+      ...[current.duration !== null && lengthWords(current.duration), bytesWords(current.size), current.model]
         .filter(Boolean)
         .map((t) => el("li", {}, t)),
     );
     const key = JSON.stringify([
-      held.id,
-      held.state === "done",
-      this.jobs.beside(held.id, -1),
-      this.jobs.beside(held.id, 1),
+      current.id,
+      current.state === "done",
+      this.jobs.beside(current.id, -1),
+      this.jobs.beside(current.id, 1),
     ]);
     if (key === this.headed && byId("job-next")) return; // the buttons keep their focus
     this.headed = key;
     const go = (sign, words, by, id) =>
-      button(sign, words, () => this.beside(by), { id, disabled: !this.jobs.beside(held.id, by) });
+      button(sign, words, () => this.beside(by), { id, disabled: !this.jobs.beside(current.id, by) });
     byId("actions").replaceChildren(
-      ...(held.state === "done" ? this.saving.parts : []),
+      ...(current.state === "done" ? this.saving.parts : []),
       go("back", "Previous file (Shift+P)", -1, "job-previous"),
       go("forward", "Next file (Shift+N)", 1, "job-next"),
     );
   }
 
   async open() {
-    const { id, job: held } = this;
+    const { id, job: current } = this;
     const [data, thumbs] = await Promise.all([
       get(job(id, "/timeline")),
       get(job(id, "/thumbs")).catch(() => []),
@@ -202,11 +202,11 @@ export class Review {
     showNotes(data);
     showModel(data);
     this.parts(true);
-    this.player.load(held, data, thumbs);
-    this.timeline.load(held, data);
+    this.player.load(current, data, thumbs);
+    this.timeline.load(current, data);
     this.sliders.load(data, {
       models: this.about.models,
-      current: held.model,
+      current: current.model,
       again: (model) => this.again(model),
     });
     this.moments.load(thumbs);
@@ -232,8 +232,8 @@ export class Review {
     if (!this.data) return;
     this.timeline.show(t);
     const on = this.editor.events.filter((e) => e.start <= t + 1e-4 && t + 1e-4 < e.end),
-      apart = this.timeline.apart.on(t),
-      key = [...on.map((e) => e.id), "", ...apart].join();
+      single = this.timeline.singleModality.on(t),
+      key = [...on.map((e) => e.id), "", ...single].join();
     if (key !== this.shown) {
       this.shown = key;
       this.table.mark(t);
@@ -247,10 +247,10 @@ export class Review {
                 el("span", {}, `${e.label} ${e.score.toFixed(2)}`),
               ),
             )
-          : apart.length
+          : single.length
             ? []
             : [el("span", { className: "chip none" }, "no event")]),
-        ...apart.map((words) => el("span", { className: "chip quiet" }, el("span", {}, words))),
+        ...single.map((words) => el("span", { className: "chip quiet" }, el("span", {}, words))),
       );
     }
     this.moments.mark(t);
@@ -260,12 +260,12 @@ export class Review {
   async decide(settings) {
     const { id } = this,
       mine = ++this.number;
-    this.asked?.abort();
-    this.asked = new AbortController();
+    this.request?.abort();
+    this.request = new AbortController();
     const query = new URLSearchParams(Object.entries(settings).map(([k, v]) => [k, String(v)]));
     let data;
     try {
-      data = await get(job(id, `/timeline?${query}`), { signal: this.asked.signal });
+      data = await get(job(id, `/timeline?${query}`), { signal: this.request.signal });
     } catch (error) {
       if (error.name !== "AbortError") toast([error.got, error.hint].filter(Boolean).join(" "), { bad: true });
       return;
@@ -280,7 +280,7 @@ export class Review {
     announce(count(data.events.length, "event"));
   }
 
-  // Hand-made events are never taken away by a slider: what it finds is outlined, and offered.
+  // Hand-made events are never taken away by a slider: its events are outlined, and offered.
   offer(events) {
     byId("offer")?.remove();
     const drop = () => {
@@ -308,12 +308,12 @@ export class Review {
   }
 
   async again(model) {
-    const kept = this.saving.corrected || this.editor.touched;
+    const corrected = this.saving.corrected || this.editor.touched;
     if (
-      kept &&
-      (await ask("Find again?", "What you corrected in this file may no longer fit what is found then.", [
+      corrected &&
+      (await ask("Detect again?", "What you corrected in this file may no longer fit the new events.", [
         ["", "Leave it"],
-        ["yes", "Find again", "primary"],
+        ["yes", "Detect again", "primary"],
       ])) !== "yes"
     )
       return;
@@ -335,8 +335,8 @@ export class Review {
     if (this.job) this.jobs.changed({ ...this.job, corrected: this.saving.corrected });
     if (!this.saving.corrected && Object.keys(this.sliders.moved).length) {
       this.sliders.moved = {};
-      this.sliders.tell();
+      this.sliders.report();
     }
-    this.editor.tell();
+    this.editor.emitChange();
   }
 }

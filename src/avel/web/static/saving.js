@@ -1,4 +1,4 @@
-// What is kept of a correction: saving it, conflicts, exports, labels from files.
+// Saving a correction, conflicts, exports, labels from files.
 import { call, download, get, job, post } from "./api.js";
 import { announce, ask, button, count, el, toast } from "./dom.js";
 import { mac } from "./shortcuts.js";
@@ -6,8 +6,8 @@ import { mac } from "./shortcuts.js";
 const mod = mac ? "⌘" : "Ctrl+";
 
 export class Saving {
-  constructor(about, editor, told) {
-    Object.assign(this, { about, editor, told, id: null, revision: 0, savedAt: null, busy: null });
+  constructor(about, editor, changed) {
+    Object.assign(this, { about, editor, changed, id: null, revision: 0, savedAt: null, busy: null });
     this.state = el("span", { className: "saved", id: "saved" });
     this.undo = button("undo", `Undo (${mod}Z)`, () => editor.undo(), { id: "undo" });
     this.redo = button("redo", `Redo (${mod}Shift+Z)`, () => editor.redo(), { id: "redo" });
@@ -59,14 +59,14 @@ export class Saving {
   async put() {
     const sent = this.editor.events;
     try {
-      const kept = await call("PUT", job(this.id, "/annotations"), {
+      const saved = await call("PUT", job(this.id, "/annotations"), {
         revision: this.revision,
         events: this.editor.toSave(),
       });
-      Object.assign(this, { revision: kept.revision, savedAt: kept.saved ?? Date.now() / 1000 });
+      Object.assign(this, { revision: saved.revision, savedAt: saved.saved ?? Date.now() / 1000 });
       this.editor.saved(sent);
       announce("saved");
-      this.told();
+      this.changed();
       return true;
     } catch (error) {
       if (error.status === 409) return this.conflict();
@@ -88,7 +88,7 @@ export class Saving {
     );
     if (answer === "theirs") {
       this.take(theirs);
-      this.told();
+      this.changed();
       return true;
     }
     if (answer !== "mine") return false;
@@ -107,7 +107,7 @@ export class Saving {
     }
     if (this.corrected) await call("DELETE", job(this.id, "/annotations"));
     await this.load(this.id);
-    this.told();
+    this.changed();
   }
 
   // ---- out and in

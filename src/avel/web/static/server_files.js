@@ -17,7 +17,7 @@ class ServerFiles {
     });
     this.list = el("ul", { className: "files", "aria-label": "Files and folders" });
     this.crumbs = el("nav", { className: "crumbs", "aria-label": "Folder" });
-    this.said = el("div", { className: "stack" });
+    this.message = el("div", { className: "stack" });
     this.go = button("", "", null, { text: "Find events", className: "primary", type: "submit" });
     const roots = el(
       "select",
@@ -48,7 +48,7 @@ class ServerFiles {
         el("div", { className: "where" }, about.roots.length > 1 && roots, this.crumbs),
         this.list,
         this.path,
-        this.said,
+        this.message,
         el(
           "div",
           { className: "answers" },
@@ -73,16 +73,16 @@ class ServerFiles {
   }
 
   async open(folder) {
-    let held;
+    let content;
     try {
-      held = await get(`files?root=${encodeURIComponent(this.root)}&folder=${encodeURIComponent(folder)}`);
+      content = await get(`files?root=${encodeURIComponent(this.root)}&folder=${encodeURIComponent(folder)}`);
     } catch (error) {
-      this.said.replaceChildren(problem(error));
+      this.message.replaceChildren(problem(error));
       return;
     }
     this.folder = folder;
-    this.said.replaceChildren();
-    this.show(held);
+    this.message.replaceChildren();
+    this.show(content);
   }
 
   show({ folders, files, more }) {
@@ -145,18 +145,18 @@ class ServerFiles {
     this.go.disabled = true;
     for (const path of paths) {
       try {
-        const made = await post(
+        const added = await post(
           "jobs/path",
           { root: this.root, path, model: this.model },
           { headers: once() },
         );
-        this.jobs.changed(made);
+        this.jobs.changed(added);
         this.chosen.delete(path);
       } catch (error) {
         wrong.push(problem(error));
       }
     }
-    this.said.replaceChildren(...wrong.slice(0, 5));
+    this.message.replaceChildren(...wrong.slice(0, 5));
     if (paths.length > wrong.length) toast(`${count(paths.length - wrong.length, "file")} taken.`);
     if (!wrong.length) this.dialog.close();
     this.tally();

@@ -7,10 +7,10 @@ import { rulerStep } from "/static/report/shared.js";
 
 const HUES = [262, 38, 158, 318, 85, 205, 5, 128, 288, 62, 180, 340]; // as avel.report.view has them
 const SVG = "http://www.w3.org/2000/svg";
-const shape = (tag, given) => {
-  const made = document.createElementNS(SVG, tag);
-  for (const [k, v] of Object.entries(given)) made.setAttribute(k, v);
-  return made;
+const shape = (tag, attributes) => {
+  const element = document.createElementNS(SVG, tag);
+  for (const [k, v] of Object.entries(attributes)) element.setAttribute(k, v);
+  return element;
 };
 
 export class Timeline {
@@ -31,13 +31,13 @@ export class Timeline {
     this.scroller = byId("scroller");
     this.out = button("minus", "Zoom out (−)", () => this.setZoom(this.zoom / 2), { id: "zoom-out" });
     this.in = button("add", "Zoom in (+)", () => this.setZoom(this.zoom * 2), { id: "zoom-in" });
-    this.apart = new SingleModality(this.tracks, {
+    this.singleModality = new SingleModality(this.tracks, {
       seek: (t) => player.seek(t),
       words: (t, decimals) => player.words(t, decimals),
       at: (start, end) => this.at(start, end),
       changed: () => player.show(),
     });
-    byId("zoom").replaceChildren(this.apart.button, this.out, this.in);
+    byId("zoom").replaceChildren(this.singleModality.button, this.out, this.in);
     this.dragging = new Dragging(this);
     this.scroller.addEventListener("scroll", () => {
       if (Math.abs(this.scroller.scrollLeft - this.ruled) > this.scroller.clientWidth * 0.7) this.rule();
@@ -141,9 +141,9 @@ export class Timeline {
     const scored = this.data.scores?.lanes ?? [];
     const used = new Set([...this.editor.events, ...(this.ghosts ?? [])].map((e) => e.label));
     const known = new Map(scored.map((l) => [l.label, l.values]));
-    const kept = this.lanes.filter((l) => used.has(l.label) || known.has(l.label));
-    const taken = new Set(kept.map((l) => l.label)),
-      hues = new Set(kept.map((l) => l.hue));
+    const lanes = this.lanes.filter((l) => used.has(l.label) || known.has(l.label));
+    const taken = new Set(lanes.map((l) => l.label)),
+      hues = new Set(lanes.map((l) => l.hue));
     for (const label of [...known.keys(), ...used]) {
       if (taken.has(label)) continue;
       taken.add(label);
@@ -153,15 +153,15 @@ export class Timeline {
           ? wished
           : (HUES.find((h) => !hues.has(h)) ?? HUES[taken.size % HUES.length]);
       hues.add(hue);
-      kept.push({ label, hue });
+      lanes.push({ label, hue });
     }
-    this.lanes = kept.map((l) => ({ ...l, values: known.get(l.label) ?? l.values ?? [] }));
+    this.lanes = lanes.map((l) => ({ ...l, values: known.get(l.label) ?? l.values ?? [] }));
   }
 
   render() {
     this.arrange();
     const wanted = new Set(this.lanes.map((l) => l.label)),
-      own = Map.groupBy(this.editor.events, (e) => e.label);
+      events = Map.groupBy(this.editor.events, (e) => e.label);
     let above = this.ruler.parentElement;
     for (const [label, row] of this.rows)
       if (!wanted.has(label)) {
@@ -173,25 +173,25 @@ export class Timeline {
       const row = this.rows.get(lane.label);
       if (above.nextElementSibling !== row.box) above.after(row.box);
       above = row.box;
-      this.fillRow(row, lane, own.get(lane.label) ?? [], i);
+      this.fillRow(row, lane, events.get(lane.label) ?? [], i);
     }
-    this.apart.load(this.data.apart ?? [], this.fresh);
+    this.singleModality.load(this.data.single_modality ?? [], this.fresh);
   }
 
   makeRow({ label, hue }) {
     const badge = el("kbd", { className: "badge" }),
-      told = el("small", {}),
+      summary = el("small", {}),
       lane = el("div", { className: "lane", data: { label } });
     const box = el(
       "div",
       { className: "track class-row", style: { "--h": hue }, role: "group", "aria-label": label },
-      el("div", { className: "label" }, el("b", { title: label }, badge, label), told),
+      el("div", { className: "label" }, el("b", { title: label }, badge, label), summary),
       lane,
     );
-    return { box, badge, told, lane, events: new Map(), drawn: null };
+    return { box, badge, summary, lane, events: new Map(), drawn: null };
   }
 
-  fillRow(row, { label, values }, own, i) {
+  fillRow(row, { label, values }, events, i) {
     row.badge.textContent = i < 9 ? String(i + 1) : "";
     row.badge.hidden = i >= 9;
     if (row.drawn !== values || row.threshold !== this.threshold) {
@@ -200,10 +200,10 @@ export class Timeline {
       row.drawn = values;
       row.threshold = this.threshold;
     }
-    const ids = new Set(own.map((e) => e.id));
-    const spent = lengthWords(own.reduce((sum, e) => sum + e.end - e.start, 0));
-    row.told.textContent = own.length
-      ? `${count(own.length, "event")}, ${spent}`
+    const ids = new Set(events.map((e) => e.id));
+    const spent = lengthWords(events.reduce((sum, e) => sum + e.end - e.start, 0));
+    row.summary.textContent = events.length
+      ? `${count(events.length, "event")}, ${spent}`
       : values.length
         ? `at most ${(Math.max(...values) / 1000).toFixed(2)}`
         : "";
@@ -212,7 +212,7 @@ export class Timeline {
         box.remove();
         row.events.delete(id);
       }
-    for (const event of own) {
+    for (const event of events) {
       if (!row.events.has(event.id)) row.events.set(event.id, this.makeEvent(event));
       const box = row.events.get(event.id);
       if (box.parentElement !== row.lane) row.lane.append(box);
@@ -243,8 +243,8 @@ export class Timeline {
   fillEvent(box, event) {
     const chosen = event.id === this.editor.selected;
     const first = this.editor.selected === null && this.editor.events[0]?.id === event.id;
-    const [held, state] = this.filled.get(box) ?? [];
-    if (held === event && state === `${chosen} ${first}`) return;
+    const [shown, state] = this.filled.get(box) ?? [];
+    if (shown === event && state === `${chosen} ${first}`) return;
     this.filled.set(box, [event, `${chosen} ${first}`]);
     for (const [k, v] of Object.entries(this.at(event.start, event.end))) box.style.setProperty(k, v);
     box.children[1].textContent = event.score.toFixed(2);
@@ -291,9 +291,9 @@ export class Timeline {
       .map((e) => e.label)
       .join(", ");
     this.ruler.setAttribute("aria-valuenow", t.toFixed(2));
-    const said = [on, ...this.apart.on(t)].filter(Boolean).join(", ") || "no event";
-    this.ruler.setAttribute("aria-valuetext", `${this.player.words(t)}, ${said}`);
-    if (!this.dragging.held) this.reveal(t);
+    const words = [on, ...this.singleModality.on(t)].filter(Boolean).join(", ") || "no event";
+    this.ruler.setAttribute("aria-valuetext", `${this.player.words(t)}, ${words}`);
+    if (!this.dragging.drag) this.reveal(t);
   }
 
   get width() {

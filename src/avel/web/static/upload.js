@@ -92,15 +92,15 @@ export class Uploads {
       this.about.models.map((m) => el("option", { value: m.name, selected: m.name === this.model }, m.name)),
     );
     const warn = () => {
-      const held = this.about.models.find((m) => m.name === this.model);
+      const model = this.about.models.find((m) => m.name === this.model);
       caution.replaceChildren(
-        ...(held?.caution
-          ? [icon("warn"), el("span", {}, held.caution)]
+        ...(model?.caution
+          ? [icon("warn"), el("span", {}, model.caution)]
           : [
               el(
                 "span",
                 { className: "soft" },
-                held ? `knows ${count(held.classes.length, "class", "classes")}` : "",
+                model ? `knows ${count(model.classes.length, "class", "classes")}` : "",
               ),
             ]),
       );
@@ -139,11 +139,11 @@ export class Uploads {
       e.preventDefault();
       depth = 0;
       veil(false);
-      const held = [...e.dataTransfer.items].filter((i) => i.kind === "file");
-      const folders = held.filter((i) => i.webkitGetAsEntry?.()?.isDirectory).length;
+      const items = [...e.dataTransfer.items].filter((i) => i.kind === "file");
+      const folders = items.filter((i) => i.webkitGetAsEntry?.()?.isDirectory).length;
       if (folders) toast("Folders can’t be dropped: choose the files within.", { bad: true });
       this.take(
-        held
+        items
           .filter((i) => !i.webkitGetAsEntry?.()?.isDirectory)
           .map((i) => i.getAsFile())
           .filter(Boolean),
@@ -166,12 +166,12 @@ export class Uploads {
       const most = this.about.limits.upload_bytes;
       const one = { file, model: this.model, stop: new AbortController(), headers: headers ?? once() };
       one.bar = el("progress", { max: 1, "aria-label": `Sending ${file.name}` });
-      one.said = el("span", {}, "waits to be sent");
+      one.message = el("span", {}, "waits to be sent");
       one.body = el(
         "div",
         { className: "what" },
         el("span", { className: "name", title: file.name }, file.name),
-        el("div", { className: "progress" }, one.bar, one.said),
+        el("div", { className: "progress" }, one.bar, one.message),
       );
       one.cancel = button("cancel", `Don’t send ${file.name}`, () => one.stop.abort());
       one.row = el(
@@ -226,7 +226,7 @@ export class Uploads {
           one.model,
           (done, total) => {
             one.bar.value = done / total;
-            one.said.textContent =
+            one.message.textContent =
               done < total ? `${bytesWords(done)} of ${bytesWords(total)}` : "sent, being looked at";
           },
           one.stop.signal,
@@ -235,7 +235,7 @@ export class Uploads {
       } catch (error) {
         if (error.status !== 429 && !(error.status === 503 && error.wait)) throw error;
         one.bar.removeAttribute("value");
-        one.said.textContent =
+        one.message.textContent =
           error.status === 429
             ? "the queue is full: waits for its turn"
             : "the server can’t take it just now: waits";
