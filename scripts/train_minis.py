@@ -424,7 +424,9 @@ def main() -> int:
     parser.add_argument(
         "--probe", action="store_true", help="only judge, only by --composed, by new heads"
     )
-    parser.add_argument("--page", action="store_true", help="print docs/bundled-backbones.md's table")
+    parser.add_argument(
+        "--page", action="store_true", help="print docs/bundled-backbones.md's table"
+    )
     parser.add_argument("--judge", action="store_true", help="the weights that are there")
     parser.add_argument("--composed", type=Path, help="judge by this folder's clips too")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the work, for a try")

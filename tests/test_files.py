@@ -89,7 +89,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(
     monkeypatch.setattr("avel.cli.version.version", lambda: write_whole(target / "x", "y"))
     target.touch()
     assert main(["version"]) == 1
-    assert f"{target}: it is there already, as something else\n  hint: " in capsys.readouterr().err
+    assert f"{target}: it exists already, as something else\n  hint: " in capsys.readouterr().err
 
 
 def test_errors_of_the_system_are_sentences() -> None:

@@ -200,9 +200,9 @@ def test_what_the_bootstrap_refuses() -> None:
     first, second, of = systems(0)
     with pytest.raises(ValueError, match="expected"):
         metrics.paired_bootstrap(first, second[:, :-1], of)
-    with pytest.raises(ValueError, match="no answer"):
+    with pytest.raises(ValueError, match="no prediction"):
         metrics.paired_bootstrap(first, second, np.zeros_like(of))
-    with pytest.raises(ValueError, match="no answer"):
+    with pytest.raises(ValueError, match="no prediction"):
         metrics.paired_bootstrap(first[:0], second, of)
 
 

@@ -1,8 +1,8 @@
 """Audio-visual event localization: which events are seen and heard, when, and where in the picture.
 
 >>> import avel
->>> found = avel.localize("street.mp4")  # doctest: +SKIP
->>> print(found)  # doctest: +SKIP
+>>> timeline = avel.localize("street.mp4")  # doctest: +SKIP
+>>> print(timeline)  # doctest: +SKIP
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Seconds, segments, frames and samples: the only file with time arithmetic.
 
-Time starts at 0.0 at the first instant of a file, whatever its container calls that. A browser's
-player has a clock of its own, on which that instant may be a later one (:func:`player_start`);
-players and subtitles go by that one, everything else by the file's.
+Time starts at 0.0 at the first instant of a file, whatever the container's own clock shows there.
+A browser's player has its own clock, which may show a later time at that instant
+(:func:`player_start`). Players and subtitles use the player's clock, all else the file's.
 
 Segment ``i`` of a grid with step ``s`` covers
 ``[i*s, (i+1)*s)`` seconds; the last one ends with the file. Ends are exclusive everywhere.
@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 #: A tail shorter than this share of a step is codec padding (AAC rounds up to whole frames), not a
-#: segment of its own, unless the file holds nothing else.
+#: segment, unless the file holds nothing else.
 TAIL = 0.1
 _EPS = 1e-6
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Another clock that tells the times of a file; avel's own begins with the file, at 0.0.
+    """Another clock on which times of a file are given; avel's clock is 0.0 where the file begins.
 
     Such clocks are an editor's timecode, Raven's count over a sequence of files, and ELAN's over
     media that begin at an offset.
@@ -60,10 +60,10 @@ def timecode_clock(text: str, fps: float) -> Clock:
     Raises:
         ValueError: if the text is no timecode.
     """
-    found = _TIMECODE.fullmatch(text.strip())
-    if not found or fps <= 0:
+    match = _TIMECODE.fullmatch(text.strip())
+    if not match or fps <= 0:
         raise ValueError(f"{text[:40]!r} is no timecode: expected hours:minutes:seconds:frames")
-    hours, minutes, seconds, mark, last = found.groups()
+    hours, minutes, seconds, mark, last = match.groups()
     counted = int(hours) * 60 + int(minutes)
     frames = (counted * 60 + int(seconds)) * round(fps) + int(last)
     if mark != ":":
@@ -113,7 +113,7 @@ def frame_times(index: int, count: int, step: float = 1.0) -> list[float]:
 
 
 def frame_instants(start: float, end: float, fps: float) -> Iterator[float]:
-    """The instants from ``start`` on, ``fps`` a second, that fill a stretch; at least one."""
+    """The instants from ``start`` to before ``end``, ``fps`` a second; at least one."""
     for k in range(max(1, round((end - start) * fps))):
         yield start + k / fps
 
@@ -131,7 +131,7 @@ def sample_bounds(index: int, step: float, rate: int) -> tuple[int, int]:
 def windows(count: int, length: int, hop: int) -> list[int]:
     """Starts of windows that cover ``count`` segments, the last flush with the end.
 
-    A file shorter than a window gives one window, of the file's own length.
+    A file shorter than a window gives one window of the file's length.
     """
     if min(count, length, hop) < 1:
         raise ValueError(f"count {count}, length {length}, hop {hop}: expected all >= 1")
@@ -155,9 +155,9 @@ def _overlap(a0: float, a1: float, b0: float, b1: float) -> float:
 
 
 def segments_of(start: float, end: float, count: int, step: float = 1.0) -> tuple[int, int]:
-    """First and one past the last of the segments that a stretch of a file covers.
+    """First and one past the last of the segments that an excerpt of a file covers.
 
-    By AVE's rule; a stretch that fills half of none is given the segment at its middle.
+    By AVE's rule; an excerpt that fills half of no segment gets the segment at its middle.
 
     Args:
         start, end: Seconds, ``start < end``, within the file.
@@ -166,8 +166,8 @@ def segments_of(start: float, end: float, count: int, step: float = 1.0) -> tupl
     """
     covered = event_labels(start, end, count, step)
     if not any(covered):
-        place = min(max(segment_at(middle(start, end), step), 0), count - 1)
-        return place, place + 1
+        index = min(max(segment_at(middle(start, end), step), 0), count - 1)
+        return index, index + 1
     return covered.index(True), count - covered[::-1].index(True)
 
 
@@ -207,7 +207,7 @@ def middle(start: float, end: float) -> float:
 
 
 def widened(start: float, end: float, by: float, duration: float) -> tuple[float, float]:
-    """A stretch of a file with so many seconds more on either side, as far as the file goes."""
+    """An excerpt of a file with ``by`` more seconds on either side, within the file."""
     return max(0.0, start - by), max(end, min(duration, end + by))
 
 
@@ -217,7 +217,7 @@ def share(seconds: float, duration: float) -> float:
 
 
 def runs(ids: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Maximal stretches of equal ids as (first index, one past the last, id)."""
+    """Maximal runs of equal ids as (first index, one past the last, id)."""
     first = 0
     for i in range(1, len(ids) + 1):
         if i == len(ids) or ids[i] != ids[first]:
@@ -266,10 +266,10 @@ def parse_time(text: str) -> float:
     text = text.strip()
     if _SECONDS.fullmatch(text) and math.isfinite(number := float(text.replace(",", "."))):
         return number
-    found = _CLOCK.fullmatch(text)
-    if not found:
+    match = _CLOCK.fullmatch(text)
+    if not match:
         raise ValueError(f"{text[:40]!r} is no time: expected seconds or [hours:]minutes:seconds")
-    hours, minutes, secs = found.groups()
+    hours, minutes, secs = match.groups()
     whole = int(hours or 0) * 3600 + int(minutes) * 60
     return float(whole + Decimal(secs.replace(",", ".")))
 
@@ -278,11 +278,11 @@ def parse_span(text: str) -> tuple[float, float]:
     """Start and end in seconds from ``3-5``, ``1:02.5-1:04`` or ``90-`` (to the end of the file).
 
     Raises:
-        ValueError: if the text is no stretch of time, or ends no later than it starts.
+        ValueError: if the text is no span of time, or ends no later than it starts.
     """
     first, dash, last = text.partition("-")
     if not dash:
-        raise ValueError(f"{text[:40]!r} is no stretch of time: expected START-END")
+        raise ValueError(f"{text[:40]!r} is no span of time: expected START-END")
     start, end = parse_time(first), parse_time(last) if last.strip() else math.inf
     if not start < end:
         raise ValueError(f"{text[:40]!r} ends before it starts: expected START-END")
@@ -290,7 +290,7 @@ def parse_span(text: str) -> tuple[float, float]:
 
 
 def ticks(seconds: float, per_second: float = 1000) -> int:
-    """The whole tick nearest to an instant: milliseconds unless said otherwise."""
+    """The whole tick nearest to an instant: milliseconds by default."""
     return round(seconds * per_second)
 
 

@@ -1,4 +1,4 @@
-"""Cells of CSV tables that no spreadsheet runs as a formula."""
+"""Cells of CSV tables, escaped so that no spreadsheet runs them as formulas."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def escape_formula(cell: str) -> str:
 
 
 def unescape_formula(cell: str) -> str:
-    """The cell that :func:`escape_formula` was given."""
+    """The cell before :func:`escape_formula`."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

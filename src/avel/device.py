@@ -1,4 +1,4 @@
-"""Which device computes: a name as a torch device, refused with a sentence where it isn't there."""
+"""Which device computes: its name as a torch device, or an error where this machine lacks it."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def torch_device(name: str) -> torch.device:
     import torch
 
     chosen = torch.device(check_device(name))
+    counted = ""
     if chosen.type == "cuda":
         count = torch.cuda.device_count()
         present = (chosen.index or 0) < count
+        counted = f": torch {torch.__version__} finds {count} CUDA devices"
     else:
-        count = 0
         present = chosen.type == "cpu" or torch.backends.mps.is_available()
     if not present:
         raise UsageError(
-            f"device {str(chosen)!r} isn't available: torch {torch.__version__} sees "
-            f"{count} CUDA devices" if chosen.type == "cuda" else f"device {str(chosen)!r} isn't available",
+            f"device {str(chosen)!r} isn't available{counted}",
             expected=_EXPECTED,
             hint="leave --device out to compute on the processor; `avel check` lists devices",
-        )  # fmt: skip
+        )
     return chosen

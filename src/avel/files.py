@@ -37,12 +37,12 @@ def is_media(path: str | Path) -> bool:
 
 
 def cache_folder() -> Path:
-    """Where downloads and computed features live: ``AVEL_CACHE``, or ~/.cache/avel."""
+    """Where downloads and computed features are stored: ``AVEL_CACHE``, or ~/.cache/avel."""
     return Path(os.environ.get("AVEL_CACHE") or Path.home() / ".cache" / "avel")
 
 
 def config_folder() -> Path:
-    """Where a person's own settings live: ``AVEL_CONFIG``, or ~/.config/avel."""
+    """Where a person's settings are stored: ``AVEL_CONFIG``, or ~/.config/avel."""
     return Path(os.environ.get("AVEL_CONFIG") or Path.home() / ".config" / "avel")
 
 
@@ -50,31 +50,31 @@ def config_folder() -> Path:
 _TROUBLES = {
     **dict.fromkeys(
         (errno.ENOSPC, errno.EDQUOT),
-        ("the disk is full", "make room there, or choose another place"),
+        ("the disk is full", "make room there, or choose another folder"),
     ),
     **dict.fromkeys(
         (errno.EACCES, errno.EPERM),
-        ("no permission", "see to the rights of the file and its folder, or choose another place"),
+        ("no permission", "change the rights of the file and its folder, or choose another folder"),
     ),
-    errno.EROFS: ("the disk can only be read", "choose another place"),
+    errno.EROFS: ("the disk can only be read", "choose another folder"),
     errno.ENOENT: ("there is no such file or folder", "correct the path"),
     errno.ENOTDIR: ("a part of the path is no folder", "correct the path"),
     errno.EISDIR: ("it is a folder", "name a file"),
-    errno.EEXIST: ("it is there already, as something else", "choose another place"),
+    errno.EEXIST: ("it exists already, as something else", "choose another path"),
     errno.EFBIG: ("the file would be too large", "choose another disk, or raise the limit"),
     errno.ENAMETOOLONG: ("the name is too long", "shorten it"),
     errno.ELOOP: ("the links lead in a circle", "correct the link"),
-    errno.EIO: ("the disk can't be read or written there", "see to the disk"),
+    errno.EIO: ("the disk can't be read or written there", "check the disk"),
     errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n)"),
     errno.ENOMEM: ("not enough memory", "end other programs, or take a larger machine"),
 }
 _NUMBERED = re.compile(r"\(os error (\d+)\)")
 
 
-#: What is said of an address where a file is expected, and the cure.
+#: The message for an address where a file is expected, and its hint.
 IS_ADDRESS = "is an address, and avel reads nothing from the network"
 DOWNLOAD = "download it first, then give the file's name"
-# what a path makes of http://host/name: neighbouring slashes become one
+# pathlib changes http://host/name: neighbouring slashes become one
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
@@ -90,9 +90,11 @@ def disk_error(error: OSError, where: str | Path = "") -> DataError:
         error: As raised.
         where: The file or folder, where the error doesn't name it.
     """
-    place = where or error.filename or ""
-    why, cure = _TROUBLES.get(error.errno or 0, (error.strerror or str(error), "see to it"))
-    return DataError(f"{place}: {why}" if place else why, hint=cure)
+    path = where or error.filename or ""
+    why, cure = _TROUBLES.get(
+        error.errno or 0, (error.strerror or str(error), "check the file and its disk")
+    )
+    return DataError(f"{path}: {why}" if path else why, hint=cure)
 
 
 @contextmanager
@@ -135,14 +137,14 @@ def write_whole(path: str | Path, data: bytes | str) -> None:
 
 @contextmanager
 def locked(folder: str | Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a folder for this process alone; the system lets it go however the process ends.
+    """Lock a folder for this process; the system releases it however the process ends.
 
     Args:
-        folder: There already; nothing is written into it.
-        wait: Whether to wait until nobody else holds it.
+        folder: An existing folder; nothing is written into it.
+        wait: Whether to wait until no other process has locked it.
 
     Yields:
-        False where somebody else holds it; True also where the system has no such locks.
+        False where another process has locked it; True also where the system has no such locks.
     """
     handle, mine = -1, True
     try:
@@ -167,7 +169,7 @@ def json_hash(value: Any) -> str:
 
 
 def file_exists(path: str | Path) -> bool:
-    """Whether a file lies at a path; false too for a name that no file can have (too long, NUL)."""
+    """Whether there is a file at a path; False for a name that no file can have (too long, NUL)."""
     try:
         return Path(path).is_file()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Keep freed memory: large activations are mapped once, not anew in every training step."""
+"""Keep freed memory, so that large activations are mapped once and not in every training step."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def segment_accuracy(pred: Ints, truth: Ints) -> float:
 
 
 def confusion(pred: Ints, truth: Ints, classes: int) -> NDArray[np.int64]:
-    """Segments by true (row) and answered (column) class: (C+1, C+1), background last."""
+    """Segments by true (row) and predicted (column) class: (C+1, C+1), background last."""
     valid = truth >= 0
     size = classes + 1
     cells = truth[valid].astype(np.int64) * size + pred[valid]
@@ -47,9 +47,9 @@ def clip_category(labels: Ints, background: int) -> NDArray[np.int64]:
 
 
 def video_accuracy(pred: Ints, truth: Ints, background: int) -> float:
-    """Share of clips whose answered category (:func:`clip_category`) is the true one.
+    """Share of clips whose predicted category (:func:`clip_category`) is the true one.
 
-    A clip of background alone counts as right where no event is answered; a clip with an event
+    A clip of background alone counts as right where no event is predicted; a clip with an event
     counts as wrong where none is.
     """
     pred = np.where(truth >= 0, pred, -1)
@@ -58,10 +58,10 @@ def video_accuracy(pred: Ints, truth: Ints, background: int) -> float:
 
 
 def background_f1(pred: Ints, truth: Ints, background: int) -> float:
-    """F1 of the answer "background" over all real segments."""
+    """F1 of the class background over all real segments."""
     valid = truth >= 0
-    answered, true = (pred == background) & valid, (truth == background) & valid
-    return _f1((answered & true).sum(), answered.sum(), true.sum())
+    predicted, true = (pred == background) & valid, (truth == background) & valid
+    return _f1((predicted & true).sum(), predicted.sum(), true.sum())
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def event_runs(labels: Ints, background: int) -> Runs:
 
 
 def match_events(pred: Runs, truth: Runs, iou: float) -> tuple[Ints, Ints]:
-    """Pairs of answered and true events of one class, each event in one pair at most.
+    """Pairs of predicted and true events of one class, each event in one pair at most.
 
     Runs of a labelling are disjoint, so from an IoU of 0.5 on a partner is unique but for two
     halves of one event, of which the earlier is taken: the matching is the largest there is.
@@ -110,7 +110,7 @@ def match_events(pred: Runs, truth: Runs, iou: float) -> tuple[Ints, Ints]:
         iou: Least intersection over union, at least 0.5.
 
     Returns:
-        Indices of the answered and of the true events.
+        Indices of the predicted and of the true events.
     """
     if not 0.5 <= iou <= 1:
         raise ValueError(f"iou {iou}: expected 0.5 to 1, where partners are unique")
@@ -128,21 +128,21 @@ def match_events(pred: Runs, truth: Runs, iou: float) -> tuple[Ints, Ints]:
 
 def event_f1(pred: Ints, truth: Ints, background: int, iou: float) -> float:
     """F1 of whole events at an IoU, summed over clips and classes before dividing (micro)."""
-    answered, true = _runs(pred, truth, background)
-    return _f1(len(match_events(answered, true, iou)[0]), len(answered), len(true))
+    predicted, true = _runs(pred, truth, background)
+    return _f1(len(match_events(predicted, true, iou)[0]), len(predicted), len(true))
 
 
 def boundary_error(pred: Ints, truth: Ints, background: int, step: float = 1.0) -> float:
     """Mean distance in seconds of onsets and offsets from the true ones.
 
-    Over the events matched at an IoU of 0.5: an event that isn't found costs nothing here.
+    Over the events matched at an IoU of 0.5: a true event without a match doesn't count.
     """
-    answered, true = _runs(pred, truth, background)
-    p, t = match_events(answered, true, 0.5)
+    predicted, true = _runs(pred, truth, background)
+    p, t = match_events(predicted, true, 0.5)
     if not len(p):
         return float("nan")
-    onset = np.abs(answered.start[p] - true.start[t])
-    offset = np.abs(answered.end[p] - true.end[t])
+    onset = np.abs(predicted.start[p] - true.start[t])
+    offset = np.abs(predicted.end[p] - true.end[t])
     return clock.segments_to_seconds(float((onset + offset).mean() / 2), step)
 
 
@@ -165,8 +165,8 @@ def window_overlap(chosen: Ints, true: Ints, length: Ints) -> NDArray[np.float64
 def cells_in(boxes: Array, height: int, width: int) -> NDArray[np.bool_]:
     """Which cells of a grid over the picture show what is in a box.
 
-    A cell does whose centre lies in the box, and the one in which the box's own centre lies, so
-    that there is one for the smallest thing.
+    A cell does whose centre lies in the box, and the cell in which the centre of the box lies, so
+    that the smallest box has one.
 
     Args:
         boxes: (n, 4) ``x0, y0, x1, y1`` as shares of the picture's width and height.
@@ -185,7 +185,7 @@ def cells_in(boxes: Array, height: int, width: int) -> NDArray[np.bool_]:
 
 
 def pointing(maps: Array, boxes: Array) -> NDArray[np.bool_]:
-    """The pointing game: whether a map is highest on the thing in a box.
+    """The pointing game: whether a map has its maximum in a box.
 
     Zhang, Bargal, Lin, Brandt, Shen, Sclaroff 2018, Top-Down Neural Attention by Excitation
     Backprop, section 4.1; by cells in place of pixels, see :func:`cells_in`.
@@ -208,8 +208,8 @@ class Difference:
 
     Args:
         gain: The second's share less the first's, in [-1, 1], over all clips and seeds.
-        clips: Ends of its interval over clips: how much it hangs on which clips were judged.
-        both: Ends of its interval over clips and seeds: on which trainings were made as well.
+        clips: Ends of its interval over clips: how much it depends on the clips evaluated.
+        both: Ends of its interval over clips and seeds: it depends on the trainings as well.
     """
 
     gain: float
@@ -218,7 +218,7 @@ class Difference:
 
     @property
     def real(self) -> bool:
-        """Whether neither interval holds zero."""
+        """Whether neither interval contains zero."""
         return all(low > 0 or high < 0 for low, high in (self.clips, self.both))
 
 
@@ -231,17 +231,17 @@ def paired_bootstrap(
     covered: float = 0.95,
     seed: int = 0,
 ) -> Difference:
-    """A percentile bootstrap of the difference of two systems that answered to the same clips.
+    """A percentile bootstrap of the difference of two systems evaluated on the same clips.
 
     In each resample N clips are drawn with replacement, the same ones for both systems; for
     ``both`` also as many seeds of each system as it has. Swapping the systems swaps and negates
     ``gain`` and ``clips`` exactly.
 
     Args:
-        first, second: (S1, N) and (S2, N) right answers to each clip, a row a seed.
-        of: (N,) answers to each clip, some of them above 0.
+        first, second: (S1, N) and (S2, N) right predictions of each clip, a row a seed.
+        of: (N,) predictions of each clip, some of them above 0.
         resamples: How many.
-        covered: The share of them that an interval holds.
+        covered: The share of them that an interval contains.
         seed: Of the drawing.
 
     Raises:
@@ -251,7 +251,7 @@ def paired_bootstrap(
     if first.ndim != 2 or second.ndim != 2 or {shapes[0][1:], shapes[1][1:]} != {shapes[2]}:
         raise ValueError(f"shapes {shapes}: expected (S1, N), (S2, N) and (N,)")
     if not len(first) or not len(second) or not of.sum() > 0:
-        raise ValueError("no answer to count")
+        raise ValueError("there is no prediction to count")
     rng = np.random.default_rng(seed)
     drawn = draw_clips(rng, len(of), resamples)
     total = drawn @ of.astype(np.float64)
@@ -280,8 +280,8 @@ def _share(right: Array, of: Array) -> float:
     return int(right.sum()) / count if count else float("nan")
 
 
-def _f1(hits: int, answered: int, true: int) -> float:
-    total = int(answered) + int(true)
+def _f1(hits: int, predicted: int, true: int) -> float:
+    total = int(predicted) + int(true)
     return 2 * int(hits) / total if total else float("nan")
 
 

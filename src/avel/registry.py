@@ -1,4 +1,4 @@
-"""Names to classes, found by scanning a package, and by files of a user's own that they name."""
+"""Classes by name: those of one package, and those of files that a user names."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """The classes that the modules of one package register under names.
 
-    A user's own files are imported besides: those that the environment variable ``AVEL_MODELS``
-    (``AVEL_BACKBONES`` …) lists, separated as ``PATH`` is, and those given to :meth:`add_file`.
+    A user's files are imported too: those that the environment variable ``AVEL_MODELS``
+    (``AVEL_BACKBONES`` …) lists, separated as ``PATH`` is, and those passed to :meth:`add_file`.
     Nothing else is ever imported: no checkpoint and no data set can name a file.
 
     Args:
@@ -36,12 +36,12 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, package: str) -> None:
         self.kind, self.package = kind, package
         self._entries: dict[str, type[T]] = {}
-        self._own: dict[Path, list[str]] = {}
+        self._user_files: dict[Path, list[str]] = {}
         self._scanned = False
 
     @property
     def variable(self) -> str:
-        """The environment variable that lists files of the user's own."""
+        """The environment variable that lists the user's files."""
         return f"AVEL_{self.kind.upper()}S"
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
@@ -67,7 +67,7 @@ class Registry(Generic[T]):
             self.add_file(path)
 
     def add_file(self, path: str | Path) -> list[str]:
-        """Import a Python file of the user's own, once, and take what it registers.
+        """Import a user's Python file, once, with the classes that it registers.
 
         Its code runs as any program's does: name no file that you wouldn't run.
 
@@ -75,13 +75,13 @@ class Registry(Generic[T]):
             The names that it registered, sorted.
 
         Raises:
-            UsageError: if it isn't there, fails, registers nothing, or nothing complete, or a name
-                that is taken; the registry is then as it was.
+            UsageError: if the file doesn't exist, fails, or registers no class, an incomplete one,
+                or a name that is taken. The registry stays as it was.
         """
         self._scan()
         path = Path(path).absolute()
-        if path in self._own:
-            return self._own[path]
+        if path in self._user_files:
+            return self._user_files[path]
         before = dict(self._entries)
         try:
             _import(path, self.kind)
@@ -90,7 +90,7 @@ class Registry(Generic[T]):
         except UsageError:
             self._entries = before
             raise
-        self._own[path] = names
+        self._user_files[path] = names
         return names
 
     def _check(self, path: Path, names: list[str], before: dict[str, type[T]]) -> None:
@@ -100,12 +100,12 @@ class Registry(Generic[T]):
             if name in before:
                 mistakes.append(f"the name {name!r} is taken")
             if getattr(getattr(cls, "card", None), "name", None) != name:
-                mistakes.append(f"{cls.__name__} has no card of the name {name!r}")
+                mistakes.append(f"{cls.__name__} has no card with the name {name!r}")
             if inspect.isabstract(cls):
                 lacking = sorted(getattr(cls, "__abstractmethods__", ()))
                 mistakes.append(f"{cls.__name__} lacks {', '.join(lacking)}")
         if not names:
-            mistakes.append(f"no class stands under @{self.kind}s.register(NAME)")
+            mistakes.append(f"it registers no class by @{self.kind}s.register(NAME)")
         if mistakes:
             raise UsageError(
                 f"{path}: {'; '.join(mistakes)}",
@@ -125,7 +125,7 @@ class Registry(Generic[T]):
         if len(names) > 1:
             raise UsageError(
                 f"{text} registers {', '.join(names)}",
-                expected="one",
+                expected="a file that registers one",
                 hint=f"set {self.variable}={text}, and name the {self.kind}",
             )
         return names[0]
@@ -151,14 +151,16 @@ class Registry(Generic[T]):
 
 
 def _import(path: Path, kind: str) -> ModuleType:
-    """Run a file as a module of its own name.
+    """Run a file as a module.
 
     Raises:
-        UsageError: if it isn't there or fails, with its own line where that is known.
+        UsageError: if it doesn't exist or fails, with the line where that is known.
     """
     if not path.is_file():
-        raise UsageError(f"no file {path}", expected=f"a Python file that registers a {kind}")
-    name = f"avel_own_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+        raise UsageError(
+            f"there is no file {path}", expected=f"a Python file that registers a {kind}"
+        )
+    name = f"avel_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path} is no Python file", expected="a name that ends in .py")

@@ -1,4 +1,4 @@
-"""The five saved types: Grid, Features, Scores, Event, Timeline. Frozen, and valid or not made."""
+"""The five saved types Grid, Features, Scores, Event, Timeline: frozen, and checked when made."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHOICES: tuple[Choice, ...] = (*MODALITIES, "all")
 #: Audible or visible probabilities below this are left out of a timeline's JSON.
 JSON_FLOOR = 0.01
 
-#: What is written after the label of an event, where nothing else tells its modality.
+#: What is written after the label of an event, where nothing else shows its modality.
 SUFFIXES: Mapping[EventModality, str] = {
     "both": "",
     "audio": " (audio only)",
@@ -66,7 +66,7 @@ class Grid:
         return clock.segment_bounds(index, self.step, self.duration)
 
 
-def _need(condition: bool, what: str, *, expected: str) -> None:
+def _require(condition: bool, what: str, *, expected: str) -> None:
     if not condition:
         raise DataError(what, expected=expected, hint="rebuild the value from its source")
 
@@ -76,18 +76,20 @@ def _save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Json) -> 
 
     from avel.files import write_whole
 
-    held = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    contiguous = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
     text = json.dumps(meta, sort_keys=True)
-    write_whole(path, save(held, metadata={"avel": text, "crc32": _checksum(held, text)}))
+    write_whole(
+        path, save(contiguous, metadata={"avel": text, "crc32": _checksum(contiguous, text)})
+    )
 
 
 def _checksum(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
-    found = crc32(text.encode())
+    checksum = crc32(text.encode())
     for name in sorted(arrays):
         a = np.ascontiguousarray(arrays[name])
-        found = crc32(f"|{name}|{a.dtype.str}|{a.shape}|".encode(), found)
-        found = crc32(a.reshape(-1).view(np.uint8).data, found)
-    return f"{found:08x}"
+        checksum = crc32(f"|{name}|{a.dtype.str}|{a.shape}|".encode(), checksum)
+        checksum = crc32(a.reshape(-1).view(np.uint8).data, checksum)
+    return f"{checksum:08x}"
 
 
 def _load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Json]:
@@ -95,19 +97,19 @@ def _load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Json]:
 
     try:
         with safe_open(path, framework="numpy") as f:
-            said = f.metadata() or {}
-            meta = json.loads(said["avel"])
+            metadata = f.metadata() or {}
+            meta = json.loads(metadata["avel"])
             arrays = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
-        if "crc32" in said and said["crc32"] != _checksum(arrays, said["avel"]):
-            raise ValueError("it isn't what was written")
+        if "crc32" in metadata and metadata["crc32"] != _checksum(arrays, metadata["avel"]):
+            raise ValueError("its checksum is wrong")
         if not isinstance(meta, dict):
-            raise ValueError("no object describes it")
+            raise ValueError("its metadata is no JSON object")
         return arrays, meta
     except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as e:
         raise DataError(
-            f"{path}: not a file of avel's features or scores ({e})",
+            f"{path} is no file of avel's features or scores ({e})",
             expected="a .safetensors file written by avel",
-            hint="write it again",
+            hint="write it again: features by `avel extract`, scores by Scores.save",
         ) from e
 
 
@@ -117,10 +119,10 @@ def _segment_count(grid: Grid) -> str:
 
 @dataclass(frozen=True)
 class Features:
-    """What two backbones made of a file, one row a segment.
+    """The outputs of two backbones for a file, one row a segment.
 
     Args:
-        audio: (T, A) floats; a row of zeros where nothing could be heard.
+        audio: (T, A) floats; a row of zeros where nothing is audible.
         visual: (T, H, W, V) floats, channels last; zeros where no frame was decoded.
         grid: The segments.
         audible: (T,) True where the segment is above -50 dBFS and within 20 dB of the file's
@@ -152,19 +154,19 @@ class Features:
 
     def __post_init__(self) -> None:
         t = len(self.grid)
-        _need(
+        _require(
             self.audio.ndim == 2 and len(self.audio) == t,
-            f"audio features of shape {self.audio.shape}",
+            f"the audio features have the shape {self.audio.shape}",
             expected=f"({t}, A), one row for each of the grid's {t} segments",
         )
-        _need(
+        _require(
             self.visual.ndim == 4 and len(self.visual) == t,
-            f"visual features of shape {self.visual.shape}",
+            f"the visual features have the shape {self.visual.shape}",
             expected=f"({t}, H, W, V), one row for each of the grid's {t} segments",
         )
-        _need(
+        _require(
             self.audible.shape == (t,) and self.visible.shape == (t,),
-            f"audible {self.audible.shape}, visible {self.visible.shape}",
+            f"audible has the shape {self.audible.shape}, visible {self.visible.shape}",
             expected=f"({t},) each",
         )
 
@@ -214,7 +216,7 @@ class Features:
             )
         except (KeyError, TypeError, ValueError) as e:
             raise DataError(
-                f"{path}: holds no features ({type(e).__name__}: {e})",
+                f"{path} holds no features ({type(e).__name__}: {e})",
                 expected="a feature file written by `avel extract`",
                 hint="extract the video again",
             ) from e
@@ -222,18 +224,18 @@ class Features:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model says of every segment.
+    """A model's probabilities for every segment.
 
     Args:
         values: (T, C+1) probabilities, background last.
         classes: The C event names, without background.
         grid: The segments.
-        labels: (T,) class ids 0..C by the paper's own decision rule, C for background.
+        labels: (T,) class ids 0..C by the paper's decision rule, C for background.
         attention: (T, H, W) spatial attention, each map summing to 1, or None.
         audible, visible: As in :class:`Features`.
         audio_scores, visual_scores: (T, C) probabilities that a class is audible or visible in the
-            segment, NaN where the model cannot tell; None where it doesn't tell the modalities
-            apart.
+            segment, NaN where the model can't decide; None where it doesn't distinguish the
+            modalities.
     """
 
     values: Floats
@@ -251,33 +253,33 @@ class Scores:
 
     def __post_init__(self) -> None:
         t, c = len(self.grid), len(self.classes)
-        _need(
+        _require(
             self.values.shape == (t, c + 1),
-            f"scores of shape {self.values.shape}",
+            f"the scores have the shape {self.values.shape}",
             expected=f"({t}, {c + 1}): {t} segments, {c} classes and background last",
         )
-        _need(
+        _require(
             self.labels.shape == (t,) and bool(((self.labels >= 0) & (self.labels <= c)).all()),
-            f"labels of shape {self.labels.shape}",
+            f"the labels have the shape {self.labels.shape}, or ids out of range",
             expected=f"({t},) class ids from 0 to {c}",
         )
-        _need(
+        _require(
             self.attention is None or (self.attention.ndim == 3 and len(self.attention) == t),
-            "attention maps of another length",
+            "the attention maps have another length than the grid",
             expected=f"({t}, H, W)",
         )
         for name in ("audio_scores", "visual_scores"):
             held = getattr(self, name)
             if held is not None:
-                _need(
+                _require(
                     held.shape == (t, c),
                     f"{name} of shape {held.shape}",
                     expected=f"({t}, {c}): {t} segments and {c} classes, without background",
                 )
-                _need(
+                _require(
                     bool(((held >= 0) & (held <= 1) | np.isnan(held)).all()),
-                    f"{name} with values outside 0 to 1",
-                    expected="probabilities, or NaN where the model cannot tell",
+                    f"{name} has values outside 0 to 1",
+                    expected="probabilities, or NaN where the model can't decide",
                 )
 
     def save(self, path: str | Path) -> None:
@@ -312,7 +314,7 @@ class Scores:
             )
         except (KeyError, TypeError, ValueError) as e:
             raise DataError(
-                f"{path}: holds no scores ({type(e).__name__}: {e})",
+                f"{path} holds no scores ({type(e).__name__}: {e})",
                 expected="a file written by Scores.save",
                 hint="score the file again",
             ) from e
@@ -333,25 +335,25 @@ class Event:
     modality: EventModality = "both"
 
     def __post_init__(self) -> None:
-        _need(
+        _require(
             self.modality in MODALITIES,
-            f"event {self.label!r} of modality {self.modality!r}",
+            f"the event {self.label!r} has the modality {self.modality!r}",
             expected=f"one of {', '.join(MODALITIES)}",
         )
-        _need(
+        _require(
             0 <= self.start < self.end,
-            f"event {self.label!r} from {self.start} to {self.end} s",
+            f"the event {self.label!r} lasts from {self.start} to {self.end} s",
             expected="0 <= start < end",
         )
 
     def to_json(self) -> Json:
         """``start``, ``end``, ``label`` and ``score`` (six decimals) as plain data.
 
-        ``modality`` stands there too where it isn't ``"both"``.
+        ``modality`` is included where it isn't ``"both"``.
         """
         score = round(self.score, 6)
-        found: Json = {"start": self.start, "end": self.end, "label": self.label, "score": score}
-        return found if self.modality == "both" else {**found, "modality": self.modality}
+        row: Json = {"start": self.start, "end": self.end, "label": self.label, "score": score}
+        return row if self.modality == "both" else {**row, "modality": self.modality}
 
     def __str__(self) -> str:
         span = f"{clock.format_time(self.start)} - {clock.format_time(self.end)}"
@@ -381,10 +383,10 @@ class ProbedFile(Protocol):
 
 @dataclass(frozen=True)
 class Timeline:
-    """The events of one file, with the scores they came from: what `avel localize` answers.
+    """The events of one file, with the scores they came from: the result of `avel localize`.
 
     Args:
-        video: Name or path of the file as it was given.
+        video: Name or path of the file as the caller wrote it.
         events: In order of time; they may overlap. The audio-visual events, or, of
             :meth:`choose`, those of another modality or of all, each with its ``modality``.
         scores: The scores behind them, or None where the events were read from annotations.
@@ -396,9 +398,9 @@ class Timeline:
         visual_only: What is visible but not audible, in order of time.
         player_start: What a browser's player calls second 0 of the file
             (:func:`avel.clock.player_start`).
-        corrected: Whether a person has changed the events since the model found them.
-        media: The probed file, where the events were made from it in this process: a report reads
-            its pictures and sound without probing it again. It isn't saved or compared.
+        corrected: Whether a person has changed the events since the model detected them.
+        media: The probed file, where the events were localized in this process, so that a report
+            reads frames and sound without probing it again. It isn't saved or compared.
 
     Raises:
         DataError: if an event of ``audio_only`` or ``visual_only`` is of another modality.
@@ -419,15 +421,15 @@ class Timeline:
 
     def __post_init__(self) -> None:
         for name, modality in (("audio_only", "audio"), ("visual_only", "visual")):
-            _need(
+            _require(
                 all(e.modality == modality for e in getattr(self, name)),
-                f"{name} with an event of another modality",
+                f"{name} has an event of another modality",
                 expected=f"events of modality {modality!r}",
             )
 
     @property
     def predicted(self) -> bool:
-        """Whether the events are what a model found, and nobody has corrected them."""
+        """Whether a model detected the events and no person has corrected them."""
         return bool(self.model or self.scores is not None) and not self.corrected
 
     def __iter__(self) -> Any:
@@ -443,25 +445,28 @@ class Timeline:
         return f"<Timeline of {Path(self.video).name!r}, {self.duration:g} s: {kinds}{named}>"
 
     def __str__(self) -> str:
-        """A line an event; those that are only audible or visible stand below the others."""
+        """A line an event; those that are only audible or only visible come last."""
         ordered = sorted(self.events, key=lambda e: MODALITIES.index(e.modality))
         return "\n".join(str(e) for e in ordered) or "no events found"
 
     def lane(self, modality: EventModality) -> tuple[Event, ...]:
-        """The events of one modality, wherever they stand: ``"both"``, ``"audio"``, ``"visual"``.
+        """The events of one modality, of ``events`` and of the list of that modality.
+
+        Args:
+            modality: ``"both"``, ``"audio"`` or ``"visual"``.
 
         Raises:
             UsageError: for another modality.
         """
         check_choice(modality, MODALITIES)
-        own = tuple(e for e in self.events if e.modality == modality)
+        listed = tuple(e for e in self.events if e.modality == modality)
         if modality == "both":
-            return own
-        apart = self.audio_only if modality == "audio" else self.visual_only
-        return tuple(sorted((*own, *apart))) if own else apart
+            return listed
+        others = self.audio_only if modality == "audio" else self.visual_only
+        return tuple(sorted((*listed, *others))) if listed else others
 
     def choose(self, modality: Choice) -> Timeline:
-        """The same file with other events in ``events``, for formats that hold one list.
+        """The same file with other events in ``events``, for formats that have one list.
 
         Args:
             modality: ``"both"`` puts the audio-visual events there and the others into
@@ -472,13 +477,13 @@ class Timeline:
             UsageError: for another modality.
         """
         check_choice(modality, CHOICES)
-        held = {m: self.lane(m) for m in MODALITIES}
+        lanes = {m: self.lane(m) for m in MODALITIES}
         if modality == "both":
             return replace(
-                self, events=held["both"], audio_only=held["audio"], visual_only=held["visual"]
+                self, events=lanes["both"], audio_only=lanes["audio"], visual_only=lanes["visual"]
             )
         chosen = MODALITIES if modality == "all" else (modality,)
-        events = sorted((e for m in chosen for e in held[m]), key=lambda e: (e.start, e.end))
+        events = sorted((e for m in chosen for e in lanes[m]), key=lambda e: (e.start, e.end))
         return replace(self, events=tuple(events), audio_only=(), visual_only=())
 
     def to_json(self) -> Json:
@@ -498,7 +503,7 @@ class Timeline:
         }
 
     def for_player(self) -> Timeline:
-        """The events at the times that a browser's player shows them at, as subtitles need them."""
+        """The same events on the clock of a browser's player, as subtitles need them."""
         if not self.player_start:
             return self
         shown = clock.Clock(self.player_start).from_file
@@ -512,34 +517,36 @@ class Timeline:
         )
 
     def from_player(self, player_start: float) -> Timeline:
-        """The same from such times; what lies before the file's first instant is left out.
+        """The same events from the player's clock; those before the file's start are left out.
 
         Args:
             player_start: What the player calls second 0 of the file, seconds.
         """
-        own = clock.Clock(player_start).to_file
-        found = replace(
+        to_file = clock.Clock(player_start).to_file
+        moved = replace(
             self,
-            events=_moved(self.events, own),
-            audio_only=_moved(self.audio_only, own),
-            visual_only=_moved(self.visual_only, own),
-            duration=max(0.0, own(self.duration)),
+            events=_moved(self.events, to_file),
+            audio_only=_moved(self.audio_only, to_file),
+            visual_only=_moved(self.visual_only, to_file),
+            duration=max(0.0, to_file(self.duration)),
             player_start=player_start,
         )
-        gone = len(self.events) - len(found.events)
-        if not gone:
-            return found
-        note = f"Left out: {gone} of {len(self.events)} events, before the file's first picture, "
+        dropped = len(self.events) - len(moved.events)
+        if not dropped:
+            return moved
+        note = (
+            f"Left out: {dropped} of {len(self.events)} events, before the file's first picture, "
+        )
         note += f"which players show at {player_start:.3f} s."
-        return replace(found, notes=(*self.notes, note))
+        return replace(moved, notes=(*self.notes, note))
 
     def save(self, path: str | Path, *, format: str | None = None, overwrite: bool = False) -> None:
         """Write the timeline; the ending chooses the writer (.json, .vtt, .eaf, .html, .mp4…).
 
         Args:
             path: The file; see docs/formats.md for the endings.
-            format: A format's name, such as ``"raven"``, where the ending isn't to choose.
-            overwrite: Whether what a model found may be written over labels that a person made
+            format: A format's name, such as ``"raven"``, in place of the ending's.
+            overwrite: Whether a model's events may be written over labels that a person made
                 or corrected.
 
         Raises:
@@ -569,7 +576,7 @@ def check_choice(modality: str, known: Sequence[str]) -> None:
 
 def _segments(scores: Scores) -> list[Json]:
     names: Sequence[str] = (*scores.classes, BACKGROUND)
-    apart = [n for n in ("audio_scores", "visual_scores") if getattr(scores, n) is not None]
+    modal = [n for n in ("audio_scores", "visual_scores") if getattr(scores, n) is not None]
     rows = []
     for i in range(len(scores.grid)):
         start, end = scores.grid.bounds(i)
@@ -583,13 +590,15 @@ def _segments(scores: Scores) -> list[Json]:
             "audible": None if scores.audible is None else bool(scores.audible[i]),
             "visible": None if scores.visible is None else bool(scores.visible[i]),
         }
-        row |= {name: _told(scores.classes, getattr(scores, name)[i]) for name in apart}
+        row |= {
+            name: _class_probabilities(scores.classes, getattr(scores, name)[i]) for name in modal
+        }
         rows.append(row)
     return rows
 
 
-def _told(classes: Sequence[str], values: Floats) -> Json:
-    """Probabilities by class: None where the model cannot tell; those near 0 are left out."""
+def _class_probabilities(classes: Sequence[str], values: Floats) -> Json:
+    """Probabilities by class: None where the model can't decide; those near 0 are left out."""
     return {
         name: None if np.isnan(value) else round(float(value), 6)
         for name, value in zip(classes, values, strict=True)

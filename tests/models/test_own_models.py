@@ -38,9 +38,9 @@ def example(tmp_path: Path) -> Path:
 def as_before() -> Iterator[None]:
     """The registry without what a test adds."""
     models.names()
-    entries, own = dict(models._entries), dict(models._own)
+    entries, own = dict(models._entries), dict(models._user_files)
     yield
-    models._entries, models._own = entries, own
+    models._entries, models._user_files = entries, own
 
 
 def run(*arguments: str | Path, own: Path) -> subprocess.CompletedProcess[str]:
@@ -130,7 +130,7 @@ def test_without_an_output_the_run_bears_the_models_name(
 
 
 WRONG = {
-    "": "no class stands under @models.register",
+    "": "it registers no class by @models.register",
     "this is no Python": "line 1: SyntaxError",
     "import avel\n\n1 / 0\n": "line 3: ZeroDivisionError",
     "import nothing_of_the_kind": "ModuleNotFoundError",
