@@ -204,9 +204,9 @@ def alone(make: Any, files: Sequence[Path]) -> tuple[Spent, Spent, float, int]:
     share = sum(map(len, some)) / pictures
     with Watch() as networks:
         for batch in some:
-            make.seeing(torch.from_numpy(batch))
+            make.visual_network(torch.from_numpy(batch))
         for batch in heard[: math.ceil(len(heard) * share)]:
-            make.hearing(log_mel(torch.from_numpy(batch)))
+            make.audio_network(log_mel(torch.from_numpy(batch)))
     return networks.spent, decoding.spent, share, pictures
 
 

@@ -131,8 +131,8 @@ def test_a_still_picture_is_computed_once(fakes: None, tmp_path: Path) -> None:
     still = mux(tmp_path / "a.mkv", pictures=[(0.0, grey(77)), (20.0, grey(77))])
     make = Extractor(batch=16)
     found = make(still)
-    assert len(found) >= 20 and isinstance(make.seeing.backbone, Seeing)
-    assert make.seeing.backbone.seen == [1]
+    assert len(found) >= 20 and isinstance(make.visual_network.backbone, Seeing)
+    assert make.visual_network.backbone.seen == [1]
     assert np.abs(found.visual[:20] - 77).max() < 3
 
 
@@ -175,7 +175,7 @@ def test_errors_of_either_side_come_out_and_end_the_thread(
     def fails(frames: Tensor) -> Tensor:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(make.seeing.backbone, "forward", fails)
+    monkeypatch.setattr(make.visual_network.backbone, "forward", fails)
     with pytest.raises(RuntimeError, match="out of memory"):
         make(clip)
     assert threads() == []
@@ -228,7 +228,7 @@ def test_what_is_no_files_fault_ends_many(
     def fails(frames: Tensor) -> Tensor:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(make.seeing.backbone, "forward", fails)
+    monkeypatch.setattr(make.visual_network.backbone, "forward", fails)
     with pytest.raises(RuntimeError, match="out of memory"):
         list(make.many([clip, clip]))
     found = list(make.many([clip], audio_track=7))
@@ -288,15 +288,15 @@ def test_cache_goes_by_content_and_cards(
     make = Extractor()
     first = cached(clip, make)
     entries = list((tmp_path / "cache" / "features").iterdir())
-    assert len(entries) == 1 and isinstance(make.seeing.backbone, Seeing)
-    calls = len(make.seeing.backbone.seen)
+    assert len(entries) == 1 and isinstance(make.visual_network.backbone, Seeing)
+    calls = len(make.visual_network.backbone.seen)
     renamed = clip.rename(tmp_path / "other name.mkv")
     again = cached(renamed, make)
-    assert len(make.seeing.backbone.seen) == calls and again.source == "other name.mkv"
+    assert len(make.visual_network.backbone.seen) == calls and again.source == "other name.mkv"
     assert np.array_equal(again.visual, first.visual)
     entries[0].write_bytes(b"damaged")
     assert np.array_equal(cached(renamed, make).visual, first.visual)
-    assert len(make.seeing.backbone.seen) > calls
+    assert len(make.visual_network.backbone.seen) > calls
     cached(renamed, Extractor(step=0.5))
     cached(renamed, Extractor(visual="vgg19"))
     assert len(list((tmp_path / "cache" / "features").iterdir())) == 3

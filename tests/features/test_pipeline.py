@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from avel.errors import MediaError
 from avel.features.pipeline import (
-    SOUNDS,
-    Begun,
-    Ended,
+    AUDIO_BATCH,
+    FileEnd,
+    FileStart,
     Networks,
-    Rows,
+    _AudioTrack,
     _Row,
-    _SoundTrack,
     ahead,
     patch_starts,
     run,
 )
+from avel.features.stream import FeatureBlock
 from avel.media.file import Segment
 from avel.media.mel import NEEDED
 from avel.types import Grid
@@ -89,10 +89,10 @@ def gathered(files: Sequence[Any], fakes: Fakes) -> dict[int, tuple[Any, Any, An
     blocks: dict[int, list[Any]] = {}
     found = {}
     for event in run(files, lambda f: f, fakes.networks, step=1.0):
-        if isinstance(event, Begun):
+        if isinstance(event, FileStart):
             blocks[event.file] = []
-        elif isinstance(event, Rows):
-            blocks[event.file].append(event.block)
+        elif isinstance(event, FeatureBlock):
+            blocks[event.file].append(event)
         elif event.error is None:
             parts = blocks[event.file]
             found[event.file] = tuple(
@@ -109,7 +109,7 @@ def test_batches_are_full_across_segments_and_files(batch: int) -> None:
     found = gathered(files, fakes)
     assert sorted(found) == [0, 1, 2, 3]
     assert all(n == batch for n in fakes.seen[:-1]) and sum(fakes.seen) == 4 * 28
-    assert all(n == SOUNDS for n in fakes.heard[:-1]) and sum(fakes.heard) == 28
+    assert all(n == AUDIO_BATCH for n in fakes.heard[:-1]) and sum(fakes.heard) == 28
     for number, file in enumerate(files):
         audio, visual, levels = found[number]
         plain = [np.mean([p.mean() / 7 for p in images]) for images in file.pictures]
@@ -183,7 +183,7 @@ def test_networks_hear_the_beginning_and_nothing_else_is_held(length: int) -> No
                 sound = np.arange(1, length + i + 1, dtype=np.float32)
                 yield replace(segment, audio=sound, n_samples_present=len(sound))
 
-    networks = replace(Fakes(4).networks, hear=hear)
+    networks = replace(Fakes(4).networks, embed_audio=hear)
     list(run([Uneven([[], []])], lambda f: f, networks, step=1))
     for i, sound in enumerate(got):
         whole = np.zeros(NEEDED, np.float32)
@@ -216,9 +216,9 @@ def test_long_files_come_in_blocks_while_they_are_read() -> None:
     for event in run(
         [Counted([still] * 400, heard=False)], lambda f: f, Fakes(32).networks, step=1
     ):
-        if isinstance(event, Rows):
+        if isinstance(event, FeatureBlock):
             first = first or read
-            assert len(event.block.audio) <= 64
+            assert len(event.audio) <= 64
     assert first is not None and first < 100
 
 
@@ -238,9 +238,9 @@ def test_a_files_error_is_its_own() -> None:
     rows = dict.fromkeys(range(4), 0)
     ends = {}
     for event in run(files, opened, Fakes(7).networks, step=1.0):
-        if isinstance(event, Rows):
-            rows[event.file] += len(event.block.audio)
-        elif isinstance(event, Ended):
+        if isinstance(event, FeatureBlock):
+            rows[event.file] += len(event.audio)
+        elif isinstance(event, FileEnd):
             ends[event.file] = str(event.error or "")
     assert rows == {0: 3, 1: 5, 2: 0, 3: 2}
     assert list(ends) == [0, 1, 2, 3]
@@ -271,7 +271,7 @@ def test_files_are_asked_for_late_and_their_own_error_comes_out() -> None:
         raise OSError("the list has gone")
 
     events = run(files(), lambda f: f, Fakes(4).networks, step=1.0)
-    assert isinstance(next(events), Begun) and asked < 10
+    assert isinstance(next(events), FileStart) and asked < 10
     with pytest.raises(OSError, match="the list has gone"):
         for _ in events:
             pass
@@ -364,11 +364,11 @@ def test_overlapping_patches_are_averaged_and_reach_into_their_neighbours(
         heard.extend(sounds)
         return np.array([[s[0], s.sum()] for s in sounds], np.float32)
 
-    networks = replace(fakes.networks, hear=hear, audio=(2,), patch_hop=0.48)
+    networks = replace(fakes.networks, embed_audio=hear, audio_shape=(2,), patch_hop=0.48)
     blocks = [
-        e.block
+        e
         for e in run([Tune(sound, step)], lambda f: f, networks, step=step)
-        if isinstance(e, Rows)
+        if isinstance(e, FeatureBlock)
     ]
     found = np.concatenate([b.audio for b in blocks])
     padded = np.concatenate([np.zeros(NEEDED, np.float32), sound, np.zeros(40000, np.float32)])
@@ -385,16 +385,16 @@ def test_overlapping_patches_are_averaged_and_reach_into_their_neighbours(
 def test_a_segment_without_sound_of_its_own_hears_nothing_of_its_neighbours() -> None:
     networks = replace(Fakes(4).networks, patch_hop=0.48)
     tune = Tune(np.ones(3 * 16000, np.float32), 1.0, silent=frozenset({1}))
-    rows = [e for e in run([tune], lambda f: f, networks, step=1.0) if isinstance(e, Rows)]
-    audio = np.concatenate([r.block.audio for r in rows]).ravel()
+    rows = [e for e in run([tune], lambda f: f, networks, step=1.0) if isinstance(e, FeatureBlock)]
+    audio = np.concatenate([r.audio for r in rows]).ravel()
     assert audio[1] == 0 and audio[2] == 1
 
 
 def test_the_sound_that_is_held_doesnt_grow_with_a_file() -> None:
-    track = _SoundTrack(0.48)
+    track = _AudioTrack(0.48)
     most = 0
     for _ in range(50):
         row = _Row(-20.0, True, np.zeros(1, np.float32), np.zeros(1, np.float32))
-        list(track.take(row, np.ones(16000, np.float32), audible=True))
-        most = max(most, len(track._held))
+        list(track.add(row, np.ones(16000, np.float32), audible=True))
+        most = max(most, len(track._samples))
     assert most <= 4 * NEEDED

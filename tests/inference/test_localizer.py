@@ -286,7 +286,7 @@ def test_a_stream_of_features_scores_as_the_whole_does(untrained: Trained, tmp_p
 
 
 class Blocks:
-    """RowBuffer in blocks, with a count of those alive."""
+    """Rows in blocks, with a count of those alive."""
 
     def __init__(self, count: int, size: int) -> None:
         self.audio = np.arange(count, dtype=np.float32)[:, None]
@@ -295,12 +295,13 @@ class Blocks:
         self.alive: list[weakref.ref[np.ndarray]] = []
         self.most = 0
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def __iter__(self) -> Iterator[FeatureBlock]:
         for first in range(0, len(self.audio), self.size):
-            block = self.visual[first : first + self.size].copy()
-            self.alive.append(weakref.ref(block))
-            yield self.audio[first : first + self.size], block
-            del block
+            audio, visual = (a[first : first + self.size] for a in (self.audio, self.visual))
+            visual = visual.copy()
+            self.alive.append(weakref.ref(visual))
+            yield FeatureBlock(audio, visual, np.zeros(len(audio)), np.ones(len(audio), bool))
+            del visual
             self.most = max(self.most, sum(r() is not None for r in self.alive))
 
 
@@ -348,17 +349,17 @@ class Made(Predictor):
     def extractor(self, *, precision: str = "float32", device: str = "auto") -> Extracts:
         raise NotImplementedError
 
-    def reply(self, audio: np.ndarray, visual: np.ndarray) -> WindowOutput:
+    def predict_windows(self, audio: np.ndarray, visual: np.ndarray) -> WindowOutput:
         return WindowOutput(scores=audio, labels=audio.argmax(-1))
 
 
 class MadeApart(Made):
     """It tells besides what is audible (as likely as its score) and what is visible (never)."""
 
-    def reply(self, audio: np.ndarray, visual: np.ndarray) -> WindowOutput:
+    def predict_windows(self, audio: np.ndarray, visual: np.ndarray) -> WindowOutput:
         unknown = np.full_like(audio[..., :2], np.nan)
         parts = {"audible": audio[..., :2], "visible": unknown, "other": audio[..., :1]}
-        return replace(super().reply(audio, visual), parts=parts)
+        return replace(super().predict_windows(audio, visual), parts=parts)
 
 
 @pytest.mark.parametrize("count", [3, 4, 23])
@@ -393,7 +394,7 @@ def test_a_stream_tells_what_is_only_audible_at_its_end(modality: Choice) -> Non
 
 
 def made_stream(values: np.ndarray, levels: np.ndarray, size: int, **more: float) -> FeatureStream:
-    """RowBuffer in blocks of ``size``, every fifth segment without a picture."""
+    """Rows in blocks of ``size``, every fifth segment without a picture."""
 
     def blocks() -> Iterator[FeatureBlock]:
         for first in range(0, len(values), size):

@@ -359,7 +359,7 @@ def test_exported_it_answers_as_in_torch(asked: bool, tmp_path: Path) -> None:
     assert done.difference <= 1e-5
     again = load_onnx(done.paths[0])
     audio, visual = (x.numpy() for x in clips(2, 13, seed=5))
-    ours, theirs = again.reply(audio, visual), trained.reply(audio, visual)
+    ours, theirs = again.predict_windows(audio, visual), trained.predict_windows(audio, visual)
     np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-5)
     np.testing.assert_allclose(ours.attention, theirs.attention, atol=1e-5)
     assert set(ours.parts) == set(theirs.parts) == {"audible", "visible"}

@@ -307,7 +307,7 @@ def test_scores_of_another_width_are_refused(default: Exported) -> None:
     other = replace(model, card={**model.card, "classes": [*model.classes, "one more"]})
     shapes = (1, 3, model.card["dims"]["audio"]), _visual_shape(model)
     with pytest.raises(CheckpointError, match="scores of shape"):
-        other.reply(*(np.ones(s, np.float32) for s in shapes))
+        other.predict_windows(*(np.ones(s, np.float32) for s in shapes))
 
 
 def _visual_shape(model: OnnxModel) -> tuple[int, ...]:
@@ -333,7 +333,7 @@ def test_the_offset_of_the_log_mel_travels(
     backbone = runtime._load_backbone(path)
     extractor = OnnxExtractor(audio=backbone, visual=backbone, step=1.0)
     sounds = np.random.default_rng(1).standard_normal((3, 15600)).astype("f4") / 1000
-    found = extractor._hear(list(sounds))
+    found = extractor._embed_audio(list(sounds))
     np.testing.assert_array_equal(found, backbone(log_mel(sounds, offset=0.001)))
     assert np.abs(found - backbone(log_mel(sounds))).max() > 1e-3
     path = changed_backbone(default, tmp_path, lambda m: m.pop("log_offset"))

@@ -17,7 +17,7 @@ from avel.device import torch_device
 from avel.errors import UsageError
 from avel.features.logmel import log_mel
 from avel.features.network import Network, Precision
-from avel.features.pipeline import SOUNDS, Begun, Ended, Networks, Rows, run
+from avel.features.pipeline import AUDIO_BATCH, FileStart, Networks, file_blocks, run
 from avel.features.stream import FeatureBlock, FeatureStream, Progress
 from avel.media.file import Media, opened
 from avel.types import Features, Grid, Json
@@ -100,13 +100,17 @@ class Extractor:
             raise UsageError(f"a batch of {batch} frames", expected="at least 1")
         self.device = torch_device(device)
         self.step, self.batch = step, batch
-        hearing, card = load_backbone(audio or default_backbone("audio"), modality="audio")
-        self.hearing = Network(hearing, card, precision=precision, device=self.device, batch=SOUNDS)
-        seeing, card = load_backbone(visual or default_backbone("visual"), modality="visual")
-        self._clip = isinstance(seeing, ClipBackbone)
-        self._frames = max(1, seeing.card.frames)
-        self.seeing = Network(
-            seeing,
+        backbone, card = load_backbone(audio or default_backbone("audio"), modality="audio")
+        self.audio_network = Network(
+            backbone, card, precision=precision, device=self.device, batch=AUDIO_BATCH
+        )
+        visual_backbone, card = load_backbone(
+            visual or default_backbone("visual"), modality="visual"
+        )
+        self._clip = isinstance(visual_backbone, ClipBackbone)
+        self._frames = max(1, visual_backbone.card.frames)
+        self.visual_network = Network(
+            visual_backbone,
             card,
             precision=precision,
             device=self.device,
@@ -121,7 +125,7 @@ class Extractor:
         They say what features are comparable with, and are the same in every run; features' own
         cards have the ``error`` of a faster precision besides.
         """
-        return self.hearing.card, self.seeing.card
+        return self.audio_network.card, self.visual_network.card
 
     @property
     def errors(self) -> tuple[float | None, float | None]:
@@ -129,7 +133,7 @@ class Extractor:
 
         None where a network runs in float32, or has read nothing yet.
         """
-        return self.hearing.error, self.seeing.error
+        return self.audio_network.error, self.visual_network.error
 
     def __call__(
         self,
@@ -157,21 +161,13 @@ class Extractor:
         Arguments as for :func:`extract`. What goes wrong in reading comes up while it is read.
         """
         media = opened(video, audio_track=audio_track, video_track=video_track)
-        grid = media.grid(self.step)
 
         def blocks() -> Iterator[FeatureBlock]:
-            done = 0
-            for event in run([media], _itself, self._networks, step=self.step):
-                if isinstance(event, Ended) and event.error is not None:
-                    raise event.error
-                if isinstance(event, Rows):
-                    stream.audio_card, stream.visual_card = self._measured_cards
-                    done += len(event.block.audio)
-                    if progress is not None:
-                        progress(done, len(grid))
-                    yield event.block
+            for block in file_blocks(media, self._networks, step=self.step, progress=progress):
+                stream.audio_card, stream.visual_card = self._measured_cards
+                yield block
 
-        stream = self._stream(blocks(), media, grid)
+        stream = self._stream(blocks(), media, media.grid(self.step))
         return stream
 
     def many(
@@ -202,25 +198,28 @@ class Extractor:
                 yield file
 
         open_file = partial(opened, audio_track=audio_track, video_track=video_track)
-        going: dict[int, tuple[Begun, deque[FeatureBlock]]] = {}
+        started: dict[int, tuple[FileStart, deque[FeatureBlock]]] = {}
         for event in run(noted(), open_file, self._networks, step=self.step):
-            if isinstance(event, Begun):
-                going[event.file] = event, deque()
-            elif isinstance(event, Rows):
-                going[event.file][1].append(event.block)
+            if isinstance(event, FileStart):
+                started[event.file] = event, deque()
+            elif isinstance(event, FeatureBlock):
+                started[event.file][1].append(event)
             elif event.error is not None:
-                going.pop(event.file, None)
+                started.pop(event.file, None)
                 yield paths.popleft(), event.error
             else:
-                begun, rows = going.pop(event.file)
-                stream = self._stream(_drained(rows), begun.media, begun.grid)
+                start, blocks = started.pop(event.file)
+                stream = self._stream(_drained(blocks), start.media, start.grid)
                 yield paths.popleft(), stream.gather()
 
     def _stream(self, blocks: Iterator[FeatureBlock], media: Media, grid: Grid) -> FeatureStream:
         return FeatureStream(
             blocks,
             grid=grid,
-            widths=(self.hearing.backbone.card.output[-1], self.seeing.backbone.card.output[-1]),
+            widths=(
+                self.audio_network.backbone.card.output[-1],
+                self.visual_network.backbone.card.output[-1],
+            ),
             cards=self._measured_cards,
             source=media.path.name,
             notes=media.notes,
@@ -228,40 +227,37 @@ class Extractor:
 
     @property
     def _measured_cards(self) -> tuple[Json, Json]:
-        return self.hearing.measured_card, self.seeing.measured_card
+        return self.audio_network.measured_card, self.visual_network.measured_card
 
     @property
     def _networks(self) -> Networks:
         return Networks(
-            hear=self._hear,
-            see=self._see,
-            audio=self.hearing.backbone.card.output,
-            visual=self.seeing.backbone.card.output,
+            embed_audio=self._embed_audio,
+            embed_visual=self._embed_visual,
+            audio_shape=self.audio_network.backbone.card.output,
+            visual_shape=self.visual_network.backbone.card.output,
             frames=self._frames,
-            batch=self.seeing.batch,
+            batch=self.visual_network.batch,
             clip=self._clip,
-            patch_hop=self.hearing.backbone.card.patch_hop,
+            patch_hop=self.audio_network.backbone.card.patch_hop,
         )
 
-    def _hear(self, sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    def _embed_audio(self, sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Sounds of patches, each (15600,), -> (n, A).
 
         Always as many go together, silent ones where there are fewer: a matrix product rounds
         otherwise for another number of rows, and a sound's row shall be the same in any company.
         """
-        padded = np.zeros((SOUNDS, len(sounds[0])), np.float32)
+        padded = np.zeros((AUDIO_BATCH, len(sounds[0])), np.float32)
         padded[: len(sounds)] = sounds
-        patches = log_mel(torch.from_numpy(padded), offset=self.hearing.backbone.card.log_offset)
-        return self.hearing(patches)[: len(sounds)]
+        patches = log_mel(
+            torch.from_numpy(padded), offset=self.audio_network.backbone.card.log_offset
+        )
+        return self.audio_network(patches)[: len(sounds)]
 
-    def _see(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def _embed_visual(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Pictures (224, 224, 3), or clips (frames, 224, 224, 3) -> (n, H, W, V)."""
-        return self.seeing(torch.from_numpy(np.stack(pictures)))
-
-
-def _itself(media: object) -> Media:
-    assert isinstance(media, Media)
-    return media
+        return self.visual_network(torch.from_numpy(np.stack(pictures)))
 
 
 def _drained(blocks: deque[FeatureBlock]) -> Iterator[FeatureBlock]:

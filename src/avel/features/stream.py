@@ -1,4 +1,4 @@
-"""Features as they are made: rows in blocks. No torch."""
+"""Features as they are made: rows in blocks. This module doesn't import torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from avel.types import Bools, Features, Grid, Json
+from avel.types import Bools, Features, Floats, Grid, Json
 
 #: Called with segments done and segments in all.
 Progress = Callable[[int, int], None]
@@ -30,12 +30,19 @@ def audible(levels: NDArray[np.floating], *, loudest: float = -np.inf) -> Bools:
 
 @dataclass
 class FeatureBlock:
-    """Consecutive segments' rows: audio (n, A), visual (n, H, W, V), dBFS (n,), visible (n,)."""
+    """Consecutive segments' rows: audio (n, A), visual (n, H, W, V), dBFS (n,), visible (n,).
 
-    audio: NDArray[np.float32]
-    visual: NDArray[np.float32]
+    ``file`` is the file's place among those that are read together.
+    """
+
+    audio: Floats
+    visual: Floats
     levels: NDArray[np.float64]
     visible: Bools
+    file: int = 0
+
+    def __len__(self) -> int:
+        return len(self.audio)
 
     @classmethod
     def of(cls, count: int, audio: tuple[int, ...], visual: tuple[int, ...]) -> FeatureBlock:
@@ -51,9 +58,8 @@ class FeatureBlock:
 class FeatureStream:
     """A file's features as they are made, to be read once: (n, A) and (n, H, W, V) rows in order.
 
-    Only what says which segments are audible and visible is kept of what was read: ``visible`` is
-    right for the rows read so far, ``audible`` for them too where ``loudest`` is known, else once
-    all was read.
+    Of what was read only the segments' levels and visibility stay: ``visible`` is right for the
+    rows read so far, and so is ``audible`` where ``loudest`` is known; else once all was read.
 
     Args:
         blocks: The rows.
@@ -92,8 +98,7 @@ class FeatureStream:
         levels = np.where(features.audible, 0.0, -np.inf)
 
         def blocks() -> Iterator[FeatureBlock]:
-            audio, visual = (np.asarray(a, np.float32) for a in (features.audio, features.visual))
-            yield FeatureBlock(audio, visual, levels, features.visible)
+            yield FeatureBlock(features.audio, features.visual, levels, features.visible)
             if progress is not None:
                 progress(len(features), len(features))
 
@@ -111,18 +116,14 @@ class FeatureStream:
         return len(self.grid)
 
     def blocks(self) -> Iterator[FeatureBlock]:
-        """The rows with what is known of their segments; to be read once, or iterated instead."""
+        """The rows with what is known of their segments; to be read once."""
         first = 0
         for block in self._blocks:
-            stop = first + len(block.audio)
+            stop = first + len(block)
             self.levels[first:stop] = block.levels
             self.visible[first:stop] = block.visible
             first = stop
             yield block
-
-    def __iter__(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        for block in self.blocks():
-            yield block.audio, block.visual
 
     @property
     def audible(self) -> Bools:
@@ -131,19 +132,18 @@ class FeatureStream:
 
     def gather(self) -> Features:
         """Read all of it."""
-        held: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+        audio = visual = np.zeros(0, np.float32)
         first = 0
-        for rows in self:
-            if held is None:
-                audio, visual = (np.zeros((len(self), *r.shape[1:]), np.float32) for r in rows)
-                held = audio, visual
-            for whole, part in zip(held, rows, strict=True):
-                whole[first : first + len(part)] = part
-            first += len(rows[0])
-        assert held is not None, "a file has at least one segment"
+        for block in self.blocks():
+            if not first:
+                audio = np.zeros((len(self), *block.audio.shape[1:]), np.float32)
+                visual = np.zeros((len(self), *block.visual.shape[1:]), np.float32)
+            audio[first : first + len(block)] = block.audio
+            visual[first : first + len(block)] = block.visual
+            first += len(block)
         return Features(
-            audio=held[0],
-            visual=held[1],
+            audio=audio,
+            visual=visual,
             grid=self.grid,
             audible=self.audible,
             visible=self.visible,

@@ -95,7 +95,7 @@ class Trained(Predictor):
                 )
         return made
 
-    def reply(self, audio: Floats, visual: Floats) -> WindowOutput:
+    def predict_windows(self, audio: Floats, visual: Floats) -> WindowOutput:
         """What the network says of windows (B, T, A) and (B, T, H, W, V), float32.
 
         Raises:

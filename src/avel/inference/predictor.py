@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from avel import clock
 from avel.backbones.identity import backbone_identity, backbone_name, backbone_option
 from avel.device import check_device
 from avel.errors import CheckpointError, UsageError
+from avel.features.stream import FeatureStream
 from avel.inference.windows import MODALITY_PARTS, Means, RowBuffer, WindowOutput
 from avel.models.decision_rules import DecisionRule
 from avel.types import Features, Floats, Json, Scores
@@ -20,7 +21,6 @@ from avel.types import Features, Floats, Json, Scores
 if TYPE_CHECKING:
     from avel.features.cache import Extracts
     from avel.features.network import Precision
-    from avel.features.stream import FeatureStream
 
 #: Windows that go through the network at a time: memory doesn't grow with the file's length, and
 #: the first scores of a stream come early.
@@ -36,8 +36,8 @@ class Predictor(ABC):
     card: Json
 
     @abstractmethod
-    def reply(self, audio: Floats, visual: Floats) -> WindowOutput:
-        """What the network says of windows (B, T, A) and (B, T, H, W, V), float32."""
+    def predict_windows(self, audio: Floats, visual: Floats) -> WindowOutput:
+        """The network's output for windows (B, T, A) and (B, T, H, W, V), float32."""
 
     def to(self, device: str) -> Predictor:
         """The same model on a device; see :func:`avel.device.check_device` for names.
@@ -123,6 +123,8 @@ class Predictor(ABC):
 
     def scoring(self, features: Features | FeatureStream) -> Scoring:
         """The same as it goes on; arguments and errors as for :meth:`predict`."""
+        if isinstance(features, Features):
+            features = FeatureStream.of(features)
         check_features(self.card, features)
         return Scoring(self, features)
 
@@ -131,47 +133,47 @@ class Scoring:
     """Scores of a file in the making: iterating tells how many segments' scores are final.
 
     Args:
-        scorer: The model.
+        predictor: The model.
         features: Of the file; they must fit.
     """
 
-    def __init__(self, scorer: Predictor, features: Features | FeatureStream) -> None:
+    def __init__(self, predictor: Predictor, features: FeatureStream) -> None:
         count = len(features)
         self.features = features
-        self.classes = scorer.classes
+        self.classes = predictor.classes
         self.values = np.zeros((count, len(self.classes) + 1), np.float32)
         self.labels: NDArray[np.int64] = np.full(count, len(self.classes), np.int64)
         self.attention: NDArray[np.float32] | None = None
         self.modalities: dict[str, NDArray[np.float32]] = {}  # by the scores' names
-        self._scorer = scorer
+        self._predictor = predictor
 
     def __iter__(self) -> Iterator[int]:
-        scorer, count = self._scorer, len(self.features)
-        total, rows = Means(count), RowBuffer(_blocks(self.features))
-        length = min(scorer.window, count)
-        starts = clock.windows(count, scorer.window, max(1, scorer.window // 2))
+        predictor, count = self._predictor, len(self.features)
+        total, rows = Means(count), RowBuffer(self.features.blocks())
+        length = min(predictor.window, count)
+        starts = clock.windows(count, predictor.window, max(1, predictor.window // 2))
         settled = 0
         for i in range(0, len(starts), CHUNK):
             chunk, later = starts[i : i + CHUNK], starts[i + CHUNK :]
-            reply = self._reply(rows, chunk, length)
-            total.add(chunk, length, reply)
+            output = self._predict(rows, chunk, length)
+            total.add(chunk, length, output)
             ready = later[0] if later else count  # no later window reaches before its start
-            self._settle(total, slice(settled, ready), reply if len(starts) == 1 else None)
+            self._settle(total, slice(settled, ready), output if len(starts) == 1 else None)
             settled = ready
             yield settled
         rows.finish()
 
-    def _reply(self, rows: RowBuffer, starts: Sequence[int], length: int) -> WindowOutput:
+    def _predict(self, rows: RowBuffer, starts: Sequence[int], length: int) -> WindowOutput:
         first = starts[0]
         audio, visual = (
             np.stack([r[s - first : s - first + length] for s in starts]).astype(np.float32)
             for r in rows.between(first, starts[-1] + length)
         )
-        return self._scorer.reply(audio, visual)
+        return self._predictor.predict_windows(audio, visual)
 
     def _settle(self, total: Means, segments: slice, only: WindowOutput | None) -> None:
         values = self.values[segments] = total.mean("scores", segments)
-        decide = self._scorer.decide
+        decide = self._predictor.decide
         if only is not None:
             self.labels[segments] = only.labels[0]
         elif decide is not None:
@@ -203,27 +205,21 @@ class Scoring:
         )
 
 
-def _blocks(features: Features | FeatureStream) -> Iterable[tuple[Floats, Floats]]:
-    if isinstance(features, Features):
-        return [(features.audio, features.visual)]
-    return features
-
-
-def check_features(card: Json, features: Features | FeatureStream) -> None:
+def check_features(card: Json, features: FeatureStream) -> None:
     """Refuse features that a model of this card wasn't trained on.
 
     Raises:
         CheckpointError: naming backbones, widths or segment length.
     """
     for modality in ("audio", "visual"):
-        own, theirs = card[f"{modality}_card"], getattr(features, f"{modality}_card")
-        if backbone_identity(own) != backbone_identity(theirs):
+        trained_on, present = card[f"{modality}_card"], getattr(features, f"{modality}_card")
+        if backbone_identity(trained_on) != backbone_identity(present):
             raise CheckpointError(
-                f"{modality} features of {backbone_name(theirs)}",
-                expected=f"those of {backbone_name(own)}, which the model was trained on",
-                hint=f"extract with --{modality} {backbone_option(own)}",
+                f"{modality} features of {backbone_name(present)}",
+                expected=f"those of {backbone_name(trained_on)}, which the model was trained on",
+                hint=f"extract with --{modality} {backbone_option(trained_on)}",
             )
-    widths = _widths(features)
+    widths = features.widths
     expected = card["dims"]["audio"], card["dims"]["visual"]
     if widths != expected or not len(features):
         raise CheckpointError(
@@ -239,9 +235,3 @@ def check_features(card: Json, features: Features | FeatureStream) -> None:
             expected=f"segments of {step:g} s, which the model was trained on",
             hint=f"extract with --step {step:g}",
         )
-
-
-def _widths(features: Features | FeatureStream) -> tuple[int, int]:
-    if isinstance(features, Features):
-        return features.audio.shape[-1], features.visual.shape[-1]
-    return features.widths

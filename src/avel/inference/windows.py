@@ -1,4 +1,4 @@
-"""A file of any length in windows: what a model answers for each, averaged over a segment's own."""
+"""A file of any length in windows: a model's outputs, averaged over the windows of a segment."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel.errors import DataError
+from avel.features.stream import FeatureBlock
 from avel.types import Floats
 
-#: The parts of an answer that are kept as scores of one modality, by their name in the scores:
+#: The parts of an output that become scores of one modality, by their name in the scores:
 #: (B, T, C) probabilities that a class is audible or visible, NaN where the model cannot tell.
 MODALITY_PARTS = {"audio_scores": "audible", "visual_scores": "visible"}
 
 
 class RowBuffer:
-    """The feature rows of a file in order, of which only those still expected are held.
+    """The feature rows of a file in order, of which only those still needed are in memory.
 
     Args:
-        blocks: Audio (n, A) and visual (n, H, W, V) rows, a few or all at a time.
+        blocks: A few rows, or all, at a time.
     """
 
-    def __init__(self, blocks: Iterable[tuple[Floats, Floats]]) -> None:
+    def __init__(self, blocks: Iterable[FeatureBlock]) -> None:
         self._blocks = iter(blocks)
-        self._held: tuple[Floats, Floats] | None = None
-        self._first = 0  # the index of the first row held
+        self._audio: Floats | None = None
+        self._visual: Floats | None = None
+        self._first = 0  # the index of the first row in memory
 
     def between(self, first: int, stop: int) -> tuple[Floats, Floats]:
         """Audio and visual rows from ``first`` to before ``stop``; forgets what lies before.
@@ -35,39 +37,40 @@ class RowBuffer:
         Raises:
             DataError: if the rows end before.
         """
-        while self._held is None or self._first + len(self._held[0]) < stop:
-            new = next(self._blocks, None)
-            if new is None:
+        while self._audio is None or self._first + len(self._audio) < stop:
+            block = next(self._blocks, None)
+            if block is None:
                 raise DataError("features end early", expected=f"{stop} rows", hint="extract again")
-            self._append(new)
+            self._append(block)
+            del block  # not in memory while the next one is made
             self._forget(first)
         self._forget(first)
-        audio, visual = self._held
-        return audio[: stop - first], visual[: stop - first]
+        assert self._visual is not None
+        return self._audio[: stop - first], self._visual[: stop - first]
 
-    def _append(self, new: tuple[Floats, Floats]) -> None:
-        if self._held is None or not len(self._held[0]):
-            self._held = new
+    def _append(self, block: FeatureBlock) -> None:
+        if self._audio is None or self._visual is None or not len(self._audio):
+            self._audio, self._visual = block.audio, block.visual
         else:
-            audio, visual = self._held
-            self._held = np.concatenate([audio, new[0]]), np.concatenate([visual, new[1]])
+            self._audio = np.concatenate([self._audio, block.audio])
+            self._visual = np.concatenate([self._visual, block.visual])
 
     def _forget(self, first: int) -> None:
-        assert self._held is not None and first >= self._first
-        gone = min(first - self._first, len(self._held[0]))
-        self._held = self._held[0][gone:], self._held[1][gone:]
-        self._first += gone
+        assert self._audio is not None and self._visual is not None and first >= self._first
+        passed = min(first - self._first, len(self._audio))
+        self._audio, self._visual = self._audio[passed:], self._visual[passed:]
+        self._first += passed
 
     def finish(self) -> None:
-        """Read what is left, so that who makes the rows can tell what it learnt by the end."""
-        self._held = None
+        """Read the rest, so that the source of the rows gets to its end."""
+        self._audio = self._visual = None
         for _ in self._blocks:
             pass
 
 
 @dataclass(frozen=True)
 class WindowOutput:
-    """What a network says of some windows, as arrays.
+    """The output of a network for some windows, as arrays.
 
     Args:
         scores: (B, T, C+1) in [0, 1], background last.
@@ -84,7 +87,7 @@ class WindowOutput:
 
 
 class Means:
-    """Running sums over windows of whatever a model answers for each segment.
+    """Running sums over windows of all outputs of a model for each segment.
 
     Args:
         count: Segments of the file.
@@ -93,32 +96,32 @@ class Means:
     def __init__(self, count: int) -> None:
         self.count = count
         self.sums: dict[str, NDArray[np.float32]] = {}
-        self.seen = np.zeros(count, dtype=np.float32)
+        self.windows = np.zeros(count, dtype=np.float32)  # of each segment
 
-    def add(self, starts: Sequence[int], length: int, reply: WindowOutput) -> None:
-        """Add the answer of some windows; (B, T, ...) each, one row a window."""
-        named = {f"part:{name}": part for name, part in reply.parts.items()}
-        named["scores"] = reply.scores
-        if reply.attention is not None:
-            named["attention"] = reply.attention
+    def add(self, starts: Sequence[int], length: int, output: WindowOutput) -> None:
+        """Add the output for some windows; (B, T, ...) each, one row a window."""
+        named = {f"part:{name}": part for name, part in output.parts.items()}
+        named["scores"] = output.scores
+        if output.attention is not None:
+            named["attention"] = output.attention
         for name, value in named.items():
             if value.shape[:2] == (len(starts), length) and value.ndim in (2, 3, 4):
                 self._sum(name, starts, length, value)
         for start in starts:
-            self.seen[start : start + length] += 1
+            self.windows[start : start + length] += 1
 
     def _sum(self, name: str, starts: Sequence[int], length: int, value: Floats) -> None:
-        held = self.sums.setdefault(name, np.zeros((self.count, *value.shape[2:]), np.float32))
+        total = self.sums.setdefault(name, np.zeros((self.count, *value.shape[2:]), np.float32))
         for i, start in enumerate(starts):
-            held[start : start + length] += value[i]
+            total[start : start + length] += value[i]
 
     def mean(self, name: str, segments: slice = slice(None)) -> NDArray[np.float32]:
         """(n, ...) the mean over each segment's windows."""
-        held = self.sums[name][segments]
-        seen = self.seen[segments].reshape(-1, *[1] * (held.ndim - 1))
-        result: NDArray[np.float32] = held / seen
-        return result
+        total = self.sums[name][segments]
+        windows = self.windows[segments].reshape(-1, *[1] * (total.ndim - 1))
+        mean: NDArray[np.float32] = total / windows
+        return mean
 
     def parts(self, segments: slice = slice(None)) -> dict[str, NDArray[np.float32]]:
-        """The means of the answer's parts by name."""
+        """The means of the output's parts by name."""
         return {n[5:]: self.mean(n, segments) for n in self.sums if n.startswith("part:")}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from avel.backbones.identity import backbone_identity, backbone_name
 from avel.errors import CheckpointError, UsageError, WeightsError
-from avel.features.pipeline import Ended, Networks, Rows, run
-from avel.features.stream import FeatureBlock, FeatureStream, Progress
+from avel.features.pipeline import Networks, file_blocks
+from avel.features.stream import FeatureStream, Progress
 from avel.inference.card import check_card
 from avel.inference.predictor import Predictor
 from avel.inference.windows import MODALITY_PARTS, WindowOutput
@@ -59,7 +59,7 @@ class OnnxModel(Predictor):
         """The decision over mean scores, where it is another than the largest score."""
         return DECISION_RULES.get(self.rule)
 
-    def reply(self, audio: Floats, visual: Floats) -> WindowOutput:
+    def predict_windows(self, audio: Floats, visual: Floats) -> WindowOutput:
         """What the network says of windows (B, T, A) and (B, T, H, W, V), float32."""
         names = [output.name for output in self.session.get_outputs()]
         values = self.session.run(names, {"audio": audio, "visual": visual})
@@ -151,46 +151,32 @@ class OnnxExtractor:
 
     def stream(self, media: Media, *, progress: Progress | None = None) -> FeatureStream:
         """The features of an open file, a few segments at a time."""
-        grid = media.grid(self.step)
         return FeatureStream(
-            self._blocks(media, len(grid), progress),
-            grid=grid,
+            file_blocks(media, self._networks(), step=self.step, progress=progress),
+            grid=media.grid(self.step),
             widths=(self._audio.output[-1], self._visual.output[-1]),
             cards=self.cards,
             source=media.path.name,
             notes=media.notes,
         )
 
-    def _blocks(
-        self, media: Media, count: int, progress: Progress | None
-    ) -> Iterator[FeatureBlock]:
-        done = 0
-        for event in run([media], lambda m: m, self._networks(), step=self.step):
-            if isinstance(event, Ended) and event.error is not None:
-                raise event.error
-            if isinstance(event, Rows):
-                done += len(event.block.audio)
-                if progress is not None:
-                    progress(done, count)
-                yield event.block
-
     def _networks(self) -> Networks:
         frames = max(1, self._visual.frames)
         return Networks(
-            hear=self._hear,
-            see=self._see,
-            audio=self._audio.output,
-            visual=self._visual.output,
+            embed_audio=self._embed_audio,
+            embed_visual=self._embed_visual,
+            audio_shape=self._audio.output,
+            visual_shape=self._visual.output,
             frames=frames,
             batch=max(1, _BATCH // frames) if self._visual.clip else _BATCH,
             clip=self._visual.clip,
             patch_hop=self._audio.patch_hop,
         )
 
-    def _hear(self, sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    def _embed_audio(self, sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         return self._audio(log_mel(np.stack(sounds), offset=self._audio.log_offset))
 
-    def _see(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def _embed_visual(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return self._visual(np.stack(pictures))
 
 
