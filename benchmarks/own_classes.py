@@ -92,7 +92,7 @@ def measure(
     for metric in METRICS:
         m = whole[metric]
         row |= {metric: f"{m.mean:.4f}", f"{metric}_sd": f"{m.sd or 0:.4f}"}
-        row |= {f"{c}_{metric}": f"{whole.constant(c, metric).mean:.4f}" for c in CONSTANT}
+        row |= {f"{c}_{metric}": f"{whole.baseline(c, metric).mean:.4f}" for c in CONSTANT}
     row |= {"epochs": " ".join(str(v.epochs) for v in found), "train_minutes": f"{took:.1f}"}
     print(whole, f"\n{pair} {dtype}, {took:.1f} min\n", flush=True)
     return row

@@ -78,7 +78,8 @@ def judge(run: Trained, data: Dataset) -> tuple[Row, SplitScores, SplitScores]:
     """A run's row, and its answers on test before and after."""
     names, step = run.classes, run.step
     val, test = (
-        tuning.answers(run, choose_split(data, "sel", name, len(names))) for name in ("val", "test")
+        tuning.split_scores(run, choose_split(data, "sel", name, len(names)))
+        for name in ("val", "test")
     )
     decision = tuning.choose(val, names, step=step)
     before, after = (measure(test, d, names, step) for d in (Decision(), decision))

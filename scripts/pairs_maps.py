@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from avel.data import load_dataset
 from avel.data.base import Split
 from avel.data.resident import Resident, resident
-from avel.evaluation.inputs import fitting
+from avel.evaluation.inputs import align_classes
 from avel.evaluation.results import table
 from avel.figures.curves import read_rows
 from avel.files import write_whole
@@ -163,7 +163,7 @@ def main() -> None:
         keep_memory()
         data, runs = load_dataset("folder", root=given.data), find_runs(given.runs)
         for one in (run for own in runs.values() for run in own):
-            data = fitting(one, data)
+            data = align_classes(one, data)
         at = seconds_of(given.data, data.test)
         rows = rows_of(runs, resident(data.test), at, data.name)
         write_whole(given.results / RESULTS, table(rows))

@@ -38,7 +38,7 @@ from avel.data import load_dataset
 from avel.data.base import Split, fingerprint
 from avel.data.resident import Resident, resident
 from avel.errors import DataError
-from avel.evaluation.inputs import fitting
+from avel.evaluation.inputs import align_classes
 from avel.evaluation.results import table
 from avel.experiments.own_tables import modalities, systems
 from avel.features.extractor import Extractor
@@ -335,7 +335,7 @@ def main() -> None:
         return
     runs, rows = find_runs(given.runs), list[Json]()
     for one in (run for own in runs.values() for run in own):
-        data = fitting(one, data)
+        data = align_classes(one, data)
     for kind, level, split in made:
         rows += rows_of(kind, level, split, runs, data.name)
         print(kind, level, flush=True)

@@ -108,9 +108,9 @@ def test_leaks_simulation_and_other_data_are_told(data: Dataset, runs: list[Run]
 
 
 def test_what_does_not_fit_is_refused(data: Dataset, runs: list[Run]) -> None:
-    with pytest.raises(DataError, match=r"1 of its 3 classes that the run doesn't know: whale"):
+    with pytest.raises(DataError, match=r"1 of its 3 classes that the run doesn't have: whale"):
         evaluate(runs[0], replace(data, classes=("bell", "whale", "train")))
-    with pytest.raises(CheckpointError, match="features of vggish"):
+    with pytest.raises(CheckpointError, match="the features are of vggish"):
         evaluate(runs[0], replace(data, audio_card={"name": "vggish"}))
     with pytest.raises(DataError, match="no split 'dev'"):
         evaluate(runs[0], data, split="dev")
@@ -282,8 +282,8 @@ def test_command_trains_cml_from_mmel(
             ["train", "cspa_csea", "data=.", "task=wsel", "setting=x", "form=x"],
             "form='x': expected",
         ),
-        (["evaluate"], "no run named"),
-        (["evaluate", "run", "epochs=3"], "means nothing here"),
+        (["evaluate"], "no run is named"),
+        (["evaluate", "run", "epochs=3"], "has no meaning"),
         (["evaluate", "run", "-o", "x.xls"], "no writer"),
         (["sweep", "table6", "data=."], "unknown sweep"),
         (["sweep", "table5", "data=.", "epoch=3"], "did you mean epochs"),
@@ -307,7 +307,7 @@ def test_baselines_need_labels_alone(
     told = capsys.readouterr().out
     for value in ("82.21", "17.79", "46.77", "35.32", "20.77"):
         assert value in told
-    scores = {(r["task"], r["answer"]): float(r["score"]) for r in csv.DictReader(out.open())}
+    scores = {(r["task"], r["baseline"]): float(r["score"]) for r in csv.DictReader(out.open())}
     assert scores["cml", "last_window"] == pytest.approx(188 / 402, abs=1e-6)
 
 

@@ -12,7 +12,7 @@ from avel.cli.main import main
 from avel.errors import CheckpointError, UsageError
 from avel.evaluation import calibration, tuning
 from avel.evaluation.evaluate import evaluate
-from avel.evaluation.tuning import choose, event_counts, laid_out
+from avel.evaluation.tuning import choose, event_counts, padded_scores
 from avel.figures import reliability_diagram
 from avel.figures.style import new_figure, save_figure
 from avel.inference.checkpoint import Trained
@@ -63,8 +63,10 @@ def test_brier_by_hand() -> None:
 def test_scores_that_are_no_distribution_are_refused() -> None:
     with pytest.raises(UsageError, match="no probabilities"):
         calibration.fit_temperature(np.ones((2, 3)), np.zeros(2, dtype=int))
-    held = laid_out(np.ones((2, 3, 3)), np.zeros((2, 3), dtype=int), np.zeros((2, 3), dtype=int))
-    assert "ece" not in tuning.judged(held, Decision(), NAMES, step=1.0)
+    held = padded_scores(
+        np.ones((2, 3, 3)), np.zeros((2, 3), dtype=int), np.zeros((2, 3), dtype=int)
+    )
+    assert "ece" not in tuning.event_metrics(held, Decision(), NAMES, step=1.0)
     with pytest.raises(UsageError, match="no segment"):
         calibration.fit_temperature(np.ones((2, 3)) / 3, np.full(2, -1))
 
@@ -88,7 +90,7 @@ def noisy(count: int = 60, *, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np
 
 
 def test_what_dips_and_spikes_need_is_chosen() -> None:
-    held = laid_out(*noisy())
+    held = padded_scores(*noisy())
     paper = tuning.event_f1(held, Decision(), NAMES, step=1.0)
     decision = choose(held, NAMES, calibrate=False)
     best = tuning.event_f1(held, decision, NAMES, step=1.0)
@@ -99,7 +101,7 @@ def test_what_dips_and_spikes_need_is_chosen() -> None:
 
 def test_a_few_events_more_are_no_reason() -> None:
     scores, labels, truth = noisy(6)
-    held = laid_out(scores, labels, truth)
+    held = padded_scores(scores, labels, truth)
     paper = tuning.event_f1(held, Decision(), NAMES, step=1.0)
     better = tuning.event_f1(held, Decision(Thresholds(0.7, 0.4)), NAMES, step=1.0)
     assert paper < better  # by some points, but of six events
@@ -115,14 +117,14 @@ def test_chance_alone_gives_no_class_a_rule_of_its_own() -> None:
         row[first : first + 4] = rng.integers(10)
     scores = rng.dirichlet([0.3] * 11, (200, 10)) * 0.4 + 0.6 * np.eye(11)[truth]
     names = [str(i) for i in range(10)]
-    decision = choose(laid_out(scores, scores.argmax(-1), truth), names, calibrate=False)
+    decision = choose(padded_scores(scores, scores.argmax(-1), truth), names, calibrate=False)
     assert decision.classes == {}
 
 
 def test_a_perfect_model_keeps_the_paper_s_decision() -> None:
     _, _, truth = noisy()
     scores = np.eye(3)[truth] * 0.9 + 0.1 / 3
-    decision = choose(laid_out(scores, truth, truth), NAMES, calibrate=False)
+    decision = choose(padded_scores(scores, truth, truth), NAMES, calibrate=False)
     assert decision == Decision()
 
 
@@ -137,15 +139,15 @@ def test_a_class_of_its_own_kind_gets_a_rule_of_its_own() -> None:
         scores[i, :, label] = low
         scores[i, first : first + 4, label] = top
     scores[..., 2] = 1 - scores[..., :2].sum(-1)
-    decision = choose(laid_out(scores, scores.argmax(-1), truth), NAMES, calibrate=False)
+    decision = choose(padded_scores(scores, scores.argmax(-1), truth), NAMES, calibrate=False)
     assert decision.of("bell") != decision.of("dog")
-    held = laid_out(scores, scores.argmax(-1), truth)
+    held = padded_scores(scores, scores.argmax(-1), truth)
     assert tuning.event_f1(held, decision, NAMES, step=1.0) == 1.0
 
 
 def test_counting_is_that_of_the_metrics_and_of_to_events() -> None:
     scores, labels, truth = noisy(20)
-    held = laid_out(scores, labels, truth)
+    held = padded_scores(scores, labels, truth)
     assert tuning.event_f1(held, Decision(), NAMES, step=1.0) == pytest.approx(
         event_f1(labels, truth, 2, 0.5)
     )
@@ -163,7 +165,7 @@ def test_clips_of_different_lengths_do_not_run_into_each_other() -> None:
     truth = np.array([[0, 0, -1, -1], [0, 0, 0, 0]])
     scores = np.full((2, 4, 3), 0.0)
     scores[..., 0] = 1.0
-    held = laid_out(scores, np.zeros((2, 4), dtype=int), truth)
+    held = padded_scores(scores, np.zeros((2, 4), dtype=int), truth)
     assert event_counts(held, Thresholds(max_gap=2.0), 0) == (2, 2, 2)
     assert event_counts(held, Thresholds(threshold=0.5, low_threshold=0.1), 0) == (2, 2, 2)
 
@@ -235,7 +237,7 @@ def test_a_temperature_that_makes_calibration_worse_is_left_out() -> None:
     for seed in range(12):
         rng = np.random.default_rng(seed)
         values = rng.dirichlet([0.5] * 4, (3, 10)).astype(np.float32)  # three clips, at chance
-        held = tuning.laid_out(values, values.argmax(-1), rng.integers(0, 4, (3, 10)))
+        held = tuning.padded_scores(values, values.argmax(-1), rng.integers(0, 4, (3, 10)))
         found = tuning.choose(held, ("a", "b", "c"))
         changed += found.temperature != 1
         before, after = (

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from avel.evaluation.tuning import laid_out
+from avel.evaluation.tuning import padded_scores
 from avel.inference.decision import Decision, Thresholds
 from tests.conftest import ROOT
 
@@ -40,7 +40,7 @@ def test_the_page_holds_the_results(script: ModuleType) -> None:
 def test_a_split_is_measured_under_a_decision(script: ModuleType) -> None:
     values = np.tile([0.8, 0.2], (1, 10, 1)).astype(np.float32)  # sure of the class, half right
     truth = np.array([[0] * 5 + [1] * 5])
-    held = laid_out(values, np.zeros((1, 10), dtype=int), truth)
+    held = padded_scores(values, np.zeros((1, 10), dtype=int), truth)
     found = script.measure(held, Decision(), ["bell"], 1.0)
     assert found["ece"] == pytest.approx(0.3, abs=1e-6)
     assert found["nll"] == pytest.approx(-(np.log(0.8) + np.log(0.2)) / 2, abs=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ import torch
 from avel.cli.main import main
 from avel.data.base import Dataset, Split
 from avel.data.resident import channel_moments, rarity
-from avel.errors import DataError, UsageError
+from avel.errors import CheckpointError, DataError, UsageError
 from avel.evaluation.cross_validation import (
-    constant_answers,
+    Fold,
+    Folds,
+    assign_folds,
+    constant_baselines,
     cross_validate,
     fit_all,
     pool,
     pooled,
-    shares,
 )
 from avel.inference.load import load_trained
 from avel.models.base import Batch, Recipe
@@ -232,13 +235,13 @@ def test_folds_keep_recordings_whole_and_every_class_everywhere() -> None:
     whole = pooled(data)
     pairs = {name: f"video{i // 2}" for i, name in enumerate(whole.ids)}
     data = replace(data, recordings=pairs)
-    parts = shares(data, whole, 5, seed=0)
+    parts = assign_folds(data, whole, 5, seed=0)
     assert sorted(np.concatenate(parts).tolist()) == list(range(42))
     owners = [{pairs[whole.ids[i]] for i in part} for part in parts]
     assert sum(map(len, owners)) == len(set.union(*owners)) == 21
     for part in parts:
         assert set(range(3)) <= set(whole.labels[part].ravel().tolist())
-    again, other = (shares(data, whole, 5, seed=s) for s in (0, 1))
+    again, other = (assign_folds(data, whole, 5, seed=s) for s in (0, 1))
     assert all(a.tolist() == b.tolist() for a, b in zip(parts, again, strict=True))
     assert any(a.tolist() != b.tolist() for a, b in zip(parts, other, strict=True))
 
@@ -251,7 +254,7 @@ def test_a_class_of_two_recordings_never_shares_a_fold() -> None:
     )  # fmt: skip
     data = Dataset("x", ("often", "rare"), {"train": split})
     for seed in range(10):
-        parts = shares(data, split, 5, seed=seed)
+        parts = assign_folds(data, split, 5, seed=seed)
         assert sorted(map(len, parts)) == [2] * 5
         assert max((labels[p] == 1).any(1).sum() for p in parts) == 1
 
@@ -259,9 +262,9 @@ def test_a_class_of_two_recordings_never_shares_a_fold() -> None:
 def test_wrong_numbers_of_folds_are_said() -> None:
     data = clips()
     with pytest.raises(UsageError, match="--folds must be at least 2, got 1"):
-        shares(data, pooled(data), 1, seed=0)
-    with pytest.raises(DataError, match="42 recordings for 43 folds"):
-        shares(data, pooled(data), 43, seed=0)
+        assign_folds(data, pooled(data), 1, seed=0)
+    with pytest.raises(DataError, match="43 folds need 43 recordings, the data have 42"):
+        assign_folds(data, pooled(data), 43, seed=0)
     with pytest.raises(UsageError, match="cml can't be cross-validated"):
         cross_validate("cspa_csea", data, 3, task="cml")
 
@@ -305,7 +308,7 @@ def test_a_folds_epoch_is_chosen_on_the_others(monkeypatch: pytest.MonkeyPatch) 
 def test_constant_answers() -> None:
     labels = np.array([[0, 0, 0, 2], [1, 2, 2, -1], [2, 2, -1, -1]])
     split = Split("val", ("a", "b", "c"), labels, labels, np.array([4, 3, 2]), labels)
-    found = {k: v["segment_accuracy"] for k, v in constant_answers(split, 2, 1.0).items()}
+    found = {k: v["segment_accuracy"] for k, v in constant_baselines(split, 2, 1.0).items()}
     assert found == {
         "always_background": pytest.approx(5 / 9),
         "most_frequent_class": pytest.approx(3 / 9),
@@ -375,6 +378,7 @@ def test_folds_by_command_in_one_go_or_resumed(
     rows = list(csv.DictReader((whole / "folds.csv").open()))
     assert len(rows) == 3 * 4 and {r["fold"] for r in rows} == {"1", "2", "3"}
     assert len(json.loads((whole / "folds.json").read_text())["folds"]) == 3
+    _evaluates_and_tunes(whole, told, capsys)
 
     import avel.training.loop as loop
 
@@ -397,6 +401,44 @@ def test_folds_by_command_in_one_go_or_resumed(
     assert "--resume" in capsys.readouterr().err
 
 
+def _evaluates_and_tunes(run: Path, trained: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that was trained on all clips: its folds are its evaluation, and nothing tunes it."""
+    out = run / "evaluation"
+    arguments = ["evaluate", str(run), "-o", f"{out}.csv", "-o", f"{out}.json"]
+    assert main(arguments) == 0
+    evaluated = capsys.readouterr().out
+    assert "3 folds over 42 clips" in evaluated and evaluated.strip() in trained
+    assert "other data" not in evaluated and "LEAK" not in evaluated
+    assert Path(f"{out}.csv").read_bytes() == (run / "folds.csv").read_bytes()
+    assert Path(f"{out}.json").read_bytes() == (run / "folds.json").read_bytes()
+    assert main(["evaluate", str(run), "--reliability", f"{out}.png"]) == 2
+    assert "was trained on all clips of test" in capsys.readouterr().err
+    card = (run / "card.json").read_bytes()
+    assert main(["tune", str(run)]) == 2
+    message = capsys.readouterr().err
+    assert "was trained on 4 of the 4 validation clips" in message and "without --folds" in message
+    assert (run / "card.json").read_bytes() == card
+
+
+def test_saved_folds_are_loaded(tmp_path: Path) -> None:
+    assert Folds.load(tmp_path) is None
+    numbers = {"segment_accuracy": 0.5, "event_f1_0.5": math.nan}
+    fold = Fold(0, 1, 3, 9, 2, numbers, {"always_background": numbers})
+    folds = Folds("linear", "sel", "made-up", 3, 3, (fold,), 2)
+    folds.save(tmp_path)
+    path = tmp_path / "folds.json"
+    saved = path.read_text()
+    for text in (saved, saved.replace('"baselines"', '"constant"')):  # its older name
+        path.write_text(text)
+        loaded = Folds.load(tmp_path)
+        assert loaded is not None and str(loaded) == str(folds)
+        assert loaded.rows() == folds.rows() and loaded.to_json() == folds.to_json()
+    for damaged in ("{", "[]", '{"folds": [1]}', saved.replace('"epoch"', '"epochs"')):
+        path.write_text(damaged)
+        with pytest.raises(CheckpointError, match=r"folds\.json can't be read"):
+            Folds.load(tmp_path)
+
+
 def test_folds_of_several_seeds_and_of_cml(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -408,5 +450,11 @@ def test_folds_of_several_seeds_and_of_cml(
     rows = list(csv.DictReader((tmp_path / "run" / "folds.csv").open()))
     assert {(r["seed"], r["fold"]) for r in rows} == {(s, f) for s in "01" for f in "12"}
     assert (tmp_path / "run" / "seed-1" / "model.safetensors").is_file()
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    again = capsys.readouterr().out
+    folds, evaluated = again.split("\n\n", 1)
+    assert folds in told and "2 folds, 2 times" in folds
+    assert "split test, 9 clips" in evaluated and evaluated.split("\n\n")[1] in told
+    assert "other data" not in again and "LEAK" not in again
     assert main(["train", "cspa_csea", f"data={root}", "task=cml", "--folds", "2"]) == 2
     assert "leave --folds out" in capsys.readouterr().err

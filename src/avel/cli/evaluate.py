@@ -39,7 +39,11 @@ def evaluate(
         list[Path] | None, typer.Option("--output", "-o", help=".csv or .json; may stand twice.")
     ] = None,
 ) -> None:
-    """Judge runs: mean and sd over seeds | the paper's number | baselines."""
+    """Evaluate runs: mean and sd over seeds | the paper's number | baselines.
+
+    Of a run that was cross-validated (`avel train --folds`): the folds' own figures, which are of
+    clips that their models weren't trained on.
+    """
     from avel.cli._pairs import sort_pairs
     from avel.memory import keep_memory
 
@@ -49,7 +53,8 @@ def evaluate(
     runs = [Path(w) for w in words if "=" not in w or Path(w).is_dir()]
     if given.recipe:
         raise UsageError(
-            f"{given.recipe[0]!r} means nothing here", hint="recipes are for `avel train`"
+            f"{given.recipe[0]!r} has no meaning for `avel evaluate`",
+            hint="recipes are for `avel train`",
         )
     if reliability is not None:
         from avel.figures.style import check_ending
@@ -76,46 +81,62 @@ def _runs(
     reliability: Path | None,
 ) -> None:
     from avel.cli._pairs import open_data, recall, seeds_of
+    from avel.evaluation.cross_validation import Folds, pool
     from avel.evaluation.evaluate import evaluate, kind, save
     from avel.inference.load import load_trained
 
     if not folders:
-        raise UsageError("no run named", hint="give the folders that `avel train` wrote")
+        raise UsageError("no run is named", hint="give the folders that `avel train` wrote")
+    remembered = not given.data
+    if remembered:
+        given = recall(seeds_of(folders[0])[0])
+    data = open_data(given, partial=True)
+    folds: list[Folds] = []
     groups: dict[object, list[Trained]] = {}
     for folder in folders:
+        cross_validation = Folds.load(folder) if remembered else None
+        if cross_validation is not None:
+            folds.append(cross_validation)
+            if split in pool(data):  # the run was trained on these clips in the end
+                continue
         for one in seeds_of(folder):
             trained = load_trained(one)
             groups.setdefault(kind(trained), []).append(trained)
-    if not given.data:
-        given = recall(seeds_of(folders[0])[0])
-    data = open_data(given, partial=True)
-    found = [evaluate(group, data, split=split) for group in groups.values()]
-    told = [f"{e}\n\n{e.class_table()}" if per_class else str(e) for e in found]
-    print("\n\n".join(told))
+    evaluations = [evaluate(group, data, split=split) for group in groups.values()]
+    texts = [str(f) for f in folds]
+    texts += [f"{e}\n\n{e.class_table()}" if per_class else str(e) for e in evaluations]
+    print("\n\n".join(texts))
     for path in out:
-        save(found, path)
+        save([*folds, *evaluations], path)
     if reliability is not None:
+        if not groups:
+            raise UsageError(
+                f"the run was trained on all clips of {split}, so it has no reliability there",
+                expected="clips that the run wasn't trained on",
+                hint="give other clips with data=DIR",
+            )
         _draw(next(iter(groups.values()))[0], data, split, reliability)
 
 
 def _draw(run: Trained, data: Dataset, split: str, path: Path) -> None:
     """The reliability figure of one run."""
     from avel.evaluation.calibration import reliability
-    from avel.evaluation.inputs import choose_split, fitting
-    from avel.evaluation.tuning import answers
+    from avel.evaluation.inputs import align_classes, choose_split
+    from avel.evaluation.tuning import split_scores
     from avel.figures.reliability import reliability_diagram
     from avel.figures.style import new_figure, save_figure
     from avel.inference.localizer import tuned
 
-    held = answers(run, choose_split(fitting(run, data), run.card["task"], split, len(run.classes)))
-    soft = held.softened(tuned(run.card).temperature)
-    after = None if soft is held else reliability(soft.values, soft.truth)
-    told = " (simulated features)" if data.simulated else ""
+    aligned, count = align_classes(run, data), len(run.classes)
+    scores = split_scores(run, choose_split(aligned, run.card["task"], split, count))
+    soft = scores.softened(tuned(run.card).temperature)
+    after = None if soft is scores else reliability(soft.values, soft.truth)
+    simulated = " (simulated features)" if data.simulated else ""
     figure = new_figure(4.2, 4.0)
     reliability_diagram(
-        reliability(held.values, held.truth),
+        reliability(scores.values, scores.truth),
         after,
-        title=f"{run.card['model']} on {data.name}{told}, {split}",
+        title=f"{run.card['model']} on {data.name}{simulated}, {split}",
         ax=figure.add_subplot(),
     )
     save_figure(figure, path)
@@ -138,15 +159,15 @@ def _baselines(given: Given, split: str, out: list[Path]) -> None:
     for task in [given.task] if given.task else tasks.TASKS:
         chosen = choose_split(data, task, split, len(data.classes))
         name = chosen.name
-        for answer, value in tasks.task_named(task).baselines(chosen, len(data.classes)).items():
+        for baseline, value in tasks.task_named(task).baselines(chosen, len(data.classes)).items():
             rows.append({
-                "task": task, "answer": answer, "split": name, "clips": len(chosen),
+                "task": task, "baseline": baseline, "split": name, "clips": len(chosen),
                 "score": round(value, 6), "data": data.name, "simulated": data.simulated,
                 "fingerprint": fingerprint(data),
             })  # fmt: skip
-            print(f"{task:6}{answer:20}{100 * value:7.2f}   {name}, {len(chosen)} clips")
-    told = " (simulated features)" if data.simulated else ""
-    print(f"{data.name}{told}, data {fingerprint(data)[:12]}")
+            print(f"{task:6}{baseline:20}{100 * value:7.2f}   {name}, {len(chosen)} clips")
+    simulated = " (simulated features)" if data.simulated else ""
+    print(f"{data.name}{simulated}, data {fingerprint(data)[:12]}")
     for path in out:
         as_json = path.suffix.lower() == ".json"
         write_whole(path, json.dumps(rows, indent=1) + "\n" if as_json else table(rows))

@@ -33,26 +33,26 @@ def tune(
     from avel.memory import keep_memory
 
     keep_memory()
-    given = sort_pairs(pairs or [])
-    if given.recipe:
-        raise UsageError(f"{given.recipe[0]!r} means nothing here", expected="data=… root=…")
+    arguments = sort_pairs(pairs or [])
+    if arguments.recipe:
+        raise UsageError(f"{arguments.recipe[0]!r} means nothing here", expected="data=… root=…")
     folders = seeds_of(run)
-    data = open_data(given if given.data else recall(folders[0]))
+    data = open_data(arguments if arguments.data else recall(folders[0]))
     for folder in folders:
-        made, found = choose(load_trained(folder), data, calibrate=calibrate)
-        told = " (simulated features)" if data.simulated else ""
-        print(f"{folder}, tuned on val of {data.name}{told}")
-        print(_table(found))
-        print(_words(stored(made.card)))
+        tuned_run, measured = choose(load_trained(folder), data, calibrate=calibrate)
+        simulated = " (simulated features)" if data.simulated else ""
+        print(f"{folder}, tuned on val of {data.name}{simulated}")
+        print(_table(measured))
+        print(_words(stored(tuned_run.card)))
         if not dry_run:
-            made.save(folder, dtype=str(made.card.get("dtype", "float32")))
+            tuned_run.save(folder, dtype=str(tuned_run.card.get("dtype", "float32")))
 
 
-def _table(found: dict[str, Json]) -> str:
+def _table(measured: dict[str, Json]) -> str:
     lines = [f"{'':24}{'untuned':>10}{'tuned':>10}"]
-    for split, held in found.items():
-        for metric in held["paper"]:
-            cells = (f"{100 * held[kind][metric]:10.2f}" for kind in ("paper", "tuned"))
+    for split, scores in measured.items():
+        for metric in scores["paper"]:
+            cells = (f"{100 * scores[kind][metric]:10.2f}" for kind in ("paper", "tuned"))
             lines.append(f"{split + ' ' + metric:24}{''.join(cells)}")
     return "\n".join(lines)
 

@@ -1,8 +1,9 @@
-"""Cross-validation of small data sets: every clip is judged by a model that hasn't seen it."""
+"""Cross-validation of small data sets: no clip is evaluated by a model trained on it."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avel.data.base import Dataset, Split
-from avel.errors import DataError, UsageError
+from avel import metrics
+from avel.data.base import Dataset, Split, fingerprint
+from avel.errors import CheckpointError, DataError, UsageError
 from avel.evaluation.results import Measured, table
 from avel.files import write_whole
 from avel.models.base import Recipe, TaskName, models
@@ -23,7 +25,7 @@ from avel.types import Json
 
 #: In a run's folder.
 FOLDER, TABLE, WHOLE = "folds", "folds.csv", "folds.json"
-#: Below so many recordings a validation split says little.
+#: With fewer recordings a validation split is too small to select by.
 FEW = 60
 #: What a person reads first; the files hold all metrics.
 HEADLINES = ("segment_accuracy", "event_f1_0.5")
@@ -31,14 +33,14 @@ HEADLINES = ("segment_accuracy", "event_f1_0.5")
 
 @dataclass(frozen=True)
 class Fold:
-    """What came of one fold: trained on the others, judged on it.
+    """The result of one fold: trained on the others, evaluated on it.
 
     Args:
         seed, number: Which one, from 1.
-        clips, segments: Judged.
-        epoch: Of the model judged; chosen on the other folds.
+        clips, segments: How many were evaluated.
+        epoch: Of the model evaluated; selected on the other folds.
         measured: Metrics of :meth:`avel.tasks.Task.evaluate` by name.
-        constant: The same metrics of constant predictions, by their name.
+        baselines: The same metrics of constant predictions, by their name.
     """
 
     seed: int
@@ -47,17 +49,17 @@ class Fold:
     segments: int
     epoch: int
     measured: Mapping[str, float]
-    constant: Mapping[str, Mapping[str, float]]
+    baselines: Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class Folds:
-    """A cross-validation; printed, it says mean and sd over the folds beside constant answers.
+    """A cross-validation; printed, it has mean and sd over the folds beside baselines.
 
     Args:
         model, task: What was trained.
         data: Name of the data set.
-        clips, recordings: How many were shared out.
+        clips, recordings: How many were divided into folds.
         folds: The folds, of several seeds one after the other.
         epochs: What the folds suggest for a training on everything.
     """
@@ -73,9 +75,9 @@ class Folds:
     def __getitem__(self, metric: str) -> Measured:
         return Measured(metric, tuple(f.measured[metric] for f in self.folds))
 
-    def constant(self, name: str, metric: str) -> Measured:
-        """A metric of one of the constant answers over the folds."""
-        return Measured(metric, tuple(f.constant[name][metric] for f in self.folds))
+    def baseline(self, name: str, metric: str) -> Measured:
+        """A metric of one of the baselines over the folds."""
+        return Measured(metric, tuple(f.baselines[name][metric] for f in self.folds))
 
     def __str__(self) -> str:
         seeds = len({f.seed for f in self.folds})
@@ -85,8 +87,8 @@ class Folds:
             f"clips of {self.recordings} files of {self.data}, mean and sd over the folds"
         )
         rows = [(self.model, self.__getitem__)] + [
-            (name.replace("_", " "), lambda metric, name=name: self.constant(name, metric))
-            for name in self.folds[0].constant
+            (name.replace("_", " "), lambda metric, name=name: self.baseline(name, metric))
+            for name in self.folds[0].baselines
         ]
         lines = [f"{'':24}" + "".join(f"{name:>22}" for name in HEADLINES)]
         for name, metric in rows:
@@ -95,22 +97,61 @@ class Folds:
         return "\n".join([head, *lines])
 
     def rows(self) -> list[Json]:
-        """A flat row a fold and answer, for CSV; shares in [0, 1]."""
+        """A flat row a fold and system, for CSV; shares in [0, 1]."""
         return [
             {"model": self.model, "task": self.task, "data": self.data, "seed": f.seed,
              "fold": f.number, "clips": f.clips, "segments": f.segments, "epoch": epoch,
-             "answer": answer, **{k: _plain(v) for k, v in metrics.items()}}
+             "system": system, **{k: _plain(v) for k, v in metrics.items()}}
             for f in self.folds
-            for answer, epoch, metrics in (
-                (self.model, f.epoch, f.measured), *((n, "", m) for n, m in f.constant.items()),
+            for system, epoch, metrics in (
+                (self.model, f.epoch, f.measured), *((n, "", m) for n, m in f.baselines.items()),
             )
         ]  # fmt: skip
 
     def save(self, folder: Path) -> None:
         """Write ``folds.csv`` and ``folds.json`` into a folder."""
         write_whole(folder / TABLE, table(self.rows()))
-        held = asdict(self)
-        write_whole(folder / WHOLE, json.dumps(_numbers(held), indent=1) + "\n")
+        write_whole(folder / WHOLE, json.dumps(self.to_json(), indent=1) + "\n")
+
+    def to_json(self) -> Json:
+        """Everything as plain data; None for what isn't defined."""
+        plain: Json = _numbers(asdict(self))
+        return plain
+
+    @classmethod
+    def load(cls, folder: Path) -> Folds | None:
+        """What :meth:`save` wrote into a folder; None where there is nothing.
+
+        Raises:
+            CheckpointError: if it can't be read.
+        """
+        path = folder / WHOLE
+        if not path.is_file():
+            return None
+        try:
+            data = json.loads(path.read_text("utf-8"))
+            return cls(**{**data, "folds": tuple(_fold(f) for f in data["folds"])})
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
+            raise CheckpointError(
+                f"{path} can't be read ({type(e).__name__}: {e})",
+                expected="what `avel train --folds` wrote",
+                hint="train again with --resume, which writes it anew",
+            ) from e
+
+
+def _fold(data: Json) -> Fold:
+    """A fold from plain data; baselines had another name in older files."""
+    baselines: Json = data["baselines"] if "baselines" in data else data["constant"]
+    rest = {k: v for k, v in data.items() if k not in ("baselines", "constant", "measured")}
+    return Fold(
+        **rest,
+        measured=_defined(data["measured"]),
+        baselines={name: _defined(metrics) for name, metrics in baselines.items()},
+    )
+
+
+def _defined(metrics: Json) -> dict[str, float]:
+    return {name: math.nan if v is None else float(v) for name, v in metrics.items()}
 
 
 def cross_validate(
@@ -125,11 +166,11 @@ def cross_validate(
     progress: Callable[[int, Json, int], None] | None = None,
     **rest: Any,
 ) -> Folds:
-    """Train ``count`` times, each time without one fold, and judge on that.
+    """Train ``count`` times, each time without one fold, and evaluate on that fold.
 
-    Recordings are shared out whole, every class as evenly as it goes. The epoch of a fold is the
-    one that was best on the **other** folds, smoothed over a fifth of the epochs: no number is
-    chosen on what it is measured on.
+    All clips of a recording are in one fold; classes are divided as evenly as possible. The epoch
+    of a fold is the best one on the **other** folds, smoothed over a fifth of the epochs: no
+    number is selected on the clips that it is measured on.
 
     Args:
         model, task, seed: As for :func:`avel.fit`; the seed also draws the folds.
@@ -155,12 +196,12 @@ def cross_validate(
     recipe = recipe or models.get(model).recipe(task)
     recipe = replace(recipe, validate_every=1, patience=0)
     whole = pooled(data)
-    parts = shares(data, whole, count, seed=seed)
-    histories, held = [], [whole.subset(rows, name="val") for rows in parts]
-    for number, own in enumerate(held, 1):
+    parts = assign_folds(data, whole, count, seed=seed)
+    histories, validation = [], [whole.subset(rows, name="val") for rows in parts]
+    for number, val in enumerate(validation, 1):
         others = np.concatenate([p for k, p in enumerate(parts, 1) if k != number])
-        splits = {**data.splits, "train": whole.subset(np.sort(others), name="train"), "val": own,
-                  "test": replace(own, name="test")}  # fmt: skip
+        splits = {**data.splits, "train": whole.subset(np.sort(others), name="train"), "val": val,
+                  "test": replace(val, name="test")}  # fmt: skip
         step: Progress | None = None
         if progress is not None:
             step = _numbered(progress, number)
@@ -169,44 +210,45 @@ def cross_validate(
             out=Path(out) / FOLDER / str(number) if out else None, progress=step, **rest,
         )  # fmt: skip
         histories.append(run.history)
-    sizes = np.array([int(s.lengths.sum()) for s in held])
+    sizes = np.array([int(s.lengths.sum()) for s in validation])
     curves = np.array([[r[task_named(task).selection_metric] for r in h] for h in histories])
     folds = []
-    for k, (own, history) in enumerate(zip(held, histories, strict=True)):
+    for k, (val, history) in enumerate(zip(validation, histories, strict=True)):
         best = _best(np.delete(curves, k, 0), np.delete(sizes, k))
         metrics = {n: v for n, v in history[best].items() if n not in ("epoch", "loss")}
-        constant = constant_answers(own, len(data.classes), data.step)
-        folds.append(Fold(seed, k + 1, len(own), int(sizes[k]), best + 1, metrics, constant))
-    found = Folds(
+        baselines = constant_baselines(val, len(data.classes), data.step)
+        folds.append(Fold(seed, k + 1, len(val), int(sizes[k]), best + 1, metrics, baselines))
+    result = Folds(
         model, task, data.name, len(whole), recordings(data), tuple(folds),
         _best(curves, sizes) + 1,
     )  # fmt: skip
     if out:
-        found.save(Path(out))
-    return found
+        result.save(Path(out))
+    return result
 
 
 def fit_all(
-    model: str, data: Dataset, found: Folds, *, recipe: Recipe | None = None, **rest: Any
+    model: str, data: Dataset, folds: Folds, *, recipe: Recipe | None = None, **rest: Any
 ) -> Run:
     """Train on all that was cross-validated, for the epochs that the folds suggest.
 
     Args:
         model, data: As for :func:`cross_validate`.
-        found: What that gave.
+        folds: Its result.
         recipe, rest: As for :func:`avel.fit`.
     """
-    recipe = recipe or models.get(model).recipe(found.task)
-    recipe = replace(recipe, epochs=found.epochs, patience=0)
+    recipe = recipe or models.get(model).recipe(folds.task)
+    recipe = replace(recipe, epochs=folds.epochs, patience=0)
     whole = replace(pooled(data), name="train")
-    kept = {"val": whole} | ({"test": whole} if data.drawn else {})
-    metric = task_named(found.task).selection_metric
+    evaluated = {"val": whole} | ({"test": whole} if data.drawn else {})
+    metric = task_named(folds.task).selection_metric
     final = {
-        "epoch": found.epochs, "metric": metric, "value": found[metric].mean,
-        "selection": f"the last epoch, as {len(found.folds)} folds suggest; the value is theirs",
+        "epoch": folds.epochs, "metric": metric, "value": folds[metric].mean,
+        "selection": f"the last epoch, as {len(folds.folds)} folds suggest; the value is theirs",
+        "fingerprint": fingerprint(data),
     }  # fmt: skip
-    splits = {**data.splits, "train": whole, **kept}
-    return fit(model, replace(data, splits=splits), task=found.task, recipe=recipe, final=final,
+    splits = {**data.splits, "train": whole, **evaluated}
+    return fit(model, replace(data, splits=splits), task=folds.task, recipe=recipe, final=final,
                **rest)  # fmt: skip
 
 
@@ -226,12 +268,12 @@ def _best(curves: NDArray[np.float64], sizes: NDArray[np.int64]) -> int:
 
 
 def pool(data: Dataset) -> tuple[str, ...]:
-    """Names of the splits that are shared out: test only where it was drawn, not named."""
+    """Names of the splits that are divided into folds: test only where it was drawn, not named."""
     return ("train", "val", "test") if data.drawn else ("train", "val")
 
 
 def pooled(data: Dataset) -> Split:
-    """The clips of the splits that are shared out as one split.
+    """The clips of the splits that are divided into folds, as one split.
 
     Their features are copied into memory, padded to the longest.
 
@@ -275,12 +317,12 @@ def _recording(data: Dataset, clip: str) -> str:
     return data.recordings.get(clip, clip)
 
 
-def shares(data: Dataset, whole: Split, count: int, *, seed: int) -> list[NDArray[np.int64]]:
-    """The rows of each fold: recordings whole, every class as evenly as it goes.
+def assign_folds(data: Dataset, whole: Split, count: int, *, seed: int) -> list[NDArray[np.int64]]:
+    """The rows of each fold: recordings in one fold, classes divided as evenly as possible.
 
-    The class with the fewest recordings left is shared out first, each of its recordings to the
-    fold that lacks most of what it holds, as shares of the classes, then of all recordings (after
-    Sechidis et al. 2011).
+    The class with the fewest recordings left is divided first. Each of its recordings goes to the
+    fold that lacks most of the recording's classes, relative to their size, then most recordings
+    (after Sechidis et al. 2011).
 
     Raises:
         UsageError: for fewer than 2 folds.
@@ -291,8 +333,8 @@ def shares(data: Dataset, whole: Split, count: int, *, seed: int) -> list[NDArra
     if count < 2:
         raise UsageError(f"--folds must be at least 2, got {count}", hint="give --folds 5")
     if len(recordings) < count:
-        raise DataError(f"{len(recordings)} recordings for {count} folds",
-                        expected="one or more a fold", hint="give fewer folds")  # fmt: skip
+        raise DataError(f"{count} folds need {count} recordings, the data have {len(recordings)}",
+                        expected="one or more in each fold", hint="give fewer folds")  # fmt: skip
     classes = len(data.classes)
     holds = np.zeros((len(recordings), classes), bool)
     for name, labels in zip(names, whole.labels, strict=True):
@@ -329,7 +371,7 @@ def _shared_out(
     return fold
 
 
-def constant_answers(split: Split, classes: int, step: float) -> dict[str, dict[str, float]]:
+def constant_baselines(split: Split, classes: int, step: float) -> dict[str, dict[str, float]]:
     """Metrics of constant predictions.
 
     ``always_background``; ``most_frequent_class``, the event class of most segments of this very
@@ -337,15 +379,13 @@ def constant_answers(split: Split, classes: int, step: float) -> dict[str, dict[
     """
     truth = split.labels
     counts = np.bincount(truth[(truth >= 0) & (truth < classes)], minlength=classes)
-    from avel import metrics
-
     category = np.broadcast_to(metrics.clip_category(truth, classes)[:, None], truth.shape)
-    answers = {
+    predictions = {
         "always_background": np.full_like(truth, classes),
         "most_frequent_class": np.full_like(truth, counts.argmax()),
         "true_clip_class": category,
     }
-    return {name: segment_metrics(a, truth, classes, step=step) for name, a in answers.items()}
+    return {name: segment_metrics(a, truth, classes, step=step) for name, a in predictions.items()}
 
 
 def _cell(m: Measured) -> str:

@@ -14,7 +14,7 @@ from avel.data.base import Dataset, Split, fingerprint
 from avel.data.resident import Resident, resident
 from avel.errors import UsageError
 from avel.evaluation import calibration, tuning
-from avel.evaluation.inputs import choose_split, fitting
+from avel.evaluation.inputs import align_classes, choose_split
 from avel.evaluation.results import Evaluation, Measured, save, table
 from avel.inference.checkpoint import Trained
 from avel.inference.decision import Decision
@@ -37,7 +37,7 @@ def evaluate(
     split: str | None = None,
     batch: int = 64,
 ) -> Evaluation:
-    """Judge runs of one kind (one model, task and setting; several seeds) on a split, in float32.
+    """Evaluate runs of one kind (one model, task and setting; several seeds) on a split, in float32.
 
     Args:
         runs: One or several: what :func:`avel.fit` gave, loaded models, or their folders.
@@ -51,19 +51,19 @@ def evaluate(
         DataError: if the data lack the split or have other classes.
     """
     listed = [runs] if isinstance(runs, Run | Trained | str | Path) else list(runs)
-    found = [_trained(run) for run in listed]
+    trained = [_trained(run) for run in listed]
     if data is None:
         data = next((run.data for run in listed if isinstance(run, Run)), None)
-    _one_kind(found)
+    _one_kind(trained)
     if data is None:
-        raise UsageError("no data to judge on", hint="give a data set or a split")
-    first = found[0]
+        raise UsageError("the runs name no data to evaluate on", hint="give a data set or a split")
+    first = trained[0]
     task, classes = task_named(first.card["task"]), first.classes
-    laid_out = fitting(first, data) if isinstance(data, Dataset) else data
-    chosen = choose_split(laid_out, task, split, len(classes))
-    notes = _notes(found, data, chosen)
-    held = resident(chosen)
-    measured = [_judge(run, held, batch) for run in found]
+    aligned = align_classes(first, data) if isinstance(data, Dataset) else data
+    chosen = choose_split(aligned, task, split, len(classes))
+    notes = _notes(trained, data, chosen)
+    clips = resident(chosen)
+    results = [_evaluate_run(run, clips, batch) for run in trained]
     papers = _papers(first, chosen)
     return Evaluation(
         model=first.card["model"],
@@ -73,34 +73,34 @@ def evaluate(
         data=data.name if isinstance(data, Dataset) else first.card["data"]["name"],
         split=chosen.name,
         fingerprint=_fingerprint(data, chosen),
-        simulated=_simulated(found, data),
+        simulated=_simulated(trained, data),
         clips=len(chosen),
-        seeds=tuple(int(run.card["seed"]) for run in found),
-        selection=_selection(found),
+        seeds=tuple(int(run.card["seed"]) for run in trained),
+        selection=_selection(trained),
         measured=tuple(
             Measured(
                 name,
-                tuple(m[name] for m, _, _ in measured),
+                tuple(m[name] for m, _, _ in results),
                 next((p for p in papers if p.metric == name), None),
             )
-            for name in measured[0][0]
-            if all(name in m for m, _, _ in measured)  # some may be tuned, others not
+            for name in results[0][0]
+            if all(name in m for m, _, _ in results)  # some may be tuned, others not
         ),
         baselines=task.baselines(chosen, len(classes)),
-        classes=tuple(per_class for _, per_class, _ in measured),
+        classes=tuple(per_class for _, per_class, _ in results),
         notes=tuple(notes),
-        background_clips=_one_number([run.card.get("background_clips") for run in found]),
-        answers=tuple(answers for _, _, answers in measured),
+        background_clips=_one_number([run.card.get("background_clips") for run in trained]),
+        predictions=tuple(predictions for _, _, predictions in results),
     )
 
 
 def _one_number(counts: Sequence[int | None]) -> int | None:
-    """The number that all runs say, None where they differ."""
+    """The number that all runs have, None where they differ."""
     return counts[0] if len(set(counts)) == 1 else None
 
 
 def _papers(run: Trained, chosen: Split) -> list[Reported]:
-    """What papers print for a run; they judge on test alone."""
+    """What papers print for a run: test scores alone."""
     if chosen.name not in ("test", "cml_test"):
         return []
     card, known = run.card, models.get(run.card["model"])
@@ -123,10 +123,10 @@ def kind(run: Trained) -> tuple[Any, ...]:
     keys = ("model", "task", "setting", "options", "classes", "audio_card", "visual_card")
     recipe = {k: v for k, v in run.card.get("recipe", {}).items() if k != "options"}
     start = run.card.get("init") or {}
-    told = [*(run.card[k] for k in keys), recipe, run.card["data"]["fingerprint"],
+    values = [*(run.card[k] for k in keys), recipe, run.card["data"]["fingerprint"],
             run.card.get("train_ids", {}).get("sha256"), start.get("model"), start.get("task"),
             start.get("train_ids")]  # fmt: skip
-    return tuple(json.dumps(v, sort_keys=True) for v in told)
+    return tuple(json.dumps(v, sort_keys=True) for v in values)
 
 
 def _one_kind(runs: Sequence[Trained]) -> None:
@@ -147,10 +147,10 @@ def _one_kind(runs: Sequence[Trained]) -> None:
         )
 
 
-def _judge(
+def _evaluate_run(
     run: Trained, clips: Resident, batch: int
 ) -> tuple[dict[str, float], dict[str, dict[str, float]], Json]:
-    """Metrics, those of each class, and the answers to each clip; nothing is predicted twice."""
+    """Metrics, those of each class, and the predictions of each clip; nothing is predicted twice."""
     task, step, split = task_named(run.card["task"]), run.step, clips.split
     device = torch.device("cpu")
     predict = task.cached(task.predictor(run.network.to(device), clips, batch=batch, device=device))
@@ -173,13 +173,13 @@ def _calibration_metrics(run: Trained, split: Split, labels: Any, scores: Any) -
     """
     values, truth = np.asarray(scores), np.asarray(split.labels)
     whole = calibration.are_probabilities(values, truth)
-    found = {"ece": calibration.reliability(values, truth).ece if whole else float("nan")}
+    metrics = {"ece": calibration.reliability(values, truth).ece if whole else float("nan")}
     if run.card.get("decision") is not None:
-        held = tuning.laid_out(values, np.asarray(labels), truth)
+        padded = tuning.padded_scores(values, np.asarray(labels), truth)
         stored = Decision.from_json(run.card["decision"])
-        tuned = tuning.judged(held, stored, run.classes, step=run.step)
-        found |= {f"{name}_tuned": value for name, value in tuned.items()}
-    return found
+        tuned = tuning.event_metrics(padded, stored, run.classes, step=run.step)
+        metrics |= {f"{name}_tuned": value for name, value in tuned.items()}
+    return metrics
 
 
 def _notes(runs: Sequence[Trained], data: Dataset | Split, chosen: Split) -> list[str]:
@@ -189,22 +189,28 @@ def _notes(runs: Sequence[Trained], data: Dataset | Split, chosen: Split) -> lis
         lacking = [c for c in first.classes if c not in data.classes]
         if lacking:
             notes.append(f"these data have no event of {', '.join(lacking)}")
-        if any(run.card["data"]["fingerprint"] != fingerprint(data) for run in runs):
-            notes.append("judged on other data than it was trained on")
-    seen = [len(set(run.train_ids or ()) & set(chosen.ids)) for run in runs]
-    if any(seen):
-        notes.append(f"LEAK: {max(seen)} of {len(chosen)} clips were trained on")
+        if any(fingerprint(data) not in _fingerprints(run) for run in runs):
+            notes.append("evaluated on other data than it was trained on")
+    trained_on = [len(set(run.train_ids or ()) & set(chosen.ids)) for run in runs]
+    if any(trained_on):
+        notes.append(f"LEAK: {max(trained_on)} of {len(chosen)} clips were trained on")
     if any(run.train_ids is None for run in runs):
         notes.append("not known which clips it was trained on")
-    noise = [run.card.get("background_clips") for run in runs]
-    if len(set(noise)) > 1:
-        notes.append(f"the runs saw different numbers of background clips: {noise}")
+    counts = [run.card.get("background_clips") for run in runs]
+    if len(set(counts)) > 1:
+        notes.append(f"the runs saw different numbers of background clips: {counts}")
     leaks = [int(run.card.get("leak", 0)) for run in runs]
     if any(leaks):
         count = max(leaks, key=abs)
-        what = f"{count} of the clips judged" if count > 0 else "clips that aren't known"
+        what = f"{count} of the clips evaluated" if count > 0 else "clips that aren't known"
         notes.append(f"LEAK: it started from a model trained on {what} (--allow-leak)")
     return notes
+
+
+def _fingerprints(run: Trained) -> tuple[str, str]:
+    """Of the data that a run was trained on; after cross-validation also before their splits."""
+    card = run.card
+    return card["data"]["fingerprint"], str(card["metrics"].get("fingerprint", ""))
 
 
 def _options(run: Trained) -> Json:
@@ -225,7 +231,7 @@ def _simulated(runs: Sequence[Trained], data: Dataset | Split) -> bool:
 
 
 def _selection(runs: Sequence[Trained]) -> str:
-    rules = sorted({str(run.card["metrics"].get("selection", "not said")) for run in runs})
+    rules = sorted({str(run.card["metrics"].get("selection", "not known")) for run in runs})
     epochs = ", ".join(str(run.card["metrics"].get("epoch", "?")) for run in runs)
-    asked = runs[0].card["recipe"].get("epochs", "?")
-    return f"{' / '.join(rules)}; epoch {epochs} of {asked}"
+    planned = runs[0].card["recipe"].get("epochs", "?")
+    return f"{' / '.join(rules)}; epoch {epochs} of {planned}"

@@ -1,4 +1,4 @@
-"""What a run is judged on: the data laid out over its classes, and the split."""
+"""What a run is evaluated on: the data over the run's classes, and the split."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from avel.inference.checkpoint import Trained
 from avel.tasks import Task, task_named
 
 
-def fitting(run: Trained, data: Dataset) -> Dataset:
-    """Data as a run can be judged on them: over its classes, in their order.
+def align_classes(run: Trained, data: Dataset) -> Dataset:
+    """The data over a run's classes, in their order, so that the run can be evaluated on them.
 
-    Data that lack some of the run's classes, or have them in another order, are laid out anew.
+    Data that lack some of the run's classes, or have them in another order, are relabelled.
 
     Raises:
-        DataError: if they have classes that the run doesn't know.
+        DataError: if they have classes that the run doesn't have.
         CheckpointError: if their features are of other backbones than the run was trained on.
     """
     unknown = [c for c in data.classes if c not in run.classes]
     if unknown:
-        near = {c: get_close_matches(c, run.classes, n=1, cutoff=0.8) for c in unknown[:5]}
-        told = ", ".join(f"{c} ({n[0]}?)" if n else c for c, n in near.items())
+        nearest = {c: get_close_matches(c, run.classes, n=1, cutoff=0.8) for c in unknown[:5]}
+        names = ", ".join(f"{c} ({n[0]}?)" if n else c for c, n in nearest.items())
         raise DataError(
             f"{data.name} has {len(unknown)} of its {len(data.classes)} classes that the run "
-            f"doesn't know: {told}" + ", …" * (len(unknown) > 5),
+            f"doesn't have: {names}" + ", …" * (len(unknown) > 5),
             expected=f"some of the run's {len(run.classes)}: {', '.join(run.classes[:10])}"
             + ", …" * (len(run.classes) > 10),
             hint="name the classes as the run does, leave those labels out, or train on these data",
@@ -38,7 +38,7 @@ def fitting(run: Trained, data: Dataset) -> Dataset:
     ):
         if backbone_identity(own) != backbone_identity(theirs):
             raise CheckpointError(
-                f"features of {backbone_name(theirs)}",
+                f"the features are of {backbone_name(theirs)}",
                 expected=f"those of {backbone_name(own)}",
                 hint="extract the data set again with the run's backbones",
             )
@@ -46,7 +46,7 @@ def fitting(run: Trained, data: Dataset) -> Dataset:
 
 
 def choose_split(data: Dataset | Split, task: Task | str, name: str | None, classes: int) -> Split:
-    """The split to judge a task on, prepared for it: the task's test split if ``name`` is None.
+    """The split to evaluate a task on, prepared for it: the task's test split if ``name`` is None.
 
     Raises:
         DataError: if the data have no such split.

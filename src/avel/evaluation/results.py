@@ -1,4 +1,4 @@
-"""What an evaluation found, and how it is printed and written: lines, CSV, JSON."""
+"""Results of an evaluation, printed as lines, written as CSV or JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from avel.errors import UsageError
 from avel.files import write_whole
@@ -34,7 +34,7 @@ class Measured:
 
     @property
     def defined(self) -> tuple[float, ...]:
-        """The values that are numbers: a boundary error needs an event that was found."""
+        """The values that are numbers: a boundary error needs a detected event."""
         return tuple(v for v in self.values if not math.isnan(v))
 
     @property
@@ -52,22 +52,22 @@ class Measured:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What runs of one kind score on a split.
+    """Scores of runs of one kind on a split.
 
     Args:
         model, task, setting, options: What was trained.
-        data, split, fingerprint: What it was judged on.
+        data, split, fingerprint: What was evaluated on.
         simulated: True where the features are simulated; every output says so.
-        clips: Clips judged.
+        clips: Clips evaluated.
         seeds: One a run.
-        selection: How the epochs were chosen.
+        selection: How the epochs were selected.
         measured: The metrics, the headline first.
         baselines: Scores of constant predictions, by name.
         classes: Per class and run: the task's metric and a count.
         notes: What a reader must know besides: leaks, other data than trained on.
         background_clips: WSEL: background clips that training saw beside the split's own; None
-            for other tasks, or where a run doesn't say.
-        answers: Of each run, what it answered to each clip, see :meth:`avel.tasks.Task.predictions`.
+            for other tasks, or where it isn't known.
+        predictions: Of each run, those of each clip, see :meth:`avel.tasks.Task.predictions`.
     """
 
     model: str
@@ -86,7 +86,7 @@ class Evaluation:
     classes: tuple[Mapping[str, Mapping[str, float]], ...]
     notes: tuple[str, ...] = ()
     background_clips: int | None = None
-    answers: tuple[Json, ...] = field(default=(), repr=False)
+    predictions: tuple[Json, ...] = field(default=(), repr=False)
 
     def __getitem__(self, metric: str) -> Measured:
         return next(m for m in self.measured if m.metric == metric)
@@ -96,11 +96,11 @@ class Evaluation:
 
     def _head(self) -> list[str]:
         options = " ".join(f"{k}={v}" for k, v in self.options.items())
-        told = " (simulated features)" if self.simulated else ""
-        held = "" if self.background_clips is None else f" ({_clips(self.background_clips)})"
+        simulated = " (simulated features)" if self.simulated else ""
+        background = "" if self.background_clips is None else f" ({_clips(self.background_clips)})"
         return [
-            f"{self.model} {self.task}, setting {self.setting}{held} {options}".rstrip(),
-            f"{self.data}{told}, split {self.split}, {self.clips} clips, "
+            f"{self.model} {self.task}, setting {self.setting}{background} {options}".rstrip(),
+            f"{self.data}{simulated}, split {self.split}, {self.clips} clips, "
             f"data {self.fingerprint[:12]}",
         ]
 
@@ -108,16 +108,16 @@ class Evaluation:
         lines = [f"{'':24}{'ours':>9}{'sd':>8}{'n':>4}   paper (AVE)"]
         for m in self.measured:
             unit = " s" if m.metric == "boundary_error" else ""
-            mean = _told(m)
+            mean = _mean_text(m)
             sd = "-" if m.sd is None else f"{m.sd if unit else 100 * m.sd:.2f}"
             paper = str(m.paper) if m.paper else "-"
             lines.append(f"{m.metric:24}{mean:>9}{sd:>8}{len(m.defined):>4}   {paper}")
         return lines
 
     def _foot(self) -> list[str]:
-        looked = [f"{name} {100 * value:.2f}" for name, value in self.baselines.items()]
+        baselines = [f"{name} {100 * value:.2f}" for name, value in self.baselines.items()]
         return [
-            "baselines: " + ", ".join(looked),
+            "baselines: " + ", ".join(baselines),
             "epoch selection: " + self.selection,
             *(f"note: {n}" for n in self.notes),
         ]
@@ -158,37 +158,37 @@ class Evaluation:
             "selection": self.selection,
         }
         headline = task_named(self.task).baseline_metric
-        looked = [
+        baselines = [
             {**common, "metric": f"{headline} of {name}", "mean": _number(v)}
             for name, v in self.baselines.items()
         ]
-        each = [
+        by_class = [
             {**common, "class": name, **_row(m)}
-            for name, found in self.by_class().items()
-            for m in found
+            for name, metrics in self.by_class().items()
+            for m in metrics
         ]
         empty = dict.fromkeys((*common, "class", *_row(self.measured[0])), "")
         ours = [{**common, **_row(m)} for m in self.measured]
-        return [{**empty, **row} for row in ours + looked + each]
+        return [{**empty, **row} for row in ours + baselines + by_class]
 
     def by_class(self) -> dict[str, list[Measured]]:
-        """What ``classes`` holds, over the runs: the metrics of each class by its name."""
+        """The metrics of each class over the runs, by the class's name."""
         return {
             name: [
                 Measured(metric, tuple(float(run[name][metric]) for run in self.classes))
-                for metric in found
+                for metric in metrics
             ]
-            for name, found in (self.classes[0] if self.classes else {}).items()
+            for name, metrics in (self.classes[0] if self.classes else {}).items()
         }
 
     def class_table(self) -> str:
         """Means over the runs, a line a class: shares in percent, errors in seconds."""
-        found = self.by_class()
-        names = [m.metric for m in next(iter(found.values()), [])]
-        lines = [f"{'':32}" + "".join(f"{n:>17}" for n in names)]
-        for label, held in found.items():
-            cells = "".join(f"{_told(m):>17}" for m in held)
-            lines.append(f"{label[:31]:32}{cells}")
+        by_class = self.by_class()
+        columns = [m.metric for m in next(iter(by_class.values()), [])]
+        lines = [f"{'':32}" + "".join(f"{n:>17}" for n in columns)]
+        for name, metrics in by_class.items():
+            cells = "".join(f"{_mean_text(m):>17}" for m in metrics)
+            lines.append(f"{name[:31]:32}{cells}")
         return "\n".join(lines)
 
     def save(self, path: str | Path) -> None:
@@ -200,14 +200,28 @@ class Evaluation:
         save([self], path)
 
 
-def save(evaluations: Sequence[Evaluation], path: str | Path) -> None:
-    """Write evaluations to one file; the ending, ``.csv`` or ``.json``, chooses the form."""
+class Result(Protocol):
+    """What can be written: an evaluation, or a cross-validation."""
+
+    def rows(self) -> list[Json]:
+        """Flat rows, for CSV."""
+
+    def to_json(self) -> Json:
+        """Everything as plain data."""
+
+
+def save(results: Sequence[Result], path: str | Path) -> None:
+    """Write results to one file; the ending, ``.csv`` or ``.json``, chooses the form.
+
+    Raises:
+        UsageError: for another ending.
+    """
     ending = Path(path).suffix.lower()
     if ending == ".csv":
-        write_whole(path, table([row for e in evaluations for row in e.rows()]))
+        write_whole(path, table([row for r in results for row in r.rows()]))
     elif ending == ".json":
-        found = [e.to_json() for e in evaluations]
-        write_whole(path, json.dumps(found[0] if len(found) == 1 else found, indent=1) + "\n")
+        plain = [r.to_json() for r in results]
+        write_whole(path, json.dumps(plain[0] if len(plain) == 1 else plain, indent=1) + "\n")
     else:
         raise UsageError(
             f"no writer for {path}", expected=".csv or .json", hint="change the ending"
@@ -229,8 +243,8 @@ def _clips(count: int) -> str:
     return f"{count or 'no'} background clip{'s' * (count != 1)}"
 
 
-def _told(m: Measured) -> str:
-    """A class's mean as people read it."""
+def _mean_text(m: Measured) -> str:
+    """A mean for people: a count, seconds or percent."""
     if math.isnan(m.mean):
         return "-"
     if m.metric in ("segments", "clips"):
@@ -253,8 +267,8 @@ def _number(value: float | None) -> float | str:
 
 def _measured(m: Measured) -> Json:
     paper = None if m.paper is None else {**vars(m.paper)}
-    held = {"mean": m.mean, "sd": m.sd, "n": len(m.defined), "values": list(m.values)}
-    return {**_finite(held), "paper": paper}
+    values = {"mean": m.mean, "sd": m.sd, "n": len(m.defined), "values": list(m.values)}
+    return {**_finite(values), "paper": paper}
 
 
 def _finite(value: Any) -> Any:

@@ -14,7 +14,7 @@ from avel import clock
 from avel.data.base import Dataset, Split
 from avel.errors import UsageError
 from avel.evaluation import calibration
-from avel.evaluation.inputs import choose_split, fitting
+from avel.evaluation.inputs import align_classes, choose_split
 from avel.inference.checkpoint import Trained
 from avel.inference.decision import Decision, Thresholds, gap_segments, masks, soften, spans
 from avel.metrics import event_runs, match_events
@@ -22,21 +22,21 @@ from avel.tasks import task_named
 from avel.types import Bools, Json
 
 Array = NDArray[Any]
-#: What is tried: thresholds (None: the paper's decision), hysteresis as a share of the threshold,
+#: The candidates: thresholds (None: the paper's decision), hysteresis as a share of the threshold,
 #: gaps and smallest lengths in segments.
 THRESHOLDS = (None, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SHARES, GAPS, LENGTHS = (None, 0.5), (0, 1, 2), (0, 2, 3)
-#: Another rule than the paper's must gain so much F1, and as much as so many more events found
-#: would: a few that change sides are chance (five, all to one side: one in 32). The same holds
-#: for a class's threshold of its own, which it can get from so many true events on.
+#: Another rule than the paper's must gain so much F1, and as much as so many more detected
+#: events would: fewer are chance (five, all in one direction: one in 32). The same holds for a
+#: class's threshold of its own, for which the class needs ``FEWEST`` true events.
 GAIN, EVENTS, FEWEST = 0.02, 5, 10
-#: Overlap from which an answered event is the true one.
+#: Overlap from which a predicted event is the true one.
 IOU = 0.5
 
 
 @dataclass(frozen=True)
 class SplitScores:
-    """What a model says of a split's clips, laid end to end with room between.
+    """A model's scores of a split's clips, one after the other with padding between.
 
     Args:
         values: (L, C+1) probabilities.
@@ -58,7 +58,7 @@ class SplitScores:
         return self if temperature == 1 else replace(self, values=soften(self.values, temperature))
 
 
-def answers(run: Trained, split: Split, *, batch: int = 64) -> SplitScores:
+def split_scores(run: Trained, split: Split, *, batch: int = 64) -> SplitScores:
     """A run's scores, decisions and the truth of a split prepared for its task.
 
     Raises:
@@ -75,11 +75,11 @@ def answers(run: Trained, split: Split, *, batch: int = 64) -> SplitScores:
         run.network.to(device), resident(split), batch=batch, device=device
     )  # fmt: skip
     labels, scores = (np.asarray(a) for a in predict(split)[:2])
-    return laid_out(scores, labels, np.asarray(split.labels))
+    return padded_scores(scores, labels, np.asarray(split.labels))
 
 
-def laid_out(scores: Array, labels: Array, truth: Array) -> SplitScores:
-    """(N, T, C+1) scores and (N, T) ids as :class:`SplitScores`, with room that no gap bridges."""
+def padded_scores(scores: Array, labels: Array, truth: Array) -> SplitScores:
+    """(N, T, C+1) scores and (N, T) ids as :class:`SplitScores`, with padding that no gap closes."""
     room = max(GAPS) + 1
     background = scores.shape[-1] - 1
     wide = ((0, 0), (0, room))
@@ -91,40 +91,42 @@ def laid_out(scores: Array, labels: Array, truth: Array) -> SplitScores:
 
 
 def event_counts(
-    held: SplitScores, rule: Thresholds, class_id: int, *, step: float = 1.0, iou: float = IOU
+    scores: SplitScores, rule: Thresholds, class_id: int, *, step: float = 1.0, iou: float = IOU
 ) -> tuple[int, int, int]:
-    """Of one class: answered events that are true ones, answered events, true events."""
-    allowed = held.truth >= 0
-    seeds, over = masks(held.values[:, class_id], held.chosen == class_id, rule, allowed)
+    """Of one class: correct predicted events, predicted events, true events."""
+    allowed = scores.truth >= 0
+    seeds, over = masks(scores.values[:, class_id], scores.chosen == class_id, rule, allowed)
     starts, stops = spans(seeds, over, max_gap=gap_segments(rule, step))
-    inside = np.zeros(len(over), dtype=bool)
+    in_event = np.zeros(len(over), dtype=bool)
     for first, stop in zip(starts, stops, strict=True):
         if clock.lasts(0.0, clock.segments_to_seconds(int(stop - first), step), rule.min_duration):
-            inside[first:stop] = True
-    answered, true = _runs(inside), _runs(held.truth == class_id)
-    return len(match_events(answered, true, iou)[0]), len(answered), len(true)
+            in_event[first:stop] = True
+    predicted, true = _runs(in_event), _runs(scores.truth == class_id)
+    return len(match_events(predicted, true, iou)[0]), len(predicted), len(true)
 
 
-def _runs(inside: Bools) -> Any:
-    return event_runs(np.where(inside, 0, 1)[None], 1)
+def _runs(in_event: Bools) -> Any:
+    return event_runs(np.where(in_event, 0, 1)[None], 1)
 
 
-def event_f1(held: SplitScores, decision: Decision, names: Sequence[str], *, step: float) -> float:
+def event_f1(
+    scores: SplitScores, decision: Decision, names: Sequence[str], *, step: float
+) -> float:
     """F1 of whole events at an IoU of 0.5 under a decision, summed over classes (micro).
 
     The scores are taken as they are: soften them first.
     """
-    counts = [event_counts(held, decision.of(name), c, step=step) for c, name in enumerate(names)]
+    counts = [event_counts(scores, decision.of(name), c, step=step) for c, name in enumerate(names)]
     return _f1(np.sum(counts, axis=0))
 
 
 def _f1(counts: Any) -> float:
-    hits, answered, true = (int(c) for c in counts)
-    return 2 * hits / (answered + true) if answered + true else float("nan")
+    hits, predicted, true = (int(c) for c in counts)
+    return 2 * hits / (predicted + true) if predicted + true else float("nan")
 
 
 def candidates(step: float) -> Iterator[Thresholds]:
-    """The rules that are tried, simple ones first."""
+    """The candidate rules, simple ones first."""
     for length, gap, share, threshold in product(LENGTHS, GAPS, SHARES, THRESHOLDS):
         low = None if share is None else share * (0.5 if threshold is None else threshold)
         yield Thresholds(
@@ -136,78 +138,96 @@ def candidates(step: float) -> Iterator[Thresholds]:
 
 
 def choose(
-    held: SplitScores, names: Sequence[str], *, step: float = 1.0, calibrate: bool = True
+    scores: SplitScores, names: Sequence[str], *, step: float = 1.0, calibrate: bool = True
 ) -> Decision:
-    """The decision with the highest event F1, of those as good the simplest.
+    """The decision with the highest event F1; of equal ones the simplest.
 
     First the temperature, by likelihood, where it makes the calibration error smaller too; then one
-    rule for all classes, the paper's unless another gains what :func:`margin` asks; then a
+    rule for all classes, the paper's unless another gains :func:`margin`; then a
     threshold of its own for each class that has ``FEWEST`` true events and gains as much by it.
-    What it gains on the split that chose it is flattered; another split tells what it is worth.
+    The gain on the split that it was chosen on is too high; another split gives the true one.
 
     Args:
-        held: The answers on a validation split, as the model gave them.
+        scores: The scores of a validation split, as the model gave them.
         names: The C class names.
         step: Seconds a segment.
         calibrate: False leaves the temperature at 1.
 
     Raises:
-        UsageError: if the scores are no distributions and ``calibrate`` is asked for.
+        UsageError: if the scores are no distributions and ``calibrate`` is True.
     """
-    temperature = calibration.fit_temperature(held.values, held.truth) if calibrate else 1.0
-    soft = held.softened(temperature)
-    if calibrate and _ece(soft) >= _ece(held):  # few clips, or a model at chance
-        temperature, soft = 1.0, held
+    temperature = calibration.fit_temperature(scores.values, scores.truth) if calibrate else 1.0
+    soft = scores.softened(temperature)
+    if calibrate and _ece(soft) >= _ece(scores):  # few clips, or a model at chance
+        temperature, soft = 1.0, scores
     rule = Thresholds()
-    true = len(event_runs(soft.truth[None], soft.count))
-    best = event_f1(soft, Decision(rule), names, step=step) + margin(true)
-    for tried in candidates(step):
-        found = event_f1(soft, Decision(tried), names, step=step)
-        if found > best:
-            best, rule = found, tried
-    own = {}
+    events = len(event_runs(soft.truth[None], soft.count))
+    best = event_f1(soft, Decision(rule), names, step=step) + margin(events)
+    for candidate in candidates(step):
+        f1 = event_f1(soft, Decision(candidate), names, step=step)
+        if f1 > best:
+            best, rule = f1, candidate
+    class_rules = {}
     for class_id, name in enumerate(names):
-        better = _own_rule(soft, rule, class_id, step)
-        if better is not None:
-            own[name] = better
-    return Decision(rule, own, temperature=temperature)
+        own_rule = _own_rule(soft, rule, class_id, step)
+        if own_rule is not None:
+            class_rules[name] = own_rule
+    return Decision(rule, class_rules, temperature=temperature)
 
 
-def _ece(held: SplitScores) -> float:
-    return calibration.reliability(held.values, held.truth).ece
+def _ece(scores: SplitScores) -> float:
+    return calibration.reliability(scores.values, scores.truth).ece
 
 
-def _own_rule(held: SplitScores, rule: Thresholds, class_id: int, step: float) -> Thresholds | None:
-    counts = event_counts(held, rule, class_id, step=step)
+def _own_rule(
+    scores: SplitScores, rule: Thresholds, class_id: int, step: float
+) -> Thresholds | None:
+    counts = event_counts(scores, rule, class_id, step=step)
     if counts[2] < FEWEST:
         return None
     best, chosen = _f1(counts) + margin(counts[2]), None
     for threshold in THRESHOLDS:
         top = 1.0 if threshold is None else threshold
         low = None if rule.low_threshold is None else min(rule.low_threshold, top)
-        tried = replace(rule, threshold=threshold, low_threshold=low)
-        found = _f1(event_counts(held, tried, class_id, step=step))
-        if found > best:
-            best, chosen = found, tried
+        candidate = replace(rule, threshold=threshold, low_threshold=low)
+        f1 = _f1(event_counts(scores, candidate, class_id, step=step))
+        if f1 > best:
+            best, chosen = f1, candidate
     return chosen
 
 
 def margin(events: int) -> float:
     """The event F1 that a rule must gain on a split of so many true events to be more than chance.
 
-    Each event found more adds about one over their number.
+    Each further detected event adds about one over their number.
     """
     return max(GAIN, EVENTS / max(1, events))
 
 
-def judged(held: SplitScores, decision: Decision, names: Sequence[str], *, step: float) -> Json:
+def event_metrics(
+    scores: SplitScores, decision: Decision, names: Sequence[str], *, step: float
+) -> Json:
     """Event F1 of a split under a decision, and ECE where the scores are probabilities."""
-    soft = held.softened(decision.temperature)
-    found: Json = {}
+    soft = scores.softened(decision.temperature)
+    metrics: Json = {}
     if calibration.are_probabilities(soft.values, soft.truth):
-        found["ece"] = calibration.reliability(soft.values, soft.truth).ece
-    found["event_f1_0.5"] = event_f1(soft, decision, names, step=step)
-    return found
+        metrics["ece"] = calibration.reliability(soft.values, soft.truth).ece
+    metrics["event_f1_0.5"] = event_f1(soft, decision, names, step=step)
+    return metrics
+
+
+def _check_unseen(run: Trained, data: Dataset) -> None:
+    """Refuse validation clips that the run was trained on, as after `avel train --folds`."""
+    task = task_named(run.card["task"])
+    validation = choose_split(data, task, "val", len(run.classes)) if task.classifies else None
+    seen = set(run.train_ids or ()) & set(validation.ids if validation else ())
+    if seen and validation:
+        raise UsageError(
+            f"the run was trained on {len(seen)} of the {len(validation)} validation clips of "
+            f"{data.name}: its scores there are too high to tune on",
+            expected="validation clips that the run wasn't trained on",
+            hint="give other clips with data=DIR, or tune a run that was trained without --folds",
+        )
 
 
 def tune(
@@ -226,27 +246,28 @@ def tune(
         ``{"val": {"paper": {...}, "tuned": {...}}, "test": ...}``.
 
     Raises:
-        UsageError: for a task without events.
+        UsageError: for a task without events, or a run that was trained on validation clips.
         DataError: if the data lack a split or have other classes.
         CheckpointError: if their features are of other backbones.
     """
     from avel.data.base import fingerprint
 
-    data = fitting(run, data)
+    data = align_classes(run, data)
+    _check_unseen(run, data)
     names, step, task = run.classes, run.step, run.card["task"]
-    found: dict[str, Json] = {}
+    measured: dict[str, Json] = {}
     decision = Decision()
     for name in ("val", "test"):
-        held = answers(run, choose_split(data, task, name, len(names)), batch=batch)
+        scores = split_scores(run, choose_split(data, task, name, len(names)), batch=batch)
         if name == "val":
-            decision = choose(held, names, step=step, calibrate=calibrate)
-        found[name] = {
-            "paper": judged(held, Decision(), names, step=step),
-            "tuned": judged(held, decision, names, step=step),
+            decision = choose(scores, names, step=step, calibrate=calibrate)
+        measured[name] = {
+            "paper": event_metrics(scores, Decision(), names, step=step),
+            "tuned": event_metrics(scores, decision, names, step=step),
         }
-    told = {
+    record = {
         "selection": "event F1 at IoU 0.5 on val; temperature by likelihood on val",
-        "fingerprint": fingerprint(data), "simulated": data.simulated, **found,
+        "fingerprint": fingerprint(data), "simulated": data.simulated, **measured,
     }  # fmt: skip
-    card = {**run.card, "decision": decision.to_json(), "tuning": told}
-    return replace(run, card=card), found
+    card = {**run.card, "decision": decision.to_json(), "tuning": record}
+    return replace(run, card=card), measured

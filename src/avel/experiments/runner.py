@@ -230,7 +230,7 @@ class Workshop:
             parameters=sum(run.trained.network.parameter_counts().values()),
             start_epochs=start.epochs if start else None,
             start_cut=bool(start and start.cut),
-            evaluation=found.to_json(), budget=self.budget, answers=found.answers[0],
+            evaluation=found.to_json(), budget=self.budget, answers=found.predictions[0],
         )  # fmt: skip
 
 

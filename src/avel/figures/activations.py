@@ -99,13 +99,13 @@ def collect_activations(
         CheckpointError: if the features are of other backbones than the run was trained on.
     """
     from avel.data.resident import resident
-    from avel.evaluation.inputs import choose_split, fitting
+    from avel.evaluation.inputs import align_classes, choose_split
     from avel.figures.predictions import display_name
     from avel.inference.checkpoint import Trained
     from avel.inference.load import load_trained
 
     trained = run if isinstance(run, Trained) else load_trained(run)
-    data = fitting(trained, data)
+    data = align_classes(trained, data)
     chosen = choose_split(data, trained.card["task"], split, len(trained.classes))
     class_ids = _class_ids(chosen.labels, trained.classes, classes, background)
     clip, segment = _draw(np.isin(chosen.labels, class_ids), limit, seed)

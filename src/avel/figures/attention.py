@@ -142,13 +142,13 @@ def clip_attention(
         CheckpointError: if the features are of other backbones than the run was trained on.
         DataError: if the data lack the split or have other classes.
     """
-    from avel.evaluation.inputs import choose_split, fitting
+    from avel.evaluation.inputs import align_classes, choose_split
     from avel.figures.predictions import clip_index, display_name
     from avel.inference.checkpoint import Trained
     from avel.inference.load import load_trained
 
     trained = run if isinstance(run, Trained) else load_trained(run)
-    data = fitting(trained, data)
+    data = align_classes(trained, data)
     chosen = choose_split(data, trained.card["task"], split, len(trained.classes))
     at = clip_index(chosen.ids, clip)
     row, count = at if chosen.rows is None else int(chosen.rows[at]), int(chosen.lengths[at])

@@ -136,7 +136,7 @@ def predict_split(
         DataError: if the data lack the split or have other classes.
     """
     from avel.data.resident import resident
-    from avel.evaluation.inputs import choose_split, fitting
+    from avel.evaluation.inputs import align_classes, choose_split
     from avel.inference.checkpoint import Trained
     from avel.inference.load import load_trained
     from avel.tasks import task_named
@@ -147,7 +147,7 @@ def predict_split(
         raise UsageError(
             f"a run of {task.name} predicts windows, not classes", expected="a run of sel or wsel"
         )
-    data = fitting(trained, data)
+    data = align_classes(trained, data)
     chosen = choose_split(data, task, split, len(trained.classes))
     labels, _ = task.predictor(trained.network, resident(chosen), batch=batch)(chosen)
     return Predictions(

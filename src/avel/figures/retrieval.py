@@ -83,7 +83,7 @@ def retrieve(
         DataError: if the data lack the split or have other classes, or no clip can be used.
     """
     from avel.data.resident import resident
-    from avel.evaluation.inputs import choose_split, fitting
+    from avel.evaluation.inputs import align_classes, choose_split
     from avel.inference.checkpoint import Trained
     from avel.inference.load import load_trained
     from avel.tasks import task_named
@@ -93,7 +93,7 @@ def retrieve(
     task = task_named(trained.card["task"])
     if task.classifies:
         raise UsageError(f"the run is of task {task.name}", expected="a run of cml")
-    data = fitting(trained, data)
+    data = align_classes(trained, data)
     chosen = choose_split(data, task, split, len(trained.classes))
     cases = usable(chosen, len(trained.classes))
     costs = task.predictor(trained.network, resident(chosen), batch=batch)
