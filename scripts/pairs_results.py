@@ -31,7 +31,7 @@ MADE = "systems_modalities"
 OURS = "ours_on_pairs10"
 COLUMNS = (
     "table", "system", "model", "task", "options", "metric", "paper", OURS, "sd", "n", "epochs",
-    "chosen", "mmel_epochs", "batch", "changed", "cut_by_budget", "time", "parameters", "clips",
+    "chosen", "mmel_epochs", "batch", "changed", "time", "parameters", "clips",
     "fingerprint", "remark",
 )  # fmt: skip
 #: The docs' columns besides the headline.

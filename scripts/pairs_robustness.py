@@ -40,7 +40,7 @@ from avel.data.resident import Resident, resident
 from avel.errors import DataError
 from avel.evaluation.inputs import align_classes
 from avel.evaluation.results import table
-from avel.experiments.own_tables import modalities, systems
+from avel.experiments.extra_tables import modalities, systems
 from avel.features.extractor import Extractor
 from avel.figures.curves import read_rows
 from avel.files import whole, write_whole

@@ -25,7 +25,7 @@ RESULTS = ROOT / "results" / "systems.csv"
 OURS = "ours_on_"
 #: What a row is, and what each data set has of its own.
 SAME = ("system", "model", "task", "options", "metric", "paper")
-OWN = ("sd", "n", "epochs", "chosen", "mmel_epochs", "changed", "cut_by_budget", "clips",
+OWN = ("sd", "n", "epochs", "chosen", "mmel_epochs", "changed", "clips",
        "parameters", "fingerprint")  # fmt: skip
 #: The data sets of the table, in its order, and what docs/results.md calls them.
 TOLD = {"simulated_ave": "simulated AVE, a tenth", "pairs10": "Pairs-10"}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from avel.data.toybox import ToyboxPlan
 from avel.data.toybox.dataset import render_clip
 from avel.errors import DataError
-from avel.experiments.own_tables import modalities
+from avel.experiments.extra_tables import modalities
 from avel.inference.load import load_trained
 from avel.media.file import RATE, open_media
 from avel.training.loop import fit

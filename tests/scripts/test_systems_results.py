@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from avel.experiments.own_tables import systems
+from avel.experiments.extra_tables import systems
 from tests.conftest import ROOT, load_script
 
 

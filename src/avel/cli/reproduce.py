@@ -13,7 +13,6 @@ from avel.cli._terminal import fail, note
 if TYPE_CHECKING:
     from avel.cli._pairs import Given
     from avel.data.base import Dataset
-    from avel.experiments.spec import Estimate
 
 _TABLES = (
     "TABLE (xue2021:III, tian2018:2, wu2019, all, systems, modalities) and data=DIR, or data=ave "
@@ -32,14 +31,6 @@ def reproduce(
         typer.Option("--output", "-o", help="Folder of trainings and tables; reproduced/DATA."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Train this many seeds.")] = 1,
-    budget: Annotated[
-        float | None,
-        typer.Option(metavar="MINUTES", min=0.0,
-                     help="For a training and seed: the epoch in which they end is its last."),
-    ] = None,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Say how long it will take, and end there.")
-    ] = False,
     listed: Annotated[
         bool, typer.Option("--list", help="List the tables and how many trainings they need.")
     ] = False,
@@ -67,8 +58,8 @@ def reproduce(
         raise UsageError(f"setting={named.setting} means nothing here: tables have their own",
                          hint="leave it out")  # fmt: skip
     only = [t for t in named.task.split(",") if t]
-    found = reproduction.tables(names, only)  # mistakes are named before any work
-    reproduction.plan(found, pairs=named.recipe, mmel=named.mmel)
+    tables = reproduction.tables(names, only)  # mistakes are named before any work
+    reproduction.plan(tables, pairs=named.recipe, mmel=named.mmel)
     data = open_data(named)
     folder = out or Path("reproduced") / slug(data)
     try:
@@ -85,46 +76,30 @@ def reproduce(
     def remember_pairs(place: Path, reads: dict[str, str]) -> None:
         remember(reading(reads), place)
 
-    def estimated(left: Estimate) -> bool:
-        typer.echo(_told(left), err=True)
-        return not estimate
-
     try:
-        made = reproduction.reproduce(
+        result = reproduction.reproduce(
             names, data, out=folder, seeds=range(seeds), only=only, pairs=named.recipe,
-            mmel=named.mmel, budget=budget, keep_state=keep_state,
-            reopen=reopen if named.data == "ave" else None, note=remember_pairs, estimated=estimated,
+            mmel=named.mmel, keep_state=keep_state,
+            reopen=reopen if named.data == "ave" else None, note=remember_pairs,
             progress=note,
         )  # fmt: skip
     except Stopped as e:
         fail("stopped; the same command resumes it")
         raise typer.Exit(130) from e
-    print(made.text())
+    print(result.text())
     print()
-    print(", ".join(map(str, made.save(folder))))
+    print(", ".join(map(str, result.save(folder))))
 
 
 def _list(names: list[str]) -> None:
-    from avel.experiments import own_tables
+    from avel.experiments import extra_tables
     from avel.experiments import reproduce as reproduction
 
-    found = reproduction.tables(names or [reproduction.ALL, *own_tables.TITLES])
-    cells = reproduction.plan(found)
+    tables = reproduction.tables(names or [reproduction.ALL, *extra_tables.TITLES])
+    cells = reproduction.plan(tables)
     print(f"{'table':16}{'rows':>5}{'trainings':>11}")
-    for name, rows in found.items():
+    for name, rows in tables.items():
         count = len(reproduction.trainings(c for c in cells if c.table == name))
         print(f"{name:16}{len(rows):5}{count:11}  {reproduction.TITLES[name]}")
     print(f"{'together':16}{len(cells):5}{len(reproduction.trainings(cells)):11}  "
           "trainings that several rows need are done once")  # fmt: skip
-
-
-def _told(left: Estimate) -> str:
-    from avel.clock import format_time
-
-    if not left.trainings:
-        return "everything is trained"
-    least = "at least " if left.unknown else "about "
-    cut = f"; the time budget ends {left.cut} of them" if left.cut else ""
-    time = format_time(left.seconds, decimals=0)
-    return (f"{left.trainings} trainings to do (each seed is one): {least}{time} (h:min:s) at the "
-            f"speed measured{cut}")  # fmt: skip

@@ -1,4 +1,4 @@
-"""The papers' tables from one call, and our own."""
+"""The papers' tables and our own, from one call."""
 
 from __future__ import annotations
 
@@ -12,30 +12,33 @@ from typing import Any
 from avel import papers
 from avel.data.base import Dataset
 from avel.errors import AvelError, UsageError, all_at_once
-from avel.experiments import own_tables
+from avel.experiments import extra_tables
 from avel.experiments.result import Result
-from avel.experiments.runner import Workshop
-from avel.experiments.spec import Estimate, Outcome, Training, check_owners, prepare, touches
+from avel.experiments.runner import Runner
+from avel.experiments.spec import Outcome, Training, check_owners, prepare, touches
 from avel.experiments.tables import Reproduction
 from avel.papers import Row
 from avel.tasks import task_named
 
 #: Options of a data set's loader, as pairs.
 Reading = tuple[tuple[str, str], ...]
-#: A workshop, and what is to be trained there.
-Work = tuple[Workshop, list[tuple[Training, int]]]
+#: A runner, and the trainings and seeds that it has to do.
+Work = tuple[Runner, list[tuple[Training, int]]]
+#: Outcomes by training (its key) and seed.
+Outcomes = dict[str, dict[int, Outcome]]
 #: Opens the data set again with such options.
 Reopen = Callable[[dict[str, str]], Dataset]
 #: Writes beside a training (its folder) which data it is of, with such options (``reads``).
 Note = Callable[..., None]
-#: What rows of tian2018's supplement read, by what their `inputs` hold, and what that is.
+#: Options of AVE's loader for rows of tian2018's supplement, by a part of their `inputs`, and the
+#: name of the features that they read.
 _READS: dict[str, tuple[Reading, str]] = {
     "amaps": ((("audio", "maps"),), "VGGish's last pooling maps"),
     "c3d": ((("visual", "vector+c3d"),), "C3D's vectors"),
 }
 _PLAIN = "features without maps of the sound or C3D"
 ALL = "all"
-TITLES = {**papers.titles(), **own_tables.TITLES}
+TITLES = {**papers.titles(), **extra_tables.TITLES}
 
 
 @dataclass(frozen=True)
@@ -55,100 +58,103 @@ class Cell:
     reads: Reading = ()
 
 
-def tables(asked: Iterable[str], only: Sequence[str] = ()) -> dict[str, list[Row]]:
+def tables(names: Iterable[str], only: Sequence[str] = ()) -> dict[str, list[Row]]:
     """Tables by name.
 
     Args:
-        asked: ``"xue2021:III"``, ``"systems"`` or ``"modalities"`` (ours), ``"all"`` (the papers'), a
-            pattern (``"tian2018:*"``), or a paper (``"tian2018"``: all of its tables).
-        only: Tasks to keep; all if empty.
+        names: ``"xue2021:III"``, ``"systems"`` or ``"modalities"`` (ours), ``"all"`` (the
+            papers'), a pattern (``"tian2018:*"``), or a paper (``"tian2018"``: all of its tables).
+        only: Tasks whose rows are taken; all if empty.
 
     Raises:
-        UsageError: for a name that is no table's, or tasks that leave nothing.
+        UsageError: for an unknown name, or if no row is left.
     """
-    known = {**papers.tables(), **own_tables.tables()}
-    found: dict[str, list[Row]] = {}
-    for name in asked:
-        expected = ("*:*" if name == ALL else name).lower()
-        of_paper = [t for t in known if t.lower().startswith(f"{expected}:")]
-        hits = of_paper or [t for t in known if fnmatchcase(t.lower(), expected)]
-        if not hits:
+    known = {**papers.tables(), **extra_tables.tables()}
+    selected: dict[str, list[Row]] = {}
+    for name in names:
+        pattern = ("*:*" if name == ALL else name).lower()
+        of_paper = [t for t in known if t.lower().startswith(f"{pattern}:")]
+        matches = of_paper or [t for t in known if fnmatchcase(t.lower(), pattern)]
+        if not matches:
             raise UsageError(
-                f"no table {name!r}",
+                f"there is no table {name!r}",
                 expected=f"one of {', '.join(known)}, {ALL}",
                 hint="see `avel reproduce --list`",
             )
-        found |= {t: [r for r in known[t] if not only or r.task in only] for t in hits}
-    found = {name: rows for name, rows in found.items() if rows}
-    if not found:
-        raise UsageError(f"nothing for {', '.join(only)} there", hint="leave the tasks out")
-    return found
+        selected |= {t: [r for r in known[t] if not only or r.task in only] for t in matches}
+    selected = {name: rows for name, rows in selected.items() if rows}
+    if not selected:
+        raise UsageError(
+            f"these tables have no row of task {' or '.join(only)}", hint="leave the tasks out"
+        )
+    return selected
 
 
 def plan(
-    found: dict[str, list[Row]], *, pairs: Sequence[str] = (), mmel: Sequence[str] = ()
+    selected: dict[str, list[Row]], *, pairs: Sequence[str] = (), mmel: Sequence[str] = ()
 ) -> list[Cell]:
     """Every row of some tables with its training.
 
     Args:
-        found: See :func:`tables`.
+        selected: See :func:`tables`.
         pairs, mmel: See :func:`avel.experiments.spec.prepare`.
 
     Raises:
-        UsageError: with the mistakes in them, those that touch no row among them.
+        UsageError: with the mistakes in them, those that change no row among them.
     """
     check_owners([*pairs, *mmel])
-    held = []
-    for name, rows in found.items():
+    cells = []
+    for name, rows in selected.items():
         for row in rows:
             task: Any = row.task
-            made = prepare(
+            training = prepare(
                 row.model, task, row.options, setting=row.setting or None, pairs=pairs, mmel=mmel
             )
             inputs = str(row.options.get("inputs"))
             reads = next((r for key, (r, _) in _READS.items() if key in inputs), ())
-            held.append(Cell(name, row, made, reads))
-    if mmel and not any(cell.training.start for cell in held):
+            cells.append(Cell(name, row, training, reads))
+    if mmel and not any(cell.training.start for cell in cells):
         raise UsageError(
-            f"mmel.{mmel[0]} for rows that start from no such model", hint="leave it out"
+            f"mmel.{mmel[0]} changes no row: none of them starts from an SEL model",
+            hint="leave it out",
         )
-    _check_touched(held, pairs, mmel)
-    return held
+    _check_touched(cells, pairs, mmel)
+    return cells
 
 
 def _check_touched(cells: Sequence[Cell], pairs: Sequence[str], mmel: Sequence[str]) -> None:
     """Whether each pair is about some row's training."""
-    every = [(c.training, c.row.options) for c in cells]
-    starts: list[tuple[Training, dict[str, Any]]] = [(t, {}) for t, _ in every if t.start]
-    wrong = [
-        f"{mark}{pair}: changes no row of these tables"
-        for mark, own, rows in (("", pairs, every), ("mmel.", mmel, starts))
-        for pair in own
-        if not any(touches(pair, t.model, t.task, fixed) for t, fixed in rows)
+    rows = [(c.training, c.row.options) for c in cells]
+    starts: list[tuple[Training, dict[str, Any]]] = [(t, {}) for t, _ in rows if t.start]
+    mistakes = [
+        f"{prefix}{pair}: changes no row of these tables"
+        for prefix, requested, changeable in (("", pairs, rows), ("mmel.", mmel, starts))
+        for pair in requested
+        if not any(touches(pair, t.model, t.task, fixed) for t, fixed in changeable)
     ]
-    if wrong:
-        there = ", ".join(dict.fromkeys([t.model for t, _ in every] + [t.task for t, _ in every]))
+    if mistakes:
+        names = ", ".join(dict.fromkeys([t.model for t, _ in rows] + [t.task for t, _ in rows]))
         raise all_at_once(
-            "arguments", wrong, hint=f"leave them out; models and tasks there: {there}"
+            "arguments", mistakes, hint=f"leave them out; the tables' models and tasks: {names}"
         )
 
 
 def trainings(cells: Iterable[Cell], *, starts: bool = True) -> list[Training]:
     """The different trainings that cells need; with ``starts`` also what they start from."""
-    found: dict[str, Training] = {}
+    different: dict[str, Training] = {}
     for cell in cells:
-        for one in (cell.training.start if starts else None, cell.training):
-            if one is not None:
-                found.setdefault(_key(one), one)
-    return list(found.values())
+        for training in (cell.training.start if starts else None, cell.training):
+            if training is not None:
+                different.setdefault(_key(training), training)
+    return list(different.values())
 
 
 def _key(training: Training) -> str:
-    return str(training.asked())
+    return str(training.identity())
 
 
 def reproduce(
-    asked: Sequence[str],
+    names: Sequence[str],
     data: Dataset,
     *,
     out: str | Path,
@@ -156,51 +162,46 @@ def reproduce(
     only: Sequence[str] = (),
     pairs: Sequence[str] = (),
     mmel: Sequence[str] = (),
-    budget: float | None = None,
     keep_state: bool = False,
     reopen: Reopen | None = None,
     note: Note | None = None,
-    estimated: Callable[[Estimate], bool] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Reproduction:
     """Train what tables need; what is done already is taken as it is.
 
     A training that several rows or tables need is done once. After each one the tables are written
-    anew (``OUT/NAME.csv``, ``.md``, ``.html`` and ``_differences.csv``), so that a call that was
-    stopped goes on where it was when it is called again; two at once share the work. All rows are
-    trained with the first seed before the second one's turn comes.
+    again (``OUT/NAME.csv``, ``.md`` and ``_differences.csv``), so that a call that was stopped
+    resumes when it is called again; two at once share the work. All rows are trained with the first
+    seed before the second one's turn comes.
 
     Args:
-        asked: See :func:`tables`.
+        names: See :func:`tables`.
         data: The data set.
         out: Folder of trainings and tables.
         seeds: Of each training.
-        only: Tasks to keep.
+        only: Tasks whose rows are taken; all if empty.
         pairs, mmel: ``key=value`` for the recipes, see :func:`avel.experiments.spec.prepare`.
-        budget: Minutes a training and seed; it ends after the epoch in which they run out.
-        keep_state: See :class:`avel.experiments.runner.Workshop`.
+        keep_state: See :class:`avel.experiments.runner.Runner`.
         reopen: Opens the data set with other features (:class:`Cell`); rows that need them aren't
             trained without it, or where it raises an error: the tables say so.
-        note: Called with the folder of each training that is there, and the options that its
-            data were opened with besides.
-        estimated: Called with what is to be done, once every training's first epochs were
-            measured; False ends it there.
+        note: Called with the folder of each training that is done, and the options that its data
+            were opened with besides.
         progress: Called with a line before each training.
 
     Raises:
         UsageError: for unknown tables and mistakes in pairs.
         AvelError: at the end, with every training that failed.
-        Stopped: on Ctrl-C; the same call goes on.
+        Stopped: on Ctrl-C; the same call resumes.
     """
-    cells = plan(tables(asked, only), pairs=pairs, mmel=mmel)
-    made = _empty(", ".join(asked), cells, data, seeds, budget)
+    cells = plan(tables(names, only), pairs=pairs, mmel=mmel)
+    reproduction = _empty(", ".join(names), cells, data, seeds)
     for results in carry_out(
-        cells, data, out=out, seeds=seeds, budget=budget, keep_state=keep_state, reopen=reopen,
-        note=note, estimated=estimated, progress=progress,
+        cells, data, out=out, seeds=seeds, keep_state=keep_state, reopen=reopen, note=note,
+        progress=progress,
     ):  # fmt: skip
-        made = replace(made, results=results)
-        made.save(out)
-    return made
+        reproduction = replace(reproduction, results=results)
+        reproduction.save(out)
+    return reproduction
 
 
 def carry_out(
@@ -209,121 +210,119 @@ def carry_out(
     *,
     out: str | Path,
     seeds: Sequence[int],
-    budget: float | None = None,
     keep_state: bool = False,
     reopen: Reopen | None = None,
     note: Note | None = None,
-    estimated: Callable[[Estimate], bool] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[Result, ...]]:
-    """Train what cells need: what came of all of them, first as it is and after each training.
+    """Train what cells need: the results of all of them, first as they are, then after each one.
 
     Arguments and errors are those of :func:`reproduce`.
     """
-    opened, lacking = _open(cells, data, reopen)
-    held: dict[str, dict[int, Outcome]] = {}
+    opened, missing = _open(cells, data, reopen)
+    outcomes: Outcomes = {}
     work: list[Work] = []
-    for reads, own in opened.items():
+    for reads, dataset in opened.items():
         beside = partial(note, reads=dict(reads)) if note else None
-        shop = Workshop(out, own, budget=budget, keep_state=keep_state, note=beside)
-        left = []
-        for seed in seeds:
-            for training in trainings((c for c in cells if c.reads == reads), starts=False):
-                if (found := shop.outcome(training, seed)) is None:
-                    left.append((training, seed))
-                else:
-                    held.setdefault(_key(training), {})[seed] = found
-                    shop.note(shop.place(training, seed))
-        work.append((shop, left))
-    yield tuple(_result(cell, held, lacking) for cell in cells)
-    tell = _teller([one for _, left in work for one in left], progress)
-    go_on = estimated is None or estimated(_measured(work, tell))
+        runner = Runner(out, dataset, keep_state=keep_state, note=beside)
+        own = trainings((c for c in cells if c.reads == reads), starts=False)
+        work.append((runner, _still_to_do(runner, own, seeds, outcomes)))
+    yield tuple(_result(cell, outcomes, missing) for cell in cells)
+    report = _reporter([one for _, requested in work for one in requested], progress)
     failed: dict[str, AvelError] = {}
-    for shop, left in work:
-        expected = left if go_on else [one for one in left if shop.outcome(*one)]
-        for training, seed, outcome in shop.work(expected, tell):
+    for runner, requested in work:
+        for training, seed, outcome in runner.work(requested, report):
             if isinstance(outcome, AvelError):
                 failed[f"{training.model} {training.task}, seed {seed}"] = outcome
             else:
-                held.setdefault(_key(training), {})[seed] = outcome
-            yield tuple(_result(cell, held, lacking) for cell in cells)
+                outcomes.setdefault(_key(training), {})[seed] = outcome
+            yield tuple(_result(cell, outcomes, missing) for cell in cells)
     if failed:
-        told = [f"{what}: {error.got}" for what, error in failed.items()]
+        lines = [f"{name}: {error.got}" for name, error in failed.items()]
         raise AvelError(
-            f"{len(failed)} trainings failed, all others are done\n    " + "\n    ".join(told),
+            f"{len(failed)} trainings failed, all others are done\n    " + "\n    ".join(lines),
             hint=next(iter(failed.values())).hint,
         )
+
+
+def _still_to_do(
+    runner: Runner, own: Sequence[Training], seeds: Sequence[int], outcomes: Outcomes
+) -> list[tuple[Training, int]]:
+    """The trainings and seeds without an outcome; the outcomes of the others are added."""
+    left = []
+    for seed in seeds:
+        for training in own:
+            outcome = runner.outcome(training, seed)
+            if outcome is None:
+                left.append((training, seed))
+            else:
+                outcomes.setdefault(_key(training), {})[seed] = outcome
+                runner.note(runner.folder_of(training, seed))
+    return left
 
 
 def _open(
     cells: Iterable[Cell], data: Dataset, reopen: Reopen | None
 ) -> tuple[dict[Reading, Dataset], dict[Reading, str]]:
     """The data set as the cells read it, and why it can't be read so."""
-    found: dict[Reading, Dataset] = {}
-    lacking: dict[Reading, str] = {}
+    opened: dict[Reading, Dataset] = {}
+    missing: dict[Reading, str] = {}
     for reads in dict.fromkeys(cell.reads for cell in cells):
-        what = next((name for own, name in _READS.values() if own == reads), _PLAIN)
+        features = next((name for options, name in _READS.values() if options == reads), _PLAIN)
         if reads == _reading(data):
-            found[reads] = data
+            opened[reads] = data
         elif reopen is None or not reads:
-            lacking[reads] = f"needs {what}"
+            missing[reads] = f"needs {features}"
         else:
             try:
-                found[reads] = reopen(dict(reads))
+                opened[reads] = reopen(dict(reads))
             except AvelError as e:
-                lacking[reads] = f"needs {what}: {e.got}"
-    return found, lacking
+                missing[reads] = f"needs {features}: {e.got}"
+    return opened, missing
 
 
 def _reading(data: Dataset) -> Reading:
     """What the data set holds, by its backbones' names."""
-    sound, picture = (str(c.get("name")) for c in (data.audio_card, data.visual_card))
-    if "c3d" in picture:
+    audio, visual = (str(c.get("name")) for c in (data.audio_card, data.visual_card))
+    if "c3d" in visual:
         return _READS["c3d"][0]
-    return _READS["amaps"][0] if "maps" in sound else ()
+    return _READS["amaps"][0] if "maps" in audio else ()
 
 
-def _measured(work: Sequence[Work], tell: Callable[..., None]) -> Estimate:
-    """What is to be done in all workshops, once the first epochs were trained."""
-    found = []
-    for shop, left in work:
-        shop.measure(left, lambda t, s: tell(t, s, "measured"))
-        found.append(shop.estimate(left))
-    return Estimate(
-        sum(e.trainings for e in found), sum(e.seconds for e in found), sum(e.cut for e in found),
-        sum(e.unknown for e in found),
-    )  # fmt: skip
-
-
-def _empty(
-    name: str, cells: Sequence[Cell], data: Dataset, seeds: Sequence[int], budget: float | None
-) -> Reproduction:
+def _empty(name: str, cells: Sequence[Cell], data: Dataset, seeds: Sequence[int]) -> Reproduction:
     baselines, clips = {}, {}
-    for task in dict.fromkeys(cell.row.task for cell in cells):
-        test = task_named(task).splits(data)[2]
-        baselines[task] = task_named(task).baselines(test, len(data.classes))
-        clips[task] = len(test)
-    return Reproduction(name, data, (), baselines, clips, tuple(seeds), budget, TITLES)
+    for name_of_task in dict.fromkeys(cell.row.task for cell in cells):
+        task = task_named(name_of_task)
+        test = task.splits(data)[2]
+        baselines[name_of_task] = task.baselines(test, len(data.classes))
+        clips[name_of_task] = len(test)
+    return Reproduction(name, data, (), baselines, clips, tuple(seeds), TITLES)
 
 
-def _result(cell: Cell, held: dict[str, dict[int, Outcome]], lacking: dict[Reading, str]) -> Result:
-    done = held.get(_key(cell.training), {})
-    outcomes = tuple(done[seed] for seed in sorted(done))
-    return Result(cell.table, cell.row, cell.training, outcomes, lacking.get(cell.reads, ""))
+def _result(cell: Cell, outcomes: Outcomes, missing: dict[Reading, str]) -> Result:
+    by_seed = outcomes.get(_key(cell.training), {})
+    return Result(
+        cell.table,
+        cell.row,
+        cell.training,
+        tuple(by_seed[seed] for seed in sorted(by_seed)),
+        missing.get(cell.reads, ""),
+    )
 
 
-def _teller(
-    left: Sequence[tuple[Training, int]], progress: Callable[[str], None] | None
-) -> Callable[..., None]:
-    """Says what is trained next, and how much of it all that is."""
-    places = {(_key(training), seed): i + 1 for i, (training, seed) in enumerate(left)}
+def _reporter(
+    requested: Sequence[tuple[Training, int]], progress: Callable[[str], None] | None
+) -> Callable[[Training, int], None]:
+    """Says which training is next, and how many there are."""
+    numbers = {(_key(training), seed): i + 1 for i, (training, seed) in enumerate(requested)}
+    if progress and not requested:
+        progress("everything is trained")
 
-    def tell(training: Training, seed: int, what: str = "") -> None:
+    def report(training: Training, seed: int) -> None:
         if progress:
             options = " ".join(f"{k}={v}" for k, v in training.changed.items())
-            told = " ".join(filter(None, [training.model, training.task, options]))
-            at = places.get((_key(training), seed))
-            place = f"{at}/{len(left)}" if at else "to start from:"
-            progress(f"{place} {told}, seed {seed}" + (f": {what}" if what else ""))
+            name = " ".join(filter(None, [training.model, training.task, options]))
+            number = numbers[_key(training), seed]
+            progress(f"{number}/{len(requested)} {name}, seed {seed}")
 
-    return tell
+    return report

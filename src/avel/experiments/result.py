@@ -41,39 +41,37 @@ class Result:
         return Measured(metric, tuple(_value(o, metric, classes) for o in self.outcomes))
 
     def changed(self) -> dict[str, Any]:
-        """What the call changed of the row's own recipe and options."""
-        own, given = models.get(self.row.model).recipe(self.training.task), self.training.recipe
-        options = {**models.get(self.row.model).options(), **own.options, **self.row.options}
+        """Fields and options that differ from the row's own recipe."""
+        usual, recipe = models.get(self.row.model).recipe(self.training.task), self.training.recipe
+        options = {**models.get(self.row.model).options(), **usual.options, **self.row.options}
         options |= task_named(self.row.task).model_options(self.training.setting, options)
-        plain = [f.name for f in fields(own) if f.name != "options"]
-        kept = {k: getattr(given, k) for k in plain if getattr(given, k) != getattr(own, k)}
-        return kept | {k: v for k, v in given.options.items() if options[k] != v}
+        names = [f.name for f in fields(usual) if f.name != "options"]
+        plain = {n: getattr(recipe, n) for n in names if getattr(recipe, n) != getattr(usual, n)}
+        return plain | {k: v for k, v in recipe.options.items() if options[k] != v}
 
     def notes(self) -> list[str]:
         """What a reader must know of the row."""
         shown = {k: v for k, v in self.changed().items() if k not in ("epochs", "precision")}
-        found = [self.row.remark, pairs_text(shown)]
+        notes = [self.row.remark, pairs_text(shown)]
         if not self.outcomes:
-            found.append(f"not trained: {self.why_not}" if self.why_not else "not trained yet")
-        if cut := sum(o.cut or o.start_cut for o in self.outcomes):
-            found.append(f"time ran out in {cut} of {len(self.outcomes)}")
-        found += {note: None for o in self.outcomes for note in o.evaluation["notes"]}
-        return [note for note in found if note]
+            notes.append(f"not trained: {self.why_not}" if self.why_not else "not trained yet")
+        notes += {note: None for o in self.outcomes for note in o.evaluation["notes"]}
+        return [note for note in notes if note]
 
 
 def _value(outcome: Outcome, metric: str, classes: Sequence[str]) -> float:
     if metric == PARAMETERS:
         return outcome.parameters / 1e6
     if not metric.startswith(BY_CLASS):
-        found = outcome.evaluation["metrics"][metric]["values"][0]
+        value = outcome.evaluation["metrics"][metric]["values"][0]
     elif len(classes) == len(CLASS_NAMES):
         name = classes[CLASS_NAMES.index(metric.removeprefix(BY_CLASS))]
-        found = outcome.evaluation["classes"][0][name]["clip_accuracy"]
+        value = outcome.evaluation["classes"][0][name]["clip_accuracy"]
     else:  # other classes than AVE's
-        found = None
-    return float("nan") if found is None else float(found)
+        value = None
+    return float("nan") if value is None else float(value)
 
 
-def pairs_text(given: Mapping[str, Any]) -> str:
+def pairs_text(pairs: Mapping[str, Any]) -> str:
     """``key=value`` pairs, one space between them."""
-    return " ".join(f"{k}={v}" for k, v in given.items())
+    return " ".join(f"{k}={v}" for k, v in pairs.items())

@@ -40,17 +40,17 @@ class Training:
         defaults = models.get(self.model).options()
         return {k: v for k, v in self.recipe.options.items() if defaults[k] != v}
 
-    def asked(self) -> Json:
-        """All that makes it what it is, as plain data.
+    def identity(self) -> Json:
+        """All that tells it from other trainings, as plain data.
 
-        What is a default isn't there: a new option or field, at its default, changes nothing.
+        Defaults are left out, so that a new option or field at its default changes nothing.
         """
         plain, usual = to_json(self.recipe), to_json(Recipe())
         recipe = {k: v for k, v in plain.items() if k != "options" and usual[k] != v}
         return {
             "model": self.model, "task": self.task, "setting": self.setting, "recipe": recipe,
             "options": self.changed, "spares": self.spares,
-            "start": self.start.asked() if self.start else None,
+            "start": self.start.identity() if self.start else None,
         }  # fmt: skip
 
     def is_of(self, recipe: Json) -> bool:
@@ -66,14 +66,11 @@ class Outcome:
     Args:
         seed: Its seed.
         recipe: Its recipe, in full.
-        epochs, asked_epochs: What it trained, and what its recipe asked for.
-        cut: True where its time ran out before.
+        epochs: What it trained.
         seconds: What it took, all sittings together.
         parameters: Trainable numbers.
         start_epochs: Of the training that it started from, None without one.
-        start_cut: Whether that one's time ran out.
         evaluation: :meth:`avel.evaluation.results.Evaluation.to_json` on the test split.
-        budget: Minutes that it had, None without a limit.
         answers: What it answered to each test clip, see :meth:`avel.tasks.Task.predictions`; None where it
             was judged before they were kept.
     """
@@ -81,32 +78,11 @@ class Outcome:
     seed: int
     recipe: Json
     epochs: int
-    asked_epochs: int
-    cut: bool
     seconds: float
     parameters: int
     start_epochs: int | None
-    start_cut: bool
     evaluation: Json
-    budget: float | None = None
     answers: Json | None = None
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What is still to be done.
-
-    Args:
-        trainings: Trainings times seeds that aren't done.
-        seconds: What they will take at the speed measured.
-        cut: How many of them won't end in the time that each has.
-        unknown: How many of them nothing was measured of.
-    """
-
-    trainings: int
-    seconds: float
-    cut: int
-    unknown: int
 
 
 def prepare(

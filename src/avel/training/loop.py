@@ -43,10 +43,6 @@ class Stopped(KeyboardInterrupt):
     """Ctrl-C during training: what was trained is saved, and the message says how to go on."""
 
 
-class Enough(Exception):  # noqa: N818 - no error
-    """Raised by ``progress`` after an epoch that was validated, to make it the last one."""
-
-
 @dataclass(frozen=True)
 class Run:
     """A finished training.
@@ -118,7 +114,7 @@ def fit(
             of one device but for the last digits (nearly those where they are means over windows
             or over clips with an event: unpaired CML's and DAM's).
         tensorboard: Write TensorBoard events into ``out`` as well.
-        progress: Called after every epoch; may raise :class:`Enough` (of one device alone).
+        progress: Called after every epoch.
         final: Train all epochs without validation and keep the last one; what the card's
             ``metrics`` then are.
 
@@ -231,8 +227,6 @@ class _Loop:
                     _show(board, history[-1])
                 if progress and self.fabric.is_global_zero:
                     progress(history[-1], self.recipe.epochs)
-        except Enough:
-            pass
         except KeyboardInterrupt as e:  # the last whole epoch is on disk already
             raise Stopped(_how_to_resume(self.folder, len(history))) from e
         return history

@@ -64,7 +64,7 @@ def systems() -> list[Row]:
             if task in cls.card.tasks and name not in _BASELINES:
                 usual = _NAMES.get(name, name)
                 variants = {usual: {}, **_VARIANTS.get((name, task), {})}
-                rows += [_row(called, name, task, o) for called, o in variants.items()]
+                rows += [_row(title, name, task, o) for title, o in variants.items()]
                 rows += [
                     _row(f"{usual}, {setting}", name, task, {}, setting=setting)
                     for setting in task_named(task).settings
@@ -79,9 +79,9 @@ def systems() -> list[Row]:
 def modalities() -> list[Row]:
     """One modality alone, and CSPA+CSEA with none, one or both of its two modules."""
     return [
-        _row(called, model, task, options, MODALITIES)
+        _row(name, model, task, options, MODALITIES)
         for task in TASKS
-        for called, (model, options) in {
+        for name, (model, options) in {
             **(_ALONE if task_named(task).classifies else {}),
             **_PARTS,
         }.items()
@@ -89,11 +89,11 @@ def modalities() -> list[Row]:
 
 
 def _row(
-    called: str, model: str, task: str, options: dict[str, Any], table: str = SYSTEMS, *,
+    name: str, model: str, task: str, options: dict[str, Any], table: str = SYSTEMS, *,
     setting: str = "",
 ) -> Row:  # fmt: skip
     values: dict[str, float] = {}
     if not setting:
         for number in papers.reported(model, task, options, models.get(model).options()):
             values.setdefault(number.metric, round(100 * number.value, 2))
-    return Row("", table, called, model, task, options, values, setting=setting)
+    return Row("", table, name, model, task, options, values, setting=setting)
