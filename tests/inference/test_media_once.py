@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 import torch
 
@@ -79,6 +80,19 @@ def test_a_clip_with_a_report_is_probed_once_in_python(
     timeline.save(tmp_path / "clip.html")
     assert counts["probed clip.mp4"] == 1
     assert counts["opened clip.mp4"] <= MOST
+
+
+def test_thumbnails_far_apart_open_a_file_twice(tmp_path: Path, counts: Counter[str]) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", seconds=90)
+    times = [float(t) for t in range(5, 90, 8)]
+    one_by_one = [media_file.frames_at(clip, [t], width=64)[0] for t in times]
+    media = avel.open(clip)
+    counts.clear()
+    together = media_file.frames_at(media, times, width=64)
+    assert counts["opened clip.mp4"] <= 2
+    for image, expected in zip(together, one_by_one, strict=True):
+        assert image is not None and expected is not None
+        np.testing.assert_array_equal(image, expected)
 
 
 def test_a_file_that_has_changed_is_probed_again(

@@ -125,17 +125,53 @@ def decoded(path: Path, index: int, damage: Damage, *, since: float | None = Non
     Raises:
         MediaError: if the file can't be opened any more.
     """
-    try:
-        container = open_container(path)
-        if since is not None and not _sought(container, index, since):
-            container.close()
-            container = open_container(path)
-    except av.error.FFmpegError as e:
-        raise MediaError(f"{path}: can't be read ({e.strerror})", hint="check that it plays") from e
-    with container:
-        stream = container.streams[index]
-        prepare(stream)
-        yield from _frames(container, stream, damage)
+    with TrackReader(path, index) as reader:
+        yield from reader.frames(damage, since=since)
+
+
+class TrackReader:
+    """One track of a file, decoded from any instants on; the file stays open in between.
+
+    Args:
+        path: The file.
+        index: The stream's index in the file.
+    """
+
+    def __init__(self, path: Path, index: int) -> None:
+        self._path, self._index = path, index
+        self._container: Any = None
+
+    def __enter__(self) -> TrackReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def frames(self, damage: Damage, *, since: float | None = None) -> Iterator[Any]:
+        """The frames from an instant on, or all; what an earlier call gave ends by it.
+
+        Arguments and errors as for :func:`decoded`. The file is opened again only where it has no
+        way to seek, or is to be read from its start once more.
+        """
+        try:
+            if self._container is None or since is None:
+                self._open()
+            if since is not None and not _sought(self._container, self._index, since):
+                self._open()
+        except av.error.FFmpegError as e:
+            got = f"{self._path}: can't be read ({e.strerror})"
+            raise MediaError(got, hint="check that it plays") from e
+        yield from _frames(self._container, self._container.streams[self._index], damage)
+
+    def _open(self) -> None:
+        self._close()
+        self._container = open_container(self._path)
+        prepare(self._container.streams[self._index])
+
+    def _close(self) -> None:
+        if self._container is not None:
+            self._container.close()
+            self._container = None
 
 
 def _sought(container: Any, index: int, since: float) -> bool:

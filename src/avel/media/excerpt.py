@@ -48,13 +48,15 @@ def pictures(
     Yields:
         (height, width, 3) uint8 RGB.
     """
-    screen, shrink = media._screen_from(start), Shrinker(Damage())
+    shrink = Shrinker(Damage())
     image = np.zeros((size[1], size[0], 3), dtype=np.uint8)
-    for instant in clock.frame_instants(start, end, fps):
-        shown = screen.at(instant) or screen.first_before(end)
-        found = shrink(shown, *size) if shown is not None else None
-        image = image if found is None else found
-        yield image
+    with media.screens() as screens:
+        screen = screens.at(start)
+        for instant in clock.frame_instants(start, end, fps):
+            shown = screen.at(instant) or screen.first_before(end)
+            shrunk = shrink(shown, *size) if shown is not None else None
+            image = image if shrunk is None else shrunk
+            yield image
 
 
 def sound(media: Media, start: float, end: float, *, rate: int = 44100) -> NDArray[np.float32]:

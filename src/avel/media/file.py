@@ -36,6 +36,7 @@ from avel.media.decode import (
     Shown,
     Shrinker,
     SoundLine,
+    TrackReader,
     blocks,
     decoded,
     measure,
@@ -213,21 +214,15 @@ class Media:
         heard = (_hear(sound, grid, index) for index in range(len(grid)))
         return max((_level(*h) for h in heard), default=SILENCE) if self.audio else SILENCE
 
-    def _shown(self, damage: Damage, *, since: float | None = None) -> Iterator[Shown]:
+    def _shown(self, damage: Damage) -> Iterator[Shown]:
         if self.video is None:
             return iter(())
-        frames = decoded(self.path, self.video.index, damage, since=since)
+        frames = decoded(self.path, self.video.index, damage)
         return on_clock(frames, start=self.start, fps=self.video.fps, damage=damage)
 
-    def _screen_from(self, instant: float) -> Screen:
-        """A screen that begins at or before an instant; a seek that lands late goes back more."""
-        for back in (0.0, 10.0, 60.0):
-            if instant - back > 0:
-                shown = self._shown(Damage(), since=self.start + instant - back)
-                screen = Screen(shown, until=self.duration)
-                if screen.starts <= instant:
-                    return screen
-        return Screen(self._shown(Damage()), until=self.duration)
+    def screens(self) -> Screens:
+        """The picture from any instant on; to be used as a context, in which the file is open."""
+        return Screens(self)
 
     def _blocks(
         self,
@@ -258,6 +253,45 @@ class Media:
             natural=natural,
             timed=track.timed,
         )
+
+
+class Screens:
+    """The picture of a file from any instant on; the file is opened once, at the first use.
+
+    Args:
+        media: The file; screens of one without a picture show nothing.
+    """
+
+    def __init__(self, media: Media) -> None:
+        self._media = media
+        index = -1 if media.video is None else media.video.index
+        self._reader = TrackReader(media.path, index)
+
+    def __enter__(self) -> Screens:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.__exit__()
+
+    def at(self, instant: float) -> Screen:
+        """A screen that begins at or before an instant; an earlier one ends by it.
+
+        Where a seek lands late, another one goes further back.
+        """
+        for back in (0.0, 10.0, 60.0):
+            if instant - back > 0:
+                screen = self._screen(since=self._media.start + instant - back)
+                if screen.starts <= instant:
+                    return screen
+        return self._screen(since=None)
+
+    def _screen(self, *, since: float | None) -> Screen:
+        media, damage = self._media, Damage()
+        if media.video is None:
+            return Screen(iter(()), until=media.duration)
+        frames = self._reader.frames(damage, since=since)
+        shown = on_clock(frames, start=media.start, fps=media.video.fps, damage=damage)
+        return Screen(shown, until=media.duration)
 
 
 def _pick(
@@ -377,15 +411,18 @@ def frames_at(
     shape = (track.width, track.height) if sideways else (track.height, track.width)
     height = max(1, round(width * shape[0] / max(1, shape[1])))
     screen, reached = None, 0.0
-    for place in sorted(range(len(times)), key=times.__getitem__):
-        instant = times[place]
-        if screen is None or (instant - reached > _NEAR and screen.starts < math.inf):
-            sought = media._screen_from(instant)
-            if screen is None or sought.starts > reached:  # else decoding on is as short a way
-                screen = sought
-        shown = screen.at(instant) or screen.first_before(instant + 1)
-        images[place] = None if shown is None else shrink(shown, width, height)
-        reached = instant
+    with media.screens() as current, media.screens() as other:
+        for place in sorted(range(len(times)), key=times.__getitem__):
+            instant = times[place]
+            if screen is None:
+                screen = current.at(instant)
+            elif instant - reached > _NEAR and screen.starts < math.inf:
+                sought = other.at(instant)
+                if sought.starts > reached:  # else decoding on is as short a way
+                    screen, current, other = sought, other, current
+            shown = screen.at(instant) or screen.first_before(instant + 1)
+            images[place] = None if shown is None else shrink(shown, width, height)
+            reached = instant
     return images
 
 
