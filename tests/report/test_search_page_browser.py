@@ -10,26 +10,26 @@ import pytest
 
 from avel.search.results import Match, SearchResult
 from tests.report.test_report_browser import CONTRAST, SIZES, Opened
-from tests.report.test_search_page import matches
+from tests.report.test_search_page import search_result
 from tests.report_samples import write_clip
 
 pytestmark = pytest.mark.browser
 
 
-def save(found: SearchResult, target: Path) -> Path:
-    found.save(target)
+def save(result: SearchResult, target: Path) -> Path:
+    result.save(target)
     return target
 
 
 def opened_page(browser: Any, path: Path, size: str, **options: Any) -> Opened:
-    return Opened(browser, path, SIZES[size], media="moment-media", **options)
+    return Opened(browser, path, SIZES[size], media="match-media", **options)
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("found")
     clip = write_clip(folder / "clip.mp4")
-    target = save(matches(clip), folder / "found.html")
+    target = save(search_result(clip), folder / "found.html")
     clip.unlink()  # the page holds what it shows
     return target
 
@@ -53,28 +53,28 @@ def wait_for(opened: Opened, name: str, seconds: float) -> None:
     )
 
 
-def test_it_fits_and_stands_at_the_query_and_the_nearest_moment(opened: Opened) -> None:
+def test_it_fits_and_stands_at_the_query_and_the_nearest_match(opened: Opened) -> None:
     assert opened.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-    for name in ("query", "moment"):
-        wait_for(opened, name, 2)  # both stretches begin two seconds into their cuts
+    for name in ("query", "match"):
+        wait_for(opened, name, 2)  # both windows begin two seconds into their cuts
         length = opened.page.evaluate(f"document.getElementById('{name}-media').duration")
         assert length == pytest.approx(6, abs=0.2)
-    left = opened.page.evaluate("document.querySelector('#moment-reel .at-now').style.left")
+    left = opened.page.evaluate("document.querySelector('#match-reel .at-now').style.left")
     assert float(left.rstrip("%")) == pytest.approx(100 * 2 / 6, abs=1)
 
 
 def test_a_click_on_a_moment_plays_from_where_it_begins(opened: Opened) -> None:
-    opened.page.locator(".find").nth(1).click()
-    assert opened.page.locator("#moment-title").inner_text() == "Match 2 of 2"
-    assert opened.page.locator("#moment-times").inner_text() == "0:00 – 0:02, distance 1.000"
-    assert opened.page.locator(".find.on").get_attribute("data-find") == "1"
+    opened.page.locator(".match").nth(1).click()
+    assert opened.page.locator("#match-title").inner_text() == "Match 2 of 2"
+    assert opened.page.locator("#match-times").inner_text() == "0:00 – 0:02, distance 1.000"
+    assert opened.page.locator(".match.on").get_attribute("data-match") == "1"
     opened.page.wait_for_function(
-        "() => Math.abs(document.getElementById('moment-media').duration - 4) < 0.2"
+        "() => Math.abs(document.getElementById('match-media').duration - 4) < 0.2"
     )
-    wait_for(opened, "moment", 0)
-    opened.page.locator(".find").nth(0).click()
-    wait_for(opened, "moment", 2)
-    assert opened.page.locator("#moment-link").get_attribute("href").endswith("clip.mp4#t=4,6")
+    wait_for(opened, "match", 0)
+    opened.page.locator(".match").nth(0).click()
+    wait_for(opened, "match", 2)
+    assert opened.page.locator("#match-link").get_attribute("href").endswith("clip.mp4#t=4,6")
 
 
 def test_the_reel_and_the_keyboard_seek(opened: Opened) -> None:
@@ -85,22 +85,22 @@ def test_the_reel_and_the_keyboard_seek(opened: Opened) -> None:
     assert time(opened, "query") == pytest.approx(3, abs=0.1)
     for key, title in (("n", "2"), ("n", "2"), ("p", "1"), ("p", "1")):
         opened.page.keyboard.press(key)
-        assert opened.page.locator("#moment-title").inner_text() == f"Match {title} of 2"
+        assert opened.page.locator("#match-title").inner_text() == f"Match {title} of 2"
     assert opened.page.locator("#previous").is_disabled()
 
 
-def test_together_plays_one_modality_of_each_and_ends_with_the_moment(opened: Opened) -> None:
+def test_together_plays_one_modality_of_each_and_ends_with_the_match(opened: Opened) -> None:
     wait_for(opened, "query", 2)
-    wait_for(opened, "moment", 2)
+    wait_for(opened, "match", 2)
     opened.page.locator("#together").click()
-    opened.page.wait_for_function("() => document.getElementById('moment-media').currentTime > 2.3")
-    assert opened.page.evaluate("document.getElementById('moment-media').muted") is True
+    opened.page.wait_for_function("() => document.getElementById('match-media').currentTime > 2.3")
+    assert opened.page.evaluate("document.getElementById('match-media').muted") is True
     assert opened.page.evaluate("document.getElementById('query-media').muted") is False
     opened.page.wait_for_function(
-        "() => ['query', 'moment'].every((n) => document.getElementById(`${n}-media`).paused)"
+        "() => ['query', 'match'].every((n) => document.getElementById(`${n}-media`).paused)"
     )
-    assert max(time(opened, n) for n in ("query", "moment")) >= 3.9
-    assert opened.page.evaluate("document.getElementById('moment-media').muted") is False
+    assert max(time(opened, n) for n in ("query", "match")) >= 3.9
+    assert opened.page.evaluate("document.getElementById('match-media').muted") is False
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -114,13 +114,13 @@ def test_texts_stand_out_from_their_ground(browser: Any, report: Path, scheme: s
 
 def test_hostile_names_run_no_script_and_fit_a_phone(browser: Any, tmp_path: Path) -> None:
     bad = '<script>window.broken=1<img src=x onerror="window.broken=2">' + "w" * 90
-    moments = (Match(bad, 0, 2, 0.5), Match(bad, 3, 5, 0.6))
-    path = save(matches(bad, moments=moments, notes=(bad,)), tmp_path / "bad.html")
+    matches = (Match(bad, 0, 2, 0.5), Match(bad, 3, 5, 0.6))
+    path = save(search_result(bad, matches=matches, notes=(bad,)), tmp_path / "bad.html")
     opened = opened_page(browser, path, "phone")
-    opened.page.locator(".find").nth(1).click()
-    assert opened.page.locator("#moment-name").inner_text() == bad
+    opened.page.locator(".match").nth(1).click()
+    assert opened.page.locator("#match-name").inner_text() == bad
     assert opened.page.evaluate("window.broken") is None
     assert opened.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-    assert opened.page.locator("#moment-unplayable").is_visible()
+    assert opened.page.locator("#match-unplayable").is_visible()
     assert (opened.said, opened.outside) == ([], [])
     opened.context.close()

@@ -288,9 +288,9 @@ def test_the_planted_moment_is_found(
     shelf.put("in/b.mp4", rows(**{one[1]: track}))
     index = tmp_path / "i.safetensors" if indexed else None
     found = matcher()(query, shelf.folder / "in", modality=modality, index=index)
-    first = found.moments[0]
+    first = found.matches[0]
     assert (Path(first.file).name, first.start, first.end) == ("b.mp4", place, place + 3)
-    assert first.distance < 0.01 < found.moments[1].distance
+    assert first.distance < 0.01 < found.matches[1].distance
     assert [m.distance for m in found] == sorted(m.distance for m in found)
     assert (found.files, found.segments, found.modality) == (2, 24, modality)
 
@@ -349,7 +349,7 @@ def test_no_window_reaches_from_one_file_into_the_next(shelf: Shelf, tmp_path: P
     shelf.put("in/a.mp4", rows(visual=np.concatenate([noise(2, 3), asks[:2]])))
     shelf.put("in/b.mp4", rows(visual=np.concatenate([asks[2:], noise(3, 3)])))
     found = matcher()(query, shelf.folder / "in", index=tmp_path / "i.safetensors", overlaps=True)
-    assert len(found) == 2 + 2 and found.moments[0].distance > 0.5
+    assert len(found) == 2 + 2 and found.matches[0].distance > 0.5
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
@@ -376,7 +376,7 @@ def test_windows_end_with_their_file(shelf: Shelf) -> None:
     track = noise(2, 4)
     query = shelf.put("q.wav", rows(audio=track[2:]))
     target = shelf.put("t.mp4", rows(visual=track), duration=3.4)
-    first = matcher()(query, target).moments[0]
+    first = matcher()(query, target).matches[0]
     assert (first.start, first.end) == (2.0, 3.4)
 
 
@@ -386,7 +386,7 @@ def test_a_stretch_asks_and_ends_with_its_file(shelf: Shelf) -> None:
     target = shelf.put("t.mp4", rows(visual=sound))
     found = matcher()(f"{query}@2-4", target)
     assert (found.start, found.end, found.modality) == (2, 4, "audio")
-    assert (found.moments[0].start, found.moments[0].end) == (2, 4)
+    assert (found.matches[0].start, found.matches[0].end) == (2, 4)
     found = matcher()(f"{query}@4-99", target)
     assert (found.start, found.end) == (4, 5.5)
     with pytest.raises(UsageError, match=r"from 6 s on"):
@@ -412,7 +412,7 @@ def test_silent_targets_are_searched_by_their_picture_and_only_so(shelf: Shelf) 
     assert len(find(query, silent)) == 2
     found = find(query, silent, modality="visual")
     assert len(found) == 0 and found.notes == ("1 file has no sound to be searched.",)
-    assert str(found) == "nothing found"
+    assert str(found) == "no match"
 
 
 def test_files_too_short_are_named_and_a_query_too_long_refused(shelf: Shelf) -> None:
@@ -522,11 +522,11 @@ def test_named_events_find_what_both_show(
     index = tmp_path / "i.safetensors" if indexed else None
     for _ in range(2):
         found = searcher()(query, shelf.folder / "in", modality=modality, index=index)
-        first = found.moments[0]
+        first = found.matches[0]
         assert (Path(first.file).stem, first.start, first.end) == ("dog bark", 2, 4)
         assert first.shared == ("dog bark",)
-        assert not any(m.shared for m in found.moments if "dog bark" not in m.file)
-        assert first.distance < 0.6 and found.moments[-1].distance > 0.9
+        assert not any(m.shared for m in found.matches if "dog bark" not in m.file)
+        assert first.distance < 0.6 and found.matches[-1].distance > 0.9
         assert found.median is not None and found.median > first.distance
     held = found.to_json()["windows"][0]
     assert held["shared"] == ["dog bark"] and "(both: dog bark)" in str(found).splitlines()[0]
@@ -540,9 +540,9 @@ def test_what_most_candidates_show_does_not_win(shelf: Shelf) -> None:
         shelf.put(f"in/{i:02}.mp4", rows(visual=shows("siren", "siren", "siren")))
     shelf.put("in/dog.mp4", rows(visual=shows("dog bark", "dog bark", "dog bark")))
     found = searcher()(query, shelf.folder / "in")
-    assert Path(found.moments[0].file).stem == "dog"
+    assert Path(found.matches[0].file).stem == "dog"
     query = shelf.put("s.wav", rows(audio=shows("siren", "siren")))
-    assert Path(searcher()(query, shelf.folder / "in").moments[0].file).stem == "00"
+    assert Path(searcher()(query, shelf.folder / "in").matches[0].file).stem == "00"
 
 
 @pytest.mark.parametrize("model", ["named", "learned"])
@@ -554,10 +554,10 @@ def test_within_one_modality_the_other_is_not_read(shelf: Shelf, model: str) -> 
     shelf.put("in/c.mp4", rows(shows("siren", "siren"), shows("frog", "frog")))
     for within, right, event in (("audio", "a", "frog"), ("visual", "b", "siren")):
         found = find(query, shelf.folder / "in", within=within)  # type: ignore[arg-type]
-        assert Path(found.moments[0].file).stem == right
-        assert found.moments[0].distance < 0.1 < found.moments[1].distance
+        assert Path(found.matches[0].file).stem == right
+        assert found.matches[0].distance < 0.1 < found.matches[1].distance
         assert found.modality == found.candidate_modality == within
-        assert found.moments[0].shared == ((event,) if model == "named" else ())
+        assert found.matches[0].shared == ((event,) if model == "named" else ())
     with pytest.raises(UsageError, match="leave --modality out"):
         find(query, shelf.folder / "in", within="audio", modality="visual")
     with pytest.raises(UsageError, match="audio or visual"):
@@ -569,7 +569,7 @@ def test_a_file_shorter_than_the_query_answers_whole(shelf: Shelf) -> None:
     shelf.put("in/short.mp4", rows(visual=shows("frog", "frog")), duration=1.7)
     shelf.put("in/long.mp4", rows(visual=shows(*["siren"] * 9)))
     found = searcher()(query, shelf.folder / "in")
-    first = found.moments[0]
+    first = found.matches[0]
     assert (Path(first.file).stem, first.start, first.end) == ("short", 0, 1.7)
     assert found.notes == ()
 
@@ -590,7 +590,7 @@ def test_segments_that_are_not_finite_are_passed_over(shelf: Shelf) -> None:
     track[0] = np.inf
     shelf.put("in/a.mp4", rows(visual=track))
     found = searcher()(query, shelf.folder / "in", overlaps=True)
-    assert found.moments[0].start == 2 and all(np.isfinite(m.distance) for m in found)
+    assert found.matches[0].start == 2 and all(np.isfinite(m.distance) for m in found)
 
 
 def test_an_index_of_another_models_backbones_is_refused(shelf: Shelf, index: Path) -> None:
@@ -694,7 +694,7 @@ def test_an_older_index_is_refused_in_one_sentence(shelf: Shelf, index: Path) ->
     assert "of an older avel, which mixed the sound differently" in str(caught.value)
     assert "it is made again" in str(caught.value)
     index.unlink()
-    assert search(shelf, index).moments
+    assert search(shelf, index).matches
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -708,7 +708,7 @@ def test_the_track_taken_is_told_of_what_is_shown(shelf: Shelf, tmp_path: Path, 
         found = matcher()(query, shelf.folder / "in", top=2, one_per_file=True,
                           index=tmp_path / "i.safetensors" if kept else None)  # fmt: skip
         told = [f"{query}: {taken.format('sound')}."]
-        order = sorted(found.moments, key=lambda m: m.file)
+        order = sorted(found.matches, key=lambda m: m.file)
         told += [f"{m.file}: {taken.format('picture')}." for m in order]
         assert list(found.notes) == told
 

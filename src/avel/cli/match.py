@@ -143,7 +143,7 @@ def _table(found: SearchResult) -> Table:
     from rich.text import Text
 
     from avel.clock import format_time
-    from avel.search.matcher import WORDS
+    from avel.search.results import WORDS
 
     span = f"{format_time(found.start, decimals=2)} - {format_time(found.end, decimals=2)}"
     asked = f"the {WORDS[found.modality]} of {printable(Path(found.query).name)}, {span}"
@@ -152,14 +152,14 @@ def _table(found: SearchResult) -> Table:
     table = Table(title=Text(title), title_justify="left")
     for heading in ("", "start", "end", "distance"):
         table.add_column(heading, justify="right", no_wrap=True)
-    shares = any(m.shared for m in found.moments)
+    shares = any(m.shared for m in found.matches)
     for heading in ("both",) * shares + ("file",):
         table.add_column(heading, overflow="fold")
-    for i, m in enumerate(found.moments, 1):
+    for i, m in enumerate(found.matches, 1):
         times = (format_time(m.start, decimals=2), format_time(m.end, decimals=2))
         both = (Text(printable(", ".join(m.shared))),) * shares
         file = Text(printable(m.file), overflow="fold")
         table.add_row(str(i), *times, f"{m.distance:.3f}", *both, file)
-    if not found.moments:
-        table.add_row("", "", "", "", "nothing found")
+    if not found.matches:
+        table.add_row("", "", "", "", "no match")
     return table

@@ -1,10 +1,10 @@
-const avel = (() => { // what the scripts of all the report's pages share
+const avel = (() => { // shared by the scripts of all pages of the report
   const $ = (id) => document.getElementById(id);
   const data = JSON.parse($("avel-data").textContent);
 
-  function address(held) { // of the media that a script element holds; the element goes
-    const blob = new Blob([base64Bytes(held.textContent.trim())], { type: held.dataset.type });
-    held.remove();
+  function address(element) { // a blob address of the media in a script element, which is removed
+    const blob = new Blob([base64Bytes(element.textContent.trim())], { type: element.dataset.type });
+    element.remove();
     return URL.createObjectURL(blob);
   }
   return { $, data, words: timeWords, address };

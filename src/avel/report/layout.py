@@ -1,4 +1,4 @@
-"""What the pages of a report share: frame, style, script, policy, and how they name files."""
+"""Shared by the pages of a report: template, style, script, policy, addresses of files."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from avel.types import Json
 _HERE = Path(__file__).parent
 
 
-def filled(name: str, held: Mapping[str, Any]) -> str:
-    """A page as HTML: the template, style and script of a name, within those of all pages.
+def render_page(name: str, context: Mapping[str, Any]) -> str:
+    """A page as HTML, from the template, style and script of a name and those of all pages.
 
     Args:
-        name: ``"page"`` or ``"found"``.
-        held: What the template shows; ``data`` is what the script reads, ``media`` is where media
-            may come from, in the words of a Content-Security-Policy.
+        name: ``"page"`` or ``"search_page"``.
+        context: The template's variables; ``data`` is read by the script, ``media`` lists the
+            sources of media for the Content-Security-Policy.
 
     Returns:
-        A page that runs no script but its own, and asks no server for anything.
+        A page that runs no other script and requests nothing from any server.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -43,18 +43,18 @@ def filled(name: str, held: Mapping[str, Any]) -> str:
     script = _script(name)
     return environment.get_template(f"{name}.html").render(
         {
-            **held,
-            "data": script_json(held["data"]),
+            **context,
+            "data": script_json(context["data"]),
             "style": _read("base.css", f"{name}.css"),
             "script": script,
-            "policy": _policy(script, held["media"]),
+            "policy": _policy(script, context["media"]),
             "version": __version__,
         }
     )
 
 
-def of_model(card: Json) -> dict[str, Any]:
-    """What the pages say of a model."""
+def model_context(card: Json) -> dict[str, Any]:
+    """The template's variables about a model."""
     return {
         "cautions": cards.cautions(card),
         "model": cards.rows(card),
@@ -67,13 +67,13 @@ def _read(*names: str) -> str:
 
 
 def _script(name: str) -> str:
-    """What is shared with the page of `avel serve`, there a module; what all have; its own."""
+    """The scripts shared with the page of `avel serve` (there a module), of all pages, and its own."""
     shared = re.sub(r"^export ", "", _read("shared.js"), flags=re.MULTILINE)
     return f'"use strict";\n{shared}\n{_read("base.js", f"{name}.js")}'
 
 
 def script_json(data: Mapping[str, Any]) -> str:
-    """JSON that can stand inside a script element, whatever texts it holds."""
+    """JSON that is safe inside a script element, whatever texts it contains."""
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -87,7 +87,7 @@ def _policy(script: str, media: str) -> str:
 
 
 def address(file: Path, page: Path) -> str:
-    """Where a page finds a file: the way from its folder, percent-encoded."""
+    """A file's address relative to the page's folder, percent-encoded."""
     try:
         relative = os.path.relpath(file.resolve(), page.resolve().parent)
     except ValueError:  # another drive

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from avel.errors import AvelError
 from avel.files import write_whole
 from avel.report import view
-from avel.report.layout import address, filled, of_model
+from avel.report.layout import address, model_context, render_page
 from avel.report.spectrogram import file_spectrogram
 from avel.report.thumbs import data_uri, jpeg_uris, thumbnails
 from avel.report.writers import Writer, writers
@@ -123,7 +123,7 @@ def render(
     place = None if page is None else Path(page)
     limit = EMBED_BYTES if embed is None else embed
     held = context(timeline, page=place, embed=limit, spectrogram=spectrogram)
-    return filled("page", held)
+    return render_page("page", held)
 
 
 def context(
@@ -163,7 +163,7 @@ def context(
         "media": {"embedded": "blob:", "linked": "'self' file:"}.get(
             pictures.player.kind, "'none'"
         ),
-        **of_model(timeline.model),
+        **model_context(timeline.model),
     }
 
 

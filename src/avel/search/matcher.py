@@ -9,7 +9,7 @@ The windows of the smallest distance are the answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,7 +30,7 @@ from avel.models.named_events import NamedEvents
 from avel.search.costs import best, costs
 from avel.search.index import Index, Kind, rows_of, update
 from avel.search.profiles import Profile, distances, evidence, perceived, shared_events
-from avel.search.results import Match, SearchResult
+from avel.search.results import WORDS, Match, SearchResult
 from avel.tasks import task_named
 from avel.types import Bools, Floats, Grid, Modality
 
@@ -44,8 +44,6 @@ DEFAULT = "default"
 #: Segments of the longest query.
 LONGEST = 60
 MODALITIES: tuple[Modality, ...] = ("audio", "visual")
-#: What people call what is perceived in a modality.
-WORDS: Mapping[Modality, str] = {"audio": "sound", "visual": "picture"}
 _PRESENT = {"audio": "heard", "visual": "seen"}
 #: All that a stretch of time can be written with: other letters belong to a file's name.
 _TIMES = re.compile(r"\s*\d[\d:.,\s-]*", re.ASCII)
@@ -383,7 +381,7 @@ class Matcher:
         return SearchResult(
             query=str(asked.file), start=asked.start, end=asked.end,
             modality=asked.modality, candidate_modality=asked.answers,
-            moments=tuple(moments), files=len(tracks),
+            matches=tuple(moments), files=len(tracks),
             segments=sum(len(t.grid) for t in tracks), failed=tuple(failed),
             notes=(*_notes(asked, tracks, cost), *_taken(asked, tracks, moments)),
             model=self.model.card, median=_median(tracks, cost),

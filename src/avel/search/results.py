@@ -1,4 +1,4 @@
-"""What a search finds: moments of files, how far each is from the query, as table and JSON."""
+"""The result of a search: windows of files with their distances, as table, JSON and page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,14 +20,16 @@ from avel.types import Json, Modality
 
 
 class SearchPage(ABC):
-    """A page that shows what a search found; one is registered by the report."""
+    """A page that shows a search's result; the report registers one."""
 
     @abstractmethod
-    def render(self, found: SearchResult, path: Path) -> bytes:
-        """The page's bytes; files are linked from ``path``."""
+    def render(self, result: SearchResult, path: Path) -> bytes:
+        """The page's bytes; links to files are relative to ``path``."""
 
 
-#: Pages by file ending; whoever saves a search's results knows none of them.
+#: What people call a modality.
+WORDS: Mapping[Modality, str] = {"audio": "sound", "visual": "picture"}
+#: Pages by file ending; this module imports none of them.
 pages: Registry[SearchPage] = Registry("page of a search", "avel.report")
 
 
@@ -36,11 +38,11 @@ class Match:
     """A window of a file, and how far it is from the query.
 
     Args:
-        file: As it was named, or found in a folder.
+        file: Its path, as it was given or as listed from a folder.
         start, end: Seconds.
-        distance: The lowest is the best. Of profiles 1 - cosine, 0 to 2; of a trained model its
-            cost of the window, the mean of its segments. Only distances of one search compare.
-        shared: The events that query and window both have, the likeliest first.
+        distance: The lowest is the best. Of profiles 1 - cosine, 0 to 2; of a trained model the
+            mean cost of the window's segments. Compare distances only within one search.
+        shared: The events in both query and window, the most probable first.
     """
 
     file: str
@@ -57,26 +59,26 @@ class Match:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The moments found for a query, best first.
+    """The matches of a query, best first.
 
     Args:
         query: The query's file.
-        start, end: Its stretch in seconds.
-        modality: What of the query was compared.
-        candidate_modality: With what of the files.
-        moments: In order of distance.
-        files, segments: How much was searched.
+        start, end: Its window in seconds.
+        modality: Of the query.
+        candidate_modality: Of the candidates.
+        matches: In order of distance.
+        files, segments: How many were searched.
         failed: Files that couldn't be searched, each with the reason.
-        notes: What a reader must know, a sentence each.
+        notes: Remarks on the result, a sentence each.
         model: The model's card.
-        median: The median over the files of their best window's distance; None where there is none.
+        median: Over the files, of their best window's distance; None without a match.
     """
 
     query: str
     start: float
     end: float
     modality: Modality
-    moments: tuple[Match, ...]
+    matches: tuple[Match, ...]
     files: int
     segments: int
     failed: tuple[tuple[str, AvelError], ...] = ()
@@ -86,13 +88,13 @@ class SearchResult:
     median: float | None = None
 
     def __iter__(self) -> Iterator[Match]:
-        return iter(self.moments)
+        return iter(self.matches)
 
     def __len__(self) -> int:
-        return len(self.moments)
+        return len(self.matches)
 
     def __str__(self) -> str:
-        return "\n".join(str(m) for m in self.moments) or "nothing found"
+        return "\n".join(str(m) for m in self.matches) or "no match"
 
     def to_json(self) -> Json:
         """The documented JSON form (docs/cross-modal-retrieval.md)."""
@@ -104,7 +106,7 @@ class SearchResult:
             "windows": [
                 {"rank": i, "file": m.file, "start": m.start, "end": m.end,
                  "distance": round(m.distance, 6), "shared": list(m.shared)}
-                for i, m in enumerate(self.moments, 1)
+                for i, m in enumerate(self.matches, 1)
             ],
             "searched": {"files": self.files, "segments": self.segments},
             "failed": [{"file": name, "reason": e.got} for name, e in self.failed],
@@ -128,7 +130,7 @@ class SearchResult:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\r\n")
         writer.writerow(["rank", "file", "start", "end", "distance", "shared"])
-        for i, m in enumerate(self.moments, 1):
+        for i, m in enumerate(self.matches, 1):
             name = escape_formula(plain_name(m.file))
             shared = escape_formula("; ".join(m.shared))
             writer.writerow([i, name, m.start, m.end, round(m.distance, 6), shared])
@@ -137,11 +139,17 @@ class SearchResult:
 
 _FORMS: dict[str, Callable[[SearchResult, Path], str | bytes]] = {
     ".csv": SearchResult._as_table, ".json": SearchResult._as_json,
-    ".html": lambda found, path: pages.get(".html")().render(found, path),
+    ".html": lambda result, path: pages.get(".html")().render(result, path),
 }  # fmt: skip
 
 
 def check_ending(path: str | Path) -> None:
-    """Refuse an output that matches can't be written as."""
+    """Refuse a file ending that a search's result can't be written as.
+
+    Raises:
+        UsageError: that names the endings.
+    """
     if Path(path).suffix.lower() not in _FORMS:
-        raise UsageError(f"an output {path}", expected=f"a name that ends in {' or '.join(_FORMS)}")
+        raise UsageError(
+            f"{path} has no ending of a search's result", expected=f"one of {', '.join(_FORMS)}"
+        )

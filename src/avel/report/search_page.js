@@ -1,12 +1,12 @@
 (() => {
   const { $, data } = avel;
-  const finds = [...document.querySelectorAll(".find")];
+  const cards = [...document.querySelectorAll(".match")];
 
-  // ---- a side of the comparison: the player of a cut, and the reel below it
+  // ---- one side of the comparison: the player of a cut, and the reel below it
   function side(name) {
     const media = $(`${name}-media`), still = $(`${name}-still`), reel = $(`${name}-reel`);
     if (!media) return null;
-    const stretch = reel.querySelector(".stretch"), now = reel.querySelector(".at-now");
+    const marker = reel.querySelector(".window"), now = reel.querySelector(".at-now");
     let card = null, ready = false;
     function draw() {
       const t = ready ? media.currentTime : card.start;
@@ -18,17 +18,17 @@
       media.pause();
       still.src = image;
       still.hidden = Boolean(cut) || !image;
-      still.classList.toggle("sound", !card.seen);
+      still.classList.toggle("sound", !card.visual);
       media.hidden = !cut;
-      media.classList.toggle("sound", !card.seen);
+      media.classList.toggle("sound", !card.visual);
       $(`${name}-unplayable`).hidden = Boolean(cut);
       const picture = $(`${name}-spectrogram`);
       if (picture) picture.src = image;
-      media.poster = card.seen ? "" : image;
+      media.poster = card.visual ? "" : image;
       if (cut) media.src = cut;
       else media.removeAttribute("src");
-      stretch.style.left = `${card.left}%`;
-      stretch.style.width = `${card.width}%`;
+      marker.style.left = `${card.left}%`;
+      marker.style.width = `${card.width}%`;
       draw();
     }
     const seek = (t) => {
@@ -59,71 +59,71 @@
     return { media, show, seek, card: () => card, plays: () => ready };
   }
 
-  // ---- the query, and one of the moments beside it
-  const cuts = new Map(); // addresses of cuts, made once each is first shown
+  // ---- the query, and one of the matches beside it
+  const cuts = new Map(); // addresses of cuts, made when first shown
   function cut(name) {
     if (!cuts.has(name)) cuts.set(name, $(`cut-${name}`) ? avel.address($(`cut-${name}`)) : "");
     return cuts.get(name);
   }
-  const query = side("query"), moment = side("moment");
+  const query = side("query"), match = side("match");
   query.show(data.query, cut("query"), $("query-still").getAttribute("src") ?? "");
-  if (!moment) return;
+  if (!match) return;
   let chosen = -1;
   function choose(index) {
-    if (index < 0 || index >= data.moments.length || index === chosen) return;
-    apart();
-    finds[chosen]?.classList.remove("on");
-    finds[chosen]?.removeAttribute("aria-current");
+    if (index < 0 || index >= data.matches.length || index === chosen) return;
+    endPair();
+    cards[chosen]?.classList.remove("on");
+    cards[chosen]?.removeAttribute("aria-current");
     chosen = index;
-    finds[chosen].classList.add("on");
-    finds[chosen].setAttribute("aria-current", "true");
-    const card = data.moments[index];
-    moment.show(card, cut(index), finds[index].querySelector("img")?.getAttribute("src") ?? "");
-    $("moment-title").textContent = `Match ${index + 1} of ${data.moments.length}`;
-    $("moment-name").textContent = $("moment-name").title = card.name;
+    cards[chosen].classList.add("on");
+    cards[chosen].setAttribute("aria-current", "true");
+    const card = data.matches[index];
+    match.show(card, cut(index), cards[index].querySelector("img")?.getAttribute("src") ?? "");
+    $("match-title").textContent = `Match ${index + 1} of ${data.matches.length}`;
+    $("match-name").textContent = $("match-name").title = card.name;
     const both = card.shared ? `, both: ${card.shared}` : "";
-    $("moment-times").textContent = `${card.times}, distance ${card.distance.toFixed(3)}${both}`;
-    $("moment-link").href = card.link;
+    $("match-times").textContent = `${card.times}, distance ${card.distance.toFixed(3)}${both}`;
+    $("match-link").href = card.link;
     $("previous").disabled = index === 0;
-    $("next").disabled = index === data.moments.length - 1;
+    $("next").disabled = index === data.matches.length - 1;
     $("together").disabled = !cut("query") || !cut(index);
   }
 
-  // ---- both at once: the query's one modality, the moment's other
+  // ---- both at once: the query's one modality, the match's other
   let paired = false;
-  const quiet = data.modality === "sound" ? moment : query, loud = quiet === moment ? query : moment;
+  const muted = data.modality === "sound" ? match : query, audible = muted === match ? query : match;
   function together() {
-    if (data.modality === data.other || !query.plays() || !moment.plays()) return;
+    if (data.modality === data.other || !query.plays() || !match.plays()) return;
     paired = true;
-    quiet.media.muted = true;
-    loud.media.muted = false;
-    for (const one of [query, moment]) {
+    muted.media.muted = true;
+    audible.media.muted = false;
+    for (const one of [query, match]) {
       one.seek(one.card().start);
       one.media.play().catch(() => {});
     }
   }
-  function apart() {
+  function endPair() {
     if (!paired) return;
     paired = false;
-    quiet.media.muted = false;
-    for (const one of [query, moment]) one.media.pause();
+    muted.media.muted = false;
+    for (const one of [query, match]) one.media.pause();
   }
-  for (const one of [query, moment]) {
+  for (const one of [query, match]) {
     one.media.addEventListener("timeupdate", () => {
-      if (paired && one.media.currentTime >= one.card().end) apart();
+      if (paired && one.media.currentTime >= one.card().end) endPair();
     });
-    one.media.addEventListener("ended", apart);
+    one.media.addEventListener("ended", endPair);
   }
   $("together").addEventListener("click", together);
 
   // ---- choosing
   document.addEventListener("click", (event) => {
-    const find = event.target.closest("[data-find]");
-    if (!find) return;
-    choose(Number(find.dataset.find));
-    apart();
-    moment.seek(moment.card().start);
-    $("moment-title").closest("section").scrollIntoView({ block: "nearest" });
+    const button = event.target.closest("[data-match]");
+    if (!button) return;
+    choose(Number(button.dataset.match));
+    endPair();
+    match.seek(match.card().start);
+    $("match-title").closest("section").scrollIntoView({ block: "nearest" });
   });
   $("previous").addEventListener("click", () => choose(chosen - 1));
   $("next").addEventListener("click", () => choose(chosen + 1));

@@ -1,4 +1,4 @@
-"""Stretches of files as a page holds them: a picture or a spectrogram, and a cut that plays."""
+"""Excerpts of files for a page: a picture or a spectrogram, and a small video that plays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from avel.report.thumbs import data_uri, jpeg_uri
 
 #: Most bytes and seconds of all cuts of a page together.
 BYTES, SECONDS = 5_000_000, 120.0
-#: Seconds that a cut begins before its stretch and ends after it.
+#: Seconds that a cut begins before its excerpt and ends after it.
 MARGIN = 2.0
 #: A cut's longer side in pixels, its frames a second and its quality; a picture's longer side.
 SIDE, FPS, QUALITY, WIDTH = 480, 25.0, 28, 320
@@ -26,30 +26,30 @@ COLUMNS = 400
 
 
 @dataclass(frozen=True)
-class Shot:
-    """A stretch of a file.
+class Excerpt:
+    """An excerpt of a file.
 
     Args:
-        first, last: Seconds of the file from when and until when the cut goes.
-        image: What was asked for, as a data URI: the picture in the middle of the stretch, or the
-            spectrogram from ``first`` to ``last``; empty where there is none.
-        seen: Whether the cut has a picture.
-        cut: Base64 of an .mp4; empty where the stretch couldn't be read, or was one too many.
+        first, last: Start and end of the cut in seconds of the file.
+        image: The requested image as a data URI: the picture in the middle of the excerpt, or the
+            spectrogram from ``first`` to ``last``; empty where the file has none.
+        visual: Whether the cut has a picture.
+        cut: Base64 of an .mp4; empty beyond the limits of all cuts together.
         player_start: What a browser's player calls second 0 of the file.
     """
 
     first: float
     last: float
     image: str = ""
-    seen: bool = False
+    visual: bool = False
     cut: str = ""
     player_start: float = 0.0
 
 
-class Cutter:
-    """Cuts stretches out of files, as long as the cuts together stay within bounds.
+class ExcerptCutter:
+    """Cuts excerpts out of files, as long as the cuts together stay within limits.
 
-    The first one that would pass a bound isn't made, nor any behind it; pictures are.
+    The first cut that would exceed a limit isn't made, nor any after it; images still are.
 
     Args:
         size, seconds: Most bytes and seconds of all cuts; ``BYTES`` and ``SECONDS`` if None.
@@ -60,22 +60,22 @@ class Cutter:
         self._seconds = SECONDS if seconds is None else seconds
         self._opened: dict[str, Media | None] = {}
 
-    def shot(self, file: str, start: float, end: float, *, sight: bool) -> Shot | None:
-        """A stretch of a file, or None where the file can't be read.
+    def excerpt(self, file: str, start: float, end: float, *, picture: bool) -> Excerpt | None:
+        """An excerpt of a file, or None if the file can't be read.
 
         Args:
             file: Its path.
             start, end: Seconds.
-            sight: True for the stretch's picture, False for its spectrogram.
+            picture: True for a picture as the image, False for a spectrogram.
         """
         media = self._media(file)
         if media is None:
             return None
         first, last = clock.widened(start, end, MARGIN, media.duration)
         try:
-            image = _picture(media, start, end) if sight else _spectrogram(media, first, last)
-            made, seen = self._cut(media, first, last), media.video is not None
-            return Shot(first, last, image, seen, made, media.player_start)
+            image = _picture(media, start, end) if picture else _spectrogram(media, first, last)
+            content, visual = self._cut(media, first, last), media.video is not None
+            return Excerpt(first, last, image, visual, content, media.player_start)
         except AvelError:
             return None
 
@@ -91,16 +91,16 @@ class Cutter:
         self._seconds -= last - first
         if self._seconds < 0:
             return ""
-        made = cut(media, first, last)
-        self._bytes -= len(made)
+        content = cut(media, first, last)
+        self._bytes -= len(content)
         if self._bytes < 0:
             self._seconds = -1.0
             return ""
-        return base64.b64encode(made).decode()
+        return base64.b64encode(content).decode()
 
 
 def cut(media: Media, first: float, last: float) -> bytes:
-    """A stretch of a file as a small .mp4, which browsers play: H.264 where seen, AAC where heard.
+    """An excerpt of a file as a small .mp4 that browsers play: H.264 and AAC.
 
     Args:
         media: The file.

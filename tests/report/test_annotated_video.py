@@ -20,7 +20,7 @@ from avel.errors import MediaError, UsageError
 from avel.media.annotated_copy import AGAIN, write_copy
 from avel.media.excerpt import frame_size
 from avel.media.file import RATE, audio_track, frames_at, open_media, write_video
-from avel.report.burned import is_copy
+from avel.report.annotated_video import is_copy
 from avel.report.overlay import Overlay, colour, fitted, font_for, heat_picture, stretches
 from avel.types import Event, Timeline
 from tests.media_files import click, grey, mux, tone
@@ -286,7 +286,7 @@ def test_colours_are_those_of_the_page() -> None:
 
 _COPY = """
 import sys
-from avel.report.burned import VideoWriter
+from avel.report.annotated_video import VideoWriter
 from pathlib import Path
 from tests.report_samples import hand_timeline
 seconds = int(sys.argv[3])
