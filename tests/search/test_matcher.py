@@ -988,7 +988,7 @@ def test_labels_of_one_clip_have_no_answer_and_what_is_not_found_comes_last() ->
     labels = {
         n: frozenset(x.split()) for n, x in {"a": "x y", "b": "x", "c": "y z", "d": ""}.items()
     }
-    assert script.with_answers(labels) == {
+    assert script.searchable(labels) == {
         "a": frozenset("xy"), "b": frozenset("x"), "c": frozenset("y")
     }  # fmt: skip
     assert script.first_rank(["d", "b", "a"], {"a", "b"}, 5) == 2
