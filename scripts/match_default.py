@@ -184,7 +184,7 @@ LINES = (
 def table(rows: list[dict[str, str]]) -> str:
     """The CSV's first seed as docs/cross-modal-retrieval.md shows it."""
     found = {(r["measure"], r["answer"], r["way"]): r for r in rows if r["seed"] == rows[0]["seed"]}
-    lines = ["| | sound asks | picture asks |", "|---|---|---|"]
+    lines = ["| | audio query | visual query |", "|---|---|---|"]
     for called, measure, answer, column in LINES:
         values = [float(found[measure, answer, way][column]) for way, _ in cml.MODALITIES]
         scale = 100 if column == "hit" else 1

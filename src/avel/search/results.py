@@ -151,5 +151,6 @@ def check_ending(path: str | Path) -> None:
     """
     if Path(path).suffix.lower() not in _FORMS:
         raise UsageError(
-            f"{path} has no ending of a search's result", expected=f"one of {', '.join(_FORMS)}"
+            f"{path} has no ending of a search's result",
+            expected=f"a name that ends in {' or '.join(_FORMS)}",
         )
