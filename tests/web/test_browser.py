@@ -70,16 +70,24 @@ def test_a_dropped_file_becomes_events_that_a_click_goes_to(go: Go, site: Site) 
     assert opened.time < 0.2
 
 
-def test_what_keeps_jobs_from_going_on_is_shown_until_it_is_over(go: Go, site: Site) -> None:
+def test_what_keeps_jobs_from_going_on_is_shown_until_it_is_over(
+    go: Go, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened, _ = corrected(go, site)
     trouble = opened.page.locator("#server-trouble")
-    assert site.service.data is not None
-    site.service.data.trouble = DataError("the disk is full", hint="make room")
-    site.service.progress.troubled()
+    data = site.service.data
+    assert data is not None
+
+    def fail() -> None:  # every attempt, also that of a page which asks for the data set
+        raise DataError("the disk is full", hint="make room")
+
+    monkeypatch.setattr(data, "_update", fail)
+    site.service.update_data()
     trouble.get_by_text("the disk is full").wait_for()
     assert trouble.get_by_role("alert").count() == 1
     late, _ = corrected(go, site)  # a page that is opened meanwhile
     late.page.locator("#server-trouble").get_by_text("make room").wait_for()
+    monkeypatch.undo()
     site.service.update_data()
     trouble.get_by_role("alert").wait_for(state="detached")
 
@@ -427,7 +435,8 @@ def test_of_a_long_file_only_what_changes_is_drawn(go: Go, site: Site) -> None:
     assert page.locator("#timeline .event").count() == 600
     page.evaluate("document.querySelectorAll('.event, tr').forEach((e) => (e.known = true))")
     page.locator("#ruler").focus()
-    page.keyboard.press("n")  # the first begins at once
+    page.keyboard.press("n")  # the first one, at 0
+    page.keyboard.press("n")
     page.keyboard.press("ArrowRight")
     assert "0:00:13 – 0:00:14" in page.locator("tr[data-event]").nth(1).inner_text()
     fresh = "[...document.querySelectorAll('.event, tr')].filter((e) => !e.known).length"
@@ -484,3 +493,56 @@ def test_where_nothing_is_only_heard_there_is_no_switch(go: Go, site: Site) -> N
     opened, _ = corrected(go, site)
     assert not opened.page.locator("#apart").is_visible()
     assert opened.page.locator(".apart-row").count() == 0
+
+
+INSIDE = """(ids) => ids.map((q) => document.querySelector(q).getBoundingClientRect())
+  .every((r) => r.height > 40 && r.top >= 0 && r.bottom <= innerHeight)"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (1280, 900)])
+def test_picture_timeline_and_sound_are_visible_together(
+    go: Go, site: Site, width: int, height: int
+) -> None:
+    opened, _ = corrected(go, site, width=width, height=height)
+    page = opened.page
+    page.locator("#timeline .spectrogram").wait_for()
+    page.wait_for_function(INSIDE, arg=["#stage", "#timeline", ".sound-row .lane"])
+    assert opened.wider <= 0 and page.evaluate("scrollY") == 0
+    lanes = page.locator(".class-row:not(.new-row) .lane").all()
+    tops = [lane.bounding_box()["y"] for lane in lanes]
+    for start in (5.1, 0.1, 3.1):  # several events on one row, none of which moves the page
+        bell = lanes[0].bounding_box()
+        opened.drag((opened.x(start), bell["y"] + 8), start + 0.7)
+    assert [lane.bounding_box()["y"] for lane in lanes] == tops
+    assert page.evaluate("scrollY") == 0
+    assert [row.split(" 0:")[0] for row in opened.table()].count("Church bell") == 4
+
+
+def test_an_event_at_the_start_is_reached_by_key(go: Go, site: Site) -> None:
+    opened, id = corrected(go, site)
+    first = {"start": 0, "end": 1, "label": "Siren"}
+    body = {"revision": 0, "events": [first, {"start": 2, "end": 3, "label": "Bark"}]}
+    assert site.api.put(f"api/jobs/{id}/annotations", json=body).status_code == 200
+    opened.page.reload()
+    opened.ready()
+    chosen = opened.page.locator(".event.chosen")
+    opened.page.locator("#ruler").focus()
+    opened.page.keyboard.press("n")
+    assert chosen.get_attribute("aria-label").startswith("Siren, ")
+    opened.page.keyboard.press("n")
+    assert chosen.get_attribute("aria-label").startswith("Bark, ")
+    opened.page.keyboard.press("Escape")
+    opened.page.keyboard.press("Home")
+    opened.page.keyboard.press("p")
+    assert chosen.get_attribute("aria-label").startswith("Siren, ")
+
+
+def test_the_timeline_zooms_to_a_tenth_of_a_second(go: Go, site: Site) -> None:
+    opened, _ = corrected(go, site)
+    for _ in range(6):
+        opened.page.locator("#zoom-in").click(force=True)
+        if opened.page.locator("#zoom-in").is_disabled():
+            break
+    assert opened.page.locator("#zoom-in").is_disabled()
+    assert opened.page.locator("#ruler").bounding_box()["width"] / 6 >= 0.8 * 480  # pixels a second
+    assert opened.wider <= 0

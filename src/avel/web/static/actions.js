@@ -117,8 +117,13 @@ export class Actions {
     const { events } = this.editor,
       t = this.player.position,
       at = events.findIndex((e) => e.id === this.editor.selected);
+    // with none chosen, an event that begins here counts too: the one at 0 has nothing before it
+    const ahead = at < 0 ? -0.01 : 0.01;
     const beyond =
-      direction > 0 ? events.find((e) => e.start > t + 0.01) : events.findLast((e) => e.start < t - 0.3);
+      direction > 0
+        ? events.find((e) => e.start > t + ahead)
+        : (events.findLast((e) => e.start < t - 0.3) ??
+          (at < 0 ? events.findLast((e) => e.start <= t + 0.01) : undefined));
     const next = at >= 0 && Math.abs(events[at].start - t) < 0.05 ? events[at + direction] : beyond;
     if (next) this.pick(next.id, { focus: true });
   }

@@ -71,6 +71,7 @@ export class DecisionSliders {
         find,
       ),
     );
+    byId("tuning").open = innerWidth < 1001 || innerHeight > 860; // low windows need the room
     this.show(timeline.decision ?? {});
   }
 

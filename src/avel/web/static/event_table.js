@@ -49,8 +49,19 @@ export class EventTable {
       this.body.replaceChildren(...trs);
       if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
     }
-    if (selected !== this.scrolled) this.rows.get(selected)?.scrollIntoView?.({ block: "nearest" });
+    if (selected !== this.scrolled) this.reveal(this.rows.get(selected));
     this.scrolled = selected;
+  }
+
+  // Scrolls the list, never the page: the pointer may be about to draw on the timeline.
+  reveal(row) {
+    if (!row) return;
+    const list = byId("events-scroll"),
+      shown = list.getBoundingClientRect(),
+      { top, bottom } = row.getBoundingClientRect();
+    const above = shown.top + this.table.tHead.offsetHeight - top;
+    if (above > 0) list.scrollTop -= above;
+    else if (bottom > shown.bottom) list.scrollTop += bottom - shown.bottom;
   }
 
   // The event's row, the same element as before where nothing of it has changed.

@@ -55,9 +55,19 @@ export class Review {
     byId("hint").replaceChildren(
       ...HINT.flatMap(([keys, what]) => [...keys.map((k) => el("kbd", {}, k)), ` ${what} `]),
     );
+    const docked = new ResizeObserver(() => this.fit());
+    for (const id of ["timeline", "about-file"]) docked.observe(byId(id));
     addEventListener("beforeunload", (event) => {
       if (this.id && this.editor.dirty && this.editor.touched) event.preventDefault();
     });
+  }
+
+  // The timeline is docked to the foot of the window: the player gets the height that is left.
+  fit() {
+    const upper = document.querySelector("#review .upper"),
+      { style } = byId("review");
+    style.setProperty("--above", `${Math.round(upper.getBoundingClientRect().top + scrollY)}px`);
+    style.setProperty("--docked", `${byId("timeline").offsetHeight}px`);
   }
 
   // ---- coming and going

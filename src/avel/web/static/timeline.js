@@ -323,8 +323,10 @@ export class Timeline {
     this.ruler.replaceChildren(...marks);
   }
 
+  // At the closest a tenth of a second is as wide as a fingertip.
   get most() {
-    return Math.max(1, ((this.duration / this.editor.step) * 48) / (this.scroller.clientWidth || 1));
+    const finest = Math.min(0.1, this.editor.step);
+    return Math.max(1, ((this.duration / finest) * 48) / (this.scroller.clientWidth || 1));
   }
 
   setZoom(wanted, keep = this.player.position, x = null) {
