@@ -240,7 +240,7 @@ def test_commands_train_evaluate_and_resume(
     line = next(x for x in told.splitlines() if x.startswith("segment_accuracy"))
     assert line.split()[3] == "2"  # n
     assert main([*train, "epochs=2", "-o", run, "--seeds", "2"]) == 2
-    assert "already holds a run" in capsys.readouterr().err
+    assert "already has a run" in capsys.readouterr().err
     assert main([*train, "epochs=3", "-o", run, "--seeds", "2", "--resume"]) == 0
     capsys.readouterr()
     out = str(tmp_path / "r.json")

@@ -252,7 +252,7 @@ def changed(**shapes: tuple[int, ...] | None) -> dict[str, Tensor]:
         (changed(lstm_audio__weight_hh_l0=(512, 0)), "expected 1 or more"),
         ({**changed(), "L2.bias": torch.full((29,), float("nan"))}, "not finite"),
         ({"x": torch.zeros(2)}, "none of the release's networks"),
-        ({}, "holds no tensors"),
+        ({}, "contains no tensors"),
     ],
 )
 def test_what_doesnt_fit_is_said(tmp_path: Path, held: dict[str, Tensor], message: str) -> None:
@@ -262,7 +262,7 @@ def test_what_doesnt_fit_is_said(tmp_path: Path, held: dict[str, Tensor], messag
 
 def test_wrong_calls(tmp_path: Path) -> None:
     path = write(tmp_path / "w.pt", state(AV_ATT))
-    with pytest.raises(UsageError, match="holds the weights of av"):
+    with pytest.raises(UsageError, match="has the weights of av"):
         convert_weights(path, model="avdln")
     with pytest.raises(UsageError, match="unknown model"):
         convert_weights(path, model="avx")

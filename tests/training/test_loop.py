@@ -25,7 +25,7 @@ from avel.inference.checkpoint import weights_hash
 from avel.inference.load import load_trained
 from avel.training import loop as training
 from avel.training.loop import HISTORY, RECIPE, Stopped, fit
-from avel.training.mmel import fit_cml, judged_ids
+from avel.training.mmel import evaluated_ids, fit_cml
 from avel.training.state import STATE, load_state
 from avel.training.step import Objective, Stepper
 from tests.conftest import shared_folder
@@ -147,7 +147,7 @@ def test_a_run_that_ended_while_another_began_isnt_written_over(
         return found
 
     monkeypatch.setattr(training, "_folder", slow)
-    with pytest.raises(UsageError, match="already holds a run"):
+    with pytest.raises(UsageError, match="already has a run"):
         fit("cspa_csea", data, seed=1, recipe=recipe, out=folder)
     assert load_trained(folder).card["seed"] == 0
 
@@ -200,7 +200,7 @@ def test_an_epoch_that_cant_be_saved_says_what_is_kept(
 def test_another_runs_state_is_refused(tmp_path: Path) -> None:
     data = make_dataset()
     fit("cspa_csea", data, recipe=small_recipe(), out=tmp_path)
-    with pytest.raises(UsageError, match="already holds a run"):
+    with pytest.raises(UsageError, match="already has a run"):
         fit("cspa_csea", data, recipe=small_recipe(), out=tmp_path)
     with pytest.raises(CheckpointError, match="its seed differ"):
         fit("cspa_csea", data, seed=1, recipe=small_recipe(), out=tmp_path, resume=True)
@@ -253,7 +253,7 @@ def test_cml_refuses_to_start_from_a_model_that_saw_its_test_clips() -> None:
     recipe = small_recipe("cml", "epochs=1")
     with pytest.raises(CheckpointError, match="trained on 6 of the 6 clips"):
         fit("cspa_csea", data, task="cml", recipe=recipe, init=start)
-    with pytest.raises(CheckpointError, match="doesn't say which clips"):
+    with pytest.raises(CheckpointError, match="doesn't tell which clips"):
         fit("cspa_csea", data, task="cml", recipe=recipe, init=replace(start, train_ids=None))
     told = fit("cspa_csea", data, task="cml", recipe=recipe, init=start, allow_leak=True)
     assert told.trained.card["leak"] == 6
@@ -265,7 +265,7 @@ def test_cml_starts_from_mmel_without_its_clips(tmp_path: Path) -> None:
     first = small_recipe("sel", "epochs=1")
     run = fit_cml("cspa_csea", data, recipe=own, mmel=first, out=tmp_path)
     start = load_trained(tmp_path / "mmel")
-    assert start.train_ids and not set(start.train_ids) & set(judged_ids(data))
+    assert start.train_ids and not set(start.train_ids) & set(evaluated_ids(data))
     assert len(start.train_ids) == 24 - 6
     assert run.trained.card["leak"] == 0
     assert run.trained.card["init"]["train_ids"] == start.card["train_ids"]
@@ -280,7 +280,7 @@ def test_mmel_for_ave_is_trained_on_2704_rows(shared: Path) -> None:
     from avel.data import load_dataset
 
     data = load_dataset("ave", root=shared / "ave", labels_only=True)
-    assert len(set(data.train.ids) - set(judged_ids(data))) == 2704
+    assert len(set(data.train.ids) - set(evaluated_ids(data))) == 2704
     assert len(set(data.train.ids) & set(data.splits["cml_test"].ids)) == 314
 
 

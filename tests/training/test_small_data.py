@@ -32,7 +32,7 @@ from avel.models.base import Batch, Recipe
 from avel.models.standardize import Standardize
 from avel.training.loop import Stopped, fit
 from avel.training.recipes import SMALL, resolve, to_toml
-from avel.training.step import varied
+from avel.training.step import augmented
 from tests.evaluation.test_evaluate import write_folder
 from tests.training_data import features, make_dataset, make_split
 
@@ -159,7 +159,7 @@ def test_mirrored_copies_turn_a_whole_clip_and_nothing_else() -> None:
     torch.manual_seed(1)
     plain, turned = batch_of(), set()
     for _ in range(20):
-        made = varied(batch_of(), mirror=True, roll=False)
+        made = augmented(batch_of(), mirror=True, roll=False)
         assert made.audio.equal(plain.audio)
         for i in range(2):
             flipped = made.visual[i].equal(plain.visual[i].flip(2))
@@ -172,7 +172,7 @@ def test_rolled_copies_keep_sound_picture_and_label_together_and_the_padding_las
     torch.manual_seed(1)
     plain, starts = batch_of(), set()
     for _ in range(40):
-        made = varied(batch_of(), mirror=False, roll=True)
+        made = augmented(batch_of(), mirror=False, roll=True)
         assert made.labels is not None
         assert made.labels.equal(made.audio[..., 0].long())
         assert made.visual[..., 0, 0, 0].equal(made.audio[..., 0] * 3)
@@ -388,7 +388,7 @@ def test_folds_by_command_in_one_go_or_resumed(
     def broken(self: Any, *args: Any, **rest: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
-            raise Stopped("stopped; go on with --resume")
+            raise Stopped("stopped; continue with --resume")
         return run(self, *args, **rest)
 
     monkeypatch.setattr(loop._Loop, "run", broken)

@@ -71,7 +71,7 @@ def train(
     from avel.models.base import models
     from avel.tasks import DEFAULT, task_named
     from avel.training.mmel import mmel_recipe
-    from avel.training.recipes import SMALL, resolve, told
+    from avel.training.recipes import SMALL, resolve, small_recipe_text
 
     model = models.named(model)
     given = sort_pairs(pairs or [])
@@ -94,7 +94,7 @@ def train(
     count = sum(len(data.splits[n]) for n in (("train",) if folds is None else pool(data)))
     if recipe == "small" or (recipe is None and task_named(task).classifies and count < SMALL):
         chosen = resolve(model, task, pairs=given.recipe, small=True)
-        _say(told(chosen, count))
+        _say(small_recipe_text(chosen, count))
     if folds is None:
         _offer_folds(data, task)
     simulated = " (simulated features)" if data.simulated else ""

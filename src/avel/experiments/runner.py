@@ -17,7 +17,7 @@ from avel.evaluation.evaluate import evaluate
 from avel.experiments.spec import Outcome, Training
 from avel.files import json_hash, write_whole
 from avel.training.loop import Run, fit
-from avel.training.mmel import judged_ids
+from avel.training.mmel import evaluated_ids
 from avel.training.recipes import to_json
 from avel.training.state import STATE
 from avel.types import Json
@@ -142,7 +142,7 @@ class Runner:
         return fit(
             training.model, self.data, task=training.task, seed=seed, recipe=training.recipe,
             setting=training.setting, out=meter.folder, resume=True, init=start,
-            exclude=judged_ids(self.data) if training.spares else (), progress=meter,
+            exclude=evaluated_ids(self.data) if training.spares else (), progress=meter,
         )  # fmt: skip
 
     def _forget_other_starts(self, folder: Path, start: Outcome | None) -> None:

@@ -40,7 +40,7 @@ HISTORY, RECIPE = "history.csv", "recipe.toml"
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C during training: what was trained is saved, and the message says how to go on."""
+    """Ctrl-C during training: what was trained is saved, and the message says how to resume."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def fit(
     progress: Progress | None = None,
     final: Json | None = None,
 ) -> Run:
-    """Train a model; the epoch is chosen on the validation split by the task's own metric.
+    """Train a model; the epoch is selected on the validation split by the task's own metric.
 
     One seed gives one result, and a run that was interrupted and resumed gives bit for bit what an
     unbroken one gives: every epoch draws its randomness from the seed and its own number.
@@ -102,7 +102,7 @@ def fit(
             ``resume`` reads; None keeps the run in memory.
         setting: The task's setting (WSEL: ``"tag"``, ``"tag-clean"``, ``"proportion"``; CML:
             ``"release"``, ``"sync"``), its first if None.
-        resume: Go on from the state in ``out``, or begin where there is none.
+        resume: Resume from the state in ``out``, or begin where there is none.
         init: A trained model to start from: a CML model takes co-attention and BiLSTMs of an SEL
             model (the paper's MMEL).
         exclude: Names of clips to leave out of training.
@@ -119,7 +119,7 @@ def fit(
             ``metrics`` then are.
 
     Raises:
-        UsageError: for unknown names, a bad recipe, or an ``out`` that already holds a run, or that
+        UsageError: for unknown names, a bad recipe, or an ``out`` that already has a run, or that
             another process trains into.
         CheckpointError: if ``init`` doesn't fit or leaks, the state in ``out`` is another run's, or
             an epoch can't be saved.
@@ -143,56 +143,56 @@ def fit(
     setting = kind.setting_of(setting, options)
     train, val, test = kind.splits(data, setting)
     train = without(train, exclude)
-    start = load_trained(init) if isinstance(init, str | Path) else init
-    leak = count_leak(start, (*val.ids, *test.ids), allow_leak) if start else 0
+    initial = load_trained(init) if isinstance(init, str | Path) else init
+    leak = count_leak(initial, (*val.ids, *test.ids), allow_leak) if initial else 0
     folder = _folder(out, resume)
     with torch.random.fork_rng(devices=[]):
         fabric = _fabric(device, devices)
         torch.manual_seed(seed)
         network = _network(model, data, train, task, recipe)
-        take_weights(network, start)
+        take_weights(network, initial)
         bf16 = _bf16(recipe, fabric.device)
-        card = make_card(network, data, train, kind, setting, recipe, seed, start, leak, bf16)
+        card = make_card(network, data, train, kind, setting, recipe, seed, initial, leak, bf16)
         loop = _Loop(fabric, network, recipe, kind, seed, bf16, folder, card, train.ids, final)
-        rest: dict[str, Any] = {"tensorboard": tensorboard, "progress": progress}
-        with _alone(folder if fabric.is_global_zero else None, resume):
-            history = loop.run(train, val, resume=resume, **rest)
+        output: dict[str, Any] = {"tensorboard": tensorboard, "progress": progress}
+        with _exclusive(folder if fabric.is_global_zero else None, resume):
+            history = loop.run(train, val, resume=resume, **output)
         return Run(loop.trained(), folder, tuple(history), data)
 
 
 @contextmanager
-def _alone(folder: Path | None, resume: bool) -> Iterator[None]:
-    """Hold the folder of a run: one training at a time, and nothing left of one that was killed.
+def _exclusive(folder: Path | None, resume: bool) -> Iterator[None]:
+    """Lock the folder of a run, and delete temporary files of a training that was killed.
 
     Raises:
-        UsageError: if another training is at it, or has ended there meanwhile.
+        UsageError: if another training uses it, or has ended there meanwhile.
         OSError: if it can't be written.
     """
     if folder is None:
         yield
         return
-    made = not folder.exists()
+    created = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(folder, wait=False) as mine, TemporaryFile(dir=folder):
-            if not mine:
+        with locked(folder, wait=False) as acquired, TemporaryFile(dir=folder):
+            if not acquired:
                 raise UsageError(
                     f"another process is training into {folder}",
                     expected="a folder for each run",
                     hint="wait until it has ended, or give another folder",
                 )
             _folder(folder, resume)
-            for left in folder.glob(".*.tmp*"):  # half a file of a process that was killed
-                left.unlink()
+            for file in folder.glob(".*.tmp*"):  # half a file of a process that was killed
+                file.unlink()
             yield
     finally:
-        if made:
+        if created:
             with suppress(OSError):  # it isn't empty
                 folder.rmdir()
 
 
 class _Loop:
-    """The loop's own things: the network, the optimizer, and where to write."""
+    """A training in progress: network, optimizer, best epoch, and the folder to write to."""
 
     def __init__(
         self, fabric: Fabric, network: Model, recipe: Recipe, task: Task, seed: int, bf16: bool,
@@ -213,60 +213,60 @@ class _Loop:
         """Train to the last epoch, or until patience ends; the history."""
         kind = torch.bfloat16 if self.bf16 else None
         clips = resident(train, dtype=kind, device=self.fabric.device)
-        judged = None if self.final else resident(val, dtype=kind, device=self.fabric.device)
+        validation = None if self.final else resident(val, dtype=kind, device=self.fabric.device)
         history = self._restore() if resume else []
         step = Stepper(self.fabric, self.objective, self.adam, clips, self.recipe)
         step.record()
         board = _board(self.folder) if tensorboard else None
         try:
-            while len(history) < self.recipe.epochs and not self._patient_no_more(history):
-                history.append(self._epoch(len(history), step, judged))
-                with self._told(history):
+            while len(history) < self.recipe.epochs and not self._patience_ended(history):
+                history.append(self._epoch(len(history), step, validation))
+                with self._disk_errors(history):
                     self._save(history)
                 if board:
-                    _show(board, history[-1])
+                    _log(board, history[-1])
                 if progress and self.fabric.is_global_zero:
                     progress(history[-1], self.recipe.epochs)
         except KeyboardInterrupt as e:  # the last whole epoch is on disk already
             raise Stopped(_how_to_resume(self.folder, len(history))) from e
         return history
 
-    def _epoch(self, epoch: int, step: Stepper, judged: Resident | None) -> Json:
+    def _epoch(self, epoch: int, step: Stepper, validation: Resident | None) -> Json:
         """Train for one epoch, validate where it is due; the record."""
         torch.manual_seed(_mixed(self.seed, epoch))
         record: Json = {"epoch": epoch + 1, "loss": self._train(epoch, step)}
         last = epoch + 1 == self.recipe.epochs
-        if judged is None:
+        if validation is None:
             if last:
                 self._finish(step.clips)
-                self._keep({**(self.final or {}), "epoch": epoch + 1})
+                self._select({**(self.final or {}), "epoch": epoch + 1})
         elif last or (epoch + 1) % self.recipe.validate_every == 0:
             self._finish(step.clips)
-            record |= self._validate(judged)
+            record |= self._validate(validation)
             metric = self.task.selection_metric
             if not self.metrics or record[metric] > self.metrics["value"]:
-                self._keep({"epoch": epoch + 1, "metric": metric, "value": record[metric],
+                self._select({"epoch": epoch + 1, "metric": metric, "value": record[metric],
                             "selection": f"best {metric} on validation"})  # fmt: skip
         return record
 
-    def _keep(self, metrics: Json) -> None:
-        """This epoch's weights are the run's, until better ones."""
+    def _select(self, metrics: Json) -> None:
+        """Take this epoch's weights as the run's."""
         self.metrics = metrics
         self.best = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
 
-    def _train(self, epoch: int, take: Stepper) -> float:
+    def _train(self, epoch: int, stepper: Stepper) -> float:
         """One pass in shuffled order; the mean loss."""
         self.objective.train()
         alone, losses = self.fabric.world_size == 1, list[Tensor]()
-        for own, share, size in self._shares(take.clips, epoch):
-            loss = take(own, share * self.fabric.world_size)
+        for positions, share, size in self._shares(stepper.clips, epoch):
+            loss = stepper(positions, share * self.fabric.world_size)
             losses.append(loss * (share * size))
             if alone and loss.device.type == "cpu":  # anything else would have to be waited for
-                _must_be_finite(losses[-1:], epoch, len(losses))
-        found = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum")
-        assert isinstance(found, Tensor)
-        _must_be_finite(list(found), epoch, 1)
-        return float(found.sum()) / len(take.clips)
+                _check_finite(losses[-1:], epoch, len(losses))
+        total = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum")
+        assert isinstance(total, Tensor)
+        _check_finite(list(total), epoch, 1)
+        return float(total.sum()) / len(stepper.clips)
 
     def _shares(self, clips: Resident, epoch: int) -> Iterator[tuple[Tensor, float, int]]:
         """This process's positions of every shuffled batch, their share of it, the batch's size.
@@ -279,9 +279,9 @@ class _Loop:
         weights = torch.ones_like(clips.lengths) if self.task.weak else clips.lengths
         rank, world = self.fabric.global_rank, self.fabric.world_size
         for batch in torch.split(order, self.recipe.batch):
-            own = batch[rank::world]
-            share = float(weights[own].sum() / weights[batch].sum()) if world > 1 else 1.0
-            yield own if len(own) else batch[:1], share, len(batch)  # all take every step
+            part = batch[rank::world]
+            share = float(weights[part].sum() / weights[batch].sum()) if world > 1 else 1.0
+            yield part if len(part) else batch[:1], share, len(batch)  # all take every step
 
     def _order(self, clips: Resident, generator: torch.Generator) -> Tensor:
         """(N,) positions of an epoch: each once, or drawn by how rare the clips' classes are."""
@@ -301,14 +301,14 @@ class _Loop:
                 for rows in torch.split(positions, self.recipe.batch)
             )
 
-    def _validate(self, judged: Resident) -> dict[str, float]:
+    def _validate(self, clips: Resident) -> dict[str, float]:
         predict = self.task.predictor(
-            self.network, judged, device=self.fabric.device, bf16=self.bf16
+            self.network, clips, device=self.fabric.device, bf16=self.bf16
         )  # fmt: skip
         classes, step = len(self.card["classes"]), float(self.card["step"])
-        return self.task.evaluate(predict, judged.split, classes, step=step, full=False)
+        return self.task.evaluate(predict, clips.split, classes, step=step, full=False)
 
-    def _patient_no_more(self, history: list[Json]) -> bool:
+    def _patience_ended(self, history: list[Json]) -> bool:
         """Whether as many validations as the recipe's patience went by without a better one."""
         if not self.recipe.patience or not self.metrics:
             return False
@@ -340,17 +340,19 @@ class _Loop:
         write_whole(folder / RECIPE, to_toml(self.recipe))
 
     @contextmanager
-    def _told(self, history: list[Json]) -> Iterator[None]:
-        """Trouble with the disk as an error that says what is kept."""
+    def _disk_errors(self, history: list[Json]) -> Iterator[None]:
+        """Turn an error of the disk into one that says what is saved."""
         try:
             yield
         except OSError as e:
-            wrong = disk_error(e)
-            there = self.folder is not None and (self.folder / STATE).is_file()
-            cure = f"{wrong.hint}; then go on with --resume" if there else wrong.hint
-            kept = "what was saved before is kept" if there else "nothing was saved"
+            error = disk_error(e)
+            resumable = self.folder is not None and (self.folder / STATE).is_file()
+            hint = f"{error.hint}; then continue with --resume" if resumable else error.hint
+            consequence = (
+                "the state saved before it is intact" if resumable else "nothing was saved"
+            )
             raise CheckpointError(
-                f"epoch {len(history)} can't be saved ({wrong.got}); {kept}", hint=cure
+                f"epoch {len(history)} can't be saved ({error.got}); {consequence}", hint=hint
             ) from e
 
     def _restore(self) -> list[Json]:
@@ -365,18 +367,20 @@ class _Loop:
         )
         if differs:
             raise CheckpointError(
-                f"{self.folder} holds another run: its {', '.join(differs)} differ",
+                f"{self.folder} has another run: its {', '.join(differs)} differ",
                 expected="the same model, data, seed and recipe (epochs and patience may change)",
-                hint="give the run's own arguments, or another folder",
+                hint="give the arguments of that run, or another folder",
             )
         try:
             self.network.load_state_dict(state.model)
             restore_adam(self.adam, state.optimizer)
         except (RuntimeError, ValueError, KeyError) as e:
-            raise CheckpointError(f"{self.folder}: {e}", hint="begin anew in another folder") from e
+            raise CheckpointError(
+                f"{self.folder}: {e}", hint="start again in another folder"
+            ) from e
         self.best, self.metrics = state.best, state.metrics
         if self.fabric.is_global_zero:  # the process may have died between the state and the rest
-            with self._told(state.history):
+            with self._disk_errors(state.history):
                 self._write_tables(self.folder, state.history)
                 if self.metrics:
                     self.trained().save(self.folder)
@@ -399,14 +403,14 @@ def _fabric(device: str, devices: int) -> Fabric:
     return fabric
 
 
-def _must_be_finite(losses: list[Tensor], epoch: int, first: int) -> None:
+def _check_finite(losses: list[Tensor], epoch: int, first: int) -> None:
     """Raise AvelError with the number of the first step whose loss isn't finite."""
-    found = torch.stack(losses)
-    if bool(torch.isfinite(found).all()):
+    values = torch.stack(losses)
+    if bool(torch.isfinite(values).all()):
         return
-    wrong = int(torch.isfinite(found).int().argmin())
+    first_bad = int(torch.isfinite(values).int().argmin())
     raise AvelError(
-        f"the loss is {found[wrong].item()} in epoch {epoch + 1}, step {first + wrong}",
+        f"the loss is {values[first_bad].item()} in epoch {epoch + 1}, step {first + first_bad}",
         expected="a finite loss",
         hint="lower lr, set clip_norm=1 or precision=float32, or look for features that"
         " aren't finite",
@@ -420,7 +424,7 @@ def _bf16(recipe: Recipe, device: torch.device) -> bool:
 
 
 def _mixed(seed: int, epoch: int) -> int:
-    """A seed of its own for every epoch, so that no state of a generator has to be kept."""
+    """A seed of its own for every epoch, so that no state of a generator has to be saved."""
     digest = hashlib.sha256(f"{seed}:{epoch}".encode()).digest()
     return int.from_bytes(digest[:7], "big")
 
@@ -431,11 +435,11 @@ def _folder(out: str | Path | None, resume: bool) -> Path | None:
     folder = Path(out)
     if not resume and (folder / WEIGHTS).is_file():
         raise UsageError(
-            f"{folder} already holds a run", hint="give --resume to go on, or another folder"
+            f"{folder} already has a run", hint="give --resume to continue it, or another folder"
         )
     if resume and (folder / WEIGHTS).is_file() and not (folder / STATE).is_file():
         raise UsageError(
-            f"{folder} holds a run without the {STATE} to go on from",
+            f"{folder} has a run without the {STATE} to resume from",
             hint="give another folder",
         )
     return folder
@@ -457,7 +461,7 @@ def _network(model: str, data: Dataset, train: Split, task: TaskName, recipe: Re
 def _how_to_resume(folder: Path | None, epochs: int) -> str:
     if folder is None or not epochs:
         return f"stopped after {epochs} epochs; nothing was saved"
-    return f"stopped after {epochs} epochs, saved in {folder}; go on with --resume"
+    return f"stopped after {epochs} epochs, saved in {folder}; continue with --resume"
 
 
 def _board(folder: Path | None) -> Any:
@@ -470,7 +474,7 @@ def _board(folder: Path | None) -> Any:
     return SummaryWriter(str(folder or "runs"))
 
 
-def _show(board: Any, record: Mapping[str, Any]) -> None:
+def _log(board: Any, record: Mapping[str, Any]) -> None:
     for name, value in record.items():
         if name != "epoch":
             board.add_scalar(name, value, record["epoch"])

@@ -1,4 +1,4 @@
-"""CML as the paper trains it: from an MMEL (SEL) model that has seen no clip of CML's judgement."""
+"""CML as the paper trains it: from an MMEL (SEL) model that no clip evaluated in CML trained."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from avel.tasks import task_named
 from avel.training.loop import Run, fit
 from avel.training.recipes import resolve
 
-#: Options that belong to CML alone, or to a loss: they don't shape what is handed over.
+#: Options that belong to CML alone, or to a loss: they don't shape the weights that CML takes.
 _OWN = ("form", "negatives", "tau", "lambda_s", "lambda_w", "lambda_c")
 
 
 def start_task(model: str, task: str) -> TaskName | None:
     """The task whose model a training starts from, None where it starts from fresh weights.
 
-    CML starts from the model's own SEL, where the model says what it takes from it.
+    CML starts from the model's own SEL, where the model has ``init_from``.
     """
     cls, start = models.get(model), task_named(task).starts_from
     return start if start in cls.card.tasks and hasattr(cls, "init_from") else None
 
 
-def judged_ids(data: Dataset, setting: str | None = None) -> tuple[str, ...]:
+def evaluated_ids(data: Dataset, setting: str | None = None) -> tuple[str, ...]:
     """Names of the clips in CML's validation and test splits."""
     _, val, test = task_named("cml").splits(data, setting)
     return (*val.ids, *test.ids)
@@ -57,11 +57,11 @@ def fit_cml(
     resume: bool = False,
     mmel_out: str | Path | None = None,
     progress: Callable[[str, Any, int], None] | None = None,
-    **rest: Any,
+    **options: Any,
 ) -> Run:
     """Train the SEL model without CML's validation and test clips, then CML from it.
 
-    On AVE the first is trained on the 2704 rows of SEL's training split that CML judges nothing on.
+    On AVE the first is trained on the 2704 rows of SEL's training split that CML isn't evaluated on.
 
     Args:
         model: Registry name.
@@ -71,19 +71,19 @@ def fit_cml(
         out: Folder of the CML run.
         mmel_out: Folder of the SEL model; ``out/mmel`` if None.
         setting: CML's, see :attr:`avel.tasks.Task.settings`.
-        resume: Go on where either stopped.
+        resume: Resume where either stopped.
         progress: Called with ``"mmel"`` or ``"cml"``, the epoch's record and the epochs.
-        rest: For both, as for :func:`avel.fit`.
+        options: For both, as for :func:`avel.fit`.
     """
     recipe = recipe or models.get(model).recipe("cml")
-    first = fit(
+    sel_run = fit(
         model, data, task="sel", seed=seed, recipe=mmel or mmel_recipe(model, recipe),
         out=mmel_out or (Path(out) / "mmel" if out else None), resume=resume,
-        exclude=judged_ids(data, setting), progress=_named(progress, "mmel"), **rest,
+        exclude=evaluated_ids(data, setting), progress=_named(progress, "mmel"), **options,
     )  # fmt: skip
     return fit(
         model, data, task="cml", seed=seed, recipe=recipe, out=out, setting=setting,
-        resume=resume, init=first.trained, progress=_named(progress, "cml"), **rest,
+        resume=resume, init=sel_run.trained, progress=_named(progress, "cml"), **options,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Where a run comes from: its clips, the model it started from, its card, what it may resume."""
+"""Provenance of a run: its clips, its initial model, its card, and what it may resume."""
 
 from __future__ import annotations
 
@@ -17,63 +17,65 @@ from avel.types import Json
 
 
 def without(split: Split, exclude: Collection[str]) -> Split:
-    """The split without some clips, its arrays shared; names that it doesn't have change nothing.
+    """The split without some clips, its arrays shared; unknown names are ignored.
 
     Raises:
         DataError: if no clip is left.
     """
-    out = set(exclude)
-    keep = np.array([i for i, name in enumerate(split.ids) if name not in out], dtype=np.int64)
-    if len(keep) == len(split):
+    excluded = set(exclude)
+    positions = np.array(
+        [i for i, name in enumerate(split.ids) if name not in excluded], dtype=np.int64
+    )
+    if len(positions) == len(split):
         return split
-    if not len(keep):
+    if not len(positions):
         raise DataError(f"all {len(split)} clips of {split.name} are excluded",
                         expected="one at least to train on", hint="exclude fewer")  # fmt: skip
-    return split.subset(keep)
+    return split.subset(positions)
 
 
-def count_leak(start: Trained, judged: Collection[str], allow: bool) -> int:
-    """How many clips this run is judged on the start model was trained on; -1 if not known."""
-    seen = None if start.train_ids is None else set(start.train_ids)
-    count = -1 if seen is None else len(seen & set(judged))
+def count_leak(initial: Trained, evaluated: Collection[str], allow: bool) -> int:
+    """How many of the clips evaluated the initial model was trained on; -1 if not known."""
+    trained_on = None if initial.train_ids is None else set(initial.train_ids)
+    count = -1 if trained_on is None else len(trained_on & set(evaluated))
     if count and not allow:
         what = (
-            f"was trained on {count} of the {len(set(judged))} clips that this run is judged on"
+            f"was trained on {count} of the {len(set(evaluated))} clips that this run is evaluated on"
             if count > 0
-            else "doesn't say which clips it was trained on"
+            else "doesn't tell which clips it was trained on"
         )
         raise CheckpointError(
-            f"the model to start from {what}",
-            expected="one that has seen none of the validation and test clips",
+            f"the initial model {what}",
+            expected="one trained on none of the validation and test clips",
             hint="train it with those clips excluded (`avel train` does so for cml on its own), or"
             " give --allow-leak, and the result will say so",
         )
     return count
 
 
-def take_weights(network: Model, start: Trained | None) -> None:
-    """Weights of another model: by the model's own ``init_from``, else all that fit by name."""
-    if start is None:
+def take_weights(network: Model, initial: Trained | None) -> None:
+    """Copy weights of another model: by the model's ``init_from``, else all of equal name and shape."""
+    if initial is None:
         return
-    state = start.network.state_dict()
-    own_rule = getattr(network, "init_from", None)
-    if own_rule is not None:
-        own_rule(state)
+    state = initial.network.state_dict()
+    init_from = getattr(network, "init_from", None)
+    if init_from is not None:
+        init_from(state)
         return
-    own = network.state_dict()
-    fitting = {n: t for n, t in state.items() if n in own and own[n].shape == t.shape}
-    if not fitting:
+    current = network.state_dict()
+    matching = {n: t for n, t in state.items() if n in current and current[n].shape == t.shape}
+    if not matching:
         raise CheckpointError(
-            "the model to start from shares no weight with this one",
+            "the initial model has no weight in common with this one",
             expected="a model of the same kind and sizes",
-            hint="start from another, or from none",
+            hint="give another --init, or none",
         )
-    network.load_state_dict({**own, **fitting})
+    network.load_state_dict({**current, **matching})
 
 
 def make_card(
     network: Model, data: Dataset, train: Split, task: Task, setting: str, recipe: Recipe,
-    seed: int, start: Trained | None, leak: int, bf16: bool,
+    seed: int, initial: Trained | None, leak: int, bf16: bool,
 ) -> Json:  # fmt: skip
     """The card of a run before its first epoch; ``metrics`` are filled in later."""
     return {
@@ -98,23 +100,23 @@ def make_card(
         },
         "train_ids": {"count": len(train), "sha256": ids_hash(train.ids)},
         "background_clips": task.background_clips(data, train),
-        "init": _origin(start),
+        "init": _origin(initial),
         "leak": leak,
         "metrics": {},
     }  # fmt: skip
 
 
-def _origin(start: Trained | None) -> Json | None:
-    if start is None:
+def _origin(initial: Trained | None) -> Json | None:
+    if initial is None:
         return None
     keys = ("model", "task", "seed", "data", "train_ids", "metrics", "weights")
-    return {k: start.card[k] for k in keys if k in start.card}
+    return {k: initial.card[k] for k in keys if k in initial.card}
 
 
 def run_identity(card: Json) -> Json:
-    """What must be the same for one run to go on from another's state."""
+    """What must be equal for a run to resume from another's state."""
     recipe = {k: v for k, v in card["recipe"].items() if k not in ("epochs", "patience")}
     keys = ("model", "task", "setting", "options", "dims", "seed", "precision", "train_ids")
     same = {k: card[k] for k in keys}
-    start = {k: v for k, v in (card["init"] or {}).items() if k != "weights"}
-    return {**same, "recipe": recipe, "data": card["data"]["fingerprint"], "init": start}
+    initial = {k: v for k, v in (card["init"] or {}).items() if k != "weights"}
+    return {**same, "recipe": recipe, "data": card["data"]["fingerprint"], "init": initial}

@@ -40,7 +40,7 @@ def resolve(
     values: Mapping[str, Any] | None = None,
     small: bool = False,
 ) -> Recipe:
-    """The recipe of a training: the paper's, then a TOML file's values, then those given.
+    """The recipe of a training: the paper's, then a TOML file's values, then ``pairs`` and ``values``.
 
     Args:
         model: Registry name.
@@ -48,7 +48,7 @@ def resolve(
         file: TOML, as :func:`to_toml` writes it: recipe fields, model options under ``[options]``.
         pairs: ``"key=value"``; a key is a recipe field or an option of the model.
         values: The same as plain values.
-        small: Begin with :func:`for_small_data` in place of the paper's.
+        small: Start with :func:`for_small_data` in place of the paper's values.
 
     Raises:
         UsageError: for an unknown model or task, and with every mistake in keys and values.
@@ -56,27 +56,27 @@ def resolve(
     cls = models.get(model)
     if task not in cls.card.tasks:
         if task in TASKS:
-            raise UsageError(f"{model} isn't made for task={task}",
+            raise UsageError(f"{model} has no task {task}",
                              expected=f"task={' or '.join(cls.card.tasks)}",
-                             hint="take another model: `avel ls models`")  # fmt: skip
+                             hint="choose another model: `avel ls models`")  # fmt: skip
         raise unknown_name("task", task, cls.card.tasks)
     recipe = for_small_data(cls, task) if small else cls.recipe(task)
     known = _known(recipe, cls.options())
-    given: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     mistakes: list[str] = []
     for where, key, value in _all_given(file, pairs, values or {}, mistakes):
         if key not in known:
             mistakes.append(where + _unknown(key, known))
             continue
         try:
-            given[key] = typed(key, value, known[key])
+            changes[key] = typed(key, value, known[key])
         except ValueError as e:
             mistakes.append(f"{where}{e}")
-    made = _changed(recipe, given)
-    mistakes += [*_refused(cls, task, made.options), *_beyond_task(made, task)]
+    changed = _changed(recipe, changes)
+    mistakes += [*_refused(cls, task, changed.options), *_beyond_task(changed, task)]
     if mistakes:
         raise all_at_once(f"recipe of {model}", mistakes)
-    return made
+    return changed
 
 
 def for_small_data(model: type[Model], task: TaskName) -> Recipe:
@@ -84,10 +84,10 @@ def for_small_data(model: type[Model], task: TaskName) -> Recipe:
     return replace(model.recipe(task), **{**SMALL_VALUES, **model.small_values})
 
 
-def told(recipe: Recipe, count: int) -> str:
-    """A line that says which recipe was chosen for so many clips, and how to have the paper's."""
+def small_recipe_text(recipe: Recipe, count: int) -> str:
+    """A line about the recipe that was chosen for so many clips, and how to get the paper's."""
     parts = [
-        "standardised features, every segment as strong as any other" if recipe.standardize else "",
+        "standardised features" if recipe.standardize else "",
         f"dropout {recipe.input_dropout:g}" if recipe.input_dropout else "",
         f"weight decay {recipe.weight_decay:g}" if recipe.weight_decay else "",
         f"early stopping after {recipe.patience} epochs" if recipe.patience else "",
@@ -101,23 +101,23 @@ def told(recipe: Recipe, count: int) -> str:
 
 
 def _refused(cls: type[Model], task: TaskName, options: Mapping[str, Any]) -> list[str]:
-    """What the model itself has against its options, found without memory for its weights."""
+    """Mistakes in the options that the model itself reports; no weights are allocated."""
     import torch
 
-    tried, mistakes = {**cls.options(), **options}, list[str]()
+    candidate, mistakes = {**cls.options(), **options}, list[str]()
     while len(mistakes) <= len(options):
         try:
-            audio, visual = cls.widths(tried)
+            audio, visual = cls.widths(candidate)
             with torch.device("meta"):
-                cls(audio_dim=audio, visual_dim=visual, classes=28, task=task, **tried)
+                cls(audio_dim=audio, visual_dim=visual, classes=28, task=task, **candidate)
         except (ValueError, RuntimeError) as e:  # of torch: sizes that no memory holds
             mistakes.append(str(e).partition("\n")[0])
         else:
             break
         named = mistakes[-1].partition("=")[0]
-        if tried.get(named) == cls.options().get(named):
+        if candidate.get(named) == cls.options().get(named):
             break
-        tried[named] = cls.options()[named]  # look for others
+        candidate[named] = cls.options()[named]  # look for others
     return mistakes
 
 
@@ -142,29 +142,29 @@ def _beyond_task(recipe: Recipe, task: TaskName) -> list[str]:
 
 
 def _known(recipe: Recipe, options: Mapping[str, Any]) -> dict[str, Any]:
-    own = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name != "options"}
-    return {**options, **recipe.options, **own}
+    values = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name != "options"}
+    return {**options, **recipe.options, **values}
 
 
 def _all_given(
     file: str | Path | None, pairs: Iterable[str], values: Mapping[str, Any], mistakes: list[str]
 ) -> list[tuple[str, str, Any]]:
-    """(where, key, value) of everything given, the file first so that the rest goes over it."""
-    found: list[tuple[str, str, Any]] = []
+    """(where, key, value) of all changes, the file's first so that the others override it."""
+    triples: list[tuple[str, str, Any]] = []
     if file is not None:
         table = read_toml(file)
         options = table.pop("options", {})
         if not isinstance(options, dict):
             mistakes.append(f"{file}: options: expected a table")
             options = {}
-        found += [(f"{file}: ", k, v) for k, v in {**table, **options}.items()]
+        triples += [(f"{file}: ", k, v) for k, v in {**table, **options}.items()]
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if equals:
-            found.append(("", key.strip(), text.strip()))
+            triples.append(("", key.strip(), text.strip()))
         else:
             mistakes.append(f"{pair!r}: expected key=value")
-    return found + [("", k, v) for k, v in values.items()]
+    return triples + [("", k, v) for k, v in values.items()]
 
 
 def _unknown(key: str, known: Mapping[str, Any]) -> str:
@@ -230,10 +230,10 @@ def _kind(default: Any) -> str:
     return names.get(type(default), "another value")
 
 
-def _changed(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
-    own = {f.name for f in fields(recipe)}
-    options = {**recipe.options, **{k: v for k, v in given.items() if k not in own}}
-    return replace(recipe, options=options, **{k: v for k, v in given.items() if k in own})
+def _changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    names = {f.name for f in fields(recipe)}
+    options = {**recipe.options, **{k: v for k, v in changes.items() if k not in names}}
+    return replace(recipe, options=options, **{k: v for k, v in changes.items() if k in names})
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ AVE_CLASSES = (
 STEP, WINDOW = 1.0, 10
 #: Widths of the published features: VGGish's and VGG-19's.
 AUDIO_DIM, VISUAL_DIM = 128, 512
-#: What a file may hold, in bytes, packed and as float32: the release's networks have 5 MB and less.
+#: Largest size of a file, in bytes, packed and as float32: the release's networks have 5 MB and less.
 LARGEST = 2**26
 SOURCE = "github.com/YapengTian/AVE-ECCV18"
 
@@ -77,7 +77,7 @@ def convert_weights(
         path: The file; see the module.
         model: ``"av"`` or ``"avdln"``; found by the weights' names where None.
         task: ``"sel"``, ``"wsel"`` or ``"cml"``. The weak A+V-att has the names of the supervised
-            one, so ``"wsel"`` must be said.
+            one, so ``"wsel"`` must be given.
         classes: C event names in the order of their ids, background not among them.
 
     Returns:
@@ -89,14 +89,14 @@ def convert_weights(
         WeightsError: if the file can't be read, is a pickled module, or doesn't fit.
     """
     path = Path(path)
-    held = read_released(path)
+    tensors = read_released(path)
     try:
-        name, options, state = _recognise(path, held)
+        name, options, state = _recognise(path, tensors)
     except (IndexError, StopIteration, RuntimeError) as e:
         raise WeightsError(f"{path}: tensors of odd shapes ({type(e).__name__})") from e
     if model not in (None, name):
         models.get(model)
-        raise UsageError(f"{path} holds the weights of {name}", expected=f"those of {model}")
+        raise UsageError(f"{path} has the weights of {name}", expected=f"those of {model}")
     known = models.get(name).card.tasks
     task = task or known[0]
     if task not in known:
@@ -116,13 +116,16 @@ def read_released(path: Path) -> dict[str, Tensor]:
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise UsageError(f"{path}: {path.suffix or 'no ending'}", expected=", ".join(READERS))
+        raise UsageError(
+            f"{path} has {f'the ending {path.suffix}' if path.suffix else 'no ending'}",
+            expected=", ".join(READERS),
+        )
     if not path.is_file():
         raise WeightsError(f"{path} isn't there", hint="correct the path")
     try:
         _check_size(path, max(path.stat().st_size, _unpacked(path)))
-        held = reader(path)
-        _check_size(path, 4 * sum(t.numel() for t in held.values()))
+        tensors = reader(path)
+        _check_size(path, 4 * sum(t.numel() for t in tensors.values()))
     except WeightsError:
         raise
     except Exception as e:  # damaged bytes stop a reader anywhere, with nearly any error
@@ -131,9 +134,9 @@ def read_released(path: Path) -> dict[str, Tensor]:
             expected="tensors by name, and nothing else",
             hint="get the file again",
         ) from e
-    if not held:
-        raise WeightsError(f"{path} holds no tensors", expected="tensors by name")
-    return {n.removeprefix("module."): t for n, t in held.items()}  # of DataParallel
+    if not tensors:
+        raise WeightsError(f"{path} contains no tensors", expected="tensors by name")
+    return {n.removeprefix("module."): t for n, t in tensors.items()}  # of DataParallel
 
 
 def _check_size(path: Path, size: int) -> None:
@@ -157,18 +160,20 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd pickle protocols
-            held = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as e:
         raise WeightsError(
             f"{path} is a pickled object, not a state dict: reading it would run code it names",
             expected="a state dict: tensors by name",
             hint=_advice(path),
         ) from e
-    if isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
-        held = held["state_dict"]
-    if not isinstance(held, dict):
-        raise WeightsError(f"{path} holds a {type(held).__name__}", expected="tensors by name")
-    return {str(n): t for n, t in held.items() if isinstance(t, Tensor) and _is_dense(t)}
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict):
+        raise WeightsError(
+            f"{path} contains a {type(content).__name__}", expected="tensors by name"
+        )
+    return {str(n): t for n, t in content.items() if isinstance(t, Tensor) and _is_dense(t)}
 
 
 def _is_dense(tensor: Tensor) -> bool:
@@ -185,7 +190,7 @@ def _advice(path: Path) -> str:
         "runs, on old torch or new,\n"
         "    import os, torch\n"
         "    os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = '1'  # torch 2.6 and later ask it\n"
-        f"    net = torch.load({path.name!r}, map_location=lambda kept, place: kept)\n"
+        f"    net = torch.load({path.name!r}, map_location=lambda storage, place: storage)\n"
         f"    torch.save(net.state_dict(), {path.stem + '_state.pt'!r})"
     )
 
@@ -197,30 +202,30 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
-    with np.load(path, allow_pickle=False) as held:
-        return {n: torch.from_numpy(held[n]) for n in held.files}
+    with np.load(path, allow_pickle=False) as arrays:
+        return {n: torch.from_numpy(arrays[n]) for n in arrays.files}
 
 
 def _read_keras(path: Path) -> dict[str, Tensor]:
     """Kernel (in, out) and bias of every layer, whatever the version of Keras nested them in."""
     import h5py
 
-    found: dict[str, Tensor] = {}
-    held: list[int] = []
+    tensors: dict[str, Tensor] = {}
+    sizes: list[int] = []
 
     def visit(name: str, item: Any) -> None:
         if not isinstance(item, h5py.Dataset) or not item.size:
             return
         kind = name.rpartition("/")[2].partition(":")[0]
         if kind in ("kernel", "bias") and item.dtype.kind == "f":
-            held.append(_h5_bytes(path, item))
-            _check_size(path, sum(held))
+            sizes.append(_h5_bytes(path, item))
+            _check_size(path, sum(sizes))
             layer = name.split("/")[0]
-            found[f"{layer}.{kind}"] = torch.from_numpy(item[()].astype(np.float32))
+            tensors[f"{layer}.{kind}"] = torch.from_numpy(item[()].astype(np.float32))
 
     with h5py.File(path, "r") as f:
         f.get("model_weights", f).visititems(visit)
-    return found
+    return tensors
 
 
 def _h5_bytes(path: Path, item: Any) -> int:
@@ -241,30 +246,30 @@ READERS: Mapping[str, Callable[[Path], dict[str, Tensor]]] = {
 }  # fmt: skip
 
 
-def _recognise(path: Path, held: Mapping[str, Tensor]) -> tuple[str, Json, dict[str, Tensor]]:
+def _recognise(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, Json, dict[str, Tensor]]:
     """Our model's name, its options, and the weights under our names."""
-    dense = sorted((n for n in held if n.endswith(".kernel")), key=_number)
-    if len(dense) == len(_AVDLN) and len(held) == 2 * len(dense):
-        return "avdln", {}, dict(_keras_layers(path, held, dense))
-    names = _DMRN if any(n.startswith("U_a.") for n in held) else _AV_ATT
-    odd = [n for n in held if not n.startswith(tuple(names))]
-    missing = [b for b in names if not any(n.startswith(b) for n in held)]
-    if odd or missing:
+    dense = sorted((n for n in tensors if n.endswith(".kernel")), key=_number)
+    if len(dense) == len(_AVDLN) and len(tensors) == 2 * len(dense):
+        return "avdln", {}, dict(_keras_layers(path, tensors, dense))
+    prefixes = _DMRN if any(n.startswith("U_a.") for n in tensors) else _AV_ATT
+    unknown = [n for n in tensors if not n.startswith(tuple(prefixes))]
+    missing = [b for b in prefixes if not any(n.startswith(b) for n in tensors)]
+    if unknown or missing:
         raise WeightsError(
             f"{path} is none of the release's networks: "
-            f"{_few(odd)} not known, {_few(missing)} missing",
+            f"{_few(unknown)} not known, {_few(missing)} missing",
             expected="A+V-att, its weak twin, DMRN or AVDLN",
             hint=f"take the weights of {SOURCE}",
         )
-    options: Json = {"variant": "release", "fusion": "dmrn" if names is _DMRN else "concat"}
+    options: Json = {"variant": "release", "fusion": "dmrn" if prefixes is _DMRN else "concat"}
     for option, tensor, axis in (
         ("state", "lstm_audio.weight_hh_l0", 1),
         ("hidden", "affine_audio.weight", 0),
         ("width", "affine_v.weight", 0),
     ):
-        if tensor in held and held[tensor].ndim == 2:
-            options[option] = int(held[tensor].shape[axis])
-    return "av", options, {_ours(n, names): t for n, t in held.items()}
+        if tensor in tensors and tensors[tensor].ndim == 2:
+            options[option] = int(tensors[tensor].shape[axis])
+    return "av", options, {_ours(n, prefixes): t for n, t in tensors.items()}
 
 
 def _ours(name: str, names: Mapping[str, str]) -> str:
@@ -278,14 +283,14 @@ def _number(name: str) -> tuple[int, str]:
 
 
 def _keras_layers(
-    path: Path, held: Mapping[str, Tensor], dense: Sequence[str]
+    path: Path, tensors: Mapping[str, Tensor], dense: Sequence[str]
 ) -> Iterator[tuple[str, Tensor]]:
     for kernel, ours in zip(dense, _AVDLN, strict=True):
         bias = kernel.removesuffix("kernel") + "bias"
-        if bias not in held or held[kernel].ndim != 2:
+        if bias not in tensors or tensors[kernel].ndim != 2:
             raise WeightsError(f"{path}: {kernel} isn't a dense layer's with a bias")
-        yield f"{ours}.weight", held[kernel].T.contiguous()
-        yield f"{ours}.bias", held[bias]
+        yield f"{ours}.weight", tensors[kernel].T.contiguous()
+        yield f"{ours}.bias", tensors[bias]
 
 
 def _few(names: Sequence[str]) -> str:
@@ -304,14 +309,15 @@ def _build(
                 **options,
             )  # fmt: skip
     except (AvelError, ValueError, RuntimeError, ArithmeticError) as e:
-        wrong = f"no {name} has such widths ({options}): {str(e)[:200]}"
-        raise WeightsError(f"{path}: {wrong}", expected="the release's networks") from e
+        message = f"no {name} has such widths ({options}): {str(e)[:200]}"
+        raise WeightsError(f"{path}: {message}", expected="the release's networks") from e
     expected = {n: tuple(t.shape) for n, t in empty.state_dict().items()}
-    found = {n: tuple(t.shape) for n, t in state.items()}
-    odd = [n for n in sorted({*expected, *found}) if expected.get(n) != found.get(n)]
-    if odd:
+    shapes = {n: tuple(t.shape) for n, t in state.items()}
+    mismatched = [n for n in sorted({*expected, *shapes}) if expected.get(n) != shapes.get(n)]
+    if mismatched:
         listed = "\n    ".join(
-            f"{n}: {found.get(n, 'missing')}, expected {expected.get(n, 'none')}" for n in odd[:8]
+            f"{n}: {shapes.get(n, 'missing')}, expected {expected.get(n, 'none')}"
+            for n in mismatched[:8]
         )
         raise WeightsError(
             f"{path} doesn't fit {name} with {len(classes)} classes:\n    {listed}",

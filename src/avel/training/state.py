@@ -19,7 +19,7 @@ STATE = "state.safetensors"
 
 @dataclass(frozen=True)
 class State:
-    """What a training needs to go on exactly as if it had never stopped.
+    """All that a training needs to resume exactly as if it had never stopped.
 
     Generators have no place in it: every epoch seeds them from the run's seed and its number.
 
@@ -29,7 +29,7 @@ class State:
         best: The best epoch's weights.
         history: The epochs' records.
         metrics: The best epoch: number, metric, value.
-        identity: What a run must share to go on from here.
+        identity: What a run must have in common to resume from here.
     """
 
     model: Mapping[str, Tensor]
@@ -57,9 +57,9 @@ def save_state(folder: Path, state: State) -> None:
         "groups": state.optimizer["param_groups"], "plain": plain, "history": state.history,
         "metrics": state.metrics, "identity": state.identity,
     }  # fmt: skip
-    held = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
-    with whole(folder / STATE) as temporary:  # from where they lie: no second copy in memory
-        save_file(held, temporary, metadata={"avel": json.dumps(meta)})
+    contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+    with whole(folder / STATE) as temporary:  # from the tensors' own memory, without a second copy
+        save_file(contiguous, temporary, metadata={"avel": json.dumps(meta)})
 
 
 def load_state(folder: Path) -> State | None:
@@ -91,9 +91,9 @@ def load_state(folder: Path) -> State | None:
         )
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError) as e:
         raise CheckpointError(
-            f"{path}: no state of a training ({type(e).__name__}: {e})",
+            f"{path} is no state of a training ({type(e).__name__}: {e})",
             expected="what `avel train` wrote there",
-            hint="begin anew in another folder",
+            hint="start again in another folder",
         ) from e
 
 

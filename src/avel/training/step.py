@@ -17,7 +17,7 @@ from avel.models.precision import autocast, in_float
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-#: Makes of a step without arguments one that does the same again: see :func:`cuda_graph`.
+#: Turns a step without arguments into one that repeats it: see :func:`cuda_graph`.
 Recorder = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
 #: Adam's settings that belong to the device, not to the run.
 DEVICE_SETTINGS = ("fused", "foreach", "capturable")
@@ -35,36 +35,40 @@ class Objective(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The loss of a batch, a scalar in float32."""
         with autocast(batch.audio.device, self.bf16):
-            answer = self.model(audio=batch.audio, visual=batch.visual, mask=batch.mask)
-            return self.model.loss(in_float(answer), batch).float()
+            output = self.model(audio=batch.audio, visual=batch.visual, mask=batch.mask)
+            return self.model.loss(in_float(output), batch).float()
 
 
-def varied(batch: Batch, *, mirror: bool, roll: bool) -> Batch:
-    """The same clips as they might have been filmed: other copies at every step.
+def augmented(batch: Batch, *, mirror: bool, roll: bool) -> Batch:
+    """The same clips with random mirrored and rolled copies: other ones at every step.
 
     Args:
         batch: The clips.
         mirror: Mirror the maps of each clip, left and right, with probability 1/2.
         roll: Begin each clip at a random one of its segments; those before follow at its end.
     """
-    b, t = batch.audio.shape[:2]
+    clips, segments = batch.audio.shape[:2]
     device = batch.audio.device
     changed: dict[str, Tensor] = {}
     if mirror:
-        turned = torch.rand(b, device=device) < 0.5
+        mirrored = torch.rand(clips, device=device) < 0.5
         visual = batch.visual
-        changed["visual"] = torch.where(turned[:, None, None, None, None], visual.flip(3), visual)
+        changed["visual"] = torch.where(mirrored[:, None, None, None, None], visual.flip(3), visual)
     if roll:
-        place = torch.arange(t, device=device).expand(b, t)
-        length = torch.full((b,), t, device=device) if batch.mask is None else batch.mask.sum(1)
-        start = (torch.rand(b, device=device) * length).long()
-        rolled = (place + start[:, None]) % length[:, None]
-        place = torch.where(place < length[:, None], rolled, place)
-        clip = torch.arange(b, device=device)[:, None]
+        position = torch.arange(segments, device=device).expand(clips, segments)
+        length = (
+            torch.full((clips,), segments, device=device)
+            if batch.mask is None
+            else batch.mask.sum(1)
+        )
+        start = (torch.rand(clips, device=device) * length).long()
+        rolled = (position + start[:, None]) % length[:, None]
+        position = torch.where(position < length[:, None], rolled, position)
+        clip = torch.arange(clips, device=device)[:, None]
         for name in ("audio", "visual", "labels"):
             tensor = changed.get(name, getattr(batch, name))
             if tensor is not None:
-                changed[name] = tensor[clip, place]
+                changed[name] = tensor[clip, position]
     return replace(batch, **changed)
 
 
@@ -77,9 +81,12 @@ def make_adam(network: nn.Module, recipe: Recipe, device: torch.device) -> torch
 
 
 def restore_adam(adam: Any, state: Mapping[str, Any]) -> None:
-    """Put back an optimizer's state, whatever device it was saved on."""
-    kept = [{k: group[k] for k in DEVICE_SETTINGS} for group in adam.param_groups]
-    groups = [{**g, **own} for g, own in zip(state["param_groups"], kept, strict=True)]
+    """Restore an optimizer's state, whatever device it was saved on."""
+    device_settings = [{k: group[k] for k in DEVICE_SETTINGS} for group in adam.param_groups]
+    groups = [
+        {**g, **settings}
+        for g, settings in zip(state["param_groups"], device_settings, strict=True)
+    ]
     adam.load_state_dict({**state, "param_groups": groups})
 
 
@@ -102,7 +109,7 @@ class Stepper:
         self._replay: Callable[[], Tensor] | None = None
 
     def __call__(self, rows: Tensor, weight: float = 1.0) -> Tensor:
-        """Train on the clips at some positions; their loss, on the device and without a wait.
+        """Train on the clips at some positions; their loss, on the device, not waited for.
 
         Args:
             rows: (B,) int64 positions.
@@ -115,7 +122,7 @@ class Stepper:
 
     def _step(self, rows: Tensor, weight: float = 1.0) -> Tensor:
         batch = self.clips.batch(rows, device=self.fabric.device, reuse=True)
-        batch = varied(batch, mirror=self.recipe.mirror, roll=self.recipe.roll)
+        batch = augmented(batch, mirror=self.recipe.mirror, roll=self.recipe.roll)
         loss: Tensor = self.objective(batch)
         self.adam.zero_grad()
         self.fabric.backward(loss if weight == 1.0 else loss * weight)
@@ -155,13 +162,13 @@ class Stepper:
 
     def _state(self) -> dict[str, Tensor]:
         """Every tensor that a step changes, by name."""
-        found = {f"model.{n}": t for n, t in self.objective.state_dict().items()}
+        tensors = {f"model.{n}": t for n, t in self.objective.state_dict().items()}
         for number, slot in self.adam.state_dict()["state"].items():
-            found |= {f"adam.{number}.{k}": t for k, t in slot.items() if isinstance(t, Tensor)}
-        return found
+            tensors |= {f"adam.{number}.{k}": t for k, t in slot.items() if isinstance(t, Tensor)}
+        return tensors
 
     def _put_back(self, before: dict[str, Tensor]) -> None:
-        """Into the same memory, for that is what was recorded; Adam's new tensors begin at 0."""
+        """Copy into the same memory, which was recorded; Adam's new tensors start at 0."""
         with torch.no_grad():
             for name, now in self._state().items():
                 now.copy_(before[name]) if name in before else now.zero_()
@@ -174,7 +181,7 @@ def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @contextmanager
 def _no_waiting() -> Iterator[None]:
-    """Whatever waits for the device raises RuntimeError: cleaner than a recording that broke."""
+    """Raise RuntimeError on whatever waits for the device, before a recording can fail."""
     mode = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
