@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types docs pairs clean
+.PHONY: help demo test test-precisions test-slow lint types docs pairs clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -25,6 +25,10 @@ demo: $(VENV)/.ready  ## find the events of ten seconds of a film, write a repor
 
 test: $(VENV)/.ready  ## the tests
 	$(BIN)/python -m pytest -q -n 2
+
+test-precisions: $(VENV)/.ready  ## what hangs on bfloat16, with and without it
+	for bf16 in always never; do AVEL_TEST_BF16=$$bf16 \
+	  $(BIN)/python -m pytest -q -n 2 tests/features tests/training tests/cli || exit 1; done
 
 test-slow: $(VENV)/.ready  ## the tests that take minutes or gigabytes
 	$(BIN)/python -m pytest -q -m slow

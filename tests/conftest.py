@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import shutil
@@ -31,6 +32,28 @@ os.environ["AVEL_CACHE_GB"] = "0"
 os.environ["AVEL_AUDIO"], os.environ["AVEL_VISUAL"] = "mini_audio", "mini_visual"
 # nor a person's own settings
 os.environ["AVEL_CONFIG"] = os.devnull
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _chosen_precision() -> Iterator[None]:
+    """What ``auto`` chooses, where ``AVEL_TEST_BF16`` is ``always`` or ``never``.
+
+    Processors differ in whether bfloat16 is fast; the tests must pass on either kind.
+    """
+    chosen = os.environ.get("AVEL_TEST_BF16")
+    with pytest.MonkeyPatch.context() as patch:
+        if chosen:
+            from avel.features import network
+
+            fast = {"always": True, "never": False}[chosen]
+
+            @functools.wraps(network.gain)  # a test of the measurement itself unwraps it
+            def gain(*_: object) -> float:
+                return 10.0 if fast else 0.0
+
+            patch.setattr(network, "gain", gain)
+            patch.setattr("avel.training.loop.has_bf16_units", lambda _: fast)
+        yield
 
 
 def shared_folder() -> Path | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib
+import inspect
 import io
 import re
 import shlex
@@ -44,9 +46,9 @@ from tests.test_readme import alike
 torch.set_num_threads(1)
 #: Pages whose code another test runs, on inputs of its own.
 ELSEWHERE = {
-    "docs/composer.md": "tests/data/test_composer.py",
-    "docs/gallery.md": "tests/scripts/test_gallery.py",
-    "CONTRIBUTING.md": "tests/models/test_own_models.py",
+    "docs/composer.md": ("tests.data.test_composer", "test_the_page_configuration_and_commands"),
+    "docs/gallery.md": ("tests.scripts.test_gallery", "test_the_page_runs_and_draws_what_it_shows"),
+    "CONTRIBUTING.md": ("tests.models.test_own_models", "test_the_contract_holds_for_it"),
 }
 #: How many blocks no test runs; each says why.
 NOT_RUN = {
@@ -121,7 +123,20 @@ def test_what_no_test_runs_says_why_and_is_counted() -> None:
 
 @pytest.mark.parametrize("page", sorted(ELSEWHERE))
 def test_pages_run_elsewhere_are(page: str) -> None:
-    assert Path(page).name in (ROOT / ELSEWHERE[page]).read_text("utf-8")
+    """The named test is there, isn't skipped, and reads the page's own text."""
+    module, name = ELSEWHERE[page]
+    tests = importlib.import_module(module)
+    test = getattr(tests, name)
+    assert not {m.name for m in getattr(test, "pytestmark", [])} & {"skip", "skipif", "xfail"}
+    sources = {
+        key
+        for key, value in vars(tests).items()
+        if value in (ROOT / page, read(page)) or getattr(value, "string", None) == read(page)
+    }
+    fixtures = [getattr(tests, n, None) for n in inspect.signature(test).parameters]
+    code = [inspect.getsource(f) for f in (test, *fixtures) if inspect.isroutine(f) or f is test]
+    code += [inspect.getsource(f.__wrapped__) for f in fixtures if hasattr(f, "__wrapped__")]
+    assert any(re.search(rf"\b{key}\b", text) for key in sources for text in code), page
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -266,13 +281,16 @@ def test_what_is_printed_is_there() -> None:
 def test_what_is_said_of_cost_was_measured() -> None:
     """docs/choosing-a-model.md against results/."""
     page = read("docs/choosing-a-model.md")
+    checked = set()
     for row in table("localize"):
         if row["precision"] != "auto":
             continue
+        checked.add(row["what"])
         if row["what"] == "localize mini 640x360, torch":
             assert f"| {float(row['median']):.3f} s |" in page
         if row["what"].startswith("localize vggish+vgg19"):
             assert f"| {float(row['median']):.2f} s |" in page
+    assert {"localize mini 640x360, torch"} < checked, "the table lost its rows"
     names = {"A+V-att": "`av`, 3339 clips of ten seconds", "CSPA+CSEA": "`cspa_csea`, the same"}
     ours = [row for row in table("training") if row["side"] == "avel"]
     assert len(ours) == len(names)

@@ -51,6 +51,10 @@ def test_models_and_their_variants_are_found() -> None:
     assert {(v.model, v.task) for v in EVERY if not v.options} == set(TASKS)
 
 
+def test_some_variants_are_refused() -> None:
+    assert REFUSED
+
+
 @pytest.mark.parametrize(("variant", "told"), REFUSED, ids=str)
 def test_a_variant_that_makes_no_sense_is_refused_by_its_name(variant: Variant, told: str) -> None:
     assert all(name in told for name, _ in variant.told)

@@ -19,6 +19,8 @@ from avel.errors import AvelError, UsageError, printable
 from avel.files import DOWNLOAD, IS_ADDRESS, disk_error, is_address
 
 #: All done; some input failed (named, the others done); called wrongly.
+#: Which extra of avel brings a package that isn't needed to localize.
+_EXTRAS = {"sklearn": "figures", "gdown": "ave", "h5py": "ave"}
 DONE, SOME_FAILED, CALLED_WRONGLY = 0, 1, 2
 
 
@@ -109,9 +111,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as e:
         if os.environ.get("AVEL_DEBUG") or (e.name or "avel").startswith("avel"):
             raise
+        package = (e.name or "").split(".")[0]
+        extra = f"avel[{_EXTRAS[package]}]" if package in _EXTRAS else package
         return _say(
-            f"this needs the Python package {e.name!r}, which isn't installed\n"
-            "  hint: pip install it, or avel with all it needs",
+            f"this needs the Python package {package!r}, which isn't installed\n"
+            f"  hint: pip install '{extra}'",
             CALLED_WRONGLY,
         )
     except MemoryError:
