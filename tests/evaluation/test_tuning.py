@@ -222,7 +222,7 @@ def test_a_stored_decision_that_is_none_is_refused_with_the_model(
 ) -> None:
     card = {**run.card, "decision": {**Decision().to_json(), "temperature": 1e9}}
     Trained(run.network, card, run.train_ids).save(tmp_path / "run")
-    with pytest.raises(CheckpointError, match=r"decision: (no decision|temperature)"):
+    with pytest.raises(CheckpointError, match=r"decision: (it is no decision|temperature)"):
         load_trained(tmp_path / "run")
 
 

@@ -71,13 +71,13 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def keep(file: Path, make: Fake) -> tuple[Path, Features]:
     entry = cache.entry_path(file, make)
     media: Any = Heard()
-    return entry, cache.keeping(make.stream(media), entry, media).gather()
+    return entry, cache.caching(make.stream(media), entry, media).gather()
 
 
 def test_kept_rows_are_the_same_rows(file: Path) -> None:
     make = Fake()
     entry, first = keep(file, make)
-    found = cache.kept(entry, source="b.mp4")
+    found = cache.load_entry(entry, source="b.mp4")
     assert found is not None
     stream, facts = found
     assert facts == cache.Facts(True, False, ("picture: 3 packets couldn't be decoded",), 7.0)
@@ -98,7 +98,7 @@ def test_an_entry_is_a_feature_file(file: Path) -> None:
 
 def test_audible_is_known_of_the_first_rows(file: Path) -> None:
     entry, first = keep(file, Fake())
-    found = cache.kept(entry)
+    found = cache.load_entry(entry)
     assert found is not None
     rows = found[0].blocks()
     next(rows)
@@ -143,7 +143,7 @@ def test_damaged_entries_are_removed(file: Path, damage: Any) -> None:
     good = entry.read_bytes()
     assert damage(good) != good
     entry.write_bytes(damage(good))
-    assert cache.kept(entry) is None
+    assert cache.load_entry(entry) is None
     assert not entry.exists()
 
 
@@ -158,7 +158,7 @@ def test_one_wrong_bit_anywhere_is_never_an_answer(file: Path) -> None:
         entry.write_bytes(
             good[:place] + bytes([good[place] ^ (1 << place % 8)]) + good[place + 1 :]
         )
-        found = cache.kept(entry)
+        found = cache.load_entry(entry)
         removed += not entry.exists()
         if found is not None:
             stream = found[0].gather()
@@ -179,7 +179,7 @@ def test_a_damaged_entry_that_cant_be_removed_is_made_anew(
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "unlink", denied)
-    assert cache.kept(entry) is None
+    assert cache.load_entry(entry) is None
 
 
 def truncate(entry: Path) -> None:
@@ -189,7 +189,7 @@ def truncate(entry: Path) -> None:
 @pytest.mark.parametrize("loses", [Path.unlink, truncate])
 def test_an_entry_that_is_lost_before_it_is_read_is_named(file: Path, loses: Any) -> None:
     entry, _ = keep(file, Fake())
-    found = cache.kept(entry)
+    found = cache.load_entry(entry)
     assert found is not None
     loses(entry)
     with pytest.raises(DataError, match=r"can't be read any more[^$]*hint: run it again"):
@@ -200,7 +200,7 @@ def test_a_stream_that_is_left_leaves_nothing(file: Path) -> None:
     make = Fake()
     entry = cache.entry_path(file, make)
     media: Any = Heard()
-    rows = cache.keeping(make.stream(media), entry, media).blocks()
+    rows = cache.caching(make.stream(media), entry, media).blocks()
     next(rows)
     assert list(entry.parent.iterdir())  # half done, under another name
     assert not entry.exists()
@@ -244,7 +244,7 @@ def test_the_oldest_makes_room(file: Path, monkeypatch: pytest.MonkeyPatch) -> N
     size = entries[0].stat().st_size
     for i, entry in enumerate(entries):
         os.utime(entry, (i, i))
-    assert cache.kept(entries[0]) is not None  # used: now the newest
+    assert cache.load_entry(entries[0]) is not None  # used: now the newest
     monkeypatch.setenv("AVEL_CACHE_GB", str(2.5 * size / 10**9))
     stale = entries[0].parent / ".old.tmp.safetensors"
     stale.write_bytes(b"")

@@ -99,7 +99,7 @@ def test_a_silent_worker_is_given_up(ray: Any, tmp_path: Path) -> None:
     jobs = corpus_work.jobs(tmp_path, *(f"{i:02d}" for i in range(40)))
     done = []
     for outcome in on_ray(
-        jobs, corpus_work.start, total=40, count=2, threads=1, patience=4.0
+        jobs, corpus_work.start, total=40, count=2, threads=1, silence_timeout=4.0
     ):  # fmt: skip
         done.append(outcome)
         if len(done) == 1:
@@ -128,7 +128,7 @@ def test_more_workers_than_cores_do_not_hang(ray: Any, tmp_path: Path) -> None:
     with pytest.raises(AvelError, match="no worker of 2 cores came up within 3 s"):
         blocker = ray.remote(num_cpus=1)(type("Blocker", (), {"here": lambda self: 1})).remote()
         ray.get(blocker.here.remote())
-        run(jobs, count=1, threads=2, begin_within=3.0, patience=2.0)
+        run(jobs, count=1, threads=2, start_timeout=3.0, silence_timeout=2.0)
     ray.kill(blocker)
 
 

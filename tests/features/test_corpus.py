@@ -28,7 +28,7 @@ from avel.errors import (
     UsageError,
     WeightsError,
 )
-from avel.features.corpus import ALONE, LOT, JobOutcome, MediaJob, Rota, in_process
+from avel.features.corpus import BATCH, BATCH_IN_PROCESS, JobOutcome, JobQueue, MediaJob, in_process
 from avel.features.listing import plan
 from avel.features.manifest import COLUMNS, Manifest, quarantine, read_manifest
 from avel.features.workers import in_processes
@@ -45,12 +45,12 @@ def some(count: int) -> list[MediaJob]:
 
 def test_lots_shrink_towards_the_end_and_hold_each_job_once() -> None:
     jobs = some(100)
-    rota = Rota(iter(jobs), total=100, workers=2)
-    lots = list(iter(rota.next, []))
+    queue = JobQueue(iter(jobs), total=100, workers=2)
+    lots = list(iter(queue.next, []))
     assert [job for lot in lots for job in lot] == jobs
     sizes = [len(lot) for lot in lots]
-    assert sizes[0] == LOT and sizes[-1] == 1 and sizes == sorted(sizes, reverse=True)
-    assert rota.empty and rota.next() == []
+    assert sizes[0] == BATCH and sizes[-1] == 1 and sizes == sorted(sizes, reverse=True)
+    assert queue.empty and queue.next() == []
 
 
 def test_jobs_are_read_as_they_are_wanted() -> None:
@@ -62,22 +62,22 @@ def test_jobs_are_read_as_they_are_wanted() -> None:
             read += 1
             yield MediaJob(str(read), "", "")
 
-    rota = Rota(endless(), total=10**9, workers=2)
+    queue = JobQueue(endless(), total=10**9, workers=2)
     for _ in range(5):
-        rota.next()
-    assert read == 5 * LOT
+        queue.next()
+    assert read == 5 * BATCH
 
 
 def test_files_of_a_dead_worker_are_tried_alone_and_the_killer_is_found(tmp_path: Path) -> None:
     a, b = corpus_work.jobs(tmp_path, "a", "b")
-    rota = Rota([a, b], total=16, workers=1)
-    assert rota.next() == [a, b]
-    assert rota.died([a, b], "SIGKILL") == [] and not rota.empty
-    assert rota.next() == [a] and rota.next() == [b]
-    assert rota.died([b], "SIGKILL") == [] and rota.next() == [b]
-    (given_up,) = rota.died([b], "SIGKILL")
+    queue = JobQueue([a, b], total=16, workers=1)
+    assert queue.next() == [a, b]
+    assert queue.worker_died([a, b], "SIGKILL") == [] and not queue.empty
+    assert queue.next() == [a] and queue.next() == [b]
+    assert queue.worker_died([b], "SIGKILL") == [] and queue.next() == [b]
+    (given_up,) = queue.worker_died([b], "SIGKILL")
     assert given_up.job == b and given_up.status == "bad" and "SIGKILL" in given_up.reason
-    assert len(given_up.content) == 64 and rota.next() == [] and rota.empty
+    assert len(given_up.content) == 64 and queue.next() == [] and queue.empty
 
 
 # --- engines -------------------------------------------------------------------------------------
@@ -105,12 +105,12 @@ def test_in_process_lots_dont_shrink_and_are_read_as_they_are_wanted() -> None:
         for job in lot:
             yield JobOutcome(job, "made")
 
-    jobs = iter(some(2 * ALONE + 5))
+    jobs = iter(some(2 * BATCH_IN_PROCESS + 5))
     done = in_process(jobs, lambda: work)
     next(done)
-    assert next(jobs).name == str(ALONE)
+    assert next(jobs).name == str(BATCH_IN_PROCESS)
     list(done)
-    assert lots == [ALONE, ALONE, 4]
+    assert lots == [BATCH_IN_PROCESS, BATCH_IN_PROCESS, 4]
 
 
 def test_in_processes_the_cores_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -430,13 +430,13 @@ def test_an_error_nobody_foresaw_is_named_and_the_others_are_done(
 ) -> None:
     from avel.features.corpus import _ProcessWork
 
-    kept = _ProcessWork._keep
+    kept = _ProcessWork._store
 
     def sometimes(self: _ProcessWork, job: MediaJob, content: str, found: Any) -> JobOutcome:
         return kept(self, job, content, RuntimeError("boo") if job.name == "1.mkv" else found)
 
     monkeypatch.delenv("AVEL_DEBUG", raising=False)
-    monkeypatch.setattr(_ProcessWork, "_keep", sometimes)
+    monkeypatch.setattr(_ProcessWork, "_store", sometimes)
     (clips / "bad.mp4").unlink()
     assert main(["extract", str(clips)]) == 1
     told = capfd.readouterr()
@@ -467,7 +467,7 @@ def test_features_that_are_removed_at_once_are_failed(
 ) -> None:
     from avel.features.corpus import _ProcessWork
 
-    kept = _ProcessWork._kept
+    kept = _ProcessWork._stored
 
     def removed(self: _ProcessWork, job: MediaJob, *given: Any) -> JobOutcome:
         Path(job.target).unlink()
@@ -476,7 +476,7 @@ def test_features_that_are_removed_at_once_are_failed(
     (clips / "bad.mp4").unlink()
     if done:
         assert main(["extract", str(clips)]) == 0
-    monkeypatch.setattr(_ProcessWork, "_kept", removed)
+    monkeypatch.setattr(_ProcessWork, "_stored", removed)
     assert main(["extract", str(clips)]) == 1
     told = capfd.readouterr()
     assert "3 failed" in told.out and "2.safetensors was removed" in told.err

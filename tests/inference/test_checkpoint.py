@@ -105,9 +105,9 @@ OTHER = {"name": "vggish", "weights": "torchvggish", "hash": "sha256:9"}
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        (change(audio_card=OTHER), r"audio features of vggish:torchvggish \(sha256:9\)\s+expected: "
+        (change(audio_card=OTHER), r"audio features are of vggish:torchvggish \(sha256:9\)\s+expected: "
                                    r"those of ears:w \(sha256:1\)"),
-        (change(visual_card=OTHER), r"visual features of vggish.*\s+expected: those of eyes:w"),
+        (change(visual_card=OTHER), r"visual features are of vggish.*\s+expected: those of eyes:w"),
         (change(audio_card={}), "an unknown backbone"),
         (change(audio=np.zeros((6, 4), np.float32)), r"4 \(audio\) and 7 \(visual\)"),
         (change(visual=np.zeros((6, 2, 2, 9), np.float32)), r"5 \(audio\) and 9 \(visual\)"),

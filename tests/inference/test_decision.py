@@ -156,24 +156,26 @@ def test_what_is_no_decision_is_refused(held: object) -> None:
 
 def test_what_a_caller_asks_for_comes_first() -> None:
     stored = Decision(Thresholds(0.6, 0.3, 2.0, 1.0), {"dog": Thresholds(0.9)}, True, 1.5)
-    assert stored.asked() == stored
-    assert stored.asked(threshold=0.2) == Decision(Thresholds(0.2, None, 2.0, 1.0), {}, True, 1.5)
-    assert stored.asked(min_duration=3.0).of("dog") == Thresholds(0.9, min_duration=3.0)
-    assert not stored.asked(require_both=False).require_both
-    assert stored.asked(min_duration=0.0).rule == Thresholds(
+    assert stored.override() == stored
+    assert stored.override(threshold=0.2) == Decision(
+        Thresholds(0.2, None, 2.0, 1.0), {}, True, 1.5
+    )
+    assert stored.override(min_duration=3.0).of("dog") == Thresholds(0.9, min_duration=3.0)
+    assert not stored.override(require_both=False).require_both
+    assert stored.override(min_duration=0.0).rule == Thresholds(
         0.6, 0.3, 0.0, 1.0
     )  # 0 is a length too
-    assert stored.asked(max_gap=0.0).rule == Thresholds(0.6, 0.3, 2.0, 0.0)
-    both = stored.asked(low_threshold=0.5, max_gap=2.0)
+    assert stored.override(max_gap=0.0).rule == Thresholds(0.6, 0.3, 2.0, 0.0)
+    both = stored.override(low_threshold=0.5, max_gap=2.0)
     assert (both.rule, both.of("dog")) == (
         Thresholds(0.6, 0.5, 2.0, 2.0),
         Thresholds(0.9, 0.5, 0.0, 2.0),
     )
-    assert stored.asked(threshold=0.8, low_threshold=0.7).rule == Thresholds(0.8, 0.7, 2.0, 1.0)
-    with pytest.raises(UsageError, match=r"hysteresis down to 0\.7"):
-        stored.asked(low_threshold=0.7)
+    assert stored.override(threshold=0.8, low_threshold=0.7).rule == Thresholds(0.8, 0.7, 2.0, 1.0)
+    with pytest.raises(UsageError, match=r"hysteresis.* got 0\.7"):
+        stored.override(low_threshold=0.7)
     quiet = Decision(Thresholds(0.6), {"dog": Thresholds(0.2)})
-    assert quiet.asked(low_threshold=0.5).of("dog") == Thresholds(0.2, 0.2)
+    assert quiet.override(low_threshold=0.5).of("dog") == Thresholds(0.2, 0.2)
 
 
 def test_what_is_asked_for_reaches_the_events() -> None:

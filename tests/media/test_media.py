@@ -414,9 +414,9 @@ def test_a_wild_end_is_left_out_only_where_the_headers_say_so(
 ) -> None:
     ends = [length * (i + 1) for i in range(count)]
     last = max(ends)
-    assert _true_end([*ends, wild], said=last) == last
-    assert _true_end([*ends, wild], said=wild) == wild
-    assert _true_end([*ends, wild], said=None) == wild
+    assert _true_end([*ends, wild], header_end=last) == last
+    assert _true_end([*ends, wild], header_end=wild) == wild
+    assert _true_end([*ends, wild], header_end=None) == wild
 
 
 def test_raw_stream_without_timestamps(tmp_path: Path) -> None:

@@ -483,7 +483,7 @@ def test_what_makes_no_sense_is_refused(shelf: Shelf, options: Any, message: str
     target = shelf.put("t.mp4", rows(visual=noise(0, 1)))
     with pytest.raises(UsageError, match=message):
         matcher()(query, target, **options)
-    with pytest.raises(UsageError, match="nothing to search"):
+    with pytest.raises(UsageError, match="no files are named"):
         matcher()(query, [])
     (shelf.folder / "empty").mkdir()
     with pytest.raises(DataError, match="no media files"):

@@ -127,7 +127,7 @@ class _Tally:
         counted = "failed" if outcome.status == "bad" else outcome.status
         setattr(self, counted, getattr(self, counted) + 1)
         self.noted += outcome.status == "made" and bool(outcome.reason)
-        self.wrong_calls += outcome.wrong_call
+        self.wrong_calls += outcome.usage_error
         self.error = max(self.error, outcome.error)
 
     def __str__(self) -> str:
@@ -221,6 +221,6 @@ def _run(found: FilePlan, settings: Settings, engine: Callable[..., Outcomes]) -
             meter.add(outcome)
             if outcome.reason and outcome.status not in ("made", "kept"):
                 meter.say(f"avel: {outcome.reason}")
-            if outcome.hopeless:
+            if outcome.fatal:
                 raise DataError("stopped: all others would fail too", hint="run it again then")
     return tally

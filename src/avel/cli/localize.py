@@ -246,7 +246,7 @@ def localize(
     chosen = check_modality(modality)
     asked: dict[str, Any] = {"threshold": threshold, "low_threshold": low_threshold}
     asked |= {"min_duration": min_duration, "max_gap": max_gap}
-    Decision().asked(**asked)  # refused before a model is loaded
+    Decision().override(**asked)  # refused before a model is loaded
     check_precision(precision)
     check_device(device)
     find = Localizer(

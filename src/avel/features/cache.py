@@ -1,4 +1,4 @@
-"""Features of a file kept for the next model: written as they are made, read as they are needed.
+"""The cache of features: written while they are extracted, read a few rows at a time.
 
 An entry is a feature file like any other (see :class:`avel.types.Features`), in ``features`` of the
 cache folder, under a name made of the file's content, both backbones' cards, the step and the
@@ -36,7 +36,7 @@ FORMAT = 2
 LARGEST = 10 * 10**9
 _ENDING = ".safetensors"
 _ROWS, _BLOCK = 64, 2**20  # segments, and bytes, read at a time
-_HEADER = 2**16  # bytes kept free for the header, which is only known at the end
+_HEADER = 2**16  # bytes reserved for the header, which is only known at the end
 _STALE = 24 * 3600  # seconds after which what a killed process left is removed
 _TYPES = {"F32": np.float32, "F64": np.float64, "U8": np.uint8}
 
@@ -58,17 +58,17 @@ class Extracts(Protocol):
 
 @dataclass(frozen=True)
 class Facts:
-    """What must be known of a file beside its features.
+    """What a timeline says of a file beside its events.
 
     Args:
-        heard, seen: Whether it has sound and picture that can be read.
+        has_audio, has_video: Whether it has sound and picture that can be read.
         notes: What was missing or damaged, a sentence each.
         player_start: What a browser's player calls the file's second 0.
         media: The probed file, where it was opened.
     """
 
-    heard: bool = True
-    seen: bool = True
+    has_audio: bool = True
+    has_video: bool = True
     notes: tuple[str, ...] = ()
     player_start: float = 0.0
     media: Media | None = None
@@ -85,8 +85,8 @@ class Facts:
         """Of features alone: what their notes say."""
         from avel.media.probe import has_track
 
-        heard, seen = (has_track(features.notes, kind) for kind in ("audio", "video"))
-        return cls(heard, seen, features.notes)
+        has_audio, has_video = (has_track(features.notes, kind) for kind in ("audio", "video"))
+        return cls(has_audio, has_video, features.notes)
 
 
 def entry_path(
@@ -109,10 +109,10 @@ def entry_path(
     return cache_folder() / "features" / (json_hash(key)[:32] + _ENDING)
 
 
-def kept(
+def load_entry(
     entry: Path, *, source: str = "", progress: Progress | None = None
 ) -> tuple[FeatureStream, Facts] | None:
-    """The features in an entry and what was known of the file; None where there are none.
+    """The features in an entry and the facts of the file; None where there is no entry.
 
     An entry of which any byte isn't the one that was written is removed.
 
@@ -144,7 +144,7 @@ def kept(
     with suppress(OSError):
         os.utime(entry)  # the oldest in use goes first
     stream = FeatureStream(
-        _kept_blocks(entry, arrays, start, levels, visible, progress),
+        _entry_blocks(entry, arrays, start, levels, visible, progress),
         grid=grid,
         widths=(audio[-1], visual[-1]),
         cards=(meta["audio_card"], meta["visual_card"]),
@@ -155,7 +155,7 @@ def kept(
     return stream, facts
 
 
-def _kept_blocks(
+def _entry_blocks(
     entry: Path,
     arrays: dict[str, _Array],
     start: int,
@@ -163,12 +163,12 @@ def _kept_blocks(
     visible: NDArray[Any],
     progress: Progress | None,
 ) -> Iterator[FeatureBlock]:
-    with ExitStack() as held:
+    with ExitStack() as stack:
         f: IO[bytes] | None = None
         for first in range(0, len(levels), _ROWS):
             stop = min(first + _ROWS, len(levels))
             try:
-                f = f or held.enter_context(entry.open("rb"))
+                f = f or stack.enter_context(entry.open("rb"))
                 audio = _read(f, start, arrays["audio"], first, stop)
                 visual = _read(f, start, arrays["visual"], first, stop)
             except (OSError, ValueError) as e:  # removed by another process, to make room
@@ -202,8 +202,8 @@ def _read_header(f: IO[bytes]) -> tuple[dict[str, _Array], Json, int]:
     if not 0 < size <= 2**20:
         raise ValueError(f"a header of {size} bytes")
     head = json.loads(f.read(size))
-    said = head["__metadata__"].pop("header_crc32")
-    if said != _head_checksum(head):
+    checksum = head["__metadata__"].pop("header_crc32")
+    if checksum != _head_checksum(head):
         raise ValueError("a header that isn't what was written")
     meta = json.loads(head.pop("__metadata__")["avel"])
     arrays = {
@@ -223,13 +223,13 @@ def _head_checksum(head: Json) -> str:
 def _checksum(f: IO[bytes], start: int, array: _Array) -> int:
     """The CRC-32 of an array's bytes, read in blocks."""
     f.seek(start + array.offset)
-    found, left = 0, array.end - array.offset
+    checksum, left = 0, array.end - array.offset
     while left > 0:
         data = f.read(min(left, _BLOCK))
         if not data:
             raise ValueError("arrays beyond the end of the file")
-        found, left = crc32(data, found), left - len(data)
-    return found
+        checksum, left = crc32(data, checksum), left - len(data)
+    return checksum
 
 
 def _read(
@@ -238,14 +238,14 @@ def _read(
     stop = array.shape[0] if stop is None else stop
     f.seek(start + array.offset + first * array.row)
     data = f.read((stop - first) * array.row)
-    held = np.frombuffer(data, _TYPES[array.kind])
-    return held.reshape(stop - first, *array.shape[1:])
+    values = np.frombuffer(data, _TYPES[array.kind])
+    return values.reshape(stop - first, *array.shape[1:])
 
 
-def keeping(stream: FeatureStream, entry: Path, media: Media) -> FeatureStream:
+def caching(stream: FeatureStream, entry: Path, media: Media) -> FeatureStream:
     """The same stream, which leaves an entry behind once it was read to its end.
 
-    Where the cache can't be written nothing is kept, and the stream goes on.
+    Where the cache can't be written no entry is stored, and the stream goes on.
 
     Args:
         stream: What the extractor gives.
@@ -271,18 +271,18 @@ def _written(stream: FeatureStream, entry: Path, media: Media) -> Iterator[Featu
             yield block
         writer.finish(stream, Facts.of(media))
     finally:
-        writer.give_up()  # does nothing once it is finished
+        writer.abort()  # does nothing once it is finished
     make_room(entry.parent)
 
 
-class _NotKeptError(Exception):
-    """Nothing is to be kept."""
+class _AbortError(Exception):
+    """The entry isn't to be stored."""
 
 
 class _Writer:
-    """Writes a feature file a few rows at a time; the header comes last, into space kept free.
+    """Writes a feature file a few rows at a time; the header comes last, into reserved space.
 
-    What the disk refuses ends the writing and is no error.
+    An error of the disk ends the writing and isn't raised.
     """
 
     def __init__(self, entry: Path, count: int) -> None:
@@ -295,17 +295,17 @@ class _Writer:
             temporary = self._open.enter_context(whole(entry))
             self._file = self._open.enter_context(temporary.open("r+b"))
 
-    def give_up(self) -> None:
-        """Leave nothing behind."""
+    def abort(self) -> None:
+        """Stop writing and remove what was written."""
         self._file = None
-        with suppress(_NotKeptError, OSError), self._open:
-            raise _NotKeptError
+        with suppress(_AbortError, OSError), self._open:
+            raise _AbortError
 
     def _put_rows(self, name: str, place: int, data: NDArray[Any]) -> None:
         """The next bytes of an array."""
-        held = data.reshape(-1).view(np.uint8).data
-        self.checksums[name] = crc32(held, self.checksums.get(name, 0))
-        self._put(place, held)
+        raw = data.reshape(-1).view(np.uint8).data
+        self.checksums[name] = crc32(raw, self.checksums.get(name, 0))
+        self._put(place, raw)
 
     def _put(self, place: int, data: bytes | memoryview) -> None:
         if self._file is None:
@@ -314,19 +314,19 @@ class _Writer:
             self._file.seek(place)
             self._file.write(data)
         except OSError:
-            self.give_up()
+            self.abort()
 
     def add(self, block: FeatureBlock) -> None:
         """The next rows."""
         if not self.arrays:
-            self._lay_out(block)
+            self._plan_arrays(block)
         for name in ("audio", "visual"):
             array = self.arrays[name]
             place = 8 + _HEADER + array.offset + self.done * array.row
             self._put_rows(name, place, np.ascontiguousarray(getattr(block, name), np.float32))
         self.done += len(block.audio)
 
-    def _lay_out(self, block: FeatureBlock) -> None:
+    def _plan_arrays(self, block: FeatureBlock) -> None:
         shapes = {
             "levels": ("F64", ()),
             "audio": ("F32", block.audio.shape[1:]),
@@ -340,7 +340,7 @@ class _Writer:
             offset = self.arrays[name].end
 
     def finish(self, stream: FeatureStream, facts: Facts) -> None:
-        """What is known at the end, and the header."""
+        """Write the arrays that are complete only at the end, and the header."""
         ends = {"levels": stream.levels, "audible": stream.audible, "visible": stream.visible}
         for name, values in ends.items():
             array = self.arrays[name]
@@ -348,7 +348,7 @@ class _Writer:
             self._put_rows(name, 8 + _HEADER + array.offset, data)
         header = self._header(stream, facts)
         if len(header) > _HEADER:
-            self.give_up()
+            self.abort()
         self._put(0, _HEADER.to_bytes(8, "little") + header.ljust(_HEADER))
         if self._file is not None:
             with suppress(OSError):
@@ -360,7 +360,7 @@ class _Writer:
             "audio_card": stream.audio_card, "visual_card": stream.visual_card,
             "source": stream.source, "content": "",
             "checksums": self.checksums,
-            "heard": facts.heard, "seen": facts.seen, "notes": [n[:500] for n in facts.notes[:50]],
+            "heard": facts.has_audio, "seen": facts.has_video, "notes": [n[:500] for n in facts.notes[:50]],
             "player_start": facts.player_start,
         }  # fmt: skip
         head: Json = {"__metadata__": {"avel": json.dumps(meta, sort_keys=True)}}
@@ -377,13 +377,13 @@ def largest() -> int:
     Raises:
         UsageError: if the variable is no number.
     """
-    said = os.environ.get("AVEL_CACHE_GB", "")
+    setting = os.environ.get("AVEL_CACHE_GB", "")
     try:
-        size = float(said) * 10**9 if said else float(LARGEST)
+        size = float(setting) * 10**9 if setting else float(LARGEST)
     except ValueError:
         size = math.nan
     if not size >= 0:
-        raise UsageError(f"AVEL_CACHE_GB={said!r}", expected="gigabytes, 0 or more")
+        raise UsageError(f"AVEL_CACHE_GB must be gigabytes, 0 or more, got {setting!r}")
     return int(min(size, 2**62))
 
 
@@ -391,17 +391,17 @@ def make_room(folder: Path) -> None:
     """Remove entries larger than all may be, those used longest ago until the others fit, and what
     was left half done.
     """
-    found: list[tuple[float, int, Path]] = []
+    entries: list[tuple[float, int, Path]] = []
     now = time.time()
     for path in folder.glob(f"*{_ENDING}"):
         with suppress(OSError):
             stat = path.stat()
             if not path.name.startswith("."):
-                found.append((stat.st_mtime, stat.st_size, path))
+                entries.append((stat.st_mtime, stat.st_size, path))
             elif now - stat.st_mtime > _STALE:
                 path.unlink()
     limit = room = largest()
-    for _, size, path in sorted(found, reverse=True):
+    for _, size, path in sorted(entries, reverse=True):
         room -= size if size <= limit else 0
         if room < 0 or size > limit:
             with suppress(OSError):
@@ -412,21 +412,21 @@ def features_of(
     video: str | Path | Media | Features,
     extractor: Extracts,
     *,
-    keep: bool = True,
+    cache: bool = True,
     ahead: bool = False,
     progress: Progress | None = None,
     audio_track: int | None = None,
     video_track: int | None = None,
 ) -> tuple[FeatureStream, Callable[[], Facts]]:
-    """The features of a media file, kept or made, and what is known of it once they were read.
+    """The features of a media file, cached or extracted, and the file's facts once they were read.
 
     Args:
         video: The media file, what :func:`avel.open` gave, or features, which are taken as they
             are.
         extractor: The backbones.
-        keep: False neither takes them from the cache nor keeps them there.
+        cache: False neither reads the cache nor writes it.
         ahead: Whether the loudest segment has to be known before the first row: where it isn't
-            kept, the sound is gone through first.
+            cached, the sound is read once before.
         progress, audio_track, video_track: As for :func:`avel.extract`.
 
     Raises:
@@ -445,8 +445,8 @@ def features_of(
     if isinstance(video, Media):
         opened(video, **tracks)  # refuses tracks: those of an open file are chosen
         tracks = dict(zip(tracks, video.requested, strict=True))
-    entry = entry_path(path, extractor, **tracks) if keep and largest() else None
-    stored = kept(entry, source=path.name, progress=progress) if entry else None
+    entry = entry_path(path, extractor, **tracks) if cache and largest() else None
+    stored = load_entry(entry, source=path.name, progress=progress) if entry else None
     if stored is not None:
         facts = replace(stored[1], media=video if isinstance(video, Media) else None)
         return stored[0], lambda: facts
@@ -455,7 +455,7 @@ def features_of(
     if ahead:
         stream.loudest = media.loudest(extractor.step)
     if entry is not None:
-        stream = keeping(stream, entry, media)
+        stream = caching(stream, entry, media)
     return stream, lambda: Facts.of(media)
 
 

@@ -1,8 +1,8 @@
-"""A Ray cluster as the engine: actors with the networks loaded once; a lost one loses nothing.
+"""A Ray cluster as the engine: actors that load the networks once.
 
 Ray restarts an actor whose process dies and repeats its lot once; files that are done already are
-skipped. What dies again goes back to the :class:`~avel.features.corpus.Rota`, as does the lot of
-an actor that has fallen silent, and a new actor takes its place.
+skipped. The lot of an actor that dies again, or that stops responding, goes back to the
+:class:`~avel.features.corpus.JobQueue`, and a new actor takes its place.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 
 from avel._version import __version__
 from avel.errors import AvelError, DataError, UsageError
-from avel.features.corpus import JobOutcome, MediaJob, Outcomes, Rota, Start, Work
+from avel.features.corpus import JobOutcome, JobQueue, MediaJob, Outcomes, Start, Work
 from avel.features.listing import absolute
 from avel.features.workers import cannot_start, cores
 
 #: Cores of a worker where neither their number nor that of the workers is given.
 THREADS = 4
-_CARRIED = ("AVEL_CACHE", "AVEL_DEBUG")  # variables that go along to the workers
-_KNOCK = 10.0  # seconds for a cluster to answer
+_CARRIED = ("AVEL_CACHE", "AVEL_DEBUG")  # variables that the workers get too
+_CONNECT_TIMEOUT = 10.0  # seconds within which a cluster must respond
 _STORE = 80 * 2**20  # bytes of Ray's own memory for objects: an outcome is a few hundred
 
 
@@ -37,8 +37,8 @@ def on_ray(
     count: int = 0,
     threads: int = 0,
     address: str | None = None,
-    patience: float = 120.0,
-    begin_within: float = 600.0,
+    silence_timeout: float = 120.0,
+    start_timeout: float = 600.0,
 ) -> Outcomes:
     """Do the jobs on a Ray cluster; outcomes come as lots are done.
 
@@ -51,8 +51,8 @@ def on_ray(
         threads: Cores of each; 0 shares the cluster's cores among ``count``.
         address: Of a running cluster, ``"auto"`` for the one on this machine; None starts one here
             for the time of the call (or takes that of the variable ``RAY_ADDRESS``).
-        patience: Seconds without a sign of life after which a worker is given up.
-        begin_within: Seconds within which the first worker must be there.
+        silence_timeout: Seconds without a sign of life after which a worker is given up.
+        start_timeout: Seconds within which the first worker must be there.
 
     Raises:
         UsageError: if Ray isn't installed, or there is no cluster at the address.
@@ -61,13 +61,13 @@ def on_ray(
     """
     ray = _import()
     with _connected(ray, address, count=count, threads=threads):
-        pool = _Pool.of(ray, start, count=count, threads=threads, patience=patience)
+        pool = _Pool.of(ray, start, count=count, threads=threads, silence_timeout=silence_timeout)
         pool.count = max(1, min(pool.count, total))
-        rota = Rota(map(_absolute, jobs), total=total, workers=pool.count, tries=1)
+        queue = JobQueue(map(_absolute, jobs), total=total, workers=pool.count, tries=1)
         try:
-            yield from pool.work(rota, begin_within)
+            yield from pool.work(queue, start_timeout)
         finally:
-            pool.dismiss()
+            pool.stop()
 
 
 def _absolute(job: MediaJob) -> MediaJob:
@@ -97,13 +97,13 @@ def _connected(ray: Any, address: str | None, *, count: int, threads: int) -> It
         options |= {"num_cpus": max(cores(), least), "include_dashboard": False}
         options |= {"object_store_memory": _STORE}
     try:
-        _knock(address)
+        _check_port(address)
         ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **options)
     except (ValueError, RuntimeError, OSError, OverflowError) as e:
-        told = " ".join(str(e).split())[:300]
+        message = " ".join(str(e).split())[:300]
         cure = "start one with `ray start --head`, or leave --address out"
         raise UsageError(
-            f"no Ray cluster at {address or 'this machine'} ({told})", hint=cure
+            f"there is no Ray cluster at {address or 'this machine'} ({message})", hint=cure
         ) from e
     try:
         yield
@@ -111,18 +111,18 @@ def _connected(ray: Any, address: str | None, *, count: int, threads: int) -> It
         ray.shutdown()
 
 
-def _knock(address: str | None) -> None:
-    """Raise OSError where nobody listens: Ray itself would try for five minutes."""
+def _check_port(address: str | None) -> None:
+    """Raise OSError where nothing listens: Ray itself would try for five minutes."""
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if colon and port.isascii() and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT).close()
 
 
-class _Hand:
+class _Actor:
     """What runs on the cluster: one set of networks.
 
-    They are loaded by a task and not by the constructor, which Ray would repeat for ever where
-    the process dies over it.
+    A task loads them, not the constructor, which Ray would repeat for ever where the process dies
+    in it.
     """
 
     def __init__(self, start: Start) -> None:
@@ -143,18 +143,18 @@ class _Hand:
         return list(self._do(lot))
 
     def ping(self) -> None:
-        """Answer, also while there is work."""
+        """Respond, also while a lot is being done."""
 
 
 @dataclass
 class _Member:
-    """An actor, what it is doing, and when it was last heard of."""
+    """An actor, its task and lot, and when it last responded."""
 
     actor: Any
     task: Any
     lot: list[MediaJob] = field(default_factory=list)
     ping: Any = None
-    heard: float = field(default_factory=time.monotonic)
+    last_sign: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -166,12 +166,14 @@ class _Pool:
     kind: Any
     count: int
     threads: int
-    patience: float
+    silence_timeout: float
     members: list[_Member] = field(default_factory=list)
-    stillborn: int = 0
+    failed_starts: int = 0
 
     @classmethod
-    def of(cls, ray: Any, start: Start, *, count: int, threads: int, patience: float) -> _Pool:
+    def of(
+        cls, ray: Any, start: Start, *, count: int, threads: int, silence_timeout: float
+    ) -> _Pool:
         """As many actors as asked for, or as there are cores for; GPUs are shared evenly.
 
         Ray tells each actor by OMP_NUM_THREADS how many cores are its own.
@@ -188,92 +190,92 @@ class _Pool:
             max_restarts=-1,
             max_task_retries=1,
             concurrency_groups={"signs": 1},
-        )(_Hand)
-        return cls(ray, start, kind, count, threads, patience)
+        )(_Actor)
+        return cls(ray, start, kind, count, threads, silence_timeout)
 
-    def work(self, rota: Rota, begin_within: float) -> Iterator[JobOutcome]:
+    def work(self, queue: JobQueue, start_timeout: float) -> Iterator[JobOutcome]:
         """Hand out lots until none is left."""
         for _ in range(self.count):
-            self._hire()
+            self._start_one()
         begun, since = False, time.monotonic()
-        while not rota.empty or any(member.lot for member in self.members):
-            wait = min(self.patience / 4, 30.0)
+        while not queue.empty or any(member.lot for member in self.members):
+            wait = min(self.silence_timeout / 4, 30.0)
             tasks = [member.task for member in self.members]
             done, _ = self.ray.wait(tasks, num_returns=1, timeout=wait)
             for member in [m for m in self.members if m.task in done]:
                 begun = True
-                yield from self._answer(member, rota)
+                yield from self._collect(member, queue)
             if begun:
-                self._listen(rota)
-            elif time.monotonic() - since > begin_within:
+                self._give_up_silent(queue)
+            elif time.monotonic() - since > start_timeout:
                 raise DataError(
-                    f"no worker of {self.threads} cores came up within {begin_within:.0f} s",
+                    f"no worker of {self.threads} cores came up within {start_timeout:.0f} s",
                     hint="see `ray status`, or ask for fewer cores with --threads",
                 )
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         """Stop all actors."""
         for member in self.members:
-            self._fire(member)
+            self._stop_one(member)
         self.members.clear()
 
-    def _hire(self) -> None:
+    def _start_one(self) -> None:
         actor = self.kind.remote(self.start)
         self.members.append(_Member(actor, actor.ready.remote()))
 
-    def _fire(self, member: _Member) -> None:
+    def _stop_one(self, member: _Member) -> None:
         with suppress(Exception):  # it may be gone already
             self.ray.kill(member.actor)
 
-    def _answer(self, member: _Member, rota: Rota) -> Iterator[JobOutcome]:
-        """See to an actor that has done what it was told, or has died over it."""
-        member.heard = time.monotonic()
+    def _collect(self, member: _Member, queue: JobQueue) -> Iterator[JobOutcome]:
+        """Collect the outcomes of an actor that has finished its task, or replace one that died."""
+        member.last_sign = time.monotonic()
         try:
-            told = self.ray.get(member.task)
+            result = self.ray.get(member.task)
         except self.ray.exceptions.RayTaskError as e:
             raise e.cause or e from e
         except self.ray.exceptions.RayError as e:
-            yield from self._replace(member, rota, type(e).__name__)
+            yield from self._replace(member, queue, type(e).__name__)
             return
         if member.lot:
-            yield from told
+            yield from result
         else:
-            _check_ready(*told)
-        self.stillborn = 0
-        member.lot = rota.next()
+            _check_ready(*result)
+        self.failed_starts = 0
+        member.lot = queue.next()
         if member.lot:
             member.task = member.actor.work.remote(member.lot)
         else:
-            self._fire(member)
+            self._stop_one(member)
             self.members.remove(member)
 
-    def _replace(self, member: _Member, rota: Rota, how: str) -> Iterator[JobOutcome]:
-        self._fire(member)
+    def _replace(self, member: _Member, queue: JobQueue, how: str) -> Iterator[JobOutcome]:
+        self._stop_one(member)
         self.members.remove(member)
         if member.lot:
-            yield from rota.died(member.lot, how)
+            yield from queue.worker_died(member.lot, how)
         else:
-            self.stillborn += 1
-            if self.stillborn >= 3:
+            self.failed_starts += 1
+            if self.failed_starts >= 3:
                 raise DataError(
                     f"workers die while they load the networks ({how})",
                     hint="see Ray's logs, and whether the nodes have avel and enough memory",
                 )
-        self._hire()
+        self._start_one()
 
-    def _listen(self, rota: Rota) -> None:
-        """Give up actors at work that don't answer: their node is gone, and no other is free."""
+    def _give_up_silent(self, queue: JobQueue) -> None:
+        """Replace actors with a lot that stopped responding: their node is lost."""
         now = time.monotonic()
         for member in [m for m in self.members if m.lot]:
             if member.ping is None:
                 member.ping = member.actor.ping.options(concurrency_group="signs").remote()
             elif self.ray.wait([member.ping], timeout=0)[0]:
-                member.ping, member.heard = None, now
-            elif now - member.heard > self.patience:
-                self._fire(member)
+                member.ping, member.last_sign = None, now
+            elif now - member.last_sign > self.silence_timeout:
+                self._stop_one(member)
                 self.members.remove(member)
-                rota.back(member.lot)
-                self._hire()
+                queue.put_back(member.lot)
+                self._start_one()
 
 
 def _check_ready(version: str, error: AvelError | None) -> None:

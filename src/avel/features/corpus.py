@@ -1,4 +1,4 @@
-"""Many files: what is done with each of them, wherever it is done, and who comes next.
+"""Many files: the extraction of each one, its outcome, and the queue of jobs.
 
 An engine is any way to get :class:`JobOutcome` from :class:`MediaJob`, each exactly once, in any order:
 :func:`in_process` here, local processes in :mod:`avel.features.workers`, a Ray cluster in
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from avel.features.extractor import Extractor, Precision
     from avel.features.stream import Progress
 
-#: Files that a worker is given at a time, at most.
-LOT = 8
-#: Files of a lot where there is one process, which shares the last ones with nobody: of short
-#: clips so many fill a batch.
-ALONE = 32
-#: ``made`` now, ``kept`` from before; ``bad`` is the file's own fault and puts it in quarantine,
-#: where it stays as ``skipped``; ``failed`` is not, and is tried again the next time.
+#: Most files that a worker gets at a time.
+BATCH = 8
+#: The same where there is one process only: so many short clips fill a batch of the networks.
+BATCH_IN_PROCESS = 32
+#: ``made``: extracted now. ``kept``: up to date from before. ``bad``: the file itself can't be used,
+#: and goes into quarantine, where it stays as ``skipped``. ``failed``: another error; the file is
+#: tried again the next time.
 Status = Literal["made", "kept", "bad", "skipped", "failed"]
 
 
@@ -60,7 +60,7 @@ class MediaJob:
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """What became of a job.
+    """The outcome of a job.
 
     Args:
         job: The job.
@@ -68,8 +68,8 @@ class JobOutcome:
         content: sha256 of the file's bytes, "" where they couldn't be read.
         reason: Why there are no features, or what was missing or damaged in the file, as a message
             for people.
-        wrong_call: True where the call is at fault, e.g. a track that the file doesn't have.
-        hopeless: True where all others would fail too, e.g. on a full disk.
+        usage_error: True where the call is wrong, e.g. a track that the file doesn't have.
+        fatal: True where all other jobs would fail too, e.g. on a full disk.
         seconds, segments: Length of the file.
         backbones: Both names with their weights.
         precision: That of both networks.
@@ -82,8 +82,8 @@ class JobOutcome:
     status: Status
     content: str = ""
     reason: str = ""
-    wrong_call: bool = False
-    hopeless: bool = False
+    usage_error: bool = False
+    fatal: bool = False
     seconds: float = 0.0
     segments: int = 0
     backbones: str = ""
@@ -92,7 +92,7 @@ class JobOutcome:
     written: float = 0.0
 
 
-#: What an engine gives; closing it stops its workers.
+#: What an engine returns; closing it stops its workers.
 Outcomes = Generator[JobOutcome, None, None]
 #: What a worker does with some jobs.
 Work = Callable[[Sequence[MediaJob]], Iterator[JobOutcome]]
@@ -110,8 +110,8 @@ class Settings:
             With ``"auto"``, features of either precision count as done.
         dtype: ``"float16"`` or ``"float32"``, as stored.
         audio_track, video_track: As for :func:`avel.open`.
-        again: Also what is done, or in quarantine.
-        retry: Also what is in quarantine.
+        again: Whether files that are up to date, or in quarantine, are extracted again.
+        retry: Whether files in quarantine are tried again.
     """
 
     audio: str | None = None
@@ -155,8 +155,8 @@ class Settings:
     @property
     def tracks(self) -> dict[str, int]:
         """The tracks that were chosen."""
-        held = {"audio_track": self.audio_track, "video_track": self.video_track}
-        return {name: number for name, number in held.items() if number is not None}
+        numbers = {"audio_track": self.audio_track, "video_track": self.video_track}
+        return {name: number for name, number in numbers.items() if number is not None}
 
 
 class _ProcessWork:
@@ -166,18 +166,18 @@ class _ProcessWork:
         self.settings, self.make, self.progress = settings, make, progress
 
     def __call__(self, jobs: Sequence[MediaJob]) -> Iterator[JobOutcome]:
-        expected = []
+        todo = []
         for job in jobs:
-            content, outcome = self._look(job)
+            content, outcome = self._check(job)
             if outcome is None:
-                expected.append((job, content))
+                todo.append((job, content))
             else:
                 yield outcome
-        for (job, content), found in zip(expected, self._extract(expected), strict=True):
-            yield self._keep(job, content, found)
+        for (job, content), result in zip(todo, self._extract(todo), strict=True):
+            yield self._store(job, content, result)
 
-    def _look(self, job: MediaJob) -> tuple[str, JobOutcome | None]:
-        """A file's content, and its outcome where there is nothing to extract."""
+    def _check(self, job: MediaJob) -> tuple[str, JobOutcome | None]:
+        """A file's hash, and its outcome where there is nothing to extract."""
         from avel.media.probe import check_file
 
         path, content = Path(job.media), ""
@@ -188,61 +188,61 @@ class _ProcessWork:
         except (AvelError, OSError, ValueError) as e:
             skipped = self._in_quarantine(job, content)
             return content, skipped or self._failed(job, content, e)
-        make, told = self.make, self.settings
-        done = not told.again and up_to_date(
+        make, settings = self.make, self.settings
+        done = not settings.again and up_to_date(
             job.target, content=self._key(content), cards=make.cards, step=make.step,
-            dtype=told.dtype, any_precision=told.precision == "auto",
+            dtype=settings.dtype, any_precision=settings.precision == "auto",
         )  # fmt: skip
-        outcome = self._kept(job, content) if done else self._in_quarantine(job, content)
+        outcome = self._stored(job, content) if done else self._in_quarantine(job, content)
         return content, outcome
 
     def _key(self, content: str) -> str:
-        """What the features are kept by: the file's content, and the tracks that were chosen."""
+        """What identifies the features: the file's hash, and the chosen tracks."""
         tracks = sorted(self.settings.tracks.items())
         return ":".join([content, *(f"{name}={number}" for name, number in tracks)])
 
     def _in_quarantine(self, job: MediaJob, content: str) -> JobOutcome | None:
-        told = self.settings
-        if told.again or told.retry or not content or job.quarantine != content:
+        settings = self.settings
+        if settings.again or settings.retry or not content or job.quarantine != content:
             return None
         return self._outcome(job, "skipped", content)
 
-    def _extract(self, expected: Sequence[tuple[MediaJob, str]]) -> Iterator[Features | Exception]:
+    def _extract(self, todo: Sequence[tuple[MediaJob, str]]) -> Iterator[Features | Exception]:
         """Features of each file, or what was wrong with it, in order."""
-        left, tracks = deque(Path(job.media) for job, _ in expected), self.settings.tracks
+        left, tracks = deque(Path(job.media) for job, _ in todo), self.settings.tracks
         if len(left) > 1:
             with suppress(Exception):  # a network's: whose file it was shows one by one
-                for _, found in self.make.many(tuple(left), **tracks):
+                for _, result in self.make.many(tuple(left), **tracks):
                     left.popleft()
-                    yield found
+                    yield result
         while left:
             try:
                 yield self.make(left.popleft(), progress=self.progress, **tracks)
             except Exception as e:
                 yield e
 
-    def _keep(self, job: MediaJob, content: str, found: Features | Exception) -> JobOutcome:
-        if isinstance(found, Exception):
-            return self._failed(job, content, found)
+    def _store(self, job: MediaJob, content: str, result: Features | Exception) -> JobOutcome:
+        if isinstance(result, Exception):
+            return self._failed(job, content, result)
         try:
-            _check_range(found, self.settings.dtype)
-            replace(found, content=self._key(content)).save(job.target, dtype=self.settings.dtype)
+            _check_range(result, self.settings.dtype)
+            replace(result, content=self._key(content)).save(job.target, dtype=self.settings.dtype)
         except DataError as e:
             return replace(self._failed(job, "", e), content=content)
         except OSError as e:  # a full disk, a folder without rights
             cure = "make room there, or choose another folder with -o"
             full = e.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
-            told = self._failed(job, "", DataError(f"{job.target}: {e}", hint=cure))
-            return replace(told, hopeless=full)
-        return self._kept(job, content, "made")
+            outcome = self._failed(job, "", DataError(f"{job.target}: {e}", hint=cure))
+            return replace(outcome, fatal=full)
+        return self._stored(job, content, "made")
 
-    def _kept(self, job: MediaJob, content: str, status: Status = "kept") -> JobOutcome:
+    def _stored(self, job: MediaJob, content: str, status: Status = "kept") -> JobOutcome:
         try:
             meta, written = header(job.target), Path(job.target).stat().st_mtime
             cards = [meta["audio_card"], meta["visual_card"]]
         except (OSError, KeyError):
-            gone = f"{job.target} was removed, or damaged, as soon as it was there"
-            return self._failed(job, "", DataError(gone, hint="run it again"))
+            message = f"{job.target} was removed, or damaged, as soon as it was there"
+            return self._failed(job, "", DataError(message, hint="run it again"))
         return replace(
             self._outcome(job, status, content, cards),
             seconds=float(meta["duration"]),
@@ -252,16 +252,16 @@ class _ProcessWork:
         )
 
     def _failed(self, job: MediaJob, content: str, error: Exception) -> JobOutcome:
-        """Quarantine for media that can be read but not used; all else is tried again."""
+        """An outcome for an error: media that can be read but not used go into quarantine."""
         if not isinstance(error, AvelError | OSError | ValueError) and os.environ.get("AVEL_DEBUG"):
             raise error
         wrong = isinstance(error, UsageError)
-        told = str(error) if isinstance(error, AvelError) else _unforeseen(job, error)
-        bad = _of_the_media(error) and _still(job.media, content)
+        message = str(error) if isinstance(error, AvelError) else _unexpected(job, error)
+        bad = _is_media_fault(error) and _has_content(job.media, content)
         if bad:
             _remove_stale(job, content)
         outcome = self._outcome(job, "bad" if bad else "failed", content)
-        return replace(outcome, reason=printable(told), wrong_call=wrong)
+        return replace(outcome, reason=printable(message), usage_error=wrong)
 
     def _outcome(
         self, job: MediaJob, status: Status, content: str, cards: Sequence[Json] = ()
@@ -278,8 +278,8 @@ class _ProcessWork:
         )
 
 
-def _of_the_media(error: Exception) -> bool:
-    """Whether it says that the media are bad, and not that the system refused to read them.
+def _is_media_fault(error: Exception) -> bool:
+    """Whether the media are bad, and not that the system refused to read them.
 
     FFmpeg also says EIO of files that are cut off; a disk's own shows when they are hashed.
     """
@@ -288,8 +288,8 @@ def _of_the_media(error: Exception) -> bool:
     return isinstance(error, MediaError | DataError) and not refused
 
 
-def _still(media: str, content: str) -> bool:
-    """Whether a file is there and has the content it had."""
+def _has_content(media: str, content: str) -> bool:
+    """Whether a file is there and has the hash it had."""
     try:
         return bool(content) and file_hash(media) == content
     except OSError:
@@ -297,39 +297,39 @@ def _still(media: str, content: str) -> bool:
 
 
 def _remove_stale(job: MediaJob, content: str) -> None:
-    """Remove what was made of a file's older content, or it would be taken for its features."""
+    """Remove features of an older content of the file, which would be taken for its features."""
     if str(header(job.target).get("content")).partition(":")[0] != content:
         with suppress(OSError):
             Path(job.target).unlink(missing_ok=True)
 
 
-def _unforeseen(job: MediaJob, error: Exception) -> str:
+def _unexpected(job: MediaJob, error: Exception) -> str:
     return f"{job.media}: {type(error).__name__}: {error}"[:2000]
 
 
-def _check_range(found: Features, dtype: str) -> None:
+def _check_range(features: Features, dtype: str) -> None:
     """Refuse features that the stored type can't hold."""
     largest = float(np.finfo(dtype).max)
-    for modality, rows in (("audio", found.audio), ("visual", found.visual)):
+    for modality, rows in (("audio", features.audio), ("visual", features.visual)):
         most = float(np.abs(rows).max(initial=0.0))
         if not most <= largest:  # NaN too
             raise DataError(
-                f"{found.source}: {modality} features up to {most:g} don't fit {dtype}",
+                f"{features.source}: {modality} features up to {most:g} don't fit {dtype}",
                 hint="store them with --dtype float32",
             )
 
 
-class Rota:
-    """Who comes next: jobs in lots that shrink towards the end, and the files of dead workers.
+class JobQueue:
+    """Jobs in lots that shrink towards the end, and those of workers that died.
 
-    A worker that dies takes the files it was given with it. Those not done are tried again, each
-    alone; one that kills its worker then as well goes to quarantine.
+    Files that a worker hadn't finished when it died are tried again, each alone; a file whose
+    worker dies then as well goes into quarantine.
 
     Args:
         jobs: All of them, read as they are expected.
         total: How many.
         workers: How many share them.
-        tries: Deaths of a worker with one file alone that put this file in quarantine.
+        tries: How many workers may die with one file alone before it goes into quarantine.
     """
 
     def __init__(
@@ -344,7 +344,7 @@ class Rota:
         """The next lot; empty where nothing is left."""
         if self._alone:
             return [self._alone.popleft()]
-        size = max(1, min(LOT, self._left // (4 * self._workers)))
+        size = max(1, min(BATCH, self._left // (4 * self._workers)))
         lot = list(islice(self._jobs, size))
         self._left -= len(lot)
         self._read = len(lot) < size
@@ -352,26 +352,26 @@ class Rota:
 
     @property
     def empty(self) -> bool:
-        """Whether all is handed out; what a dead worker had may come back."""
+        """Whether no job is left; jobs of a dead worker may come back."""
         return self._read and not self._alone
 
-    def died(self, lot: Sequence[MediaJob], how: str) -> list[JobOutcome]:
-        """Take back what a dead worker left undone; the outcomes of those given up."""
+    def worker_died(self, lot: Sequence[MediaJob], how: str) -> list[JobOutcome]:
+        """Take back the jobs that a dead worker hadn't finished; returns those given up."""
         if len(lot) == 1:
             (job,) = lot
             self._deaths[job.target] = self._deaths.get(job.target, 0) + 1
             if self._deaths[job.target] >= self._tries:
                 del self._deaths[job.target]
-                return [_killer(job, how)]
-        self.back(lot)
+                return [_crash_outcome(job, how)]
+        self.put_back(lot)
         return []
 
-    def back(self, lot: Sequence[MediaJob]) -> None:
-        """Take back what nobody is at fault for; each file is tried alone."""
+    def put_back(self, lot: Sequence[MediaJob]) -> None:
+        """Take back jobs that failed for another reason; each file is tried alone."""
         self._alone.extend(lot)
 
 
-def _killer(job: MediaJob, how: str) -> JobOutcome:
+def _crash_outcome(job: MediaJob, how: str) -> JobOutcome:
     try:
         content = file_hash(job.media)
     except OSError:
@@ -383,12 +383,12 @@ def _killer(job: MediaJob, how: str) -> JobOutcome:
 
 
 def in_process(jobs: Iterable[MediaJob], start: Start) -> Outcomes:
-    """Do the jobs here, one after the other.
+    """Do the jobs in this process, one after the other.
 
     Args:
         jobs: What is to be done; read as it is expected.
         start: Makes the work.
     """
     work, left = start(), iter(jobs)
-    while lot := list(islice(left, ALONE)):
+    while lot := list(islice(left, BATCH_IN_PROCESS)):
         yield from work(lot)

@@ -97,7 +97,7 @@ class Extractor:
         device: str = "auto",
     ) -> None:
         if batch < 1:
-            raise UsageError(f"a batch of {batch} frames", expected="at least 1")
+            raise UsageError(f"the batch must be at least 1 frame, got {batch}")
         self.device = torch_device(device)
         self.step, self.batch = step, batch
         backbone, card = load_backbone(audio or default_backbone("audio"), modality="audio")

@@ -1,4 +1,4 @@
-"""Which media files a call names: files, folders, and lists of paths."""
+"""The media files that a call names: files, folders, and lists of paths."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _ENDING = ".safetensors"
 
 @dataclass(frozen=True)
 class FilePlan:
-    """The files of a call, walked anew each time they are asked for.
+    """The files of a call, listed anew at each use.
 
     Args:
-        inputs: Files, folders and lists, as given.
+        inputs: Files, folders and lists, as the caller named them.
         out: A folder for all features, one feature file (``named``), or None for their own places.
         named: Whether ``out`` is a feature file.
         count: How many files there are.
@@ -48,14 +48,14 @@ class FilePlan:
         """
         from avel.features.manifest import plain_name
 
-        for given in self.inputs:
-            for job in _jobs(given, self.out, named=self.named, alone=len(self.inputs) == 1):
+        for path in self.inputs:
+            for job in _jobs(path, self.out, named=self.named, alone=len(self.inputs) == 1):
                 bad = (quarantine or {}).get(job.store, {}).get(plain_name(job.name), "")
                 yield replace(job, quarantine=bad) if bad else job
 
 
 def plan(inputs: Sequence[Path], out: Path | None) -> FilePlan:
-    """Look through the inputs once: how many files, and where each one's features go.
+    """List the inputs once: how many files there are, and where each one's features go.
 
     Args:
         inputs: Media files, folders (all media files in them, hidden ones left out), and lists:
@@ -70,7 +70,7 @@ def plan(inputs: Sequence[Path], out: Path | None) -> FilePlan:
     named = out is not None and out.suffix == _ENDING and not out.is_dir()
     if named and (len(inputs) > 1 or inputs[0].is_dir() or _is_list(inputs[0])):
         raise UsageError(
-            f"one output {out} for several files", expected="a folder", hint="-o FOLDER"
+            f"one output {out} can't hold several files", expected="a folder", hint="-o FOLDER"
         )
     walk = FilePlan(tuple(inputs), out, named)
     count, stores = 0, dict[str, None]()
@@ -110,17 +110,17 @@ def _refuse_clashes(walk: FilePlan, twice: set[int]) -> None:
     raise all_at_once("features would be written twice", clashes[:_SHOWN] + more, hint=cure)
 
 
-def _jobs(given: Path, out: Path | None, *, named: bool, alone: bool) -> Iterator[MediaJob]:
+def _jobs(path: Path, out: Path | None, *, named: bool, alone: bool) -> Iterator[MediaJob]:
     """The jobs of one input; where it isn't alone, the manifest names whole paths."""
-    if given.is_dir():
-        yield from _of_folder(given, out, alone=alone)
-    elif _is_list(given):
-        yield from _of_list(given, out, alone=alone)
+    if path.is_dir():
+        yield from _of_folder(path, out, alone=alone)
+    elif _is_list(path):
+        yield from _of_list(path, out, alone=alone)
     else:
-        beside = given.with_name(FeatureNames().of(given))
+        beside = path.with_name(FeatureNames().of(path))
         target = beside if out is None else out if named else out / beside.name
         store = "" if out is None or named else str(out)
-        yield MediaJob(absolute(given), str(given), str(target), store)
+        yield MediaJob(absolute(path), str(path), str(target), store)
 
 
 def _of_folder(root: Path, out: Path | None, *, alone: bool) -> Iterator[MediaJob]:
@@ -156,19 +156,19 @@ _COMPANIONS = frozenset(
 
 
 def passed_over(inputs: Iterable[Path]) -> list[str]:
-    """The files in a call's folders that are no media by their endings, nor what goes with them.
+    """The files in a call's folders that are neither media nor their companions, by their endings.
 
     Hidden ones, and those of feature folders, aren't among them.
     """
-    found = []
-    for given in inputs:
-        for place, folders, names in os.walk(given):
+    skipped = []
+    for folder in inputs:
+        for place, folders, names in os.walk(folder):
             folders[:] = sorted(n for n in folders if not n.startswith(".") and n != FOLDER)
             for name in sorted(names):
                 odd = not is_media(name) and Path(name).suffix.lower() not in _COMPANIONS
                 if odd and not name.startswith("."):
-                    found.append(str(Path(place, name)))
-    return found
+                    skipped.append(str(Path(place, name)))
+    return skipped
 
 
 def named_files(within: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -179,16 +179,16 @@ def named_files(within: str | Path | Iterable[str | Path]) -> list[Path]:
         DataError: if a folder holds none.
     """
     listed = [within] if isinstance(within, str | Path) else list(within)
-    found: dict[str, Path] = {}
-    for given in map(Path, listed):
-        held = list(media_files(given)) if given.is_dir() else [given]
-        if not held:
-            raise DataError(f"{given} holds no media files", expected="mp4, mkv, wav… in it")
-        for file in held:
-            found.setdefault(absolute(file), file)
-    if not found:
-        raise UsageError("nothing to search", expected="a file or a folder, or several")
-    return list(found.values())
+    files: dict[str, Path] = {}
+    for path in map(Path, listed):
+        inside = list(media_files(path)) if path.is_dir() else [path]
+        if not inside:
+            raise DataError(f"{path} holds no media files", expected="mp4, mkv, wav… in it")
+        for file in inside:
+            files.setdefault(absolute(file), file)
+    if not files:
+        raise UsageError("no files are named", expected="a file or a folder, or several")
+    return list(files.values())
 
 
 def _is_list(path: Path) -> bool:
@@ -198,14 +198,14 @@ def _is_list(path: Path) -> bool:
 def _of_list(path: Path, out: Path | None, *, alone: bool) -> Iterator[MediaJob]:
     root = path.parent
     store = out or root / FOLDER
-    seen: set[int] = set()
+    listed: set[int] = set()
     names = FeatureNames()
     for line in _lines(path):
         media = root / line
         whole = absolute(media)
-        if hash(whole) in seen:
+        if hash(whole) in listed:
             continue
-        seen.add(hash(whole))
+        listed.add(hash(whole))
         inside = _inside(root, whole)
         where = inside or PurePath(*PurePath(whole).parts[1:])
         if not where.name:
@@ -213,7 +213,7 @@ def _of_list(path: Path, out: Path | None, *, alone: bool) -> Iterator[MediaJob]
         name = inside.as_posix() if inside and alone else whole
         target = store / where.with_name(names.of(Path(whole)))
         yield MediaJob(name, str(media), str(target), str(store))
-    if not seen:
+    if not listed:
         raise DataError(f"{path} names no files", expected="a path a line")
 
 

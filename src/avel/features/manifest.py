@@ -1,10 +1,10 @@
-"""`manifest.csv`: what became of every file of a corpus, a row each.
+"""`manifest.csv`: the outcome of every file of a corpus, a row each.
 
 Cells that a spreadsheet would take for a formula have an apostrophe in front in the file.
 
 Rows go to a hidden file beside it as they come. When a run ends, they take the place of the older
-rows of the same files, and the manifest is written whole. What a killed run left behind is taken
-in by the next. Memory: 40 bytes a row while it is written, none before that.
+rows of the same files, and the manifest is written whole. The next run merges the
+rows of a run that was killed. Memory: 40 bytes a row while it is written, none before that.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Manifest:
         self.path = self.folder / NAME
         next(read_manifest(self.path), None)  # something else's is left alone
         self._part = self.folder / f".manifest.{secrets.token_hex(6)}.part"
-        with _told(self.folder):
+        with _folder_errors(self.folder):
             self._made = not self.folder.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
             self._open = self._part.open("x", encoding="utf-8", newline="", buffering=1)
@@ -77,7 +77,7 @@ class Manifest:
         self.close()
 
     def add(self, outcome: JobOutcome) -> JobOutcome:
-        """Write down what became of a file; one that stays in quarantine keeps its row.
+        """Add the row of a file's outcome; one that stays in quarantine keeps its row.
 
         Returns:
             The outcome. What a worker wrote before it died, and another then found there, was
@@ -86,19 +86,19 @@ class Manifest:
         if outcome.status == "kept" and outcome.written >= self.started:
             outcome = replace(outcome, status="made")
         if outcome.status != "skipped":
-            with _told(self.folder):
+            with _folder_errors(self.folder):
                 self._writer.writerow(_row(outcome))
             self._rows += 1
         return outcome
 
     def close(self) -> None:
-        """Write the manifest whole, with the rows of this run and of those that were killed."""
+        """Write the manifest whole, with the rows of this run and of killed ones."""
         if self._open.closed:
             return
-        with _told(self.folder), self._open, locked(self.folder), ExitStack() as held:
+        with _folder_errors(self.folder), self._open, locked(self.folder), ExitStack() as locks:
             self._open.flush()
             left = [p for p in sorted(self.folder.glob(".manifest.*.part")) if p != self._part]
-            dead = [p for p in left if _is_dead(p, held)]
+            dead = [p for p in left if _is_dead(p, locks)]
             if self._rows or dead:
                 _merge([self.path, *dead, self._part], self.path)
         for path in (*dead, self._part):
@@ -109,8 +109,8 @@ class Manifest:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Trouble with a folder as an error that says what to do."""
+def _folder_errors(folder: Path) -> Iterator[None]:
+    """Raise an OSError of a folder as an error with a hint."""
     try:
         yield
     except OSError as e:
@@ -156,14 +156,14 @@ def quarantine(folder: str | Path) -> dict[str, str]:
     Raises:
         DataError: if the folder's ``manifest.csv`` is something else.
     """
-    folder, found = Path(folder), {}
+    folder, hashes = Path(folder), {}
     for path in (folder / NAME, *sorted(folder.glob(".manifest.*.part"))):
         for row in read_manifest(path) if path.name == NAME else _rows_of_part(path):
             if row["status"] == CALLED["bad"]:
-                found[row["file"]] = row["hash"]
+                hashes[row["file"]] = row["hash"]
             else:
-                found.pop(row["file"], None)
-    return found
+                hashes.pop(row["file"], None)
+    return hashes
 
 
 def plain_name(name: str) -> str:
@@ -207,8 +207,8 @@ def _merge(sources: Iterable[Path], target: Path) -> None:
     with whole(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as f:
         writer = csv.DictWriter(f, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        kept = (row for row, flag in zip(_all(sources), _each(last), strict=True) if flag)
-        writer.writerows({n: escape_formula(cell) for n, cell in row.items()} for row in kept)
+        latest = (row for row, flag in zip(_all(sources), _each(last), strict=True) if flag)
+        writer.writerows({n: escape_formula(cell) for n, cell in row.items()} for row in latest)
 
 
 def _each(flags: NDArray[np.bool_]) -> Iterator[bool]:

@@ -1,4 +1,4 @@
-"""A backbone as it runs on this machine: its precision, compiled or not, and what that costs.
+"""A backbone as it runs on this machine: its precision, compiled or not, and its error.
 
 bfloat16 is chosen where it is measured to be faster, and its error is measured against float32 on
 the first real inputs of a run. Weights are cast once, never call by call.
@@ -50,7 +50,7 @@ def _without_tf32() -> Iterator[None]:
 
 
 class Network:
-    """A backbone that reads batches of any size and answers float32 arrays.
+    """A backbone that reads batches of any size and returns float32 arrays.
 
     Args:
         backbone: With its weights, in eval mode.
@@ -76,19 +76,19 @@ class Network:
         compiled: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
-            raise UsageError(f"precision {precision}", expected=" or ".join(PRECISIONS))
+            raise UsageError(f"there is no precision {precision}", expected=" or ".join(PRECISIONS))
         self.device, self.batch = device, batch
         _place(backbone, device)
         fast = _in_bf16(backbone) if precision != "float32" else None
         if precision == "auto" and fast is not None and gain(backbone, fast, device) < WORTH:
             fast = None
         self.precision: Precision = "float32" if fast is None else "bf16"
-        #: 1 - cosine between the answers in bfloat16 and in float32, the worst of the inputs
+        #: 1 - cosine between the outputs in bfloat16 and in float32, the worst of the inputs
         #: compared; None before the first batch, and in float32.
         self.error: float | None = None
         #: What runs: the backbone itself, or its copy in bfloat16.
         self.backbone = backbone if fast is None else fast
-        self._compared_with = None if fast is None else backbone  # let go after that
+        self._compared_with = None if fast is None else backbone  # dropped after the comparison
         self._card = card
         self._run: Callable[[Tensor], Tensor] = self.backbone
         self._full = batch if compiled else 0
@@ -109,9 +109,9 @@ class Network:
     @torch.no_grad()
     @_without_tf32()
     def __call__(self, inputs: Tensor) -> NDArray[np.float32]:
-        """What the backbone answers to these inputs, as the backbone's ``forward`` takes them."""
+        """The backbone's output for inputs as its ``forward`` takes them."""
         parts = torch.split(inputs, self.batch)
-        rows = np.concatenate([self._answer(part) for part in parts])
+        rows = np.concatenate([self._outputs(part) for part in parts])
         if self._compared_with is not None:
             some = inputs[:_COMPARED]
             exact = _array(self._compared_with(some.to(self.device)))
@@ -119,17 +119,17 @@ class Network:
             self._compared_with = None
         return rows
 
-    def _answer(self, inputs: Tensor) -> NDArray[np.float32]:
+    def _outputs(self, inputs: Tensor) -> NDArray[np.float32]:
         count = len(inputs)
         if count < self._full:  # a compiled network knows one size
             inputs = torch.cat([inputs, inputs.new_zeros(self._full - count, *inputs.shape[1:])])
         return _array(self._run(inputs.to(self.device)))[:count]
 
 
-def worst_cosine(found: NDArray[np.floating], exact: NDArray[np.floating]) -> float:
+def worst_cosine(rows: NDArray[np.floating], exact: NDArray[np.floating]) -> float:
     """The largest 1 - cosine between rows of two arrays (n, ...); 0 for rows that are both zero."""
-    size = int(np.prod(found.shape[1:]))
-    a, b = (x.reshape(len(x), size).astype(np.float64) for x in (found, exact))
+    size = int(np.prod(rows.shape[1:]))
+    a, b = (x.reshape(len(x), size).astype(np.float64) for x in (rows, exact))
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     both_zero = ~a.any(axis=1) & ~b.any(axis=1)
     cosines = np.where(both_zero, 1.0, (a * b).sum(axis=1) / np.maximum(norms, 1e-300))
@@ -137,31 +137,31 @@ def worst_cosine(found: NDArray[np.floating], exact: NDArray[np.floating]) -> fl
 
 
 def gain(backbone: Backbone, fast: Backbone, device: torch.device) -> float:
-    """How many times faster the bfloat16 copy is here, measured once and then remembered.
+    """How many times faster the bfloat16 copy is here; measured once and then stored.
 
-    What was measured is kept in ``speed.json`` of the cache folder, by processor, torch's version
+    The measurement is stored in ``speed.json`` of the cache folder, by processor, torch's version
     and backbone, so that one machine always chooses alike.
     """
     key = "|".join((_processor(device), torch.__version__, backbone.card.name))
     path = cache_folder() / "speed.json"
-    held = _read(path)
-    if key not in held:
+    gains = _read(path)
+    if key not in gains:
         inputs = _example(backbone)
         slow = _seconds(backbone, inputs, device)
-        held[key] = round(slow / _seconds(fast, inputs, device), 3)
+        gains[key] = round(slow / _seconds(fast, inputs, device), 3)
         with suppress(OSError):  # a cache that can't be written to: measured anew the next time
-            write_whole(path, json.dumps(_read(path) | held, indent=1, sort_keys=True))
-    return held[key]
+            write_whole(path, json.dumps(_read(path) | gains, indent=1, sort_keys=True))
+    return gains[key]
 
 
 def _read(path: Path) -> dict[str, float]:
     try:
-        held = json.loads(path.read_text("utf-8"))
+        gains = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    if not isinstance(held, dict):
+    if not isinstance(gains, dict):
         return {}
-    return {k: v for k, v in held.items() if isinstance(v, float) and 0 < v < 1e3}
+    return {k: v for k, v in gains.items() if isinstance(v, float) and 0 < v < 1e3}
 
 
 def _processor(device: torch.device) -> str:
@@ -172,8 +172,8 @@ def _processor(device: torch.device) -> str:
     except OSError:
         lines = []
     keys = ("model name", "cpu family", "model", "stepping")
-    told = dict.fromkeys(line for line in lines if line.split("\t")[0].strip() in keys)
-    names = [line.split(":", 1)[-1].strip() for line in told]
+    described = dict.fromkeys(line for line in lines if line.split("\t")[0].strip() in keys)
+    names = [line.split(":", 1)[-1].strip() for line in described]
     return " ".join(names) or platform.processor() or platform.machine()
 
 
@@ -231,12 +231,13 @@ def _compiled(run: Callable[[Tensor], Tensor], device: torch.device) -> Callable
     compiler = os.environ.get("CXX", "g++")
     if device.type == "cpu" and shutil.which(compiler) is None:
         raise UsageError(
-            "a network to compile",
-            expected=f"a C++ compiler ({compiler} isn't there)",
+            f"a network can't be compiled: the C++ compiler {compiler} isn't there",
             hint="install g++, name another in CXX, or go without compiling",
         )
-    made: Callable[[Tensor], Tensor] = torch.compile(run, dynamic=False, options={"freezing": True})
-    return made
+    compiled: Callable[[Tensor], Tensor] = torch.compile(
+        run, dynamic=False, options={"freezing": True}
+    )
+    return compiled
 
 
 def _array(rows: Tensor) -> NDArray[np.float32]:

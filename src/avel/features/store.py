@@ -1,4 +1,4 @@
-"""Feature files: where those of a folder of clips lie, and whether they are still theirs."""
+"""Feature files: where those of a folder of clips lie, and whether they are up to date."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST = 255 - len(_ENDING)
 
 
 class FeatureNames:
-    """What the feature files of clips are called, with each folder looked at once.
+    """The names of clips' feature files; each folder is listed once.
 
     ``yard.safetensors`` of ``yard.mp4``; where another medium of that stem lies beside it, such as
     ``yard.wav``, each has the whole name: ``yard.mp4.safetensors``.
@@ -30,7 +30,7 @@ class FeatureNames:
         self._stems: dict[Path, Counter[str]] = {}
 
     def of(self, media: Path) -> str:
-        """The name of a file's features, which needn't be there."""
+        """The name of a file's features, whether they exist or not."""
         name = media.name if self._stem(media) > 1 else media.stem
         if len(os.fsencode(name)) > _LONGEST:  # with the ending no file system would take it
             digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
@@ -65,12 +65,12 @@ def feature_path(
         root: The data folder.
         file: The clip; relative to ``root``, or a path within it.
         out: Another folder for the features than ``root/features``.
-        names: What has looked at the clips' folders already.
+        names: The names of folders that were listed already.
     """
     root, file = Path(root), Path(file)
     relative = file.relative_to(root) if file.is_relative_to(root) else file
-    own = (names or FeatureNames()).of(root / relative)
-    return Path(out or root / FOLDER) / relative.with_name(own)
+    name = (names or FeatureNames()).of(root / relative)
+    return Path(out or root / FOLDER) / relative.with_name(name)
 
 
 def stored_path(
@@ -81,14 +81,14 @@ def stored_path(
     Another medium of its stem may have come, or gone, since then: a file of the stem's name is
     then a clip's if its header says so.
     """
-    own = feature_path(root, file, out=out, names=names)
-    if file_exists(own):
-        return own
+    path = feature_path(root, file, out=out, names=names)
+    if file_exists(path):
+        return path
     name = Path(file).name
-    whole, short = own.with_name(name + _ENDING), own.with_name(Path(name).stem + _ENDING)
+    whole, short = path.with_name(name + _ENDING), path.with_name(Path(name).stem + _ENDING)
     if file_exists(whole):
         return whole
-    return short if file_exists(short) and header(short).get("source") == name else own
+    return short if file_exists(short) and header(short).get("source") == name else path
 
 
 def up_to_date(
@@ -114,8 +114,8 @@ def up_to_date(
     if dtype != "float16" and meta.get("dtype") != dtype:
         return False
     left_out = {"error", "precision"} if any_precision else {"error"}
-    held = [meta.get("audio_card"), meta.get("visual_card")]
-    same = [_without(card, left_out) for card in held] == [
+    stored = [meta.get("audio_card"), meta.get("visual_card")]
+    same = [_without(card, left_out) for card in stored] == [
         _without(card, left_out) for card in _plain(cards)
     ]
     return same and [meta.get("content"), meta.get("step")] == [content, step]
@@ -126,7 +126,7 @@ def _without(card: object, keys: set[str]) -> object:
 
 
 def header(path: str | Path) -> Json:
-    """What a feature file says of itself, its arrays unread; empty where it is none, or damaged.
+    """The header of a feature file, without its arrays; empty where it is none, or damaged.
 
     Returns:
         ``duration``, ``step``, ``audio_card``, ``visual_card``, ``source`` and ``content`` as in
@@ -148,11 +148,6 @@ def header(path: str | Path) -> Json:
     except (OSError, SafetensorError, ValueError, RecursionError):
         return {}
     return meta | arrays if isinstance(meta, dict) else {}
-
-
-def _comparable(card: object) -> object:
-    """A stored card as it was before the run measured its precision's ``error``."""
-    return {k: v for k, v in card.items() if k != "error"} if isinstance(card, dict) else card
 
 
 def _plain(cards: tuple[Json, Json]) -> list[Json]:

@@ -1,8 +1,8 @@
-"""Local worker processes, each with its own networks: one that dies is replaced, nothing is lost.
+"""Local worker processes, each with its own networks; one that dies is replaced.
 
-``concurrent.futures`` gives up all that a pool still has to do when one of its processes dies.
-Here every worker has a pipe of its own, and what it left undone goes back to the
-:class:`~avel.features.corpus.Rota`.
+``concurrent.futures`` gives up all pending work when one of a pool's processes dies. Here every
+worker has a pipe of its own, and the jobs it hadn't finished go back to the
+:class:`~avel.features.corpus.JobQueue`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 
 from avel.errors import AvelError, DataError
-from avel.features.corpus import JobOutcome, MediaJob, Outcomes, Rota, Start
+from avel.features.corpus import JobOutcome, JobQueue, MediaJob, Outcomes, Start
 
 #: Read by torch, MKL and OpenBLAS when they are imported.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_STARTS = 3  # workers that die in a row while they load the networks
-_PATIENCE = 5.0  # seconds for a worker to go before it is killed
+_MAX_FAILED_STARTS = 3  # workers that die in a row while they load the networks
+_END_TIMEOUT = 5.0  # seconds for a worker to go before it is killed
 
 
 def cores() -> int:
-    """How many cores this process may use: what OMP_NUM_THREADS says, or all it has."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isascii() and told.isdigit() and int(told) > 0:
-        return int(told)
+    """How many cores this process may use: ``OMP_NUM_THREADS`` where it is set, or all it has."""
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    if setting.isascii() and setting.isdigit() and int(setting) > 0:
+        return int(setting)
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
@@ -49,19 +49,19 @@ def in_processes(
         DataError: if workers die before they have done anything.
     """
     count = max(1, min(count, total))
-    rota = Rota(jobs, total=total, workers=count)
-    team = _Team(start, threads or max(1, cores() // count))
+    queue = JobQueue(jobs, total=total, workers=count)
+    workers = _Workers(start, threads or max(1, cores() // count))
     try:
         for _ in range(count):
-            team.hire()
-        while team.members:
-            yield from team.round(rota)
+            workers.start_one()
+        while workers.members:
+            yield from workers.round(queue)
     finally:
-        team.dismiss()
+        workers.stop()
 
 
 class _Worker:
-    """One process, its pipe, and the files it was given and hasn't answered for."""
+    """One process, its pipe, and the files that it hasn't finished yet."""
 
     def __init__(self, start: Start, threads: int) -> None:
         context = get_context("spawn")
@@ -69,19 +69,19 @@ class _Worker:
         self.process = context.Process(target=_serve, args=(theirs, start), daemon=True)
         with environment({name: str(threads) for name in THREADS}):
             self.process.start()
-        theirs.close()  # or its end would never be seen
+        theirs.close()  # else the end of the process would go unnoticed
         self.ready = False
         self.lot: dict[str, MediaJob] = {}
 
     def give(self, lot: list[MediaJob]) -> None:
-        """Hand over the next files; an empty list sends it home."""
+        """Send the next files; an empty list ends the process."""
         self.lot = {job.target: job for job in lot}
-        with suppress(OSError):  # it has died: that is seen when it is listened to
+        with suppress(OSError):  # it has died, which the next read shows
             self.pipe.send(lot)
 
     def end(self) -> str:
-        """Wait until it has gone, or kill it; how it ended."""
-        self.process.join(_PATIENCE)
+        """Wait until the process has ended, or kill it; returns how it ended."""
+        self.process.join(_END_TIMEOUT)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
@@ -90,66 +90,66 @@ class _Worker:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-class _Team:
-    """The workers, and what is done with what they say."""
+class _Workers:
+    """The worker processes, and the handling of their messages."""
 
     def __init__(self, start: Start, threads: int) -> None:
         self.start, self.threads = start, threads
         self.members: list[_Worker] = []
-        self._stillborn = 0
+        self._failed_starts = 0
 
-    def hire(self) -> None:
+    def start_one(self) -> None:
         self.members.append(_Worker(self.start, self.threads))
 
-    def dismiss(self) -> None:
-        """Stop all of them, whatever they are doing; files are written whole or not at all."""
+    def stop(self) -> None:
+        """Stop all of them at once; files are written whole or not at all."""
         for worker in self.members:
             worker.process.terminate()
         for worker in self.members:
             worker.end()
         self.members.clear()
 
-    def round(self, rota: Rota) -> Iterator[JobOutcome]:
-        """Listen until someone says something, and see to it."""
-        heard = wait([worker.pipe for worker in self.members])
-        for worker in [w for w in self.members if w.pipe in heard]:
+    def round(self, queue: JobQueue) -> Iterator[JobOutcome]:
+        """Wait for messages of the workers, and handle them."""
+        ready = wait([worker.pipe for worker in self.members])
+        for worker in [w for w in self.members if w.pipe in ready]:
             try:
-                told = worker.pipe.recv()
+                message = worker.pipe.recv()
             except (EOFError, OSError):
-                yield from self._replace(worker, rota)
+                yield from self._replace(worker, queue)
                 continue
-            if isinstance(told, JobOutcome):
-                if worker.lot.pop(told.job.target, None) is not None:
-                    yield told
-            elif isinstance(told, AvelError):
-                raise told
+            if isinstance(message, JobOutcome):
+                if worker.lot.pop(message.job.target, None) is not None:
+                    yield message
+            elif isinstance(message, AvelError):
+                raise message
             else:
-                self._stillborn, worker.ready = 0, True
-                self._next(worker, rota)
+                self._failed_starts, worker.ready = 0, True
+                self._next(worker, queue)
 
-    def _next(self, worker: _Worker, rota: Rota) -> None:
-        worker.give(rota.next())
+    def _next(self, worker: _Worker, queue: JobQueue) -> None:
+        worker.give(queue.next())
         if not worker.lot:
             worker.end()
             self.members.remove(worker)
 
-    def _replace(self, worker: _Worker, rota: Rota) -> Iterator[JobOutcome]:
-        """A worker has died: its files go back, and another takes its place."""
+    def _replace(self, worker: _Worker, queue: JobQueue) -> Iterator[JobOutcome]:
+        """Put back the files of a worker that died, and start another one."""
         self.members.remove(worker)
         how = worker.end()
-        yield from rota.died(list(worker.lot.values()), how)
+        yield from queue.worker_died(list(worker.lot.values()), how)
         if not worker.ready:
-            self._stillborn += 1
-            if self._stillborn >= _STARTS:
+            self._failed_starts += 1
+            if self._failed_starts >= _MAX_FAILED_STARTS:
                 raise DataError(
                     f"worker processes die while they load the networks ({how})",
                     hint="take fewer with -j, or see whether there is enough memory",
                 )
-        self.hire()
+        self.start_one()
 
 
 def cannot_start(error: Exception) -> AvelError:
-    """What a worker that can't load its networks says."""
+    """The error of a worker that can't load its networks."""
     if isinstance(error, AvelError):
         return error
     return DataError(f"a worker can't load its networks ({type(error).__name__}: {error})")
@@ -157,7 +157,7 @@ def cannot_start(error: Exception) -> AvelError:
 
 @contextmanager
 def environment(values: dict[str, str]) -> Iterator[None]:
-    """Variables for processes that are started meanwhile."""
+    """Environment variables for processes that are started within the context."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -171,8 +171,8 @@ def environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def _serve(pipe: Connection, start: Start) -> None:
-    """A worker's life: load, then take lots and answer, until an empty one comes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to deal with
+    """The main loop of a worker: load, then do lots and send outcomes, until an empty lot comes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     with suppress(EOFError, OSError):  # the parent has gone
         try:
             work = start()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from avel.features.network import Precision
 
 CARD, TRAIN_IDS = "card.json", "train_ids.json.gz"
-#: What strangers hand in is bounded: bytes of a card, of weights, of unpacked training ids.
+#: Most bytes that are read of a card, of weights, of unpacked training ids.
 LARGEST_CARD, LARGEST_WEIGHTS, LARGEST_IDS = 2**22, 2**32, 2**24
 _OPENING, _COMMA = re.compile(r"\s*\[\s*"), re.compile(r"\s*,\s*")
 
@@ -84,19 +84,21 @@ class Trained(Predictor):
         """
         from avel.features.extractor import Extractor
 
-        made = Extractor(**self.wants, precision=precision, device=device)
-        for own, here in zip((self.audio_card, self.visual_card), made.cards, strict=True):
-            if own.get("hash") != here.get("hash"):
+        extractor = Extractor(**self.wants, precision=precision, device=device)
+        for expected, present in zip(
+            (self.audio_card, self.visual_card), extractor.cards, strict=True
+        ):
+            if expected.get("hash") != present.get("hash"):
                 raise CheckpointError(
-                    f"the model was trained on features of {backbone_name(own)}",
-                    expected=f"those of {backbone_name(here)}, the weights that are here",
+                    f"the model was trained on features of {backbone_name(expected)}",
+                    expected=f"those of {backbone_name(present)}, the weights that are here",
                     hint="train it again on features extracted with these, or bring back the old "
                     "weights",
                 )
-        return made
+        return extractor
 
     def predict_windows(self, audio: Floats, visual: Floats) -> WindowOutput:
-        """What the network says of windows (B, T, A) and (B, T, H, W, V), float32.
+        """The network's output for windows (B, T, A) and (B, T, H, W, V), float32.
 
         Raises:
             CheckpointError: if the model was trained for a task without class scores.
@@ -104,22 +106,22 @@ class Trained(Predictor):
         device = next(self.network.parameters()).device
         self.network.eval()
         with torch.inference_mode():
-            answer: Output = self.network(
+            output: Output = self.network(
                 audio=torch.from_numpy(audio).to(device),
                 visual=torch.from_numpy(visual).to(device),
             )
-        if answer.scores is None or answer.labels is None:
+        if output.scores is None or output.labels is None:
             raise CheckpointError(
                 f"a model trained for {self.card['task']} gives no class scores",
                 expected="a model of task sel or wsel",
                 hint="train one with `avel train MODEL task=sel`",
             )
-        expected = answer.parts if self.decide is not None else MODALITY_PARTS.values()
-        parts = {name: answer.parts[name] for name in expected if name in answer.parts}
+        names = output.parts if self.decide is not None else MODALITY_PARTS.values()
+        parts = {name: output.parts[name] for name in names if name in output.parts}
         return WindowOutput(
-            scores=_array(answer.scores),
-            labels=answer.labels.cpu().numpy(),
-            attention=None if answer.attention is None else _array(answer.attention),
+            scores=_array(output.scores),
+            labels=output.labels.cpu().numpy(),
+            attention=None if output.attention is None else _array(output.attention),
             parts={name: _array(part) for name, part in parts.items()},
         )
 
@@ -127,7 +129,7 @@ class Trained(Predictor):
         """Write the checkpoint; a reader finds the old one or the new one, never a mix.
 
         The weights' file carries the card in its own header and is renamed into place in one step;
-        ``card.json`` is a copy that a reader believes only where it fits the weights.
+        ``card.json`` is a copy that a reader uses only where it fits the weights.
 
         Args:
             folder: Made where it isn't there.
@@ -158,7 +160,7 @@ def _array(tensor: Tensor) -> Floats:
 def _storable(state: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
     kind = {"float32": torch.float32, "float16": torch.float16}.get(dtype)
     if kind is None:
-        raise CheckpointError(f"dtype {dtype!r}", expected="float32 or float16", hint="choose one")
+        raise CheckpointError(f"the dtype must be float32 or float16, got {dtype!r}")
     stored = {
         name: (t.detach().cpu().to(kind) if t.is_floating_point() else t.detach().cpu())
         .clone()
@@ -198,10 +200,10 @@ def read_checkpoint(folder: Path) -> Trained:
     """
     state, embedded = _read_weights(folder / WEIGHTS)
     card = _read_card(folder / CARD)
-    found = weights_hash(state)
-    if card is None or card.get("weights") != found:
+    checksum = weights_hash(state)
+    if card is None or card.get("weights") != checksum:
         card = embedded  # a save was interrupted between the two files
-    if card is None or card.get("weights") != found:
+    if card is None or card.get("weights") != checksum:
         raise CheckpointError(
             f"{folder}: the weights aren't those that the card names",
             expected=f"{WEIGHTS} and {CARD} of one save",
@@ -223,16 +225,16 @@ def _damaged(path: Path, why: object) -> CheckpointError:
 def _bounded(path: Path, largest: int) -> None:
     size = path.stat().st_size
     if size > largest:
-        raise _damaged(path, f"{size} bytes, at most {largest} are read")
+        raise _damaged(path, f"it has {size} bytes, and at most {largest} are read")
 
 
 def _parse_card(path: Path, text: str) -> Json:
     if len(text) > LARGEST_CARD:
-        raise _damaged(path, f"a card of {len(text)} characters")
+        raise _damaged(path, f"the card has {len(text)} characters")
     try:
         card = json.loads(text)
     except (ValueError, RecursionError) as e:
-        raise _damaged(path, f"no JSON ({type(e).__name__})") from e
+        raise _damaged(path, f"the card is no JSON ({type(e).__name__})") from e
     if not isinstance(card, dict):
         raise _damaged(path, "the card is no JSON object")
     return card
@@ -302,8 +304,8 @@ def _texts(text: str) -> Iterator[str]:
     opening = _OPENING.match(text)
     at = opening.end() if opening else len(text)
     while at < len(text) and text[at] == '"':
-        found, at = scanstring(text, at + 1)
-        yield found
+        value, at = scanstring(text, at + 1)
+        yield value
         comma = _COMMA.match(text, at)
         at = comma.end() if comma else at
     if not opening or text[at:].strip() != "]":

@@ -22,9 +22,9 @@ from avel.types import Bools, Floats, Json, Scores
 
 Spans = tuple[NDArray[np.int64], NDArray[np.int64]]
 
-#: Temperatures that are believed.
+#: The smallest and the largest temperature.
 TEMPERATURES = (0.01, 100.0)
-#: The longest gap or smallest length that a rule may ask for, seconds.
+#: The largest gap and the largest minimal length of a rule, seconds.
 LONGEST = 3600.0
 #: Most classes with a rule of their own.
 MOST = 2**16
@@ -54,19 +54,22 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         if not _seconds(self.min_duration):
-            raise UsageError(f"minimal length {self.min_duration}", expected="seconds >= 0")
+            raise UsageError(
+                f"min_duration must be 0 to {LONGEST:g} seconds, got {self.min_duration}"
+            )
         if not _seconds(self.max_gap):
-            raise UsageError(f"gap of {self.max_gap}", expected="seconds >= 0")
+            raise UsageError(f"max_gap must be 0 to {LONGEST:g} seconds, got {self.max_gap}")
         top = 1.0 if self.threshold is None else self.threshold
         if not _number(top) or not 0 < top <= 1:
             raise UsageError(
-                f"threshold {self.threshold}", expected="a probability above 0 and up to 1"
+                f"the threshold must be a probability above 0 and up to 1, got {self.threshold}"
             )
         if self.low_threshold is not None and not (
             _number(self.low_threshold) and 0 < self.low_threshold <= top
         ):
             raise UsageError(
-                f"hysteresis down to {self.low_threshold}", expected=f"above 0 and up to {top:g}"
+                f"low_threshold (hysteresis) must be above 0 and up to {top:g}, got "
+                f"{self.low_threshold}"
             )
 
 
@@ -109,16 +112,16 @@ class Decision:
         for name in ("audio_threshold", "visual_threshold"):
             value = getattr(self, name)
             if not _number(value) or not 0 < value <= 1:
-                raise UsageError(f"{name} {value}", expected="a probability above 0 and up to 1")
+                raise UsageError(f"{name} must be a probability above 0 and up to 1, got {value}")
         first, last = TEMPERATURES
         if not _number(self.temperature) or not first <= self.temperature <= last:
-            raise UsageError(f"temperature {self.temperature}", expected=f"{first} to {last}")
+            raise UsageError(f"temperature must be {first} to {last}, got {self.temperature}")
 
     def of(self, name: str) -> Thresholds:
         """The rule of a class."""
         return self.classes.get(name, self.rule)
 
-    def asked(
+    def override(
         self,
         *,
         threshold: float | None = None,
@@ -127,7 +130,7 @@ class Decision:
         max_gap: float | None = None,
         require_both: bool = True,
     ) -> Decision:
-        """The same with what a caller asks for, for every class; None leaves what is here.
+        """The same decision with other values for every class; None leaves a value as it is.
 
         A threshold takes the place of all thresholds, those of single classes too, and ends the
         hysteresis that went with them. A class with a threshold below ``low_threshold`` has no hysteresis.
@@ -135,15 +138,17 @@ class Decision:
         Raises:
             UsageError: for values out of range, and for ``low_threshold`` above the threshold for all.
         """
-        made = replace(self, require_both=self.require_both and require_both)
+        decision = replace(self, require_both=self.require_both and require_both)
         if threshold is not None:
             base = replace(self.rule, threshold=threshold, low_threshold=None)
-            made = replace(made, rule=base, classes={})
-        given = {"low_threshold": low_threshold, "min_duration": min_duration, "max_gap": max_gap}
-        asked = {name: value for name, value in given.items() if value is not None}
-        base = replace(made.rule, **asked)
+            decision = replace(decision, rule=base, classes={})
+        options = {"low_threshold": low_threshold, "min_duration": min_duration, "max_gap": max_gap}
+        changes = {name: value for name, value in options.items() if value is not None}
+        base = replace(decision.rule, **changes)
         return replace(
-            made, rule=base, classes={n: _changed(r, asked) for n, r in made.classes.items()}
+            decision,
+            rule=base,
+            classes={n: _changed(r, changes) for n, r in decision.classes.items()},
         )
 
     def calibrated(self, scores: Scores) -> Scores:
@@ -164,26 +169,26 @@ class Decision:
         }
 
     @classmethod
-    def from_json(cls, held: Any) -> Decision:
+    def from_json(cls, stored: Any) -> Decision:
         """What :meth:`to_json` wrote.
 
         Raises:
             UsageError: if it is something else, or a value is out of range.
         """
         try:
-            rules = dict(held["classes"])
-            if len(rules) > MOST or not isinstance(held["require_both"], bool):
+            rules = dict(stored["classes"])
+            if len(rules) > MOST or not isinstance(stored["require_both"], bool):
                 raise TypeError("classes or require_both")
             return cls(
-                rule=_thresholds(held["rule"]),
+                rule=_thresholds(stored["rule"]),
                 classes={str(name): _thresholds(rule) for name, rule in rules.items()},
-                require_both=held["require_both"],
-                temperature=held["temperature"],
-                **{n: held[n] for n in ("audio_threshold", "visual_threshold") if n in held},
+                require_both=stored["require_both"],
+                temperature=stored["temperature"],
+                **{n: stored[n] for n in ("audio_threshold", "visual_threshold") if n in stored},
             )
         except (KeyError, TypeError, ValueError) as e:
             raise UsageError(
-                f"no decision ({type(e).__name__}: {e})",
+                f"it is no decision ({type(e).__name__}: {e})",
                 expected="what `avel tune` writes",
                 hint="tune the model again",
             ) from e
@@ -197,11 +202,11 @@ def _thresholds(stored: Mapping[str, Any]) -> Thresholds:
     return Thresholds(**{_FORMER.get(name, name): value for name, value in dict(stored).items()})
 
 
-def _changed(rule: Thresholds, asked: Mapping[str, float]) -> Thresholds:
-    """A class's own rule with what is asked for all; its threshold bounds the hysteresis."""
-    values: dict[str, Any] = dict(asked)
-    if rule.threshold is not None and "low_threshold" in asked:
-        values["low_threshold"] = min(asked["low_threshold"], rule.threshold)
+def _changed(rule: Thresholds, changes: Mapping[str, float]) -> Thresholds:
+    """A class's own rule with the values for all classes; its threshold bounds the hysteresis."""
+    values: dict[str, Any] = dict(changes)
+    if rule.threshold is not None and "low_threshold" in changes:
+        values["low_threshold"] = min(changes["low_threshold"], rule.threshold)
     return replace(rule, **values)
 
 
@@ -216,11 +221,11 @@ def soften(values: Floats, temperature: float) -> Floats:
 
 def possible(scores: Scores) -> Bools:
     """(T,) where an audio-visual event can be: not where silence or no picture is known."""
-    held = np.ones(len(scores.grid), dtype=bool)
+    allowed = np.ones(len(scores.grid), dtype=bool)
     for known in (scores.audible, scores.visible):
         if known is not None:
-            held &= known
-    return held
+            allowed &= known
+    return allowed
 
 
 def masks(

@@ -1,4 +1,4 @@
-"""From scores to events, and the whole sentence: a video file in, its timeline out."""
+"""From scores to events, and from a video file to its timeline."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def to_events(
     An event starts and ends at segment edges; its score is the mean probability of its class over
     its segments.
 
-    With ``modality="audio"`` the answer is what is audible but not visible: the segments where a
+    With ``modality="audio"`` the events are what is audible but not visible: the segments where a
     class's ``audio_scores`` reach the decision's ``audio_threshold``, its ``visual_scores`` don't
     reach the ``visual_threshold`` (or are NaN), and it is no audio-visual event. The hysteresis,
     the gaps that are bridged and the smallest length are those of the class; an audio-visual event
@@ -68,7 +68,7 @@ def to_events(
     modalities apart have no such events.
 
     Args:
-        scores: What a model says; ``labels`` holds the decision of the model's own paper.
+        scores: A model's scores; ``labels`` holds the decision of the model's own paper.
         decision: Thresholds, hysteresis, gaps to bridge and smallest lengths, for all classes or
             each; None takes the paper's decision, one class a segment. The other arguments change
             it. Its temperature was applied when the scores were made by a localizer; here it is
@@ -90,7 +90,7 @@ def to_events(
         UsageError: if a value is out of range.
     """
     check_choice(modality, MODALITIES)
-    chosen = (decision or Decision()).asked(
+    chosen = (decision or Decision()).override(
         threshold=threshold,
         low_threshold=low_threshold,
         min_duration=min_duration,
@@ -98,18 +98,18 @@ def to_events(
         require_both=require_both,
     )
     find = _audio_visual if modality == "both" else partial(_of_one, modality=modality)
-    found = [
+    events = [
         event for class_id in range(len(scores.classes)) for event in find(scores, class_id, chosen)
     ]
     ids = {name: i for i, name in enumerate(scores.classes)}
-    return sorted(found, key=lambda e: (e.start, e.end, ids[e.label]))
+    return sorted(events, key=lambda e: (e.start, e.end, ids[e.label]))
 
 
 def _audio_visual(scores: Scores, class_id: int, decision: Decision) -> list[Event]:
     """A class's audio-visual events of the whole file."""
     least = decision.of(scores.classes[class_id]).min_duration
-    found, _ = _events_of(scores, class_id, decision, slice(0, len(scores.grid)))
-    return [e for e in found if clock.lasts(e.start, e.end, least)]
+    events, _ = _events_of(scores, class_id, decision, slice(0, len(scores.grid)))
+    return [e for e in events if clock.lasts(e.start, e.end, least)]
 
 
 def _of_one(
@@ -118,28 +118,28 @@ def _of_one(
     """A class's events that are only audible, or only visible: see :func:`to_events`."""
     name, step = scores.classes[class_id], scores.grid.step
     rule, at_least = decision.of(name), getattr(decision, f"{modality}_threshold")
-    own = getattr(scores, f"{modality}_scores")
-    if own is None or not (own[:, class_id] >= at_least).any():
+    probabilities = getattr(scores, f"{modality}_scores")
+    if probabilities is None or not (probabilities[:, class_id] >= at_least).any():
         return []
     low_threshold = None if rule.low_threshold is None else min(rule.low_threshold, at_least)
-    taken = np.zeros(len(own), dtype=bool)
+    taken = np.zeros(len(probabilities), dtype=bool)
     for event in _audio_visual(scores, class_id, decision):
         taken[slice(*_segments_of(event, scores))] = True
     seeds, over = masks(
-        own[:, class_id],
+        probabilities[:, class_id],
         taken,
         replace(rule, threshold=at_least, low_threshold=low_threshold),
         _alone(scores, class_id, decision, modality) & ~taken,
     )
-    gap, alone = gap_segments(rule, step), np.zeros(len(own), dtype=bool)
+    gap, alone = gap_segments(rule, step), np.zeros(len(probabilities), dtype=bool)
     for first, stop in zip(*spans(seeds, over, max_gap=gap), strict=True):
         alone[first:stop] = True
-    found: list[Event] = []
+    events: list[Event] = []
     for first, stop, on in clock.runs((alone & ~taken).tolist()):
         beside = taken[max(0, first - gap - 1) : stop + gap + 1].any()
         if on and not (beside and stop - first <= max(gap, 1)):
-            found += _event(scores, class_id, first, stop, modality=modality)
-    return [e for e in found if clock.lasts(e.start, e.end, rule.min_duration)]
+            events += _event(scores, class_id, first, stop, modality=modality)
+    return [e for e in events if clock.lasts(e.start, e.end, rule.min_duration)]
 
 
 def _alone(scores: Scores, class_id: int, decision: Decision, modality: EventModality) -> Bools:
@@ -147,11 +147,11 @@ def _alone(scores: Scores, class_id: int, decision: Decision, modality: EventMod
     audio = modality == "audio"
     other = scores.visual_scores if audio else scores.audio_scores
     at_least = decision.visual_threshold if audio else decision.audio_threshold
-    held = np.ones(len(scores.grid), dtype=bool)
+    alone = np.ones(len(scores.grid), dtype=bool)
     if other is not None:
-        held &= ~(other[:, class_id] >= at_least)  # NaN is no sign of it
+        alone &= ~(other[:, class_id] >= at_least)  # NaN is no sign of it
     known = scores.audible if audio else scores.visible
-    return held & known if decision.require_both and known is not None else held
+    return alone & known if decision.require_both and known is not None else alone
 
 
 def _segments_of(event: Event, scores: Scores) -> tuple[int, int]:
@@ -175,13 +175,13 @@ def _events_of(
     allowed = possible(scores)[place] if decision.require_both else np.ones(len(values), bool)
     seeds, over = masks(values, scores.labels[place] == class_id, rule, allowed)
     starts, stops = spans(seeds, over, max_gap=gap_segments(rule, scores.grid.step))
-    found = [
+    events = [
         event
         for first, stop in zip(starts + place.start, stops + place.start, strict=True)
         for event in _event(scores, class_id, int(first), int(stop))
     ]
     trailing = len(over) - int(np.argmin(over[::-1])) if not over.all() else 0
-    return found, place.start + trailing
+    return events, place.start + trailing
 
 
 def _event(
@@ -200,8 +200,8 @@ class Localizer:
 
     Args:
         model, events, vocabulary: As for :func:`localize`.
-        cache: True keeps the features of every file in the cache folder, so that another model on
-            the same file costs only itself; see :mod:`avel.features.cache`.
+        cache: True stores the features of every file in the cache folder, so that another model of
+            the same backbones needn't extract them again; see :mod:`avel.features.cache`.
         precision: Of the backbones, as for :class:`avel.features.extractor.Extractor`.
         device: Where model and backbones run; see :func:`avel.device.check_device`.
 
@@ -234,8 +234,8 @@ class Localizer:
         """The events of one file as they become final; options and errors as for :func:`localize`.
 
         A segment is audible if it is near the file's loudest, which only the whole sound tells: it
-        is gone through first (a small part of the work). So nothing that was said changes later,
-        and the timeline in the end is the one of :meth:`__call__`.
+        is decoded once before (a small part of the work). So no event changes later, and the
+        timeline in the end is the one of :meth:`__call__`.
         """
         return self._begin(video, ahead=True, **options)
 
@@ -256,7 +256,7 @@ class Localizer:
         progress: Progress | None = None,
     ) -> EventStream:
         check_choice(modality, CHOICES)
-        chosen = (decision or tuned(self.model.card)).asked(
+        chosen = (decision or tuned(self.model.card)).override(
             threshold=threshold,
             low_threshold=low_threshold,
             min_duration=min_duration,
@@ -266,7 +266,7 @@ class Localizer:
         features, facts = features_of(
             video,
             self._extract,
-            keep=self.cache,
+            cache=self.cache,
             ahead=ahead and chosen.require_both,
             progress=progress,
             audio_track=audio_track,
@@ -288,7 +288,7 @@ class EventStream:
     Args:
         video: The file as it was named.
         scoring: Its scores in the making.
-        facts: Tells what is known of the file, once it was read.
+        facts: Gives the facts of the file, once it was read.
         card: The model's.
         decision: As in :func:`to_events`; its temperature is applied to the scores.
         modality: As for :func:`localize`.
@@ -310,7 +310,7 @@ class EventStream:
         self._steps = iter(scoring)
 
     def __iter__(self) -> Iterator[Event]:
-        """Every event once, as soon as no later second can change it.
+        """Every event once, as soon as no later segment can change it.
 
         That is in order of their ends, but for classes that wait longer (hysteresis, gaps). What
         is only audible or only visible comes after the file's end, where it was chosen.
@@ -336,32 +336,32 @@ class EventStream:
         self, scores: Scores, class_id: int, first: int, ready: int
     ) -> tuple[list[Event], int]:
         """A class's events that no segment from ``ready`` on can change, and where to go on."""
-        found, pending = _events_of(scores, class_id, self.decision, slice(first, ready))
+        events, pending = _events_of(scores, class_id, self.decision, slice(first, ready))
         rule, step = self.decision.of(scores.classes[class_id]), scores.grid.step
         if ready == len(scores.grid):
             pending = ready
         else:
-            for event in reversed(found):  # those that may grow, or be joined to what may come
+            for event in reversed(events):  # those that may grow, or be joined to what may come
                 stop = clock.segment_at(event.end, step)
                 if stop >= pending or pending - stop <= gap_segments(rule, step):
                     pending = min(pending, clock.segment_at(event.start, step))
         over = scores.grid.bounds(pending)[0] if pending < ready else float("inf")
-        final = [e for e in found if e.start < over]
+        final = [e for e in events if e.start < over]
         return [e for e in final if clock.lasts(e.start, e.end, rule.min_duration)], pending
 
     def timeline(self) -> Timeline:
-        """The timeline of the whole file; what wasn't iterated yet is gone through first."""
+        """The timeline of the whole file; what wasn't iterated yet is read first."""
         for _ in self._steps:
             pass
         scores, facts = self.decision.calibrated(self._scoring.scores()), self._facts()
-        found = {
+        lanes = {
             m: tuple(to_events(scores, decision=self.decision, modality=m)) for m in MODALITIES
         }
         timeline = Timeline(
             video=self.video,
-            events=found["both"],
-            audio_only=found["audio"],
-            visual_only=found["visual"],
+            events=lanes["both"],
+            audio_only=lanes["audio"],
+            visual_only=lanes["visual"],
             duration=scores.grid.duration,
             classes=scores.classes,
             scores=scores,
@@ -382,8 +382,8 @@ def _name(video: Video) -> str:
 
 def tuned(card: Json) -> Decision:
     """The decision that `avel tune` stored in a model's card, or the paper's."""
-    held = card.get("decision")
-    return Decision() if held is None else Decision.from_json(held)
+    stored = card.get("decision")
+    return Decision() if stored is None else Decision.from_json(stored)
 
 
 def _load(
@@ -391,11 +391,11 @@ def _load(
     events: str | Sequence[str] | None,
     vocabulary: str | Path | None,
 ) -> Predictor:
-    """A model from its folder, by its name, or from an exported file; with the events asked for."""
+    """A model from its folder, by its name, or from an exported file; with the requested events."""
     if events is not None or vocabulary is not None:
         if model not in ("default", "named_events"):
             raise UsageError(
-                f"events by name for the model {model if isinstance(model, str | Path) else ''!s}",
+                f"events by name don't go with the model {model if isinstance(model, str | Path) else ''!s}",
                 expected="the model named_events: a trained or exported one has its own classes",
                 hint="leave out the model, or the events",
             )
@@ -411,12 +411,12 @@ def _load(
 
 def _notes(facts: Facts, scores: Scores) -> Iterator[str]:
     """What a reader of the events must know of the file, a sentence each."""
-    if not facts.heard:
+    if not facts.has_audio:
         yield "The file has no sound that can be read, so nothing in it is both seen and heard."
     elif scores.audible is not None and not scores.audible.any():
         quiet = f"The sound is silent, or below {SILENT:g} dBFS throughout"
         yield f"{quiet}, so nothing in the file is both seen and heard."
-    if not facts.seen:
+    if not facts.has_video:
         yield "The file has no picture that can be read, so nothing in it is both seen and heard."
     if scores.grid.duration < scores.grid.step:
         yield f"The file is shorter than one segment of {scores.grid.step:g} s."

@@ -215,7 +215,7 @@ def check_features(card: Json, features: FeatureStream) -> None:
         trained_on, present = card[f"{modality}_card"], getattr(features, f"{modality}_card")
         if backbone_identity(trained_on) != backbone_identity(present):
             raise CheckpointError(
-                f"{modality} features of {backbone_name(present)}",
+                f"the {modality} features are of {backbone_name(present)}",
                 expected=f"those of {backbone_name(trained_on)}, which the model was trained on",
                 hint=f"extract with --{modality} {backbone_option(trained_on)}",
             )
@@ -223,15 +223,15 @@ def check_features(card: Json, features: FeatureStream) -> None:
     expected = card["dims"]["audio"], card["dims"]["visual"]
     if widths != expected or not len(features):
         raise CheckpointError(
-            f"{len(features)} segments of features {widths[0]} (audio) and {widths[1]} (visual)"
-            " wide",
+            f"there are {len(features)} segments of features, {widths[0]} (audio) and {widths[1]} "
+            "(visual) wide",
             expected=f"at least one segment, {expected[0]} and {expected[1]} wide",
             hint="extract the file again with the model's backbones",
         )
     step = float(card["step"])
     if abs(features.grid.step - step) > 1e-6:
         raise CheckpointError(
-            f"segments of {features.grid.step:g} s",
+            f"the features have segments of {features.grid.step:g} s",
             expected=f"segments of {step:g} s, which the model was trained on",
             hint=f"extract with --step {step:g}",
         )

@@ -20,8 +20,8 @@ from avel.media.decode import Damage, Shown, Shrinker, SoundLine, open_container
 from avel.media.encode import BLOCK, SoundTrack, TimedPictures
 from avel.media.file import Media
 
-#: Takes an upright (H, W, 3) uint8 RGB picture and the second it is shown at; answers one of the
-#: same shape, and leaves the one it got as it is.
+#: Takes an upright (H, W, 3) uint8 RGB picture and the second it is shown at; returns a new one of
+#: the same shape.
 Draw = Callable[[NDArray[np.uint8], float], NDArray[np.uint8]]
 #: Codecs of sound that an .mp4 holds and browsers play: their packets are copied.
 COPIED = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "opus", "libopus", "alac"})
@@ -36,7 +36,7 @@ def write_copy(
 ) -> None:
     """Write an .mp4 of a video with its pictures drawn on, whole or not at all.
 
-    Every picture has the time it had, whatever the rate, and is upright. SoundLine that an .mp4 can
+    Every picture has the time it had, whatever the rate, and is upright. Sound that an .mp4 can
     hold is copied bit by bit; other sound is encoded anew (AAC, two channels where it has two,
     else their mean). Memory doesn't grow with the length.
 
@@ -54,9 +54,9 @@ def write_copy(
     if media.video is None:
         raise MediaError(f"{media.path}: has no picture", expected="a file of video")
     try:
-        with whole(path) as temporary, ExitStack() as held:
-            out = held.enter_context(av.open(str(temporary), "w", format="mp4"))
-            source = held.enter_context(open_container(media.path))
+        with whole(path) as temporary, ExitStack() as stack:
+            out = stack.enter_context(av.open(str(temporary), "w", format="mp4"))
+            source = stack.enter_context(open_container(media.path))
             out.metadata["comment"] = comment
             aspect = _aspect(source.streams[media.video.index], media.video.rotation)
             fps = media.video.fps or _FPS
@@ -71,7 +71,7 @@ def write_copy(
 def _write(
     media: Media,
     pictures: TimedPictures,
-    sound: _Copied | _Anew | None,
+    sound: _Copied | _Reencoded | None,
     size: tuple[int, int],
     draw: Draw,
 ) -> None:
@@ -95,32 +95,32 @@ def _instants(frames: Iterator[Shown], until: float) -> Iterator[tuple[Shown, fl
 
     The last one stays on until the end of the file.
     """
-    held = next(frames, None)
-    while held is not None:
+    current = next(frames, None)
+    while current is not None:
         following = next(frames, None)
-        end = max(held.end, until) if following is None else following.time
-        instants = list(clock.frame_instants(held.time, end, AGAIN))
+        end = max(current.end, until) if following is None else following.time
+        instants = list(clock.frame_instants(current.time, end, AGAIN))
         for start, stop in zip(instants, [*instants[1:], end], strict=True):
-            yield held, start, stop
-        held = following
+            yield current, start, stop
+        current = following
 
 
 def _aspect(stream: Any, rotation: int) -> Fraction | None:
     """Width of an upright pixel over its height, None where it is square or not known."""
-    said = stream.sample_aspect_ratio
-    if not said or said == 1:
+    ratio = stream.sample_aspect_ratio
+    if not ratio or ratio == 1:
         return None
-    return Fraction(1 / said if rotation % 180 == 90 else said)
+    return Fraction(1 / ratio if rotation % 180 == 90 else ratio)
 
 
-def _sound(out: Any, media: Media, source: Any) -> _Copied | _Anew | None:
+def _sound(out: Any, media: Media, source: Any) -> _Copied | _Reencoded | None:
     if media.audio is None:
         return None
-    return (_Copied if media.audio.codec in COPIED else _Anew)(out, media, source)
+    return (_Copied if media.audio.codec in COPIED else _Reencoded)(out, media, source)
 
 
 class _Copied:
-    """SoundLine whose packets go into the copy as they are."""
+    """Sound whose packets go into the copy as they are."""
 
     def __init__(self, out: Any, media: Media, source: Any) -> None:
         assert media.audio is not None
@@ -156,13 +156,13 @@ class _Copied:
         self.write_until(float("inf"))
 
 
-class _Anew:
-    """SoundLine that is decoded, placed on the video's clock, and encoded again."""
+class _Reencoded:
+    """Sound that is decoded, placed on the video's clock, and encoded again."""
 
     def __init__(self, out: Any, media: Media, _source: Any) -> None:
         assert media.audio is not None
-        own = media.audio.rate
-        self._rate = own if own in _AAC_RATES else 48000
+        source_rate = media.audio.rate
+        self._rate = source_rate if source_rate in _AAC_RATES else 48000
         channels = 2 if media.audio.channels == 2 else 1
         chosen: list[int | None] = [0, 1] if channels == 2 else [None]
         tracks = [

@@ -35,7 +35,7 @@ JITTER = 0.02
 #: Pictures larger than this (pixels) are refused; those above the second are decoded by one thread,
 #: since each holds pictures of its own.
 MAX_PIXELS, LARGE_PIXELS = 2**26, 2**24
-#: SoundLine of fewer or more samples a second than this is none.
+#: Sound of fewer or more samples a second than this is none.
 RATES = (1000, 1_000_000)
 # libswscale: bilinear, accurate rounding, chroma in full at input and output
 _BILINEAR = 0x2 | 0x40000 | 0x4000 | 0x2000
@@ -264,7 +264,7 @@ def on_clock(frames: Iterator[Any], *, start: float, fps: float, damage: Damage)
 
 
 class Screen:
-    """Which frame is shown at an instant; instants must be asked for in order.
+    """Which frame is shown at an instant; instants must be requested in order.
 
     Args:
         frames: In order of time.
@@ -282,20 +282,20 @@ class Screen:
         return math.inf if self._next is None else self._next.time
 
     def at(self, instant: float) -> Shown | None:
-        """The last frame with time <= instant; None before the first and after the last is gone."""
+        """The last frame with time <= instant; None before the first and after the end of the last."""
         while self._next is not None and self._next.time <= instant + _EPS:
             self._shown, self._next = self._next, next(self._frames, None)
-        if self._shown is None or (self._next is None and instant > self.gone - _EPS):
+        if self._shown is None or (self._next is None and instant > self.end - _EPS):
             return None
         return self._shown
 
     @property
-    def gone(self) -> float:
-        """When the frame that is on goes, if no other comes on before."""
+    def end(self) -> float:
+        """When the frame that is on ends, if no other comes on before."""
         return max(self._until, self._shown.end) if self._shown is not None else self._until
 
     @property
-    def held(self) -> tuple[float, float] | None:
+    def extended(self) -> tuple[float, float] | None:
         """Since when the last frame of all stays on beyond its own end, and until when."""
         if self._shown is None or self._next is not None or self._until <= self._shown.end:
             return None
@@ -308,7 +308,7 @@ class Screen:
 
 
 class Shrinker:
-    """RGB pictures of one size, upright; a frame asked for twice is converted once.
+    """RGB pictures of one size, upright; a frame requested twice is converted once.
 
     Bilinear by libswscale, whose filter widens when it shrinks, as Pillow's does (OpenCV's
     doesn't), with colours interpolated in full: on 4:2:0 frames of real files it is 0.2 to 0.7 of
@@ -399,7 +399,7 @@ class FramesAhead:
 
     Args:
         frames: Decoded audio frames.
-        most: Bytes of samples that are kept in memory.
+        most: Bytes of samples that stay in memory.
     """
 
     def __init__(self, frames: Iterator[Any], *, most: int = AHEAD_BYTES) -> None:
@@ -467,17 +467,21 @@ def blocks(
     waiting: SoundBlock | None = None
     following: float | None = None
     for frame in frames:
-        held = channels(frame) if is_sound(frame) else None
-        if held is None:
+        samples = channels(frame) if is_sound(frame) else None
+        if samples is None:
             damage.dropped += 1
             continue
         damage.corrupt += bool(frame.is_corrupt)
-        one = mix(held, natural=natural) if channel is None else held[min(channel, len(held) - 1)]
+        mono = (
+            mix(samples, natural=natural)
+            if channel is None
+            else samples[min(channel, len(samples) - 1)]
+        )
         time = None if frame.time is None else frame.time - start
         if not timed and following is not None:
             time = following
         following = None if time is None else time + frame.samples / frame.sample_rate
-        block = SoundBlock(time, frame.sample_rate, _tame(one))
+        block = SoundBlock(time, frame.sample_rate, _tame(mono))
         if waiting is not None:
             yield _placed(waiting, block)
         waiting = block

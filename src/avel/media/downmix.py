@@ -145,20 +145,20 @@ def _seconds(
     frames: Iterable[tuple[Sequence[str], int, NDArray[np.float32]]],
 ) -> Iterator[tuple[tuple[str, ...], Floats, int, float]]:
     """About a second each: the channels' names, (n, n) sums of products, samples, seconds."""
-    held: _Second | None = None
+    second: _Second | None = None
     rate = 0
     for names, rate, samples in frames:
         key = tuple(names)
-        if held is None or held.names != key:
-            held = _Second(key, np.zeros((len(key), len(key))))
+        if second is None or second.names != key:
+            second = _Second(key, np.zeros((len(key), len(key))))
         block = samples.astype(np.float64)
-        held.products += block @ block.T
-        held.count += samples.shape[1]
-        if held.count >= rate:
-            yield held.names, held.products, held.count, held.count / rate
-            held = None
-    if held is not None and held.count >= rate / 10:
-        yield held.names, held.products, held.count, held.count / rate
+        second.products += block @ block.T
+        second.count += samples.shape[1]
+        if second.count >= rate:
+            yield second.names, second.products, second.count, second.count / rate
+            second = None
+    if second is not None and second.count >= rate / 10:
+        yield second.names, second.products, second.count, second.count / rate
 
 
 def _of(sums: _Sums, raised: float, level: float) -> Downmix:

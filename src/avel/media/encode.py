@@ -33,7 +33,7 @@ def write_video(
     """Write a video file with H.264 pictures (yuv420p) and AAC sound, whole or not at all.
 
     The frames are drawn from the iterable as they are encoded, so hours need no more memory than
-    seconds (the sound is held whole). The same frames and sound give the same file each time.
+    seconds (the sound is in memory as a whole). The same frames and sound give the same file each time.
 
     Args:
         path: The file; its ending chooses the container (.mp4, .mkv, .mov, .ts).
@@ -51,10 +51,10 @@ def write_video(
     drawn = iter(frames)
     first = next(drawn, None)
     if first is None and audio is None:
-        raise UsageError("neither frames nor sound to write", expected="at least one of them")
+        raise UsageError("there are neither frames nor sound to write")
     with whole(path) as temporary, av.open(str(temporary), "w") as out:
         picture = None if first is None else _picture_stream(out, first, fps, quality)
-        sound = None if audio is None else _held_sound(out, audio, rate)
+        sound = None if audio is None else _whole_sound(out, audio, rate)
         if picture is not None and first is not None:
             for index, image in enumerate(chain([first], drawn)):
                 out.mux(picture.encode(_frame(image, index, picture)))
@@ -67,7 +67,7 @@ def write_video(
 
 def _picture_stream(out: Any, first: NDArray[np.uint8], fps: float, quality: int) -> Any:
     if first.ndim != 3 or first.shape[2] != 3 or first.shape[0] % 2 or first.shape[1] % 2:
-        raise UsageError(f"a frame of shape {first.shape}", expected="(H, W, 3), H and W even")
+        raise UsageError(f"the frames have shape {first.shape}", expected="(H, W, 3), H and W even")
     return _h264(out, first.shape[1], first.shape[0], fps, quality)
 
 
@@ -88,7 +88,7 @@ def _frame(image: NDArray[np.uint8], index: int, stream: Any) -> Any:
 
     if image.dtype != np.uint8 or image.shape != (stream.height, stream.width, 3):
         raise UsageError(
-            f"frame {index} of shape {image.shape} and type {image.dtype}",
+            f"frame {index} has shape {image.shape} and type {image.dtype}",
             expected=f"({stream.height}, {stream.width}, 3) uint8, like the first",
         )
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
@@ -159,11 +159,11 @@ class TimedPictures:
 _BT601, _LIMITED = 6, 1
 
 
-def _held_sound(out: Any, audio: NDArray[np.floating[Any]], rate: int) -> SoundTrack:
-    """The track of a sound that is held whole."""
+def _whole_sound(out: Any, audio: NDArray[np.floating[Any]], rate: int) -> SoundTrack:
+    """The track of a sound that is in memory as a whole."""
     samples = np.atleast_2d(np.asarray(audio, np.float32).T)
     if samples.ndim != 2 or len(samples) not in (1, 2):
-        raise UsageError(f"sound of shape {audio.shape}", expected="(n,), (n, 1) or (n, 2)")
+        raise UsageError(f"the sound has shape {audio.shape}", expected="(n,), (n, 1) or (n, 2)")
     blocks = (samples[:, i : i + BLOCK] for i in range(0, samples.shape[1], BLOCK))
     return SoundTrack(out, blocks, channels=len(samples), rate=rate)
 

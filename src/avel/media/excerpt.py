@@ -65,6 +65,6 @@ def sound(media: Media, start: float, end: float, *, rate: int = 44100) -> NDArr
     if media.audio is None:
         return np.zeros(count, dtype=np.float32)
     since = start - _LEAD
-    found = media._blocks(Damage(), natural=True, since=since if since > 0 else None, zero=start)
-    samples, _ = SoundLine(found, rate).read(count)
+    blocks = media._blocks(Damage(), natural=True, since=since if since > 0 else None, zero=start)
+    samples, _ = SoundLine(blocks, rate).read(count)
     return samples

@@ -1,6 +1,6 @@
 """Media files in: what a file holds, its segments, single frames, its sound.
 
-This file, ``probe`` and ``decoding`` are the only ones that decode.
+This file, ``probe`` and ``decode`` are the only ones that decode.
 
 Policies:
     - Time 0.0 is the start of the file (its container's start offset is subtracted).
@@ -8,7 +8,7 @@ Policies:
     - A frame is picked by time: the last one with a timestamp <= the instant. Instants before the
       first frame take it if it comes on within the same segment; the last frame stays on to the end
       of the file, as in every player. A segment without any frame isn't visible.
-    - SoundLine is the downmix of all channels (:mod:`.downmix`). A track that starts late, ends
+    - Sound is the downmix of all channels (:mod:`.downmix`). A track that starts late, ends
       early or has gaps is silent there; what lies before 0.0 or behind the end is cut.
     - A track of which nothing can be decoded is left out for the next one of its kind.
     - Cover pictures of sound files are no picture.
@@ -75,15 +75,15 @@ _NEAR = 3.0
 
 @dataclass(frozen=True)
 class Segment:
-    """What is seen and heard in one segment.
+    """The pictures and the sound of one segment.
 
     Args:
         index: Its place in the grid.
-        frames: (n, size, size, 3) uint8 RGB, evenly spaced in time; n is what was asked for, less
+        frames: (n, size, size, 3) uint8 RGB, evenly spaced in time; n is the requested number, less
             where the picture ends within the segment, 0 where there is none.
         audio: (step * 16000,) float32 mono, zeros where the file has no sound.
-        rms: Level of what is there of the sound, in dBFS; -120 for silence. Of a file that is quiet
-            throughout, the level it was raised to.
+        rms: Level of the samples that came from the file, in dBFS; -120 for silence. Of a file that
+            is quiet throughout, the level it was raised to.
         n_samples_present: How many samples of ``audio`` came from the file.
         frame_times: Timestamps of the n frames in seconds; equal ones are the same frame.
     """
@@ -141,7 +141,8 @@ class Media:
             UsageError: if the step isn't between 0.1 and 600 seconds.
         """
         if not STEPS[0] <= step <= STEPS[1]:
-            raise UsageError(f"a step of {step} s", expected=f"{STEPS[0]} to {STEPS[1]} seconds")
+            bounds = f"{STEPS[0]} to {STEPS[1]} seconds"
+            raise UsageError(f"the step must be {bounds}, got {step}")
         return Grid(self.duration, step)
 
     def segments(
@@ -158,22 +159,23 @@ class Media:
             UsageError: for a step or number of frames out of bounds.
         """
         if not 1 <= frames <= 1000 or not 1 <= size <= 4096:
-            raise UsageError(f"{frames} frames of {size} pixels", expected="1 to 1000, 1 to 4096")
+            bounds = "1 to 1000 frames a segment of 1 to 4096 pixels"
+            raise UsageError(f"there must be {bounds}, got {frames} of {size}")
         return self._segments(self.grid(step), frames, size)
 
     def _segments(self, grid: Grid, count: int, size: int) -> Iterator[Segment]:
-        seen, heard = Damage(), Damage()
-        screen = Screen(self._shown(seen), until=self.duration)
-        shrink = Shrinker(seen)
-        sound = SoundLine(self._blocks(heard), RATE)
+        picture_damage, sound_damage = Damage(), Damage()
+        screen = Screen(self._shown(picture_damage), until=self.duration)
+        shrink = Shrinker(picture_damage)
+        sound = SoundLine(self._blocks(sound_damage), RATE)
         self._note(*self.mix.sentences())
         for index in range(len(grid)):
             times, images = _pick(screen, shrink, grid, index, count, size)
             samples, present = _hear(sound, grid, index)
             yield Segment(index, images, samples, _level(samples, present), present, times)
-        self._note(*seen.sentences("picture"), *heard.sentences("sound"))
-        if screen.held is not None and screen.held[1] - screen.held[0] >= grid.step:
-            since, until = screen.held
+        self._note(*picture_damage.sentences("picture"), *sound_damage.sentences("sound"))
+        if screen.extended is not None and screen.extended[1] - screen.extended[0] >= grid.step:
+            since, until = screen.extended
             self._note(f"picture: ends at {since:.1f} s; its last frame stays on to {until:.1f} s")
 
     def _note(self, *notes: str) -> None:
@@ -211,8 +213,8 @@ class Media:
         """
         grid = self.grid(step)
         sound = SoundLine(self._blocks(Damage()), RATE)
-        heard = (_hear(sound, grid, index) for index in range(len(grid)))
-        return max((_level(*h) for h in heard), default=SILENCE) if self.audio else SILENCE
+        segments = (_hear(sound, grid, index) for index in range(len(grid)))
+        return max((_level(*h) for h in segments), default=SILENCE) if self.audio else SILENCE
 
     def _shown(self, damage: Damage) -> Iterator[Shown]:
         if self.video is None:

@@ -150,9 +150,9 @@ def probe(path: Path, *, audio_track: int | None, video_track: int | None) -> Pr
             if not {t.index for t in picked} <= scan.times.keys():
                 with open_container(path) as again:
                     scan = _Scan(again, path, picked)
-            noted = [*notes["video"], *notes["audio"]]
-            extent = _extent(container, scan, picked, noted)
-            kept = clock.player_start(container.format.name, extent.start)
+            all_notes = [*notes["video"], *notes["audio"]]
+            extent = _extent(container, scan, picked, all_notes)
+            player_start = clock.player_start(container.format.name, extent.start)
     except av.error.FFmpegError as e:
         raise unreadable(path, f"isn't a media file that can be read ({e.strerror})") from e
     if extent.duration > MAX_DURATION:
@@ -161,7 +161,9 @@ def probe(path: Path, *, audio_track: int | None, video_track: int | None) -> Pr
     video, audio = chosen["video"], chosen["audio"]
     if audio is not None and not extent.timed:
         audio = replace(audio, timed=False)
-    return Probe(extent.duration, extent.start, kept, tuple(tracks), video, audio, noted)
+    return Probe(
+        extent.duration, extent.start, player_start, tuple(tracks), video, audio, all_notes
+    )
 
 
 def player_start_of(path: str | Path) -> float:
@@ -256,9 +258,9 @@ def has_track(notes: Iterable[str], kind: Kind) -> bool:
     """Whether a file has a track of a kind that can be decoded, by the notes of its probe."""
     word = _WORDS[kind]
     unread = (f"{word}: track ", f"{word}: nothing of track ")
-    own = [n for n in notes if n.lower().startswith((f"{word}:", f"the file has no {word}"))]
-    refused = any(n.lower().startswith((*unread, f"the file has no {word}")) for n in own)
-    return not refused or any(map(tells_track, own))
+    matching = [n for n in notes if n.lower().startswith((f"{word}:", f"the file has no {word}"))]
+    refused = any(n.lower().startswith((*unread, f"the file has no {word}")) for n in matching)
+    return not refused or any(map(tells_track, matching))
 
 
 def tells_track(note: str) -> bool:
@@ -309,43 +311,43 @@ def _extent(container: Any, scan: _Scan, chosen: Sequence[Track], notes: list[st
     """
     start = scan.start
     streams = [container.streams[t.index] for t in chosen]
-    said = _said_end(container, streams, start or 0.0)
+    header_end = _said_end(container, streams, start or 0.0)
     shortest = min(1.0, 1 / (chosen[0].fps or 25.0))
-    if said is not None and not scan.whole:
-        return _Extent(start or 0.0, max(said - (start or 0.0), shortest))
-    found = {t.index: scan.times[t.index] for t in chosen}
+    if header_end is not None and not scan.whole:
+        return _Extent(start or 0.0, max(header_end - (start or 0.0), shortest))
+    times = {t.index: scan.times[t.index] for t in chosen}
     if start is None:
-        start = min((f.first for f in found.values() if f.first is not None), default=0.0)
+        start = min((f.first for f in times.values() if f.first is not None), default=0.0)
     ends: dict[Kind, float] = {}
     timed = True
     for track in sorted(chosen, key=lambda t: t.kind):  # the sound first
-        held = found[track.index]
-        if not held.ends and not held.untimed:
+        timing = times[track.index]
+        if not timing.ends and not timing.untimed:
             continue
-        end = _true_end(held.ends, said) if held.ends else start + held.untimed
-        if track.kind == "audio" and end - start > _STRETCH * held.filled + _PAUSE:
+        end = _true_end(timing.ends, header_end) if timing.ends else start + timing.untimed
+        if track.kind == "audio" and end - start > _STRETCH * timing.filled + _PAUSE:
             spread = f"{end - start:.0f} s, and aren't believed"
-            notes.append(f"sound: {held.filled:.1f} s of it have times spread over {spread}")
-            end, timed = start + held.filled, False
-        if track.kind == "video" and held.ends and end - start <= MAX_DURATION:
-            cut = _shown_until(held, end, ends.get("audio"))
+            notes.append(f"sound: {timing.filled:.1f} s of it have times spread over {spread}")
+            end, timed = start + timing.filled, False
+        if track.kind == "video" and timing.ends and end - start <= MAX_DURATION:
+            cut = _shown_until(timing, end, ends.get("audio"))
             if cut < end:
                 notes.append(f"picture: what its times put after {cut - start:.1f} s is left out")
             end = cut
         ends[track.kind] = end
-    last = max(ends.values(), default=start if said is None else said)
+    last = max(ends.values(), default=start if header_end is None else header_end)
     if ends and timed:
-        _compare(container, start, last, said, notes)
+        _compare(container, start, last, header_end, notes)
     return _Extent(start, max(last - start, shortest), timed)
 
 
-def _shown_until(found: _PacketTimes, end: float, sound: float | None) -> float:
+def _shown_until(times: _PacketTimes, end: float, sound: float | None) -> float:
     """The end of the picture, without what only wrong times put there.
 
     That is what follows a pause that no recording has, and, of pictures that come very seldom, what
     goes on long after the sound or, where there is none, takes more time than so many can fill.
     """
-    begins = sorted(found.begins)
+    begins = sorted(times.begins)
     if end - begins[0] > _SELDOM * len(begins):
         filled = begins[0] + max(_LONGEST_HOLD, _SELDOM * len(begins))
         if sound is None:
@@ -357,15 +359,15 @@ def _shown_until(found: _PacketTimes, end: float, sound: float | None) -> float:
 
 
 def _compare(
-    container: Any, start: float, end: float, said: float | None, notes: list[str]
+    container: Any, start: float, end: float, header_end: float | None, notes: list[str]
 ) -> None:
     """Note where a file is shorter than its header says, be that counted from 0 or from start."""
-    if said is None or not set(_SAYS.split()) & set(container.format.name.split(",")):
+    if header_end is None or not set(_SAYS.split()) & set(container.format.name.split(",")):
         return
-    lost = said - end
+    lost = header_end - end
     if lost > 0.5 and abs(lost - start) > 0.5:
-        told = f"the file says it lasts {said - start:.1f} s but ends at {end - start:.1f} s"
-        notes.append(told)
+        note = f"the file says it lasts {header_end - start:.1f} s but ends at {end - start:.1f} s"
+        notes.append(note)
 
 
 def _said_end(container: Any, streams: Sequence[Any], start: float) -> float | None:
@@ -440,8 +442,8 @@ class _Scan:
         streams = [container.streams[index] for index in self._tracks]
         self.times = {s.index: _PacketTimes(s) for s in streams}
         self.frames: dict[int, Any] = {}
-        said = _said_end(container, streams, self.start or 0.0) if streams else None
-        self.whole = said is None or path.stat().st_size <= _SCAN
+        header_end = _said_end(container, streams, self.start or 0.0) if streams else None
+        self.whole = header_end is None or path.stat().st_size <= _SCAN
         for track in tracks:
             _check_size(path, track)
         for stream in streams:
@@ -470,10 +472,10 @@ class _Scan:
             self.frames[track.index] = first
 
 
-def _true_end(ends: Sequence[float], said: float | None) -> float:
+def _true_end(ends: Sequence[float], header_end: float | None) -> float:
     """The last end; where that is far from what the headers say, without a few wild ones."""
     ordered = sorted(ends)
-    if said is None or ordered[-1] <= 2 * said + 60:
+    if header_end is None or ordered[-1] <= 2 * header_end + 60:
         return ordered[-1]
     few = 1 + len(ordered) // 20
     for place in range(len(ordered) - few, len(ordered)):

@@ -239,7 +239,7 @@ class Matcher:
         return self._ranked(asked, compare, tracks, failed, top=top, most=most, overlaps=overlaps)
 
     def _stream(self, file: Path) -> tuple[FeatureStream, Callable[[], Facts]]:
-        return features_of(file, self._extract, keep=self.cache)
+        return features_of(file, self._extract, cache=self.cache)
 
     def _ask(self, query: str | Path, modality: Modality | None, within: Modality | None) -> _Asked:
         file, span = parse_query(query)

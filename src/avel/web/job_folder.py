@@ -70,7 +70,7 @@ def load_result(folder: Path) -> Timeline:
 
 def decision_of(timeline: Timeline, **options: float | None) -> Decision:
     """The decision that a model was tuned to, with other options (see ``Decision.asked``)."""
-    return tuned(timeline.model).asked(**options)  # type: ignore[arg-type]
+    return tuned(timeline.model).override(**options)  # type: ignore[arg-type]
 
 
 def with_decision(timeline: Timeline, **options: float | None) -> Timeline:
