@@ -389,7 +389,7 @@ def test_a_stretch_asks_and_ends_with_its_file(shelf: Shelf) -> None:
     assert (found.matches[0].start, found.matches[0].end) == (2, 4)
     found = matcher()(f"{query}@4-99", target)
     assert (found.start, found.end) == (4, 5.5)
-    with pytest.raises(UsageError, match=r"from 6 s on"):
+    with pytest.raises(UsageError, match=r"starts at 6 s"):
         matcher()(f"{query}@6-7", target)
 
 
@@ -411,7 +411,7 @@ def test_silent_targets_are_searched_by_their_picture_and_only_so(shelf: Shelf) 
     silent = shelf.put("silent.mp4", rows(visual=noise(1, 5)))
     assert len(find(query, silent)) == 2
     found = find(query, silent, modality="visual")
-    assert len(found) == 0 and found.notes == ("1 file has no sound to be searched.",)
+    assert len(found) == 0 and found.notes == ("1 file has no sound to search.",)
     assert str(found) == "no match"
 
 
@@ -419,7 +419,7 @@ def test_files_too_short_are_named_and_a_query_too_long_refused(shelf: Shelf) ->
     find = matcher()
     query = shelf.put("q.wav", rows(audio=noise(0, 5)))
     short = shelf.put("in/a.mp4", rows(visual=noise(1, 4)))
-    with pytest.raises(UsageError, match="5 segments, longer than whatever"):
+    with pytest.raises(UsageError, match="5 segments, more than any"):
         find(query, short)
     shelf.put("in/b.mp4", rows(visual=noise(1, 5)))
     found = find(query, shelf.folder / "in")
@@ -473,8 +473,8 @@ def test_hostile_names_stay_names(shelf: Shelf, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"modality": "smell"}, "modality 'smell'"),
-        ({"top": 0}, "top 0"),
+        ({"modality": "smell"}, "got 'smell'"),
+        ({"top": 0}, "got 0"),
         ({"index": "index.zip"}, "ends in .safetensors"),
     ],
 )
@@ -682,7 +682,7 @@ BAD: dict[str, Callable[[Json], Any]] = {
 def test_a_false_index_is_refused_and_left_alone(shelf: Shelf, index: Path, name: str) -> None:
     changed(index, BAD[name])
     before = index.read_bytes()
-    with pytest.raises(DataError, match="no index of avel's"):
+    with pytest.raises(DataError, match="is no index"):
         search(shelf, index)
     assert index.read_bytes() == before
 
@@ -692,7 +692,7 @@ def test_an_older_index_is_refused_in_one_sentence(shelf: Shelf, index: Path) ->
     with pytest.raises(DataError) as caught:
         search(shelf, index)
     assert "of an older avel, which mixed the sound differently" in str(caught.value)
-    assert "it is made again" in str(caught.value)
+    assert "writes it anew" in str(caught.value)
     index.unlink()
     assert search(shelf, index).matches
 
@@ -716,7 +716,7 @@ def test_the_track_taken_is_told_of_what_is_shown(shelf: Shelf, tmp_path: Path, 
 @pytest.mark.parametrize("cut", [0, 4, 100, -1])
 def test_a_damaged_index_is_refused(shelf: Shelf, index: Path, cut: int) -> None:
     index.write_bytes(index.read_bytes()[:cut])
-    with pytest.raises(DataError, match="no index of avel's"):
+    with pytest.raises(DataError, match="is no index"):
         search(shelf, index)
 
 
@@ -916,7 +916,7 @@ def test_both_ways_from_real_files(here: Path, capsys: pytest.CaptureFixture[str
     [
         ("--query nothing.wav --in silent.mp4", 1, "nothing.wav"),
         ("--query bark.wav --in nothing.mp4", 1, "nothing.mp4"),
-        ("--query bark.wav@7-9 --in silent.mp4", 2, "from 7 s on"),
+        ("--query bark.wav@7-9 --in silent.mp4", 2, "starts at 7 s"),
         ("--query bark.wav@2-1 --in silent.mp4", 2, "START-END"),
         ("--query bark.wav --in silent.mp4 --modality smell", 2, "audio or visual"),
         ("--query bark.wav --in silent.mp4 --within smell", 2, "audio or visual"),

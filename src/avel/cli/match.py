@@ -1,4 +1,4 @@
-"""`avel match`: a sound or a picture in, the moments that belong to it out."""
+"""`avel match`: search recordings for what belongs to a sound or a picture."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def match(
             help="NAME.csv, NAME.json, NAME.html (a page), or several.",
         ),
     ] = None,
-    top: Annotated[int, typer.Option(help="How many moments at most.")] = 10,
+    top: Annotated[int, typer.Option(help="Matches at most.")] = 10,
     overlaps: Annotated[
-        bool, typer.Option("--overlaps", help="Also windows that overlap a better one.")
+        bool, typer.Option("--overlaps", help="Also matches that overlap a nearer one.")
     ] = False,
     one_per_file: Annotated[
-        bool, typer.Option("--one-per-file", help="Only the best moment of each file.")
+        bool, typer.Option("--one-per-file", help="Only the best match of each file.")
     ] = False,
     index: Annotated[
         Path | None,
@@ -94,7 +94,7 @@ def match(
         ),
     ] = False,
 ) -> None:
-    """Find the moments that look like a sound, or sound like a picture."""
+    """Search recordings for what looks like a sound, or sounds like a picture."""
     from avel.report.cards import cautions
     from avel.search.matcher import Matcher
     from avel.search.results import check_ending
@@ -106,60 +106,60 @@ def match(
     check_precision(precision)
     check_device(device)
     say_passed_over(candidates)
-    find = Matcher(model, cache=not no_cache, precision=precision, device=device)  # type: ignore[arg-type]
-    found = _run(
-        find, query, candidates, modality=modality, within=within, top=top, overlaps=overlaps,
+    search = Matcher(model, cache=not no_cache, precision=precision, device=device)  # type: ignore[arg-type]
+    result = _run(
+        search, query, candidates, modality=modality, within=within, top=top, overlaps=overlaps,
         one_per_file=one_per_file, index=index,
     )  # fmt: skip
-    for caution in cautions(found.model)[:1]:
+    for caution in cautions(result.model)[:1]:
         note(caution)
     for path in outputs:
         try:
-            found.save(path)
+            result.save(path)
         except OSError as e:
             raise unwritable(path, e.strerror or str(e)) from e
-    _show(found, outputs, as_json=as_json)
-    for name, error in found.failed:
-        said = str(error) if name in str(error) else f"{name}: {error}"
-        fail(said)
-    if found.failed:
+    _show(result, outputs, as_json=as_json)
+    for name, error in result.failed:
+        message = str(error) if name in str(error) else f"{name}: {error}"
+        fail(message)
+    if result.failed:
         raise typer.Exit(1)
 
 
-def _run(find: Matcher, query: str, candidates: list[Path], **options: object) -> SearchResult:
+def _run(search: Matcher, query: str, candidates: list[Path], **options: object) -> SearchResult:
     with progress_bar("searching") as advance:
-        return find(query, candidates, progress=advance, **options)  # type: ignore[arg-type]
+        return search(query, candidates, progress=advance, **options)  # type: ignore[arg-type]
 
 
-def _show(found: SearchResult, written: list[Path], *, as_json: bool) -> None:
+def _show(result: SearchResult, written: list[Path], *, as_json: bool) -> None:
     if as_json:
-        print_json(found.to_json())
+        print_json(result.to_json())
     else:
-        print_table(_table(found), notes=found.notes, written=written)
+        print_table(_table(result), notes=result.notes, written=written)
 
 
-def _table(found: SearchResult) -> Table:
+def _table(result: SearchResult) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     from avel.clock import format_time
     from avel.search.results import WORDS
 
-    span = f"{format_time(found.start, decimals=2)} - {format_time(found.end, decimals=2)}"
-    asked = f"the {WORDS[found.modality]} of {printable(Path(found.query).name)}, {span}"
-    files = f"{found.files} file{'s' * (found.files != 1)}"
-    title = f"{asked}, in {files} of {found.segments} segments"
+    span = f"{format_time(result.start, decimals=2)} - {format_time(result.end, decimals=2)}"
+    subject = f"the {WORDS[result.modality]} of {printable(Path(result.query).name)}, {span}"
+    files = f"{result.files} file{'s' * (result.files != 1)}"
+    title = f"{subject}, in {files} of {result.segments} segments"
     table = Table(title=Text(title), title_justify="left")
     for heading in ("", "start", "end", "distance"):
         table.add_column(heading, justify="right", no_wrap=True)
-    shares = any(m.shared for m in found.matches)
+    shares = any(m.shared for m in result.matches)
     for heading in ("both",) * shares + ("file",):
         table.add_column(heading, overflow="fold")
-    for i, m in enumerate(found.matches, 1):
+    for i, m in enumerate(result.matches, 1):
         times = (format_time(m.start, decimals=2), format_time(m.end, decimals=2))
         both = (Text(printable(", ".join(m.shared))),) * shares
         file = Text(printable(m.file), overflow="fold")
         table.add_row(str(i), *times, f"{m.distance:.3f}", *both, file)
-    if not found.matches:
+    if not result.matches:
         table.add_row("", "", "", "", "no match")
     return table

@@ -1,4 +1,4 @@
-"""What every window of a track costs a query, and which windows are the best."""
+"""The costs of a candidate's windows for a query, and the best windows."""
 
 from __future__ import annotations
 
@@ -17,42 +17,44 @@ CHUNK = 256
 
 
 def costs(
-    network: Model, query: Floats, pieces: Iterable[Floats], *, modality: Literal["audio", "visual"]
+    network: Model, query: Floats, blocks: Iterable[Floats], *, modality: Literal["audio", "visual"]
 ) -> NDArray[np.float32]:
-    """What every window of a track costs that is as long as the query.
+    """The cost of every window of a candidate that is as long as the query.
 
     Args:
         network: A model of CML for separate recordings.
-        query: (l, A) or (l, H, W, V), the rows of the modality that asks.
+        query: (l, A) or (l, H, W, V), its features.
         pieces: The answering track in pieces of any length, (n, H, W, V) or (n, A).
-        modality: Which modality asks.
+        modality: Of the query.
 
     Returns:
-        (N - l + 1,) the mean of the windows' segments; none where the track is shorter.
+        (N - l + 1,) the mean costs of the windows' segments; empty if the track is shorter.
     """
-    length, found = len(query), []
-    held: list[Floats] = []
-    for piece in pieces:
-        held.append(piece)
-        if sum(map(len, held)) >= CHUNK + length - 1:
-            track = np.concatenate(held)
-            found.append(_costs(network, query, track, modality))
-            held = [track[len(track) - length + 1 :]]
-    track = np.concatenate(held) if held else query[:0]
+    length, results = len(query), []
+    buffer: list[Floats] = []
+    for piece in blocks:
+        buffer.append(piece)
+        if sum(map(len, buffer)) >= CHUNK + length - 1:
+            track = np.concatenate(buffer)
+            results.append(_costs(network, query, track, modality))
+            buffer = [track[len(track) - length + 1 :]]
+    track = np.concatenate(buffer) if buffer else query[:0]
     if len(track) >= length:
-        found.append(_costs(network, query, track, modality))
-    return np.concatenate(found) if found else np.zeros(0, np.float32)
+        results.append(_costs(network, query, track, modality))
+    return np.concatenate(results) if results else np.zeros(0, np.float32)
 
 
 def _costs(
     network: Model, query: Floats, track: Floats, modality: Literal["audio", "visual"]
 ) -> NDArray[np.float32]:
     device = next(network.parameters()).device
-    asks, answers = (
+    query_rows, candidate_rows = (
         torch.from_numpy(np.ascontiguousarray(x, np.float32))[None].to(device)
         for x in (query, track)
     )
-    audio, visual = (asks, answers) if modality == "audio" else (answers, asks)
+    audio, visual = (
+        (query_rows, candidate_rows) if modality == "audio" else (candidate_rows, query_rows)
+    )
     with torch.inference_mode():
         cost = network.window_costs(
             audio=audio, visual=visual, query=Query(modality, 0, len(query))
@@ -66,9 +68,9 @@ def best(
     """The first segments of a track's best windows, best first, the earlier of equals.
 
     Args:
-        cost: (N - l + 1,) of each window; what isn't finite is passed over.
-        present: (N,) whether a segment has the modality that answers. A window without any is no
-            answer.
+        cost: (N - l + 1,) of each window; values that aren't finite are left out.
+        present: (N,) whether a segment has the candidate's modality. Windows without any are left
+            out.
         length: l.
         top: How many at most.
         overlaps: False leaves out windows that share a segment with a better one.

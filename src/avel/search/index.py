@@ -1,9 +1,9 @@
-"""An index: the features of many files in one, so that a folder is searched without decoding it.
+"""An index: the features of many files in one, so that a search needs no decoding.
 
 One safetensors file: ``audio`` (S, A), ``visual`` (S, H, W, V) in float16, ``heard`` and ``seen``
-(S,), and in its header a table of whose rows they are. A file's rows are still its own while its
-size and time of change are; else its content is hashed, and only what is new is extracted. The
-rows belong to the backbones, not to the model that searches them. No torch.
+(S,), and a table of the files in its header. A file's rows are valid while its size and modification
+time are unchanged; else its content is hashed, and only new content is extracted. The rows depend
+on the backbones, not on the model that searches them. No torch.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _KINDS = [[str, int, int, str, kind, int, int, tuple] for kind in (float, int)]
 #: The largest header that safetensors reads.
 _LARGEST_HEADER = 100_000_000
 
-#: Arrays by name, rows of one stretch.
+#: Arrays by name, of the same rows.
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -69,12 +69,12 @@ class IndexEntry:
 
 @dataclass(frozen=True)
 class Kind:
-    """What rows must share to be searched by one model.
+    """The properties of an index's rows that a model depends on.
 
     Args:
         audio_card, visual_card: The backbones' cards.
         step: Seconds a segment.
-        means: Whether the picture is kept as the mean over its regions, (1, 1, V).
+        means: Whether visual features are the mean over regions, (1, 1, V).
     """
 
     audio_card: Json
@@ -83,9 +83,9 @@ class Kind:
     means: bool
 
     def serves(self, expected: Kind) -> bool:
-        """Whether rows of this kind are as good as, or more than, what is expected."""
+        """Whether a model that expects another kind can use rows of this kind."""
         cards = [(self.audio_card, expected.audio_card), (self.visual_card, expected.visual_card)]
-        same = all(backbone_identity(own) == backbone_identity(theirs) for own, theirs in cards)
+        same = all(backbone_identity(ours) == backbone_identity(theirs) for ours, theirs in cards)
         return same and abs(self.step - expected.step) < 1e-6 and self.means <= expected.means
 
 
@@ -96,11 +96,11 @@ def _entry(*cells: Any) -> IndexEntry:
 
 
 def rows_of(block: FeatureBlock, *, means: bool) -> Arrays:
-    """A block of features as an index keeps it.
+    """A block of features in the form of an index.
 
     Args:
         block: A few segments.
-        means: Whether the picture is averaged over its regions.
+        means: Whether visual features are averaged over regions.
 
     Returns:
         ``audio`` (n, A) and ``visual`` (n, H, W, V) float16, ``heard`` and ``seen`` (n,) uint8:
@@ -117,13 +117,13 @@ def rows_of(block: FeatureBlock, *, means: bool) -> Arrays:
 
 
 class Index:
-    """An index that lies on the disk.
+    """An index on disk, read in parts.
 
     Args:
         path: The file.
 
     Raises:
-        DataError: if it can't be read, or isn't what it says.
+        DataError: if it can't be read or is damaged.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -148,9 +148,9 @@ class Index:
             self._check()
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as e:
             raise DataError(
-                f"{self.path}: no index of avel's ({type(e).__name__}: {str(e)[:200]})",
+                f"{self.path} is no index ({type(e).__name__}: {str(e)[:200]})",
                 expected="a file that `avel match --index` wrote",
-                hint="name another file, or remove this one: it is made again",
+                hint="name another file, or remove this one; the next search writes it anew",
             ) from e
 
     def _check(self) -> None:
@@ -173,12 +173,12 @@ class Index:
 
     @property
     def row_shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Shapes of a segment's sound (A,) and picture (H, W, V)."""
+        """Shapes of a segment's audio (A,) and visual features (H, W, V)."""
         audio, visual = (tuple(self.arrays[n].get_shape()[1:]) for n in ("audio", "visual"))
         return audio, visual
 
     def rows(self, entry: IndexEntry, name: str) -> Iterator[NDArray[Any]]:
-        """A file's rows of one array, some at a time."""
+        """A file's rows of one array, at most ``ROWS`` at a time."""
         stop = entry.first + entry.count
         for first in range(entry.first, stop, ROWS):
             yield np.asarray(self.arrays[name][first : min(first + ROWS, stop)])
@@ -188,7 +188,7 @@ Extract = Callable[[Path], FeatureStream]
 
 
 def open_index(path: str | Path, kind: Kind) -> Index | None:
-    """The index at a path, None where there is none yet.
+    """The index at a path, None if there is none yet.
 
     Raises:
         DataError: if something else is there, or it is damaged.
@@ -196,18 +196,18 @@ def open_index(path: str | Path, kind: Kind) -> Index | None:
     """
     path = Path(path)
     if path.suffix.lower() != ENDING:
-        raise UsageError(f"an index {path}", expected=f"a name that ends in {ENDING}")
+        raise UsageError(f"--index is {path}", expected=f"a name that ends in {ENDING}")
     if not path.exists():
         return None
-    held = Index(path)
-    if not held.kind.serves(kind):
+    index = Index(path)
+    if not index.kind.serves(kind):
         raise UsageError(
-            f"{path} holds features that this model can't read",
+            f"{path} has features that this model can't read",
             expected="those of its own backbones and step"
-            + (", every region of the picture" if held.kind.means > kind.means else ""),
+            + (", every region of the picture" if index.kind.means > kind.means else ""),
             hint="name another index for this model",
         )
-    return held
+    return index
 
 
 def update(
@@ -218,21 +218,20 @@ def update(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Index | None, list[IndexEntry | AvelError]]:
-    """Bring an index up to date with some files: what is new is extracted, the rest stays.
+    """Add new and changed files to an index; rows of other files stay while these exist.
 
-    Files of other calls keep their rows while they are there. Where nothing is new nothing is
-    written; what a call had done that is interrupted, or fails, is kept.
+    If nothing is new, nothing is written. If a call is interrupted or fails, the files that it had
+    extracted are written.
 
     Args:
-        path: The index; made if it isn't there.
+        path: The index; written if it doesn't exist.
         files: Media files.
-        extract: Gives the features of one.
-        kind: What the model reads.
+        extract: Returns the features of one.
+        kind: Of the rows that the model reads.
         progress: Called with files done and files in all.
 
     Returns:
-        The index (None where there is none, for no file could be read), and for each file its
-        entry or what is wrong with it.
+        The index (None if no file could be read), and for each file its entry or its error.
 
     Raises:
         DataError: if something else is at the path, it is damaged, or it can't be written.
@@ -251,29 +250,29 @@ def update(
             f"{path} can't be written ({e.strerror or e})",
             hint="make room there, or choose another",
         ) from e
-    held = Index(path) if builder.written else old
-    placed = {e.name: e for e in held.entries} if held else {}
-    return held, [f if isinstance(f, AvelError) else placed[f.name] for f in builder.found]
+    index = Index(path) if builder.written else old
+    by_name = {e.name: e for e in index.entries} if index else {}
+    return index, [f if isinstance(f, AvelError) else by_name[f.name] for f in builder.results]
 
 
 @dataclass(frozen=True)
 class _RowSource:
-    """An entry to be written, and whether its rows lie in the old index or among the new."""
+    """An entry to write, and whether its rows are new or in the old index."""
 
     entry: IndexEntry
     new: bool
 
 
 class _Builder:
-    """Collects a new index's rows beside the old one and writes it once, at the end."""
+    """Collects new rows in temporary files and writes the index once, at the end."""
 
     def __init__(self, path: Path, old: Index | None, kind: Kind) -> None:
         self.path, self.old, self.kind = path, old, kind
-        self.found: list[IndexEntry | AvelError] = []
+        self.results: list[IndexEntry | AvelError] = []
         self.written = False
-        held = old.entries if old else ()
-        self._by_name = {e.name: e for e in held}
-        self._by_content = {e.content: e for e in held}
+        entries = old.entries if old else ()
+        self._by_name = {e.name: e for e in entries}
+        self._by_content = {e.content: e for e in entries}
         self._sources: dict[str, _RowSource] = {}
         self._changed = False
         self._shapes: tuple[Any, ...] | None = old.row_shapes if old else None
@@ -283,8 +282,8 @@ class _Builder:
     def __enter__(self) -> _Builder:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         enter = self._open.enter_context
-        place = Path(enter(TemporaryDirectory(dir=self.path.parent, prefix=".index-")))
-        self._parts: dict[str, IO[bytes]] = {n: enter((place / n).open("w+b")) for n in _ARRAYS}
+        folder = Path(enter(TemporaryDirectory(dir=self.path.parent, prefix=".index-")))
+        self._parts: dict[str, IO[bytes]] = {n: enter((folder / n).open("w+b")) for n in _ARRAYS}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -292,58 +291,58 @@ class _Builder:
             if kind is None:
                 self._finish()
             else:
-                with suppress(OSError):  # what went wrong first is what is told
+                with suppress(OSError):  # the first error is the one to raise
                     self._finish()
 
     def add(self, file: Path, extract: Extract) -> None:
-        """Find a file's rows, or make them; what is wrong with a file is noted."""
+        """Add a file's rows, extracted if need be, or its error."""
         try:
             source = self._source(file, extract)
         except AvelError as e:
-            self.found.append(e)
+            self.results.append(e)
             return
         self._sources[source.entry.name] = source
-        self.found.append(source.entry)
+        self.results.append(source.entry)
 
     def _source(self, file: Path, extract: Extract) -> _RowSource:
         from avel.media.probe import check_file, unreadable
 
         check_file(file)
         name = os.path.relpath(absolute(file), absolute(self.path.parent))
-        stat, held = file.stat(), self._by_name.get(name)
+        stat, known = file.stat(), self._by_name.get(name)
         is_now: Json = {"name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-        if held is not None and (held.size, held.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
-            return _RowSource(held, new=False)
+        if known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+            return _RowSource(known, new=False)
         try:
             content = file_hash(file)
         except OSError as e:
             raise unreadable(file, e.strerror or str(e)) from e
         moved = self._by_content.get(content)
         if moved is None:
-            return self._made(extract(file), content=content, **is_now)
+            return self._extract(extract(file), content=content, **is_now)
         self._changed = True
         return _RowSource(replace(moved, **is_now), new=False)
 
-    def _made(self, stream: FeatureStream, **known: Any) -> _RowSource:
+    def _extract(self, stream: FeatureStream, **known: Any) -> _RowSource:
         from avel.media.probe import tells_track
 
         first = self._count
-        places = {n: part.tell() for n, part in self._parts.items()}
+        positions = {n: part.tell() for n, part in self._parts.items()}
         try:
             for block in stream.blocks():
                 self._append(rows_of(block, means=self.kind.means))
         except BaseException:
-            for n, part in self._parts.items():  # half a file's rows are nobody's
-                part.seek(places[n])
+            for n, part in self._parts.items():  # remove the rows of an incomplete file
+                part.seek(positions[n])
                 part.truncate()
             self._count = first
             raise
         self._changed = True
-        made = IndexEntry(
+        entry = IndexEntry(
             **known, duration=stream.grid.duration, first=first, count=len(stream),
             notes=tuple(note for note in stream.notes if tells_track(note)),
         )  # fmt: skip
-        return _RowSource(made, new=True)
+        return _RowSource(entry, new=True)
 
     def _append(self, rows: Arrays) -> None:
         shapes = rows["audio"].shape[1:], rows["visual"].shape[1:]
@@ -351,7 +350,8 @@ class _Builder:
             self._shapes = shapes
         if shapes != self._shapes:
             raise DataError(
-                f"features of shape {shapes}", expected=f"{self._shapes}, as the index has them"
+                f"the features have shapes {shapes}",
+                expected=f"{self._shapes}, as the index has them",
             )
         for name, part in self._parts.items():
             part.write(np.ascontiguousarray(rows[name]).data)
@@ -385,16 +385,16 @@ class _Builder:
             "files": files,
         }  # fmt: skip
         head: Json = {"__metadata__": {"avel": json.dumps(meta, separators=(",", ":"))}}
-        place = 0
+        offset = 0
         for name in _ARRAYS:
             shape, size = self._layout(name, first)
-            offsets = [place, place + size]
+            offsets = [offset, offset + size]
             head[name] = {"dtype": _TYPES[name], "shape": shape, "data_offsets": offsets}
-            place += size
+            offset += size
         text = json.dumps(head).encode()
         text = text.ljust(-(-len(text) // 8) * 8)
         if len(text) > _LARGEST_HEADER:
-            raise DataError(f"{len(entries)} files in one index", hint="make several indexes")
+            raise DataError(f"{len(entries)} files are too many for one index", hint="make several")
         return len(text).to_bytes(8, "little") + text
 
     def _layout(self, name: str, count: int) -> tuple[list[int], int]:

@@ -1,9 +1,9 @@
-"""Search by sound or sight: where in other recordings is what a query lets one hear, or see?
+"""Cross-modal retrieval: windows of candidates that match a query of the other modality.
 
-The default compares without training: evidence for the same events in the query's one modality and
+The default needs no training: it compares the evidence for events in the query's modality and in
 the candidates' other one, or embeddings within one modality (:mod:`avel.search.profiles`). A model
-of task ``cml`` whose tracks may be of different recordings says what every window costs instead.
-The windows of the smallest distance are the answer.
+of task ``cml`` for separate recordings gives the cost of every window instead. The result is the
+windows of the smallest distance.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from avel.features.stream import FeatureStream
     from avel.inference.checkpoint import Trained
 
-#: The model that needs no training.
+#: The model without training.
 DEFAULT = "default"
 #: Segments of the longest query.
 LONGEST = 60
 MODALITIES: tuple[Modality, ...] = ("audio", "visual")
 _PRESENT = {"audio": "heard", "visual": "seen"}
-#: All that a stretch of time can be written with: other letters belong to a file's name.
+#: The characters of a time span; others belong to a file's name.
 _TIMES = re.compile(r"\s*\d[\d:.,\s-]*", re.ASCII)
 
 #: Called with files done and files in all.
@@ -53,16 +53,16 @@ Progress = Callable[[int, int], None]
 
 
 def parse_query(text: str | Path) -> tuple[Path, tuple[float, float] | None]:
-    """The file of a query and, where ``FILE@START-END`` names one, its stretch in seconds.
+    """The file of a query and, with ``FILE@START-END``, the time span in seconds.
 
-    A file that bears the whole name goes first.
+    If a file of the whole name exists, it is the query.
 
     Raises:
-        UsageError: if what stands behind the @ begins like a time but is no stretch.
+        UsageError: if the part after the @ looks like a time span but isn't valid.
     """
     name = str(text)
     file, _, span = name.rpartition("@")
-    if not file or not _TIMES.fullmatch(span) or _is_there(Path(name)):
+    if not file or not _TIMES.fullmatch(span) or _exists(Path(name)):
         return Path(name), None
     try:
         return Path(file), clock.parse_span(span)
@@ -72,21 +72,21 @@ def parse_query(text: str | Path) -> tuple[Path, tuple[float, float] | None]:
         ) from e
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     with suppress(OSError):
         return path.exists()
     return False
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A query: its rows in its modality, which of them have it, and what is to answer."""
+class _QueryRows:
+    """A query's features in its modality, and which segments have that modality."""
 
     file: Path
     start: float
     end: float
     modality: Modality
-    answers: Modality
+    candidate_modality: Modality
     rows: Floats
     present: Bools
     notes: tuple[str, ...]
@@ -94,11 +94,11 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A candidate: what the comparison keeps of it, and which segments can answer."""
+    """A candidate: the comparison's values of it, and which segments have its modality."""
 
     file: Path
     grid: Grid
-    held: Floats
+    values: Floats
     present: Bools
     notes: tuple[str, ...]
 
@@ -107,45 +107,48 @@ class _Comparison(Protocol):
     """How candidates are compared with one query."""
 
     def read(self, tracks: Iterable[Iterable[Floats]], counts: Sequence[int]) -> list[Floats]:
-        """What is kept of candidates, given their features in pieces and their segments."""
+        """The values of candidates, given their features in blocks and their segment counts."""
 
     def distances(self, tracks: Sequence[_Candidate]) -> list[Floats]:
-        """The distance of every window of each candidate; none where it can't hold the query."""
+        """The distances of each candidate's windows; empty where it is shorter than the query."""
 
     def shared(self, track: _Candidate, first: int, length: int) -> tuple[str, ...]:
-        """The events that the query and a window both have."""
+        """The events that the query and a window share."""
 
 
-class _Learned:
-    """By a model of task cml: every window has its cost."""
+class _CostComparison:
+    """Distances are the costs of windows by a model of task cml."""
 
-    def __init__(self, network: Model, asked: _Asked) -> None:
-        self.network, self.asked = network, asked
+    def __init__(self, network: Model, query_rows: _QueryRows) -> None:
+        self.network, self.query_rows = network, query_rows
 
     def read(self, tracks: Iterable[Iterable[Floats]], counts: Sequence[int]) -> list[Floats]:
-        """The costs, as of one long track whose windows across candidates are dropped."""
-        pieces = (piece for track in tracks for piece in track)
-        cost = costs(self.network, self.asked.rows, pieces, modality=self.asked.modality)
-        found, first = [], 0
+        """The costs, computed over all candidates as one track; windows across files are dropped."""
+        blocks = (piece for track in tracks for piece in track)
+        cost = costs(self.network, self.query_rows.rows, blocks, modality=self.query_rows.modality)
+        by_file, first = [], 0
         for count in counts:
-            found.append(cost[first : first + max(count - len(self.asked.rows) + 1, 0)])
+            by_file.append(cost[first : first + max(count - len(self.query_rows.rows) + 1, 0)])
             first += count
-        return found
+        return by_file
 
     def distances(self, tracks: Sequence[_Candidate]) -> list[Floats]:
-        return [t.held for t in tracks]
+        return [t.values for t in tracks]
 
     def shared(self, track: _Candidate, first: int, length: int) -> tuple[str, ...]:
         return ()
 
 
-class _Profiles:
-    """By evidence for named events, or by embeddings within one modality."""
+class _ProfileComparison:
+    """Distances of profiles: evidence for named events, or embeddings within one modality."""
 
-    def __init__(self, network: Model, asked: _Asked) -> None:
+    def __init__(self, network: Model, query_rows: _QueryRows) -> None:
         self.network = network if isinstance(network, NamedEvents) else None
-        self.asked, self.within = asked, asked.modality == asked.answers
-        self.query = Profile(self._rows(asked.rows, asked.modality), asked.present)
+        self.query_rows, self.within = (
+            query_rows,
+            query_rows.modality == query_rows.candidate_modality,
+        )
+        self.query = Profile(self._rows(query_rows.rows, query_rows.modality), query_rows.present)
 
     def _rows(self, features: Floats, modality: Modality) -> Floats:
         if not self.within and self.network is not None:
@@ -153,22 +156,29 @@ class _Profiles:
         return features if features.ndim == 2 else features.mean((1, 2), dtype=np.float32)
 
     def read(self, tracks: Iterable[Iterable[Floats]], counts: Sequence[int]) -> list[Floats]:
-        """The profiles' rows."""
-        rows = partial(self._rows, modality=self.asked.answers)
+        """The rows of the profiles."""
+        rows = partial(self._rows, modality=self.query_rows.candidate_modality)
         return [np.concatenate([rows(piece) for piece in track]) for track in tracks]
 
     def distances(self, tracks: Sequence[_Candidate]) -> list[Floats]:
-        candidates = [Profile(t.held, t.present) for t in tracks]
+        candidates = [Profile(t.values, t.present) for t in tracks]
         return distances(self.query, candidates, events=not self.within)
 
     def shared(self, track: _Candidate, first: int, length: int) -> tuple[str, ...]:
         if self.network is None:
             return ()
         window = slice(first, first + length)
-        asks = self._peak(self.asked.rows, self.query, self.asked.modality)
-        has = Profile(track.held[window], track.present[window])
-        answers = self._peak(track.held[window], has, self.asked.answers)
-        return shared_events(self.network, asks, answers, (self.asked.modality, self.asked.answers))
+        query_evidence = self._peak(self.query_rows.rows, self.query, self.query_rows.modality)
+        profile = Profile(track.values[window], track.present[window])
+        window_evidence = self._peak(
+            track.values[window], profile, self.query_rows.candidate_modality
+        )
+        return shared_events(
+            self.network,
+            query_evidence,
+            window_evidence,
+            (self.query_rows.modality, self.query_rows.candidate_modality),
+        )
 
     def _peak(self, rows: Floats, profile: Profile, modality: Modality) -> Floats:
         assert self.network is not None
@@ -179,7 +189,7 @@ class _Profiles:
 
 
 class Matcher:
-    """A model with its backbones, loaded once, that answers many queries.
+    """A model with its backbones, loaded once for many queries.
 
     Args:
         model, precision, device: As for :func:`match`.
@@ -222,120 +232,126 @@ class Matcher:
         index: str | Path | None = None,
         progress: Progress | None = None,
     ) -> SearchResult:
-        """The moments of some files; arguments and errors as for :func:`match`."""
+        """Search some files; arguments and errors as for :func:`match`."""
         if top < 1:
-            raise UsageError(f"top {top}", expected="1 or more")
+            raise UsageError(f"top must be at least 1, got {top}")
         modality = _query_modality(modality, within)
         files = named_files(candidates)
-        asked = self._ask(query, modality, within)
-        compare: _Comparison = (_Profiles if self._named or within else _Learned)(
-            self.model.network, asked
-        )
+        query_rows = self._load_query(query, modality, within)
+        comparison: _Comparison = (
+            _ProfileComparison if self._named or within else _CostComparison
+        )(self.model.network, query_rows)
         if index is None:
-            tracks, failed = self._direct(asked, compare, files, progress)
+            tracks, failed = self._read_files(query_rows, comparison, files, progress)
         else:
-            tracks, failed = self._indexed(asked, compare, files, index, progress)
+            tracks, failed = self._read_index(query_rows, comparison, files, index, progress)
         most = 1 if one_per_file else top
-        return self._ranked(asked, compare, tracks, failed, top=top, most=most, overlaps=overlaps)
+        return self._rank(
+            query_rows, comparison, tracks, failed, top=top, most=most, overlaps=overlaps
+        )
 
     def _stream(self, file: Path) -> tuple[FeatureStream, Callable[[], Facts]]:
         return features_of(file, self._extract, cache=self.cache)
 
-    def _ask(self, query: str | Path, modality: Modality | None, within: Modality | None) -> _Asked:
+    def _load_query(
+        self, query: str | Path, modality: Modality | None, within: Modality | None
+    ) -> _QueryRows:
         file, span = parse_query(query)
         stream, _ = self._stream(file)
         grid = stream.grid
         start, end = span or (0.0, grid.duration)
         if start >= grid.duration:
             raise UsageError(
-                f"a query from {start:g} s on, of {file}",
-                expected=f"a stretch of its {grid.duration:g} s",
+                f"the query starts at {start:g} s, after the end of {file}",
+                expected=f"a start before {grid.duration:g} s",
             )
         first, stop = clock.segments_of(start, min(end, grid.duration), len(grid), grid.step)
         if stop - first > LONGEST:
             raise UsageError(
-                f"a query of {stop - first} segments",
+                f"the query has {stop - first} segments",
                 expected=f"{LONGEST} at most",
-                hint=f"name a stretch: {file}@START-END",
+                hint=f"search with a part of it: {file}@START-END",
             )
-        held = [rows_of(block, means=self.kind.means) for block in _until(stream, stop)]
-        rows = {name: np.concatenate([h[name] for h in held])[first:stop] for name in held[0]}
+        blocks = [rows_of(block, means=self.kind.means) for block in _until(stream, stop)]
+        rows = {name: np.concatenate([h[name] for h in blocks])[first:stop] for name in blocks[0]}
         modality = modality or ("audio" if rows["heard"].any() else "visual")
         bounds = grid.bounds(first)[0], grid.bounds(stop - 1)[1]
         present = rows[_PRESENT[modality]].astype(bool)
         if not present.any():
             raise MediaError(
-                f"{file}: no {WORDS[modality]} from {bounds[0]:g} to {bounds[1]:g} s",
+                f"{file} has no {WORDS[modality]} from {bounds[0]:g} to {bounds[1]:g} s",
                 expected=f"a query with {WORDS[modality]}",
-                hint="choose another stretch" if within
-                else "choose another stretch, or the other modality with --modality",
+                hint="choose another time span" if within
+                else "choose another time span, or the other modality with --modality",
             )  # fmt: skip
         other: Modality = "visual" if modality == "audio" else "audio"
-        return _Asked(
+        return _QueryRows(
             file, *bounds, modality, within or other, rows[modality], present,
-            _tracks(stream.notes, modality),
+            _track_notes(stream.notes, modality),
         )  # fmt: skip
 
-    def _direct(
+    def _read_files(
         self,
-        asked: _Asked,
-        compare: _Comparison,
+        query_rows: _QueryRows,
+        comparison: _Comparison,
         files: Sequence[Path],
         progress: Progress | None,
     ) -> tuple[list[_Candidate], list[tuple[str, AvelError]]]:
-        """Every file decoded (or taken from the cache) and read, one after the other."""
+        """Read all files, from the cache where their features are there, one after the other."""
         tracks, failed = [], []
         for i, file in enumerate(files):
             try:
-                tracks.append(self._track(asked, compare, file))
+                tracks.append(self._track(query_rows, comparison, file))
             except AvelError as e:
                 failed.append((str(file), e))
             if progress is not None:
                 progress(i + 1, len(files))
         return tracks, failed
 
-    def _track(self, asked: _Asked, compare: _Comparison, file: Path) -> _Candidate:
+    def _track(self, query_rows: _QueryRows, comparison: _Comparison, file: Path) -> _Candidate:
         stream, _ = self._stream(file)
         present: list[NDArray[Any]] = []
 
-        def pieces() -> Iterator[Floats]:
+        def blocks() -> Iterator[Floats]:
             for block in stream.blocks():
                 rows = rows_of(block, means=self.kind.means)
-                present.append(rows[_PRESENT[asked.answers]])
-                yield rows[asked.answers]
+                present.append(rows[_PRESENT[query_rows.candidate_modality]])
+                yield rows[query_rows.candidate_modality]
 
-        (held,) = compare.read([pieces()], [len(stream)])
-        told = _tracks(stream.notes, asked.answers)
-        return _Candidate(file, stream.grid, held, np.concatenate(present).astype(bool), told)
+        (held,) = comparison.read([blocks()], [len(stream)])
+        notes = _track_notes(stream.notes, query_rows.candidate_modality)
+        return _Candidate(file, stream.grid, held, np.concatenate(present).astype(bool), notes)
 
-    def _indexed(
+    def _read_index(
         self,
-        asked: _Asked,
-        compare: _Comparison,
+        query_rows: _QueryRows,
+        comparison: _Comparison,
         files: Sequence[Path],
         path: str | Path,
         progress: Progress | None,
     ) -> tuple[list[_Candidate], list[tuple[str, AvelError]]]:
-        """The same of an index."""
+        """The same from an index."""
         index, held = update(
             path, files, lambda file: self._stream(file)[0], self.kind, progress=progress
         )
-        found = list(zip(files, held, strict=True))
-        failed = [(str(file), e) for file, e in found if isinstance(e, AvelError)]
-        entries = [(file, e) for file, e in found if not isinstance(e, AvelError)]
+        by_file = list(zip(files, held, strict=True))
+        failed = [(str(file), e) for file, e in by_file if isinstance(e, AvelError)]
+        entries = [(file, e) for file, e in by_file if not isinstance(e, AvelError)]
         if index is None:
             return [], failed
         self._check_shapes(index)
-        to_means = index.kind.means < self.kind.means and asked.answers == "visual"
-        read = compare.read(
-            (_means(index.rows(e, asked.answers), to_means) for _, e in entries),
+        to_means = index.kind.means < self.kind.means and query_rows.candidate_modality == "visual"
+        read = comparison.read(
+            (_means(index.rows(e, query_rows.candidate_modality), to_means) for _, e in entries),
             [e.count for _, e in entries],
         )
         tracks = []
         for (file, e), rows in zip(entries, read, strict=True):
-            present = np.concatenate(list(index.rows(e, _PRESENT[asked.answers]))).astype(bool)
-            told = _tracks(e.notes, asked.answers)
-            tracks.append(_Candidate(file, Grid(e.duration, index.kind.step), rows, present, told))
+            present = np.concatenate(
+                list(index.rows(e, _PRESENT[query_rows.candidate_modality]))
+            ).astype(bool)
+            notes = _track_notes(e.notes, query_rows.candidate_modality)
+            tracks.append(_Candidate(file, Grid(e.duration, index.kind.step), rows, present, notes))
         return tracks, failed
 
     def _check_shapes(self, index: Index) -> None:
@@ -343,15 +359,15 @@ class Matcher:
         widths = tuple(shape[-1] for shape in index.row_shapes)
         if widths != (dims["audio"], dims["visual"]):
             raise DataError(
-                f"{index.path}: features {widths[0]} (audio) and {widths[1]} (visual) wide",
-                expected=f"{dims['audio']} and {dims['visual']} wide, as the model reads them",
-                hint="remove the index: it is made again",
+                f"{index.path} has features of {widths[0]} (audio) and {widths[1]} (visual) channels",
+                expected=f"{dims['audio']} and {dims['visual']} channels, as the model reads them",
+                hint="remove the index; the next search writes it anew",
             )
 
-    def _ranked(
+    def _rank(
         self,
-        asked: _Asked,
-        compare: _Comparison,
+        query_rows: _QueryRows,
+        comparison: _Comparison,
         tracks: Sequence[_Candidate],
         failed: Sequence[tuple[str, AvelError]],
         *,
@@ -363,53 +379,51 @@ class Matcher:
             raise failed[0][1]
         if not tracks:
             raise MediaError(
-                f"none of {len(failed)} files can be searched", expected=str(failed[0][1])
+                f"none of {len(failed)} files can be searched; the first: {failed[0][1].got}"
             )
-        cost = compare.distances(tracks)
+        cost = comparison.distances(tracks)
         if not any(map(len, cost)):
             raise UsageError(
-                f"a query of {len(asked.rows)} segments, longer than whatever is searched",
+                f"the query has {len(query_rows.rows)} segments, more than any candidate",
                 expected=f"{max(len(t.grid) for t in tracks)} at most",
-                hint="name a shorter stretch: FILE@START-END",
+                hint="search with a part of it: FILE@START-END",
             )
-        found = [
+        windows = [
             w for t, c in zip(tracks, cost, strict=True) if len(c)
             for w in _windows(t, c, most, overlaps=overlaps)
         ]  # fmt: skip
-        found.sort(key=lambda w: w[0].distance)  # stable: the earlier file, the earlier window
-        moments = [replace(m, shared=compare.shared(t, i, n)) for m, t, i, n in found[:top]]
+        windows.sort(key=lambda w: w[0].distance)  # stable: the earlier file, the earlier window
+        matches = [replace(m, shared=comparison.shared(t, i, n)) for m, t, i, n in windows[:top]]
         return SearchResult(
-            query=str(asked.file), start=asked.start, end=asked.end,
-            modality=asked.modality, candidate_modality=asked.answers,
-            matches=tuple(moments), files=len(tracks),
+            query=str(query_rows.file), start=query_rows.start, end=query_rows.end,
+            modality=query_rows.modality, candidate_modality=query_rows.candidate_modality,
+            matches=tuple(matches), files=len(tracks),
             segments=sum(len(t.grid) for t in tracks), failed=tuple(failed),
-            notes=(*_notes(asked, tracks, cost), *_taken(asked, tracks, moments)),
+            notes=(*_notes(query_rows, tracks, cost), *_tracks_used(query_rows, tracks, matches)),
             model=self.model.card, median=_median(tracks, cost),
         )  # fmt: skip
 
 
 def _query_modality(modality: Modality | None, within: Modality | None) -> Modality | None:
-    """Which modality of the query is compared, where the call says it."""
-    for name, given in (("modality", modality), ("within", within)):
-        if given not in (None, *MODALITIES):
-            raise UsageError(f"{name} {given!r}", expected=" or ".join(MODALITIES))
+    """The query's modality, if the call names it."""
+    for name, value in (("modality", modality), ("within", within)):
+        if value not in (None, *MODALITIES):
+            raise UsageError(f"{name} must be {' or '.join(MODALITIES)}, got {value!r}")
     if within is None or modality in (None, within):
         return within or modality
     raise UsageError(
-        f"modality {modality!r} within {within!r}",
-        expected="one of them",
-        hint="leave --modality out",
+        f"modality {modality!r} contradicts within {within!r}", hint="leave --modality out"
     )
 
 
-def _means(pieces: Iterator[Floats], average: bool) -> Iterator[Floats]:
-    """An index's rows, the picture averaged over its regions where that is all that is read."""
-    for rows in pieces:
+def _means(blocks: Iterator[Floats], average: bool) -> Iterator[Floats]:
+    """An index's rows, averaged over the picture's regions if the model reads only means."""
+    for rows in blocks:
         yield rows.mean((1, 2), keepdims=True, dtype=np.float32) if average else rows
 
 
 def _until(stream: FeatureStream, stop: int) -> Iterator[Any]:
-    """A stream's blocks as far as some segment: what lies behind a query needn't be decoded."""
+    """A stream's blocks up to some segment; the rest isn't decoded."""
     done = 0
     for block in stream.blocks():
         yield block
@@ -421,7 +435,7 @@ def _until(stream: FeatureStream, stop: int) -> Iterator[Any]:
 def _windows(
     track: _Candidate, cost: Floats, most: int, *, overlaps: bool
 ) -> Iterator[tuple[Match, _Candidate, int, int]]:
-    """A candidate's best windows as moments, with where they lie in it."""
+    """A candidate's best windows as matches, each with its first segment and length."""
     length = len(track.grid) - len(cost) + 1
     for first in best(cost, track.present, length, top=most, overlaps=overlaps):
         start, end = track.grid.bounds(first)[0], track.grid.bounds(first + length - 1)[1]
@@ -430,33 +444,37 @@ def _windows(
 
 def _median(tracks: Sequence[_Candidate], cost: Sequence[Floats]) -> float | None:
     """The median over the candidates of their best window's distance."""
-    held = [w.distance for t, c in zip(tracks, cost, strict=True) if len(c)
+    distances = [w.distance for t, c in zip(tracks, cost, strict=True) if len(c)
             for w, *_ in _windows(t, c, 1, overlaps=False)]  # fmt: skip
-    return float(np.median(held)) if held else None
+    return float(np.median(distances)) if distances else None
 
 
-def _notes(asked: _Asked, tracks: Sequence[_Candidate], cost: Sequence[Floats]) -> Iterator[str]:
+def _notes(
+    query_rows: _QueryRows, tracks: Sequence[_Candidate], cost: Sequence[Floats]
+) -> Iterator[str]:
     short = sum(not len(c) for c in cost)
     if short:
-        yield f"{_count(short, 'is', 'are')} shorter than the query and can't hold it."
+        yield f"{_count(short, 'is', 'are')} shorter than the query and can't be compared."
     empty = sum(not t.present.any() for t in tracks)
     if empty:
-        yield f"{_count(empty, 'has', 'have')} no {WORDS[asked.answers]} to be searched."
+        yield f"{_count(empty, 'has', 'have')} no {WORDS[query_rows.candidate_modality]} to search."
 
 
-def _tracks(notes: Iterable[str], modality: Modality) -> tuple[str, ...]:
-    """The notes that say which of a modality's tracks was taken."""
+def _track_notes(notes: Iterable[str], modality: Modality) -> tuple[str, ...]:
+    """The notes on which of a modality's tracks was read."""
     return tuple(
         n for n in notes if tells_track(n) and n.lower().startswith(f"{WORDS[modality]}: ")
     )
 
 
-def _taken(asked: _Asked, tracks: Sequence[_Candidate], moments: Sequence[Match]) -> Iterator[str]:
-    """Of the query and the files that are shown, which track was taken where there were several."""
-    shown = {m.file for m in moments}
-    told = [(asked.file, n) for n in asked.notes]
-    told += [(t.file, n) for t in tracks if str(t.file) in shown for n in t.notes]
-    yield from dict.fromkeys(f"{file}: {note}." for file, note in told)
+def _tracks_used(
+    query_rows: _QueryRows, tracks: Sequence[_Candidate], matches: Sequence[Match]
+) -> Iterator[str]:
+    """Notes on the tracks that were read of the query and the matches' files."""
+    shown = {m.file for m in matches}
+    tracks_taken = [(query_rows.file, n) for n in query_rows.notes]
+    tracks_taken += [(t.file, n) for t in tracks if str(t.file) in shown for n in t.notes]
+    yield from dict.fromkeys(f"{file}: {note}." for file, note in tracks_taken)
 
 
 def _count(number: int, one: str, many: str) -> str:
@@ -473,12 +491,12 @@ _TRAIN = "train one with `avel train cspa_csea task=cml form=unpaired data=DIR -
 
 
 def check_model(model: Trained) -> None:
-    """Refuse a model that can't match separate recordings; the training-free one can.
+    """Refuse a model that can't compare separate recordings; the training-free one can.
 
-    Another is shown two tracks of different lengths, which only models for those take.
+    A trained model is run on two tracks of different lengths, which others refuse.
 
     Raises:
-        UsageError: with what it is for.
+        UsageError: that says which models can.
     """
     if isinstance(model.network, NamedEvents):
         return
@@ -514,24 +532,24 @@ def match(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> SearchResult:
-    """Find in some recordings the moments that look like a sound, or sound like a picture.
+    """Search recordings for windows that match a query: what looks like a sound, or the reverse.
 
-    Query and candidates may be different recordings: only the query's one modality and the
-    candidates' other one are compared, or one of both with itself. For many queries make a
-    :class:`Matcher` once.
+    Query and candidates may be different recordings: the query's one modality is compared with the
+    candidates' other one, or both within one modality. For many queries make one
+    :class:`Matcher`.
 
     Args:
-        query: A media file, or ``FILE@START-END``: a stretch of it in seconds.
+        query: A media file, or ``FILE@START-END``: a part of it in seconds.
         candidates: The files and folders to search.
-        modality: What of the query is compared with the other modality of the candidates:
-            ``"audio"`` or ``"visual"``; None takes the audio where there is any.
+        modality: Of the query, compared with the other one of the candidates: ``"audio"`` or
+            ``"visual"``; None takes the audio where there is any.
         within: ``"audio"`` or ``"visual"`` compares within one modality: more sounds like this one,
             more pictures like this one.
-        top: How many moments at most.
-        overlaps: Whether moments of one file may overlap; else the better one stays.
-        one_per_file: Whether a file has one moment at most, its best.
-        index: An index file ending in ``.safetensors``, made or brought up to date: the second
-            search of the same files then decodes nothing. See :mod:`avel.search.index`.
+        top: Matches at most.
+        overlaps: Whether matches of one file may overlap; else the nearer one is taken.
+        one_per_file: Whether a file has one match at most, its best.
+        index: An index file ending in ``.safetensors``, written or updated: the second search of
+            the same files then decodes nothing. See :mod:`avel.search.index`.
         model: The default, which compares by named events, without training; a run's folder of task
             ``cml`` in a form for separate recordings (CSPA+CSEA's ``unpaired``, AVDLN, DCCA, DAM);
             ``"toybox_match"``, a toy of that kind; or a model loaded already.
@@ -539,7 +557,7 @@ def match(
         progress: Called with files done and files in all.
 
     Returns:
-        The moments, best first; ``failed`` names files that couldn't be searched.
+        The matches, best first; ``failed`` names files that couldn't be searched.
 
     Raises:
         MediaError: if the query has nothing of the modality, or no file can be read.
