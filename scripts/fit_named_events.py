@@ -53,7 +53,7 @@ def fit_fusion(model: Trained, clips: Sequence[Clip], labels: Sequence[str]) -> 
     fusion = Fusion.from_json(START)
     set_typical(model, clips)
     truth = np.concatenate([in_segments(c.truth, labels, c.features.grid) for c in clips])
-    proxy = model.network.own.proxy.numpy()
+    proxy = model.network.scored.proxy.numpy()
     for _ in range(ROUNDS):
         x, v, r = (np.concatenate(x) for x in zip(*evidence(model, fusion, clips), strict=True))
         columns = [x, v, r, np.broadcast_to(proxy, x.shape)]
@@ -74,7 +74,9 @@ def set_typical(model: Trained, clips: Sequence[Clip]) -> None:
 
     network = model.network
     with torch.inference_mode():
-        logits = torch.cat([network.heard(torch.from_numpy(c.features.audio)) for c in clips])
+        logits = torch.cat(
+            [network.audio_logits(torch.from_numpy(c.features.audio)) for c in clips]
+        )
     network.typical = torch.quantile(logits, TYPICAL, dim=0)
 
 
@@ -89,7 +91,7 @@ def evidence(
     with torch.inference_mode():
         for clip in clips:
             audio = torch.from_numpy(clip.features.audio)[None]
-            seen = network.seen(torch.from_numpy(clip.features.visual)[None])
+            seen = network.frame_probabilities(torch.from_numpy(clip.features.visual)[None])
             found = network.evidence(audio=audio, seen=seen)
             yield tuple(x[0].numpy() for x in found)  # type: ignore[misc]
 

@@ -90,7 +90,7 @@ def test_a_models_own_decision_is_taken_over_mean_scores(
         seen.append(parts["cspa.logits"])
         return np.full(len(scores), 2)
 
-    monkeypatch.setattr(type(trained.network), "decide", staticmethod(decide), raising=False)
+    monkeypatch.setattr(type(trained.network), "decision_rule", staticmethod(decide), raising=False)
     assert (trained.predict(features(20)).labels == 2).all()
     assert np.concatenate(seen).shape == (20, 4)  # every segment once, as soon as it is final
 

@@ -129,7 +129,7 @@ def test_a_query_outside_its_track_is_refused(query: Query) -> None:
 
 def test_a_query_longer_than_the_answering_track_is_refused() -> None:
     audio, visual = tracks(8, 2)
-    with pytest.raises(UsageError, match="for a track of 2"):
+    with pytest.raises(UsageError, match="the other track 2"):
         build().window_costs(audio=audio, visual=visual, query=Query("audio", 0, 3))
 
 

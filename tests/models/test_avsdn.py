@@ -37,7 +37,7 @@ def clips(b: int, t: int, seed: int = 1) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("both", [True, False])
 def test_recurrent_pads_without_trace(kind: str, both: bool) -> None:
     torch.manual_seed(0)
-    net = Recurrent(kind, 3, 4, both=both)
+    net = Recurrent(kind, 3, 4, bidirectional=both)
     x = torch.rand(3, 6, 3)
     lengths = [6, 2, 1]
     mask = torch.arange(6) < torch.tensor(lengths)[:, None]
@@ -58,7 +58,7 @@ def test_recurrent_pads_without_trace(kind: str, both: bool) -> None:
 def test_recurrent_wants_a_width_for_two() -> None:
     with pytest.raises(ValueError, match="even"):
         Recurrent("gru", 3, 5)
-    assert Recurrent("gru", 3, 5, both=False)(torch.rand(1, 2, 3))[0].shape == (1, 2, 5)
+    assert Recurrent("gru", 3, 5, bidirectional=False)(torch.rand(1, 2, 3))[0].shape == (1, 2, 5)
 
 
 def test_to_front() -> None:

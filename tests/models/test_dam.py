@@ -274,7 +274,7 @@ def test_background_below_a_half_else_the_clips_category() -> None:
     answer = model(audio=audio, visual=visual)
     assert answer.labels.tolist() == [[C, 2, 2]]
     assert answer.scores[0].argmax(-1).tolist() == [C, C, 2]
-    assert Dam.decide(answer.scores.detach().numpy(), {}).tolist() == answer.labels.tolist()
+    assert Dam.decision_rule(answer.scores.detach().numpy(), {}).tolist() == answer.labels.tolist()
 
 
 def test_decide_is_the_label_of_every_answer() -> None:
@@ -283,7 +283,7 @@ def test_decide_is_the_label_of_every_answer() -> None:
         audio, visual = clips(4, 7, seed=seed)
         with torch.no_grad():
             answer = model(audio=audio - 0.5, visual=visual - 0.5)
-        assert np.array_equal(Dam.decide(answer.scores.numpy(), {}), answer.labels.numpy())
+        assert np.array_equal(Dam.decision_rule(answer.scores.numpy(), {}), answer.labels.numpy())
 
 
 def trained(model: Dam, window: int) -> Trained:

@@ -108,7 +108,10 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
                         {"start": 1, "end": 2, "label": "dog", "score": 1}, 3,
                         {"start": 3, "end": 4, "label": "cat", "score": 1},
                         {"start": 3, "end": 4, "label": "cow", "score": 1}]}),
-        ["t.json, event 2: '3': expected an object", "t.json, event 4: an event of the class 'cow'"],
+        [
+            "t.json, event 2: '3': expected an object",
+            "t.json, event 4: an event of the class 'cow'",
+        ],
     ),
     "labelstudio": (
         "t.labelstudio.json",

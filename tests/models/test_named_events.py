@@ -54,7 +54,7 @@ def made(
     events: Sequence[NamedEvent] = EVENTS,
     *,
     rivals: Sequence[NamedEvent] | None = None,
-    asked: bool = True,
+    requested: bool = True,
     heads: tuple[Any, Any] | None = None,
     fusion: Fusion = FUSION,
 ) -> NamedEvents:
@@ -65,7 +65,7 @@ def made(
         rivals=events if rivals is None else rivals,
         typical=torch.full((521,), TYPICAL),
         fusion=fusion,
-        asked=asked,
+        requested=requested,
     ).eval()
 
 
@@ -119,11 +119,11 @@ def sigmoid(x: float) -> float:
 # ---- what is answered
 
 
-@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("requested", [True, False])
 @pytest.mark.parametrize(("b", "t"), [(1, 1), (3, 5)])
-def test_the_answer_keeps_the_models_contract(b: int, t: int, asked: bool) -> None:
+def test_the_answer_keeps_the_models_contract(b: int, t: int, requested: bool) -> None:
     audio, visual = clips(b, t)
-    found = made(asked=asked)(audio=audio, visual=visual)
+    found = made(requested=requested)(audio=audio, visual=visual)
     assert found.scores is not None and found.labels is not None and found.attention is not None
     assert found.scores.shape == (b, t, len(EVENTS) + 1)
     assert ((found.scores >= 0) & (found.scores <= 1)).all()
@@ -139,7 +139,7 @@ def test_the_answer_keeps_the_models_contract(b: int, t: int, asked: bool) -> No
 
 
 def test_a_segment_is_judged_by_itself() -> None:
-    network = made(asked=False)
+    network = made(requested=False)
     audio, visual = clips(3, 6)
     whole = network(audio=audio, visual=visual)
     mask = torch.ones(3, 6, dtype=torch.bool)
@@ -170,13 +170,13 @@ def test_the_score_is_the_logistic_regression_of_its_card() -> None:
 def test_of_an_events_classes_the_loudest_and_all_pictures_count() -> None:
     """A dog that barks isn't louder for being a dog too; a picture of either breed is a dog."""
     network = made(heads=plain_heads())
-    audio_head, visual_head = network.own.index[at(BARK)], network.own.members[at(BARK)]
+    audio_head, visual_head = network.scored.index[at(BARK)], network.scored.members[at(BARK)]
     assert set(audio_head.tolist()) == set(BARK.indices("audio"))
     assert visual_head.nonzero().flatten().tolist() == sorted(BARK.indices("visual"))
     heard, seen = torch.full((1, 1, 521), -5.0), torch.zeros(1, 1, 1000)
     heard[..., list(BARK.indices("audio"))] = torch.tensor([3.0, 6.0])
     seen[..., list(BARK.indices("visual"))] = torch.tensor([0.25, 0.5])
-    x, v = network.own(heard, seen)
+    x, v = network.scored(heard, seen)
     assert float(x[0, 0, at(BARK)]) == 6 and float(x[0, 0, at(CAT)]) == 0, "never below typical"
     assert float(v[0, 0, at(BARK)].exp()) == pytest.approx(0.75)
 
@@ -229,21 +229,21 @@ def test_thousands_of_events_are_compared_soon() -> None:
 
 def test_alike_events_are_one_unless_a_person_asked_for_both() -> None:
     heard, seen = {"rooster": 14, "chicken": 12}, {"rooster": 0.3, "chicken": 0.5}
-    _, asked = shown(heard, seen)
-    assert min(score(asked, ROOSTER), score(asked, CHICKEN)) > 0.5
-    _, plain = shown(heard, seen, asked=False)
+    _, requested = shown(heard, seen)
+    assert min(score(requested, ROOSTER), score(requested, CHICKEN)) > 0.5
+    _, plain = shown(heard, seen, requested=False)
     both = score(plain, ROOSTER), score(plain, CHICKEN)
-    assert min(both) == 0 and max(both) == max(score(asked, ROOSTER), score(asked, CHICKEN))
-    for part in asked.parts.values():  # by one modality alone it is always the likeliest only
+    assert min(both) == 0 and max(both) == max(score(requested, ROOSTER), score(requested, CHICKEN))
+    for part in requested.parts.values():  # by one modality alone it is always the likeliest only
         assert float(part[0, 0, [at(ROOSTER), at(CHICKEN)]].min()) == 0
 
 
 def test_what_only_one_tagger_knows() -> None:
     heard, seen = {"thunder": 16}, {"elephant": 0.9}
-    _, asked = shown(heard, seen)
-    _, plain = shown(heard, seen, asked=False)
-    assert score(asked, THUNDER) > 0.5, "asked for, its picture is taken as neutral"
-    assert score(plain, THUNDER) == 0 == score(asked, ELEPHANT) == score(plain, ELEPHANT)
+    _, requested = shown(heard, seen)
+    _, plain = shown(heard, seen, requested=False)
+    assert score(requested, THUNDER) > 0.5, "asked for, its picture is taken as neutral"
+    assert score(plain, THUNDER) == 0 == score(requested, ELEPHANT) == score(plain, ELEPHANT)
     assert float(plain.parts["audible"][0, 0, at(THUNDER)]) > 0.5
     assert float(plain.parts["visible"][0, 0, at(ELEPHANT)]) > 0.5
 
@@ -327,7 +327,7 @@ def of_length(count: int, cards: Json) -> Features:
 
 @pytest.mark.parametrize("count", [1, 7, 10, 11, 34])
 def test_windows_and_streams_say_the_same_as_the_whole(count: int) -> None:
-    trained = Trained(made(asked=False), card())
+    trained = Trained(made(requested=False), card())
     features = of_length(count, trained.card)
     whole = trained.network(
         audio=torch.from_numpy(features.audio)[None], visual=torch.from_numpy(features.visual)[None]
@@ -348,13 +348,13 @@ def at_name(name: str) -> int:
     return NAMES.index(name)
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_exported_it_answers_as_in_torch(asked: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("requested", [True, False])
+def test_exported_it_answers_as_in_torch(requested: bool, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="the extra [onnx] isn't installed")
     pytest.importorskip("onnxruntime", reason="the extra [onnx] isn't installed")
     from avel.onnx.runtime import load_onnx
 
-    trained = Trained(made(asked=asked), card())
+    trained = Trained(made(requested=requested), card())
     done = export_model(trained, tmp_path / "m.onnx", with_backbones=False, lengths=(1, 10, 37))
     assert done.difference <= 1e-5
     again = load_onnx(done.paths[0])
@@ -481,9 +481,9 @@ def test_what_has_no_sound_or_no_picture_is_neither_heard_nor_seen() -> None:
     network = made()
     answer = network(audio=audio, visual=visual)
     assert answer.scores is not None
-    x, v, _ = network.evidence(audio=audio, seen=network.seen(visual))
+    x, v, _ = network.evidence(audio=audio, probabilities=network.frame_probabilities(visual))
     assert not x[0, 0].any() and x[0, 1:].any()
-    own = network.own.seen > 0
+    own = network.scored.known_visual > 0
     floor = math.log(network.fusion.visual_floor)
     assert v[0, 1, own] == pytest.approx(floor) and (v[0, 0, own] > floor).any()
     heard, seen = (answer.parts[n].nan_to_num() for n in ("audible", "visible"))
@@ -492,5 +492,5 @@ def test_what_has_no_sound_or_no_picture_is_neither_heard_nor_seen() -> None:
 
 def test_a_sum_of_many_classes_is_no_more_than_one() -> None:
     wide = NamedEvent("wide", audio=("Bark",), visual=BARK.visual + ROOSTER.visual + CAT.visual)
-    own = made([wide]).own
+    own = made([wide]).scored
     assert float(own.visible(torch.full((1, 1, 1000), 0.3)).max()) == 1

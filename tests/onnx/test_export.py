@@ -230,7 +230,7 @@ def test_a_decision_without_a_name_is_refused(
 ) -> None:
     model = fresh("ed_tcn")
     monkeypatch.setattr(
-        type(model.network), "decide", staticmethod(lambda s, p: s.argmax(-1)), raising=False
+        type(model.network), "decision_rule", staticmethod(lambda s, p: s.argmax(-1)), raising=False
     )
     with pytest.raises(CheckpointError, match=r"no name in avel\.models\.decision_rules"):
         exported(model, tmp_path)
@@ -238,7 +238,7 @@ def test_a_decision_without_a_name_is_refused(
 
 def test_every_models_decision_has_a_name() -> None:
     for name, cls in models:
-        assert rules.rule_name(getattr(cls, "decide", None)), name
+        assert rules.rule_name(getattr(cls, "decision_rule", None)), name
 
 
 # ---- files of strangers

@@ -28,8 +28,8 @@ _VARIANTS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("ed_tcn", "sel"): {"ED-TCN, both modalities": {"modality": "both"}},
 }
 _Rows = dict[str, tuple[str, dict[str, Any]]]
-#: Rows of `modalities`: a model and its options. A modality alone finds no windows in the other. Tian's
-#: V-att classifies the picture alone, but the sound says where in it to look.
+#: Rows of `modalities`: a model and its options. A modality alone finds no windows in the other.
+#: Tian's V-att classifies the picture alone, but the sound guides its attention.
 _ALONE: _Rows = {
     "A+V, audio only": ("av", {"inputs": "a"}),
     "CSPA+CSEA, audio only": ("cspa_csea", {"modality": "audio"}),

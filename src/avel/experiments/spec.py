@@ -71,8 +71,8 @@ class Outcome:
         parameters: Trainable numbers.
         start_epochs: Of the training that it started from, None without one.
         evaluation: :meth:`avel.evaluation.results.Evaluation.to_json` on the test split.
-        answers: What it answered to each test clip, see :meth:`avel.tasks.Task.predictions`; None where it
-            was judged before they were kept.
+        answers: Its predictions for each test clip, see :meth:`avel.tasks.Task.predictions`; None
+            in outcomes of older versions, which didn't store them.
     """
 
     seed: int

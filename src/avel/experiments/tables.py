@@ -81,8 +81,9 @@ class Reproduction:
     def _baseline_rows(self, name: str, results: Sequence[Result]) -> Iterator[Json]:
         for task in dict.fromkeys(r.row.task for r in results):
             for baseline, value in self.baselines[task].items():
+                system = f"baseline: {baseline.replace('_', ' ')}"
                 yield {
-                    "table": name, "system": f"baseline: {baseline.replace('_', ' ')}", "task": task,
+                    "table": name, "system": system, "task": task,
                     "metric": task_named(task).selection_metric, "ours": round(100 * value, 2),
                     "data": called(self.data), "simulated": self.data.simulated,
                     "clips": self.clips[task],
@@ -195,8 +196,8 @@ def slug(data: Dataset) -> str:
 def warning(data: Dataset) -> str:
     """A warning where the data set isn't the one of the papers' numbers."""
     if data.simulated:
-        return (f"SIMULATED: {called(data)} holds made-up features on real labels. What is trained "
-                "on them tells nothing about AVE, nor how the papers' systems compare.")  # fmt: skip
+        return (f"SIMULATED: {called(data)} holds made-up features on real labels. Trainings "
+                "on them tell nothing about AVE, nor how the papers' systems compare.")  # fmt: skip
     if not _is_ave(data):
         return (f"NOT AVE: trained on {data.name}, with {len(data.classes)} classes of its own. "
                 "The papers' numbers beside ours are of other data.")  # fmt: skip

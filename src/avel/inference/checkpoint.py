@@ -59,9 +59,9 @@ class Trained(Predictor):
     train_ids: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
-    def decide(self) -> DecisionRule | None:
+    def decision_rule(self) -> DecisionRule | None:
         """The network's own decision over mean scores, where it has one."""
-        return getattr(self.network, "decide", None)
+        return getattr(self.network, "decision_rule", None)
 
     def __repr__(self) -> str:
         return (
@@ -116,7 +116,7 @@ class Trained(Predictor):
                 expected="a model of task sel or wsel",
                 hint="train one with `avel train MODEL task=sel`",
             )
-        names = output.parts if self.decide is not None else MODALITY_PARTS.values()
+        names = output.parts if self.decision_rule is not None else MODALITY_PARTS.values()
         parts = {name: output.parts[name] for name in names if name in output.parts}
         return WindowOutput(
             scores=_array(output.scores),

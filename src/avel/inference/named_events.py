@@ -59,7 +59,7 @@ def load_named_events(
         rivals=rivals(words),
         typical=torch.tensor(settings["typical"]),
         fusion=Fusion.from_json(settings["fusion"]),
-        asked=events is not None,
+        requested=events is not None,
     )
     return Trained(network.eval(), _card(selected, events, settings, cards))
 

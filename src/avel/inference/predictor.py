@@ -66,7 +66,7 @@ class Predictor(ABC):
         """
 
     @property
-    def decide(self) -> DecisionRule | None:
+    def decision_rule(self) -> DecisionRule | None:
         """The decision over mean scores, where it is another than the largest score."""
         return None
 
@@ -109,7 +109,7 @@ class Predictor(ABC):
         A file longer than the training clips goes through in windows of their length, half a
         window apart; a segment's scores are the mean over its windows, and so are its attention
         maps, renormalised. Labels are the model's own where there is one window; with several, the
-        argmax of the mean scores, or what ``decide`` says of them. A model's ``audible`` and
+        argmax of the mean scores, or what ``decision_rule`` makes of them. A model's ``audible`` and
         ``visible`` parts are averaged in the same way.
 
         Raises:
@@ -173,11 +173,11 @@ class Scoring:
 
     def _settle(self, total: Means, segments: slice, only: WindowOutput | None) -> None:
         values = self.values[segments] = total.mean("scores", segments)
-        decide = self._predictor.decide
+        rule = self._predictor.decision_rule
         if only is not None:
             self.labels[segments] = only.labels[0]
-        elif decide is not None:
-            self.labels[segments] = decide(values, total.parts(segments))
+        elif rule is not None:
+            self.labels[segments] = rule(values, total.parts(segments))
         else:
             self.labels[segments] = values.argmax(axis=1)
         for name, part in MODALITY_PARTS.items():

@@ -125,27 +125,28 @@ class Av(Model):
         self.sound, self.sight = INPUTS[inputs]
         self.audio_regions = _sound_regions(inputs, audio_dim, audio_regions)
         self.moving = _moving_channels(inputs, visual_dim, c3d_dim)
-        heard = audio_dim // self.audio_regions
+        audio_width = audio_dim // self.audio_regions
         attention = partial(AVGA, hidden=hidden, width=width, release=self.release)
         self.look = self.listen = None
         if self.sight == "att":
-            self.look = attention(audio_dim=heard, visual_dim=visual_dim)
+            self.look = attention(audio_dim=audio_width, visual_dim=visual_dim)
         if self.sound == "att":  # the same brick, the picture guiding
-            self.listen = attention(audio_dim=visual_dim, visual_dim=heard)
+            self.listen = attention(audio_dim=visual_dim, visual_dim=audio_width)
         self.read = _reader(
             self.sound, self.sight, fusion, stage, blocks, self.release,
-            widths=(heard, self.moving or visual_dim), state=state, common=common, out=classes + 1,
+            widths=(audio_width, self.moving or visual_dim), state=state, common=common,
+            out=classes + 1,
         )  # fmt: skip
         xavier(self)
 
     @classmethod
     def widths(cls, options: Mapping[str, Any]) -> tuple[int, int]:
         """VGGish's 128 or its maps of 512 channels; VGG-19's 512, and C3D's behind them."""
-        inputs, own = str(options["inputs"]), cls.options()
-        regions = int(options.get("audio_regions", own["audio_regions"]))
-        moving = int(options.get("c3d_dim", own["c3d_dim"]))
-        sound = 512 * regions if inputs.startswith("amaps") else 128
-        return sound, 512 + moving if "c3d" in inputs else 512
+        inputs, defaults = str(options["inputs"]), cls.options()
+        regions = int(options.get("audio_regions", defaults["audio_regions"]))
+        moving = int(options.get("c3d_dim", defaults["c3d_dim"]))
+        audio_width = 512 * regions if inputs.startswith("amaps") else 128
+        return audio_width, 512 + moving if "c3d" in inputs else 512
 
     @classmethod
     def recipe(cls, task: TaskName) -> Recipe:
@@ -160,35 +161,37 @@ class Av(Model):
         """
         rows, columns = visual.shape[2:4]
         audio, visual = as_read(self, audio, visual)
-        sounds = audio.reshape(*audio.shape[:2], self.audio_regions, -1)  # (B, T, regions, A')
-        heard = listened = sounds.mean(2)
+        audio_regions = audio.reshape(
+            *audio.shape[:2], self.audio_regions, -1
+        )  # (B, T, regions, A')
+        audio_mean = audio_summary = audio_regions.mean(2)
         parts: dict[str, Tensor] = {}
         attention = None
         if self.look is None or self.listen is not None:  # over large maps the mean is dear
-            seen = region_mean(visual[..., -self.moving :])  # -0: all channels
+            visual_summary = region_mean(visual[..., -self.moving :])  # -0: all channels
         if self.listen is not None:
-            listened, parts["audio_attention"] = self.listen(seen, sounds)
+            audio_summary, parts["audio_attention"] = self.listen(visual_summary, audio_regions)
         if self.look is not None:
-            seen, maps = self.look(heard, visual)
+            visual_summary, maps = self.look(audio_mean, visual)
             attention = maps.reshape(*maps.shape[:2], rows, columns)
-        logits: Tensor = self.read(listened, seen, mask).float()
+        logits: Tensor = self.read(audio_summary, visual_summary, mask).float()
         parts["logits"] = logits
         return Output(logits.softmax(-1), logits.argmax(-1), attention, parts)
 
-    def loss(self, answer: Output, batch: Batch) -> Tensor:
+    def loss(self, output: Output, batch: Batch) -> Tensor:
         """Cross-entropy of segments, or in WSEL of the clip (eq. 7).
 
         The released code's form puts softmax probabilities into a multi-label soft margin.
 
         Args:
-            answer: Of this model for the batch.
+            output: Of this model for the batch.
             batch: With ``labels`` in SEL, ``tags`` in WSEL.
         """
         if TASK_TRAITS[self.task].weak:
             assert batch.tags is not None
-            return self._cost(self.pooled(answer, batch.mask), batch.tags.float()).mean()
+            return self._cost(self.pooled(output, batch.mask), batch.tags.float()).mean()
         target = batch.one_hot(self.background)
-        return average(self._cost(answer.parts["logits"], target), batch.mask)
+        return average(self._cost(output.parts["logits"], target), batch.mask)
 
     def _cost(self, logits: Tensor, target: Tensor) -> Tensor:
         """(..., C+1) twice -> (...)."""
@@ -196,10 +199,10 @@ class Av(Model):
             return soft_margin(logits.softmax(-1), target)
         return share_entropy(logits, target)
 
-    def pooled(self, answer: Output, mask: Tensor | None = None) -> Tensor:
+    def pooled(self, output: Output, mask: Tensor | None = None) -> Tensor:
         """The clip's logits (B, C+1): mean over time (eq. 7), in the release's form the largest."""
         pool = masked_max if self.release else masked_mean
-        return pool(answer.parts["logits"], mask)
+        return pool(output.parts["logits"], mask)
 
     def init_from(self, state: Mapping[str, Tensor]) -> list[str]:
         """Take attention and BiLSTMs from another model's state, as the release trains DMRN.
@@ -214,16 +217,16 @@ class Av(Model):
             CheckpointError: if a weight is missing or of another shape; nothing is taken then.
         """
         shared = ("look.", "listen.", "read.audio_lstm.", "read.visual_lstm.", "read.lstm.")
-        own = {k: v for k, v in self.state_dict().items() if k.startswith(shared)}
-        wrong = [k for k, v in own.items() if k not in state or state[k].shape != v.shape]
-        if wrong:
+        weights = {k: v for k, v in self.state_dict().items() if k.startswith(shared)}
+        misfits = [k for k, v in weights.items() if k not in state or state[k].shape != v.shape]
+        if misfits:
             raise CheckpointError(
-                f"the model to start from lacks {len(wrong)} weights, {wrong[0]} among them",
+                f"the model to start from lacks {len(misfits)} weights, {misfits[0]} among them",
                 expected="attention and BiLSTMs of the same sizes",
                 hint="start from a model with the same inputs and stage",
             )
-        self.load_state_dict({k: state[k] for k in own}, strict=False)
-        return list(own)
+        self.load_state_dict({k: state[k] for k in weights}, strict=False)
+        return list(weights)
 
 
 class Single(nn.Module):
@@ -235,9 +238,9 @@ class Single(nn.Module):
         self.lstm = BiLSTM(width, state)
         self.head = _head(2 * state, out)
 
-    def forward(self, heard: Tensor, seen: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, audio: Tensor, visual: Tensor, mask: Tensor | None) -> Tensor:
         """(B, T, A), (B, T, V) -> (B, T, C+1)."""
-        logits: Tensor = self.head(self.lstm(heard if self.sound else seen, mask))
+        logits: Tensor = self.head(self.lstm(audio if self.sound else visual, mask))
         return logits
 
 
@@ -253,10 +256,10 @@ class Early(nn.Module):
         self.lstm = BiLSTM(_width(fuse), state)
         self.head = _head(2 * state, out)
 
-    def forward(self, heard: Tensor, seen: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, audio: Tensor, visual: Tensor, mask: Tensor | None) -> Tensor:
         """(B, T, A), (B, T, V) -> (B, T, C+1)."""
-        both = self.fuse(self.audio(heard), self.visual(seen))
-        logits: Tensor = self.head(self.lstm(both, mask))
+        fused = self.fuse(self.audio(audio), self.visual(visual))
+        logits: Tensor = self.head(self.lstm(fused, mask))
         return logits
 
 
@@ -273,9 +276,9 @@ class Late(nn.Module):
             _head(_width(f), out) if plain else nn.Linear(_width(f), out) for f in fuses
         )
 
-    def forward(self, heard: Tensor, seen: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, audio: Tensor, visual: Tensor, mask: Tensor | None) -> Tensor:
         """(B, T, A), (B, T, V) -> (B, T, C+1)."""
-        a, v = self.audio_lstm(heard, mask), self.visual_lstm(seen, mask)
+        a, v = self.audio_lstm(audio, mask), self.visual_lstm(visual, mask)
         logits: list[Tensor] = [
             head(fuse(a, v)) for fuse, head in zip(self.fuse, self.head, strict=True)
         ]
@@ -297,10 +300,10 @@ class DecisionFusion(nn.Module):
         self.fuse = fuse
         self.head = nn.Linear(_width(fuse), out)
 
-    def forward(self, heard: Tensor, seen: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, audio: Tensor, visual: Tensor, mask: Tensor | None) -> Tensor:
         """(B, T, A), (B, T, V) -> (B, T, C+1)."""
-        a = self.audio_head(self.audio_lstm(heard, mask))
-        v = self.visual_head(self.visual_lstm(seen, mask))
+        a = self.audio_head(self.audio_lstm(audio, mask))
+        v = self.visual_head(self.visual_lstm(visual, mask))
         logits: Tensor = self.head(self.fuse(a, v))
         return logits
 
@@ -311,8 +314,8 @@ def _reader(
 ) -> nn.Module:  # fmt: skip
     """What is made of the sound's (B, T, A) and the picture's (B, T, V)."""
     if sound is None or sight is None:
-        heard = sound is not None
-        return Single(sound=heard, width=widths[0 if heard else 1], state=state, out=out)
+        is_audio = sound is not None
+        return Single(sound=is_audio, width=widths[0 if is_audio else 1], state=state, out=out)
     width = {"early": common, "late": 2 * state, "decision": out}[stage]
     name = "dmrn" if kind == "dmrfe" else kind
     fuses = [
@@ -332,7 +335,7 @@ def _sound_regions(inputs: str, audio_dim: int, audio_regions: int) -> int:
         return 1
     if audio_regions < 1 or audio_dim % audio_regions:
         raise ValueError(
-            f"{audio_regions=} with a sound {audio_dim} wide: expected a multiple of them, as "
+            f"{audio_regions=} with audio features {audio_dim} wide: expected a multiple of them, as "
             f"vggish_maps (of AVE: data.audio=maps) gives it, for {inputs=}"
         )
     return audio_regions
@@ -344,8 +347,8 @@ def _moving_channels(inputs: str, visual_dim: int, c3d_dim: int) -> int:
         return 0
     if not 1 <= c3d_dim < visual_dim:
         raise ValueError(
-            f"{c3d_dim=} with a picture {visual_dim} wide: expected C3D's channels behind others, as "
-            f"vgg19+c3d (of AVE: data.visual=vector+c3d) gives them, for {inputs=}"
+            f"{c3d_dim=} with visual features {visual_dim} wide: expected C3D's channels behind "
+            f"others, as vgg19+c3d (of AVE: data.visual=vector+c3d) gives them, for {inputs=}"
         )
     return c3d_dim if inputs.endswith("-c3d") else 0
 

@@ -88,20 +88,20 @@ class Avdln(Model):
             visual: (B, T', H, W, V).
             mask: Not needed: no segment knows of another.
         """
-        heard, seen = as_read(self, audio, visual)
-        a: Tensor = self.audio(heard)
-        v: Tensor = self.visual(seen.mean(2))
+        audio_input, regions = as_read(self, audio, visual)
+        a: Tensor = self.audio(audio_input)
+        v: Tensor = self.visual(regions.mean(2))
         return Output(parts={"audio": a.float(), "visual": v.float()})
 
-    def loss(self, answer: Output, batch: Batch) -> Tensor:
+    def loss(self, output: Output, batch: Batch) -> Tensor:
         """The contrastive loss (eq. 10), averaged over pairs.
 
         Args:
-            answer: Of this model for the batch.
+            output: Of this model for the batch.
             batch: With ``labels``.
         """
         return matching_loss(
-            answer.parts["audio"], answer.parts["visual"], batch.relevance(self.background),
+            output.parts["audio"], output.parts["visual"], batch.relevance(self.background),
             batch.mask, margin=self.tau, mismatched=self.negatives == "sync",
         )  # fmt: skip
 

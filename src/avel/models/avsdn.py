@@ -105,24 +105,24 @@ class Avsdn(Model):
         """
         regions = visual.shape[2:4]
         audio, visual = as_read(self, audio, visual)
-        seen, maps = self.look(audio, visual)
-        heard = audio.to(seen.dtype)
-        _, audio_state = self.audio_encoder(heard, mask)
-        _, visual_state = self.visual_encoder(seen, mask)
-        start = tuple(s.to(seen.dtype) for s in self.fuse(audio_state, visual_state))
-        out, _ = self.decoder(torch.cat([heard, seen], -1), mask, start)
+        attended, maps = self.look(audio, visual)
+        audio_input = audio.to(attended.dtype)
+        _, audio_state = self.audio_encoder(audio_input, mask)
+        _, visual_state = self.visual_encoder(attended, mask)
+        start = tuple(s.to(attended.dtype) for s in self.fuse(audio_state, visual_state))
+        out, _ = self.decoder(torch.cat([audio_input, attended], -1), mask, start)
         logits: Tensor = self.head(out.relu()).float()
         attention = maps.reshape(*maps.shape[:2], *regions)
         return Output(logits.softmax(-1), logits.argmax(-1), attention, {"logits": logits})
 
-    def loss(self, answer: Output, batch: Batch) -> Tensor:
+    def loss(self, output: Output, batch: Batch) -> Tensor:
         """Cross-entropy of the segments, in WSEL of the clip's mean over time.
 
         Args:
-            answer: Of this model for the batch.
+            output: Of this model for the batch.
             batch: With ``labels`` in SEL, ``tags`` in WSEL.
         """
-        logits = answer.parts["logits"]
+        logits = output.parts["logits"]
         if TASK_TRAITS[self.task].weak:
             assert batch.tags is not None
             return share_entropy(masked_mean(logits, batch.mask), batch.tags).mean()

@@ -101,7 +101,7 @@ class Batch:
 
 @dataclass  # not frozen: see Batch
 class Output:
-    """What a model says of a batch.
+    """The outputs of a model for a batch.
 
     Args:
         scores: (B, T, C+1) in [0, 1], background last; None for CML.
@@ -109,7 +109,7 @@ class Output:
         attention: (B, T, H, W) spatial attention summing to 1 over H*W, or None.
         parts: What the loss and the figures need, by name (logits of each stream, embeddings…).
             ``audible`` and ``visible``, where a model has them, are (B, T, C) probabilities that a
-            class is audible or visible, NaN where it cannot tell: they become the scores'
+            class is audible or visible, NaN where it can't tell: they become the scores'
             ``audio_scores`` and ``visual_scores``.
     """
 
@@ -200,31 +200,31 @@ class Model(nn.Module, ABC):
     def options(cls) -> dict[str, Any]:
         """The constructor's own options with their defaults."""
         common = {"self", "audio_dim", "visual_dim", "classes", "task"}
-        found = inspect.signature(cls.__init__).parameters
-        return {n: p.default for n, p in found.items() if n not in common}
+        parameters = inspect.signature(cls.__init__).parameters
+        return {n: p.default for n, p in parameters.items() if n not in common}
 
     @classmethod
-    def check_choices(cls, **given: str) -> None:
+    def check_choices(cls, **chosen: str) -> None:
         """Whether options that have a few values have one of them.
 
         Args:
-            given: A value for every name of ``choices``.
+            chosen: A value for every name of ``choices``.
 
         Raises:
             ValueError: if a value is none of them.
         """
         for name, known in cls.choices.items():
-            if given[name] not in known:
-                raise ValueError(f"{name}={given[name]!r}: expected one of {', '.join(known)}")
+            if chosen[name] not in known:
+                raise ValueError(f"{name}={chosen[name]!r}: expected one of {', '.join(known)}")
 
     @staticmethod
-    def check_sizes(**given: int) -> None:
+    def check_sizes(**sizes: int) -> None:
         """Whether widths, lengths and numbers of layers are 1 or more.
 
         Raises:
             ValueError: if one of them isn't.
         """
-        for name, value in given.items():
+        for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"{name}={value}: expected 1 or more")
 
@@ -241,14 +241,14 @@ class Model(nn.Module, ABC):
         """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments."""
 
     @abstractmethod
-    def loss(self, answer: Output, batch: Batch) -> Tensor:
+    def loss(self, output: Output, batch: Batch) -> Tensor:
         """The paper's loss for the task the model was built for, a scalar."""
 
     def finish(self, batches: Iterable[Batch]) -> None:
-        """Fit what gradients can't, from the training split; most models ask for no batch at all.
+        """Fit what gradients can't, from the training split; most models read no batch.
 
-        To be called in eval mode before every validation. What is found goes into buffers, so
-        every saved state carries its own and one that is loaded needs no further call.
+        To be called in eval mode before every validation. The results go into buffers: every
+        saved state carries them, and a loaded one needs no further call.
 
         Args:
             batches: The whole training split in batches of any size and order, best made lazily.
@@ -270,10 +270,10 @@ class Model(nn.Module, ABC):
             audio: (B, T, A).
             visual: (B, T', H, W, V). T = T' where the model's form is `paired` (both tracks of one
                 recording); in the `unpaired` form they may be of different recordings and lengths.
-            query: Which modality asks, and which of its segments.
+            query: Its modality and segments.
 
         Returns:
-            (B, N - l + 1) for an answering modality of N segments.
+            (B, N - l + 1) for N segments of the candidates' modality.
         """
         raise NotImplementedError(f"{self.card.name} isn't built for cml")
 
@@ -283,7 +283,7 @@ class Query:
     """CML's query: segments ``start .. start+length`` of one modality.
 
     Args:
-        modality: The modality that asks: ``"audio"`` is A2V (visual answers), ``"visual"`` V2A.
+        modality: The query's modality: ``"audio"`` is A2V (visual candidates), ``"visual"`` V2A.
         start: First segment of the query.
         length: Its length l in segments.
     """
@@ -293,22 +293,25 @@ class Query:
     length: int
 
     def check(self, audio: int, visual: int) -> None:
-        """Whether tracks of so many segments can be asked and answer.
+        """Whether the query fits tracks of so many segments.
 
         Raises:
             UsageError: if the query lies outside its track or is longer than the other.
         """
-        asks, answers = (audio, visual) if self.modality == "audio" else (visual, audio)
-        if self.start < 0 or self.length < 1 or self.start + self.length > asks:
+        query_length, candidate_length = (
+            (audio, visual) if self.modality == "audio" else (visual, audio)
+        )
+        if self.start < 0 or self.length < 1 or self.start + self.length > query_length:
             raise UsageError(
-                f"a query of segments {self.start} to {self.start + self.length}",
-                expected=f"one or more of the {asks} there are",
-                hint="ask with segments that lie inside their track",
+                f"the query of segments {self.start} to {self.start + self.length} lies outside"
+                " its track",
+                expected=f"one or more of its {query_length} segments",
+                hint="choose segments inside the track",
             )
-        if self.length > answers:
+        if self.length > candidate_length:
             raise UsageError(
-                f"a query of {self.length} segments for a track of {answers}",
-                expected="a query no longer than the track that answers",
+                f"the query has {self.length} segments, the other track {candidate_length}",
+                expected="a query no longer than the candidates' track",
                 hint="shorten the query or give a longer track",
             )
 

@@ -55,11 +55,11 @@ class CSPA(nn.Module):
         a = self.f1(audio)  # (N, S, C')
         z, mixed = self.maps(a, visual)
         attention = z.float().softmax(-1)
-        seen = torch.einsum("nstk,ntkv->nstv", attention.to(visual.dtype), visual)
+        attended = torch.einsum("nstk,ntkv->nstv", attention.to(visual.dtype), visual)
         if self.f4 is None or self.f5 is None:
-            return _over_pairs(audio, visual), seen, attention
+            return _over_pairs(audio, visual), attended, attention
         gate = self.f4(mixed).float().softmax(-1)
-        return self.f5(gate * a[:, :, None]) + audio[:, :, None], seen, attention
+        return self.f5(gate * a[:, :, None]) + audio[:, :, None], attended, attention
 
     def maps(self, a: Tensor, visual: Tensor) -> tuple[Tensor, Tensor | None]:
         """Z = f3(F) (N, S, T, K), and F^T Z (N, S, T, C') where it's read."""
@@ -93,13 +93,13 @@ class CSEA(nn.Module):
         """As :meth:`CSPA.forward`, without an attention map."""
         g = region_mean(visual)[:, None]  # (N, 1, T, V)
         a = audio[:, :, None]  # (N, S, 1, A)
-        heard = a.expand(-1, -1, visual.shape[1], -1)
-        seen = g.expand(-1, audio.shape[1], -1, -1)
+        audio_out = a.expand(-1, -1, visual.shape[1], -1)
+        visual_out = g.expand(-1, audio.shape[1], -1, -1)
         if self.v2a is not None and self.f6 is not None:
-            heard = self.boost(self.f6(a * self.v2a(g)), a)
+            audio_out = self.boost(self.f6(a * self.v2a(g)), a)
         if self.a2v is not None and self.f7 is not None:
-            seen = self.boost(self.f7(g * self.a2v(a)), g)
-        return heard, seen, None
+            visual_out = self.boost(self.f7(g * self.a2v(a)), g)
+        return audio_out, visual_out, None
 
     def boost(self, logits: Tensor, feature: Tensor) -> Tensor:
         """(att + 1) * feature (eq. 3 iii)."""
@@ -158,24 +158,26 @@ class Stream(nn.Module):
             Audio (B, T, A), visual (B, T, V), attention (B, T, K) or None.
         """
         b, t = audio.shape[:2]
-        heard, seen, maps = self.attend(audio.flatten(0, 1)[:, None], visual.flatten(0, 1)[:, None])
+        audio_out, visual_out, maps = self.attend(
+            audio.flatten(0, 1)[:, None], visual.flatten(0, 1)[:, None]
+        )
         return (
-            heard.reshape(b, t, -1),
-            seen.reshape(b, t, -1),
+            audio_out.reshape(b, t, -1),
+            visual_out.reshape(b, t, -1),
             None if maps is None else maps.reshape(b, t, -1),
         )
 
-    def logits(self, heard: Tensor, seen: Tensor, mask: Tensor | None) -> Tensor:
+    def logits(self, audio: Tensor, visual: Tensor, mask: Tensor | None) -> Tensor:
         """(B, T, A), (B, T, V) -> (B, T, C+1)."""
         assert self.head is not None
-        both = torch.cat([self.audio_lstm(heard, mask), self.visual_lstm(seen, mask)], -1)
-        logits: Tensor = self.head(both)
+        states = torch.cat([self.audio_lstm(audio, mask), self.visual_lstm(visual, mask)], -1)
+        logits: Tensor = self.head(states)
         return logits.float()
 
-    def embed(self, heard: Tensor, seen: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def embed(self, audio: Tensor, visual: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, T, A), (B, T, V) -> the two modalities' embeddings (B, T, 64)."""
         assert self.audio_head is not None
         assert self.visual_head is not None
-        audio: Tensor = self.audio_head(self.audio_lstm(heard, mask))
-        visual: Tensor = self.visual_head(self.visual_lstm(seen, mask))
-        return audio.float(), visual.float()
+        audio_embedding: Tensor = self.audio_head(self.audio_lstm(audio, mask))
+        visual_embedding: Tensor = self.visual_head(self.visual_lstm(visual, mask))
+        return audio_embedding.float(), visual_embedding.float()

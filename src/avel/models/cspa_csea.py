@@ -36,7 +36,7 @@ from avel.models.layers import (
 
 @models.register("cspa_csea")
 class CspaCsea(Model):
-    """Two parallel streams, spatial and semantic co-attention, each judged by its own head.
+    """Two parallel streams, spatial and semantic co-attention, each with a head of its own.
 
     Args:
         audio_dim, visual_dim: Widths A and V.
@@ -66,7 +66,7 @@ class CspaCsea(Model):
         paper="Xue, Zhong, Cai, Chen, Wang 2021, Audio-Visual Event Localization by Learning "
         "Spatial and Semantic Co-Attention, IEEE Transactions on Multimedia",
         tasks=("sel", "wsel", "cml"),
-        summary="Spatial and semantic co-attention between the modalities, in two parallel streams.",
+        summary="Spatial and semantic co-attention of the modalities, in two parallel streams.",
         open_points=(
             "ReLU stands between the two layers of f1, f2, f4 and of the heads",
             "F^T Z contracts over the regions, so the common width needn't equal their number",
@@ -167,14 +167,14 @@ class CspaCsea(Model):
         parts: dict[str, Tensor] = {}
         attention = None
         for name, stream in self._streams():
-            heard, seen, maps = stream.paired(audio, visual)
-            parts[f"{name}.logits"] = stream.logits(heard, seen, mask)
+            attended_audio, attended_visual, maps = stream.paired(audio, visual)
+            parts[f"{name}.logits"] = stream.logits(attended_audio, attended_visual, mask)
             attention = attention if maps is None else maps.reshape(*maps.shape[:2], *regions)
         mean = torch.stack(list(parts.values())).mean(0)
         return Output(mean.softmax(-1), mean.argmax(-1), attention, parts)
 
     def inputs(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
-        """What the streams read: (B, T, A), (B, T, K, V), zeros where a modality is switched off."""
+        """The streams' inputs: (B, T, A), (B, T, K, V), zeros where a modality is off."""
         audio, visual = as_read(self, audio, visual)
         if self.modality == "audio":
             visual = torch.zeros_like(visual)
@@ -185,25 +185,25 @@ class CspaCsea(Model):
     def _streams(self) -> list[tuple[str, Stream]]:
         return [(name, cast(Stream, stream)) for name, stream in self.streams.items()]
 
-    def loss(self, answer: Output, batch: Batch) -> Tensor:
+    def loss(self, output: Output, batch: Batch) -> Tensor:
         """The paper's loss (eq. 5, 6, 7), the streams weighed by the task's lambda.
 
         Args:
-            answer: Of this model for the batch.
+            output: Of this model for the batch.
             batch: With ``labels`` in SEL and CML, ``tags`` in WSEL.
         """
-        find = {"sel": self._sel, "wsel": self._wsel, "cml": self._cml}[self.task]
+        loss_of = {"sel": self._sel, "wsel": self._wsel, "cml": self._cml}[self.task]
         return torch.stack(
-            [share * find(name, answer, batch) for name, share in self.shares.items()]
+            [share * loss_of(name, output, batch) for name, share in self.shares.items()]
         ).sum()
 
-    def _sel(self, name: str, answer: Output, batch: Batch) -> Tensor:
-        logits = answer.parts[f"{name}.logits"]
+    def _sel(self, name: str, output: Output, batch: Batch) -> Tensor:
+        logits = output.parts[f"{name}.logits"]
         return average(soft_margin(logits, batch.one_hot(self.background)), batch.mask)
 
-    def _wsel(self, name: str, answer: Output, batch: Batch) -> Tensor:
+    def _wsel(self, name: str, output: Output, batch: Batch) -> Tensor:
         assert batch.tags is not None
-        logits = answer.parts[f"{name}.logits"]
+        logits = output.parts[f"{name}.logits"]
         return soft_margin(masked_max(logits, batch.mask), batch.tags).mean()
 
     # ---- cross-modality localization (III-D)
@@ -213,15 +213,15 @@ class CspaCsea(Model):
         parts: dict[str, Tensor] = {}
         for name, stream in self._streams():
             if self.form == "paired":
-                heard, seen, _ = stream.paired(audio, visual)
-                heard, seen = stream.embed(heard, seen, mask)
+                audio_part, visual_part, _ = stream.paired(audio, visual)
+                audio_part, visual_part = stream.embed(audio_part, visual_part, mask)
             else:
-                heard, seen, _ = stream.attend(audio, visual)
-            parts[f"{name}.audio"], parts[f"{name}.visual"] = heard, seen
+                audio_part, visual_part, _ = stream.attend(audio, visual)
+            parts[f"{name}.audio"], parts[f"{name}.visual"] = audio_part, visual_part
         return parts
 
-    def _cml(self, name: str, answer: Output, batch: Batch) -> Tensor:
-        audio, visual = answer.parts[f"{name}.audio"], answer.parts[f"{name}.visual"]
+    def _cml(self, name: str, output: Output, batch: Batch) -> Tensor:
+        audio, visual = output.parts[f"{name}.audio"], output.parts[f"{name}.visual"]
         if self.form == "unpaired":
             return self._shifted(name, audio, visual, batch)
         return matching_loss(
@@ -233,11 +233,11 @@ class CspaCsea(Model):
         windows = training_windows(batch, self.background)
         if not len(windows):
             return (audio.sum() + visual.sum()) * 0.0
-        distance, held = self.window_distances(name, audio, visual, windows)
-        match = (windows[:, 1] == windows[:, 2])[:, None].expand_as(held)
+        distance, mask = self.window_distances(name, audio, visual, windows)
+        match = (windows[:, 1] == windows[:, 2])[:, None].expand_as(mask)
         cost = contrastive(distance, match.float(), self.tau)
-        near, far = average(cost, held & match), average(cost, held & ~match)
-        return (near + far) / 2
+        matching, shifted = average(cost, mask & match), average(cost, mask & ~match)
+        return (matching + shifted) / 2
 
     def window_distances(
         self, name: str, audio: Tensor, visual: Tensor, windows: Tensor
@@ -260,8 +260,10 @@ class CspaCsea(Model):
         t = (t[:, None] + step).clamp(max=audio.shape[2] - 1)
         pick = (clip[:, None], s, t)
         stream = cast(Stream, self.streams[name])
-        heard, seen = stream.embed(audio[pick].float(), visual[pick].float(), mask)
-        return torch.linalg.vector_norm(heard - seen, dim=-1), mask
+        audio_embedding, visual_embedding = stream.embed(
+            audio[pick].float(), visual[pick].float(), mask
+        )
+        return torch.linalg.vector_norm(audio_embedding - visual_embedding, dim=-1), mask
 
     @property
     def reads_means(self) -> bool:
@@ -290,11 +292,11 @@ class CspaCsea(Model):
         return torch.stack(costs).mean(0)
 
     def _unpaired_costs(self, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
-        asked = slice(query.start, query.start + query.length)
+        segments = slice(query.start, query.start + query.length)
         if query.modality == "audio":
-            audio, count = audio[:, asked], visual.shape[1]
+            audio, count = audio[:, segments], visual.shape[1]
         else:
-            visual, count = visual[:, asked], audio.shape[1]
+            visual, count = visual[:, segments], audio.shape[1]
         starts = torch.arange(count - query.length + 1, device=audio.device)
         clip = torch.arange(len(audio), device=audio.device).repeat_interleave(len(starts))
         moving, fixed = starts.repeat(len(audio)), torch.zeros_like(clip)
@@ -319,20 +321,20 @@ class CspaCsea(Model):
         Raises:
             CheckpointError: if a weight is missing or of another shape; nothing is taken then.
         """
-        own = {k: v for k, v in self.state_dict().items() if "head." not in k}
-        wrong = [k for k, v in own.items() if k not in state or state[k].shape != v.shape]
-        if wrong:
+        weights = {k: v for k, v in self.state_dict().items() if "head." not in k}
+        misfits = [k for k, v in weights.items() if k not in state or state[k].shape != v.shape]
+        if misfits:
             raise CheckpointError(
-                f"the model to start from lacks {len(wrong)} weights, {wrong[0]} among them",
+                f"the model to start from lacks {len(misfits)} weights, {misfits[0]} among them",
                 expected="co-attention and BiLSTMs of the same sizes and the same streams",
                 hint="start from a model trained with the same options",
             )
-        self.load_state_dict({k: state[k] for k in own}, strict=False)
-        return list(own)
+        self.load_state_dict({k: state[k] for k in weights}, strict=False)
+        return list(weights)
 
 
 def training_windows(batch: Batch, background: int) -> Tensor:
-    """Unpaired CML's training windows: the event's own and every shift of either modality against it.
+    """Unpaired CML's training windows: the event's and every shift of either modality.
 
     Args:
         batch: With ``labels``; clips without exactly one event shorter than the clip give none.

@@ -57,27 +57,29 @@ class Embed(nn.Module):
                 width, heads, 4 * width, dropout, batch_first=True
             )
         elif kind not in ("mean", "max"):
-            self.recurrent = Recurrent(kind.removeprefix("bi"), width, width, both=kind == "bilstm")
+            self.recurrent = Recurrent(
+                kind.removeprefix("bi"), width, width, bidirectional=kind == "bilstm"
+            )
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """Embed the segments of (B, T, d) that (B, T) keeps: (B, d), noise where it keeps none.
 
         None keeps all of them.
         """
-        kept = None
+        mask = None
         if keep is not None:
-            x, kept = to_front(x, keep)
-            kept[:, 0] = True
+            x, mask = to_front(x, keep)
+            mask[:, 0] = True
         if self.block is not None:
-            x = self.block(x, src_key_padding_mask=None if kept is None else ~kept)
+            x = self.block(x, src_key_padding_mask=None if mask is None else ~mask)
         elif self.recurrent is not None:
-            x, _ = self.recurrent(x, kept)
-        return self.pool(x, kept)
+            x, _ = self.recurrent(x, mask)
+        return self.pool(x, mask)
 
 
 @models.register("dam")
 class Dam(Model):
-    """The whole clip of one modality is asked for each segment of the other: is this part of you?
+    """The whole clip of one modality is matched with each segment of the other.
 
     Args:
         audio_dim, visual_dim: Widths A and V.
@@ -85,8 +87,8 @@ class Dam(Model):
         task: ``"sel"`` or ``"cml"``.
         embedding: How a sequence becomes one feature (table 3): ``"self-attention"``, ``"rnn"``,
             ``"mean"``, ``"max"``, ``"lstm"``, ``"gru"`` or ``"bilstm"``.
-        matching: ``"cross"``, ``"self"`` (a modality's whole asks its own segments) or, in SEL,
-            ``"none"``: every segment gets the clip's category (tables 4, 5).
+        matching: ``"cross"``, ``"self"`` (a modality's whole is matched with its own segments) or,
+            in SEL, ``"none"``: every segment gets the clip's category (tables 4, 5).
         negatives: CML's: ``"release"`` background segments, ``"sync"`` those and every single
             segment's mismatched pairs in its clip.
         regions: How the picture is read: ``"guided"`` by the sound, ``"mean"`` over the regions,
@@ -182,17 +184,17 @@ class Dam(Model):
         ``visual_match`` (B, T), the logits of p_A and p_V. CML: the local features ``audio`` and
         ``visual`` (B, T, d).
         """
-        heard, seen, attention = self.local(audio, visual)
-        keep = valid(heard, mask)
-        heard, seen = (x.masked_fill(~keep[..., None], 0.0) for x in (heard, seen))
+        f_audio, f_visual, attention = self.local(audio, visual)
+        keep = valid(f_audio, mask)
+        f_audio, f_visual = (x.masked_fill(~keep[..., None], 0.0) for x in (f_audio, f_visual))
         if self.category is None:
-            return Output(attention=attention, parts={"audio": heard, "visual": seen})
-        wholes = self.audio_whole(heard, mask), self.visual_whole(seen, mask)
+            return Output(attention=attention, parts={"audio": f_audio, "visual": f_visual})
+        wholes = self.audio_whole(f_audio, mask), self.visual_whole(f_visual, mask)
         category = cast(Tensor, self.category(torch.cat(wholes, -1))).float()
         parts = {"category": category}
-        p = torch.ones(heard.shape[:2], device=heard.device)
+        p = torch.ones(f_audio.shape[:2], device=f_audio.device)
         if self.matching != "none":
-            parts["audio_match"], parts["visual_match"] = self.match(wholes, heard, seen)
+            parts["audio_match"], parts["visual_match"] = self.match(wholes, f_audio, f_visual)
             p = (parts["audio_match"].sigmoid() + parts["visual_match"].sigmoid()) / 2
         scores = torch.cat([p[..., None] * category.softmax(-1)[:, None], 1 - p[..., None]], -1)
         best = scores[..., :-1].argmax(-1)
@@ -200,7 +202,7 @@ class Dam(Model):
         return Output(scores, labels, attention, parts)
 
     #: The paper's rule (3.4): background where p_t < 0.5, else the best class.
-    decide = staticmethod(relevance)
+    decision_rule = staticmethod(relevance)
 
     def local(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """f_A and f_V, (B, T, d) each, and the attention (B, T, H, W) or None."""
@@ -208,77 +210,80 @@ class Dam(Model):
         audio, visual = as_read(self, audio, visual)
         maps = None
         if self.look is None:
-            seen = region_mean(visual)
+            visual_summary = region_mean(visual)
         else:
-            seen, maps = self.look(audio, visual)
+            visual_summary, maps = self.look(audio, visual)
             maps = maps.reshape(*maps.shape[:2], *regions)
-        f_audio, f_visual = self.audio_in(audio), self.visual_in(seen)
+        f_audio, f_visual = self.audio_in(audio), self.visual_in(visual_summary)
         return f_audio.float(), f_visual.float(), maps
 
     def match(
-        self, wholes: tuple[Tensor, Tensor], heard: Tensor, seen: Tensor
+        self, wholes: tuple[Tensor, Tensor], f_audio: Tensor, f_visual: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The logits of p_A and p_V (eq. 5, 6).
 
         Args:
             wholes: phi_A and phi_V, (B, d) each.
-            heard, seen: f_A and f_V, (B, T, d) each.
+            f_audio, f_visual: f_A and f_V, (B, T, d) each.
 
         Returns:
             (B, T) twice.
         """
         phi_audio, phi_visual = wholes if self.matching == "self" else wholes[::-1]
-        audio = (heard.float() * phi_audio.float()[:, None]).sum(-1)
-        visual = (seen.float() * phi_visual.float()[:, None]).sum(-1)
-        return audio, visual
+        audio_logits = (f_audio.float() * phi_audio.float()[:, None]).sum(-1)
+        visual_logits = (f_visual.float() * phi_visual.float()[:, None]).sum(-1)
+        return audio_logits, visual_logits
 
-    def loss(self, answer: Output, batch: Batch) -> Tensor:
+    def loss(self, output: Output, batch: Batch) -> Tensor:
         """SEL: eq. 8. CML: cross-entropy of the relevance, the wholes of the event's segments.
 
         Args:
-            answer: Of this model for the batch.
+            output: Of this model for the batch.
             batch: With ``labels``; in CML clips without event segments cost nothing.
         """
         y = batch.relevance(self.background)
         if self.category is None:
-            return self._cml(answer, batch, y)
-        found = self.share * self._category(answer.parts["category"], batch)
+            return self._cml(output, batch, y)
+        category = self.share * self._category(output.parts["category"], batch)
         if self.matching == "none":
-            return found
-        each = relevance_entropy(answer.parts["audio_match"], answer.parts["visual_match"], y)
-        return found + (1 - self.share) * average(each, batch.mask)
+            return category
+        each = relevance_entropy(output.parts["audio_match"], output.parts["visual_match"], y)
+        return category + (1 - self.share) * average(each, batch.mask)
 
     def _category(self, logits: Tensor, batch: Batch) -> Tensor:
-        held = batch.one_hot(self.background)[..., :-1]
+        classes = batch.one_hot(self.background)[..., :-1]
         if batch.mask is not None:
-            held = held * batch.mask[..., None]
-        counts = held.sum(1)  # (B, C)
+            classes = classes * batch.mask[..., None]
+        counts = classes.sum(1)  # (B, C)
         each = F.cross_entropy(logits, counts.argmax(-1), reduction="none")
         return average(each, counts.any(-1))
 
-    def _cml(self, answer: Output, batch: Batch, y: Tensor) -> Tensor:
-        heard, seen = answer.parts["audio"], answer.parts["visual"]
-        known = valid(heard, batch.mask)
+    def _cml(self, output: Output, batch: Batch, y: Tensor) -> Tensor:
+        f_audio, f_visual = output.parts["audio"], output.parts["visual"]
+        known = valid(f_audio, batch.mask)
         event = known & y.bool()
-        wholes = self.audio_whole(heard, event), self.visual_whole(seen, event)
-        each = relevance_entropy(*self.match(wholes, heard, seen), y)
-        asked = average(each, known & event.any(1, keepdim=True))
+        wholes = self.audio_whole(f_audio, event), self.visual_whole(f_visual, event)
+        each = relevance_entropy(*self.match(wholes, f_audio, f_visual), y)
+        matched = average(each, known & event.any(1, keepdim=True))
         if self.negatives == "release":
-            return asked
-        return (asked + self._apart(heard, seen, known)) / 2
+            return matched
+        return (matched + self._mismatched_cost(f_audio, f_visual, known)) / 2
 
-    def _apart(self, heard: Tensor, seen: Tensor, known: Tensor) -> Tensor:
-        """The cost of what every segment, asked for alone, finds in the others of its clip."""
+    def _mismatched_cost(self, f_audio: Tensor, f_visual: Tensor, known: Tensor) -> Tensor:
+        """The cost of matching every single segment with the others of its clip."""
         single = known.flatten()[:, None]
         phi_audio, phi_visual = (
             embed(x.flatten(0, 1)[:, None], single).reshape_as(x).float()
-            for embed, x in ((self.audio_whole, heard), (self.visual_whole, seen))
+            for embed, x in ((self.audio_whole, f_audio), (self.visual_whole, f_visual))
         )
         if self.matching == "self":
             phi_audio, phi_visual = phi_visual, phi_audio
-        audio = phi_visual @ heard.float().transpose(1, 2)  # (B, T, T): asked, answering
-        visual = phi_audio @ seen.float().transpose(1, 2)
-        return average(relevance_entropy(audio, visual, torch.zeros_like(audio)), mismatches(known))
+        audio_logits = phi_visual @ f_audio.float().transpose(1, 2)  # (B, T, T): query, candidate
+        visual_logits = phi_audio @ f_visual.float().transpose(1, 2)
+        return average(
+            relevance_entropy(audio_logits, visual_logits, torch.zeros_like(audio_logits)),
+            mismatches(known),
+        )
 
     @property
     def reads_means(self) -> bool:
@@ -301,15 +306,17 @@ class Dam(Model):
                 expected="both tracks of one recording: the sound guides how the picture is read",
                 hint="train with regions=mean to match separate recordings",
             )
-        heard, seen, _ = self.local(audio, visual)
-        asks, answers = (heard, seen) if query.modality == "audio" else (seen, heard)
+        f_audio, f_visual, _ = self.local(audio, visual)
+        queries, candidates = (
+            (f_audio, f_visual) if query.modality == "audio" else (f_visual, f_audio)
+        )
         embed = self.audio_whole if query.modality == "audio" else self.visual_whole
-        asks = asks[:, query.start : query.start + query.length]
-        whole = cast(Tensor, embed(asks)).double()[:, None]  # float32's sigmoid ties at 1
+        queries = queries[:, query.start : query.start + query.length]
+        whole = cast(Tensor, embed(queries)).double()[:, None]  # float32's sigmoid ties at 1
         if self.matching == "self":
-            cost = 1 - F.cosine_similarity(whole, answers.double(), dim=-1)
+            cost = 1 - F.cosine_similarity(whole, candidates.double(), dim=-1)
         else:
-            cost = -(whole * answers.double()).sum(-1).sigmoid()
+            cost = -(whole * candidates.double()).sum(-1).sigmoid()
         return window_sums(cost[:, None].expand(-1, query.length, -1))
 
 
@@ -326,7 +333,8 @@ def relevance_entropy(audio: Tensor, visual: Tensor, y: Tensor) -> Tensor:
 
 
 def _check(
-    task: TaskName, embedding: str, matching: str, width: int, heads: int, share: float, dropout: float
+    task: TaskName, embedding: str, matching: str, width: int, heads: int, share: float,
+    dropout: float,
 ) -> None:  # fmt: skip
     if matching == "none" and not TASK_TRAITS[task].classifies:
         raise ValueError(f"matching='none' leaves no costs for task {task}")

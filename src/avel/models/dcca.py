@@ -167,28 +167,28 @@ class Dcca(Model):
         Parts: ``audio`` and ``visual``, the perceptrons' outputs (B, T, width).
         """
         audio, visual = as_read(self, audio, visual)
-        heard: Tensor = self.audio_net(audio)
-        seen: Tensor = self.visual_net(region_mean(visual))
-        return Output(parts={"audio": heard.float(), "visual": seen.float()})
+        audio_out: Tensor = self.audio_net(audio)
+        visual_out: Tensor = self.visual_net(region_mean(visual))
+        return Output(parts={"audio": audio_out.float(), "visual": visual_out.float()})
 
-    def loss(self, answer: Output, batch: Batch) -> Tensor:
+    def loss(self, output: Output, batch: Batch) -> Tensor:
         """Minus the sum of the canonical correlations of the batch's pairs (section 3).
 
         Args:
-            answer: Of this model for the batch.
+            output: Of this model for the batch.
             batch: With ``labels``. Fewer than two pairs have no correlation and cost 0.
         """
-        heard, seen = self._pairs(answer, batch)
-        if len(heard) < 2:
-            return (answer.parts["audio"].sum() + answer.parts["visual"].sum()) * 0.0
-        return -total_correlation(heard, seen, self.ridge).float()
+        audio, visual = self._pairs(output, batch)
+        if len(audio) < 2:
+            return (output.parts["audio"].sum() + output.parts["visual"].sum()) * 0.0
+        return -total_correlation(audio, visual, self.ridge).float()
 
-    def _pairs(self, answer: Output, batch: Batch) -> tuple[Tensor, Tensor]:
-        heard, seen = answer.parts["audio"], answer.parts["visual"]
-        keep = valid(heard, batch.mask)
+    def _pairs(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:
+        audio, visual = output.parts["audio"], output.parts["visual"]
+        keep = valid(audio, batch.mask)
         if self.pairs == "event":
             keep = keep & batch.relevance(self.background).bool()
-        return heard[keep], seen[keep]
+        return audio[keep], visual[keep]
 
     @torch.no_grad()
     def finish(self, batches: Iterable[Batch]) -> None:
@@ -199,18 +199,18 @@ class Dcca(Model):
             moments.add(*self._pairs(self(audio=batch.audio, visual=batch.visual), batch))
         if moments.count < 2:
             return
-        project_audio, project_visual, found = canonical(*moments.covariances(), self.ridge)
+        project_audio, project_visual, correlations = canonical(*moments.covariances(), self.ridge)
         self.mean_audio.copy_(moments.mean[:width])
         self.mean_visual.copy_(moments.mean[width:])
         self.project_audio.copy_(project_audio)
         self.project_visual.copy_(project_visual)
-        self.correlations.copy_(found)
+        self.correlations.copy_(correlations)
 
-    def embed(self, answer: Output) -> tuple[Tensor, Tensor]:
+    def embed(self, output: Output) -> tuple[Tensor, Tensor]:
         """The canonical projections of both modalities, (B, T, width) float64 each, of length 1."""
-        heard = self._project(answer.parts["audio"], self.mean_audio, self.project_audio)
-        seen = self._project(answer.parts["visual"], self.mean_visual, self.project_visual)
-        return heard, seen
+        audio = self._project(output.parts["audio"], self.mean_audio, self.project_audio)
+        visual = self._project(output.parts["visual"], self.mean_visual, self.project_visual)
+        return audio, visual
 
     @staticmethod
     def _project(x: Tensor, mean: Tensor, way: Tensor) -> Tensor:
@@ -228,7 +228,11 @@ class Dcca(Model):
             UsageError: if the query lies outside its track or is longer than the other.
         """
         query.check(audio.shape[1], visual.shape[1])
-        heard, seen = self.embed(self(audio=audio, visual=visual))
-        asking, candidates = (heard, seen) if query.modality == "audio" else (seen, heard)
-        asking = asking[:, query.start : query.start + query.length]
-        return window_sums(1 - asking @ candidates.transpose(1, 2)).float()
+        audio_embedding, visual_embedding = self.embed(self(audio=audio, visual=visual))
+        queries, candidates = (
+            (audio_embedding, visual_embedding)
+            if query.modality == "audio"
+            else (visual_embedding, audio_embedding)
+        )
+        queries = queries[:, query.start : query.start + query.length]
+        return window_sums(1 - queries @ candidates.transpose(1, 2)).float()

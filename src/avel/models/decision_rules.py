@@ -1,7 +1,7 @@
 """Decisions that a paper has of its own, over the scores of each segment; no torch.
 
-A model whose decision is another than the largest score bears one of these as ``decide``, so that
-it can travel with an exported model by its name.
+A model whose decision is another than the largest score has one of these as ``decision_rule``, so
+that an exported model can name it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ DECISION_RULES: Mapping[str, DecisionRule] = {"relevance": relevance}
 LARGEST = "largest"
 
 
-def rule_name(decide: DecisionRule | None) -> str | None:
+def rule_name(rule: DecisionRule | None) -> str | None:
     """The name of a decision; None where it has none."""
-    if decide is None:
+    if rule is None:
         return LARGEST
-    return next((name for name, rule in DECISION_RULES.items() if rule is decide), None)
+    return next((name for name, known in DECISION_RULES.items() if known is rule), None)

@@ -128,14 +128,14 @@ class EdTcn(Model):
             x = cast(Tensor, decode(x.masked_fill(off, 0.0)))
         return x[..., :length].transpose(1, 2)
 
-    def loss(self, answer: Output, batch: Batch) -> Tensor:
+    def loss(self, output: Output, batch: Batch) -> Tensor:
         """Cross-entropy of every segment, averaged.
 
         Args:
-            answer: Of this model for the batch.
+            output: Of this model for the batch.
             batch: With ``labels``.
         """
-        logits = answer.parts["logits"]
+        logits = output.parts["logits"]
         return average(share_entropy(logits, batch.one_hot(logits.shape[-1] - 1)), batch.mask)
 
 

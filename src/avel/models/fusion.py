@@ -110,8 +110,8 @@ class MRNBlock(nn.Module):
 
     def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
         """(..., width) twice -> the updated audio (..., width)."""
-        seen = self.w3(self.w2(visual).tanh()).tanh()
-        fused: Tensor = self.w(audio) + self.w1(audio).tanh() * seen
+        transformed = self.w3(self.w2(visual).tanh()).tanh()
+        fused: Tensor = self.w(audio) + self.w1(audio).tanh() * transformed
         return fused
 
 
@@ -147,8 +147,8 @@ class DMRNBlock(nn.Module):
     def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
         """(..., width) twice -> both updated."""
         f = (self.u_a(audio) + self.u_v(visual)) / 2
-        heard, seen = (audio + f).tanh(), (visual + f).tanh()
-        return (seen, heard) if self.crossed else (heard, seen)
+        audio_out, visual_out = (audio + f).tanh(), (visual + f).tanh()
+        return (visual_out, audio_out) if self.crossed else (audio_out, visual_out)
 
 
 class DMRN(nn.Module):

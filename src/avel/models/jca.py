@@ -47,8 +47,8 @@ class DotAttention(nn.Module):
 
     def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, A), (B, T, K, V) -> (B, T, V) and maps (B, T, K), each summing to 1."""
-        asked = self.query(audio) / math.sqrt(visual.shape[-1])
-        maps = torch.einsum("btv,btkv->btk", asked.to(visual.dtype), visual).float().softmax(-1)
+        queries = self.query(audio) / math.sqrt(visual.shape[-1])
+        maps = torch.einsum("btv,btkv->btk", queries.to(visual.dtype), visual).float().softmax(-1)
         return torch.einsum("btk,btkv->btv", maps.to(visual.dtype), visual), maps
 
 
@@ -304,9 +304,9 @@ class Jca(Model):
         self.layers = nn.ModuleList(
             Layer(audio_out, visual_out, by, fixed) for _ in range(recursions)
         )
-        both = audio_out + visual_out
-        self.joint = Recurrent(recurrent, both, joint_out) if joint_recurrent else None
-        widths = [joint_out if joint_recurrent else both, *([wide] if wide else [])]
+        joint_width = audio_out + visual_out
+        self.joint = Recurrent(recurrent, joint_width, joint_out) if joint_recurrent else None
+        widths = [joint_out if joint_recurrent else joint_width, *([wide] if wide else [])]
         self.head = mlp(*widths, hidden, classes + 1)
 
     @classmethod
@@ -324,10 +324,10 @@ class Jca(Model):
         """
         regions = visual.shape[2:4]
         audio, visual = as_read(self, audio, visual)
-        seen, maps = self.read(audio, visual)
+        visual_summary, maps = self.read(audio, visual)
         keep = valid(audio, mask)
         a, v = self.fuse(
-            self.represent_audio(audio, mask), self.represent_visual(seen, mask), keep
+            self.represent_audio(audio, mask), self.represent_visual(visual_summary, mask), keep
         )  # fmt: skip
         x = torch.cat([a, v], -1)
         if self.joint is not None:
@@ -339,8 +339,8 @@ class Jca(Model):
     def read(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor | None]:
         """Early fusion: (B, T, A), (B, T, K, V) -> (B, T, V) and the maps (B, T, K) or None."""
         if self.look is not None:
-            seen, maps = self.look(audio, visual)
-            return seen, maps
+            attended, maps = self.look(audio, visual)
+            return attended, maps
         return region_mean(visual) if self.early == "mean" else visual.amax(2), None
 
     def fuse(self, a: Tensor, v: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
@@ -359,15 +359,15 @@ class Jca(Model):
             a, v = layer(a, v, silent)
         return a[:, :count], v[:, :count]
 
-    def loss(self, answer: Output, batch: Batch) -> Tensor:
+    def loss(self, output: Output, batch: Batch) -> Tensor:
         """Multi-label soft margin of every segment, background one of the labels, averaged.
 
         Args:
-            answer: Of this model for the batch.
+            output: Of this model for the batch.
             batch: With ``labels``.
         """
         target = batch.one_hot(self.background)
-        return average(soft_margin(answer.parts["logits"], target), batch.mask)
+        return average(soft_margin(output.parts["logits"], target), batch.mask)
 
 
 def _reader(early: str, audio_dim: int, visual_dim: int) -> nn.Module | None:

@@ -106,15 +106,19 @@ class AVGA(nn.Module):
         Raises:
             UsageError: in the `release` form, if K isn't ``width``.
         """
-        heard = self.w_a(self.u_a(audio).relu())  # (B, T, width)
-        seen = over_regions(visual, self.u_v, self.w_v)  # (B, T, K, width)
-        if self.release and seen.shape[2] != seen.shape[3]:
+        audio_term = self.w_a(self.u_a(audio).relu())  # (B, T, width)
+        visual_term = over_regions(visual, self.u_v, self.w_v)  # (B, T, K, width)
+        if self.release and visual_term.shape[2] != visual_term.shape[3]:
             raise UsageError(
-                f"{seen.shape[2]} regions",
-                expected=f"{seen.shape[3]}: the released code's attention has a weight a region",
+                f"the picture has {visual_term.shape[2]} regions",
+                expected=f"{visual_term.shape[3]}: the released attention has a weight for each region",
                 hint="take the paper's form of the attention, or a backbone with that many regions",
             )
-        content = seen + heard[:, :, :, None] if self.release else seen + heard[:, :, None]
+        content = (
+            visual_term + audio_term[:, :, :, None]
+            if self.release
+            else visual_term + audio_term[:, :, None]
+        )
         maps = self.w_f(content.tanh())[..., 0].float().softmax(-1)
         return torch.einsum("btk,btkv->btv", maps.to(visual.dtype), visual), maps
 
@@ -224,8 +228,8 @@ def contrastive(distance: Tensor, match: Tensor, margin: float) -> Tensor:
         match: Same shape, 1 where the pair belongs together, else 0.
         margin: Distance beyond which a pair that doesn't belong together costs nothing.
     """
-    apart = (margin - distance).clamp(min=0)
-    return match * distance**2 + (1 - match) * apart**2
+    beyond = (margin - distance).clamp(min=0)
+    return match * distance**2 + (1 - match) * beyond**2
 
 
 def pair_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -260,8 +264,8 @@ def matching_loss(
     if not mismatched:
         return aligned
     crossed = pair_distance(audio, visual)
-    apart = contrastive(crossed, torch.zeros_like(crossed), margin)
-    return (aligned + average(apart, mismatches(valid(match, mask)))) / 2
+    mismatched_cost = contrastive(crossed, torch.zeros_like(crossed), margin)
+    return (aligned + average(mismatched_cost, mismatches(valid(match, mask)))) / 2
 
 
 def mismatches(known: Tensor) -> Tensor:

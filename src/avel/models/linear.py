@@ -88,11 +88,11 @@ class Linear(Model):
         if self.visual is not None:
             pooled = visual.amax(2) if self.largest else region_mean(visual)
             logits.append(self.visual(pooled.to(visual.dtype)).float())
-        found = torch.stack(logits).sum(0)  # (B, T, C+1)
+        summed = torch.stack(logits).sum(0)  # (B, T, C+1)
         if self.visual is not None:
-            maps = self._activation(visual, found)
+            maps = self._activation(visual, summed)
             attention = maps.reshape(*maps.shape[:2], rows, columns)
-        return Output(found.softmax(-1), found.argmax(-1), attention, {"logits": found})
+        return Output(summed.softmax(-1), summed.argmax(-1), attention, {"logits": summed})
 
     def _activation(self, visual: Tensor, logits: Tensor) -> Tensor:
         """Shares of the best event class's activation: regions (B, T, K, V) -> (B, T, K)."""
@@ -105,14 +105,14 @@ class Linear(Model):
             maps: Tensor = gain / gain.sum(-1, keepdim=True)
             return maps
 
-    def loss(self, answer: Output, batch: Batch) -> Tensor:
+    def loss(self, output: Output, batch: Batch) -> Tensor:
         """Cross-entropy of the segments, in WSEL of the clip's mean over time.
 
         Args:
-            answer: Of this model for the batch.
+            output: Of this model for the batch.
             batch: With ``labels`` in SEL, ``tags`` in WSEL.
         """
-        logits = answer.parts["logits"]
+        logits = output.parts["logits"]
         if TASK_TRAITS[self.task].weak:
             assert batch.tags is not None
             return share_entropy(masked_mean(logits, batch.mask), batch.tags).mean()

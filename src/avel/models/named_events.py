@@ -73,11 +73,11 @@ class Fusion:
             numbers = {k: float(data[k]) for k in cls.__dataclass_fields__}
         except (KeyError, TypeError, ValueError) as e:
             raise CheckpointError(f"no fusion of two taggers ({type(e).__name__}: {e})") from e
-        made = cls(**numbers)
-        floors = (made.visual_floor, made.proxy_floor, made.unknown)
-        if not all(map(math.isfinite, numbers.values())) or min(*floors, made.temperature) <= 0:
+        fusion = cls(**numbers)
+        floors = (fusion.visual_floor, fusion.proxy_floor, fusion.unknown)
+        if not all(map(math.isfinite, numbers.values())) or min(*floors, fusion.temperature) <= 0:
             raise CheckpointError("a fusion of two taggers with numbers out of range")
-        return made
+        return fusion
 
 
 class NamedEvents(Model):
@@ -89,7 +89,7 @@ class NamedEvents(Model):
         rivals: Those that an event is compared with (its own kinds and it itself apart).
         typical: (K,) the logit of each AudioSet class in sound that has little to do with it.
         fusion: How both modalities are joined.
-        asked: Whether a person asked for these events. Then each is scored for itself, and one that
+        requested: Whether a person named these events. Then each is scored for itself, and one that
             ImageNet has no class for may be an audio-visual event, its picture taken as neutral.
             Else such an event is only ever audible, and of events that share classes of both
             taggers (a rooster, a chicken) only the likeliest of a segment is scored.
@@ -108,7 +108,7 @@ class NamedEvents(Model):
     joint: Tensor
     alike_audio: Tensor
     alike_visual: Tensor
-    common_places: Tensor
+    common_columns: Tensor
 
     def __init__(
         self,
@@ -119,46 +119,46 @@ class NamedEvents(Model):
         rivals: Sequence[NamedEvent],
         typical: Tensor,
         fusion: Fusion,
-        asked: bool = True,
+        requested: bool = True,
     ) -> None:
         super().__init__()
         self.fusion = fusion
         self.audio_weight, self.audio_bias = (nn.Parameter(t, False) for t in audio_head)
         self.visual_weight, self.visual_bias = (nn.Parameter(t, False) for t in visual_head)
         self.register_buffer("typical", typical)
-        self.own = _EventTables(events, fusion, len(self.visual_bias))
+        self.scored = _EventTables(events, fusion, len(self.visual_bias))
         self.rivals = _EventTables(rivals, fusion, len(self.visual_bias))
-        both = [bool(r.audio) and picture_kind(r) != "unknown" for r in rivals]
-        places = [i for i, known in enumerate(both) if known]
-        #: The events that both taggers know, scored or not: by them sounds and pictures compare.
-        self.common = tuple(rivals[i] for i in places)
-        self.register_buffer("common_places", torch.tensor(places, dtype=torch.long))
+        known = [bool(r.audio) and picture_kind(r) != "unknown" for r in rivals]
+        columns = [i for i, is_known in enumerate(known) if is_known]
+        #: The events that both taggers know, scored or not: they compare sounds with pictures.
+        self.common = tuple(rivals[i] for i in columns)
+        self.register_buffer("common_columns", torch.tensor(columns, dtype=torch.long))
         self.register_buffer("allowed", _allowed_rivals(rivals, events))
-        # what can't be heard, or not be seen, is no audio-visual event
+        # an event that isn't audible, or isn't visible, is no audio-visual event
         kinds = [picture_kind(e) for e in events]
-        joint = [bool(e.audio) and (asked or k != "unknown")
+        joint = [bool(e.audio) and (requested or k != "unknown")
                  for e, k in zip(events, kinds, strict=True)]  # fmt: skip
         self.register_buffer("joint", torch.tensor([float(j) for j in joint]))
         for modality in TAGGERS:
             self.register_buffer(f"alike_{modality}", _share_classes(events, events, modality))
-        self.asked = asked
+        self.requested = requested
 
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
         """Scores of (B, T, A) and (B, T, H, W, V); every segment by itself, so masks don't matter.
 
-        The answer's ``parts`` hold ``audible`` and ``visible`` (B, T, C): the largest probability
+        The ``parts`` hold ``audible`` and ``visible`` (B, T, C): the largest probability
         of the event's AudioSet classes, and the sum of its ImageNet classes', NaN where the tagger
         doesn't know the event; of events that share a class only the likeliest has one. The
         background's score is 1 - the largest other's. The attention is the class
         activation map of the segment's best event.
         """
-        seen = self.seen(visual)
-        x, v, excess = self.evidence(audio=audio, seen=seen)
+        probabilities = self.frame_probabilities(visual)
+        x, v, excess = self.evidence(audio=audio, probabilities=probabilities)
         f, joint = self.fusion, self._joint(x, v)
-        bias = f.bias + f.proxy_bias * self.own.proxy
+        bias = f.bias + f.proxy_bias * self.scored.proxy
         scores = torch.sigmoid((bias + joint - f.rival * excess) / f.temperature)
         scores = scores * self.joint
-        if not self.asked:
+        if not self.requested:
             scores = torch.where(
                 _likeliest(scores, self.alike_audio & self.alike_visual), scores, 0.0
             )
@@ -167,48 +167,57 @@ class NamedEvents(Model):
         return Output(
             scores=whole,
             labels=whole.argmax(-1),
-            attention=self._attention(visual, seen, scores.argmax(-1)),
+            attention=self._attention(visual, probabilities, scores.argmax(-1)),
             parts={
                 "audible": _of_likeliest(
-                    self.own.audible(self.heard(audio)), joint, self.alike_audio, self.own.heard
+                    self.scored.audible(self.audio_logits(audio)),
+                    joint,
+                    self.alike_audio,
+                    self.scored.known_audio,
                 ),
                 "visible": _of_likeliest(
-                    self.own.visible(seen), joint, self.alike_visual, self.own.seen
+                    self.scored.visible(probabilities),
+                    joint,
+                    self.alike_visual,
+                    self.scored.known_visual,
                 ),
             },
         )
 
-    def evidence(self, *, audio: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def evidence(self, *, audio: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x, ln v and r of :class:`Fusion`, (B, T, C) each.
 
         Args:
             audio: (B, T, A) features.
-            seen: (B, T, K) probabilities of the picture's classes.
+            probabilities: (B, T, K) probabilities of the picture's classes.
         """
-        heard = self.heard(audio) - self.typical
-        x, v = self.own(heard, seen)
-        lead = self._joint(*self.rivals(heard, seen))[..., None, :] - self._joint(x, v)[..., None]
+        excess_logits = self.audio_logits(audio) - self.typical
+        x, v = self.scored(excess_logits, probabilities)
+        lead = (
+            self._joint(*self.rivals(excess_logits, probabilities))[..., None, :]
+            - self._joint(x, v)[..., None]
+        )
         excess = torch.where(self.allowed, lead, 0.0).amax(-1).clamp(min=0)
         return x, v, excess
 
-    def heard(self, audio: Tensor) -> Tensor:
+    def audio_logits(self, audio: Tensor) -> Tensor:
         """(B, T, K) logits of AudioSet's classes, within +-14: float32 probabilities end there.
 
-        Features of zeros mean that there was nothing to hear: every logit is the least.
+        Features of zeros mean that there was no sound: every logit is the least.
         """
         logits = nn.functional.linear(audio, self.audio_weight, self.audio_bias)
-        there = (audio != 0).any(-1, keepdim=True)
-        return torch.where(there, logits.clamp(-_LOGIT, _LOGIT), -_LOGIT)
+        is_audible = (audio != 0).any(-1, keepdim=True)
+        return torch.where(is_audible, logits.clamp(-_LOGIT, _LOGIT), -_LOGIT)
 
-    def seen(self, visual: Tensor) -> Tensor:
+    def frame_probabilities(self, visual: Tensor) -> Tensor:
         """(B, T, K) probabilities of the whole frame of (B, T, H, W, V).
 
-        Maps of zeros mean that there was nothing to see: every probability is 0.
+        Maps of zeros mean that there was no picture: every probability is 0.
         """
         frame = visual.mean((2, 3))
         logits = nn.functional.linear(frame, self.visual_weight, self.visual_bias)
-        there = (visual != 0).any(-1).any(-1).any(-1)[..., None]
-        return torch.where(there, logits.softmax(-1), 0.0)
+        is_visible = (visual != 0).any(-1).any(-1).any(-1)[..., None]
+        return torch.where(is_visible, logits.softmax(-1), 0.0)
 
     @property
     def reads_means(self) -> bool:
@@ -226,22 +235,22 @@ class NamedEvents(Model):
             (T, E), 0 or more: x of :class:`Fusion`, or by how much ln v exceeds its least.
         """
         if modality == "audio":
-            x = self.rivals.exceeding(self.heard(features) - self.typical)
-            return x[..., self.common_places]
-        logs = self.rivals.logarithms(self.seen(features[None])[0])
-        return logs[..., self.common_places] - self._least
+            x = self.rivals.exceeding(self.audio_logits(features) - self.typical)
+            return x[..., self.common_columns]
+        logs = self.rivals.logarithms(self.frame_probabilities(features[None])[0])
+        return logs[..., self.common_columns] - self._least
 
-    def shared(self, heard: Tensor, seen: Tensor) -> Tensor:
+    def shared(self, audio: Tensor, visual: Tensor) -> Tensor:
         """The probability of each event of ``common`` if sound and picture were one recording.
 
         Args:
-            heard, seen: (..., E) profiles of a sound and of a picture.
+            audio, visual: (..., E) profiles of a sound and of a picture.
 
         Returns:
             (..., E): :class:`Fusion` without rivals.
         """
-        f, proxy = self.fusion, self.rivals.proxy[self.common_places]
-        joint = self._joint(heard, seen + self._least)
+        f, proxy = self.fusion, self.rivals.proxy[self.common_columns]
+        joint = self._joint(audio, visual + self._least)
         return torch.sigmoid((f.bias + f.proxy_bias * proxy + joint) / f.temperature)
 
     def perceived(self, features: Tensor, modality: Modality) -> Tensor:
@@ -255,21 +264,24 @@ class NamedEvents(Model):
             (T, E), 0 where the picture tells of an event by proxy alone.
         """
         if modality == "audio":
-            return self.rivals.audible(self.heard(features))[..., self.common_places]
-        visible = self.rivals.visible(self.seen(features[None])[0]) * self.rivals.seen
-        return visible[..., self.common_places]
+            return self.rivals.audible(self.audio_logits(features))[..., self.common_columns]
+        visible = (
+            self.rivals.visible(self.frame_probabilities(features[None])[0])
+            * self.rivals.known_visual
+        )
+        return visible[..., self.common_columns]
 
     @property
     def _least(self) -> Tensor:
         """(E,) the least ln v of the common events."""
-        return self.rivals.least[self.common_places].log()
+        return self.rivals.least[self.common_columns].log()
 
     def _joint(self, x: Tensor, v: Tensor) -> Tensor:
         return self.fusion.audio * x + self.fusion.visual * v
 
-    def _attention(self, visual: Tensor, seen: Tensor, best: Tensor) -> Tensor:
+    def _attention(self, visual: Tensor, probabilities: Tensor, best: Tensor) -> Tensor:
         """(B, T, H, W): the class activation map of each segment's best event, summing to 1."""
-        shares = seen * self.own.members[best]  # (B, T, K)
+        shares = probabilities * self.scored.members[best]  # (B, T, K)
         direction = shares @ self.visual_weight  # (B, T, V)
         cam = (visual * direction[:, :, None, None, :]).sum(-1)
         cam = (cam - cam.amin((2, 3), keepdim=True)) ** 2  # the weakest region gets nothing
@@ -277,7 +289,7 @@ class NamedEvents(Model):
         cam = torch.where(flat, 1.0, cam)  # no class of the picture: everywhere alike
         return cam / cam.sum((2, 3), keepdim=True)
 
-    def loss(self, answer: Output, batch: Batch) -> Tensor:
+    def loss(self, output: Output, batch: Batch) -> Tensor:
         """There is none.
 
         Raises:
@@ -290,14 +302,14 @@ class NamedEvents(Model):
 
 
 class _EventTables(nn.Module):
-    """A list of events as tables: what of each is heard, and the logarithm of what is seen."""
+    """A list of events as tables: each one's classes, and bounds of its probability."""
 
     index: Tensor
     members: Tensor
     least: Tensor
     most: Tensor
-    heard: Tensor
-    seen: Tensor
+    known_audio: Tensor
+    known_visual: Tensor
     proxy: Tensor
 
     def __init__(self, events: Sequence[NamedEvent], fusion: Fusion, classes: int) -> None:
@@ -320,33 +332,33 @@ class _EventTables(nn.Module):
             "members": members,
             "least": torch.tensor([bounds[k][0] for k in kinds]),
             "most": torch.tensor([bounds[k][1] for k in kinds]),
-            "heard": torch.tensor([float(bool(i)) for i in audio]),
-            "seen": torch.tensor([float(k == "seen") for k in kinds]),
+            "known_audio": torch.tensor([float(bool(i)) for i in audio]),
+            "known_visual": torch.tensor([float(k == "seen") for k in kinds]),
             "proxy": torch.tensor([float(k == "proxy") for k in kinds]),
         }
         for name, table in tables.items():
             self.register_buffer(name, table)
 
-    def forward(self, heard: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, logits: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor]:
         """x and ln v, (B, T, E) each, of logits (B, T, K) and probabilities (B, T, K')."""
-        return self.exceeding(heard), self.logarithms(seen)
+        return self.exceeding(logits), self.logarithms(probabilities)
 
-    def exceeding(self, heard: Tensor) -> Tensor:
+    def exceeding(self, logits: Tensor) -> Tensor:
         """x, (..., E), of logits less what is typical, (..., K)."""
-        return heard[..., self.index].amax(-1).clamp(min=0) * self.heard
+        return logits[..., self.index].amax(-1).clamp(min=0) * self.known_audio
 
-    def logarithms(self, seen: Tensor) -> Tensor:
+    def logarithms(self, probabilities: Tensor) -> Tensor:
         """ln v, (..., E), of probabilities (..., K')."""
-        v = torch.minimum(torch.maximum(self.visible(seen), self.least), self.most)
+        v = torch.minimum(torch.maximum(self.visible(probabilities), self.least), self.most)
         return v.log()
 
-    def audible(self, heard: Tensor) -> Tensor:
+    def audible(self, logits: Tensor) -> Tensor:
         """(B, T, E) the largest probability of each event's AudioSet classes, of their logits."""
-        return heard[..., self.index].amax(-1).sigmoid()
+        return logits[..., self.index].amax(-1).sigmoid()
 
-    def visible(self, seen: Tensor) -> Tensor:
+    def visible(self, probabilities: Tensor) -> Tensor:
         """(B, T, E) the summed probability of each event's ImageNet classes."""
-        return (seen @ self.members.T).clamp(max=1)  # a sum of many rounds above 1
+        return (probabilities @ self.members.T).clamp(max=1)  # a sum of many rounds above 1
 
 
 def _of_likeliest(probability: Tensor, joint: Tensor, alike: Tensor, known: Tensor) -> Tensor:

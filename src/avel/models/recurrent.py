@@ -23,18 +23,18 @@ class Recurrent(nn.Module):
         kind: ``"rnn"``, ``"lstm"`` or ``"gru"``.
         width: Width of the input.
         out: Width of the output, both directions together.
-        both: Whether a second direction runs backward, from each clip's own last segment.
+        bidirectional: Whether a second direction runs backward, from each clip's own last segment.
 
     Raises:
         ValueError: if the output's width can't be shared by two directions.
     """
 
-    def __init__(self, kind: str, width: int, out: int, *, both: bool = True) -> None:
+    def __init__(self, kind: str, width: int, out: int, *, bidirectional: bool = True) -> None:
         super().__init__()
-        if both and out % 2:
+        if bidirectional and out % 2:
             raise ValueError(f"width {out}: expected an even one, half for each direction")
-        state = out // 2 if both else out
-        self.net = KINDS[kind](width, state, batch_first=True, bidirectional=both)
+        state = out // 2 if bidirectional else out
+        self.net = KINDS[kind](width, state, batch_first=True, bidirectional=bidirectional)
 
     def forward(
         self, x: Tensor, mask: Tensor | None = None, start: State | None = None
@@ -54,9 +54,9 @@ class Recurrent(nn.Module):
             out, last = run(self.net, x, hx)
             return cast(Tensor, out), _as_tuple(last)
         packed = pack_padded_sequence(x, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
-        found, last = run(self.net, packed, hx)
+        packed_out, last = run(self.net, packed, hx)
         out, _ = pad_packed_sequence(
-            cast(PackedSequence, found), batch_first=True, total_length=x.shape[1]
+            cast(PackedSequence, packed_out), batch_first=True, total_length=x.shape[1]
         )
         return out, _as_tuple(last)
 
@@ -112,6 +112,6 @@ def to_front(x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
     count = keep.sum(1)
     longest = max(1, int(count.max()))
     order = (~keep).int().argsort(dim=1, stable=True)[:, :longest]
-    picked = x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
-    kept = torch.arange(longest, device=x.device) < count[:, None]
-    return picked.masked_fill(~kept[..., None], 0.0), kept
+    front = x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
+    mask = torch.arange(longest, device=x.device) < count[:, None]
+    return front.masked_fill(~mask[..., None], 0.0), mask

@@ -58,10 +58,10 @@ class Standardize(nn.Module):
 
     def _scaled(self, modality: str, x: Tensor) -> Tensor:
         mean, sd = getattr(self, f"{modality}_mean"), getattr(self, f"{modality}_sd")
-        found = (x - mean) / sd
-        whole = found.flatten(2, -2).mean(2) if x.ndim > 3 else found  # (B, T, width)
+        centred = (x - mean) / sd
+        whole = centred.flatten(2, -2).mean(2) if x.ndim > 3 else centred  # (B, T, width)
         strength = (whole.square().mean(-1) + _EPSILON).sqrt()  # (B, T)
-        scaled: Tensor = (found / strength.reshape(*x.shape[:2], *[1] * (x.ndim - 2))).to(x.dtype)
+        scaled: Tensor = (centred / strength.reshape(*x.shape[:2], *[1] * (x.ndim - 2))).to(x.dtype)
         return scaled
 
 

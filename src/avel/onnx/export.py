@@ -117,7 +117,7 @@ def _rule(model: Trained) -> str:
             expected="a model of task sel or wsel",
             hint="export one that `avel localize` could use",
         )
-    rule = rule_name(model.decide)
+    rule = rule_name(model.decision_rule)
     if rule is None:
         raise _refused(
             model.card["model"],

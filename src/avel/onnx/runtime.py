@@ -55,7 +55,7 @@ class OnnxModel(Predictor):
     session: Any
 
     @property
-    def decide(self) -> DecisionRule | None:
+    def decision_rule(self) -> DecisionRule | None:
         """The decision over mean scores, where it is another than the largest score."""
         return DECISION_RULES.get(self.rule)
 
