@@ -105,8 +105,8 @@ OTHER = {"name": "vggish", "weights": "torchvggish", "hash": "sha256:9"}
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        (change(audio_card=OTHER), r"audio features are of vggish:torchvggish \(sha256:9\)\s+expected: "
-                                   r"those of ears:w \(sha256:1\)"),
+        (change(audio_card=OTHER), r"audio features are of vggish:torchvggish \(sha256:9\)"
+                                   r"\s+expected: those of ears:w \(sha256:1\)"),
         (change(visual_card=OTHER), r"visual features are of vggish.*\s+expected: those of eyes:w"),
         (change(audio_card={}), "an unknown backbone"),
         (change(audio=np.zeros((6, 4), np.float32)), r"4 \(audio\) and 7 \(visual\)"),

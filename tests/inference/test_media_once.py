@@ -14,11 +14,12 @@ import torch
 import avel
 from avel.backbones.load import load_backbone
 from avel.cli.main import main
-from avel.errors import UsageError
+from avel.errors import CheckpointError, UsageError
 from avel.inference.checkpoint import Trained
 from avel.inference.localizer import Localizer
 from avel.media import file as media_file
 from avel.models.base import build_model
+from avel.search.matcher import Matcher
 from tests.report_samples import write_clip
 
 #: The probe, a pass each for sound and picture, the thumbnails, the spectrogram.
@@ -53,6 +54,33 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     monkeypatch.setattr(av, "open", counting_open)
     monkeypatch.setattr(media_file, "probe", counting_probe)
     return counted
+
+
+def test_a_copy_of_a_video_costs_no_second_probe(
+    tmp_path: Path, counts: Counter[str], monkeypatch: pytest.MonkeyPatch, untrained: Trained
+) -> None:
+    monkeypatch.setattr("avel.inference.load.load_model", lambda *_: untrained)
+    clip = write_clip(tmp_path / "clip.mp4", seconds=4)
+    counts.clear()
+    outputs = [str(tmp_path / name) for name in ("clip.html", "copy.mp4", "clip.json")]
+    assert main(["localize", str(clip), "-o", *outputs]) == 0
+    assert all(Path(output).exists() for output in outputs)
+    assert counts["probed clip.mp4"] == 1
+
+
+def test_a_query_may_be_an_open_file_or_its_features(tmp_path: Path, counts: Counter[str]) -> None:
+    clips = [write_clip(tmp_path / f"{name}.mp4", seconds=6) for name in ("query", "other")]
+    matcher = Matcher("toybox_match")
+    by_path = matcher(clips[0], clips[1:], modality="audio")
+    media = avel.open(clips[0])
+    counts.clear()
+    assert matcher(media, clips[1:], modality="audio") == by_path
+    assert not counts["probed query.mp4"]
+    features = avel.extract(media, **matcher.model.wants)
+    by_features = matcher(features, clips[1:], modality="audio")
+    assert by_features.query == "query.mp4" and by_features.start == by_path.start
+    with pytest.raises(CheckpointError, match="segments"):
+        matcher(avel.extract(media, **{**matcher.model.wants, "step": 2.0}), clips[1:])
 
 
 def test_a_clip_with_a_report_is_probed_once_by_the_command(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from avel.inference.localizer import Localizer
+    from avel.media.file import Media
     from avel.types import Choice, Timeline
 
 _OUTPUT = ("-o", "--output")
@@ -265,10 +266,12 @@ def localize(
         try:
             began = time.perf_counter()
             check_places(placed[video])
-            _check_writers(video, placed[video], format, overwrite=overwrite)
+            probed = _check_writers(video, placed[video], format, overwrite=overwrite)
+            default_tracks = audio_track is None and video_track is None
             go = _stream if stream else _run
             found, shown = go(
                 video,
+                probed if probed is not None and default_tracks else video,
                 find,
                 chosen,
                 decision=Decision() if untuned else None,
@@ -301,11 +304,16 @@ def _pace(video: Path, timeline: Timeline, seconds: float) -> str:
 
 def _check_writers(
     video: Path, paths: Sequence[Path], format: str | None, *, overwrite: bool
-) -> None:
+) -> Media | None:
+    """Check the outputs before any work is done; the video, where that had to be probed for it."""
+    from avel.media.file import Media
     from avel.report.writers import check_output, writer_for
 
+    probed = None
     for path in paths:
-        check_output(writer_for(path, format=format), str(video), path, overwrite=overwrite)
+        writer = writer_for(path, format=format)
+        probed = check_output(writer, str(video), path, overwrite=overwrite) or probed
+    return probed if isinstance(probed, Media) else None
 
 
 def _save(found: Timeline, path: Path, format: str | None, *, overwrite: bool) -> None:
@@ -325,22 +333,22 @@ def _finish(failed: list[Exception], count: int) -> None:
 
 
 def _run(
-    video: Path, find: Localizer, modality: Choice, **options: Any
+    video: Path, source: Path | Media, find: Localizer, modality: Choice, **options: Any
 ) -> tuple[Timeline, Timeline]:
     """The whole timeline of a file, and the one of what is chosen."""
     with progress_bar(video.name) as advance:
-        found = find(video, progress=advance, **options)
+        found = find(source, progress=advance, **options)
     return found, found.choose(modality)
 
 
 def _stream(
-    video: Path, find: Localizer, modality: Choice, **options: Any
+    video: Path, source: Path | Media, find: Localizer, modality: Choice, **options: Any
 ) -> tuple[Timeline, Timeline]:
     """Print every event as soon as it is final, and a line that says the file is done.
 
     Events of one modality follow at the file's end.
     """
-    events, count = find.stream(video, **options), 0
+    events, count = find.stream(source, **options), 0
     for event in events:
         if modality in ("both", "all"):
             count += 1

@@ -360,7 +360,8 @@ class _Writer:
             "audio_card": stream.audio_card, "visual_card": stream.visual_card,
             "source": stream.source, "content": "",
             "checksums": self.checksums,
-            "heard": facts.has_audio, "seen": facts.has_video, "notes": [n[:500] for n in facts.notes[:50]],
+            "heard": facts.has_audio, "seen": facts.has_video,
+            "notes": [n[:500] for n in facts.notes[:50]],
             "player_start": facts.player_start,
         }  # fmt: skip
         head: Json = {"__metadata__": {"avel": json.dumps(meta, sort_keys=True)}}

@@ -1,7 +1,7 @@
 """Many files: the extraction of each one, its outcome, and the queue of jobs.
 
-An engine is any way to get :class:`JobOutcome` from :class:`MediaJob`, each exactly once, in any order:
-:func:`in_process` here, local processes in :mod:`avel.features.workers`, a Ray cluster in
+An engine is any way to get :class:`JobOutcome` from :class:`MediaJob`, each exactly once, in any
+order: :func:`in_process` here, local processes in :mod:`avel.features.workers`, a Ray cluster in
 :mod:`avel.features.cluster`.
 """
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 BATCH = 8
 #: The same where there is one process only: so many short clips fill a batch of the networks.
 BATCH_IN_PROCESS = 32
-#: ``made``: extracted now. ``kept``: up to date from before. ``bad``: the file itself can't be used,
-#: and goes into quarantine, where it stays as ``skipped``. ``failed``: another error; the file is
+#: ``made``: extracted now. ``kept``: up to date from before. ``bad``: the file itself can't be
+#: used, and goes into quarantine, where it stays as ``skipped``. ``failed``: another error; the file is
 #: tried again the next time.
 Status = Literal["made", "kept", "bad", "skipped", "failed"]
 

@@ -17,7 +17,7 @@ from avel.files import write_whole
 from avel.formats.marks import mark_of, write_beside
 from avel.formats.text import escape, unescape
 from avel.registry import Registry
-from avel.types import MODALITIES, SUFFIXES, Event, EventModality, Json, Timeline
+from avel.types import MODALITIES, SUFFIXES, Event, EventModality, Json, ProbedFile, Timeline
 
 #: The largest file that is read or written, in bytes: about a day of segments of 28 classes.
 MAX_BYTES = 128 * 2**20
@@ -102,13 +102,17 @@ class Writer(ABC):
     #: Whether ``audio_only`` and ``visual_only`` have a place of their own beside the events.
     lanes: ClassVar[bool] = False
 
-    def check(self, video: str, path: Path) -> None:  # noqa: B027
+    def check(self, video: str, path: Path) -> ProbedFile | None:
         """Refuse, before any work is done, what couldn't be written; by default nothing.
 
         Args:
             video: The file that the timeline will be of.
             path: Where it will be written.
+
+        Returns:
+            The video, where it had to be probed for this; else None.
         """
+        return None
 
     @abstractmethod
     def write(self, timeline: Timeline, path: Path) -> None:

@@ -1,7 +1,8 @@
 """Decisions: from scores to events, by thresholds that can be chosen, stored and read again.
 
-Without settings a decision is the model's own, one class a segment. A :class:`Thresholds` says where an
-event begins and ends (threshold, hysteresis), which gaps in it are bridged and how short it may be;
+Without settings a decision is the model's own, one class a segment. A :class:`Thresholds` says
+where an event begins and ends (threshold, hysteresis), which gaps in it are bridged and how short
+it may be;
 a :class:`Decision` holds one rule for all classes, others for some, and the temperature by which
 the probabilities are calibrated.
 """
@@ -37,8 +38,8 @@ class Thresholds:
     Args:
         threshold: Probability in (0, 1] that a segment must reach; None takes the segments that
             the model's own decision gives the class.
-        low_threshold: Hysteresis: an event goes on, both ways, while the probability is at least this; in
-            (0, threshold]. None: no hysteresis.
+        low_threshold: Hysteresis: an event goes on, both ways, while the probability is at least
+            this; in (0, threshold]. None: no hysteresis.
         min_duration: Seconds; shorter events are dropped, after gaps were bridged.
         max_gap: Seconds; gaps no longer than this, between two events of the class, become part
             of one event, whatever is seen and heard in them.
@@ -133,10 +134,12 @@ class Decision:
         """The same decision with other values for every class; None leaves a value as it is.
 
         A threshold takes the place of all thresholds, those of single classes too, and ends the
-        hysteresis that went with them. A class with a threshold below ``low_threshold`` has no hysteresis.
+        hysteresis that went with them. A class with a threshold below ``low_threshold`` has no
+        hysteresis.
 
         Raises:
-            UsageError: for values out of range, and for ``low_threshold`` above the threshold for all.
+            UsageError: for values out of range, and for ``low_threshold`` above the threshold for
+                all.
         """
         decision = replace(self, require_both=self.require_both and require_both)
         if threshold is not None:

@@ -75,7 +75,8 @@ def to_events(
             with :meth:`avel.Decision.calibrated`.
         threshold: A number in (0, 1] takes for every class, background apart, the segments whose
             probability reaches it: events of different classes may then overlap.
-        low_threshold: Hysteresis: an event goes on, both ways, while the probability is at least this.
+        low_threshold: Hysteresis: an event goes on, both ways, while the probability is at least
+            this.
         min_duration: Seconds; shorter events are dropped.
         max_gap: Seconds; gaps no longer than this between two events of a class are bridged.
         require_both: An audio-visual event is heard *and* seen: segments known to be silent or
@@ -394,8 +395,9 @@ def _load(
     """A model from its folder, by its name, or from an exported file; with the requested events."""
     if events is not None or vocabulary is not None:
         if model not in ("default", "named_events"):
+            name = str(model) if isinstance(model, str | Path) else "given"
             raise UsageError(
-                f"events by name don't go with the model {model if isinstance(model, str | Path) else ''!s}",
+                f"events by name don't go with the model {name}",
                 expected="the model named_events: a trained or exported one has its own classes",
                 hint="leave out the model, or the events",
             )

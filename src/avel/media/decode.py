@@ -282,7 +282,7 @@ class Screen:
         return math.inf if self._next is None else self._next.time
 
     def at(self, instant: float) -> Shown | None:
-        """The last frame with time <= instant; None before the first and after the end of the last."""
+        """The last frame with time <= instant; None before the first and behind the last one."""
         while self._next is not None and self._next.time <= instant + _EPS:
             self._shown, self._next = self._next, next(self._frames, None)
         if self._shown is None or (self._next is None and instant > self.end - _EPS):

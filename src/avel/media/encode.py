@@ -33,7 +33,8 @@ def write_video(
     """Write a video file with H.264 pictures (yuv420p) and AAC sound, whole or not at all.
 
     The frames are drawn from the iterable as they are encoded, so hours need no more memory than
-    seconds (the sound is in memory as a whole). The same frames and sound give the same file each time.
+    seconds (the sound is in memory as a whole). The same frames and sound always give the same
+    file.
 
     Args:
         path: The file; its ending chooses the container (.mp4, .mkv, .mov, .ts).

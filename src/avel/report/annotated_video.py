@@ -24,30 +24,36 @@ class VideoWriter(Writer):
 
     title = "Video with the events drawn in"
 
-    def check(self, video: str, path: Path) -> None:
+    def check(self, video: str, path: Path) -> Media:
         """Refuse a video without pictures, and a place where another video lies.
 
         Raises:
             MediaError: if the video isn't there, can't be read, or has no picture.
             UsageError: if ``path`` is the video itself, or a file that isn't such a copy.
         """
-        readable(video, path)
+        return readable(video, path)
 
     def write(self, timeline: Timeline, path: Path) -> None:
         """Write the copy, whole or not at all; errors as for :meth:`check`."""
         from avel.media.annotated_copy import write_copy
         from avel.media.excerpt import frame_size
 
-        media = readable(timeline.video, path)
+        media = readable(timeline.video, path, timeline)
         size = frame_size(media)
         said = [MARK, cards.name(timeline.model), *cards.cautions(timeline.model)]
         comment = "; ".join(filter(None, said))
         write_copy(media, path, size=size, draw=Overlay(timeline, size), comment=comment)
 
 
-def readable(video: str, path: Path) -> Media:
-    """The video that a copy at some place is made of, if it may lie there; errors as above."""
-    from avel.media.file import open_media
+def readable(video: str, path: Path, timeline: Timeline | None = None) -> Media:
+    """The video that a copy at ``path`` is made of, if it may lie there; errors as above.
+
+    Args:
+        video: The video.
+        path: Where the copy will be written.
+        timeline: That of the video, which may have the probed file.
+    """
+    from avel.media.file import media_of, open_media
 
     source = Path(video)
     if not source.exists():
@@ -63,7 +69,7 @@ def readable(video: str, path: Path) -> Media:
             expected="a new name, or an earlier copy",
             hint="choose another name, or delete it first",
         )
-    media = open_media(source)
+    media = open_media(source) if timeline is None else media_of(timeline)
     if media.video is None:
         raise MediaError(
             f"{video}: has no picture to draw on",

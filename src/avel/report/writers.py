@@ -19,6 +19,7 @@ from avel.formats import (
     formats,
 )
 from avel.registry import Registry
+from avel.types import ProbedFile
 
 __all__ = ["Writer", "endings", "titles", "writer_for", "writers"]
 
@@ -61,7 +62,9 @@ def writer_for(path: str | Path, *, format: str | None = None) -> Writer:
     return writers.get(ending)()
 
 
-def check_output(writer: Writer, video: str, path: Path, *, overwrite: bool = False) -> None:
+def check_output(
+    writer: Writer, video: str, path: Path, *, overwrite: bool = False
+) -> ProbedFile | None:
     """Refuse, before any work is done, what couldn't or mustn't be written.
 
     Args:
@@ -70,9 +73,13 @@ def check_output(writer: Writer, video: str, path: Path, *, overwrite: bool = Fa
         path: Where it will be written.
         overwrite: Whether predictions may replace labels that a person made or corrected.
 
+    Returns:
+        The video, where it had to be probed for this; else None.
+
     Raises:
         AvelError: that says why.
     """
-    writer.check(video, path)
+    probed = writer.check(video, path)
     if isinstance(writer, Format) and not overwrite:
         check_replaceable(path, type(writer))
+    return probed

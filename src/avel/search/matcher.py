@@ -24,6 +24,7 @@ from avel import clock
 from avel.errors import AvelError, DataError, MediaError, UsageError
 from avel.features.cache import Facts, features_of
 from avel.features.listing import named_files
+from avel.inference.predictor import check_features
 from avel.media.probe import tells_track
 from avel.models.base import Model, Query
 from avel.models.named_events import NamedEvents
@@ -32,12 +33,13 @@ from avel.search.index import Index, Kind, rows_of, update
 from avel.search.profiles import Profile, distances, evidence, perceived, shared_events
 from avel.search.results import WORDS, Match, SearchResult
 from avel.tasks import task_named
-from avel.types import Bools, Floats, Grid, Modality
+from avel.types import Bools, Features, Floats, Grid, Modality
 
 if TYPE_CHECKING:
     from avel.features.network import Precision
     from avel.features.stream import FeatureStream
     from avel.inference.checkpoint import Trained
+    from avel.media.file import Media
 
 #: The model without training.
 DEFAULT = "default"
@@ -221,7 +223,7 @@ class Matcher:
 
     def __call__(
         self,
-        query: str | Path,
+        query: str | Path | Media | Features,
         candidates: str | Path | Iterable[str | Path],
         *,
         modality: Modality | None = None,
@@ -250,14 +252,23 @@ class Matcher:
             query_rows, comparison, tracks, failed, top=top, most=most, overlaps=overlaps
         )
 
-    def _stream(self, file: Path) -> tuple[FeatureStream, Callable[[], Facts]]:
+    def _stream(self, file: Path | Media | Features) -> tuple[FeatureStream, Callable[[], Facts]]:
         return features_of(file, self._extract, cache=self.cache)
 
     def _load_query(
-        self, query: str | Path, modality: Modality | None, within: Modality | None
+        self,
+        query: str | Path | Media | Features,
+        modality: Modality | None,
+        within: Modality | None,
     ) -> _QueryRows:
-        file, span = parse_query(query)
-        stream, _ = self._stream(file)
+        if isinstance(query, str | Path):
+            file, span = parse_query(query)
+            stream, _ = self._stream(file)
+        else:
+            file = Path(query.source) if isinstance(query, Features) else query.path
+            stream, _ = self._stream(query)
+            span = None
+            check_features(self.model.card, stream)
         grid = stream.grid
         start, end = span or (0.0, grid.duration)
         if start >= grid.duration:
@@ -517,7 +528,7 @@ def check_model(model: Trained) -> None:
 
 
 def match(
-    query: str | Path,
+    query: str | Path | Media | Features,
     candidates: str | Path | Iterable[str | Path],
     *,
     modality: Modality | None = None,
@@ -539,7 +550,8 @@ def match(
     :class:`Matcher`.
 
     Args:
-        query: A media file, or ``FILE@START-END``: a part of it in seconds.
+        query: A media file, or ``FILE@START-END``: a part of it in seconds; or what
+            :func:`avel.open` or :func:`avel.extract` gave, which is compared as a whole.
         candidates: The files and folders to search.
         modality: Of the query, compared with the other one of the candidates: ``"audio"`` or
             ``"visual"``; None takes the audio where there is any.
