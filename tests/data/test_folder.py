@@ -269,7 +269,7 @@ def test_split_texts_in_aves_form(tmp_path: Path) -> None:
     ("content", "told"),
     [
         (b"", "column 'file' is missing"),
-        (HEAD.encode(), "holds no rows"),
+        (HEAD.encode(), "has no rows"),
         (b"\xff\xfe\x00", "not UTF-16"),
         (b"file,start,end,label\n\"a", "a quote that is never closed"),
     ],
@@ -283,7 +283,7 @@ def test_tables_that_hold_nothing(tmp_path: Path, content: bytes, told: str) -> 
 def test_no_folder_and_no_annotations(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is no folder"):
         load_dataset("folder", root=tmp_path / "nothing")
-    with pytest.raises(DataError, match="holds no annotations"):
+    with pytest.raises(DataError, match="has no annotations"):
         load_dataset("folder", root=tmp_path)
 
 

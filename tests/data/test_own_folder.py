@@ -231,7 +231,9 @@ def test_predictions_are_no_truth_until_told_or_corrected(ending: str, tmp_path:
     for n in "abc":
         put(tmp_path, f"{n}.mp4", length=5)
         hand_timeline(f"{n}.mp4", [3, 0, 0, 1, 3]).save(tmp_path / f"{n}{ending}")
-    with pytest.raises(DataError, match=r"3 clips .* bear what a model found") as caught:
+    with pytest.raises(
+        DataError, match=r"3 clips .* left out: their labels are predictions"
+    ) as caught:
         load_dataset("folder", root=tmp_path)
     assert "data.predictions=true" in str(caught.value)
     told = load_dataset("folder", root=tmp_path, predictions=True)
@@ -265,7 +267,7 @@ def test_a_table_of_predictions_is_no_truth_either(name: str, tmp_path: Path) ->
     report.save_all(made, tmp_path / name)
     found = read_annotations(tmp_path, predictions=True)
     assert len(found.rows) == 8 and not found.notes
-    with pytest.raises(DataError, match="bear what a model found"):
+    with pytest.raises(DataError, match="their labels are predictions"):
         read_annotations(tmp_path)
     table = tmp_path / name
     table.write_text(table.read_text().replace("Bark", "Howl", 3))

@@ -86,8 +86,8 @@ def read_rows(root: Path) -> tuple[list[AnnotationRow], list[str]]:
     Raises:
         DataError: if the folder or its annotations aren't there.
     """
-    found = read_annotations(root)
-    return found.rows, found.mistakes + found.left_out
+    annotations = read_annotations(root)
+    return annotations.rows, annotations.mistakes + annotations.left_out
 
 
 def read_annotations(root: Path, *, predictions: bool = False) -> Annotations:
@@ -95,7 +95,7 @@ def read_annotations(root: Path, *, predictions: bool = False) -> Annotations:
 
     Args:
         root: The folder.
-        predictions: Whether what a model found, and nobody corrected, is taken as truth too.
+        predictions: Whether predictions of a model that nobody corrected are taken as truth too.
 
     Raises:
         DataError: if the folder or its annotations aren't there, or all of them are predictions.
@@ -103,99 +103,99 @@ def read_annotations(root: Path, *, predictions: bool = False) -> Annotations:
     if not root.is_dir():
         raise DataError(
             f"there is no folder {root}" if not root.exists() else f"{root} is no folder",
-            hint="give the folder that holds your clips",
+            hint="give the folder of your clips",
         )
-    found = _read(root, predictions=predictions)
-    nothing = not (found.rows or found.mistakes or found.left_out)
-    if nothing and found.notes:
+    annotations = _read(root, predictions=predictions)
+    empty = not (annotations.rows or annotations.mistakes or annotations.left_out)
+    if empty and annotations.notes:
         raise DataError(
-            f"{root} holds no labels that a person made or corrected"
-            + "".join(f"\n    {note}" for note in found.notes),
+            f"{root} has no labels that a person made or corrected"
+            + "".join(f"\n    {note}" for note in annotations.notes),
             hint="correct some of them, or give data.predictions=true",
         )
-    if nothing:
+    if empty:
         raise DataError(
-            f"{root} holds no annotations",
+            f"{root} has no annotations",
             expected="annotations.csv or .tsv, AVE-style Annotations.txt, or a label file beside "
             "each clip (clip.eaf, clip.vtt, clip.txt…)",
             hint=f"write annotations.csv with the columns {','.join(REQUIRED)}, a row an event",
         )
-    return found
+    return annotations
 
 
 def _read(root: Path, *, predictions: bool) -> Annotations:
     for name in TABLES:
         if (root / name).is_file():
             return _read_table(root / name, root, predictions=predictions)
-    found = Annotations()
+    annotations = Annotations()
     for split, name in _TEXTS:
-        if (root / name).is_file() and (split or not found.rows):
-            _read_text(root, root / name, split, found)
-    if not found.rows and not found.left_out:
-        _read_label_files(root, found, predictions=predictions)
-    return found
+        if (root / name).is_file() and (split or not annotations.rows):
+            _read_text(root, root / name, split, annotations)
+    if not annotations.rows and not annotations.left_out:
+        _read_label_files(root, annotations, predictions=predictions)
+    return annotations
 
 
 def _read_table(path: Path, root: Path, *, predictions: bool) -> Annotations:
     """Rows of a .csv, or of a .tsv in DCASE's form, where names may lack their folder."""
-    dcase, found = path.suffix == ".tsv", Annotations()
+    dcase, annotations = path.suffix == ".tsv", Annotations()
     try:
         header, table = read_table(text_of(path, LARGEST))
     except ValueError as e:
-        found.mistakes.append(f"{path.name}: {e}")
-        return found
-    found.mistakes += _check_header(path.name, header)
-    if found.mistakes:
-        return found
+        annotations.mistakes.append(f"{path.name}: {e}")
+        return annotations
+    annotations.mistakes += _check_header(path.name, header)
+    if annotations.mistakes:
+        return annotations
     names: dict[str, str] = {}
     for number, cells in table:
         where = f"{path.name}:{number}"
         try:
-            given = row_of(cells, header)
-            label, modality = label_and_modality(given, coded=dcase)
+            values = row_of(cells, header)
+            label, modality = label_and_modality(values, coded=dcase)
             if modality not in MODALITIES:
-                told = ", ".join(MODALITIES)
-                raise ValueError(f"modality {modality[:40]!r}: expected one of {told}")
-            given = {k: label_in(c, coded=dcase) for k, c in given.items()} | {"label": label}
+                known = ", ".join(MODALITIES)
+                raise ValueError(f"modality {modality[:40]!r}: expected one of {known}")
+            values = {k: label_in(c, coded=dcase) for k, c in values.items()} | {"label": label}
             if modality != "both":  # what is only audible or visible is no event
-                given |= {"start": "", "end": "", "label": ""}
+                values |= {"start": "", "end": "", "label": ""}
         except ValueError as e:
-            found.left_out.append(f"{where}: {e}")
+            annotations.left_out.append(f"{where}: {e}")
             continue
-        given = {k: c.strip() for k, c in given.items()}
-        if _is_background(given["label"]):
-            found.left_out.append(f"{where}: {_NO_EVENT}")
-            given |= {"start": "", "end": "", "label": ""}
-        row, wrong = _csv_row(given, where, root)
-        found.left_out += wrong
+        values = {k: c.strip() for k, c in values.items()}
+        if _is_background(values["label"]):
+            annotations.left_out.append(f"{where}: {_NO_EVENT}")
+            values |= {"start": "", "end": "", "label": ""}
+        row, wrong = _csv_row(values, where, root)
+        annotations.left_out += wrong
         if not wrong:
             if not file_exists(root / row.file) and row.file not in names:
                 names[row.file] = _file_of(root, row.file) if dcase else row.file
-            found.rows.append(replace(row, file=names.get(row.file, row.file)))
-    if not found.rows and not found.left_out:
-        found.mistakes.append(f"{path.name} holds no rows")
-    if found.rows and not predictions:
-        _leave_predictions(path, root, found)
-    return found
+            annotations.rows.append(replace(row, file=names.get(row.file, row.file)))
+    if not annotations.rows and not annotations.left_out:
+        annotations.mistakes.append(f"{path.name} has no rows")
+    if annotations.rows and not predictions:
+        _leave_predictions(path, root, annotations)
+    return annotations
 
 
-def _leave_predictions(path: Path, root: Path, found: Annotations) -> None:
-    """Leave out the clips of a table whose rows are what a model found, and nobody corrected."""
+def _leave_predictions(path: Path, root: Path, annotations: Annotations) -> None:
+    """Leave out the clips of a table whose rows are predictions that nobody corrected."""
     try:
-        made = {t.video for t in read_all(path) if t.predicted}
+        predicted = {t.video for t in read_all(path) if t.predicted}
     except DataError:
         return
-    files = {_inside(root, v) or v for v in made} | {_file_of(root, v) for v in made}
-    kept = [row for row in found.rows if row.file not in files]
-    if made and len(kept) < len(found.rows):
-        found.rows = kept
-        found.notes.append(_predictions_note(sorted(made), path.name))
+    files = {_inside(root, v) or v for v in predicted} | {_file_of(root, v) for v in predicted}
+    rows = [row for row in annotations.rows if row.file not in files]
+    if predicted and len(rows) < len(annotations.rows):
+        annotations.rows = rows
+        annotations.notes.append(_predictions_note(sorted(predicted), path.name))
 
 
 def _predictions_note(clips: Sequence[str], where: str) -> str:
     return (
-        f"{counted(len(clips), 'clip')} of {where} bear what a model found, and nobody has "
-        f"corrected it: left out ({some(clips)}). Correct them, or learn from them as they are "
+        f"{counted(len(clips), 'clip')} of {where} left out: their labels are predictions of a model "
+        f"that nobody corrected ({some(clips)}). Correct them, or train on them as they are "
         "with data.predictions=true."
     )
 
@@ -211,45 +211,45 @@ def some(names: Sequence[str], *, shown: int = 5) -> str:
     return ", ".join([*names[:shown], *more])
 
 
-def _read_label_files(root: Path, found: Annotations, *, predictions: bool) -> None:
+def _read_label_files(root: Path, annotations: Annotations, *, predictions: bool) -> None:
     """A label file of any format beside each clip, under its name; clips without one are left out.
 
-    An empty label file says that a clip has no event. What a model found, and nobody corrected, is
-    no annotation, and left out too.
+    An empty label file says that a clip has no event. Predictions of a model that nobody corrected
+    are no annotations, and left out too.
     """
-    made: list[str] = []
-    for clip, files in _labelled(root, found):
+    predicted: list[str] = []
+    for clip, files in _labelled(root, annotations):
         name = clip.relative_to(root).as_posix()
-        held = [(f, t) for f in files if (t := _timeline(f, root, found)) is not None]
-        human = [(f, t) for f, t in held if not t.predicted]
+        timelines = [(f, t) for f in files if (t := _timeline(f, root, annotations)) is not None]
+        human = [(f, t) for f, t in timelines if not t.predicted]
         if len(human) > 1:
             listed = ", ".join(sorted(f.name for f, _ in human))
-            found.left_out.append(f"{name}: {len(human)} label files ({listed}): keep one")
+            annotations.left_out.append(f"{name}: {len(human)} label files ({listed}): keep one")
             continue
-        made += [name] if held and not human else []
-        chosen = human or (held if predictions else [])
+        predicted += [name] if timelines and not human else []
+        chosen = human or (timelines if predictions else [])
         for label_file, timeline in chosen[:1]:
             where = label_file.relative_to(root).as_posix()
             timeline = on_file(timeline, label_file, player_start_of(clip))
             timeline = timeline.choose("both")  # what is only audible or visible is no event
             if any(_is_background(e.label) for e in timeline):
-                found.left_out.append(f"{where}: {_NO_EVENT}")
-            found.rows += _clip_rows(timeline, name, where)
-            found.notes += [n for n in timeline.notes if n.startswith("Left out: ")]
-    if made and not predictions:
-        found.notes.append(_predictions_note(made, root.name))
+                annotations.left_out.append(f"{where}: {_NO_EVENT}")
+            annotations.rows += _clip_rows(timeline, name, where)
+            annotations.notes += [n for n in timeline.notes if n.startswith("Left out: ")]
+    if predicted and not predictions:
+        annotations.notes.append(_predictions_note(predicted, root.name))
 
 
-def _timeline(label_file: Path, root: Path, found: Annotations) -> Timeline | None:
+def _timeline(label_file: Path, root: Path, annotations: Annotations) -> Timeline | None:
     try:
         return read(label_file)
     except DataError as e:
         where = label_file.relative_to(root).as_posix()
-        found.left_out.append(f"{where}: {e.got.removeprefix(f'{label_file}: ')}")
+        annotations.left_out.append(f"{where}: {e.got.removeprefix(f'{label_file}: ')}")
         return None
 
 
-def _labelled(root: Path, found: Annotations) -> Iterator[tuple[Path, list[Path]]]:
+def _labelled(root: Path, annotations: Annotations) -> Iterator[tuple[Path, list[Path]]]:
     """The clips of a folder that have label files, with them; features and hidden ones apart."""
     labels: dict[Path, list[Path]] = {}
     clips: dict[Path, list[Path]] = {}
@@ -263,25 +263,27 @@ def _labelled(root: Path, found: Annotations) -> Iterator[tuple[Path, list[Path]
             labels.setdefault(path.with_name(path.name[: -len(ending)]), []).append(path)
         elif is_media(path):
             clips.setdefault(path.with_suffix(""), []).append(path)
-    own = {clip: labels.pop(clip, []) for held in clips.values() for clip in held}
+    labels_of = {clip: labels.pop(clip, []) for group in clips.values() for clip in group}
     for stem, files in list(labels.items()):
         alike = [c for c in clips.get(stem, ()) if c.suffix.lower() not in SOUND_ENDINGS]
         alike = alike or clips.get(stem, [])
         if len(alike) == 1:
-            own[alike[0]] += files
+            labels_of[alike[0]] += files
         elif alike:
             names = " or ".join(c.name for c in alike)
             name = f"{alike[0].name}{files[0].name[len(stem.name) :]}"
             where = files[0].relative_to(root).as_posix()
-            found.left_out.append(f"{where}: of {names}? call it after its clip, {name}")
+            annotations.left_out.append(f"{where}: of {names}? call it after its clip, {name}")
         else:
             continue
         del labels[stem]
-    yield from ((clip, own[clip]) for clip in sorted(own) if own[clip])
+    yield from ((clip, labels_of[clip]) for clip in sorted(labels_of) if labels_of[clip])
     lost = [f.relative_to(root).as_posix() for files in labels.values() for f in files]
-    if lost and any(own.values()):
+    if lost and any(labels_of.values()):
         what = counted(len(lost), "file")
-        found.notes.append(f"No clip has the name of {what} that may hold labels: {some(lost)}.")
+        annotations.notes.append(
+            f"No clip has the name of {what} that may hold labels: {some(lost)}."
+        )
 
 
 def _is_background(label: str) -> bool:
@@ -289,12 +291,12 @@ def _is_background(label: str) -> bool:
 
 
 def _clip_rows(timeline: Timeline, file: str, where: str) -> list[AnnotationRow]:
-    held = [
+    rows = [
         AnnotationRow(file, e.start, e.end, e.label.strip(), "", "", f"{where}:{i}")
         for i, e in enumerate(timeline, start=1)
         if not _is_background(e.label)
     ]
-    return held or [AnnotationRow(file, 0.0, 0.0, "", "", "", where)]
+    return rows or [AnnotationRow(file, 0.0, 0.0, "", "", "", where)]
 
 
 def _check_header(name: str, header: Sequence[str]) -> list[str]:
@@ -366,7 +368,7 @@ def _check_file(file: str, inner: str) -> list[str]:
     return [] if inner else [f"file {file[:200]!r}: expected a path inside the folder"]
 
 
-def _read_text(root: Path, path: Path, split: str, found: Annotations) -> None:
+def _read_text(root: Path, path: Path, split: str, annotations: Annotations) -> None:
     """AVE's form ``Category&VideoID&Quality&Start&End``, with or without its header line."""
     for number, line in enumerate(text_of(path, LARGEST).splitlines(), start=1):
         cells = [c.strip() for c in line.split("&")]
@@ -374,17 +376,19 @@ def _read_text(root: Path, path: Path, split: str, found: Annotations) -> None:
         if not line.strip() or (number == 1 and cells[0].lower() == "category"):
             continue
         if len(cells) != 5:
-            found.left_out.append(f"{where}: expected Category&VideoID&Quality&StartTime&EndTime")
+            annotations.left_out.append(
+                f"{where}: expected Category&VideoID&Quality&StartTime&EndTime"
+            )
             continue
         label, video, _, start, end = cells
         empty = start == end  # AVE itself has one: an event of no length
         first, last, wrong = (0.0, 0.0, []) if empty else _times(start, end)
         inner = _inside(root, video)
         wrong += _check_file(video, inner)
-        found.left_out += [f"{where}: {w}" for w in wrong]
+        annotations.left_out += [f"{where}: {w}" for w in wrong]
         if not wrong:
             file = _file_of(root, inner)
-            found.rows.append(
+            annotations.rows.append(
                 AnnotationRow(file, first, last, "" if empty else label, split, "", where)
             )
 

@@ -58,15 +58,15 @@ class Split:
             positions: (n,) positions 0..N-1 in this split.
             name: Of the new split; this one's if empty.
         """
-        kept = np.asarray(positions, dtype=np.int64)
+        chosen = np.asarray(positions, dtype=np.int64)
         return replace(
             self,
             name=name or self.name,
-            ids=tuple(self.ids[i] for i in kept),
-            lengths=self.lengths[kept],
-            labels=self.labels[kept],
-            tags=None if self.tags is None else self.tags[kept],
-            rows=self.store_rows[kept],
+            ids=tuple(self.ids[i] for i in chosen),
+            lengths=self.lengths[chosen],
+            labels=self.labels[chosen],
+            tags=None if self.tags is None else self.tags[chosen],
+            rows=self.store_rows[chosen],
         )
 
 

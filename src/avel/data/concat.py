@@ -17,7 +17,7 @@ from avel.errors import DataError, UsageError
 
 
 class Joined:
-    """Two feature arrays one after the other, joined only where rows are asked for.
+    """Two feature arrays one after the other, joined only where rows are read.
 
     Args:
         first, second: Arrays or memory maps whose rows have one shape.

@@ -83,7 +83,7 @@ def load(
     Splits are those of the annotations, or made by video (column ``video``, else the file): 70, 10
     and 20 percent of the videos in the order of a seeded hash, never by clip. Files longer than
     ``window`` segments are cut into windows that don't overlap, the last one shorter; all windows
-    of a file stay in its split, and each segment is judged once. A segment has the label of the
+    of a file stay in its split, and each segment is evaluated once. A segment has the label of the
     event that fills at least half of it; where several different ones do, of the one that starts
     latest (of those that start together, the one that stands last in the file).
 
@@ -92,10 +92,10 @@ def load(
         window: Length of a training clip in segments.
         seed: Of the splits, where they are made here.
         features: Where `avel extract` wrote them, if not in ``root/features``.
-        dtype: ``"float16"`` or ``"float32"``, what the features are held as.
-        predictions: Whether labels that a model found, and nobody has corrected, count as truth;
+        dtype: ``"float16"`` or ``"float32"``, the type of the features in memory.
+        predictions: Whether predictions of a model that nobody corrected count as truth;
             otherwise their clips are left out, and the data set's notes say so.
-        partial: Whether splits may be missing, as for judging alone.
+        partial: Whether splits may be missing, as for evaluation alone.
 
     What can't be read of rows, label files and clips is left out, and the data set's notes say
     which and why; so are clips that `avel extract` gave up.
@@ -112,31 +112,31 @@ def load(
     names = FeatureNames()
     places = {c.file: stored_path(root, c.file, out=features, names=names) for c in clips}
     unlabelled = _unlabelled(root, clips)
-    clips, gone = _usable(root, clips, places, Path(features or root / FOLDER))
-    left = read.left_out + gone
+    clips, unusable = _usable(root, clips, places, Path(features or root / FOLDER))
+    left = read.left_out + unusable
     mistakes = read.mistakes + mistakes
     if mistakes or not clips:
         _stop(root, mistakes + left)
-    held, mistakes = _read_features(root, clips, places, features, dtype)
-    clips, late = _within(clips, held, read.rows)
+    stored, mistakes = _read_features(root, clips, places, features, dtype)
+    clips, late = _within(clips, stored, read.rows)
     left += late
     drawn = not any(clip.split for clip in clips)
     videos = {clip.file: clip.video for clip in clips}
-    clips, more = assign_splits(clips, seed=seed, partial=partial)
-    kept = {label for clip in clips for *_, label in clip.events}
-    classes = tuple(dict.fromkeys(row.label for row in read.rows if row.label in kept))
-    mistakes += more + ([] if classes else ["no row has a label"])
+    clips, problems = assign_splits(clips, seed=seed, partial=partial)
+    labels = {label for clip in clips for *_, label in clip.events}
+    classes = tuple(dict.fromkeys(row.label for row in read.rows if row.label in labels))
+    mistakes += problems + ([] if classes else ["no row has a label"])
     if mistakes:
         _stop(root, mistakes + left)
-    notes = [*_left_out(root, left), *read.notes, *unlabelled, *_odd_labels(clips, held.step)]
-    made = _assemble(root, clips, classes, held, window, notes)
+    notes = [*_left_out(root, left), *read.notes, *unlabelled, *_odd_labels(clips, stored.step)]
+    dataset = _assemble(root, clips, classes, stored, window, notes)
     recordings = {
         name: video
-        for split in made.splits.values()
+        for split in dataset.splits.values()
         for name in split.ids
         if (video := videos.get(name) or videos[name.rpartition("#")[0]])
     }
-    return replace(made, drawn=drawn, recordings=recordings)
+    return replace(dataset, drawn=drawn, recordings=recordings)
 
 
 def examine(root: Path, *, features: str | Path | None = None) -> Annotations:
@@ -145,44 +145,48 @@ def examine(root: Path, *, features: str | Path | None = None) -> Annotations:
     Raises:
         DataError: if the folder or its annotations aren't there.
     """
-    found = read_annotations(root)
-    clips, mistakes = _gather(found.rows)
+    annotations = read_annotations(root)
+    clips, mistakes = _gather(annotations.rows)
     names = FeatureNames()
     places = {c.file: stored_path(root, c.file, out=features, names=names) for c in clips}
-    _, gone = _usable(root, clips, places, Path(features or root / FOLDER))
-    notes = [*found.notes, *_unlabelled(root, clips)]
-    return replace(found, mistakes=found.mistakes + mistakes, left_out=found.left_out + gone,
-                   notes=notes)  # fmt: skip
+    _, unusable = _usable(root, clips, places, Path(features or root / FOLDER))
+    notes = [*annotations.notes, *_unlabelled(root, clips)]
+    return replace(
+        annotations,
+        mistakes=annotations.mistakes + mistakes,
+        left_out=annotations.left_out + unusable,
+        notes=notes,
+    )
 
 
 def _usable(
     root: Path, clips: Sequence[Clip], places: Mapping[str, Path], folder: Path
 ) -> tuple[list[Clip], list[str]]:
-    """The clips that are there and that `avel extract` didn't give up, and what ails the others."""
+    """The clips that are there and that `avel extract` didn't give up, and why the others can't be used."""
     given_up = {
         row["file"]: row["reason"]
         for row in read_manifest(folder / MANIFEST)
         if row["status"] != CALLED["made"]
     }
-    kept, gone = [], []
+    usable, unusable = [], []
     for clip in clips:
         if file_exists(places[clip.file]):
-            kept.append(clip)
+            usable.append(clip)
         elif not file_exists(root / clip.file):
-            gone.append(f"{clip.where}: no file {clip.file!r}")
+            unusable.append(f"{clip.where}: no file {clip.file!r}")
         elif clip.file in given_up:
             why = given_up[clip.file]
-            gone.append(f"{clip.where}: no features of {clip.file} could be made ({why})")
+            unusable.append(f"{clip.where}: no features of {clip.file} could be made ({why})")
         else:
-            kept.append(clip)
-    return kept, gone
+            usable.append(clip)
+    return usable, unusable
 
 
-def _left_out(root: Path, said: Sequence[str], *, shown: int = 20) -> list[str]:
+def _left_out(root: Path, texts: Sequence[str], *, shown: int = 20) -> list[str]:
     """A note for each thing that was left out; of many for the first ones, and their number."""
-    notes = [f"Left out: {text}." for text in said[:shown]]
-    if len(said) > shown:
-        more = len(said) - shown
+    notes = [f"Left out: {text}." for text in texts[:shown]]
+    if len(texts) > shown:
+        more = len(texts) - shown
         notes.append(f"Left out: {more} more; `avel check {root}` names all of the annotations'.")
     return notes
 
@@ -246,21 +250,21 @@ def _gather(rows: Iterable[AnnotationRow]) -> tuple[list[Clip], list[str]]:
         by_file.setdefault(row.file, []).append(row)
     clips, mistakes = [], []
     groups: dict[str, str] = {}
-    for file, own in by_file.items():
-        video = next((r.video for r in own if r.video), file)
-        splits = {r.split for r in own}
-        if len(splits) > 1 or groups.setdefault(video, own[0].split) not in splits:
-            mistakes.append(f"{own[0].where}: video {video!r} stands in different splits")
-        if len({r.video for r in own}) > 1:
-            mistakes.append(f"{own[0].where}: file {file!r} is given to different videos")
-        events = tuple((r.start, r.end, r.label) for r in own if r.label)
-        clips.append(Clip(file, video, own[0].split, events, own[0].where))
+    for file, of_file in by_file.items():
+        video = next((r.video for r in of_file if r.video), file)
+        splits = {r.split for r in of_file}
+        if len(splits) > 1 or groups.setdefault(video, of_file[0].split) not in splits:
+            mistakes.append(f"{of_file[0].where}: video {video!r} stands in different splits")
+        if len({r.video for r in of_file}) > 1:
+            mistakes.append(f"{of_file[0].where}: file {file!r} is given to different videos")
+        events = tuple((r.start, r.end, r.label) for r in of_file if r.label)
+        clips.append(Clip(file, video, of_file[0].split, events, of_file[0].where))
     return clips, mistakes
 
 
 @dataclass
-class _Held:
-    """Features of all clips: as they were read one by one, or where they lie in a pack."""
+class _Stored:
+    """Features of all clips: as they were read one by one, or their rows in a pack."""
 
     grids: dict[str, Grid] = field(default_factory=dict)
     features: dict[str, Features] = field(default_factory=dict)
@@ -278,23 +282,23 @@ def _packed(
     places: Mapping[str, Path],
     folder: str | Path | None,
     dtype: str,
-) -> _Held:
-    """The clips' places in the folder's pack; none without one of that type, up to date."""
+) -> _Stored:
+    """The clips' rows in the folder's pack; none without a current pack of that type."""
     place = Path(folder or root / FOLDER)
-    held = open_pack(place, dtype=dtype)  # type: ignore[arg-type]
-    cure = f"`avel pack {root}{'' if dtype == 'float16' else f' --dtype {dtype}'}`"
-    if held is None:
-        odd = f"its pack is damaged, or not of {dtype}: {cure}"
-        return _Held(note=odd if is_packed(place) else "")
+    pack = open_pack(place, dtype=dtype)  # type: ignore[arg-type]
+    command = f"`avel pack {root}{'' if dtype == 'float16' else f' --dtype {dtype}'}`"
+    if pack is None:
+        note = f"its pack is damaged, or not of {dtype}: {command}"
+        return _Stored(note=note if is_packed(place) else "")
     grids, firsts, contents = {}, {}, {}
     for clip in clips:
-        entry = held.entry(place, places[clip.file])
+        entry = pack.entry(place, places[clip.file])
         if entry is None:
-            return _Held(note=f"its pack is out of date: {cure}")
-        grids[clip.file], firsts[clip.file] = Grid(entry.duration, held.step), entry.first
+            return _Stored(note=f"its pack is out of date: {command}")
+        grids[clip.file], firsts[clip.file] = Grid(entry.duration, pack.step), entry.first
         contents[clip.file] = entry.content
-    cards = (held.audio_card, held.visual_card)
-    return _Held(grids, {}, held, firsts, cards, held.step, contents=contents)
+    cards = (pack.audio_card, pack.visual_card)
+    return _Stored(grids, {}, pack, firsts, cards, pack.step, contents=contents)
 
 
 def _read_features(
@@ -303,22 +307,24 @@ def _read_features(
     places: Mapping[str, Path],
     folder: str | Path | None,
     dtype: str,
-) -> tuple[_Held, list[str]]:
-    held = _packed(root, clips, places, folder, dtype)
-    mistakes = [] if held.pack is not None else _read_each(clips, places, held, dtype)
-    return held, mistakes + _replaced(root, Path(folder or root / FOLDER), held.contents)
+) -> tuple[_Stored, list[str]]:
+    stored = _packed(root, clips, places, folder, dtype)
+    mistakes = [] if stored.pack is not None else _read_each(clips, places, stored, dtype)
+    return stored, mistakes + _replaced(root, Path(folder or root / FOLDER), stored.contents)
 
 
-def _replaced(root: Path, folder: Path, stored: Mapping[str, str]) -> list[str]:
+def _replaced(root: Path, folder: Path, contents: Mapping[str, str]) -> list[str]:
     """Clips whose file isn't the one any more that their features were made of."""
     hashes = ContentHashes(folder)
-    odd = [file for file, own in stored.items() if not is_current(own, root / file, hashes)]
+    replaced = [
+        file for file, content in contents.items() if not is_current(content, root / file, hashes)
+    ]
     hashes.save()
-    return [f"{file}: another file now than the one its features were made of" for file in odd]
+    return [f"{file}: another file now than the one its features were made of" for file in replaced]
 
 
 def _read_each(
-    clips: Sequence[Clip], places: Mapping[str, Path], held: _Held, dtype: str
+    clips: Sequence[Clip], places: Mapping[str, Path], stored: _Stored, dtype: str
 ) -> list[str]:
     mistakes = []
     first: Features | None = None
@@ -328,23 +334,23 @@ def _read_each(
             mistakes.append(f"{clip.file}: no features ({path})")
             continue
         try:
-            found = Features.load(path)
+            features = Features.load(path)
         except DataError as e:
             mistakes.append(f"{clip.file}: {e.got}")
             continue
-        first = first or found
-        odd = _differs(found, first)
-        if odd:
-            mistakes.append(f"{clip.file}: {odd} than {first.source or 'the first file'}")
+        first = first or features
+        difference = _differs(features, first)
+        if difference:
+            mistakes.append(f"{clip.file}: {difference} than {first.source or 'the first file'}")
             continue
         with np.errstate(over="ignore"):  # what doesn't fit becomes infinite and is named
-            audio, visual = found.audio.astype(dtype), found.visual.astype(dtype)
+            audio, visual = features.audio.astype(dtype), features.visual.astype(dtype)
         if not (np.isfinite(audio).all() and np.isfinite(visual).all()):
             mistakes.append(f"{clip.file}: features that {dtype} can't hold, or not finite")
-        held.features[clip.file] = replace(found, audio=audio, visual=visual)
-        held.grids[clip.file], held.contents[clip.file] = found.grid, found.content
+        stored.features[clip.file] = replace(features, audio=audio, visual=visual)
+        stored.grids[clip.file], stored.contents[clip.file] = features.grid, features.content
     if first is not None:
-        held.cards, held.step = (first.audio_card, first.visual_card), first.grid.step
+        stored.cards, stored.step = (first.audio_card, first.visual_card), first.grid.step
     return mistakes
 
 
@@ -356,27 +362,27 @@ def _differs(a: Features, b: Features) -> str:
     return "segments of another length" if a.grid.step != b.grid.step else ""
 
 
-def _backbones(found: Features) -> tuple[tuple[str, str, str], ...]:
-    return backbone_identity(found.audio_card), backbone_identity(found.visual_card)
+def _backbones(features: Features) -> tuple[tuple[str, str, str], ...]:
+    return backbone_identity(features.audio_card), backbone_identity(features.visual_card)
 
 
 def _within(
-    clips: Iterable[Clip], held: _Held, rows: Iterable[AnnotationRow]
+    clips: Iterable[Clip], stored: _Stored, rows: Iterable[AnnotationRow]
 ) -> tuple[list[Clip], list[str]]:
     """Clips without events that begin after their file's end, or end more than a segment after."""
     lines = {(row.file, row.start, row.end, row.label): row.where for row in rows}
-    kept, late = [], []
+    within, late = [], []
     for clip in clips:
-        grid = held.grids.get(clip.file)
-        out = [e for e in clip.events
+        grid = stored.grids.get(clip.file)
+        outside = [e for e in clip.events
                if grid and (e[0] >= grid.duration or e[1] > grid.duration + grid.step)]  # fmt: skip
-        for start, end, label in out:
+        for start, end, label in outside:
             assert grid is not None
             span = f"{label!r} from {start:g} to {end:g} s"
             where = lines[clip.file, start, end, label]
             late.append(f"{where}: {span}, and {clip.file} ends at {grid.duration:g} s")
-        kept.append(replace(clip, events=tuple(e for e in clip.events if e not in out)))
-    return kept, late
+        within.append(replace(clip, events=tuple(e for e in clip.events if e not in outside)))
+    return within, late
 
 
 def assign_splits(
@@ -405,9 +411,9 @@ def assign_splits(
     present = {c.split for c in clips}
     lacking = [] if partial else [s for s in SPLITS if s not in present]
     if lacking and few:
-        held = f"{counted(len(clips), 'clip')} of {counted(len(videos), 'video')}"
+        count = f"{counted(len(clips), 'clip')} of {counted(len(videos), 'video')}"
         return list(clips), [
-            f"{held}: three videos are needed at least, to learn from, to choose by and to judge"
+            f"{count}: three videos are needed at least, for training, validation and test"
         ]
     return list(clips), [f"no clip in split {s!r}" for s in lacking]
 
@@ -442,66 +448,66 @@ def _assemble(
     root: Path,
     clips: Sequence[Clip],
     classes: tuple[str, ...],
-    held: _Held,
+    stored: _Stored,
     window: int,
     notes: Sequence[str],
 ) -> Dataset:
     present = {c.split for c in clips}
     splits = {
-        s: _split(s, [c for c in clips if c.split == s], classes, held, window)
+        s: _split(s, [c for c in clips if c.split == s], classes, stored, window)
         for s in SPLITS
         if s in present
     }
     events = sum(len(c.events) for c in clips)
-    lost = sum(_lost(c, held) for c in clips)
+    lost = sum(_lost(c, stored) for c in clips)
     note = f"{len(clips)} files of {root.name} with {events} events"
     note += f"; {lost} too short to fill half of a segment" if lost else ""
     if (root / TOYBOX_CARD).is_file():
         note += "; Toybox: drawn things with synthetic sounds"
     if (root / COMPOSER_CARD).is_file():
         note += "; composed of recordings and photographs that were never filmed together"
-    note += f"; {held.note}" if held.note else ""
+    note += f"; {stored.note}" if stored.note else ""
     return Dataset(
-        name=root.resolve().name, classes=classes, splits=splits, audio_card=held.cards[0],
-        visual_card=held.cards[1], note=note, step=held.step, origin=origin_of(root),
+        name=root.resolve().name, classes=classes, splits=splits, audio_card=stored.cards[0],
+        visual_card=stored.cards[1], note=note, step=stored.step, origin=origin_of(root),
         notes=tuple(notes),
     )  # fmt: skip
 
 
-def _lost(clip: Clip, held: _Held) -> int:
-    count = len(held.grids[clip.file])
-    return sum(not any(clock.event_labels(s, e, count, held.step)) for s, e, _ in clip.events)
+def _lost(clip: Clip, stored: _Stored) -> int:
+    count = len(stored.grids[clip.file])
+    return sum(not any(clock.event_labels(s, e, count, stored.step)) for s, e, _ in clip.events)
 
 
 def _split(
-    name: str, clips: Sequence[Clip], classes: tuple[str, ...], held: _Held, window: int
+    name: str, clips: Sequence[Clip], classes: tuple[str, ...], stored: _Stored, window: int
 ) -> Split:
     """Windows of the clips, padded with zeros (labels with -1) to the longest."""
-    cut = [(c, s) for c in clips for s in range(0, len(held.grids[c.file]), window)]
-    lengths = np.array([min(window, len(held.grids[c.file]) - s) for c, s in cut])
-    labels = np.full((len(cut), int(lengths.max())), -1, dtype=np.int64)
-    for i, (clip, s) in enumerate(cut):
-        own = segment_labels(clip.events, classes, len(held.grids[clip.file]), held.step)
-        labels[i, : lengths[i]] = own[s : s + lengths[i]]
-    ids = [c.file if len(held.grids[c.file]) <= window else f"{c.file}#{s}" for c, s in cut]
-    places = [(c.file, s) for c, s in cut]
-    audio, visual = _windows(places, lengths, held)
+    windows = [(c, s) for c in clips for s in range(0, len(stored.grids[c.file]), window)]
+    lengths = np.array([min(window, len(stored.grids[c.file]) - s) for c, s in windows])
+    labels = np.full((len(windows), int(lengths.max())), -1, dtype=np.int64)
+    for i, (clip, s) in enumerate(windows):
+        whole = segment_labels(clip.events, classes, len(stored.grids[clip.file]), stored.step)
+        labels[i, : lengths[i]] = whole[s : s + lengths[i]]
+    ids = [c.file if len(stored.grids[c.file]) <= window else f"{c.file}#{s}" for c, s in windows]
+    places = [(c.file, s) for c, s in windows]
+    audio, visual = _windows(places, lengths, stored)
     return Split(name, tuple(ids), audio, visual, lengths.astype(np.int64), labels)
 
 
 def _windows(
-    places: Sequence[tuple[str, int]], lengths: NDArray[np.int64], held: _Held
+    places: Sequence[tuple[str, int]], lengths: NDArray[np.int64], stored: _Stored
 ) -> tuple[Any, Any]:
     """Arrays (N, T, …) of the windows that begin at some segments of some files."""
-    if held.pack is not None:
-        firsts = np.array([held.firsts[file] + s for file, s in places])
-        return tuple(Windows(a, firsts, lengths) for a in (held.pack.audio, held.pack.visual))  # type: ignore[return-value]
-    sample = held.features[places[0][0]]
+    if stored.pack is not None:
+        firsts = np.array([stored.firsts[file] + s for file, s in places])
+        return tuple(Windows(a, firsts, lengths) for a in (stored.pack.audio, stored.pack.visual))  # type: ignore[return-value]
+    sample = stored.features[places[0][0]]
     shape = (len(places), int(lengths.max()))
     audio, visual = (
         np.zeros((*shape, *a.shape[1:]), dtype=a.dtype) for a in (sample.audio, sample.visual)
     )
     for i, (file, s) in enumerate(places):
-        found, n = held.features[file], int(lengths[i])
-        audio[i, :n], visual[i, :n] = found.audio[s : s + n], found.visual[s : s + n]
+        features, n = stored.features[file], int(lengths[i])
+        audio[i, :n], visual[i, :n] = features.audio[s : s + n], features.visual[s : s + n]
     return audio, visual

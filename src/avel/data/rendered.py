@@ -107,18 +107,18 @@ def check_card(card: Path, expected: Mapping[str, Any]) -> None:
 
 def _read_card(card: Path) -> dict[str, Any]:
     try:
-        held = json.loads(card.read_text("utf-8"))
+        content = json.loads(card.read_text("utf-8"))
     except (ValueError, RecursionError) as e:
         raise DataError(f"{card}: not JSON ({e})", hint="remove the folder or name another") from e
-    if not isinstance(held, dict):
+    if not isinstance(content, dict):
         raise DataError(f"{card}: no card of rendered clips", hint="remove the folder")
-    return held
+    return content
 
 
 def write_card(card: Path, plan: Mapping[str, Any], *, clips: int, command: str) -> None:
     """Write what the clips share, how many they are, and the command that made them."""
-    told = {**plan, "clips": clips, "command": command}
-    write_whole(card, json.dumps(told, indent=1, sort_keys=True) + "\n")
+    content = {**plan, "clips": clips, "command": command}
+    write_whole(card, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def origin_of(root: Path) -> str:
@@ -130,8 +130,8 @@ def origin_of(root: Path) -> str:
     plans = []
     for card in (root / name for name in CARDS):
         if card.is_file():
-            held = _read_card(card)
-            plans.append({k: v for k, v in held.items() if k not in ("clips", "command")})
+            content = _read_card(card)
+            plans.append({k: v for k, v in content.items() if k not in ("clips", "command")})
     return json_hash(plans) if plans else ""
 
 

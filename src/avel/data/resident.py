@@ -15,14 +15,14 @@ from torch import Tensor
 from avel.data.base import Split
 from avel.models.base import Batch
 
-#: Rows copied at a time: a store of several GB is never held twice.
+#: Rows copied at a time: a store of several GB is never in memory twice.
 _ROWS = 8
 _LARGE = 2**26
 
 
 @dataclass
 class Resident:
-    """A split's tensors, converted once and held in memory (or on the device).
+    """A split's tensors, converted once and kept in memory (or on the device).
 
     Args:
         split: Where they come from.
@@ -76,10 +76,10 @@ class Resident:
         )
 
     def _reused(self, name: str, tensor: Tensor, rows: Tensor) -> Tensor:
-        held = self.buffers.get(name)
-        if held is None or len(held) < len(rows):
-            held = self.buffers[name] = tensor.new_empty(len(rows), *tensor.shape[1:])
-        return torch.index_select(tensor, 0, rows, out=held[: len(rows)])
+        buffer = self.buffers.get(name)
+        if buffer is None or len(buffer) < len(rows):
+            buffer = self.buffers[name] = tensor.new_empty(len(rows), *tensor.shape[1:])
+        return torch.index_select(tensor, 0, rows, out=buffer[: len(rows)])
 
 
 def _picked(_: str, tensor: Tensor, rows: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def resident(
     Args:
         split: The clips.
         dtype: Of the visual maps; None leaves them as stored (float16 stays float16).
-        device: Where to hold them; None for the processor's memory.
+        device: Where to put them; None for the processor's memory.
     """
     rows = split.store_rows
     tags = None if split.tags is None else torch.from_numpy(np.array(split.tags, np.float32))
@@ -130,7 +130,7 @@ def channel_moments(split: Split) -> dict[str, tuple[Tensor, Tensor]]:
         ``"audio"`` (A,) twice, ``"visual"`` (V,) twice; float32.
     """
     rows = split.store_rows
-    found = {}
+    moments = {}
     for name in ("audio", "visual"):
         array, sums, count = getattr(split, name), np.zeros((2, 1)), 0
         for i in range(0, len(rows), _ROWS):
@@ -143,8 +143,8 @@ def channel_moments(split: Split) -> dict[str, tuple[Tensor, Tensor]]:
             _release(array)
         mean, square = sums / count
         sd = np.sqrt(np.maximum(0, square - mean**2))
-        found[name] = (torch.from_numpy(mean).float(), torch.from_numpy(sd).float())
-    return found
+        moments[name] = (torch.from_numpy(mean).float(), torch.from_numpy(sd).float())
+    return moments
 
 
 def rarity(labels: Tensor, classes: int) -> Tensor:
@@ -167,7 +167,7 @@ def _own_memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """An uninitialised tensor; a large one in memory of its own that goes back when it dies.
 
     The allocator keeps what is freed (see :mod:`avel.memory`), and a block of over a gigabyte
-    that the next split doesn't fit into would be held for nothing.
+    that the next split doesn't fit into would stay allocated for nothing.
     """
     count = math.prod(shape) * dtype.itemsize
     if count < _LARGE:

@@ -1,4 +1,4 @@
-"""What a user of AVE must know about a folder of it, counted from the files at hand."""
+"""Checks of a folder of AVE: what a user must know, counted from its files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from avel.data.ave.files import (
 from avel.data.ave.labels import compare_labels, second_labels
 from avel.errors import DataError
 
-#: Files that may lie there, in the order in which they are told of.
+#: Files that may lie there, in the order of the report.
 _FEATURES = (
     *(file for file in EVERYTHING if "feature" in file.name),
     AUDIO_MAPS, AUDIO_MAPS_NOISY, C3D, C3D_NOISY,
@@ -55,21 +55,21 @@ class Finding:
 
 
 def examine(root: str | Path) -> list[Finding]:
-    """Everything odd about a folder of AVE; the annotations are all it needs.
+    """All findings about a folder of AVE; the annotations alone are required.
 
     Raises:
         DataError: if there are no annotations, or they can't be read.
     """
     (path,) = need(root, [ANNOTATIONS])
     rows = read_annotations(path)
-    found = [*_text_variant(path), *_annotations(rows), *_labels(root, rows)]
+    findings = [*_text_variant(path), *_annotations(rows), *_labels(root, rows)]
     try:
         splits = split_rows(root, rows)
     except DataError as e:
-        found.append(Finding("splits", str(e).replace("\n", " "), {}))
+        findings.append(Finding("splits", str(e).replace("\n", " "), {}))
     else:
-        found += [*_splits(rows, splits), *_texts(root, rows, splits), *_matching(rows, splits)]
-    return [*found, *_features(root, rows), *_missing(root)]
+        findings += [*_splits(rows, splits), *_texts(root, rows, splits), *_matching(rows, splits)]
+    return [*findings, *_features(root, rows), *_missing(root)]
 
 
 def _text_variant(path: Path) -> Iterator[Finding]:
@@ -96,8 +96,10 @@ def _annotations(rows: Sequence[AveRow]) -> Iterator[Finding]:
         "features go by row, never by video",
         {"rows": len(rows), "videos": len(by_video), "classes": len(class_order(rows))},
     )
-    several = [held for held in by_video.values() if len({r.category for r in held}) > 1]
-    same = sum(len({(r.start, r.end) for r in held}) == 1 for held in several)
+    several = [
+        of_video for of_video in by_video.values() if len({r.category for r in of_video}) > 1
+    ]
+    same = sum(len({(r.start, r.end) for r in of_video}) == 1 for of_video in several)
     yield Finding(
         "annotations",
         f"{len(several)} videos stand under several categories, {same} of them with the same times",
@@ -146,7 +148,7 @@ def _splits(rows: Sequence[AveRow], splits: Mapping[str, Rows]) -> Iterator[Find
     yield Finding(
         "splits", f"background seconds: {listed}", {f"background_{n}": v for n, v in share.items()}
     )
-    sizes = {name: len(held) for name, held in splits.items()}
+    sizes = {name: len(members) for name, members in splits.items()}
     listed = ", ".join(f"{name} {count}" for name, count in sizes.items())
     yield Finding("splits", f"clips: {listed}", {f"clips_{n}": c for n, c in sizes.items()})
     ordered = [n for n in splits if _sorted_by_class(rows, splits[n])]
@@ -162,9 +164,9 @@ def _splits(rows: Sequence[AveRow], splits: Mapping[str, Rows]) -> Iterator[Find
     yield from _shared(rows, splits)
 
 
-def _sorted_by_class(rows: Sequence[AveRow], held: Rows) -> bool:
+def _sorted_by_class(rows: Sequence[AveRow], members: Rows) -> bool:
     classes = class_order(rows)
-    ids = [classes.index(rows[i].category) for i in held]
+    ids = [classes.index(rows[i].category) for i in members]
     return ids == sorted(ids)
 
 
@@ -189,8 +191,8 @@ def _texts(
         path = find(root, text)
         if path:
             same = np.array_equal(rows_of_text(path, rows), splits[name])
-            said = "lists the rows of" if same else "differs from"
-            yield Finding("splits", f"{text} {said} the {name} split", {f"same_{name}": same})
+            relation = "lists the rows of" if same else "differs from"
+            yield Finding("splits", f"{text} {relation} the {name} split", {f"same_{name}": same})
 
 
 def _matching(rows: Sequence[AveRow], splits: Mapping[str, Rows]) -> Iterator[Finding]:

@@ -103,7 +103,7 @@ def load(
     arrays = _Arrays(root, place, dtype, memory, audio, visual, progress)
     sounds, maps = arrays.clips(() if labels_only else files, len(rows), SECONDS)
     table = _Table.of(rows, sounds, maps)
-    splits = {name: table.split(name, held) for name, held in orders.items()}
+    splits = {name: table.split(name, order) for name, order in orders.items()}
     splits |= _background(root, rows, arrays, labels_only=labels_only, seconds=sounds.shape[1])
     made = _simulation(root)
     simulated = made is not None
@@ -126,7 +126,7 @@ def _simulation(root: Path) -> Json | None:
 
 
 def _files(audio: Audio, visual: Visual, *, noisy: bool = False) -> tuple[Remote, ...]:
-    """The files of the sound, of the picture, and where it is asked for of C3D."""
+    """The files of the sound, of the picture, and where requested of C3D."""
     if noisy:
         sound, sight, moving = AUDIO_NOISY, VISUAL_NOISY, C3D_NOISY
     else:
@@ -195,11 +195,11 @@ class _Arrays:
 
     def _open(self, path: Path) -> NDArray[Any]:
         if self.progress:
-            held = stored(path, self.store, dtype=self.dtype, progress=self.progress)
+            array = stored(path, self.store, dtype=self.dtype, progress=self.progress)
         else:
             with terminal_progress(f"copying {path.name}") as progress:
-                held = stored(path, self.store, dtype=self.dtype, progress=progress)
-        return np.array(held) if self.memory == "ram" else held
+                array = stored(path, self.store, dtype=self.dtype, progress=progress)
+        return np.array(array) if self.memory == "ram" else array
 
 
 def _check_shapes(root: Path, audio: NDArray[Any], maps: NDArray[Any], *, count: int) -> None:
@@ -244,16 +244,16 @@ class _Table:
         labels = second_labels(rows, audio.shape[1])
         return cls(ids, audio, visual, labels, video_tags(rows))
 
-    def split(self, name: str, held: NDArray[np.int64]) -> Split:
+    def split(self, name: str, positions: NDArray[np.int64]) -> Split:
         return Split(
             name=name,
-            ids=tuple(self.ids[i] for i in held),
+            ids=tuple(self.ids[i] for i in positions),
             audio=self.audio,
             visual=self.visual,
-            lengths=np.full(len(held), self.labels.shape[1], np.int64),
-            labels=self.labels[held],
-            tags=self.tags[held],
-            rows=held,
+            lengths=np.full(len(positions), self.labels.shape[1], np.int64),
+            labels=self.labels[positions],
+            tags=self.tags[positions],
+            rows=positions,
         )
 
 

@@ -32,7 +32,7 @@ def fetch_ave(
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> list[Path]:
-    """Download what a folder lacks of the release; unfinished files are gone on with.
+    """Download what a folder lacks of the release; unfinished downloads are resumed.
 
     Args:
         folder: Where they go.
@@ -112,7 +112,7 @@ def _from_drive(file: Remote, target: Path, progress: Progress | None) -> Path:
         first = root_cause(e).strip().partition("\n")[0][:200]
         raise DataError(f"{file.url} gave nothing ({first})") from e
     if not done or not target.is_file():
-        raise DataError(f"{file.url} gave nothing (too many people may have asked for it today)")
+        raise DataError(f"{file.url} sent nothing (it may have been downloaded too often today)")
     return target
 
 

@@ -261,13 +261,15 @@ def open_array(path: Path, key: str = KEY) -> Iterator[h5py.Dataset]:
             hint="download it again: it may be incomplete",
         ) from e
     with file:
-        found = file.get(key)
-        if found is None and len(file) == 1:
-            found = file[next(iter(file))]
-        if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "fiub":
+        array = file.get(key)
+        if array is None and len(file) == 1:
+            array = file[next(iter(file))]
+        if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "fiub":
             keys = ", ".join(list(file)[:10]) or "nothing"
-            raise DataError(f"{path} holds {keys}", expected=f"an array of numbers under {key!r}")
-        yield found
+            raise DataError(
+                f"{path} has the keys {keys}", expected=f"an array of numbers under {key!r}"
+            )
+        yield array
 
 
 def read_small(path: Path, key: str = KEY, *, limit: int = 2**26) -> NDArray[Any]:
@@ -295,9 +297,9 @@ def read_order(path: Path, count: int) -> Rows:
     Raises:
         DataError: if it doesn't hold distinct rows of the annotations.
     """
-    held = read_small(path, ORDER_KEY).ravel()
-    rows = held.astype(np.int64)
-    outside = (rows < 0) | (rows >= count) | (rows != held)
+    stored = read_small(path, ORDER_KEY).ravel()
+    rows = stored.astype(np.int64)
+    outside = (rows < 0) | (rows >= count) | (rows != stored)
     if outside.any() or len(np.unique(rows)) != len(rows) or not len(rows):
         raise DataError(
             f"{path}: {int(outside.sum())} of {len(rows)} entries are no row of the annotations, "
@@ -314,13 +316,13 @@ def rows_of_text(path: Path, rows: Sequence[AveRow]) -> Rows:
     Raises:
         DataError: naming lines that Annotations.txt doesn't have.
     """
-    waiting: dict[AveRow, deque[int]] = defaultdict(deque)
+    unused: dict[AveRow, deque[int]] = defaultdict(deque)
     for i, row in enumerate(rows):
-        waiting[row].append(i)
-    found, unknown = [], []
+        unused[row].append(i)
+    positions, unknown = [], []
     for row in read_annotations(path):
-        if waiting[row]:
-            found.append(waiting[row].popleft())
+        if unused[row]:
+            positions.append(unused[row].popleft())
         else:
             unknown.append(f"{row.category}&{row.video}")
     if unknown:
@@ -328,7 +330,7 @@ def rows_of_text(path: Path, rows: Sequence[AveRow]) -> Rows:
             f"{path}: {len(unknown)} lines aren't in the annotations: {'; '.join(unknown[:3])}",
             hint="take both from one release",
         )
-    return np.array(found, np.int64)
+    return np.array(positions, np.int64)
 
 
 def split_rows(root: str | Path, rows: Sequence[AveRow]) -> dict[str, Rows]:
@@ -341,21 +343,21 @@ def split_rows(root: str | Path, rows: Sequence[AveRow]) -> dict[str, Rows]:
     Raises:
         DataError: if a split has neither, or has both and they differ.
     """
-    found: dict[str, Rows] = {}
+    splits: dict[str, Rows] = {}
     absent: list[Remote] = []
     for name, remote in ORDERS.items():
         order = find(root, remote.name)
         text = find(root, TEXTS[name]) if name in TEXTS else None
         if order:
-            found[name] = read_order(order, len(rows))
+            splits[name] = read_order(order, len(rows))
         elif text:
-            found[name] = rows_of_text(text, rows)
+            splits[name] = rows_of_text(text, rows)
         elif name in TEXTS:
             absent.append(remote)
-        if order and text and not np.array_equal(found[name], rows_of_text(text, rows)):
+        if order and text and not np.array_equal(splits[name], rows_of_text(text, rows)):
             raise DataError(
                 f"{order.name} and {text.name} in {root} list different rows for {name}",
                 hint="keep the one you mean",
             )
     need(root, absent)
-    return found
+    return splits

@@ -94,21 +94,23 @@ class Comparison:
 
 def compare_labels(root: str | Path, rows: Sequence[AveRow]) -> list[Comparison]:
     """Every label file of a folder against the labels derived from its annotations."""
-    found = []
+    comparisons = []
     for name, derive in LABEL_FILES.items():
         path = find(root, name)
         if path:
-            found.append(_compare(path, derive(rows)))
-    return found
+            comparisons.append(_compare(path, derive(rows)))
+    return comparisons
 
 
 def _compare(path: Path, derived: Floats) -> Comparison:
     try:
-        held: NDArray[Any] = read_small(path)
+        stored: NDArray[Any] = read_small(path)
     except DataError as e:
         return Comparison(path.name, None, 0, e.got)
-    if held.shape != derived.shape:
-        problem = f"shape {held.shape}, the annotations give {derived.shape}"
+    if stored.shape != derived.shape:
+        problem = f"shape {stored.shape}, the annotations give {derived.shape}"
         return Comparison(path.name, None, 0, problem)
-    far = ~(np.abs(held.astype(np.float64) - derived) < 1e-4)  # a NaN differs too
-    return Comparison(path.name, np.flatnonzero(far.reshape(len(far), -1).any(1)), len(far))
+    different = ~(np.abs(stored.astype(np.float64) - derived) < 1e-4)  # a NaN differs too
+    return Comparison(
+        path.name, np.flatnonzero(different.reshape(len(different), -1).any(1)), len(different)
+    )

@@ -129,7 +129,7 @@ def simulate(
     (annotations,) = need(labels, [ANNOTATIONS])
     rows = read_annotations(annotations)
     splits = split_rows(labels, rows)
-    kept = subset(rows, splits, scale)
+    rows_kept = subset(rows, splits, scale)
     _refuse_real(target)
     in_place = target.resolve() == Path(labels).resolve()
     if in_place and scale != 1:
@@ -138,11 +138,11 @@ def simulate(
         )
     _mark(target, seed=seed, scale=scale, knobs=knobs, extras=extras, own=own)
     if not in_place:
-        _write_labels(target, [rows[i] for i in kept], splits, kept)
+        _write_labels(target, [rows[i] for i in rows_kept], splits, rows_kept)
     classes = class_order(rows)
     sources = [
         _Source(int(i), classes.index(rows[i].category), (rows[i].start, min(rows[i].end, SECONDS)))
-        for i in kept
+        for i in rows_kept
     ]
     count = max(1, round(NOISY * len(sources)))
     noisy = [_Source(2**30 + i, i % len(classes), (0, 0)) for i in range(count)]
@@ -182,17 +182,17 @@ def subset(rows: Sequence[AveRow], splits: Mapping[str, Rows], scale: float) -> 
         part[int(name.startswith("cml")), splits[name]] = i
     ordered = np.lexsort((np.arange(len(rows)), part[1], part[0], category))
     take = np.floor((np.arange(max(1, round(scale * len(rows)))) + 0.5) / scale).astype(np.int64)
-    kept = np.sort(ordered[np.minimum(take, len(rows) - 1)])
-    in_train = set(category[np.intersect1d(kept, splits["train"])].tolist())
-    empty = [name for name in names if not np.isin(splits[name], kept).any()]
-    if len(in_train) < len(classes) or empty or len(np.unique(kept)) < len(kept):
+    chosen = np.sort(ordered[np.minimum(take, len(rows) - 1)])
+    in_train = set(category[np.intersect1d(chosen, splits["train"])].tolist())
+    empty = [name for name in names if not np.isin(splits[name], chosen).any()]
+    if len(in_train) < len(classes) or empty or len(np.unique(chosen)) < len(chosen):
         raise UsageError(
-            f"scale {scale} leaves {len(kept)} rows, of {len(in_train)} classes in train"
+            f"scale {scale} leaves {len(chosen)} rows, of {len(in_train)} classes in train"
             + (f", and none in {', '.join(empty)}" if empty else ""),
             expected="all classes in train and a clip in every split",
             hint="take a larger scale",
         )
-    return kept
+    return chosen
 
 
 def _refuse_real(target: Path) -> None:
@@ -223,12 +223,12 @@ def _mark(
 
 
 def _write_labels(
-    target: Path, rows: Sequence[AveRow], splits: Mapping[str, Rows], kept: Rows
+    target: Path, rows: Sequence[AveRow], splits: Mapping[str, Rows], chosen: Rows
 ) -> None:
     lines = (f"{r.category}&{r.video}&{r.quality}&{r.start}&{r.end}\n" for r in rows)
     write_whole(target / ANNOTATIONS.name, "".join(lines))
-    for name, held in splits.items():
-        order = np.searchsorted(kept, held[np.isin(held, kept)])
+    for name, members in splits.items():
+        order = np.searchsorted(chosen, members[np.isin(members, chosen)])
         _write_array(target / ORDERS[name].name, order.astype(np.int64), ORDER_KEY)
     _write_array(target / MIL_LABELS.name, video_tags(rows))
     _write_array(target / CLOSS_LABELS.name, event_seconds(rows))
@@ -292,7 +292,7 @@ def _write_all(
     target: Path, sources: Sequence[_Source], noisy: Sequence[_Source], work: _Simulation,
     extras: Collection[Extra],
 ) -> None:  # fmt: skip
-    """Every feature file; extras of an earlier set that aren't asked for go."""
+    """Every feature file; extras of an earlier set that aren't requested are deleted."""
     _write_features(target, sources, work, AUDIO.name, VISUAL.name, VISUAL_VECTOR.name)
     _write_features(target, noisy, work, AUDIO_NOISY.name, VISUAL_NOISY.name)
     for extra, (name, name_noisy, _) in _EXTRA.items():
@@ -318,18 +318,18 @@ def _write_features(
     shapes = {audio: (AUDIO_WIDTH,), visual: (SIDE, SIDE, VISUAL_WIDTH)}
     shapes |= {vector: (VISUAL_WIDTH,)} if vector else {}
     with ExitStack() as stack:
-        held = {}
+        arrays = {}
         for name, shape in shapes.items():
             temporary = stack.enter_context(whole(target / name))
             file = stack.enter_context(h5py.File(temporary, "w"))
-            held[name] = file.create_dataset(
+            arrays[name] = file.create_dataset(
                 KEY, (len(sources), SECONDS, *shape), np.float64, track_times=False
             )
         for where, sounds, maps in work.blocks(sources):
-            held[audio][where] = sounds
-            held[visual][where] = maps
+            arrays[audio][where] = sounds
+            arrays[visual][where] = maps
             if vector:
-                held[vector][where] = maps.mean(axis=(2, 3))
+                arrays[vector][where] = maps.mean(axis=(2, 3))
 
 
 def _write_extra(path: Path, sources: Sequence[_Source], work: _Simulation, extra: Extra) -> None:
@@ -338,6 +338,6 @@ def _write_extra(path: Path, sources: Sequence[_Source], work: _Simulation, extr
 
     shape = (len(sources), SECONDS, *_EXTRA[extra][2])
     with whole(path) as temporary, h5py.File(temporary, "w") as f:
-        held = f.create_dataset(KEY, shape, np.float32, track_times=False)
-        for where, made in work.extra(sources, extra):
-            held[where] = made
+        array = f.create_dataset(KEY, shape, np.float32, track_times=False)
+        for where, values in work.extra(sources, extra):
+            array[where] = values

@@ -109,8 +109,8 @@ def make_extra(
     """
     rng = np.random.default_rng([seed, _STREAM[extra], number])
     drawn = _DRAW[extra](rng, scene, world, own)
-    found: Floats = np.maximum(drawn - world.threshold, 0) * np.float32(world.gain)
-    return found
+    activations: Floats = np.maximum(drawn - world.threshold, 0) * np.float32(world.gain)
+    return activations
 
 
 def _maps(

@@ -188,12 +188,12 @@ def _presence(
 
 def _rival(rng: np.random.Generator, classes: int, knobs: Knobs) -> NDArray[np.float64]:
     """(T, C): another class for a stretch of the clip, in a share of the clips."""
-    found = np.zeros((SECONDS, classes))
+    levels = np.zeros((SECONDS, classes))
     which, length = rng.integers(classes), rng.integers(3, SECONDS + 1)
     first = rng.integers(0, SECONDS - length + 1)
     if rng.random() < knobs.rivals:
-        found[first : first + length, which] = knobs.rival_level
-    return found
+        levels[first : first + length, which] = knobs.rival_level
+    return levels
 
 
 def _sound(rng: np.random.Generator, scene: SimulatedScene, world: World, knobs: Knobs) -> Floats:

@@ -1,4 +1,4 @@
-"""The files that clips are composed of, told apart by source and shared out to the splits."""
+"""The files that clips are composed of, divided by source into splits."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def find_sources(
     for what, root in roots.items():
         sides: Sides = getattr(pairs, what)
         endings = RECORDINGS if what == "sounds" else PICTURES
-        held = _listed(root, folders[what], sides, endings, mistakes)
-        shared[what] = _share_out(held, sides, mistakes)
+        listed = _listed(root, folders[what], sides, endings, mistakes)
+        shared[what] = _divide(listed, sides, mistakes)
     _stop(mistakes)
     pictures = [what for what in roots if what != "sounds"]
     twins = sum(
@@ -137,7 +137,7 @@ def _stop(mistakes: Sequence[str]) -> None:
 
 
 #: Files of each class with the parts of their names.
-_Held = dict[str, list[tuple[SourceFile, dict[str, str]]]]
+_Files = dict[str, list[tuple[SourceFile, dict[str, str]]]]
 
 
 def _listed(
@@ -146,19 +146,19 @@ def _listed(
     sides: Sides,
     endings: Iterable[str],
     mistakes: list[str],
-) -> _Held:
+) -> _Files:
     """The files of each class's folder in the order of their names."""
-    held: _Held = {}
+    files_of: _Files = {}
     taken: dict[Path, str] = {}
     for label, name in folders.items():
-        held[label] = []
+        files_of[label] = []
         folder = root / name
         if not folder.is_dir():
             mistakes.append(f"no folder {folder}")
             continue
         if taken.setdefault(folder.resolve(), label) != label:
             mistakes.append(f"{folder} is the folder of {taken[folder.resolve()]} too")
-        odd = []
+        unfit = []
         for path in sorted(folder.iterdir()):
             if path.name.startswith(".") or path.suffix.lower() not in endings:
                 continue
@@ -170,31 +170,31 @@ def _listed(
             parts = name_parts(path.stem, sides.parts) if sides.parts else {}
             file = path.relative_to(root).as_posix()
             if parts is None:
-                odd.append(path.name)
+                unfit.append(path.name)
                 continue
             source = parts[sides.source] if sides.source else file
-            held[label].append((SourceFile(file, source), parts))
-        if odd:
+            files_of[label].append((SourceFile(file, source), parts))
+        if unfit:
             form = sides.parts
-            mistakes.append(f"{folder}: {len(odd)} names don't fit {form!r}, like {odd[0]!r}")
-        elif not held[label]:
+            mistakes.append(f"{folder}: {len(unfit)} names don't fit {form!r}, like {unfit[0]!r}")
+        elif not files_of[label]:
             known = ", ".join(sorted(endings))
             mistakes.append(f"{folder}: no files of {known} (folders within aren't searched)")
-    return held
+    return files_of
 
 
-def _share_out(
-    held: _Held, sides: Sides, mistakes: list[str]
+def _divide(
+    files_of: _Files, sides: Sides, mistakes: list[str]
 ) -> dict[str, dict[str, tuple[SourceFile, ...]]]:
     """Files by split and class; a source that two classes hold stays where the first put it."""
     side_of: dict[str, str] = {}
-    for files in held.values():
-        left = [(f, parts) for f, parts in files if f.source not in side_of]
+    for files in files_of.values():
+        unassigned = [(f, parts) for f, parts in files if f.source not in side_of]
         for split, rule in (("test", sides.test), ("val", sides.val)):
-            side_of |= dict.fromkeys(_chosen(left, rule, mistakes), split)
-            left = [(f, parts) for f, parts in left if f.source not in side_of]
-        side_of |= {f.source: "train" for f, _ in left}
-    for files in held.values():
+            side_of |= dict.fromkeys(_chosen(unassigned, rule, mistakes), split)
+            unassigned = [(f, parts) for f, parts in unassigned if f.source not in side_of]
+        side_of |= {f.source: "train" for f, _ in unassigned}
+    for files in files_of.values():
         for split, rule in (("test", sides.test), ("val", sides.val)):
             mistakes += [
                 f"source {f.source!r} of {f.file} stands in {side_of[f.source]}, and in {split} by "
@@ -203,7 +203,10 @@ def _share_out(
                 if rule.part and rule.holds(parts) and side_of[f.source] not in ("test", split)
             ]
     return {
-        s: {c: tuple(f for f, _ in own if side_of[f.source] == s) for c, own in held.items()}
+        s: {
+            c: tuple(f for f, _ in files_of_class if side_of[f.source] == s)
+            for c, files_of_class in files_of.items()
+        }
         for s in SPLITS
     }
 

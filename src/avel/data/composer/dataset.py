@@ -82,7 +82,7 @@ class ComposerPlan:
 
     def as_json(self) -> dict[str, Any]:
         """What must be the same for clips to lie in one folder."""
-        told = {
+        content = {
             "composer": VERSION,
             "pairs": self.pairs.as_json(),
             "seed": self.seed,
@@ -91,7 +91,9 @@ class ComposerPlan:
             "classes": list(self.pairs.classes),
             "sources": self.bank.fingerprint,
         }
-        plain: dict[str, Any] = json.loads(json.dumps(told))  # tuples as lists, as a card has them
+        plain: dict[str, Any] = json.loads(
+            json.dumps(content)
+        )  # tuples as lists, as a card has them
         return plain
 
 
@@ -140,16 +142,16 @@ def render_clip(job: _Job, root: str | Path) -> str:
     scene, folder = job.scene, Path(root)
     instants = frame_instants(scene.seconds, job.fps)
     stage = DrawnScene(scene, job.roots, width=job.size[0], height=job.size[1])
-    track, laid = render_sound(scene, job.roots["sounds"])
+    track, pieces_of = render_sound(scene, job.roots["sounds"])
     video, truth = places(folder, scene.name)
     write_video(video, frames=frames_of(stage, instants), fps=job.fps, audio=track, rate=RATE)
-    told = script_json(scene, {what: root.name for what, root in job.roots.items()})
-    for thing, boxes in zip(told["things"], stage.boxes(instants), strict=True):
+    truth_of_clip = script_json(scene, {what: root.name for what, root in job.roots.items()})
+    for thing, boxes in zip(truth_of_clip["things"], stage.boxes(instants), strict=True):
         thing["boxes"] = boxes
-    for sound, pieces in zip(told["sounds"], laid, strict=True):
+    for sound, pieces in zip(truth_of_clip["sounds"], pieces_of, strict=True):
         sound["onsets"] = [piece.as_json() for piece in pieces if piece.heard]
-    told |= {"fps": job.fps, "size": list(job.size), "rate": RATE}
-    write_whole(truth, json.dumps(told, sort_keys=True, separators=(",", ":")) + "\n")
+    truth_of_clip |= {"fps": job.fps, "size": list(job.size), "rate": RATE}
+    write_whole(truth, json.dumps(truth_of_clip, sort_keys=True, separators=(",", ":")) + "\n")
     return scene.name
 
 

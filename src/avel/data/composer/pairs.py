@@ -53,7 +53,7 @@ class SideRule:
 
 @dataclass(frozen=True)
 class Sides:
-    """How a folder's files are told apart and shared out to train, val and test.
+    """How a folder's files are divided by source into train, val and test.
 
     Args:
         parts: How names (without ending) are made: ``"{fold}-{source}-{take}"``; "" for any name.
@@ -120,15 +120,15 @@ class Pairs:
 
     def as_json(self) -> dict[str, Any]:
         """As plain data, all but how many clips: a folder may get more of them."""
-        told = asdict(self)
-        del told["clips"]
-        return {**told, "pairs": [asdict(p) for p in self.pairs]}
+        plain = asdict(self)
+        del plain["clips"]
+        return {**plain, "pairs": [asdict(p) for p in self.pairs]}
 
 
 def name_parts(stem: str, form: str) -> dict[str, str] | None:
     """The parts of a name: ``1-100032-A`` by ``{fold}-{source}-{take}``; None if it has others."""
     fields_, between = form_parts(form)
-    found: dict[str, str] = {}
+    parts: dict[str, str] = {}
     if not stem.startswith(between[0]):
         return None
     rest = stem[len(between[0]) :]
@@ -136,8 +136,8 @@ def name_parts(stem: str, form: str) -> dict[str, str] | None:
         value, met, rest = rest.partition(text) if text else (rest, True, "")
         if not (value and met):
             return None
-        found[name] = value
-    return found if not rest else None
+        parts[name] = value
+    return parts if not rest else None
 
 
 def form_parts(form: str) -> tuple[list[str], list[str]]:

@@ -144,8 +144,8 @@ class _TableReader:
 
     def table(self, key: str) -> Mapping[str, Any]:
         """A table within this one, empty where it is missing."""
-        found: Mapping[str, Any] = self.typed(key, {}, lambda v: isinstance(v, dict), "a table")
-        return found
+        table: Mapping[str, Any] = self.typed(key, {}, lambda v: isinstance(v, dict), "a table")
+        return table
 
     def mistakes(self) -> list[str]:
         """What was wrong, and what was unknown."""
@@ -257,7 +257,7 @@ def _rule(reader: _TableReader, key: str, names: list[str], default: SideRule) -
 
 
 def _read_each(tables: list[Mapping[str, Any]], readers: list[_TableReader]) -> tuple[Pair, ...]:
-    found = []
+    pairs = []
     for number, table in enumerate(tables, start=1):
         reader = _TableReader(table, f"pair {number}: ", readers)
         sound, image = (
@@ -270,8 +270,8 @@ def _read_each(tables: list[Mapping[str, Any]], readers: list[_TableReader]) -> 
             reader.missing(key, "a folder's name")
         if not (missing or _is_label(label)):  # made of the folders' names
             reader.wrong("label", label, "a name without &, as label =")
-        found.append(Pair(sound, image, str(label)))
-    return tuple(found)
+        pairs.append(Pair(sound, image, str(label)))
+    return tuple(pairs)
 
 
 def _pair_mistakes(pairs: Pairs) -> list[str]:

@@ -135,14 +135,14 @@ def lay_out(loud: tuple[tuple[int, int], ...], start: int, end: int, rng: Rng) -
 
 def later(pieces: list[Piece], by: int, start: int, end: int) -> list[Piece]:
     """Pieces so many samples later (below 0: earlier), cut to a span."""
-    found = []
+    moved = []
     for piece in pieces:
         at = max(start, piece.at + by)
         first = piece.first + at - (piece.at + by)
         last = min(piece.last, first + end - at)
         if first < last:
-            found.append(Piece(at, first, last))
-    return found
+            moved.append(Piece(at, first, last))
+    return moved
 
 
 def play_pieces(samples: Samples, pieces: list[Piece], start: int, end: int) -> NDArray[np.float64]:

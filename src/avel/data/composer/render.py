@@ -138,7 +138,7 @@ def render_sound(scene: ComposedScene, root: Path) -> tuple[NDArray[np.float32],
     count, by = clock.sample_index(scene.seconds, RATE), round(scene.offset * RATE)
     kind, level = scene.bed
     track = noise_bed(kind, count, rate=RATE, level=level, rng=scene.stream("bed"))
-    laid = []
+    pieces_of = []
     for sound in scene.sounds:
         rng = scene.stream("sounds", sound.stream)
         recording = read_recording(root / sound.file.file)
@@ -154,8 +154,8 @@ def render_sound(scene: ComposedScene, root: Path) -> tuple[NDArray[np.float32],
             gain = 10 ** ((level + sound.snr) / 20) / max(loudness(wave, RATE), 1e-9)
             track[first:last] += gain * wave
             pieces += own
-        laid.append(pieces)
-    return np.tanh(track).astype(np.float32), laid
+        pieces_of.append(pieces)
+    return np.tanh(track).astype(np.float32), pieces_of
 
 
 def _samples(span: Span) -> tuple[int, int]:

@@ -203,8 +203,8 @@ def _late(sound: PlacedSound, late: float, seconds: float) -> PlacedSound:
         return at if at in (0.0, seconds) else round(min(max(at + late, 0.0), seconds), 3)
 
     later = [((moved(a), moved(b)), (a, b)) for a, b in sound.drawn]
-    kept = [(span, drawn) for span, drawn in later if clock.lasts(*span, 0.05)]
-    return replace(sound, spans=tuple(s for s, _ in kept), drawn=tuple(d for _, d in kept))
+    clipped = [(span, drawn) for span, drawn in later if clock.lasts(*span, 0.05)]
+    return replace(sound, spans=tuple(s for s, _ in clipped), drawn=tuple(d for _, d in clipped))
 
 
 class _Draw:
@@ -289,13 +289,13 @@ class _Draw:
 
     def _blinks(self, span: Span) -> tuple[Span, ...]:
         """Gaps of 0.15 to 0.4 s, more than a second from one to the next, none at the ends."""
-        found: list[Span] = []
+        spans: list[Span] = []
         at = span[0] + float(self.rng.uniform(0.5, 2.0))
         while at < span[1] - 0.9:
             gap = float(self.rng.uniform(0.15, 0.4))
-            found.append((round(at, 3), round(at + gap, 3)))
+            spans.append((round(at, 3), round(at + gap, 3)))
             at += gap + float(self.rng.uniform(1.2, 4.0))
-        return tuple(found)
+        return tuple(spans)
 
     def _sound(self, label: str, span: Span) -> PlacedSound:
         snr = min(float(self.rng.uniform(*self.pairs.ranges.snr)), LOUDEST - self.bed)
@@ -309,14 +309,14 @@ def _at(span: Span, edges: Sequence[float]) -> Span:
 
 def whole_events(scene: ComposedScene) -> tuple[Event, ...]:
     """The events on whole seconds by AVE's rule: the segments that they fill half of, or more."""
-    found = []
+    events = []
     count = clock.segment_count(scene.seconds)
     for event in scene.events:
         covered = clock.event_labels(event.start, event.end, count)
         for first, end, inside in clock.runs([int(c) for c in covered]):
             if inside:
-                found.append(Event(float(first), float(end), event.label, 1.0))
-    return tuple(found)
+                events.append(Event(float(first), float(end), event.label, 1.0))
+    return tuple(events)
 
 
 def segment_labels(scene: ComposedScene) -> list[str]:
