@@ -299,7 +299,8 @@ def test_pympi_reads_our_elan(timeline: Timeline, tmp_path: Path) -> None:
     timeline.save(path)
     document = Eaf(path)
     media = document.get_linked_files()[0]
-    assert media["MEDIA_URL"].startswith("file:///") and media["MIME_TYPE"] == "video/mp4"
+    assert media["MEDIA_URL"] == "./clip.mp4"  # nobody knows its folder: the video isn't there
+    assert media["MIME_TYPE"] == "video/mp4"
     assert media["RELATIVE_MEDIA_URL"].endswith("clip.mp4")
     values = [
         v for t in document.get_tier_names() for *_, v in document.get_annotation_data_for_tier(t)

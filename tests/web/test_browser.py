@@ -365,6 +365,43 @@ def test_what_was_corrected_is_exported(go: Go, site: Site, tmp_path: Path) -> N
     assert [e.label for e in report.read(tmp_path / "street.csv")] == ["Church bell"]
 
 
+def test_events_of_a_person_show_no_score_and_an_export_corrects_nothing(
+    go: Go, site: Site
+) -> None:
+    opened, _ = corrected(go, site)
+    page = opened.page
+    page.locator("#tune-threshold").fill("0.65")
+    page.locator("#export").click()
+    with page.expect_download():
+        page.locator("#export-menu").get_by_role("button", name="ELAN").click()
+    assert site.job("clip.mp4")["corrected"] is False
+    opened.drag(opened.edge(opened.event("Bark"), "end"), 6)
+    row = page.locator("tr[data-event]").nth(1)
+    assert "by hand" in row.inner_text() and "0.70" not in row.inner_text()
+    assert opened.event("Bark").get_attribute("aria-label").endswith("by hand")
+    assert "0.70" in page.locator("tr[data-event]").first.inner_text()
+    page.locator("#label-file").set_input_files(
+        {"name": "l.csv", "mimeType": "text/csv", "buffer": b"start,end,label\n1,2,gate\n"}
+    )
+    opened.event("gate").wait_for()
+    assert opened.table() == ["gate 0:01 – 0:02"]
+    page.keyboard.press("Control+s")
+    opened.saved()
+
+
+def test_a_file_of_the_server_is_removed_from_the_list_only(go: Go, site: Site) -> None:
+    body = {"root": "recordings", "path": "old/on the server.mp4"}
+    site.api.post("api/jobs/path", json=body).raise_for_status()
+    opened = go()
+    row = opened.page.locator(".job.done", has_text="on the server.mp4").first
+    row.get_by_role("button", name="Remove").click()
+    dialog = opened.page.get_by_role("dialog")
+    assert "The file itself stays in recordings." in dialog.inner_text()
+    dialog.get_by_role("button", name="Remove").click()
+    opened.page.get_by_text("is removed from the list.").wait_for()
+    assert site.clip.is_file()
+
+
 def test_the_token_is_asked_for(browser: Any, site: Site) -> None:
     opened = Opened(browser, site, token="")
     field = opened.page.locator("#token")

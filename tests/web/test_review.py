@@ -213,6 +213,58 @@ def test_every_format_out_and_in_again(
     assert not list(client.service.incoming.iterdir())  # type: ignore[attr-defined]
 
 
+def test_a_corrected_export_shows_a_persons_events(client: TestClient, tmp_path: Path) -> None:
+    id = done(client, "a yard.mp4")
+    url = f"/api/jobs/{id}/export"
+    assert put(client, id, 0, GATE | {"score": 0.4}).status_code == 200
+    for format in sorted(format_endings()):
+        path = tmp_path / f"yard{format_endings()[format]}"
+        path.write_bytes(client.get(url, params={"format": format}).content)
+        timeline = read(path, format=format)
+        assert [e.score for e in timeline] == [1.0] and not timeline.predicted, format
+    for format in ("elan", "json", "labelstudio", "otio", "vtt"):
+        content = client.get(url, params={"format": format}).text
+        assert "corrected by a person" in content, format
+    page = client.get(url, params={"format": "html"}).text
+    assert "corrected by a person" in page and "Score</th>" not in page
+    assert "Score</th>" in client.get(url, params={"format": "html", "of": "found"}).text
+
+
+def test_an_export_takes_the_decision_and_marks_nothing(client: TestClient) -> None:
+    id = done(client)
+    query = {"format": "csv", "threshold": 0.75}  # above the 0.7 of all events
+    assert "bell" not in client.get(f"/api/jobs/{id}/export", params=query).text
+    assert "bell" in client.get(f"/api/jobs/{id}/export?format=csv").text
+    assert not client.get(f"/api/jobs/{id}").json()["corrected"]
+    put(client, id, 0, GATE)  # corrected events don't depend on the decision
+    assert "gate" in client.get(f"/api/jobs/{id}/export", params=query).text
+
+
+def test_links_in_exports_point_at_the_persons_file(tmp_path: Path) -> None:
+    root = tmp_path / "my videos"
+    root.mkdir()
+    (root / "a b.mp4").write_bytes(b"x")
+    with serving(tmp_path / "state", roots=[root]) as client:
+        body = {"root": "my videos", "path": "a b.mp4"}
+        in_root = client.post("/api/jobs/path", json=body).json()
+        assert ended(client, in_root["id"])["root"] == "my videos"
+        uploaded = done(client, "c d.mp4")
+        for format in ("elan", "otio", "labelstudio"):
+            url = "/api/jobs/{}/export?format=" + format
+            content = client.get(url.format(in_root["id"])).text
+            path = root / "a b.mp4"
+            assert path.as_uri() in content or str(path) in content, format
+            content = client.get(url.format(uploaded)).text
+            assert "c%20d.mp4" in content or "c d.mp4" in content, format
+            assert str(tmp_path) not in content and str(Path.cwd()) not in content, format
+
+
+def test_formats_have_names_for_people(client: TestClient) -> None:
+    formats = {f["name"]: f for f in client.get("/api/about").json()["formats"]}
+    assert formats["elan"]["title"] == "ELAN" and formats["csv"]["title"] == "Table (CSV)"
+    assert all(f["title"] != f["name"] for f in formats.values())
+
+
 def test_exports_of_unknown_formats_are_refused(client: TestClient, job: str) -> None:
     answer = client.get(f"/api/jobs/{job}/export?format=doc")
     assert answer.status_code == 422 and "elan" in answer.json()["error"]["expected"]

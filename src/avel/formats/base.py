@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, NoReturn
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from avel import clock
 from avel.errors import AvelError, DataError, UsageError
-from avel.files import write_whole
+from avel.files import file_exists, write_whole
 from avel.formats.marks import mark_of, write_beside
 from avel.formats.text import escape, unescape
 from avel.registry import Registry
@@ -264,14 +264,19 @@ def _surrogate_error(path: Path, error: UnicodeEncodeError, where: str) -> DataE
 def file_uri(video: str, path: Path) -> str:
     """A video's ``file://`` address, as a label file names it.
 
+    A bare name of a file that isn't in the present folder stays relative to the label file,
+    ``./street.mp4``: nobody knows its folder.
+
     Args:
-        video: Its path.
+        video: Its path or name.
         path: The label file, for messages.
 
     Raises:
         DataError: if its name holds half a letter.
     """
     try:
+        if Path(video).name == video and not file_exists(video):
+            return f"./{quote(video)}"
         return Path(video).absolute().as_uri()
     except UnicodeEncodeError as e:
         raise _surrogate_error(path, e, f"character {e.start + 1} of the video's path") from e
@@ -334,7 +339,8 @@ def media_name(address: str, default: str) -> str:
 
 def _folders_of(address: str) -> tuple[str, ...]:
     """The folders and the name of an address or path, nothing among them that leads upwards."""
-    parts = urlsplit(address.replace("\\", "/")) if "://" in address or "?" in address else None
+    is_url = "://" in address or "?" in address or address.startswith("./")
+    parts = urlsplit(address.replace("\\", "/")) if is_url else None
     if parts is not None:
         local = parse_qs(parts.query).get("d", [""])[0]
         address = local or unquote(parts.path)

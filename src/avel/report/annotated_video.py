@@ -40,8 +40,9 @@ class VideoWriter(Writer):
 
         media = readable(timeline.video, path, timeline)
         size = frame_size(media)
-        said = [MARK, cards.name(timeline.model), *cards.cautions(timeline.model)]
-        comment = "; ".join(filter(None, said))
+        corrected = "events corrected by a person" if timeline.corrected else ""
+        parts = [MARK, corrected, cards.name(timeline.model), *cards.cautions(timeline.model)]
+        comment = "; ".join(filter(None, parts))
         write_copy(media, path, size=size, draw=Overlay(timeline, size), comment=comment)
 
 

@@ -51,7 +51,8 @@ class Overlay:
         self.size, self.timeline = size, (timeline := replace(timeline, events=marked))
         self._lanes = view.lanes(timeline, timeline.events) if timeline.events else []
         self._hues = {lane.label: lane.hue for lane in self._lanes}
-        self._scored = timeline.scores is not None or any(e.score != 1 for e in timeline)
+        scored = timeline.scores is not None or any(e.score != 1 for e in timeline)
+        self._scored = scored and not timeline.corrected
         self._edges, self._held = stretches(timeline.events)
         self._letters = max(10, round(0.04 * min(size)))
         self._bar = self._draw_bar()

@@ -60,7 +60,7 @@
     box.className = "chip";
     dot.className = "dot";
     box.style.setProperty("--h", hues.get(label) ?? 0);
-    name.textContent = `${label} ${score.toFixed(2)}`;
+    name.textContent = score === null ? label : `${label} ${score.toFixed(2)}`;
     box.append(dot, name);
     return box;
   }
@@ -277,7 +277,7 @@
   // ---- the events as CSV
   $("save-csv")?.addEventListener("click", () => {
     const quote = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-    const lines = data.events.map(([start, end, label, score]) => [start, end, quote(label), score].join());
+    const lines = data.events.map(([start, end, label, score]) => [start, end, quote(label), score ?? ""].join());
     const blob = new Blob([["start,end,label,score", ...lines, ""].join("\r\n")], { type: "text/csv" });
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);

@@ -153,6 +153,7 @@ def context(
         "strips": view.strips(timeline.scores),
         "has_attention": timeline.scores is not None and timeline.scores.attention is not None,
         "has_scores": timeline.scores is not None,
+        "corrected": timeline.corrected,
         "background": BACKGROUND,
         "duration": timeline.duration,
         "classes": [view.shown_name(name) for name in timeline.classes],
@@ -172,6 +173,7 @@ def _facts(timeline: Timeline) -> tuple[str, ...]:
     found = [f"{count} event{'s' * (count != 1)}"]
     lanes = (("heard", timeline.audio_only), ("seen", timeline.visual_only))
     found += [f"{len(held)} only {how}" for how, held in lanes if held]
+    found += ["corrected by a person"] * timeline.corrected
     return (view.length_text(timeline.duration), *found)
 
 

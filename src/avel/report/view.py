@@ -335,7 +335,10 @@ def page_data(
         "duration": timeline.duration,
         "step": step,
         "bin": bin_size(len(scores.grid)) * step if scores else step,
-        "events": [[e.start, e.end, shown_name(e.label), round(e.score, 4)] for e in events],
+        "events": [
+            [e.start, e.end, shown_name(e.label), None if timeline.corrected else round(e.score, 4)]
+            for e in events
+        ],
         "lanes": [{"label": r.label, "hue": r.hue, "values": r.values} for r in rows],
         "apart": [
             [e.start, e.end, e.label, round(e.score, 4), lane.label]

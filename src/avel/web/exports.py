@@ -1,31 +1,79 @@
-"""Exports: files of labels, the report's page, and copies of the video that show the events."""
+"""Exports: label files, the report's page, and copies of the video that show the events."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from avel.errors import AvelError, UsageError
 from avel.files import write_whole
 from avel.formats import format_endings, format_named
 from avel.report.clips import safe_name
+from avel.report.writers import titles
 from avel.types import Event, Timeline
-from avel.web.job_folder import load_result
+from avel.web.job_folder import load_result, with_decision
 from avel.web.worker import renamed
 
-#: Forms of the report besides the formats of labels: they read the video.
+#: Exports besides the label formats: they read the video.
 REPORT_FORMATS = {"html": ".html", "mp4": ".mp4"}
+#: The note of a corrected export, in the formats that hold notes.
+CORRECTED_NOTE = "The events were corrected by a person; the scores are not the model's."
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """What an export needs of a job; picklable.
+
+    Args:
+        folder: The job's folder with its result.
+        name: The file's name for people.
+        media: The file itself.
+        video: What label files call the video: its path within a root, or an upload's name.
+        events: The events of a correction; None for the model's.
+        options: The decision of the model's events, as of ``with_decision``.
+    """
+
+    folder: Path
+    name: str
+    media: Path
+    video: str
+    events: tuple[Event, ...] | None = None
+    options: Mapping[str, float | None] = field(default_factory=dict)
+
+    def timeline(self, *, scores: bool) -> Timeline:
+        """The timeline to export.
+
+        Args:
+            scores: Whether a corrected timeline keeps the model's scores of the segments.
+
+        Raises:
+            DataError: if the result can't be read.
+            UsageError: for options out of range.
+        """
+        result = replace(load_result(self.folder), video=self.video)
+        if self.events is not None:
+            return _corrected(result, self.events, scores=scores)
+        changed = any(v is not None for v in self.options.values())
+        return with_decision(result, **self.options) if changed else result
 
 
 def export_endings() -> dict[str, str]:
-    """All that a result can be exported as, with the endings."""
+    """The endings of all export formats, by name."""
     return format_endings() | REPORT_FORMATS
 
 
+def export_titles() -> dict[str, str]:
+    """The names for people of all export formats, by name: ``"ELAN"``, ``"Table (CSV)"``."""
+    known = titles()
+    return {name: known.get(ending, name) for name, ending in REPORT_FORMATS.items()} | {
+        name: format_named(name).title for name in format_endings()
+    }
+
+
 def export_name(name: str, format: str) -> str:
-    """What an export is called: the media file's stem and the format's ending.
+    """The file name of an export: the media file's stem and the format's ending.
 
     Raises:
         UsageError: for an unknown format.
@@ -39,66 +87,72 @@ def export_name(name: str, format: str) -> str:
     return f"{safe_name(Path(name).stem)}{export_endings()[format]}"
 
 
-def label_file(timeline: Timeline, events: Sequence[Event] | None, format: str) -> bytes:
-    """A file of labels.
+def label_file(job: ExportJob, format: str) -> bytes:
+    """The content of a label file.
 
     Args:
-        timeline: What was found.
-        events: Those of a correction, which then stand alone; None for the found ones.
+        job: What to export.
         format: One of the formats' names.
 
     Raises:
-        DataError: for what the format can't hold.
+        DataError: for what the format can't hold, or a result that can't be read.
     """
-    timeline = timeline if events is None else _corrected(timeline, events, scores=False)
-    content = format_named(format).dump(timeline, Path(export_name(timeline.video, format)))
+    content = format_named(format).dump(
+        job.timeline(scores=False), Path(export_name(job.name, format))
+    )
     return content if isinstance(content, bytes) else content.encode()
 
 
+def write_label_file(job: ExportJob, format: str, target: Path) -> None:
+    """Write a label file; to be called in a bounded process where the video may be read."""
+    write_whole(target, label_file(job, format))
+
+
 def _corrected(timeline: Timeline, events: Sequence[Event], *, scores: bool) -> Timeline:
-    """The timeline with other events; what is of one modality stays beside scores alone."""
+    """The timeline with a person's events, each of score 1.
+
+    Events of a single modality stay only beside scores, where no corrected event overlaps them.
+    """
     names = dict.fromkeys([*timeline.classes, *(e.label for e in events)])
-    changed = replace(timeline, events=tuple(events), classes=tuple(names), corrected=True)
+    changed = replace(
+        timeline,
+        events=tuple(replace(e, score=1.0) for e in events),
+        classes=tuple(names),
+        notes=(*timeline.notes, CORRECTED_NOTE),
+        corrected=True,
+    )
     if not scores:
         return replace(changed, scores=None, audio_only=(), visual_only=())
     return replace(
         changed,
-        audio_only=_beside(timeline.audio_only, events),
-        visual_only=_beside(timeline.visual_only, events),
+        audio_only=_not_overlapped(timeline.audio_only, events),
+        visual_only=_not_overlapped(timeline.visual_only, events),
     )
 
 
-def _beside(apart: Sequence[Event], events: Sequence[Event]) -> tuple[Event, ...]:
-    """Those that no event of their label overlaps."""
+def _not_overlapped(single: Sequence[Event], events: Sequence[Event]) -> tuple[Event, ...]:
+    """The events of a single modality that no event of their label overlaps."""
     return tuple(
-        a
-        for a in apart
-        if not any(e.label == a.label and e.start < a.end and a.start < e.end for e in events)
+        s
+        for s in single
+        if not any(e.label == s.label and e.start < s.end and s.start < e.end for e in events)
     )
 
 
-def write_report(
-    folder: Path, media: Path, name: str, events: Sequence[Event] | None, target: Path
-) -> None:
-    """The page, or a copy of the video that shows the events; to be called in a process apart.
+def write_report(job: ExportJob, target: Path) -> None:
+    """Write the page, or a copy of the video that shows the events; for a bounded process.
 
     Args:
-        folder: The job's.
-        media: Its file.
-        name: What people call it.
-        events: Those of a correction, or None for the found ones.
+        job: What to export.
         target: Where to, with the ending of one of ``REPORT_FORMATS``.
 
     Raises:
         AvelError: if the video can't be read.
     """
-    timeline = load_result(folder)
-    with tempfile.TemporaryDirectory(dir=target.parent) as place:
-        link = Path(place) / f"{safe_name(Path(name).stem)}{media.suffix.lower()}"
-        link.symlink_to(media.absolute())
-        timeline = replace(timeline, video=str(link))
-        if events is not None:
-            timeline = _corrected(timeline, events, scores=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        link = Path(folder) / f"{safe_name(Path(job.name).stem)}{job.media.suffix.lower()}"
+        link.symlink_to(job.media.absolute())
+        timeline = replace(job.timeline(scores=True), video=str(link))
         try:
             if target.suffix == ".html":
                 from avel.report.page import render
@@ -107,4 +161,4 @@ def write_report(
             else:
                 timeline.save(target)
         except AvelError as e:
-            raise renamed(e, link, name) from e
+            raise renamed(e, link, job.name) from e

@@ -124,6 +124,12 @@ class JobService:
             return media_inside(self.roots, job.root, job.media)
         return self.folder_of(job) / job.media
 
+    def media_path(self, job: Job) -> Path:
+        """The path of a job's media file, which may be missing."""
+        if job.root:
+            return self.roots.get(job.root, Path(job.root)) / job.media
+        return self.folder_of(job) / job.media
+
     def _recover(self) -> None:
         """After a start: jobs that were running wait again, and files without a job are removed."""
         error = {
@@ -202,6 +208,7 @@ class JobService:
             "created": job.created,
             "finished": job.finished,
             "size": job.size,
+            "root": job.root,
             "duration": facts.get("duration"),
             "events": facts.get("events"),
             "corrected": job.id in corrected,

@@ -186,7 +186,7 @@ def _about(service: JobService) -> dict[str, Any]:
         }
         for number, (name, card) in enumerate(service.cards.items())
     ]
-    read = format_endings()
+    read, titles = format_endings(), exports.export_titles()
     limits = service.limits
     return {
         "version": __version__,
@@ -199,7 +199,7 @@ def _about(service: JobService) -> dict[str, Any]:
         },
         "roots": [{"name": n, "path": str(p)} for n, p in service.roots.items()],
         "formats": [
-            {"name": n, "ending": e, "reads": n in read, "writes": True}
+            {"name": n, "title": titles[n], "ending": e, "reads": n in read, "writes": True}
             for n, e in exports.export_endings().items()
         ],
         "dataset": None if service.data is None else str(service.data.folder),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,10 +13,8 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from avel.files import write_whole
 from avel.formats import ending_of, format_endings
 from avel.report.page import PLAYABLE
-from avel.types import Event
 from avel.web import exports, job_folder, label_import, review
 from avel.web.dataset import MIN_CLIPS
 from avel.web.error_responses import http_error
@@ -189,15 +188,28 @@ def _add_files(app: FastAPI, service: JobService) -> None:
         id: str,
         format: Annotated[str, Query(max_length=40)],
         of: Literal["corrected", "found"] = "corrected",
+        threshold: _Share = None,
+        low_threshold: _Share = None,
+        min_duration: _Length = None,
+        max_gap: _Length = None,
     ) -> Response:
-        """The events as a file of any format, the report's page, or a copy of the video."""
+        """The events as a label file, the report's page, or a copy of the video.
+
+        The decision's options are for the model's events: corrected ones stay as they are.
+        """
         job = await run_in_threadpool(service.done, id)
         name = exports.export_name(job.name, format)
+        options = {
+            "threshold": threshold,
+            "low_threshold": low_threshold,
+            "min_duration": min_duration,
+            "max_gap": max_gap,
+        }
+        export_job = await run_in_threadpool(_export_job, service, job, of, options)
         folder = service.incoming / secrets.token_hex(16)
         target = folder / f"export{exports.export_endings()[format]}"
-        write = _report if format in exports.REPORT_FORMATS else _labels
         try:
-            await write(service, job, of, format, target)
+            await _write_export(service, job, export_job, format, target)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -227,25 +239,30 @@ def _add_files(app: FastAPI, service: JobService) -> None:
             target.unlink(missing_ok=True)
 
 
-def _events(service: JobService, job: Job, of: str) -> tuple[Event, ...] | None:
-    return service.store.correction(job.id).events if of == "corrected" else None
+def _export_job(
+    service: JobService, job: Job, of: str, options: dict[str, float | None]
+) -> exports.ExportJob:
+    events = service.store.correction(job.id).events if of == "corrected" else None
+    media = service.media_path(job)
+    video = str(media) if job.root else job.name
+    return exports.ExportJob(service.folder_of(job), job.name, media, video, events, options)
 
 
-async def _labels(service: JobService, job: Job, of: str, format: str, target: Path) -> None:
-    def write() -> None:
-        timeline = review.load_timeline(service, job)
-        write_whole(target, exports.label_file(timeline, _events(service, job, of), format))
-
-    await run_in_threadpool(write)
-
-
-async def _report(service: JobService, job: Job, of: str, format: str, target: Path) -> None:
-    events = await run_in_threadpool(_events, service, job, of)
+async def _write_export(
+    service: JobService, job: Job, export_job: exports.ExportJob, format: str, target: Path
+) -> None:
+    """Write an export: in a bounded process wherever the media file may be read for it."""
     target.parent.mkdir()
-    await service.exports.run(
-        exports.write_report, service.folder_of(job), service.media_of(job), job.name, events,
-        target, name=job.name, seconds=60 * service.limits.job_minutes,
-    )  # fmt: skip
+    if format in exports.REPORT_FORMATS:
+        service.media_of(job)  # an error where it is missing in its root
+        write = partial(exports.write_report, export_job, target)
+    else:
+        write = partial(exports.write_label_file, export_job, format, target)
+    if format in exports.REPORT_FORMATS or job.root:
+        seconds = 60 * service.limits.job_minutes
+        await service.exports.run(write, name=job.name, seconds=seconds)
+    else:
+        await run_in_threadpool(write)
 
 
 def _with_format_ending(target: Path, name: str) -> Path:

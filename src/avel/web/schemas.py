@@ -57,9 +57,10 @@ class RootInfo(BaseModel):
 
 
 class FormatInfo(BaseModel):
-    """A format of labels, or of the report."""
+    """A format of labels, or of the report; `title` is its name for people."""
 
     name: str
+    title: str
     ending: str
     reads: bool
     writes: bool
@@ -102,7 +103,7 @@ class Progress(BaseModel):
 
 
 class JobInfo(BaseModel):
-    """A job."""
+    """A job; `root` is empty for an uploaded file."""
 
     id: str
     name: str
@@ -114,6 +115,7 @@ class JobInfo(BaseModel):
     created: float
     finished: float | None
     size: int
+    root: str
     duration: float | None
     events: int | None
     corrected: bool

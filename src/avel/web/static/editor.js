@@ -20,6 +20,8 @@ const cleanLabel = (text) =>
     .trim()
     .slice(0, LONGEST_LABEL);
 
+const key = ({ start, end, label }) => `${start} ${end} ${label}`;
+
 export class Editor extends EventTarget {
   // `step`: seconds of a segment. Emits "change" whenever events, selection or history changed.
   constructor({ duration, step }) {
@@ -30,6 +32,19 @@ export class Editor extends EventTarget {
     this.undone = [];
     this.savedText = bare([]);
     this.number = 0;
+    this.model = new Set(); // keys of the model's events, by whatever decision
+  }
+
+  // Events of the model: others are a person's, and have no score.
+  addModelEvents(events) {
+    for (const event of events) this.model.add(key(event));
+  }
+  byModel(event) {
+    return this.model.has(key(event));
+  }
+  // An event's score in words; "" for a person's event.
+  scoreWords(event) {
+    return this.byModel(event) ? event.score.toFixed(2) : "";
   }
 
   // Events of the server, with numbers of their own; nothing before them can be brought back.

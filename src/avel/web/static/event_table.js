@@ -102,8 +102,12 @@ export class EventTable {
       el(
         "td",
         { className: "number score" },
-        el("span", {}, event.score.toFixed(2)),
-        el("i", { className: "bar" }, el("i", { style: { width: `${100 * event.score}%` } })),
+        this.editor.byModel(event)
+          ? [
+              el("span", {}, this.editor.scoreWords(event)),
+              el("i", { className: "bar" }, el("i", { style: { width: `${100 * event.score}%` } })),
+            ]
+          : el("span", { className: "soft", title: "Corrected by a person: no score of the model" }, "by hand"),
       ),
     );
   }

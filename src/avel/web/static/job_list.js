@@ -259,7 +259,7 @@ export class JobList {
     return [
       ["queued", "running"].includes(j.state) && act("cancel", "Cancel", "cancel", () => this.cancel(j.id)),
       ["failed", "cancelled"].includes(j.state) && act("retry", "Try again", "retry", () => this.retry(j.id)),
-      !["queued", "running"].includes(j.state) && act("trash", "Delete", "delete", () => this.remove(j.id)),
+      !["queued", "running"].includes(j.state) && act("trash", j.root ? "Remove" : "Delete", "delete", () => this.remove(j.id)),
     ];
   }
 
@@ -296,21 +296,27 @@ export class JobList {
 
   async remove(id) {
     const j = this.jobs.get(id);
-    const answer = await ask(
-      "Delete this file?",
-      `${j.name}: what was found in it${j.corrected ? ", what you corrected" : ""} and the uploaded copy will be gone.`,
-      [
-        ["", "Keep it"],
-        ["yes", "Delete", "danger"],
-      ],
-    );
+    const results = `its events${j.corrected ? " and your corrections" : ""}`;
+    const answer = j.root
+      ? await ask(
+          "Remove this file from the list?",
+          `${j.name}: ${results} are deleted here. The file itself stays in ${j.root}.`,
+          [
+            ["", "Keep it"],
+            ["yes", "Remove", "danger"],
+          ],
+        )
+      : await ask("Delete this file?", `${j.name}: ${results} and the uploaded copy are deleted.`, [
+          ["", "Keep it"],
+          ["yes", "Delete", "danger"],
+        ]);
     if (answer !== "yes") return;
     await call("DELETE", job(id));
     const rows = [...this.rows.keys()],
       next = this.rows.get(rows[rows.indexOf(id) + 1]);
     this.forget(id);
     (next?.querySelector("a, button") ?? byId("title")).focus();
-    toast(`${j.name} is deleted.`);
+    toast(j.root ? `${j.name} is removed from the list.` : `${j.name} is deleted.`);
   }
 
   // What was corrected can be learned from: the folder and the commands.

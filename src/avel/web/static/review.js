@@ -38,6 +38,7 @@ export class Review {
     this.table = new EventTable(this.editor, this.player, (id) => actions.pick(id));
     this.saving = new Saving(about, this.editor, () => this.stored());
     this.sliders = new DecisionSliders({ changed: (settings) => this.decide(settings) });
+    this.saving.decision = () => this.sliders.moved;
     this.form = new EventForm(this.editor, this.player, {
       suggest: () => actions.labels(),
       acts: {
@@ -111,7 +112,7 @@ export class Review {
   }
 
   deleted(id) {
-    if (id === this.id) this.fail({ got: "This file was deleted." });
+    if (id === this.id) this.fail({ got: "This file was removed from the list." });
   }
 
   // What the server says of the job that is shown.
@@ -209,6 +210,8 @@ export class Review {
       last: Math.max(data.duration, data.step),
     });
     this.data = data;
+    this.editor.model.clear();
+    this.editor.addModelEvents(data.events);
     showNotes(data);
     showModel(data);
     this.parts(true);
@@ -254,7 +257,7 @@ export class Review {
                 "span",
                 { className: "chip", style: { "--h": this.timeline.hue(e.label) } },
                 el("i", { className: "dot" }),
-                el("span", {}, `${e.label} ${e.score.toFixed(2)}`),
+                el("span", {}, `${e.label} ${this.editor.scoreWords(e)}`.trim()),
               ),
             )
           : single.length
@@ -282,6 +285,7 @@ export class Review {
     }
     if (this.id !== id || mine !== this.number) return;
     this.sliders.show(data.decision);
+    this.editor.addModelEvents(data.events);
     const free = !this.editor.touched && !this.saving.corrected;
     this.data = { ...data, cautions: this.data.cautions };
     this.timeline.update(data, free ? null : data.events);

@@ -12,12 +12,14 @@ export class Saving {
     this.undo = button("undo", `Undo (${mod}Z)`, () => editor.undo(), { id: "undo" });
     this.redo = button("redo", `Redo (${mod}Shift+Z)`, () => editor.redo(), { id: "redo" });
     this.save = button("save", `Save (${mod}S)`, () => this.store(), { text: "Save", id: "save" });
+    this.decision = () => ({});
+    this.importer = this.buildImporter();
     this.menu = this.buildMenu();
     editor.addEventListener("change", () => this.show());
   }
 
   get parts() {
-    return [this.state, this.undo, this.redo, this.save, this.opener, this.menu];
+    return [this.state, this.undo, this.redo, this.save, this.importer, this.opener, this.menu];
   }
 
   async load(id) {
@@ -111,6 +113,26 @@ export class Saving {
   }
 
   // ---- out and in
+  buildImporter() {
+    const file = el("input", {
+      type: "file",
+      className: "hush",
+      tabIndex: -1,
+      "aria-label": "Label file",
+      id: "label-file",
+      onchange: () => {
+        if (file.files[0]) this.read(file.files[0]);
+        file.value = "";
+      },
+    });
+    const titles = this.about.formats.filter((f) => f.reads).map((f) => f.title);
+    const importer = button("upload", `Import labels from a file: ${titles.join(", ")}`, () => file.click(), {
+      text: "Import",
+      id: "import",
+    });
+    return el("span", {}, file, importer);
+  }
+
   buildMenu() {
     const writes = this.about.formats.filter((f) => f.writes);
     const item = (words, small, act) =>
@@ -127,17 +149,6 @@ export class Saving {
         el("span", {}, words),
         el("small", {}, small),
       );
-    const file = el("input", {
-      type: "file",
-      className: "hush",
-      tabIndex: -1,
-      "aria-hidden": "true",
-      id: "label-file",
-      onchange: () => {
-        if (file.files[0]) this.read(file.files[0]);
-        file.value = "";
-      },
-    });
     const found = el("input", { type: "checkbox", id: "as-found" });
     const menu = el(
       "div",
@@ -148,19 +159,17 @@ export class Saving {
         role: "group",
         "aria-label": "Export and more",
       },
-      el("p", { className: "soft" }, "Export; changes are saved first."),
+      el("p", { className: "soft" }, "Export; corrections are saved first."),
       el(
         "div",
         { className: "formats" },
         writes.map((f) =>
-          item(f.name, f.ending, () => this.export(f.name, found.checked ? "found" : "corrected")),
+          item(f.title, f.ending, () => this.export(f.name, found.checked ? "found" : "corrected")),
         ),
       ),
       el("label", { className: "check", for: "as-found" }, found, "as found, without corrections"),
       el("hr"),
-      item("Take labels from a file…", "any format above", () => file.click()),
       item("Back to what was found", "", () => this.discard()),
-      file,
     );
     this.opener = button("export", "", () => {}, {
       text: "Export",
@@ -185,12 +194,16 @@ export class Saving {
   }
 
   async export(format, of) {
-    if (of === "corrected" && this.editor.dirty && !(await this.store())) return;
+    // only a person's changes are saved: what the sliders decide is exported, and no correction
+    const { dirty, touched } = this.editor;
+    if (of === "corrected" && dirty && (touched || this.corrected) && !(await this.store())) return;
     const which = of === "corrected" && this.corrected ? "corrected" : "found";
+    const decision = of === "corrected" ? this.decision() : {};
+    const query = new URLSearchParams({ format, of: which, ...decision });
     const slow = format === "html" || format === "mp4";
     if (slow) toast("It is being made; that takes a while.");
     try {
-      await download(job(this.id, `/export?format=${encodeURIComponent(format)}&of=${which}`));
+      await download(job(this.id, `/export?${query}`));
     } catch (error) {
       toast([error.got, error.hint].filter(Boolean).join(" "), { bad: true });
     }

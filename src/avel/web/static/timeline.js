@@ -247,13 +247,14 @@ export class Timeline {
     if (shown === event && state === `${chosen} ${first}`) return;
     this.filled.set(box, [event, `${chosen} ${first}`]);
     for (const [k, v] of Object.entries(this.at(event.start, event.end))) box.style.setProperty(k, v);
-    box.children[1].textContent = event.score.toFixed(2);
+    const score = this.editor.scoreWords(event);
+    box.children[1].textContent = score;
     box.classList.toggle("chosen", chosen);
     box.tabIndex = chosen || first ? 0 : -1; // one stop for Tab; N, P and the table reach the others
     box.setAttribute("aria-pressed", String(chosen));
     box.setAttribute(
       "aria-label",
-      `${event.label}, ${this.player.words(event.start)} to ${this.player.words(event.end)}, score ${event.score.toFixed(2)}`,
+      `${event.label}, ${this.player.words(event.start)} to ${this.player.words(event.end)}, ${score ? `score ${score}` : "by hand"}`,
     );
   }
 
