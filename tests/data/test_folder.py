@@ -195,7 +195,7 @@ def test_missing_features_name_the_cure(tmp_path: Path) -> None:
         load_dataset("folder", root=root)
     told = str(caught.value)
     assert "a.mp4: no features" in told and f"avel extract {root}" in told
-    assert "c.mp4: " in told and "not a file of avel's" in told
+    assert "c.mp4: " in told and "no file of avel's features" in told
     assert "annotations.csv:3: 'x' from 1 to 20 s, and b.mp4 ends at 6 s" in told
 
 

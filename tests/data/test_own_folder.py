@@ -177,7 +177,7 @@ def test_a_replaced_video_never_keeps_its_features(tmp_path: Path, packed: bool)
 def test_what_extract_has_hashed_is_not_hashed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from avel.features import contents
+    from avel.features import content_hashes as contents
 
     root = tmp_path / "d"
     root.mkdir()
@@ -200,7 +200,7 @@ def test_what_extract_has_hashed_is_not_hashed_again(
 
 
 def test_contents_are_hashed_once_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from avel.features import contents
+    from avel.features import content_hashes as contents
 
     hashed: list[Path] = []
 
