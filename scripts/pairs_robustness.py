@@ -67,7 +67,7 @@ CONDITIONS: tuple[tuple[str, str], ...] = (
     ("lost", "sound"), ("lost", "picture"), ("offset", "1"), ("offset", "2"), ("offset", "3"),
 )  # fmt: skip
 #: Those of which the picture is as it was, and those of which the sound is.
-HEARD, SEEN = ("noise", "offset"), ("blur", "dropped")
+HEARD, TRUNK_WIDTH = ("noise", "offset"), ("blur", "dropped")
 #: Levels between which nothing lies: dots without a line.
 UNORDERED = ("lost",)
 #: What the figure's panels are called.
@@ -107,7 +107,7 @@ class Degraded(Media):
             sound = np.concatenate([s.audio for s in held])
             parts = np.split(degraded_sound(sound, self.kind, float(self.level), rng), len(held))
             held = [_with_sound(s, part) for s, part in zip(held, parts, strict=True)]
-        elif self.kind in SEEN:
+        elif self.kind in TRUNK_WIDTH:
             shown = np.stack([s.frames for s in held])  # (T, n, size, size, 3)
             shown = degraded_picture(shown, self.kind, float(self.level), rng, keep=frames)
             held = [
@@ -199,7 +199,7 @@ def splits(root: Path, test: Split, work: Path) -> Iterator[tuple[str, str, Spli
             heard, seen = (0 * audio, visual) if level == "sound" else (audio, 0 * visual)
         elif kind in HEARD:
             heard, _ = features(clips, kind, level, work)
-        elif kind in SEEN:
+        elif kind in TRUNK_WIDTH:
             _, seen = features(clips, kind, level, work)
         yield kind, level, replace(test, audio=heard, visual=seen, rows=None)
 

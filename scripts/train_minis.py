@@ -44,7 +44,7 @@ from torch import nn
 from avel.backbones.blocks import fold_all
 from avel.backbones.mini_audio import MiniAudio
 from avel.backbones.mini_common import packaged_card
-from avel.backbones.mini_visual import SEEN, MiniVisual, Trunk
+from avel.backbones.mini_visual import TRUNK_WIDTH, MiniVisual, Trunk
 from avel.data.composer.bank import Bank, find_sources
 from avel.data.toybox import CLASSES
 from avel.data.toybox.scene import VERSION
@@ -195,7 +195,7 @@ def learn_canvases(held: pictures.Album, bank: Bank, steps: int) -> tuple[Trunk,
         trunk.load_state_dict(load_file(path))
         return trunk, spent
     trunk = Trunk(norm=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    head = learning.CanvasHead(SEEN)
+    head = learning.CanvasHead(TRUNK_WIDTH)
     draw = torch.Generator().manual_seed(1)
     photos, labels = (t[::4] for t in pictures.photographs(bank, "val"))
     grown = torch.nn.functional.interpolate(photos.float(), (40, 40), mode="bilinear")
@@ -255,7 +255,7 @@ def learn_join(
     """Teach what joins the sizes, on what the trunk makes of whole frames; it stays as it is."""
     draw = torch.Generator().manual_seed(2)
     with torch.no_grad():
-        seen = torch.cat([network.seen(part).half() for part in x.split(32)])
+        seen = torch.cat([network.pooled(part).half() for part in x.split(32)])
     batch = 64
 
     def batches(_: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -200,7 +200,7 @@ def test_side_by_side_they_read_a_file_and_a_model_reads_them(tmp_path: Path) ->
 def test_backbones_that_dont_go_together() -> None:
     with pytest.raises(UsageError, match="unknown backbone 'c3e'"):
         load_backbone("c3d+c3e", modality="visual")
-    with pytest.raises(UsageError, match="3 weights for 2 backbones"):
+    with pytest.raises(UsageError, match="3 names of weights are given for 2 backbones"):
         load_backbone("vgg19+c3d:a+b+c", modality="visual")
     with pytest.raises(UsageError, match="unknown visual backbone 'vggish'"):
         load_backbone("vggish+c3d", modality="visual")

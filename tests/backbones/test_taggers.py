@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from avel.backbones import yamnet_files
 from avel.backbones.base import Tagger, backbones
-from avel.backbones.blocks import Folding, SameBlock, fold_all
+from avel.backbones.blocks import FoldableConv, SameBlock, fold_all
 from avel.backbones.efficientnet_lite import EfficientNetLite0
 from avel.backbones.load import load_backbone
 from avel.backbones.weights import plain_safetensors, read_state, weights_path, weights_state
@@ -191,7 +191,7 @@ def test_folded_is_normalised(name: str) -> None:
     before = network(inputs)
     fold_all(network)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
-    assert all(m.norm is None for m in network.modules() if isinstance(m, Folding))
+    assert all(m.norm is None for m in network.modules() if isinstance(m, FoldableConv))
     scale = before.abs().max()
     assert before.shape == (3, *network.card.output) and scale > 0
     torch.testing.assert_close(network(inputs) / scale, before / scale, atol=1e-5, rtol=1e-3)

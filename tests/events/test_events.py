@@ -17,8 +17,8 @@ from avel.cli._events import shorten
 from avel.cli.main import main
 from avel.errors import UsageError
 from avel.events import Vocabulary, load_vocabulary, select_events
+from avel.events.phrase_keys import phrase_key, stem_key
 from avel.events.vocabulary import _shipped, class_names
-from avel.events.words import phrase_key, stem_key
 from tests.conftest import ROOT
 
 VOCABULARY = _shipped()
@@ -227,7 +227,7 @@ def test_all_unknown_phrases_at_once_with_the_nearest() -> None:
     with pytest.raises(UsageError) as error:
         select_events("dog brak, siren, helicoptre, qqqqq", VOCABULARY)
     text = str(error.value)
-    assert "3 mistakes" in text and "'qqqqq' is no event" in text
+    assert "3 mistakes" in text and "'qqqqq' isn't an event" in text
     assert "did you mean dog bark" in text and "helicopter" in text and "siren'" not in text
 
 
@@ -338,7 +338,7 @@ def test_the_file_of_the_settings_is_read(config: Path) -> None:
         ("[events.a1]\nvisual = ['pug .. Boxer']", "ends before it begins"),
         ("[events.a1]\nvisual = ['pug .. ']", "no class ''"),
         ("[events.'...']\naudio = ['Bark']", "a letter or digit"),
-        ("[event.a1]\naudio = ['Bark']", "[event] is no table of a vocabulary"),
+        ("[event.a1]\naudio = ['Bark']", "[event] isn't a table of a vocabulary"),
         ("events = 1", "[events] must be a table"),
         ("[events]\na1 = 1", "an event is a table"),
         ("[[", "can't be read"),
@@ -429,7 +429,7 @@ def test_own_events_are_listed_and_mistakes_end_with_a_message(
     assert main(["ls", "events", "gizmo", "--vocabulary", str(path)]) == 0
     assert "gizmo" in capsys.readouterr().out
     assert main(["ls", "events", "gizmo"]) == 2
-    assert "'gizmo' is no event, set or class" in capsys.readouterr().err
+    assert "'gizmo' isn't an event, set or class" in capsys.readouterr().err
     assert main(["ls", "events", "--vocabulary", str(tmp_path / "no.toml")]) == 2
     assert "can't be read" in capsys.readouterr().err
 

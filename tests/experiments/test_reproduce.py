@@ -118,7 +118,7 @@ def test_mistakes_are_named_before_any_work() -> None:
         plan(tables(["tian2018:3"]), pairs=["epoch=3"])
     with pytest.raises(UsageError, match="none of them starts from an SEL model"):
         plan(tables(["tian2018:3"]), mmel=["epochs=3"])
-    with pytest.raises(UsageError, match="jac is no model"):
+    with pytest.raises(UsageError, match="jac is neither a model"):
         plan(tables(["tian2018:3"]), pairs=["jac.hidden=3"])
 
 

@@ -73,7 +73,7 @@ def test_pairs_of_a_task_and_of_a_model_are_theirs_alone() -> None:
         "dcca": (7, 256), "avdln": (7, 16), "av": (9, 16),
     }  # fmt: skip
     check_owners(pairs)
-    with pytest.raises(UsageError, match="jac is no model"):
+    with pytest.raises(UsageError, match="jac is neither a model"):
         check_owners(["jac.hidden=3"])
 
 

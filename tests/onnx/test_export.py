@@ -216,7 +216,7 @@ def test_a_length_that_was_fixed_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_of_one_length_says_so(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="of clips of 37 segments it says: clips of 37 seg"):
+    with pytest.raises(CheckpointError, match="clips of 37 segments raise: the clips have 37 seg"):
         exported(fresh("jca", form="paper"), tmp_path)
 
 

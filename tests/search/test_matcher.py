@@ -23,7 +23,7 @@ from avel import clock
 from avel.cli.main import main
 from avel.errors import DataError, MediaError, UsageError
 from avel.events import load_vocabulary
-from avel.events.vocabulary import class_places
+from avel.events.vocabulary import class_indices
 from avel.features.cache import Facts
 from avel.features.stream import FeatureBlock, FeatureStream
 from avel.inference.checkpoint import Trained
@@ -89,7 +89,7 @@ def named_events(width: int = WIDE) -> NamedEvents:
         for modality, weight in heads.items():
             weight[list(words[name].indices(modality)), i] = 16.0
     blank = torch.zeros(1000)
-    blank[class_places("visual")["pizza"]] = 12.0  # what a picture of nothing shows
+    blank[class_indices("visual")["pizza"]] = 12.0  # what a picture of nothing shows
     return NamedEvents(
         audio_head=(heads["audio"], torch.full((521,), -8.0)), visual_head=(heads["visual"], blank),
         events=[words[n] for n in EVENTS], rivals=list(words.values()),

@@ -155,9 +155,9 @@ class ClipBackbone(VisualBackbone):
 
 
 class Tagger(Backbone):
-    """A backbone whose weights tell classes too: one dense layer on its features.
+    """A backbone whose weights have classes too: one dense layer on its features.
 
-    ``forward`` doesn't need it; whoever has stored features needs nothing else to tell classes.
+    ``forward`` doesn't need it; stored features and this layer are enough for the classes.
     """
 
     #: Names of its classes, in the order of the probabilities.
@@ -170,9 +170,9 @@ class Tagger(Backbone):
         return self.dense.weight.float(), self.dense.bias.float()
 
     def logits(self, features: Tensor) -> Tensor:
-        """What the dense layer answers: (..., A) -> (..., C).
+        """The dense layer's logits: (..., A) -> (..., C).
 
-        Of maps (..., H, W, V) it tells each region's share, (..., H, W, C), whose mean over regions
+        Of maps (..., H, W, V) these are each region's share, (..., H, W, C), whose mean over regions
         is the whole frame's: a class activation map.
         """
         return nn.functional.linear(features.float(), *self.classifier())
@@ -187,8 +187,8 @@ class Tagger(Backbone):
         """The dense layer alone, of the weights' checked file: as :meth:`classifier`."""
 
 
-#: What extraction takes where nothing else is named; of clips to train on, another that measured
-#: better there (docs/your-own-videos.md).
+#: The backbones of an extraction that names none; for clips to train on, another audio backbone,
+#: which measured better there (docs/your-own-videos.md).
 DEFAULTS: Mapping[str, str] = {"audio": "yamnet", "visual": "efficientnet_lite0"}
 TRAINED_ON: Mapping[str, str] = {**DEFAULTS, "audio": "yamnet_segment"}
 
@@ -203,5 +203,5 @@ def default_backbone(modality: str, *, training: bool = False) -> str:
     Returns:
         What ``AVEL_AUDIO`` or ``AVEL_VISUAL`` names, else ours.
     """
-    own = TRAINED_ON if training else DEFAULTS
-    return os.environ.get(f"AVEL_{modality.upper()}") or own[modality]
+    defaults = TRAINED_ON if training else DEFAULTS
+    return os.environ.get(f"AVEL_{modality.upper()}") or defaults[modality]

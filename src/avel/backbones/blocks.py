@@ -1,4 +1,4 @@
-"""Convolutions whose batch normalisation is folded into them: the same answers, fewer steps."""
+"""Convolutions whose batch normalisation can be folded into their weights."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 FEWEST = 16
 
 
-def filled(x: Tensor) -> Tensor:
-    """At least sixteen inputs, empty ones where there are fewer.
+def pad_batch(x: Tensor) -> Tensor:
+    """The batch, padded with zeros to at least sixteen inputs.
 
-    With fewer, torch takes another way through convolutions of small maps, which rounds otherwise;
-    but an input's features shall be the same bits in any company.
+    With fewer inputs torch computes convolutions of small maps by another algorithm, which rounds
+    differently; so an input's features are the same bits in a batch of any size.
     """
     if torch.compiler.is_exporting() or len(x) >= FEWEST:
         return x
     return torch.cat([x, x.new_zeros(FEWEST - len(x), *x.shape[1:])])
 
 
-class Folding(nn.Module):
-    """A convolution ``conv`` and, until it is folded, the batch normalisation ``norm`` after it."""
+class FoldableConv(nn.Module):
+    """A convolution ``conv`` and, until it is folded in, the batch normalisation ``norm`` after it."""
 
     conv: nn.Conv2d
     norm: nn.BatchNorm2d | None
@@ -36,7 +36,7 @@ class Folding(nn.Module):
         return x if self.norm is None else self.norm(x)
 
     def fold(self) -> None:
-        """Take the batch normalisation into the convolution: the same answers in eval mode."""
+        """Take the batch normalisation into the convolution: the same outputs in eval mode."""
         if self.norm is None:
             return
         norm = self.norm
@@ -54,13 +54,13 @@ class Folding(nn.Module):
 
 
 def fold_all(network: nn.Module) -> None:
-    """Fold every block of a network."""
+    """Fold the batch normalisation of every block of a network."""
     for module in list(network.modules()):
-        if isinstance(module, Folding):
+        if isinstance(module, FoldableConv):
             module.fold()
 
 
-class SameBlock(Folding):
+class SameBlock(FoldableConv):
     """A convolution with TensorFlow's SAME padding, then ReLU up to a limit.
 
     For stride 2 the padding is one less at the start than at the end, for inputs of even size; the
@@ -109,7 +109,7 @@ class SameBlock(Folding):
         x = x if whole else x[:, :, 1:, 1:]
         if self.limit is None:
             return x
-        over = whole and not self.training  # a part is never written over
+        over = whole and not self.training  # a view is never written over
         if self.limit == math.inf:
             return functional.relu(x, inplace=over)
         return functional.hardtanh(x, 0, self.limit, inplace=over)

@@ -74,12 +74,12 @@ class C3D(ClipBackbone):
             WeightsError: if the file can't be read, naming each tensor that is missing or of
                 another shape.
         """
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for name, tensor in read_state(path).items():
             if match := _NAME.fullmatch(name):
                 layer, letter, kind = match.groups()
-                found[f"convolutions.{layer}{letter or 'a'}.{kind}"] = tensor
-        fill(self, found, source=path)
+                tensors[f"convolutions.{layer}{letter or 'a'}.{kind}"] = tensor
+        fill(self, tensors, source=path)
 
     def prepare(self, clips: Tensor) -> Tensor:
         """(N, 16, H, W, 3) RGB in 0..255 -> (N, 3, 16, 112, 112) minus the port's mean."""

@@ -1,6 +1,6 @@
-"""Several visual backbones as one: what each sees, channels behind channels.
+"""Several visual backbones as one: their channels side by side.
 
-``vgg19+c3d`` is what tian2018's supplement puts together: VGG-19's maps and, behind their channels,
+``vgg19+c3d`` is tian2018's supplement: VGG-19's maps and, behind their channels,
 C3D's vector, the same in every region.
 """
 
@@ -23,7 +23,7 @@ PLUS = "+"
 
 
 class Joint(ClipBackbone):
-    """Visual backbones side by side; one of one region is seen alike in all regions.
+    """Visual backbones side by side; the vector of one with a single region is repeated in all regions.
 
     A network of single frames is averaged over the segment's frames, as the extractor does.
 
@@ -31,7 +31,7 @@ class Joint(ClipBackbone):
         parts: The networks, weights inside.
 
     Raises:
-        UsageError: if their grids of regions don't fit, or they want different numbers of frames.
+        UsageError: if their grids of regions don't fit, or they read different numbers of frames.
     """
 
     def __init__(self, parts: Sequence[Backbone]) -> None:
@@ -49,18 +49,18 @@ class Joint(ClipBackbone):
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, frames, 224, 224, 3) uint8 -> (N, H, W, the sum of the parts' V)."""
         rows, columns = self.card.output[:2]
-        maps = [self._see(cast(Backbone, part), inputs) for part in self.parts]
+        maps = [self._maps_of(cast(Backbone, part), inputs) for part in self.parts]
         return torch.cat([m.expand(-1, rows, columns, -1) for m in maps], -1)
 
-    def _see(self, part: Backbone, inputs: Tensor) -> Tensor:
+    def _maps_of(self, part: Backbone, inputs: Tensor) -> Tensor:
         if isinstance(part, ClipBackbone):
-            seen: Tensor = part(inputs)
-            return seen.float()
+            maps: Tensor = part(inputs)
+            return maps.float()
         frames: Tensor = part(inputs.flatten(0, 1)).float()
         return frames.reshape(*inputs.shape[:2], *frames.shape[1:]).mean(1)
 
 
-def joined(parts: Sequence[tuple[Backbone, Json]]) -> tuple[Backbone, Json]:
+def join_backbones(parts: Sequence[tuple[Backbone, Json]]) -> tuple[Backbone, Json]:
     """Networks and their cards as one of each.
 
     Args:
@@ -71,8 +71,10 @@ def joined(parts: Sequence[tuple[Backbone, Json]]) -> tuple[Backbone, Json]:
     """
     network = Joint([part for part, _ in parts]).eval()
     cards = [card for _, card in parts]
-    told = {key: PLUS.join(str(card[key]) for card in cards) for key in ("name", "weights", "hash")}
-    return network, {**cards[0], **told, "output": list(network.card.output)}
+    texts = {
+        key: PLUS.join(str(card[key]) for card in cards) for key in ("name", "weights", "hash")
+    }
+    return network, {**cards[0], **texts, "output": list(network.card.output)}
 
 
 def _card(cards: Sequence[Card]) -> Card:
@@ -80,11 +82,11 @@ def _card(cards: Sequence[Card]) -> Card:
     grids = {card.output[:2] for card in cards} - {(1, 1)}
     frames = {card.frames for card in cards if card.frames > 1}
     if len(grids) > 1 or len(frames) > 1:
-        told = "; ".join(f"{c.name} {c.output} of {c.frames} frames" for c in cards)
+        shapes = "; ".join(f"{c.name} {c.output} of {c.frames} frames" for c in cards)
         raise UsageError(
-            f"backbones that don't fit together: {told}",
+            f"these backbones don't fit together: {shapes}",
             expected="one grid of regions (or a single region) and as many frames a segment",
-            hint=f"extract {names.replace(PLUS, ' and ')} apart",
+            hint=f"extract {names.replace(PLUS, ' and ')} separately",
         )
     grid = grids.pop() if grids else (1, 1)
     return replace(

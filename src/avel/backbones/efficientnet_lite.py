@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from avel.backbones.base import Card, Tagger, VisualBackbone, Weights, backbones, class_names
-from avel.backbones.blocks import SameBlock, filled, fold_all
+from avel.backbones.blocks import SameBlock, fold_all, pad_batch
 from avel.backbones.weights import dense_of, fill, read_state
 
 #: Channels of the maps.
@@ -71,8 +71,8 @@ class Inverted(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, before, H, W) -> (N, after, H / stride, W / stride)."""
         inside = x if self.expand is None else self.expand(x)
-        made: Tensor = self.project(self.depthwise(inside))
-        return x + made if made.shape == x.shape else made
+        out: Tensor = self.project(self.depthwise(inside))
+        return x + out if out.shape == x.shape else out
 
 
 @backbones.register("efficientnet_lite0")
@@ -80,7 +80,7 @@ class EfficientNetLite0(VisualBackbone, Tagger):
     """A convolution, sixteen inverted blocks and a last convolution; one dense layer for classes.
 
     Args:
-        norm: With batch normalisation, as the weights' file has it; else folded.
+        norm: With batch normalisation, as the weights' file has it; else folded into the convolutions.
     """
 
     card = Card(
@@ -157,7 +157,7 @@ class EfficientNetLite0(VisualBackbone, Tagger):
             x = self._large(inputs)
         else:
             x = torch.cat([self._large(part) for part in torch.split(inputs, _TOGETHER)])
-        x = filled(x)
+        x = pad_batch(x)
         for block in self.blocks[_SMALL:]:
             x = block(x)
         maps: Tensor = self.head(x)[: inputs.shape[0]]
@@ -188,12 +188,12 @@ _IN_BLOCKS = {
 }  # fmt: skip
 
 
-def _renamed(held: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+def _renamed(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """The tensors by our names.
 
     The first stage's block, which doesn't widen, calls its normalisations ``_bn1`` and ``_bn2``.
     """
-    for name, tensor in held.items():
+    for name, tensor in tensors.items():
         inside = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
         if inside and inside[2] in _IN_BLOCKS:
             yield f"blocks.{inside[1]}.{_IN_BLOCKS[inside[2]]}.{inside[3]}", tensor

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from avel.backbones.base import Backbone, Tagger, Weights, backbones
-from avel.backbones.concat import joined
+from avel.backbones.concat import join_backbones
 from avel.backbones.weights import weights_file
 from avel.download import terminal_progress
 from avel.errors import UsageError, unknown_name
@@ -25,9 +25,9 @@ def load_backbone(
 
     Args:
         name: Registry name, with the weights' name after a colon where it isn't the default:
-            ``"vgg19"``, ``"vgg19:torchvision"``. Visual ones can be put together:
+            ``"vgg19"``, ``"vgg19:torchvision"``. Visual ones can be combined:
             ``"vgg19+c3d"``, ``"vgg19+c3d:keras+sports1m"``; see :mod:`avel.backbones.concat`.
-        modality: What it has to read.
+        modality: The modality that it must read.
         weights: The weights' name, if not in ``name``.
 
     Raises:
@@ -65,7 +65,7 @@ def load_classifier(name: str) -> tuple[tuple[Tensor, Tensor], Json]:
     cls = backbones.get(name)
     if not issubclass(cls, Tagger):
         raise UsageError(
-            f"{name} tells no classes", expected="a tagger", hint="see `avel ls backbones`"
+            f"{name} has no classes", expected="a tagger", hint="see `avel ls backbones`"
         )
     chosen = next(iter(cls.weights.values()))
     return cls.read_classifier(_fetched(name, chosen)), cls.describe(chosen)
@@ -82,9 +82,11 @@ def _load_joint(names: list[str], weights: list[str]) -> tuple[Backbone, Json]:
         weights *= len(names)
     if len(weights) != len(names):
         raise UsageError(
-            f"{len(weights)} weights for {len(names)} backbones",
+            f"{len(weights)} names of weights are given for {len(names)} backbones",
             expected="none, or one for each",
             hint="name them in the backbones' order: vgg19+c3d:keras+sports1m",
         )
     pairs = zip(names, weights, strict=True)
-    return joined([load_backbone(n, modality="visual", weights=w or None) for n, w in pairs])
+    return join_backbones(
+        [load_backbone(n, modality="visual", weights=w or None) for n, w in pairs]
+    )

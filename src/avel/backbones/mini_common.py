@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avel.backbones.base import Weights
-from avel.backbones.blocks import Folding
+from avel.backbones.blocks import FoldableConv
 from avel.backbones.weights import read_safetensors
 
 
-class ConvBlock(Folding):
+class ConvBlock(FoldableConv):
     """Convolution and ReLU; while it is trained with batch normalisation between the two.
 
     Args:
@@ -46,8 +46,8 @@ def packaged_card(name: str) -> dict[str, Any]:
     card = resources.files("avel") / "pretrained" / f"{name}.json"
     if not card.is_file():
         return {}
-    held = json.loads(card.read_text(encoding="utf-8"))
-    return held if isinstance(held, dict) else {}
+    content = json.loads(card.read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}
 
 
 def packaged_weights(name: str) -> Mapping[str, Weights]:

@@ -12,18 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avel.backbones.base import Card, VisualBackbone, Weights, backbones
-from avel.backbones.blocks import filled
+from avel.backbones.blocks import pad_batch
 from avel.backbones.mini_common import ConvBlock, packaged_weights, read_packaged
 from avel.backbones.weights import fill
 
 #: Channels of the maps.
 WIDTH = 128
-#: Channels of what is seen at each of the three sizes.
-SEEN = 128
+#: Channels of the trunk, at each of the three sizes.
+TRUNK_WIDTH = 128
 
 
 class Trunk(nn.Module):
-    """What is seen at one size: seven convolutions, four of them added to what they read.
+    """The layers of one size: seven convolutions, four of them added to their inputs.
 
     Args:
         norm: With batch normalisation, for training.
@@ -37,17 +37,17 @@ class Trunk(nn.Module):
                 ConvBlock(24, 48, stride=2, norm=norm),
                 ConvBlock(48, 48, norm=norm),
                 ConvBlock(48, 48, norm=norm),
-                ConvBlock(48, SEEN, stride=2, norm=norm),
-                ConvBlock(SEEN, SEEN, norm=norm),
-                ConvBlock(SEEN, SEEN, norm=norm),
+                ConvBlock(48, TRUNK_WIDTH, stride=2, norm=norm),
+                ConvBlock(TRUNK_WIDTH, TRUNK_WIDTH, norm=norm),
+                ConvBlock(TRUNK_WIDTH, TRUNK_WIDTH, norm=norm),
             ]
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) about -2..2 -> (N, 128, H / 8, W / 8), not negative."""
         for block in self.blocks:
-            made = block(x)
-            x = x + made if made.shape == x.shape else made
+            out = block(x)
+            x = x + out if out.shape == x.shape else out
         return x
 
 
@@ -55,7 +55,7 @@ class Trunk(nn.Module):
 class MiniVisual(VisualBackbone):
     """One trunk looks at the frame in full, half and quarter size; two convolutions join the three.
 
-    So a thing of 32 pixels and one of 128 are seen by the same weights.
+    So the same weights serve objects of 32 pixels and of 128.
 
     Args:
         norm: With batch normalisation, for training.
@@ -77,7 +77,8 @@ class MiniVisual(VisualBackbone):
         super().__init__()
         self.trunk = Trunk(norm=norm)
         self.join = nn.Sequential(
-            ConvBlock(6 * SEEN, WIDTH, kernel=1, norm=norm), ConvBlock(WIDTH, WIDTH, norm=norm)
+            ConvBlock(6 * TRUNK_WIDTH, WIDTH, kernel=1, norm=norm),
+            ConvBlock(WIDTH, WIDTH, norm=norm),
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -92,17 +93,17 @@ class MiniVisual(VisualBackbone):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 RGB -> (N, H / 32, W / 32, 128), not negative; 7x7 for 224x224."""
-        maps: Tensor = self.join(self.seen(inputs))
+        maps: Tensor = self.join(self.pooled(inputs))
         return maps[: inputs.shape[0]].permute(0, 2, 3, 1)
 
-    def seen(self, inputs: Tensor) -> Tensor:
+    def pooled(self, inputs: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 RGB -> (N or more, 768, H / 32, W / 32): of each size the trunk's
         maximum and mean in every cell."""
         dtype = next(self.parameters()).dtype
         x = inputs.permute(0, 3, 1, 2).to(dtype, memory_format=torch.channels_last) / 64 - 2
         pooled = []
-        for cell in (4, 2, 1):  # cells of 32 pixels, in what the trunk answers
-            maps = filled(self.trunk(x))
+        for cell in (4, 2, 1):  # cells of 32 pixels, in the trunk's output
+            maps = pad_batch(self.trunk(x))
             pooled += [functional.max_pool2d(maps, cell), functional.avg_pool2d(maps, cell)]
-            x = filled(functional.avg_pool2d(x, 2)) if cell > 1 else x
+            x = pad_batch(functional.avg_pool2d(x, 2)) if cell > 1 else x
         return torch.cat(pooled, 1)

@@ -115,14 +115,14 @@ def _block(data: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
     at, key = 0, b""
     while at < end:
         shared, at = _varint(block, at)
-        own, at = _varint(block, at)
+        rest, at = _varint(block, at)
         length, at = _varint(block, at)
-        if shared > len(key) or at + own + length > end:
+        if shared > len(key) or at + rest + length > end:
             raise _DamagedError("an entry is longer than its block")
-        if shared + own > _LONGEST_NAME:
-            raise _DamagedError(f"a name of {shared + own} bytes")
-        key = key[:shared] + block[at : at + own]
-        at += own
+        if shared + rest > _LONGEST_NAME:
+            raise _DamagedError(f"a name of {shared + rest} bytes")
+        key = key[:shared] + block[at : at + rest]
+        at += rest
         yield key, block[at : at + length]
         at += length
 
@@ -157,16 +157,16 @@ class _Entry:
 
     @classmethod
     def read(cls, data: bytes) -> _Entry:
-        held = list(_fields(data))
-        numbers = {n: v for n, v in held if isinstance(v, int)}
-        shapes = [v for n, v in held if n == 2 and isinstance(v, bytes)]
+        fields = list(_fields(data))
+        numbers = {n: v for n, v in fields if isinstance(v, int)}
+        shapes = [v for n, v in fields if n == 2 and isinstance(v, bytes)]
         return cls(
             dtype=numbers.get(1, 0),
             shape=_shape(shapes[0]) if shapes else None,
             shard=numbers.get(3, 0),
             offset=numbers.get(4, 0),
             size=numbers.get(5, 0),
-            sliced=any(n == 7 for n, _ in held),
+            sliced=any(n == 7 for n, _ in fields),
         )
 
 

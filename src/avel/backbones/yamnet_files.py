@@ -55,24 +55,26 @@ def read_yamnet(path: Path) -> Mapping[str, Tensor]:
 
 def _tensors(find: _Find) -> dict[str, Tensor]:
     """TensorFlow's layouts to torch's: (height, width, in, out) to (out, in, height, width)."""
-    found: dict[str, NDArray[np.float32] | None] = {}
+    arrays: dict[str, NDArray[np.float32] | None] = {}
     for i in range(_CONVOLUTIONS):
         depthwise = i % 2 == 1
         kernel = find(2 * i, "depthwise_kernel" if depthwise else "kernel")
         if kernel is not None and kernel.ndim == 4:
             kernel = kernel.transpose(2, 3, 0, 1) if depthwise else kernel.transpose(3, 2, 0, 1)
-        found[f"blocks.{i}.conv.weight"] = kernel
+        arrays[f"blocks.{i}.conv.weight"] = kernel
         beta = find(2 * i + 1, "beta")
-        found[f"blocks.{i}.norm.bias"] = beta
+        arrays[f"blocks.{i}.norm.bias"] = beta
         if beta is not None:  # normalised without a scale
-            found[f"blocks.{i}.norm.weight"] = np.ones_like(beta)
-        found[f"blocks.{i}.norm.running_mean"] = find(2 * i + 1, "moving_mean")
-        found[f"blocks.{i}.norm.running_var"] = find(2 * i + 1, "moving_variance")
+            arrays[f"blocks.{i}.norm.weight"] = np.ones_like(beta)
+        arrays[f"blocks.{i}.norm.running_mean"] = find(2 * i + 1, "moving_mean")
+        arrays[f"blocks.{i}.norm.running_var"] = find(2 * i + 1, "moving_variance")
     dense = find(2 * _CONVOLUTIONS, "kernel")
-    found["dense.weight"] = None if dense is None else dense.T
-    found["dense.bias"] = find(2 * _CONVOLUTIONS, "bias")
+    arrays["dense.weight"] = None if dense is None else dense.T
+    arrays["dense.bias"] = find(2 * _CONVOLUTIONS, "bias")
     return {
-        n: torch.from_numpy(np.array(a, "f4", order="C")) for n, a in found.items() if a is not None
+        n: torch.from_numpy(np.array(a, "f4", order="C"))
+        for n, a in arrays.items()
+        if a is not None
     }
 
 
@@ -107,7 +109,7 @@ def _of_h5(path: Path) -> _Find:
     """Keras's layout: the group of each layer holds its variables under their full names."""
     import h5py
 
-    found: dict[tuple[int, str], NDArray[np.float32]] = {}
+    variables: dict[tuple[int, str], NDArray[np.float32]] = {}
     try:
         with h5py.File(path, "r") as f:
             for i, layer in enumerate(_KERAS):
@@ -115,14 +117,14 @@ def _of_h5(path: Path) -> _Find:
                              "moving_variance"):  # fmt: skip
                     item = f.get(f"{layer}/{layer}/{kind}:0")
                     if isinstance(item, h5py.Dataset) and item.nbytes <= 2**23:
-                        found[i, kind] = item[()].astype(np.float32)
+                        variables[i, kind] = item[()].astype(np.float32)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as e:
         raise WeightsError(
             f"{path} can't be read as HDF5 ({str(e)[:200]})",
             expected="yamnet.h5 of AudioSet's release",
             hint="download it again",
         ) from e
-    return lambda layer, kind: found.get((layer, kind))
+    return lambda layer, kind: variables.get((layer, kind))
 
 
 def _layers() -> list[str]:

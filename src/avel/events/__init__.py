@@ -5,7 +5,7 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-from avel.events.lookup import SelectedEvent, Selection, select_events
+from avel.events.selection import SelectedEvent, Selection, select_events
 from avel.events.vocabulary import NamedEvent, Vocabulary, load_vocabulary
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any
 
 from avel.backbones import tagger_classes as taggers
 from avel.errors import UsageError, all_at_once
-from avel.events.words import phrase_key
+from avel.events.phrase_keys import phrase_key
 from avel.files import config_folder
 from avel.types import Modality
 
@@ -25,18 +25,18 @@ TAGGERS: dict[Modality, tuple[str, str]] = {
 #: A person's own events, in the folder of their settings.
 OWN_FILE = "events.toml"
 #: Sets that follow from the events: all of them; and those that aren't a kind of another, without
-#: the sets that tell little of a video.
+#: the sets that say little about a video.
 ALL, DEFAULT = "all", "default"
 _NOT_DEFAULT = {"noises", "scenery"}
-#: Sets whose events are played, so that "playing X" is another name of X.
+#: Sets of events that people play: "playing X" is another name of X.
 _PLAYED = {"instruments", "sports"}
 _LARGEST = 2**20  # bytes of a file
 _MOST = 5000  # entries of a table, or of a list
 _LONGEST = 120  # characters of a name
-_DOTS = 2000  # of a line: a key of many parts takes the parser very long
+_DOTS = 2000  # of a line: the parser needs very long for a key of many parts
 _DEEPEST = 8  # groups within groups
 _SHOWN = 50  # mistakes that an error lists
-_WANTED, _DO = "events in TOML", "see docs/events.md"
+_EXPECTED, _HINT = "events in TOML", "see docs/events.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ class NamedEvent:
     kind_of: str = ""
 
     def indices(self, modality: Modality) -> tuple[int, ...]:
-        """Where its classes stand among the tagger's, from 0."""
-        places = class_places(modality)
-        return tuple(places[c] for c in (self.audio if modality == "audio" else self.visual))
+        """The indices of its classes among the tagger's, from 0."""
+        positions = class_indices(modality)
+        return tuple(positions[c] for c in (self.audio if modality == "audio" else self.visual))
 
     @property
     def phrases(self) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ def class_names(modality: Modality) -> tuple[str, ...]:
 
 
 @cache
-def class_places(modality: Modality) -> dict[str, int]:
+def class_indices(modality: Modality) -> dict[str, int]:
     """Each class's index, from 0."""
     return {name: i for i, name in enumerate(class_names(modality))}
 
@@ -112,14 +112,14 @@ def load_vocabulary(extra: str | Path | None = None) -> Vocabulary:
         UsageError: if the file can't be read, or with every mistake in it at once.
     """
     if extra is None:
-        own = config_folder() / OWN_FILE
-        extra = own if own.is_file() else None
+        own_file = config_folder() / OWN_FILE
+        extra = own_file if own_file.is_file() else None
     return _shipped() if extra is None else _resolve(_merge(_read_shipped(), _read(Path(extra))))
 
 
 @dataclass
 class _Tables:
-    """A file's tables, checked for their types but not yet for what they name."""
+    """A file's tables, whose types are checked, but not yet their names."""
 
     file: str
     groups: dict[str, list[str]] = field(default_factory=dict)
@@ -140,21 +140,23 @@ def _read_shipped() -> _Tables:
 
 def _read(path: Path) -> _Tables:
     if not path.is_file():
-        raise UsageError(f"{path} can't be read: there is no such file", expected=_WANTED, hint=_DO)
+        raise UsageError(
+            f"{path} can't be read: there is no such file", expected=_EXPECTED, hint=_HINT
+        )
     try:
         if path.stat().st_size > _LARGEST:
-            raise UsageError(f"{path} has over 1 MB", expected=_WANTED, hint=_DO)
+            raise UsageError(f"{path} has over 1 MB", expected=_EXPECTED, hint=_HINT)
         with path.open("rb") as f:
             text = f.read(_LARGEST + 1)[:_LARGEST].decode("utf-8-sig")
         if max(line.count(".") for line in text.split("\n")) > _DOTS:
             raise UsageError(
                 f"{path} has a line of over {_DOTS} dots",
-                expected=_WANTED,
-                hint=_DO,
+                expected=_EXPECTED,
+                hint=_HINT,
             )
         table = tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as e:
-        raise UsageError(f"{path} can't be read: {e}", expected=_WANTED, hint=_DO) from e
+        raise UsageError(f"{path} can't be read: {e}", expected=_EXPECTED, hint=_HINT) from e
     return _check(table, str(path))
 
 
@@ -163,63 +165,63 @@ _KINDS = {"aliases": list, "audio": list, "visual": list, "sets": list, "proxy":
 
 
 def _check(table: Mapping[str, Any], file: str) -> _Tables:
-    """The tables of a file, once everything in them has the right type."""
-    found, mistakes = _Tables(file), []
+    """The tables of a file, after a check of all types."""
+    tables, mistakes = _Tables(file), []
     for kind, entries in table.items():
         if kind not in ("groups", "events", "sets"):
-            mistakes.append(f"[{kind}] is no table of a vocabulary: groups, events, sets")
+            mistakes.append(f"[{kind}] isn't a table of a vocabulary: groups, events, sets")
         elif not isinstance(entries, dict) or len(entries) > _MOST:
             mistakes.append(f"[{kind}] must be a table of at most {_MOST} entries")
         else:
             for name, value in entries.items():
-                wrong = [*_wrong_name(name), *_wrong_value(kind, value)]
-                mistakes += [f"[{kind}] {name[:_LONGEST]!r}: {w}" for w in wrong]
-                if not wrong:
-                    getattr(found, kind)[name] = value
+                faults = [*_name_faults(name), *_value_faults(kind, value)]
+                mistakes += [f"[{kind}] {name[:_LONGEST]!r}: {w}" for w in faults]
+                if not faults:
+                    getattr(tables, kind)[name] = value
     if mistakes:
-        raise _wrong(file, mistakes)
-    return found
+        raise _file_error(file, mistakes)
+    return tables
 
 
-def _wrong_name(name: str) -> Iterator[str]:
+def _name_faults(name: str) -> Iterator[str]:
     if not phrase_key(name) or len(name) > _LONGEST or not name.isprintable():
         yield f"a name has 1 to {_LONGEST} printable characters, a letter or digit among them"
 
 
-def _wrong_value(kind: str, value: Any) -> Iterator[str]:
+def _value_faults(kind: str, value: Any) -> Iterator[str]:
     if kind != "events":
-        yield from _wrong_list(value)
+        yield from _list_faults(value)
     elif not isinstance(value, dict):
         yield f"an event is a table with {', '.join(_KINDS)}"
     else:
-        for key, given in value.items():
+        for key, entry in value.items():
             if key not in _KINDS:
                 yield f"unknown key {key[:_LONGEST]!r}; an event has {', '.join(_KINDS)}"
             elif _KINDS[key] is list:
-                yield from (f"{key}: {w}" for w in _wrong_list(given))
-            elif not isinstance(given, _KINDS[key]):
+                yield from (f"{key}: {w}" for w in _list_faults(entry))
+            elif not isinstance(entry, _KINDS[key]):
                 yield f"{key} must be {'true or false' if key == 'proxy' else 'a name'}"
 
 
-def _wrong_list(value: Any) -> Iterator[str]:
+def _list_faults(value: Any) -> Iterator[str]:
     if not isinstance(value, list) or len(value) > _MOST:
         yield f"must be a list of at most {_MOST} names"
-    elif not all(isinstance(v, str) and not [*_wrong_name(v)] for v in value):
+    elif not all(isinstance(v, str) and not [*_name_faults(v)] for v in value):
         yield f"every entry must be a text of 1 to {_LONGEST} printable characters"
 
 
-def _merge(base: _Tables, own: _Tables) -> _Tables:
-    """The base with a person's own entries, which win where both name the same."""
+def _merge(base: _Tables, personal: _Tables) -> _Tables:
+    """The base with a person's own entries, which replace those of the same name."""
     known = {phrase_key(name): name for name in base.events}
     events = {name: dict(entry) for name, entry in base.events.items()}
-    given = {known.get(phrase_key(n), n): entry for n, entry in own.events.items()}
-    taken = {phrase_key(p) for n, e in given.items() for p in (n, *e.get("aliases", []))}
+    entries = {known.get(phrase_key(n), n): entry for n, entry in personal.events.items()}
+    renamed = {phrase_key(p) for n, e in entries.items() for p in (n, *e.get("aliases", []))}
     for entry in events.values():
-        entry["aliases"] = [a for a in entry.get("aliases", []) if phrase_key(a) not in taken]
-    for name, entry in given.items():
+        entry["aliases"] = [a for a in entry.get("aliases", []) if phrase_key(a) not in renamed]
+    for name, entry in entries.items():
         events[name] = {**events.get(name, {}), **entry}
-    groups, sets = {**base.groups, **own.groups}, {**base.sets, **own.sets}
-    return _Tables(own.file, groups, events, sets)
+    groups, sets = {**base.groups, **personal.groups}, {**base.sets, **personal.sets}
+    return _Tables(personal.file, groups, events, sets)
 
 
 def _resolve(tables: _Tables) -> Vocabulary:
@@ -234,8 +236,8 @@ def _resolve(tables: _Tables) -> Vocabulary:
         read: dict[str, tuple[str, ...]] = {}
         for modality, reader in readers.items():
             read[modality] = reader.read(entry.get(modality, []))
-            wrong = reader.take_mistakes(_SHOWN - len(mistakes))
-            mistakes += [f"[events] {name!r}: {modality}: {w}" for w in wrong]
+            faults = reader.take_mistakes(_SHOWN - len(mistakes))
+            mistakes += [f"[events] {name!r}: {modality}: {w}" for w in faults]
         if not (entry.get("audio") or entry.get("visual")):
             mistakes.append(f"[events] {name!r} has neither audio nor visual classes")
         kind_of = owners.get(phrase_key(entry.get("kind_of", "")), "")
@@ -250,11 +252,11 @@ def _resolve(tables: _Tables) -> Vocabulary:
         for names in _kind_cycles({n: e.kind_of for n, e in events.items() if e.kind_of != n})
     ]
     if mistakes:
-        raise _wrong(tables.file, mistakes)
+        raise _file_error(tables.file, mistakes)
     broad = [n for n, e in events.items() if not e.kind_of and not _NOT_DEFAULT & set(e.sets)]
-    made = {ALL: [*events], DEFAULT: broad}
+    standard = {ALL: [*events], DEFAULT: broad}
     groups = {g: readers["visual"].read([f"@{g}"]) for g in tables.groups}
-    return Vocabulary(events, {s: tuple(v) for s, v in {**made, **sets}.items()}, groups)
+    return Vocabulary(events, {s: tuple(v) for s, v in {**standard, **sets}.items()}, groups)
 
 
 def _kind_cycles(kinds: Mapping[str, str]) -> Iterator[list[str]]:
@@ -273,7 +275,7 @@ def _kind_cycles(kinds: Mapping[str, str]) -> Iterator[list[str]]:
 
 
 def _owners(events: Mapping[str, Mapping[str, Any]], mistakes: list[str]) -> dict[str, str]:
-    """Which event a phrase names, by the phrase's key."""
+    """The event that a phrase names, by the phrase's key."""
     owners: dict[str, str] = {}
     for name, entry in events.items():
         for phrase in (name, *entry.get("aliases", [])):
@@ -327,35 +329,35 @@ class _ClassReader:
 
     def read(self, entries: Iterable[str]) -> tuple[str, ...]:
         """The classes of a list, each once, in its order."""
-        found: dict[str, None] = {}
+        classes: dict[str, None] = {}
         for entry in dict.fromkeys(entries):
-            found.update(self._entry(entry))
-        return tuple(found)
+            classes.update(self._entry(entry))
+        return tuple(classes)
 
     def take_mistakes(self, most: int) -> list[str]:
-        """What was wrong since this was last called, up to a number."""
-        taken, unknown = self._mistakes, self._unknown
+        """The mistakes since the last call, up to a number."""
+        mistakes, unknown = self._mistakes, self._unknown
         self._mistakes, self._unknown = [], []
         for name in unknown[: max(most, 0)]:
-            near = get_close_matches(name, class_names(self.modality), n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
-            taken.append(f"{TAGGERS[self.modality][0]} has no class {name!r}{hint}")
-        return taken[: max(most, 0)]
+            nearest = get_close_matches(name, class_names(self.modality), n=1)
+            hint = f", did you mean {nearest[0]!r}?" if nearest else ""
+            mistakes.append(f"{TAGGERS[self.modality][0]} has no class {name!r}{hint}")
+        return mistakes[: max(most, 0)]
 
     def _entry(self, entry: str) -> dict[str, None]:
-        places, names = class_places(self.modality), class_names(self.modality)
-        if entry in places:
+        positions, names = class_indices(self.modality), class_names(self.modality)
+        if entry in positions:
             return {entry: None}
         if entry.startswith("@"):
             return self._group(entry)
         first, dots, last = entry.partition(" .. ")
-        unknown = [n for n in ((first, last) if dots else (first,)) if n not in places]
+        unknown = [n for n in ((first, last) if dots else (first,)) if n not in positions]
         if unknown:
             self._unknown += unknown
             return {}
-        if places[first] >= places[last]:
+        if positions[first] >= positions[last]:
             self._mistakes.append(f"{entry!r} ends before it begins")
-        return dict.fromkeys(names[places[first] : places[last] + 1])
+        return dict.fromkeys(names[positions[first] : positions[last] + 1])
 
     def _group(self, entry: str) -> dict[str, None]:
         if entry not in self._read:
@@ -371,6 +373,6 @@ class _ClassReader:
         return self._read[entry]
 
 
-def _wrong(file: str, mistakes: Sequence[str]) -> UsageError:
+def _file_error(file: str, mistakes: Sequence[str]) -> UsageError:
     hint = "correct the file; see docs/events.md"
     return all_at_once(file, mistakes[:_SHOWN], hint=hint, count=len(mistakes))

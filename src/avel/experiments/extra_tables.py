@@ -57,7 +57,7 @@ def systems() -> list[Row]:
 
     A model's variants that no paper prints come after the model.
     """
-    found = []
+    tables = []
     for task in TASKS:
         rows: list[Row] = []
         for name, cls in models:
@@ -72,8 +72,8 @@ def systems() -> list[Row]:
                 ]
         metric = task_named(task).selection_metric
         known = {r.model: v for r in reversed(rows) if (v := r.values.get(metric))}
-        found += sorted(rows, key=lambda r: r.values.get(metric, known.get(r.model, 100.0)))
-    return found
+        tables += sorted(rows, key=lambda r: r.values.get(metric, known.get(r.model, 100.0)))
+    return tables
 
 
 def modalities() -> list[Row]:

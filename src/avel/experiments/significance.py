@@ -1,4 +1,4 @@
-"""Which differences of a table's systems are real: a paired bootstrap over the clips judged."""
+"""Which differences of a table's systems are real: a paired bootstrap over the test clips."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from avel.experiments.result import Result
 from avel.tasks import task_named
 from avel.types import Json
 
-#: A row, the right answers (S, N) of its seeds to each clip, and the answers (N,) in all.
-_Held: TypeAlias = tuple[Result, NDArray[Any], NDArray[Any]]
+#: A row, the numbers of correct predictions (S, N) by seed and clip, and of all predictions (N,).
+_System: TypeAlias = tuple[Result, NDArray[Any], NDArray[Any]]
 #: Of every bootstrap here; they stand in each row of the CSV.
 RESAMPLES, COVERED, SEED = 10_000, 0.95, 0
 
@@ -27,57 +27,57 @@ def differences(results: Sequence[Result], data: Dataset) -> list[Json]:
     Neighbours (``order``) are those one below the other in the table, as far as both are trained
     (``"table"``); where rows without a printed value stand between, those that have one
     (``"paper"``); and those next to one another when ranked by what they score here (``"ours"``).
-    The metric is the task's headline. Trainings that were judged before answers were kept are left
-    out.
+    The metric is the task's headline. Trainings of older versions, which didn't store
+    predictions, are left out.
 
     Args:
         results: The rows of the tables.
-        data: What they were trained and judged on.
+        data: The data set that they were trained and evaluated on.
 
     Returns:
         Flat rows: ``first`` and ``second`` with their scores, ``gain`` (the second's less the
         first's), the ends of its intervals over clips (``clips_low``, ``clips_high``) and over
         clips and seeds (``both_low``, ``both_high``), all in points, and whether it is ``real``.
     """
-    found: list[Json] = []
+    rows: list[Json] = []
     kinds = dict.fromkeys((r.table, r.row.task) for r in results)
     for table, task in kinds:
-        test, own = task_named(task).splits(data)[2], []
+        test, systems = task_named(task).splits(data)[2], []
         for result in results:
             if (result.table, result.row.task) == (table, task):
                 right, of = _right(result, test, len(data.classes))
-                own += [(result, right, of)] if len(right) else []
-        printed = [h for h in own if _printed(h)]
-        found += _neighbours(own, "table")
-        found += _neighbours(printed, "paper") if len(printed) < len(own) else ()
-        found += _neighbours(sorted(own, key=_score), "ours")
-    return found
+                systems += [(result, right, of)] if len(right) else []
+        printed = [s for s in systems if _printed(s)]
+        rows += _neighbours(systems, "table")
+        rows += _neighbours(printed, "paper") if len(printed) < len(systems) else ()
+        rows += _neighbours(sorted(systems, key=_score), "ours")
+    return rows
 
 
 def _right(result: Result, test: Any, classes: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(S, N) right answers of a row's seeds, (N,) answers."""
-    kept = [o.answers for o in result.outcomes if o.answers]
-    held = [task_named(result.row.task).correct_by_clip(a, test, classes) for a in kept]
-    if not held:
+    """(S, N) correct predictions of a row's seeds, (N,) predictions in all."""
+    predictions = [o.answers for o in result.outcomes if o.answers]
+    counts = [task_named(result.row.task).correct_by_clip(a, test, classes) for a in predictions]
+    if not counts:
         return np.empty((0, 0)), np.empty(0)
-    return np.stack([right for right, _ in held]), held[0][1]
+    return np.stack([right for right, _ in counts]), counts[0][1]
 
 
-def _score(held: _Held) -> float:
-    _, right, of = held
+def _score(system: _System) -> float:
+    _, right, of = system
     return float(right.mean(0).sum() / of.sum())
 
 
-def _printed(held: _Held) -> bool:
+def _printed(system: _System) -> bool:
     """Whether a paper prints the headline metric of a row."""
-    row = held[0].row
+    row = system[0].row
     return task_named(row.task).selection_metric in row.values
 
 
-def _neighbours(held: Sequence[_Held], order: str) -> Iterator[Json]:
-    for one, other in pairwise(held):
+def _neighbours(systems: Sequence[_System], order: str) -> Iterator[Json]:
+    for one, other in pairwise(systems):
         (first, right, of), (second, more, _) = one, other
-        found = metrics.paired_bootstrap(
+        bootstrap = metrics.paired_bootstrap(
             right, more, of, resamples=RESAMPLES, covered=COVERED, seed=SEED
         )
         yield {
@@ -85,10 +85,10 @@ def _neighbours(held: Sequence[_Held], order: str) -> Iterator[Json]:
             "metric": task_named(first.row.task).selection_metric, "first": first.row.name,
             "second": second.row.name,
             "first_score": _points(_score(one)), "second_score": _points(_score(other)),
-            "gain": _points(found.gain),
-            "clips_low": _points(found.clips[0]), "clips_high": _points(found.clips[1]),
-            "both_low": _points(found.both[0]), "both_high": _points(found.both[1]),
-            "real": found.real, "first_seeds": len(right), "second_seeds": len(more),
+            "gain": _points(bootstrap.gain),
+            "clips_low": _points(bootstrap.clips[0]), "clips_high": _points(bootstrap.clips[1]),
+            "both_low": _points(bootstrap.both[0]), "both_high": _points(bootstrap.both[1]),
+            "real": bootstrap.real, "first_seeds": len(right), "second_seeds": len(more),
             "clips": len(of), "resamples": RESAMPLES, "covered": COVERED, "seed": SEED,
         }  # fmt: skip
 

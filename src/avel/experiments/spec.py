@@ -1,4 +1,4 @@
-"""Trainings that tables need, and what came of them, as plain data."""
+"""Trainings that tables need and their outcomes, as plain data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from avel.types import Json
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained, for any seed; tables that need the same one share it.
+    """A training, for any seed; tables that need the same one share it.
 
     Args:
         model: Registry name.
@@ -24,7 +24,7 @@ class Training:
         recipe: With a value for every option of the model.
         setting: The task's, see :attr:`avel.tasks.Task.settings`.
         start: The training that this one starts from.
-        spares: True where the clips that CML is judged on are left out.
+        spares: True where the clips that CML is evaluated on are left out.
     """
 
     model: str
@@ -61,13 +61,13 @@ class Training:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a training with one seed.
+    """The outcome of a training with one seed.
 
     Args:
         seed: Its seed.
         recipe: Its recipe, in full.
         epochs: What it trained.
-        seconds: What it took, all sittings together.
+        seconds: Its time, over all calls.
         parameters: Trainable numbers.
         start_epochs: Of the training that it started from, None without one.
         evaluation: :meth:`avel.evaluation.results.Evaluation.to_json` on the test split.
@@ -110,10 +110,10 @@ def prepare(
     kind = task_named(task)
     setting = kind.check_setting(setting)
     options = {**options, **kind.model_options(setting, models.get(model).options())}
-    recipe = resolve(model, task, values=options, pairs=_own(pairs, model, task))
+    recipe = resolve(model, task, values=options, pairs=_pairs_for(pairs, model, task))
     start = None
     if before := start_task(model, task):
-        first = mmel_recipe(model, recipe, _own(mmel, model, task))
+        first = mmel_recipe(model, recipe, _pairs_for(mmel, model, task))
         start = _full(model, before, first, task_named(before).settings[0], spares=True)
     return replace(_full(model, task, recipe, setting), start=start)
 
@@ -130,16 +130,16 @@ def _full(
 
 
 def check_owners(pairs: Sequence[str]) -> None:
-    """Whether what stands before a pair's point is a model or a task.
+    """Whether the word before a pair's point is a model or a task.
 
     Raises:
         UsageError: with every one that isn't.
     """
     known = {*TASKS, *(name for name, _ in models)}
-    wrong = [f"{pair!r}: {_owner(pair)} is no model and no task" for pair in pairs
+    unknown = [f"{pair!r}: {_owner(pair)} is neither a model nor a task" for pair in pairs
              if _owner(pair) and _owner(pair) not in known]  # fmt: skip
-    if wrong:
-        raise all_at_once("arguments", wrong, hint="see `avel ls models`")
+    if unknown:
+        raise all_at_once("arguments", unknown, hint="see `avel ls models`")
 
 
 def touches(pair: str, model: str, task: str, fixed: Container[str] = ()) -> bool:
@@ -160,7 +160,7 @@ def _owner(pair: str) -> str:
     return head if point else ""
 
 
-def _own(pairs: Sequence[str], model: str, task: str) -> list[str]:
+def _pairs_for(pairs: Sequence[str], model: str, task: str) -> list[str]:
     """Those that are everyone's, then those of the task, then those of the model."""
     return [
         pair[len(owner) + 1 :] if owner else pair

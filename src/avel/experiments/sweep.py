@@ -36,18 +36,18 @@ def rows(name: str, only: Sequence[str] = ()) -> list[Row]:
         raise unknown_name("sweep", name, SWEEPS)
     printed = papers.tables()
     if name == "table5":
-        own = [Row("", name, CONTROL, MODEL, task, {"modules": "none"}) for task in TASKS]
-        found = [*printed["xue2021:V"], *own]
+        control = [Row("", name, CONTROL, MODEL, task, {"modules": "none"}) for task in TASKS]
+        rows_of_paper = [*printed["xue2021:V"], *control]
     else:
-        found = [row for row in printed["xue2021:fig5"] if name in row.options]
-    kept = [row for row in found if not only or row.task in only]
-    if not kept:
+        rows_of_paper = [row for row in printed["xue2021:fig5"] if name in row.options]
+    selected = [row for row in rows_of_paper if not only or row.task in only]
+    if not selected:
         raise UsageError(
             f"sweep {name} has nothing for {', '.join(only)}",
-            expected=" or ".join(sorted({row.task for row in found})),
+            expected=" or ".join(sorted({row.task for row in rows_of_paper})),
             hint="leave the tasks out, or name another sweep",
         )
-    return kept
+    return selected
 
 
 def sweep(
@@ -82,14 +82,14 @@ def sweep(
     Returns:
         The table's rows.
     """
-    folder, found = Path(out), list[Json]()
+    folder, table_rows = Path(out), list[Json]()
     cells = plan({name: rows(name, only)}, pairs=pairs, mmel=mmel)
     for results in carry_out(
         cells, data, out=folder, seeds=seeds, keep_state=keep_state, note=note, progress=progress
     ):
-        found = [line for result in results for line in _lines(name, result)]
-        write_whole(folder / f"{name}.csv", table(found))
-    return found
+        table_rows = [line for result in results for line in _lines(name, result)]
+        write_whole(folder / f"{name}.csv", table(table_rows))
+    return table_rows
 
 
 def _lines(name: str, result: Result) -> Iterator[Json]:
@@ -98,15 +98,15 @@ def _lines(name: str, result: Result) -> Iterator[Json]:
         return
     row, first = result.row, result.outcomes[0].evaluation
     for metric in task_named(row.task).sweep_metrics:
-        ours = result.measured(metric)
+        measured = result.measured(metric)
         yield {
             "sweep": name,
             "row": row.name,
             "task": row.task,
             "metric": metric,
-            "ours": round(100 * ours.mean, 2),
-            "sd": "" if ours.sd is None else round(100 * ours.sd, 2),
-            "n": len(ours.values),
+            "ours": round(100 * measured.mean, 2),
+            "sd": "" if measured.sd is None else round(100 * measured.sd, 2),
+            "n": len(measured.values),
             "paper": row.values.get(metric, ""),
             "best_baseline": round(100 * max(first["baselines"].values()), 2),
             "epochs": result.training.recipe.epochs,

@@ -349,7 +349,7 @@ class Jca(Model):
         extra = 0 if self.length is None else self.length - count
         if extra < 0:
             raise UsageError(
-                f"clips of {count} segments",
+                f"the clips have {count} segments",
                 expected=f"{self.length} at most: the paper's form has weights for that many",
                 hint="train with form=any, or with length as long as the clips",
             )

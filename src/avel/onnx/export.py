@@ -49,7 +49,7 @@ class Exported:
 
     Args:
         paths: The model, then its backbones.
-        difference: The largest difference of its answers from torch's.
+        difference: The largest difference of its outputs from torch's.
     """
 
     paths: tuple[Path, ...]
@@ -77,7 +77,7 @@ def export_model(
         lengths: Segments at which it is compared.
 
     Raises:
-        CheckpointError: if the model can't be exported, or answers otherwise than in torch.
+        CheckpointError: if the model can't be exported, or its outputs differ from torch's.
         WeightsError: if a backbone's weights are missing.
     """
     path = Path(path)
@@ -113,7 +113,7 @@ def _option(card: Mapping[str, Any]) -> str:
 def _rule(model: Trained) -> str:
     if not TASK_TRAITS[model.card["task"]].classifies:
         raise CheckpointError(
-            f"a model trained for {model.card['task']} gives no class scores",
+            f"a model trained for {model.card['task']} has no class scores",
             expected="a model of task sel or wsel",
             hint="export one that `avel localize` could use",
         )
@@ -137,8 +137,8 @@ def _refused(name: str, why: str) -> CheckpointError:
 # ---- the model
 
 
-class _Answers(nn.Module):
-    """A model whose answer is a tuple: scores, labels, and of the other outputs those it has."""
+class _TupleOutputs(nn.Module):
+    """A model whose output is a tuple: scores, labels, and of the other outputs those it has."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -148,15 +148,15 @@ class _Answers(nn.Module):
         return tuple(_outputs(self.network(audio=audio, visual=visual)).values())
 
 
-def _outputs(answer: Output) -> dict[str, Tensor]:
-    """What an exported model gives, by the names of its outputs, in their order."""
-    found = {"scores": answer.scores, "labels": answer.labels, "attention": answer.attention}
-    found |= {name: answer.parts.get(name) for name in MODALITY_PARTS.values()}
-    return {name: x for name, x in found.items() if x is not None}
+def _outputs(output: Output) -> dict[str, Tensor]:
+    """The outputs of an exported model by name, in their order."""
+    tensors = {"scores": output.scores, "labels": output.labels, "attention": output.attention}
+    tensors |= {name: output.parts.get(name) for name in MODALITY_PARTS.values()}
+    return {name: x for name, x in tensors.items() if x is not None}
 
 
 def _model_proto(model: Trained, lengths: Sequence[int]) -> tuple[onnx.ModelProto, float]:
-    """The graph, and how far its answers are from torch's."""
+    """The graph, and the largest difference of its outputs from torch's."""
     name = model.card["model"]
     plain = model.network.eval()
     shape = _clip_shape(model)
@@ -164,8 +164,8 @@ def _model_proto(model: Trained, lengths: Sequence[int]) -> tuple[onnx.ModelProt
     for length in lengths:
         for batch in BATCHES:
             inputs = _clips(batch, length, *shape)
-            truth[batch, length] = inputs, _plainly(name, length, plain, inputs)
-    network = _Answers(in_one_node(copy.deepcopy(model.network))).eval()
+            truth[batch, length] = inputs, _torch_outputs(name, length, plain, inputs)
+    network = _TupleOutputs(in_one_node(copy.deepcopy(model.network))).eval()
     axes = {0: "batch", 1: "time"}
     outputs = list(truth[BATCHES[0], lengths[0]][1])
     proto = _graph(
@@ -174,8 +174,8 @@ def _model_proto(model: Trained, lengths: Sequence[int]) -> tuple[onnx.ModelProt
     run = _session(proto)
     worst = 0.0
     for (_, length), (inputs, expected) in truth.items():
-        found = run(dict(zip(("audio", "visual"), inputs, strict=True)))
-        worst = max(worst, _difference(name, length, found, list(expected.values())))
+        actual = run(dict(zip(("audio", "visual"), inputs, strict=True)))
+        worst = max(worst, _difference(name, length, actual, list(expected.values())))
     return proto, worst
 
 
@@ -194,23 +194,23 @@ def _clips(batch: int, length: int, audio: int, visual: tuple[int, int, int]) ->
     return [np.abs(rng.standard_normal(s)).astype(np.float32) for s in shapes]
 
 
-def _plainly(
+def _torch_outputs(
     name: str, length: int, network: nn.Module, inputs: Sequence[Floats]
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Torch's answer by the names of the outputs."""
+    """Torch's outputs by the names of the outputs."""
     audio, visual = map(torch.from_numpy, inputs)
     try:
         with torch.inference_mode():
-            answer = _outputs(network(audio=audio, visual=visual))
+            tensors = _outputs(network(audio=audio, visual=visual))
     except AvelError as e:
-        raise _refused(name, f"of clips of {length} segments it says: {e.got}") from e
-    return {output: x.numpy() for output, x in answer.items()}
+        raise _refused(name, f"clips of {length} segments raise: {e.got}") from e
+    return {output: x.numpy() for output, x in tensors.items()}
 
 
 def _difference(
     name: str,
     length: int,
-    found: Sequence[np.ndarray[Any, Any]],
+    actual: Sequence[np.ndarray[Any, Any]],
     expected: Sequence[np.ndarray[Any, Any]],
 ) -> float:
     """The largest difference; another label counts where the scores don't nearly tie.
@@ -218,11 +218,11 @@ def _difference(
     Of events that are alike `named_events` scores the likeliest alone, the others 0. Where two of
     them nearly tie rounding decides which: a few such segments aren't compared.
     """
-    if [f.shape for f in found] != [w.shape for w in expected]:
-        raise _refused(name, f"its shapes are others for {length} segments")
-    floats = [(f, w) for f, w in zip(found, expected, strict=True) if f.ndim != 2]
+    if [f.shape for f in actual] != [w.shape for w in expected]:
+        raise _refused(name, f"its shapes differ from torch's for {length} segments")
+    floats = [(f, w) for f, w in zip(actual, expected, strict=True) if f.ndim != 2]
     if any((np.isnan(f) != np.isnan(w)).any() for f, w in floats):
-        raise _refused(name, f"for {length} segments it tells other values than torch")
+        raise _refused(name, f"for {length} segments it knows other values than torch")
     swapped = np.zeros(expected[1].shape, dtype=bool)
     for f, w in floats:
         swapped |= ((f == 0) != (w == 0)).any(-1) if f.ndim == 3 else False
@@ -232,7 +232,7 @@ def _difference(
     best = np.sort(expected[0], axis=-1)
     tied = swapped | (best[..., -1] - best[..., -2] < 10 * TOLERANCE)
     tied |= np.abs(expected[0][..., -1] - HALF) < 10 * TOLERANCE
-    if not worst <= TOLERANCE or bool(((found[1] != expected[1]) & ~tied).any()):
+    if not worst <= TOLERANCE or bool(((actual[1] != expected[1]) & ~tied).any()):
         raise _refused(name, f"for {length} segments it differs from torch by {worst:.2g}")
     return worst
 
@@ -258,7 +258,7 @@ def _graph(
                 strict=False,
                 prefer_deferred_runtime_asserts_over_guards=True,
             )
-            made = torch.onnx.export(
+            program_onnx = torch.onnx.export(
                 program,
                 dynamo=True,
                 opset_version=OPSET,
@@ -271,8 +271,8 @@ def _graph(
     except Exception as e:  # torch names what it can't hold by errors of any kind
         first = str(e).strip().partition("\n")[0][:200]
         raise _refused(name, f"torch.onnx says {type(e).__name__}: {first}") from e
-    assert made is not None
-    return made.model_proto
+    assert program_onnx is not None
+    return program_onnx.model_proto
 
 
 @contextmanager
@@ -318,20 +318,20 @@ def _with_meta(proto: onnx.ModelProto, meta: Json) -> bytes:
 
 def _backbone_file(card: Json, modality: Any) -> bytes:
     """An exported backbone with its card, compared with torch."""
-    network, here = load_backbone(_option(card), modality=modality)
-    if here.get("hash") != card.get("hash"):
+    network, description = load_backbone(_option(card), modality=modality)
+    if description.get("hash") != card.get("hash"):
         raise CheckpointError(
             f"the model was trained on other weights of {card.get('name')}",
             expected=f"{card.get('hash')}",
             hint="bring back those weights, or export with --no-backbones",
         )
     proto, difference = _backbone_proto(network)
-    own = network.card
+    backbone_card = network.card
     meta = {
-        "kind": "backbone", "format": FORMAT, "card": here, "frames": own.frames,
-        "log_offset": own.log_offset, "patch_hop": own.patch_hop,
-        "clip": isinstance(network, ClipBackbone), "input": own.input, "paper": own.paper,
-        "licence": _licence(here), "checked": {"difference": difference},
+        "kind": "backbone", "format": FORMAT, "card": description, "frames": backbone_card.frames,
+        "log_offset": backbone_card.log_offset, "patch_hop": backbone_card.patch_hop,
+        "clip": isinstance(network, ClipBackbone), "input": backbone_card.input, "paper": backbone_card.paper,
+        "licence": _licence(description), "checked": {"difference": difference},
     }  # fmt: skip
     return _with_meta(proto, meta)
 
@@ -339,8 +339,8 @@ def _backbone_file(card: Json, modality: Any) -> bytes:
 def _licence(card: Json) -> str:
     """Of the weights; of several backbones side by side, each one's."""
     names, weights = (str(card.get(key, "")).split("+") for key in ("name", "weights"))
-    held = [backbones.get(n).weights.get(w) for n, w in zip(names, weights, strict=True)]
-    return "; ".join(dict.fromkeys(w.licence for w in held if w is not None))
+    entries = [backbones.get(n).weights.get(w) for n, w in zip(names, weights, strict=True)]
+    return "; ".join(dict.fromkeys(w.licence for w in entries if w is not None))
 
 
 def _backbone_proto(network: Backbone) -> tuple[onnx.ModelProto, float]:
@@ -353,11 +353,11 @@ def _backbone_proto(network: Backbone) -> tuple[onnx.ModelProto, float]:
         inputs = _seconds(network, batch)
         with torch.inference_mode():
             expected = network(torch.from_numpy(inputs)).numpy()
-        found = run({"inputs": inputs})[0]
-        if found.shape != expected.shape:
-            raise _refused(name, f"{found.shape} in place of {expected.shape}")
+        actual = run({"inputs": inputs})[0]
+        if actual.shape != expected.shape:
+            raise _refused(name, f"{actual.shape} in place of {expected.shape}")
         worst = max(
-            worst, float(np.abs(found - expected).max() / max(1e-6, np.abs(expected).max()))
+            worst, float(np.abs(actual - expected).max() / max(1e-6, np.abs(expected).max()))
         )
     if not worst <= 10 * TOLERANCE:
         raise _refused(name, f"its features differ from torch's by {worst:.2g} of the largest")

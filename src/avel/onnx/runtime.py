@@ -102,14 +102,14 @@ class OnnxModel(Predictor):
                 f"{path} is missing: the backbone {backbone_name(card)} of {self.path.name}",
                 hint="keep the files that `avel export` wrote together, or export again",
             )
-        found = _load_backbone(path)
-        if backbone_identity(found.card) != backbone_identity(card):
+        backbone = _load_backbone(path)
+        if backbone_identity(backbone.card) != backbone_identity(card):
             raise WeightsError(
-                f"{path} holds {backbone_name(found.card)}",
+                f"{path} holds {backbone_name(backbone.card)}",
                 expected=backbone_name(card),
                 hint="export the model again, into a folder of its own",
             )
-        return found
+        return backbone
 
 
 @dataclass(frozen=True)
@@ -199,9 +199,9 @@ def load_onnx(path: str | Path) -> OnnxModel:
         raise _damaged(path, "no names of its backbones' files")
     if rule not in (*DECISION_RULES, LARGEST):
         raise _damaged(path, f"its rule {str(rule)[:40]!r} isn't known")
-    wrong = check_card(meta["card"])
-    if wrong:
-        raise _damaged(path, "; ".join(wrong))
+    mistakes = check_card(meta["card"])
+    if mistakes:
+        raise _damaged(path, "; ".join(mistakes))
     mismatch = _shape_mismatch(meta["card"], session)
     if mismatch:
         raise _damaged(path, mismatch)

@@ -31,11 +31,11 @@ _SETTING_OF = {"wsel": "tag"}
 
 def tables() -> dict[str, list[Row]]:
     """Every table by name (``"xue2021:III"``), as printed."""
-    found: dict[str, list[Row]] = {}
+    by_name: dict[str, list[Row]] = {}
     for paper in PAPERS:
         for row in paper.rows():
-            found.setdefault(f"{row.paper}:{row.table}", []).append(row)
-    return found
+            by_name.setdefault(f"{row.paper}:{row.table}", []).append(row)
+    return by_name
 
 
 def titles() -> dict[str, str]:
@@ -51,11 +51,11 @@ def rows(model: str) -> list[Row]:
     What a paper quotes is left out where the one that it is quoted from has it.
     """
     printed = [row for paper in PAPERS for row in paper.rows() if row.model == model]
-    found = [row for row in printed if not row.copied]
+    selected = [row for row in printed if not row.copied]
     for row in printed:
-        if not any((r.task, r.options) == (row.task, row.options) for r in found):
-            found.append(row)
-    return found
+        if not any((r.task, r.options) == (row.task, row.options) for r in selected):
+            selected.append(row)
+    return selected
 
 
 def reported(
@@ -78,16 +78,16 @@ def reported(
     """
     if setting is not None and setting != _SETTING_OF.get(task, setting):
         return []
-    alike = _READINGS.get(model, ())
+    readings = _READINGS.get(model, ())
 
-    def changed(given: Mapping[str, Any]) -> dict[str, Any]:
+    def changed(options: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            k: v for k, v in given.items()
-            if k not in alike and (k not in defaults or defaults[k] != v)
+            k: v for k, v in options.items()
+            if k not in readings and (k not in defaults or defaults[k] != v)
         }  # fmt: skip
 
-    found: list[Reported] = []
+    numbers: list[Reported] = []
     for row in rows(model):
         if row.task == task and changed(row.options) == changed(options):
-            found += row.numbers()
-    return found
+            numbers += row.numbers()
+    return numbers

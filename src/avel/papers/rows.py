@@ -74,12 +74,12 @@ class Row:
         """Each accuracy as what stands beside ours."""
         for metric, value in self.values.items():
             if metric != PARAMETERS:
-                ours = ", mean of both" * (metric == "mean_accuracy" and self.mean_is_ours)
-                told = self.where + ours + (f"; {self.remark}" if self.remark else "")
-                yield Reported(self.paper, told, metric, round(value / 100, 6))
+                mean = ", mean of both" * (metric == "mean_accuracy" and self.mean_is_ours)
+                where = self.where + mean + (f"; {self.remark}" if self.remark else "")
+                yield Reported(self.paper, where, metric, round(value / 100, 6))
 
 
-def both(a2v: float, v2a: float, mean: float | None = None) -> dict[str, float]:
+def cml_values(a2v: float, v2a: float, mean: float | None = None) -> dict[str, float]:
     """CML's three metrics; the mean is worked out where none is printed."""
-    own = round((a2v + v2a) / 2, 2) if mean is None else mean
-    return {"a2v": a2v, "v2a": v2a, "mean_accuracy": own}
+    mean = round((a2v + v2a) / 2, 2) if mean is None else mean
+    return {"a2v": a2v, "v2a": v2a, "mean_accuracy": mean}

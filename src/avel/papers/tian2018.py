@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from avel.papers.rows import BY_CLASS, SEGMENT, Row, both
+from avel.papers.rows import BY_CLASS, SEGMENT, Row, cml_values
 
 PAPER, MODEL = "tian2018", "av"
 #: What each table is about.
@@ -68,17 +68,17 @@ def rows() -> Iterator[Row]:
         name = _name(inputs)
         yield Row(PAPER, "1", name, MODEL, "sel", {"inputs": inputs}, {SEGMENT: sel})
         yield Row(PAPER, "1", f"W-{name}", MODEL, "wsel", {"inputs": inputs}, {SEGMENT: wsel})
-    for place, stage in enumerate(("early", "late", "decision")):
+    for column, stage in enumerate(("early", "late", "decision")):
         for fusion, values in _FUSIONS.items():
-            if (value := values[place]) is not None:
+            if (value := values[column]) is not None:
                 options, name = {"fusion": fusion, "stage": stage}, f"{stage}:{fusion}"
                 yield Row(PAPER, "2", name, MODEL, "sel", options, {SEGMENT: value})
-    yield Row(PAPER, "3", "AVDLN", "avdln", "cml", {}, both(44.8, 35.6), mean_is_ours=True)
-    yield Row(PAPER, "3", "DCCA", "dcca", "cml", {}, both(34.8, 34.1), mean_is_ours=True)
+    yield Row(PAPER, "3", "AVDLN", "avdln", "cml", {}, cml_values(44.8, 35.6), mean_is_ours=True)
+    yield Row(PAPER, "3", "DCCA", "dcca", "cml", {}, cml_values(34.8, 34.1), mean_is_ours=True)
     yield Row(PAPER, "6.3", "ED-TCN", "ed_tcn", "sel", {}, {SEGMENT: 46.9})
     for inputs, by_class in _CLASSES.items():
-        held = {BY_CLASS + c: v for c, v in zip(CLASS_NAMES, by_class, strict=True)}
-        yield Row(PAPER, "S1", _name(inputs), MODEL, "sel", {"inputs": inputs}, held)
+        accuracies = {BY_CLASS + c: v for c, v in zip(CLASS_NAMES, by_class, strict=True)}
+        yield Row(PAPER, "S1", _name(inputs), MODEL, "sel", {"inputs": inputs}, accuracies)
     for inputs, value in _MOTION.items():
         yield Row(PAPER, "S2", _name(inputs), MODEL, "sel", {"inputs": inputs}, {SEGMENT: value},
                   copied=inputs in _INPUTS)  # fmt: skip

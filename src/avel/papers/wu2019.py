@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from avel.papers.rows import SEGMENT, Row, both
+from avel.papers.rows import SEGMENT, Row, cml_values
 
 PAPER, MODEL = "wu2019", "dam"
 #: What each table is about.
@@ -26,19 +26,19 @@ _OTHERS = "directions the other way round than in tian2018's table 3"
 
 def rows() -> Iterator[Row]:
     """Every row, as printed."""
-    yield Row(PAPER, "1", "DCCA", "dcca", "cml", {}, both(34.1, 34.8, 34.5), copied=True,
+    yield Row(PAPER, "1", "DCCA", "dcca", "cml", {}, cml_values(34.1, 34.8, 34.5), copied=True,
               remark=_OTHERS)  # fmt: skip
-    yield Row(PAPER, "1", "AVDLN", "avdln", "cml", {}, both(35.6, 44.8, 40.2), copied=True,
+    yield Row(PAPER, "1", "AVDLN", "avdln", "cml", {}, cml_values(35.6, 44.8, 40.2), copied=True,
               remark=_OTHERS)  # fmt: skip
-    yield Row(PAPER, "1", "DAM", MODEL, "cml", {}, both(47.1, 48.5, 47.8), remark=_OWN)
+    yield Row(PAPER, "1", "DAM", MODEL, "cml", {}, cml_values(47.1, 48.5, 47.8), remark=_OWN)
     yield from quoted(PAPER)
     yield Row(PAPER, "2", "DAM", MODEL, "sel", {}, {SEGMENT: 74.5})
     for name, (embedding, values) in _EMBEDDINGS.items():
         options = {"embedding": embedding}
-        yield Row(PAPER, "3", f"DAM {name}", MODEL, "cml", options, both(*values))
+        yield Row(PAPER, "3", f"DAM {name}", MODEL, "cml", options, cml_values(*values))
     for kind, values in (("self", (29.8, 28.6, 29.2)), ("cross", (48.5, 47.1, 47.8))):
         options = {"matching": kind}
-        yield Row(PAPER, "4", f"DAM {kind}-matching", MODEL, "cml", options, both(*values))
+        yield Row(PAPER, "4", f"DAM {kind}-matching", MODEL, "cml", options, cml_values(*values))
     for kind, value in (("none", 70.7), ("self", 74.2), ("cross", 74.5)):
         name = f"DAM {'no ' if kind == 'none' else f'{kind}-'}matching"
         yield Row(PAPER, "5", name, MODEL, "sel", {"matching": kind}, {SEGMENT: value})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from avel.papers.rows import SEGMENT, Row, both
+from avel.papers.rows import SEGMENT, Row, cml_values
 
 PAPER, MODEL = "xue2021", "cspa_csea"
 #: What each table is about.
@@ -37,17 +37,17 @@ _DAM = "directions as wu2019's table 1 names them; the rows above follow tian201
 
 def rows() -> Iterator[Row]:
     """Every row, as printed."""
-    yield Row(PAPER, "II", "DCCA", "dcca", "cml", {}, both(34.8, 34.1, 34.5), copied=True)
-    yield Row(PAPER, "II", "AVDLN", "avdln", "cml", {}, both(44.8, 35.6, 40.2), copied=True)
-    yield Row(PAPER, "II", "DAM", "dam", "cml", {}, both(47.1, 48.5, 47.8), copied=True,
+    yield Row(PAPER, "II", "DCCA", "dcca", "cml", {}, cml_values(34.8, 34.1, 34.5), copied=True)
+    yield Row(PAPER, "II", "AVDLN", "avdln", "cml", {}, cml_values(44.8, 35.6, 40.2), copied=True)
+    yield Row(PAPER, "II", "DAM", "dam", "cml", {}, cml_values(47.1, 48.5, 47.8), copied=True,
               remark=_DAM)  # fmt: skip
-    yield Row(PAPER, "II", "CSPA+CSEA", MODEL, "cml", {}, both(49.0, 51.0, 50.0))
+    yield Row(PAPER, "II", "CSPA+CSEA", MODEL, "cml", {}, cml_values(49.0, 51.0, 50.0))
     alone = {"ED-TCN": 46.9, "A+V": 71.4, "AVSDN": 72.6, "A+V-att": 72.7, "DAM": 74.5}
     weakly = {"A+V": 63.7, "AVSDN": 63.6, "A+V-att": 66.7}
     yield from _compared("III", "sel", {**alone, "CSPA+CSEA": 76.5})
     yield from _compared("IV", "wsel", {**weakly, "CSPA+CSEA": 70.2})
     for name, (options, (a2v, v2a, sel, wsel)) in TABLE_V.items():
-        yield Row(PAPER, "V", name, MODEL, "cml", options, both(a2v, v2a), mean_is_ours=True)
+        yield Row(PAPER, "V", name, MODEL, "cml", options, cml_values(a2v, v2a), mean_is_ours=True)
         yield Row(PAPER, "V", name, MODEL, "sel", options, {SEGMENT: sel})
         yield Row(PAPER, "V", name, MODEL, "wsel", options, {SEGMENT: wsel})
     for task, weight in LAMBDA_OF.items():

@@ -1,4 +1,4 @@
-"""What a person's words mean: events of the vocabulary, sets of them, or classes of the taggers."""
+"""Phrases to events: those of the vocabulary, of its sets, or classes of the taggers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 
 from avel.errors import UsageError, all_at_once
+from avel.events.phrase_keys import phrase_key, stem_key
 from avel.events.vocabulary import (
     TAGGERS,
     NamedEvent,
@@ -16,7 +17,6 @@ from avel.events.vocabulary import (
     class_names,
     load_vocabulary,
 )
-from avel.events.words import phrase_key, stem_key
 from avel.types import Modality
 
 _MOST = 2000  # phrases of one call
@@ -28,12 +28,12 @@ _COMMAS = 4  # of a single name: "Wind, strong, loud, cold, dry"
 
 @dataclass(frozen=True, slots=True)
 class SelectedEvent:
-    """An event that a person asked for.
+    """An event that a person named.
 
     Attributes:
-        label: The person's own words; the event's name where a set was asked for.
-        event: What they were taken for.
-        note: A sentence that says so, where they aren't the event's name; else "".
+        label: The person's own words; the event's name where a set was named.
+        event: Its meaning.
+        note: A sentence about the meaning where the words aren't the event's name; else "".
     """
 
     label: str
@@ -43,11 +43,11 @@ class SelectedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The events that a person asked for, each once, in their order.
+    """The events that a person named, each once, in their order.
 
     Attributes:
         events: With their labels.
-        notes: What phrases were taken for, a sentence each.
+        notes: The meanings of phrases, a sentence each.
     """
 
     events: tuple[SelectedEvent, ...]
@@ -79,7 +79,7 @@ def select_events(phrases: str | Sequence[str], vocabulary: Vocabulary | None = 
     split = list(_split([phrases] if isinstance(phrases, str) else phrases, index))
     if not split:
         raise UsageError("no event is named", expected="phrases such as 'dog bark, siren'")
-    wrong: list[tuple[str, list[NamedEvent]]] = []
+    unresolved: list[tuple[str, list[NamedEvent]]] = []
     chosen: dict[str, SelectedEvent] = {}
     notes: dict[str, None] = {}
     by_set: set[str] = set()
@@ -94,7 +94,7 @@ def select_events(phrases: str | Sequence[str], vocabulary: Vocabulary | None = 
             continue
         events = index.find(phrase)
         if len(events) != 1:
-            wrong.append((phrase, events))
+            unresolved.append((phrase, events))
             continue
         selected = SelectedEvent(phrase, events[0], _note(phrase, events[0], vocabulary))
         name = events[0].name
@@ -102,16 +102,16 @@ def select_events(phrases: str | Sequence[str], vocabulary: Vocabulary | None = 
             if phrase_key(phrase) != phrase_key(chosen[name].label):
                 notes[f"{phrase!r} is the same event as {chosen[name].label!r}"] = None
             continue
-        chosen[name] = selected  # a person's own words win over a set's
+        chosen[name] = selected  # a person's own words replace a set's
         by_set.discard(name)
         if selected.note:
             notes[selected.note] = None
-    if wrong:
+    if unresolved:
         raise all_at_once(
             "--events",
-            [index.mistake(phrase, events) for phrase, events in wrong[:_SHOWN]],
+            [index.mistake(phrase, events) for phrase, events in unresolved[:_SHOWN]],
             hint="`avel ls events` lists what there is",
-            count=len(wrong),
+            count=len(unresolved),
         )
     return Selection(tuple(chosen.values()), tuple(notes))
 
@@ -133,11 +133,11 @@ def _split(phrases: Iterable[str], index: _Index) -> Iterator[str]:
     count = 0
     for text in phrases:
         for part in re.split(r"[;\n]", text):
-            pieces = [p.strip() for p in part.split(",")]
+            parts = [p.strip() for p in part.split(",")]
             first = 0
-            while first < len(pieces):
-                for n in range(min(_COMMAS + 1, len(pieces) - first), 0, -1):
-                    joined = ", ".join(pieces[first : first + n])
+            while first < len(parts):
+                for n in range(min(_COMMAS + 1, len(parts) - first), 0, -1):
+                    joined = ", ".join(parts[first : first + n])
                     if n == 1 or index.knows(joined):
                         break
                 first += n
@@ -154,7 +154,7 @@ def _index(vocabulary: Vocabulary) -> _Index:
 
 
 class _Index:
-    """What phrases mean, by their keys: exactly first, then by the stems of their words."""
+    """The events of phrases, by their keys: first exact, then by the stems of their words."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.sets = {s.casefold(): names for s, names in vocabulary.sets.items()}
@@ -175,8 +175,8 @@ class _Index:
             self._shown.setdefault(key, next(iter(self._classes[key].values())))
         # "gun shot" for "gunshot"
         self._joined = {k.replace(" ", ""): k for k in (*self._classes, *self._events)}
-        for nothing in (self._stems, self._class_stems):
-            nothing.pop((), None)
+        for by_stem in (self._stems, self._class_stems):
+            by_stem.pop((), None)
 
     def _add_classes(self, modality: Modality) -> None:
         """The classes by their full names, then by parts that only one class has."""
@@ -209,8 +209,8 @@ class _Index:
         if joined in self._joined:
             key = self._joined[joined]
             return [self._events[key] if key in self._events else self._of_class(key)]
-        found = [self._of_class(k) for k in self._class_stems.get(stem, [])]
-        return list({(e.audio, e.visual): e for e in found}.values())
+        events = [self._of_class(k) for k in self._class_stems.get(stem, [])]
+        return list({(e.audio, e.visual): e for e in events}.values())
 
     def _of_class(self, key: str) -> NamedEvent:
         classes = self._classes[key]
@@ -230,12 +230,12 @@ class _Index:
             return f"{phrase!r} may be {' or '.join(names)}"
         key, stem = phrase_key(phrase[:_LONGEST]), set(stem_key(phrase[:_LONGEST]))
         nearest = get_close_matches(key, self._shown, n=2, cutoff=0.85)
-        near = get_close_matches(key, self._shown, n=3, cutoff=0.7)
+        similar = get_close_matches(key, self._shown, n=3, cutoff=0.7)
         sharing = sorted(
             (s for s in self._stems if stem & set(s)), key=lambda s: len(stem ^ set(s))
         )
         names = [self._shown[k] for k in nearest]
         names += [e for s in sharing[:3] for e in self._stems[s]]
-        names += [self._shown[k] for k in near]
+        names += [self._shown[k] for k in similar]
         hint = f"; did you mean {', '.join(dict.fromkeys(names[:4]))}?" if names else ""
-        return f"{phrase[:_LONGEST]!r} is no event, set or class{hint}"
+        return f"{phrase[:_LONGEST]!r} isn't an event, set or class{hint}"
