@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,6 +45,29 @@ def cache_folder() -> Path:
 def config_folder() -> Path:
     """Where a person's settings are stored: ``AVEL_CONFIG``, or ~/.config/avel."""
     return Path(os.environ.get("AVEL_CONFIG") or Path.home() / ".config" / "avel")
+
+
+def human_size(count: float) -> str:
+    """``8315166720`` as ``8.3 GB``."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def check_room(folder: Path, size: int, *, hint: str = "make room") -> None:
+    """Refuse to write ``size`` bytes into a folder whose disk has less room; the folder is made.
+
+    Raises:
+        DataError: if there is less room, and a MiB.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < size + 2**20:
+        raise DataError(
+            f"{folder} has {human_size(free)} of room", expected=human_size(size), hint=hint
+        )
 
 
 #: What is wrong, and what to do about it, by the system's number of an error.

@@ -105,8 +105,7 @@ def _has_codec(name: str, mode: str) -> bool:
 def _weights() -> Iterator[str]:
     from avel.backbones.base import backbones
     from avel.backbones.weights import weights_path, weights_state
-    from avel.data.ave.files import human_size
-    from avel.files import cache_folder
+    from avel.files import cache_folder, human_size
 
     yield f"cache      {cache_folder()}"
     for name, backbone in backbones:

@@ -33,8 +33,8 @@ def fetch(
 
 def _fetch_ave(folder: Path, *, labels: bool, videos: bool) -> None:
     from avel.data.ave.fetch import fetch_ave
-    from avel.data.ave.files import human_size
     from avel.download import terminal_progress
+    from avel.files import human_size
 
     def say(line: str) -> None:
         typer.echo(line, err=True)

@@ -17,12 +17,12 @@ def pack(
     `avel train data=DIR` then starts at once. The store is left aside where a feature file has
     changed since, or one is missing from it: pack again.
     """
-    from avel.data.ave.files import human_size
     from avel.data.ave.store import store_folder
     from avel.data.packed import pack as pack_features
     from avel.download import terminal_progress
     from avel.errors import DataError, UsageError
     from avel.features.store import FOLDER
+    from avel.files import human_size
 
     if dtype not in ("float16", "float32"):
         raise UsageError(f"--dtype {dtype}", expected="float16 or float32")

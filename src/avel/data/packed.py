@@ -9,7 +9,6 @@ import json
 import math
 import re
 import secrets
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,10 @@ from numpy.typing import NDArray
 
 from avel import clock
 from avel.backbones.identity import backbone_identity
-from avel.data.ave.files import human_size
 from avel.data.ave.store import Dtype, store_folder
 from avel.errors import DataError
 from avel.features.store import header
-from avel.files import whole, write_whole
+from avel.files import check_room, whole, write_whole
 from avel.types import Json
 
 #: The table, beside its arrays in the hidden folder ``.avel`` of the feature files.
@@ -237,11 +235,7 @@ def _row(head: Json, modality: str) -> tuple[int, ...]:
 def _check_room(store: Path, head: Json, lengths: Sequence[tuple[int, float]], dtype: str) -> None:
     numbers = math.prod(_row(head, "audio")) + math.prod(_row(head, "visual"))
     size = sum(count for count, _ in lengths) * numbers * np.dtype(dtype).itemsize
-    free = shutil.disk_usage(store).free
-    if free < size + 2**20:
-        raise DataError(
-            f"{store} has {human_size(free)} of room", expected=human_size(size), hint="make room"
-        )
+    check_room(store, size)
 
 
 def _array_path(store: Path, modality: str, name: str) -> Path:

@@ -35,7 +35,7 @@ def log_mel(samples: Tensor, *, offset: float = OFFSET) -> Tensor:
     """Patches of segments of sound.
 
     Only the first 0.975 s (15600 samples) of a segment enter; shorter ones are padded with zeros.
-    So a segment of another length than a second is told by its first 0.975 s.
+    So a segment of another length than a second is represented by its first 0.975 s.
 
     Args:
         samples: (N, n) floats in [-1, 1] at 16 kHz, one segment a row.

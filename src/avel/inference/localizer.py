@@ -168,7 +168,7 @@ def _events_of(
     """A class's events in some consecutive segments, of any length.
 
     Returns:
-        The events, and the first segment of the stretch at the end that a later segment could
+        The events, and the first segment of those at the end that a later segment could
         still make an event of, or join to one (one past the last where there is none).
     """
     rule = decision.of(scores.classes[class_id])

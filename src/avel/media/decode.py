@@ -498,7 +498,7 @@ def _placed(block: SoundBlock, following: SoundBlock) -> SoundBlock:
 
 @dataclass
 class _ResampledRun:
-    """A stretch of sound of one sample rate on its way through the resampler."""
+    """Consecutive sound of one sample rate on its way through the resampler."""
 
     rate: int
     begin: float
@@ -518,7 +518,7 @@ class SoundLine:
 
     Args:
         incoming: The blocks.
-        rate: Samples a second expected.
+        rate: Samples a second that are read.
     """
 
     incoming: Iterator[SoundBlock]

@@ -9,8 +9,8 @@ beginning to end:
     - A mix that is still much weaker than its loudest channel (one live microphone among dead
       channels, say) is raised to that one's level.
 
-A file that is quiet throughout is raised to the level of speech, so that its sounds are judged
-against each other and not against full scale.
+A file that is quiet throughout is raised to the level of speech, so that its sounds are compared
+with each other and not with full scale.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One stretch of a media file, from instant to instant, as it is seen and heard there."""
+"""Excerpts of a media file: its pictures and its sound from one instant to another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avel import clock
 from avel.media.decode import Damage, Shrinker, SoundLine
 from avel.media.file import Media
 
-#: Seconds of sound decoded before a stretch: decoders need some, and a seek may land late.
+#: Seconds of sound decoded before an excerpt: decoders need some, and a seek may land late.
 _LEAD = 10.0
 
 
@@ -42,7 +42,7 @@ def pictures(
     Args:
         media: The file.
         start, end: Seconds.
-        fps: Frames a second that are given, whatever the file's own rate.
+        fps: Frames a second that are yielded, whatever the file's own rate.
         size: Width and height in pixels.
 
     Yields:
@@ -54,8 +54,8 @@ def pictures(
         screen = screens.at(start)
         for instant in clock.frame_instants(start, end, fps):
             shown = screen.at(instant) or screen.first_before(end)
-            shrunk = shrink(shown, *size) if shown is not None else None
-            image = image if shrunk is None else shrunk
+            resized = shrink(shown, *size) if shown is not None else None
+            image = image if resized is None else resized
             yield image
 
 

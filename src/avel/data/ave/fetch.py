@@ -13,12 +13,12 @@ from avel.data.ave.files import (
     VIDEOS,
     Remote,
     find,
-    human_size,
     open_array,
     read_annotations,
 )
 from avel.download import Progress, download, root_cause
 from avel.errors import AvelError, DataError
+from avel.files import human_size
 
 #: Files above this size are features.
 _SMALL = 2 * 2**20

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel.errors import DataError
+from avel.files import human_size
 
 if TYPE_CHECKING:
     import h5py
@@ -64,15 +65,6 @@ class Remote:
             return f"{self.name} ({self.what}: not in the release; `avel synth-features` makes it)"
         size = human_size(self.size) if self.size else "of unknown size"
         return f"{self.name} ({size}, from {self.url})"
-
-
-def human_size(count: float) -> str:
-    """``8315166720`` as ``8.3 GB``."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 ANNOTATIONS = Remote(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from avel.data.ave.files import human_size, open_array
+from avel.data.ave.files import open_array
 from avel.errors import DataError
-from avel.files import cache_folder, whole, write_whole
+from avel.files import cache_folder, check_room, whole, write_whole
 
 if TYPE_CHECKING:
     import h5py
@@ -62,7 +61,8 @@ def stored(
     held = _open(target, key)
     if held is None:
         with open_array(source) as array:
-            _room(folder, array.size * np.dtype(dtype).itemsize)
+            hint = "make room, or name another folder with `store=`"
+            check_room(folder, array.size * np.dtype(dtype).itemsize, hint=hint)
             try:
                 _convert(array, target, dtype=dtype, progress=progress)
                 write_whole(_note(target), json.dumps(key))
@@ -100,17 +100,6 @@ def _open(target: Path, key: dict[str, Any]) -> NDArray[Any] | None:
     except (OSError, ValueError):
         return None
     return held if held.dtype == key["dtype"] else None
-
-
-def _room(folder: Path, size: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < size + 2**20:
-        raise DataError(
-            f"{folder} has {human_size(free)} of room",
-            expected=human_size(size),
-            hint="make room, or name another folder with `store=`",
-        )
 
 
 def _convert(array: h5py.Dataset, target: Path, *, dtype: Dtype, progress: Progress | None) -> None:
