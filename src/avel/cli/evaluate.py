@@ -87,20 +87,20 @@ def _runs(
 
     if not folders:
         raise UsageError("no run is named", hint="give the folders that `avel train` wrote")
+    runs = [(folder, [load_trained(one) for one in seeds_of(folder)]) for folder in folders]
     remembered = not given.data
     if remembered:
         given = recall(seeds_of(folders[0])[0])
     data = open_data(given, partial=True)
     folds: list[Folds] = []
     groups: dict[object, list[Trained]] = {}
-    for folder in folders:
+    for folder, seeds in runs:
         cross_validation = Folds.load(folder) if remembered else None
         if cross_validation is not None:
             folds.append(cross_validation)
             if split in pool(data):  # the run was trained on these clips in the end
                 continue
-        for one in seeds_of(folder):
-            trained = load_trained(one)
+        for trained in seeds:
             groups.setdefault(kind(trained), []).append(trained)
     evaluations = [evaluate(group, data, split=split) for group in groups.values()]
     texts = [str(f) for f in folds]

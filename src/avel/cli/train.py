@@ -55,13 +55,14 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
     init: Annotated[Path | None, typer.Option(help="A run to start from.")] = None,
     allow_leak: Annotated[
-        bool, typer.Option("--allow-leak", help="Accept an --init that has seen clips judged here.")
+        bool,
+        typer.Option("--allow-leak", help="Accept an --init trained on clips of the evaluation."),
     ] = False,
     device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="How many of them.")] = 1,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for it too.")] = False,
 ) -> None:
-    """Train a model and judge it on the test split, or by cross-validation."""
+    """Train a model and evaluate it on the test split, or by cross-validation."""
     from avel.memory import keep_memory
 
     keep_memory()
@@ -74,13 +75,13 @@ def train(
     from avel.training.recipes import SMALL, resolve, small_recipe_text
 
     model = models.named(model)
-    given = sort_pairs(pairs or [])
-    task: Any = given.task or DEFAULT
+    arguments = sort_pairs(pairs or [])
+    task: Any = arguments.task or DEFAULT
     file = None if recipe in ("paper", "small") else recipe
     setting, chosen, first, _ = together(
-        lambda: task_named(task).check_setting(given.setting),
-        lambda: resolve(model, task, file=file, pairs=given.recipe),
-        lambda: _first(model, task, given.mmel, init),
+        lambda: task_named(task).check_setting(arguments.setting),
+        lambda: resolve(model, task, file=file, pairs=arguments.recipe),
+        lambda: _first(model, task, arguments.mmel, init),
         lambda: _check_folds(task, folds, init),
     )
     folder = out or Path("runs") / f"{model}_{task}"
@@ -89,30 +90,30 @@ def train(
         "device": device, "devices": devices, "tensorboard": tensorboard,
     }  # fmt: skip
     if first:
-        rest["mmel"] = mmel_recipe(model, chosen, given.mmel)
-    data = open_data(given)
+        rest["mmel"] = mmel_recipe(model, chosen, arguments.mmel)
+    data = open_data(arguments)
     count = sum(len(data.splits[n]) for n in (("train",) if folds is None else pool(data)))
     if recipe == "small" or (recipe is None and task_named(task).classifies and count < SMALL):
-        chosen = resolve(model, task, pairs=given.recipe, small=True)
+        chosen = resolve(model, task, pairs=arguments.recipe, small=True)
         _say(small_recipe_text(chosen, count))
     if folds is None:
         _offer_folds(data, task)
     simulated = " (simulated features)" if data.simulated else ""
     runs, validated = [], []
     for number in range(seed, seed + seeds):
-        place = folder / f"seed-{number}" if seeds > 1 else folder
+        target = folder / f"seed-{number}" if seeds > 1 else folder
         with _bar(f"{model} {task} seed {number}") as step:
             if folds is None:
-                made = _one(model, data, task, chosen, init, step, seed=number, out=place, **rest)
+                run = _one(model, data, task, chosen, init, step, seed=number, out=target, **rest)
             else:
-                found, made = _folded(
-                    model, data, task, chosen, step, folds, seed=number, out=place, **rest
+                cross_validation, run = _folded(
+                    model, data, task, chosen, step, folds, seed=number, out=target, **rest
                 )
-                validated.append(found)
-        runs.append(made)
+                validated.append(cross_validation)
+        runs.append(run)
         if not _is_helper():
-            remember(given, place)
-            _say(_line(number, made, folds) + f"{simulated}; {place}")
+            remember(arguments, target)
+            _say(_line(number, run, folds) + f"{simulated}; {target}")
     if _is_helper():
         return
     print()
@@ -214,15 +215,15 @@ def _folded(
     from avel.evaluation.cross_validation import cross_validate, fit_all
 
     with _stopped():
-        found = cross_validate(
+        cross_validation = cross_validate(
             model, data, folds, task=task, recipe=recipe,
             progress=lambda k, record, epochs: step(f"fold {k} of {folds}", record, epochs), **rest,
         )  # fmt: skip
         run = fit_all(
-            model, data, found, recipe=recipe,
+            model, data, cross_validation, recipe=recipe,
             progress=lambda record, epochs: step("everything", record, epochs), **rest,
         )  # fmt: skip
-    return found, run
+    return cross_validation, run
 
 
 @contextlib.contextmanager
@@ -249,7 +250,7 @@ def _bar(title: str) -> Iterator[Callable[..., None]]:
         def step(name: str, record: dict[str, Any], epochs: int) -> None:
             if name not in tasks:
                 tasks[name] = bars.add_task(f"{title} {name}", total=epochs)
-            told = f"{title} {name} loss {record['loss']:.4f}"
-            bars.update(tasks[name], completed=record["epoch"], description=told)
+            text = f"{title} {name} loss {record['loss']:.4f}"
+            bars.update(tasks[name], completed=record["epoch"], description=text)
 
         yield step

@@ -194,8 +194,8 @@ def _leave_predictions(path: Path, root: Path, annotations: Annotations) -> None
 
 def _predictions_note(clips: Sequence[str], where: str) -> str:
     return (
-        f"{counted(len(clips), 'clip')} of {where} left out: their labels are predictions of a model "
-        f"that nobody corrected ({some(clips)}). Correct them, or train on them as they are "
+        f"{counted(len(clips), 'clip')} of {where} left out: their labels are predictions of a "
+        f"model that nobody corrected ({some(clips)}). Correct them, or train on them as they are "
         "with data.predictions=true."
     )
 

@@ -76,7 +76,7 @@ def load(
     """A data set from a folder of clips.
 
     The annotations are ``annotations.csv`` with the columns ``file,start,end,label`` and, where
-    expected, ``split`` and ``video``: one row an event; a row with empty start, end and label is a
+    needed, ``split`` and ``video``: one row an event; a row with empty start, end and label is a
     clip without one. Without that file, AVE-style text is read: ``trainSet.txt``, ``valSet.txt``
     and ``testSet.txt``, or ``Annotations.txt``.
 
@@ -162,7 +162,7 @@ def examine(root: Path, *, features: str | Path | None = None) -> Annotations:
 def _usable(
     root: Path, clips: Sequence[Clip], places: Mapping[str, Path], folder: Path
 ) -> tuple[list[Clip], list[str]]:
-    """The clips that are there and that `avel extract` didn't give up, and why the others can't be used."""
+    """The clips that exist and that `avel extract` could read, and why the others can't be used."""
     given_up = {
         row["file"]: row["reason"]
         for row in read_manifest(folder / MANIFEST)
@@ -238,8 +238,8 @@ def _stop(root: Path, mistakes: Sequence[str], *, shown: int = 40) -> NoReturn:
     more = f"\n    and {len(mistakes) - shown} more" if len(mistakes) > shown else ""
     raise DataError(
         f"{root}: {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}\n    {listed}{more}",
-        expected=f"annotations.csv with {','.join(REQUIRED)} (and {', '.join(OPTIONAL)} if expected)",
-        hint=f"mend them; where features are missing, or of other files, run: {cure}",
+        expected=f"annotations.csv with {','.join(REQUIRED)}, and {', '.join(OPTIONAL)} if needed",
+        hint=f"correct them; where features are missing, or of other files, run: {cure}",
     )
 
 

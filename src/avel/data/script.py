@@ -1,9 +1,9 @@
 """Who is seen and heard when, in whole seconds: what drawn and composed clips share.
 
-A clip is one or more acts. An act holds an event (a thing on screen **and** sounding). Beside it
-most hold a rival sound (another class, its thing not in the picture) and a rival thing (yet another
-class, its sound not heard), drawn from the same distributions as the event's own: one modality alone
-can't tell which of two it is. Lengths follow AVE's annotations.
+A clip is one or more acts. An act has an event (a thing on screen **and** sounding). Beside it
+most have a rival sound (another class, its thing not in the picture) and a rival thing (yet another
+class, its sound not heard), drawn from the same distributions as the event's own: one modality
+alone can't tell which of two it is. Lengths follow AVE's annotations.
 """
 
 from __future__ import annotations

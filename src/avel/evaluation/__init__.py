@@ -1,1 +1,1 @@
-"""Evaluation: runs judged on a split, decisions tuned on validation, cross-validation."""
+"""Evaluation of runs on a split, tuning of decisions on validation, cross-validation."""

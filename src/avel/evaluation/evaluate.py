@@ -37,7 +37,7 @@ def evaluate(
     split: str | None = None,
     batch: int = 64,
 ) -> Evaluation:
-    """Evaluate runs of one kind (one model, task and setting; several seeds) on a split, in float32.
+    """Evaluate runs of one kind (one model, task, setting; several seeds) on a split, in float32.
 
     Args:
         runs: One or several: what :func:`avel.fit` gave, loaded models, or their folders.
@@ -150,7 +150,7 @@ def _one_kind(runs: Sequence[Trained]) -> None:
 def _evaluate_run(
     run: Trained, clips: Resident, batch: int
 ) -> tuple[dict[str, float], dict[str, dict[str, float]], Json]:
-    """Metrics, those of each class, and the predictions of each clip; nothing is predicted twice."""
+    """Metrics, those of each class, and predictions of each clip; nothing is predicted twice."""
     task, step, split = task_named(run.card["task"]), run.step, clips.split
     device = torch.device("cpu")
     predict = task.cached(task.predictor(run.network.to(device), clips, batch=batch, device=device))

@@ -79,7 +79,7 @@ def split_scores(run: Trained, split: Split, *, batch: int = 64) -> SplitScores:
 
 
 def padded_scores(scores: Array, labels: Array, truth: Array) -> SplitScores:
-    """(N, T, C+1) scores and (N, T) ids as :class:`SplitScores`, with padding that no gap closes."""
+    """(N, T, C+1) scores and (N, T) ids as :class:`SplitScores`; no gap closes the padding."""
     room = max(GAPS) + 1
     background = scores.shape[-1] - 1
     wide = ((0, 0), (0, room))

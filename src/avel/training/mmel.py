@@ -61,7 +61,7 @@ def fit_cml(
 ) -> Run:
     """Train the SEL model without CML's validation and test clips, then CML from it.
 
-    On AVE the first is trained on the 2704 rows of SEL's training split that CML isn't evaluated on.
+    On AVE the first is trained on the 2704 rows of SEL's training split outside CML's evaluation.
 
     Args:
         model: Registry name.

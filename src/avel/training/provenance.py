@@ -40,7 +40,7 @@ def count_leak(initial: Trained, evaluated: Collection[str], allow: bool) -> int
     count = -1 if trained_on is None else len(trained_on & set(evaluated))
     if count and not allow:
         what = (
-            f"was trained on {count} of the {len(set(evaluated))} clips that this run is evaluated on"
+            f"was trained on {count} of the {len(set(evaluated))} clips of this run's evaluation"
             if count > 0
             else "doesn't tell which clips it was trained on"
         )
@@ -54,7 +54,7 @@ def count_leak(initial: Trained, evaluated: Collection[str], allow: bool) -> int
 
 
 def take_weights(network: Model, initial: Trained | None) -> None:
-    """Copy weights of another model: by the model's ``init_from``, else all of equal name and shape."""
+    """Copy another model's weights: by ``init_from``, else all of equal name and shape."""
     if initial is None:
         return
     state = initial.network.state_dict()

@@ -40,7 +40,7 @@ def resolve(
     values: Mapping[str, Any] | None = None,
     small: bool = False,
 ) -> Recipe:
-    """The recipe of a training: the paper's, then a TOML file's values, then ``pairs`` and ``values``.
+    """The recipe of a training: the paper's, changed by a TOML file, ``pairs`` and ``values``.
 
     Args:
         model: Registry name.

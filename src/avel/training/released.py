@@ -38,7 +38,7 @@ AVE_CLASSES = (
 STEP, WINDOW = 1.0, 10
 #: Widths of the published features: VGGish's and VGG-19's.
 AUDIO_DIM, VISUAL_DIM = 128, 512
-#: Largest size of a file, in bytes, packed and as float32: the release's networks have 5 MB and less.
+#: Largest size of a file, in bytes, packed and as float32; the release's have 5 MB or less.
 LARGEST = 2**26
 SOURCE = "github.com/YapengTian/AVE-ECCV18"
 

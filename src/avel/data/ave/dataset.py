@@ -69,8 +69,8 @@ def load(
 
     Args:
         root: The folder; files may also lie in its ``data`` or ``AVE_Dataset``.
-        dtype: What the store holds.
-        memory: ``"mmap"`` reads rows when they are expected; ``"ram"`` holds all (2.1 GB in float16).
+        dtype: Of the store.
+        memory: ``"mmap"`` reads rows when they are used; ``"ram"`` reads all (2.1 GB in float16).
         audio: ``"vector"`` (N, 10, 128), or ``"maps"``: VGGish's last pooling (audio_maps.h5, not
             in the release) region by region, (N, 10, 6*4*512), for the `amaps` inputs of `av`.
         visual: ``"maps"`` (N, 10, 7, 7, 512), or ``"vector"``: the release's means over the
@@ -216,8 +216,8 @@ def _check_beside(root: Path, sight: NDArray[Any], moving: NDArray[Any]) -> None
     if moving.ndim != 3 or sight.ndim != 5 or moving.shape[:2] != sight.shape[:2]:
         raise DataError(
             f"C3D's features in {root} have the shape {moving.shape}",
-            expected=f"({', '.join(map(str, sight.shape[:2]))}, V), as many clips and seconds as the "
-            "picture's",
+            expected=f"({', '.join(map(str, sight.shape[:2]))}, V), the clips and seconds of the "
+            "visual features",
             hint="make them for the same annotations",
         )
 

@@ -69,7 +69,7 @@ def stored(
             except OSError as e:
                 raise DataError(
                     f"{source} could not be copied to {target} ({str(e)[:200]})",
-                    hint="check that the file is whole and the disk has room, or name another store",
+                    hint="check that the file is whole and the disk has room, or give another store",
                 ) from e
         held = _open(target, key)
         assert held is not None

@@ -144,6 +144,7 @@ def _confused(rng: np.random.Generator, strength: Floats, likeness: float) -> Fl
     return mixed
 
 
-_DRAW: dict[Extra, Callable[[np.random.Generator, SimulatedScene, ExtraWorld, ExtraKnobs], Floats]] = {
+_Draw = Callable[[np.random.Generator, SimulatedScene, ExtraWorld, ExtraKnobs], Floats]
+_DRAW: dict[Extra, _Draw] = {
     "audio_maps": _maps, "c3d": _motion,
 }  # fmt: skip

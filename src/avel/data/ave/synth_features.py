@@ -7,8 +7,8 @@ them bear the word simulated.
 A clip holds a source: its class's prototype plus a bit of every other class (``likeness``), in part
 the same in sound and sight (``shared``): so each modality alone takes many clips for another class,
 and both together fewer. Outside its event the source is still heard, still seen, or neither; rival
-sounds and objects come and go in either modality alone. In the picture the source is a moving blob of
-regions amid clutter. Prototypes pass through a threshold and a ReLU, as networks' features do.
+sounds and objects come and go in either modality alone. In the picture the source is a moving blob
+of regions amid clutter. Prototypes pass through a threshold and a ReLU, as networks' features do.
 """
 
 from __future__ import annotations
