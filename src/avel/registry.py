@@ -1,4 +1,4 @@
-"""Classes by name: those of one package, and those of files that a user names."""
+"""Classes by name: those of one package, of installed plug-ins, and of files that a user names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
+from functools import partial
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Generic, TypeVar
@@ -24,9 +26,11 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """The classes that the modules of one package register under names.
 
-    A user's files are imported too: those that the environment variable ``AVEL_MODELS``
-    (``AVEL_BACKBONES`` …) lists, separated as ``PATH`` is, and those passed to :meth:`add_file`.
-    Nothing else is ever imported: no checkpoint and no data set can name a file.
+    Two more sources are imported: entry points of installed packages whose group is ``package``
+    (``avel.models``, ``avel.backbones``, ``avel.formats``), and a user's files, which are those in
+    the environment variable ``AVEL_MODELS`` (``AVEL_BACKBONES`` …), separated as ``PATH`` is, and
+    those passed to :meth:`add_file`. Nothing else is ever imported: no checkpoint and no data set
+    can name a file.
 
     Args:
         kind: What one entry is called in messages, e.g. ``"model"``.
@@ -63,6 +67,8 @@ class Registry(Generic[T]):
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
         self._scanned = True
+        for point in metadata.entry_points(group=self.package):
+            self._add(f"the entry point {point.name} = {point.value}", partial(_load, point))
         for path in filter(None, os.environ.get(self.variable, "").split(os.pathsep)):
             self.add_file(path)
 
@@ -82,18 +88,22 @@ class Registry(Generic[T]):
         path = Path(path).absolute()
         if path in self._user_files:
             return self._user_files[path]
+        self._user_files[path] = self._add(str(path), partial(_import, path, self.kind))
+        return self._user_files[path]
+
+    def _add(self, source: str, load: Callable[[], object]) -> list[str]:
+        """The names that a call of ``load`` registers; the registry stays as it was if it fails."""
         before = dict(self._entries)
         try:
-            _import(path, self.kind)
+            load()
             names = sorted(n for n, cls in self._entries.items() if before.get(n) is not cls)
-            self._check(path, names, before)
+            self._check(source, names, before)
         except UsageError:
             self._entries = before
             raise
-        self._user_files[path] = names
         return names
 
-    def _check(self, path: Path, names: list[str], before: dict[str, type[T]]) -> None:
+    def _check(self, source: str, names: list[str], before: dict[str, type[T]]) -> None:
         mistakes = []
         for name in names:
             cls = self._entries[name]
@@ -108,7 +118,7 @@ class Registry(Generic[T]):
             mistakes.append(f"it registers no class by @{self.kind}s.register(NAME)")
         if mistakes:
             raise UsageError(
-                f"{path}: {'; '.join(mistakes)}",
+                f"{source}: {'; '.join(mistakes)}",
                 expected=f"a {self.kind} as CONTRIBUTING describes it",
                 hint="correct the file",
             )
@@ -148,6 +158,22 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[tuple[str, type[T]]]:
         return iter([(name, self._entries[name]) for name in self.names()])
+
+
+def _load(point: metadata.EntryPoint) -> None:
+    """Import an entry point's module.
+
+    Raises:
+        UsageError: if that fails.
+    """
+    try:
+        point.load()
+    except Exception as e:
+        package = point.dist.name if point.dist else "the package that has it"
+        raise UsageError(
+            f"the entry point {point.name} = {point.value} fails with {type(e).__name__}: {e}",
+            hint=f"update or uninstall {package}",
+        ) from e
 
 
 def _import(path: Path, kind: str) -> ModuleType:

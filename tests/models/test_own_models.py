@@ -16,6 +16,7 @@ from avel.cli.main import main
 from avel.errors import CheckpointError, UsageError
 from avel.inference.load import load_trained
 from avel.models.base import Model, Recipe, models
+from avel.registry import Registry
 from avel.training.loop import fit
 from tests.training_data import make_dataset
 
@@ -206,3 +207,35 @@ def test_models_are_modules_of_weights(example: Path) -> None:
     assert isinstance(network, Model)
     assert sum(p.numel() for p in network.parameters()) == 5 * 64 + 64 + 64 * 3 + 3
     assert not any(isinstance(b, torch.Tensor) for b in network.buffers())
+
+
+def installed(folder: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> Registry[Model]:
+    """A registry of the models, where a package with an entry point is installed."""
+    info = folder / "mine-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[avel.models]\nby_second = {module}\n")
+    monkeypatch.syspath_prepend(folder)
+    registry: Registry[Model] = Registry("model", "avel.models")
+    monkeypatch.setattr("avel.models.base.models", registry)
+    return registry
+
+
+def test_installed_packages_add_models_by_entry_points(
+    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "by_second_plugin.py").write_text(example.read_text())
+    registry = installed(folder, monkeypatch, "by_second_plugin")
+    assert "by_second" in registry.names()
+    assert registry.get("by_second").__module__ == "by_second_plugin"
+
+
+def test_an_entry_point_that_fails_names_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = installed(tmp_path, monkeypatch, "no_such_module")
+    with pytest.raises(UsageError, match="by_second = no_such_module fails") as error:
+        registry.names()
+    assert "uninstall mine" in error.value.hint
