@@ -103,7 +103,7 @@ def test_what_several_tables_need_is_one_training() -> None:
     assert set(names) == {"av", "ed_tcn", "avsdn", "dam", "jca", "cspa_csea"}
     att = [c for c in cells if c.row.name in ("A+V-att", "late:concat") and c.row.task == "sel"]
     assert len(att) == 5 and len(trainings(att)) == 1
-    assert len(trainings(cells)) == 10 + 27 + 5
+    assert len(trainings(cells)) == 10 + 28 + 5
 
 
 def test_every_row_of_every_table_has_a_training() -> None:

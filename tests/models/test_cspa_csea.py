@@ -510,3 +510,32 @@ def test_the_papers_recipe() -> None:
     sel, cml = CspaCsea.recipe("sel"), CspaCsea.recipe("cml")
     assert (sel.epochs, sel.batch, sel.lr) == (300, 64, 1e-3)
     assert (cml.epochs, cml.batch, cml.lr) == (30, 32, 1e-3)
+
+
+def test_soft_margin_heads_start_where_every_class_is_rare() -> None:
+    for bias, expected in (("uniform", -math.log(C)), ("zero", 0.0)):
+        model = build(head_bias=bias)
+        heads = [stream.head for stream in model.streams.values()]
+        assert len(heads) == 2
+        for head in heads:
+            assert head[-1].bias.tolist() == pytest.approx([expected] * (C + 1), abs=0.3)
+            assert bias == "zero" or head[-1].bias.unique().numel() == 1
+
+
+def test_shared_heads_are_one_and_let_lambda_matter() -> None:
+    """Separate streams are moved by Adam alike whatever weighs their losses; a shared head isn't."""
+
+    def head_after_a_step(heads: str, share: float) -> torch.Tensor:
+        model = build(heads=heads, lambda_s=share)
+        optimiser = torch.optim.Adam(model.parameters(), 1e-2, eps=1e-30)
+        audio, visual = clips(4, 6)
+        batch = Batch(audio, visual, labels=torch.arange(24).reshape(4, 6) % (C + 1))
+        model.loss(model(audio=audio, visual=visual), batch).backward()
+        optimiser.step()
+        first, second = model.streams.values()
+        assert (first.head is second.head) == (heads == "shared")
+        return first.head[-1].bias.detach().clone()
+
+    for heads in ("separate", "shared"):
+        moved = [head_after_a_step(heads, share) for share in (0.2, 0.8)]
+        assert torch.allclose(*moved, atol=1e-6) == (heads == "separate")

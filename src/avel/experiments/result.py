@@ -34,7 +34,7 @@ class Result:
     @property
     def metrics(self) -> tuple[str, ...]:
         """What is shown: the paper's, or for a row of our own the task's."""
-        return tuple(self.row.values) if self.row.paper else task_named(self.row.task).metrics
+        return tuple(self.row.values) or task_named(self.row.task).metrics
 
     def measured(self, metric: str, classes: Sequence[str] = ()) -> Measured:
         """Ours over the seeds: shares, and parameters in millions; by class where it is AVE's."""

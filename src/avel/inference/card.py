@@ -69,7 +69,9 @@ def upgraded(card: Json) -> Json:
     """A card with the option names of this avel; checkpoints of 0.1 had others."""
     former, values = _FORMER.get(str(card.get("model")), ("", {}))
     new = dict(card)
-    if isinstance(options := card.get("options"), dict):
+    if card.get("model") == "jca":  # its form for any length was not normalised
+        new["options"] = {"normalize": False, **(card.get("options") or {})}
+    if isinstance(options := new.get("options"), dict):
         new["options"] = _renamed(options, former, values)
     if isinstance(recipe := card.get("recipe"), dict) and isinstance(recipe.get("options"), dict):
         new["recipe"] = {**recipe, "options": _renamed(recipe["options"], former, values)}

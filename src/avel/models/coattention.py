@@ -147,6 +147,11 @@ class Stream(nn.Module):
         self.audio_head = None if out else mlp(2 * state, *EMBEDDING)
         self.visual_head = None if out else mlp(2 * state, *EMBEDDING)
 
+    def share_heads(self, other: Stream) -> None:
+        """Take another stream's heads in place of its own."""
+        self.head, self.audio_head = other.head, other.audio_head
+        self.visual_head = other.visual_head
+
     def paired(self, audio: Tensor, visual: Tensor) -> Attended:
         """Co-attention of each segment with its own partner.
 

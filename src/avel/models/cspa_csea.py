@@ -22,6 +22,7 @@ from avel.models.base import (
 )
 from avel.models.coattention import CSEA, CSPA, Raw, Stream
 from avel.models.layers import (
+    HEAD_BIASES,
     as_read,
     average,
     contrastive,
@@ -29,6 +30,7 @@ from avel.models.layers import (
     matching_loss,
     pair_distance,
     soft_margin,
+    start_soft_margin,
     valid,
     window_sums,
 )
@@ -56,6 +58,10 @@ class CspaCsea(Model):
         negatives: Paired CML's: ``"release"`` background segments, ``"sync"`` those and all
             mismatched pairs of a clip. Unpaired CML always takes the shifted windows.
         tau: Margin of the contrastive loss.
+        heads: ``"shared"`` gives both streams one head (the other reading of III-E and fig. 2c):
+            only then do the loss weights lambda strictly between 0 and 1 change anything, since
+            streams share no weight and Adam divides each gradient by its own scale.
+        head_bias: As for :func:`avel.models.layers.start_soft_margin`.
 
     Raises:
         ValueError: if an option has no such value, or contradicts the others.
@@ -69,6 +75,7 @@ class CspaCsea(Model):
         summary="Spatial and semantic co-attention of the modalities, in two parallel streams.",
         open_points=(
             "ReLU stands between the two layers of f1, f2, f4 and of the heads",
+            "the last bias of each head starts at -ln C (`head_bias=zero`: near 0)",
             "F^T Z contracts over the regions, so the common width needn't equal their number",
             "CSEA's visual feature is the mean over regions throughout",
             "the loss is averaged over segments; the paper sums",
@@ -90,6 +97,8 @@ class CspaCsea(Model):
         "modality": ("both", "audio", "visual"),
         "form": ("paired", "unpaired"),
         "negatives": ("release", "sync"),
+        "heads": ("separate", "shared"),
+        "head_bias": HEAD_BIASES,
     }
 
     def __init__(
@@ -114,13 +123,21 @@ class CspaCsea(Model):
         form: str = "paired",
         negatives: str = "release",
         tau: float = 2.0,
+        heads: str = "separate",
+        head_bias: str = "uniform",
     ) -> None:
         super().__init__()
         self.check_sizes(common=common, hidden=hidden, state=state)
         if not tau > 0:
             raise ValueError(f"tau={tau}: expected more than 0")
         self.check_choices(
-            modules=modules, gate=gate, modality=modality, form=form, negatives=negatives
+            modules=modules,
+            gate=gate,
+            modality=modality,
+            form=form,
+            negatives=negatives,
+            heads=heads,
+            head_bias=head_bias,
         )
         _check_switches(modules, audio_attention=audio_attention, v2a=v2a, a2v=a2v)
         _check_negatives(form, negatives)
@@ -130,7 +147,7 @@ class CspaCsea(Model):
         share = {"sel": lambda_s, "wsel": lambda_w, "cml": lambda_c}[task]
         self.shares = _shares(modules, float(share))
         out = classes + 1 if TASK_TRAITS[task].classifies else 0
-        self.streams = nn.ModuleDict()
+        self.streams, first = nn.ModuleDict(), None
         for name in self.shares:
             attend: nn.Module = Raw()
             if name == "cspa":
@@ -142,9 +159,15 @@ class CspaCsea(Model):
                 attend = CSEA(
                     audio_dim=audio_dim, visual_dim=visual_dim, gate=gate, v2a=v2a, a2v=a2v
                 )
-            self.streams[name] = Stream(
+            stream = Stream(
                 attend, audio_dim=audio_dim, visual_dim=visual_dim, state=state, out=out
             )
+            if stream.head is not None:
+                start_soft_margin(stream.head, head_bias)
+            if heads == "shared" and first is not None:
+                stream.share_heads(first)
+            first = first or stream
+            self.streams[name] = stream
 
     @classmethod
     def recipe(cls, task: TaskName) -> Recipe:

@@ -34,7 +34,17 @@ from torch.nn import functional as F
 
 from avel.errors import UsageError
 from avel.models.base import Batch, Model, ModelCard, Output, Recipe, TaskName, models
-from avel.models.layers import AVGA, as_read, average, mlp, region_mean, soft_margin, valid
+from avel.models.layers import (
+    AVGA,
+    HEAD_BIASES,
+    as_read,
+    average,
+    mlp,
+    region_mean,
+    soft_margin,
+    start_soft_margin,
+    valid,
+)
 from avel.models.recurrent import Recurrent
 
 
@@ -112,10 +122,13 @@ class Attend(nn.Module):
     Args:
         own: d_a (or d_v).
         joint: d.
+        normalize: Whether A and J are normalised over their channels before they meet (no
+            weights). Without it A grows from one recursion to the next until nothing is learnt.
     """
 
-    def __init__(self, own: int, joint: int) -> None:
+    def __init__(self, own: int, joint: int, *, normalize: bool = True) -> None:
         super().__init__()
+        self.normalize = normalize
         self.scale = math.sqrt(joint)
         self.m = nn.Linear(joint, joint, bias=False)
         self.u = nn.Linear(own, own, bias=False)
@@ -132,9 +145,12 @@ class Attend(nn.Module):
         Returns:
             (B, T, d_a).
         """
-        affinity = (a / count).transpose(1, 2) @ (self.m(joint) / self.scale)
+        own = a
+        if self.normalize:
+            own, joint = (F.layer_norm(x, x.shape[-1:]) for x in (a, joint))
+        affinity = (own / count).transpose(1, 2) @ (self.m(joint) / self.scale)
         c = affinity.tanh()  # (B, d_a, d)
-        h = (self.u(a) + joint.to(c.dtype) @ c.transpose(1, 2) / self.scale).relu()
+        h = (self.u(own) + joint.to(c.dtype) @ c.transpose(1, 2) / self.scale).relu()
         attended: Tensor = a + self.u_h(h)
         return attended
 
@@ -176,10 +192,17 @@ class Layer(nn.Module):
         audio, visual: d_a and d_v.
         joint: How J is formed; None for co-attention, where each modality is the other's J.
         fixed: N and k of the printed form; None for any length.
+        normalize: As for :class:`Attend`.
     """
 
     def __init__(
-        self, audio: int, visual: int, joint: str | None, fixed: tuple[int, int] | None
+        self,
+        audio: int,
+        visual: int,
+        joint: str | None,
+        fixed: tuple[int, int] | None,
+        *,
+        normalize: bool,
     ) -> None:
         super().__init__()
         self.join = None if joint is None else Join(joint, audio, visual)
@@ -187,7 +210,7 @@ class Layer(nn.Module):
         def attend(own: int, other: int) -> nn.Module:
             wide = other if self.join is None else self.join.out
             if fixed is None:
-                return Attend(own, wide)
+                return Attend(own, wide, normalize=normalize)
             return AttendFixed(own, wide, length=fixed[0], rows=fixed[1])
 
         self.audio, self.visual = attend(audio, visual), attend(visual, audio)
@@ -221,6 +244,8 @@ class Jca(Model):
         audio_out, visual_out: d_a and d_v (table 5).
         recursions: l (table 5).
         form: ``"any"`` length, or ``"paper"``: as printed, for clips of ``length`` at most.
+        normalize: False leaves A and J of the `any` form as they are; see :class:`Attend`.
+        head_bias: As for :func:`avel.models.layers.start_soft_margin`.
         length, rows: N and k of the ``paper`` form.
         joint_out, wide, hidden: Widths of the prediction: its BiLSTM's output, another hidden
             layer behind it (0: none; 1024 is the other way to read the paper), the hidden layer.
@@ -238,7 +263,9 @@ class Jca(Model):
         open_points=(
             "early fusion is tian2018's attention; the scaled dot product of 3.2 is `dot`",
             "a linear layer brings [s ; BiLSTM(s)] to d_a or d_v, the BiLSTM's own width",
-            "`any`: the weights of N rows act on channels instead, and C is averaged over time",
+            "`any`: the weights of N rows act on channels instead, C is averaged over time, and A "
+            "and J are normalised (`normalize=false`: as they are)",
+            "the last bias of the head starts at -ln C (`head_bias=zero`: near 0)",
             "`paper`: k is 512; a clip shorter than N is filled up with zeros; no biases, as "
             "printed",
             "every recursion has weights of its own, J's layer among them",
@@ -256,6 +283,7 @@ class Jca(Model):
         "attention": ("joint", "co"),
         "joint": ("concat+fc", "concat", "add+fc", "add", "multiply+fc", "multiply"),
         "form": ("any", "paper"),
+        "head_bias": HEAD_BIASES,
     }
 
     def __init__(
@@ -281,10 +309,17 @@ class Jca(Model):
         joint_out: int = 1024,
         wide: int = 0,
         hidden: int = 256,
+        normalize: bool = True,
+        head_bias: str = "uniform",
     ) -> None:
         super().__init__()
         self.check_choices(
-            early=early, recurrent=recurrent, attention=attention, joint=joint, form=form
+            early=early,
+            recurrent=recurrent,
+            attention=attention,
+            joint=joint,
+            form=form,
+            head_bias=head_bias,
         )
         self.check_sizes(
             audio_out=audio_out, visual_out=visual_out, recursions=recursions, length=length,
@@ -302,12 +337,13 @@ class Jca(Model):
         by = None if attention == "co" else joint
         fixed = (length, rows) if form == "paper" else None
         self.layers = nn.ModuleList(
-            Layer(audio_out, visual_out, by, fixed) for _ in range(recursions)
+            Layer(audio_out, visual_out, by, fixed, normalize=normalize) for _ in range(recursions)
         )
         joint_width = audio_out + visual_out
         self.joint = Recurrent(recurrent, joint_width, joint_out) if joint_recurrent else None
         widths = [joint_out if joint_recurrent else joint_width, *([wide] if wide else [])]
         self.head = mlp(*widths, hidden, classes + 1)
+        start_soft_margin(self.head, head_bias)
 
     @classmethod
     def recipe(cls, task: TaskName) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import cast
 
@@ -26,6 +27,28 @@ def mlp(*widths: int) -> nn.Sequential:
             layers.append(nn.ReLU(inplace=True))  # what a linear layer gave, nobody else holds
         layers.append(nn.Linear(wide, narrow))
     return nn.Sequential(*layers)
+
+
+#: How the last bias of a soft-margin head starts: every class at the share 1 / (C+1), or near 0.
+HEAD_BIASES = ("uniform", "zero")
+
+
+def start_soft_margin(head: nn.Sequential, bias: str) -> None:
+    """Start a soft-margin head where it needn't learn first that every class is rare.
+
+    One-against-rest sigmoids whose biases are near 0 begin at p = 0.5 each, and hundreds of steps go
+    into lowering them. The papers print no initialisation; -ln C is ours.
+
+    Args:
+        head: Its last layer gives the C+1 logits.
+        bias: ``"uniform"`` sets its bias to -ln C, so that p = 1 / (C+1) for each class;
+            ``"zero"`` leaves torch's own start.
+    """
+    last = head[-1]
+    if bias == "uniform":
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            last.bias.fill_(-math.log(max(1, last.out_features - 1)))
 
 
 def over_regions(x: Tensor, first: nn.Linear, second: nn.Linear) -> Tensor:

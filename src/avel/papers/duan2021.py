@@ -9,6 +9,8 @@ from avel.papers.rows import PARAMETERS, SEGMENT, Row
 from avel.papers.wu2019 import quoted
 
 PAPER, MODEL = "duan2021", "jca"
+#: The form as printed, for clips of a fixed length.
+_PRINTED: dict[str, Any] = {"form": "paper"}
 #: What each table is about.
 TITLES = {
     "2": "supervised localization compared", "3": "parts of JCA", "4": "joint representations",
@@ -45,14 +47,17 @@ def rows() -> Iterator[Row]:
     """Every row, as printed."""
     yield from quoted(PAPER)
     yield Row(PAPER, "2", "DAM", "dam", "sel", {}, {SEGMENT: 74.5}, copied=True)
-    yield Row(PAPER, "2", "JCA", MODEL, "sel", {}, {SEGMENT: 76.2})
+    yield Row(PAPER, "2", "JCA", MODEL, "sel", _PRINTED, {SEGMENT: 76.2})
+    yield Row(PAPER, "2", "JCA, any length (ours)", MODEL, "sel", {}, {})
     for name, options, value in _PARTS:
-        yield Row(PAPER, "3", f"JCA {name}", MODEL, "sel", options, {SEGMENT: value})
+        yield Row(
+            PAPER, "3", f"JCA {name}", MODEL, "sel", {**_PRINTED, **options}, {SEGMENT: value}
+        )
     for name, joint, value, millions in _JOINTS:
         values = {SEGMENT: value, PARAMETERS: millions}
-        yield Row(PAPER, "4", f"JCA {name}", MODEL, "sel", {"joint": joint}, values)
+        yield Row(PAPER, "4", f"JCA {name}", MODEL, "sel", {**_PRINTED, "joint": joint}, values)
     for audio, visual, times, value, millions in _SIZES:
         name = f"JCA d_a={audio} d_v={visual} recursions={times}"
-        options = {"audio_out": audio, "visual_out": visual, "recursions": times}
+        options = {"audio_out": audio, "visual_out": visual, "recursions": times, **_PRINTED}
         values = {SEGMENT: value, PARAMETERS: millions}
         yield Row(PAPER, "5", name, MODEL, "sel", options, values)
