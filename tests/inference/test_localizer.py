@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from avel import clock
 from avel.backbones.load import load_backbone
 from avel.errors import CheckpointError, DataError, UsageError
-from avel.features.cache import Extracts, Facts
+from avel.features.cache import Facts, FeatureExtractor
 from avel.features.extractor import Extractor
 from avel.features.stream import FeatureBlock, FeatureStream
 from avel.inference.checkpoint import Trained
@@ -346,7 +346,7 @@ class Made(Predictor):
             "dims": dims,
         } | cards
 
-    def extractor(self, *, precision: str = "float32", device: str = "auto") -> Extracts:
+    def extractor(self, *, precision: str = "float32", device: str = "auto") -> FeatureExtractor:
         raise NotImplementedError
 
     def predict_windows(self, audio: np.ndarray, visual: np.ndarray) -> WindowOutput:

@@ -34,8 +34,8 @@ from avel.data.rendered import COMPOSER_CARD, TOYBOX_CARD, origin_of
 from avel.errors import DataError
 from avel.features.content_hashes import ContentHashes, is_current
 from avel.features.listing import media_files
-from avel.features.manifest import CALLED, read_manifest
 from avel.features.manifest import NAME as MANIFEST
+from avel.features.manifest import STATUS_NAMES, read_manifest
 from avel.features.store import FOLDER, FeatureNames, stored_path
 from avel.files import file_exists
 from avel.types import Features, Grid, Json
@@ -166,7 +166,7 @@ def _usable(
     given_up = {
         row["file"]: row["reason"]
         for row in read_manifest(folder / MANIFEST)
-        if row["status"] != CALLED["made"]
+        if row["status"] != STATUS_NAMES["made"]
     }
     usable, unusable = [], []
     for clip in clips:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 #: Part of every entry's name: to be raised when the same cards give other features than before.
 FORMAT = 2
-#: Bytes of all entries together, unless ``AVEL_CACHE_GB`` says otherwise (0 keeps nothing).
+#: Bytes of all entries together, unless ``AVEL_CACHE_GB`` says otherwise (0 stores nothing).
 LARGEST = 10 * 10**9
 _ENDING = ".safetensors"
 _ROWS, _BLOCK = 64, 2**20  # segments, and bytes, read at a time
@@ -41,8 +41,8 @@ _STALE = 24 * 3600  # seconds after which what a killed process left is removed
 _TYPES = {"F32": np.float32, "F64": np.float64, "U8": np.uint8}
 
 
-class Extracts(Protocol):
-    """What makes features: its cards and step name them."""
+class FeatureExtractor(Protocol):
+    """Extracts features, which its cards and step identify."""
 
     step: float
 
@@ -58,7 +58,7 @@ class Extracts(Protocol):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a timeline says of a file beside its events.
+    """What a timeline tells of a file beside its events.
 
     Args:
         has_audio, has_video: Whether it has sound and picture that can be read.
@@ -91,7 +91,7 @@ class Facts:
 
 def entry_path(
     path: str | Path,
-    extractor: Extracts,
+    extractor: FeatureExtractor,
     *,
     audio_track: int | None = None,
     video_track: int | None = None,
@@ -389,8 +389,8 @@ def largest() -> int:
 
 
 def make_room(folder: Path) -> None:
-    """Remove entries larger than all may be, those used longest ago until the others fit, and what
-    was left half done.
+    """Remove entries above the limit, then the least recently used ones until the others fit, and
+    partial files of killed processes.
     """
     entries: list[tuple[float, int, Path]] = []
     now = time.time()
@@ -411,7 +411,7 @@ def make_room(folder: Path) -> None:
 
 def features_of(
     video: str | Path | Media | Features,
-    extractor: Extracts,
+    extractor: FeatureExtractor,
     *,
     cache: bool = True,
     ahead: bool = False,
@@ -460,6 +460,6 @@ def features_of(
     return stream, lambda: Facts.of(media)
 
 
-def cached(path: str | Path, extractor: Extracts, **options: Any) -> Features:
+def cached(path: str | Path, extractor: FeatureExtractor, **options: Any) -> Features:
     """All features of a media file at once; arguments and errors as for :func:`features_of`."""
     return features_of(path, extractor, **options)[0].gather()

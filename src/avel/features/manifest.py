@@ -32,8 +32,8 @@ NAME = "manifest.csv"
 COLUMNS = (
     "file", "hash", "seconds", "segments", "status", "reason", "backbones", "precision", "time",
 )  # fmt: skip
-#: What the manifest calls an outcome.
-CALLED: dict[Status, str] = {
+#: The manifest's name for each status.
+STATUS_NAMES: dict[Status, str] = {
     "made": "done", "kept": "done", "bad": "quarantined", "skipped": "quarantined",
     "failed": "failed",
 }  # fmt: skip
@@ -56,7 +56,7 @@ class Manifest:
         next(read_manifest(self.path), None)  # something else's is left alone
         self._part = self.folder / f".manifest.{secrets.token_hex(6)}.part"
         with _folder_errors(self.folder):
-            self._made = not self.folder.exists()
+            self._created = not self.folder.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
             self._open = self._part.open("x", encoding="utf-8", newline="", buffering=1)
             #: When this run began, by the clock of the folder's own disk, in seconds since 1970.
@@ -103,7 +103,7 @@ class Manifest:
                 _merge([self.path, *dead, self._part], self.path)
         for path in (*dead, self._part):
             path.unlink(missing_ok=True)
-        if self._made:
+        if self._created:
             with suppress(OSError):  # it isn't empty
                 self.folder.rmdir()
 
@@ -159,7 +159,7 @@ def quarantine(folder: str | Path) -> dict[str, str]:
     folder, hashes = Path(folder), {}
     for path in (folder / NAME, *sorted(folder.glob(".manifest.*.part"))):
         for row in read_manifest(path) if path.name == NAME else _rows_of_part(path):
-            if row["status"] == CALLED["bad"]:
+            if row["status"] == STATUS_NAMES["bad"]:
                 hashes[row["file"]] = row["hash"]
             else:
                 hashes.pop(row["file"], None)
@@ -179,7 +179,7 @@ def _row(outcome: JobOutcome) -> Row:
         "hash": outcome.content,
         "seconds": f"{outcome.seconds:.3f}" if there else "",
         "segments": str(outcome.segments) if there else "",
-        "status": CALLED[outcome.status],
+        "status": STATUS_NAMES[outcome.status],
         "reason": escape_formula(plain_name(outcome.reason.partition("\n")[0])[:1000]),
         "backbones": outcome.backbones,
         "precision": outcome.precision,

@@ -173,7 +173,7 @@ def environment(values: dict[str, str]) -> Iterator[None]:
 def _serve(pipe: Connection, start: Start) -> None:
     """The main loop of a worker: load, then do lots and send outcomes, until an empty lot comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    with suppress(EOFError, OSError):  # the parent has gone
+    with suppress(EOFError, OSError):  # the parent has ended
         try:
             work = start()
         except Exception as e:

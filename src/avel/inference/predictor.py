@@ -19,7 +19,7 @@ from avel.models.decision_rules import DecisionRule
 from avel.types import Features, Floats, Json, Scores
 
 if TYPE_CHECKING:
-    from avel.features.cache import Extracts
+    from avel.features.cache import FeatureExtractor
     from avel.features.network import Precision
 
 #: Windows that go through the network at a time: memory doesn't grow with the file's length, and
@@ -54,7 +54,9 @@ class Predictor(ABC):
         return self
 
     @abstractmethod
-    def extractor(self, *, precision: Precision = "float32", device: str = "auto") -> Extracts:
+    def extractor(
+        self, *, precision: Precision = "float32", device: str = "auto"
+    ) -> FeatureExtractor:
         """What makes the features it was trained on.
 
         Args:

@@ -377,7 +377,7 @@ class Channels:
         return list(self._packer[1].resample(frame))
 
 
-def _tame(samples: Samples) -> Samples:
+def _bounded(samples: Samples) -> Samples:
     """Without what is no number, or louder than any sound."""
     finite = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
     clipped: Samples = np.clip(finite, -_LOUDEST, _LOUDEST).astype(np.float32)
@@ -388,7 +388,7 @@ def measure(frames: Iterator[Any]) -> Downmix:
     """How the channels of decoded audio frames become one; as many are decoded as that takes."""
     channels = Channels()
     return measured(
-        ([c.name for c in f.layout.channels], f.sample_rate, _tame(held))
+        ([c.name for c in f.layout.channels], f.sample_rate, _bounded(held))
         for f in frames
         if is_sound(f) and (held := channels(f)) is not None
     )
@@ -481,7 +481,7 @@ def blocks(
         if not timed and following is not None:
             time = following
         following = None if time is None else time + frame.samples / frame.sample_rate
-        block = SoundBlock(time, frame.sample_rate, _tame(mono))
+        block = SoundBlock(time, frame.sample_rate, _bounded(mono))
         if waiting is not None:
             yield _placed(waiting, block)
         waiting = block
@@ -524,16 +524,16 @@ class SoundLine:
     incoming: Iterator[SoundBlock]
     rate: int
     _ready: deque[Samples] = field(default_factory=deque)
-    _held: int = 0
-    _made: int = 0
-    _given: int = 0
+    _ready_count: int = 0
+    _produced: int = 0
+    _read_count: int = 0
     _source: _ResampledRun | None = None
     _waiting: SoundBlock | None = None
     _real: deque[tuple[int, int]] = field(default_factory=deque)
 
     def read(self, count: int) -> tuple[Samples, int]:
         """The next ``count`` samples (zeros behind the end), and how many of them are real."""
-        while self._held < count and self._more():
+        while self._ready_count < count and self._more():
             pass
         out = np.zeros(count, np.float32)
         filled = 0
@@ -544,9 +544,9 @@ class SoundLine:
             filled += len(part)
             if len(part) < len(head):
                 self._ready.appendleft(head[len(part) :])
-        self._held -= filled
-        self._given += count
-        return out, self._count_real(self._given - count, self._given)
+        self._ready_count -= filled
+        self._read_count += count
+        return out, self._count_real(self._read_count - count, self._read_count)
 
     def _count_real(self, first: int, end: int) -> int:
         while self._real and self._real[0][1] <= first:
@@ -568,7 +568,7 @@ class SoundLine:
     def _begin(self, rate: int) -> _ResampledRun:
         same = rate == self.rate
         stream = None if same else soxr.ResampleStream(rate, self.rate, 1, quality="HQ")
-        return _ResampledRun(rate, self._made / self.rate, stream)
+        return _ResampledRun(rate, self._produced / self.rate, stream)
 
     def _feed(self, source: _ResampledRun, block: SoundBlock, *, exact: bool) -> None:
         late = 0
@@ -593,16 +593,16 @@ class SoundLine:
 
     def _push(self, source: _ResampledRun, samples: Samples) -> None:
         source.fed += len(samples)
-        self._keep(source.resampler.resample_chunk(samples) if source.resampler else samples)
+        self._add_ready(source.resampler.resample_chunk(samples) if source.resampler else samples)
 
     def _flush(self) -> None:
         if self._source is not None and self._source.resampler is not None:
             rest = np.zeros(0, np.float32)
-            self._keep(self._source.resampler.resample_chunk(rest, last=True))
+            self._add_ready(self._source.resampler.resample_chunk(rest, last=True))
         self._source = None
 
-    def _keep(self, samples: Samples) -> None:
+    def _add_ready(self, samples: Samples) -> None:
         if len(samples):
             self._ready.append(samples)
-            self._held += len(samples)
-            self._made += len(samples)
+            self._ready_count += len(samples)
+            self._produced += len(samples)

@@ -29,7 +29,7 @@ Kind = Literal["video", "audio"]
 
 #: Longest file, in seconds, that is taken on.
 MAX_DURATION = 48 * 3600.0
-# files up to this many bytes are scanned for their true length; larger ones are believed
+# files up to this many bytes are scanned for their true length; of larger ones the header counts
 _SCAN = 2**28
 # containers whose header says how long the file is; of others FFmpeg guesses it from the bit rate
 _SAYS = "mov matroska avi asf flv wav w64 aiff caf au flac ogg mxf ape tta wv wtv ivf nut"
@@ -48,13 +48,13 @@ class Track:
         index: Its place among all the file's streams.
         kind: ``"video"`` or ``"audio"``.
         codec: The codec's short name.
-        language: As the file says, or empty.
+        language: As in the file, or empty.
         width, height: Pixels as stored, before rotation (video).
         fps: Average frames a second, 0 where not known (video).
         rotation: Degrees counter-clockwise that turn the picture upright (video).
         rate: Samples a second (audio).
         channels: How many (audio).
-        timed: Whether its own times can be believed (audio).
+        timed: Whether its own times are plausible (audio).
     """
 
     number: int
