@@ -38,7 +38,7 @@ PARTS = {
     "report-events": "section.list table",
     "report-player": "section.player",
     "report-timeline": "#timeline",
-    "report-moments": "section:has(> .moments)",
+    "report-pictures": "section:has(> .thumbnails)",
     "report-model": ".lower",
 }
 

@@ -21,7 +21,7 @@ from avel.media.annotated_copy import AGAIN, write_copy
 from avel.media.excerpt import frame_size
 from avel.media.file import RATE, audio_track, frames_at, open_media, write_video
 from avel.report.annotated_video import is_copy
-from avel.report.overlay import Overlay, colour, fitted, font_for, heat_picture, stretches
+from avel.report.overlay import Overlay, active_events, colour, fitted, font_for, heat_picture
 from avel.types import Event, Timeline
 from tests.media_files import click, grey, mux, tone
 from tests.report_samples import hand_timeline, write_clip
@@ -184,7 +184,7 @@ def test_what_has_no_picture_or_is_not_there_is_refused(tmp_path: Path) -> None:
     write_video(tmp_path / "tone.mp4", frames=[], fps=5, audio=tone(1, RATE), rate=RATE)
     (tmp_path / "text.mkv").write_text("no video")
     for name, message in (
-        ("gone.mp4", "isn't there"), ("tone.mp4", "no picture"), ("text.mkv", "media file"),
+        ("gone.mp4", "doesn't exist"), ("tone.mp4", "no picture"), ("text.mkv", "media file"),
     ):  # fmt: skip
         with pytest.raises(MediaError, match=message):
             hand_timeline(tmp_path / name, [0]).save(tmp_path / "copy.mp4")
@@ -222,7 +222,7 @@ def test_the_command_refuses_before_any_work(
     assert main(["localize", str(source), "-o", ".mp4"]) == 2
     assert "is the video itself" in capsys.readouterr().err
     assert main(["localize", str(tmp_path / "gone.mp4"), "-o", str(tmp_path / "c.mp4")]) == 1
-    assert "isn't there" in capsys.readouterr().err
+    assert "doesn't exist" in capsys.readouterr().err
     assert source.read_bytes() == clip.read_bytes()
 
 
@@ -260,7 +260,7 @@ def test_long_labels_are_cut_to_fit() -> None:
 
 def test_what_goes_on_when() -> None:
     a, b, c = Event(0, 4, "a"), Event(2, 6, "b"), Event(6, 7, "a")
-    edges, held = stretches([a, b, c])
+    edges, held = active_events([a, b, c])
     assert edges == [0, 2, 4, 6, 7]
     assert held == [(a,), (a, b), (b,), (c,), ()]
 

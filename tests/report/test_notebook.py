@@ -66,7 +66,7 @@ def test_a_report_too_large_is_a_line(clip: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_without_its_video_it_is_shown_too() -> None:
     _, page = shown(hand_timeline("nowhere/clip.mp4", LABELS))
-    assert "read when this page was made" in html.unescape(page)
+    assert "be read, so this page has no pictures" in html.unescape(page)
 
 
 @pytest.mark.slow

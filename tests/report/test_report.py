@@ -101,8 +101,8 @@ def test_events_lanes_table_and_thumbnails(clip: Path, tmp_path: Path) -> None:
         "Church bell, 0:01 – 0:04, score 0.70",
         "Bark, 0:05 – 0:07, score 0.70",
     ]
-    moments = [b for b in elements.all("button") if b.get("class") == "moment"]
-    assert [float(str(b["data-at"])) for b in moments] == [i + 0.5 for i in range(8)]
+    thumbnails = [b for b in elements.all("button") if b.get("class") == "thumbnail"]
+    assert [float(str(b["data-at"])) for b in thumbnails] == [i + 0.5 for i in range(8)]
     assert len([r for r in elements.all("tr") if "data-event" in r]) == 2
 
 
@@ -150,9 +150,9 @@ def test_without_the_video_the_page_says_so(tmp_path: Path) -> None:
 
 def test_no_events_shows_what_came_closest(tmp_path: Path) -> None:
     text, _ = rendered(hand_timeline(NOWHERE, [3, 3, 3]), tmp_path)
-    assert "No event that is both seen and heard was found" in text
+    assert "No event in this file is both seen and heard" in text
     assert text.count("class-row") > 3  # style sheet and three rows
-    assert "at most 0.10" in text
+    assert "peak 0.10" in text
 
 
 def test_events_without_scores(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_ten_hours_stay_small(tmp_path: Path) -> None:
     assert max(len(lane["values"]) for lane in data["lanes"]) <= view.MAX_POINTS
     assert {len(e[2]) for e in data["events"]} == {view.MAX_NAME}
     assert len(base64.b64decode(data["attention"]["data"])) <= view.MAX_CELLS
-    assert f"{view.MAX_EVENTS} surest of 9000 events" in text
+    assert f"{view.MAX_EVENTS} events of the highest scores out of 9000" in text
     assert "There are 79 more notes" in text
     assert len([i for i in elements.all("i") if i.get("class") == "span"]) == view.MAX_POINTS
 
@@ -262,7 +262,7 @@ def test_curve_paths_end_with_the_file() -> None:
     assert view.curve_path((), None) == ("", 0.0)
 
 
-def test_moments_of_a_long_file_have_maps_of_their_own() -> None:
+def test_thumbnails_of_a_long_file_have_maps_of_their_own() -> None:
     count = 9000  # a map of every fifth segment is all that the page has room for
     maps = np.zeros((count, 2, 2))
     maps[np.arange(count), 0, np.arange(count) % 2] = 1
@@ -272,7 +272,7 @@ def test_moments_of_a_long_file_have_maps_of_their_own() -> None:
     )  # fmt: skip
     held = view.attention(scores, [6.5, 7.5, 9000.0])
     assert held is not None and held["seconds"] == 5
-    own = np.frombuffer(base64.b64decode(held["moments"]), np.uint8).reshape(-1, 2, 2)
+    own = np.frombuffer(base64.b64decode(held["thumbnails"]), np.uint8).reshape(-1, 2, 2)
     assert own[:, 0].tolist() == [[255, 0], [0, 255], [0, 255]]
 
 
@@ -363,7 +363,7 @@ def test_cards_in_words() -> None:
         "data": {"name": "ave", "simulated": True},
         "metrics": {"accuracy": 87.123456, "split": "test"},
     }
-    assert dict(rows(card))["Hears with"] == "mini_audio, weights toybox"
+    assert dict(rows(card))["Audio backbone"] == "mini_audio, weights toybox"
     assert dict(rows(card))["Measured"] == "accuracy 87.12"
     assert any("simulated features" in c for c in cautions(card))
     assert any("mini networks" in c for c in cautions(card))
@@ -374,14 +374,14 @@ def test_cards_in_words() -> None:
     named = {"model": "named_events", "task": "sel", "events": {"bark": "dog bark", "cat": "cat"},
              "audio_card": {"name": "yamnet", "weights": "audioset"}, "chosen": {"clips": 58},
              "visual_card": {"name": "efficientnet_lite0"}}  # fmt: skip
-    told = dict(rows(named))
-    assert told["Looked for"] == "2 events" and told["Hears with"] == "yamnet, weights audioset"
-    assert "without training" in told["Model"] and "58 clips" in told["Numbers"]
-    assert "isn't the chance" in told["Score"] and "no people" in told["Limits"]
-    assert "Trained on" not in told and "Task" not in told
+    shown = dict(rows(named))
+    assert shown["Detects"] == "2 events" and shown["Audio backbone"] == "yamnet, weights audioset"
+    assert "without training" in shown["Model"] and "58 clips" in shown["Parameters"]
+    assert "isn't the probability" in shown["Score"] and "not for people" in shown["Limits"]
+    assert "Trained on" not in shown and "Task" not in shown
     assert cautions(named) == []  # a warning is for toys
     strange = {"model": "named_events", "events": 3, "chosen": [1], "audio_card": "x"}
-    assert dict(rows(strange))["Looked for"] == "0 events"
+    assert dict(rows(strange))["Detects"] == "0 events"
     assert cautions({}) == []
     assert rows({"data": 3, "audio_card": [], "step": "x"}) == []
 
@@ -524,7 +524,7 @@ def test_damaged_files_have_a_page(tmp_path: Path, ending: str) -> None:
 
 def quiet(found: Elements) -> list[str]:
     return [
-        str(b["aria-label"]) for b in found.all("button") if "apart" in str(b.get("class")).split()
+        str(b["aria-label"]) for b in found.all("button") if "single" in str(b.get("class")).split()
     ]
 
 
@@ -537,13 +537,13 @@ def test_what_is_of_one_modality_has_rows_of_its_own(tmp_path: Path) -> None:
     groups = [d["aria-label"] for d in found.all("div") if d.get("role") == "group"]
     assert groups == ["Heard, not seen, 1 event", "Seen, not heard, 1 event"]
     assert "<li>1 event</li>" in text and "<li>1 only heard</li>" in text
-    assert [b["aria-pressed"] for b in found.all("button") if b.get("id") == "apart"] == ["true"]
+    assert [b["aria-pressed"] for b in found.all("button") if b.get("id") == "single"] == ["true"]
     assert "<dt>Heard, not seen</dt>" in text and "No event is both" not in text
 
 
 def test_without_such_events_nothing_speaks_of_them(tmp_path: Path) -> None:
     text, found = rendered(hand_timeline(NOWHERE, LABELS), tmp_path)
-    assert not quiet(found) and "not seen" not in text and 'id="apart"' not in text
+    assert not quiet(found) and "not seen" not in text and 'id="single"' not in text
 
 
 def test_without_events_the_first_sentence_says_what_is_heard_and_seen(tmp_path: Path) -> None:
@@ -561,20 +561,20 @@ def test_without_events_the_first_sentence_says_what_is_heard_and_seen(tmp_path:
 def test_many_are_counted_and_not_all_named() -> None:
     heard = tuple(Event(i, i + 1 + i % 3, f"c{i}", 0.5, "audio") for i in range(9))
     made = Timeline("a.mp4", (), 12, (), audio_only=heard)
-    assert view.of_one_modality(made) == (
+    assert view.single_modality_text(made) == (
         "No event is both seen and heard. Heard only: c2 0:02-0:05, c5 0:05-0:08, c8 0:08-0:11, "
         "and 6 more."
     )
-    assert view.of_one_modality(Timeline("a.mp4", (), 12, ())) == ""
+    assert view.single_modality_text(Timeline("a.mp4", (), 12, ())) == ""
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 30), st.floats(0, 1)), max_size=40))
 def test_no_two_of_a_row_overlap_and_none_is_lost(spans: list[tuple[int, int, float]]) -> None:
     heard = tuple(sorted(Event(s, s + n, "a", v, "audio") for s, n, v in spans))
-    lanes = view.apart_lanes(Timeline("a.mp4", (), 100, ("a",), audio_only=heard))
+    lanes = view.single_modality_lanes(Timeline("a.mp4", (), 100, ("a",), audio_only=heard))
     assert len(lanes) == bool(heard)
     for lane in lanes:
-        assert 1 <= len(lane.rows) <= view.MAX_APART_ROWS
+        assert 1 <= len(lane.rows) <= view.MAX_SINGLE_ROWS
         assert sum(map(len, lane.rows)) + lane.left_out == len(heard)
         assert ("shown" in lane.summary) == (lane.left_out > 0)
         for row in lane.rows:
@@ -592,8 +592,8 @@ def crowded(events: int) -> Timeline:
         values, names, Grid(60.0), np.full(60, 200), audio_scores=heard, visual_scores=heard
     )
     found = tuple(Event(i, i + 2, f"class {3 * i}", 0.9) for i in range(events))
-    apart = tuple(Event(i / 4, i / 4 + 3, f"class {i % 200}", 0.9, "audio") for i in range(220))
-    return Timeline(NOWHERE, found, 60.0, names, scores, audio_only=apart)
+    single = tuple(Event(i / 4, i / 4 + 3, f"class {i % 200}", 0.9, "audio") for i in range(220))
+    return Timeline(NOWHERE, found, 60.0, names, scores, audio_only=single)
 
 
 @pytest.mark.parametrize(("events", "curves"), [(0, 1), (5, 5), (50, view.MAX_LANES)])
@@ -603,7 +603,7 @@ def test_of_200_classes_only_those_found_or_likely_are_drawn(
     text, found = rendered(crowded(events), tmp_path)
     assert len([s for s in found.all("svg") if s.get("class") == "curve"]) == curves
     held = json.loads(found.scripts[0])
-    assert len(held["lanes"]) == curves and len(held["apart"]) == len(quiet(found)) <= 200
+    assert len(held["lanes"]) == curves and len(held["single"]) == len(quiet(found)) <= 200
     assert len(text) < 250_000
     assert "<summary>200 classes</summary>" in text
     if not events:

@@ -99,10 +99,10 @@ def test_a_click_on_an_event_seeks_the_video(opened: Opened) -> None:
     assert opened.page.locator("tr.on").count() == 1
 
 
-def test_the_table_the_moments_and_the_ruler_seek(opened: Opened) -> None:
+def test_the_table_the_thumbnails_and_the_ruler_seek(opened: Opened) -> None:
     opened.page.locator("tr[data-event] .row").first.click()
     assert opened.time == pytest.approx(1.0, abs=0.05)
-    opened.page.locator(".moment").nth(6).click()
+    opened.page.locator(".thumbnail").nth(6).click()
     assert opened.time == pytest.approx(6.5, abs=0.05)
     opened.page.locator("#ruler").scroll_into_view_if_needed()
     box = opened.page.locator("#ruler").bounding_box()
@@ -138,7 +138,7 @@ def test_the_keyboard_reaches_everything(opened: Opened) -> None:
 
 def test_attention_is_drawn_where_the_map_is_bright_and_can_be_hidden(opened: Opened) -> None:
     alpha = (
-        "(k) => { const c = document.querySelectorAll('.moment canvas')[k];"
+        "(k) => { const c = document.querySelectorAll('.thumbnail canvas')[k];"
         " const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
         " let best = 3; for (let i = 3; i < d.length; i += 4) if (d[i] > d[best]) best = i;"
         " const p = (best - 3) / 4;"
@@ -148,7 +148,7 @@ def test_attention_is_drawn_where_the_map_is_bright_and_can_be_hidden(opened: Op
         x, y = opened.page.evaluate(alpha, k)
         assert x == pytest.approx((k + 0.5) / 7, abs=0.08)
         assert y == pytest.approx(0.5, abs=0.08)
-    canvas = opened.page.locator(".moment canvas").first
+    canvas = opened.page.locator(".thumbnail canvas").first
     assert canvas.is_visible()
     opened.page.locator("#attention").click()
     assert not canvas.is_visible()
@@ -263,10 +263,10 @@ def test_a_long_timeline_zooms_and_follows_the_cursor(browser: Any, tmp_path: Pa
 
 
 @pytest.fixture(params=SIZES)
-def apart(
+def single(
     browser: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Opened]:
-    folder = tmp_path_factory.mktemp("apart")
+    folder = tmp_path_factory.mktemp("single")
     lane_timeline(write_clip(folder / "clip.mp4"), [3, 3, 0, 0, 3, 3, 3, 3]).save(folder / "a.html")
     opened = Opened(browser, folder / "a.html", SIZES[request.param])
     yield opened
@@ -274,15 +274,15 @@ def apart(
     opened.context.close()
 
 
-def test_what_is_only_heard_is_quiet_and_can_be_hidden(apart: Opened) -> None:
-    page = apart.page
+def test_what_is_only_heard_is_quiet_and_can_be_hidden(single: Opened) -> None:
+    page = single.page
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-    rows, switch = page.locator(".apart-row"), page.locator("#apart")
+    rows, switch = page.locator(".single-row"), page.locator("#single")
     assert rows.count() == 2 and rows.first.is_visible()
-    heights = [page.locator(q).first.bounding_box()["height"] for q in (".apart", ".event")]
+    heights = [page.locator(q).first.bounding_box()["height"] for q in (".single", ".event")]
     assert heights[0] <= heights[1] < 30
-    page.locator(".apart").first.click()  # a click jumps there
-    assert apart.time == pytest.approx(4, abs=0.3)
+    page.locator(".single").first.click()  # a click jumps there
+    assert single.time == pytest.approx(4, abs=0.3)
     assert page.locator("#now").text_content() == "Siren (heard, not seen)"
     assert "Siren (heard, not seen)" in str(page.locator("#ruler").get_attribute("aria-valuetext"))
     switch.click()
@@ -292,9 +292,9 @@ def test_what_is_only_heard_is_quiet_and_can_be_hidden(apart: Opened) -> None:
     assert switch.get_attribute("aria-pressed") == "true" and rows.last.is_visible()
 
 
-def test_the_pointer_and_the_focus_tell_what_it_is(apart: Opened) -> None:
-    page, tip = apart.page, apart.page.locator("#tip")
-    page.locator(".apart").first.hover()
+def test_the_pointer_and_the_focus_tell_what_it_is(single: Opened) -> None:
+    page, tip = single.page, single.page.locator("#tip")
+    page.locator(".single").first.hover()
     assert tip.is_visible() and tip.inner_text().split("\n") == ["Siren 0.70", "0:04 – 0:07"]
     page.mouse.move(0, 0)
     assert not tip.is_visible()
@@ -304,7 +304,7 @@ def test_the_pointer_and_the_focus_tell_what_it_is(apart: Opened) -> None:
     assert page.evaluate(focused) == "Heard, not seen: Siren, 0:04 – 0:07, score 0.70"
     assert tip.is_visible() and "Siren" in tip.inner_text()
     page.keyboard.press("Enter")
-    assert apart.time == pytest.approx(4, abs=0.3)
+    assert single.time == pytest.approx(4, abs=0.3)
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     assert not tip.is_visible()

@@ -373,10 +373,10 @@ def _show(
     if as_json:
         print_json(found.to_json())
     else:
-        from avel.report.view import of_one_modality
+        from avel.report.view import single_modality_text
 
         listed = any(e.modality != "both" for e in found)  # the table has them
-        apart = "" if listed else of_one_modality(found)
+        apart = "" if listed else single_modality_text(found)
         notes = [*found.notes, *([apart] if apart else [])]
         print_table(_table(found), notes=notes, written=written, done=done)
 

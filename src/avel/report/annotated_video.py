@@ -1,4 +1,4 @@
-"""The video with its events burned in: labels, a small timeline, attention."""
+"""A copy of the video with its events drawn in: labels, a small timeline, attention."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from avel.types import Timeline
 if TYPE_CHECKING:
     from avel.media.file import Media
 
-#: How the comment begins by which our own copies are known.
+#: Start of the comment by which avel recognizes its own copies; older copies have the same.
 MARK = "avel: events burned in"
 
 
 @writers.register(".mp4")
 class VideoWriter(Writer):
-    """A copy of the video that shows its events; no other video is ever written over."""
+    """A copy of the video that shows its events; it never replaces another video."""
 
     title = "Video with the events drawn in"
 
     def check(self, video: str, path: Path) -> Media:
-        """Refuse a video without pictures, and a place where another video lies.
+        """Refuse a video without pictures, and a path where another video is.
 
         Raises:
-            MediaError: if the video isn't there, can't be read, or has no picture.
+            MediaError: if the video doesn't exist, can't be read, or has no picture.
             UsageError: if ``path`` is the video itself, or a file that isn't such a copy.
         """
         return readable(video, path)
@@ -47,7 +47,7 @@ class VideoWriter(Writer):
 
 
 def readable(video: str, path: Path, timeline: Timeline | None = None) -> Media:
-    """The video that a copy at ``path`` is made of, if it may lie there; errors as above.
+    """The probed video, if a copy of it may be written to ``path``; errors as above.
 
     Args:
         video: The video.
@@ -59,22 +59,22 @@ def readable(video: str, path: Path, timeline: Timeline | None = None) -> Media:
     source = Path(video)
     if not source.exists():
         raise MediaError(
-            f"{video}: the video isn't there, so nothing can be drawn on it",
-            hint="say where it is: avel convert LABELS -o COPY.mp4 --video FILE",
+            f"the video {video} doesn't exist, so nothing can be drawn on it",
+            hint="give its path: avel convert LABELS -o COPY.mp4 --video FILE",
         )
     if path.exists() and path.samefile(source):
         raise UsageError(f"{path} is the video itself", expected="another name for the copy")
     if path.exists() and not is_copy(path):
         raise UsageError(
-            f"{path} is there, and isn't a copy that avel has written",
+            f"{path} exists, and isn't a copy that avel has written",
             expected="a new name, or an earlier copy",
             hint="choose another name, or delete it first",
         )
     media = open_media(source) if timeline is None else media_of(timeline)
     if media.video is None:
         raise MediaError(
-            f"{video}: has no picture to draw on",
-            expected="a file of video",
+            f"{video} has no picture to draw on",
+            expected="a video",
             hint="leave the .mp4 out, or write .html or .vtt",
         )
     return media

@@ -1,4 +1,4 @@
-"""A model's card in words for people: what it is, what it knows, and what it isn't for."""
+"""A model's card in words for people: what it is, what it detects, its limits."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ _LONGEST = 300
 
 
 def name(card: Json) -> str:
-    """The model's name, or nothing where the events came without one."""
+    """The model's name, empty if the events came without one."""
     return _words(card.get("model", card.get("name", "")))
 
 
 def rows(card: Json) -> list[tuple[str, str]]:
-    """What of the card a reader wants to know, as pairs of heading and text."""
+    """The card as pairs of heading and text."""
     data = _object(card.get("data"))
     if name(card) == "named_events":
         return _named(card)
-    given = [
+    pairs = [
         ("Model", name(card)),
         ("Paper", _words(card.get("paper", ""))),
         ("Task", _TASKS.get(str(card.get("task")), _words(card.get("task", "")))),
-        ("Hears with", _backbone(_object(card.get("audio_card")))),
-        ("Sees with", _backbone(_object(card.get("visual_card")))),
+        ("Audio backbone", _backbone(_object(card.get("audio_card")))),
+        ("Visual backbone", _backbone(_object(card.get("visual_card")))),
         ("Trained on", _trained_on(data)),
         ("Segment", f"{card['step']:g} s" if _is_number(card.get("step")) else ""),
         ("Trained clips", _clip(card)),
         ("Measured", _metrics(_object(card.get("metrics")))),
         ("Licence", _words(card.get("licence", ""))),
     ]
-    return [(heading, text) for heading, text in given if text]
+    return [(heading, text) for heading, text in pairs if text]
 
 
 def _named(card: Json) -> list[tuple[str, str]]:
-    """Of the training-free model: who tells what, how much was looked for, what a score is."""
+    """The card of the model without training: its taggers, events, scores and limits."""
     chosen = _object(card.get("chosen"))
     numbers = f"on {chosen['clips']:g} clips" if _is_number(chosen.get("clips")) else ""
-    given = [
-        ("Model", "named_events, without training: two taggers joined by a vocabulary of events"),
+    pairs = [
+        ("Model", "named_events, without training: two taggers combined by a vocabulary of events"),
         ("Paper", _words(card.get("paper", ""))),
-        ("Hears with", _backbone(_object(card.get("audio_card")))),
-        ("Sees with", _backbone(_object(card.get("visual_card")))),
-        ("Looked for", f"{len(_object(card.get('events')))} events"),
-        ("Numbers", f"of the fusion and the decision: chosen {numbers}" if numbers else ""),
-        ("Score", "how sure both taggers together are that a segment's event is heard and seen, "
-                  "the mean over the event; of what is only heard or only seen, by that tagger "
-                  "alone. It ranks events, and isn't the chance that one is true."),
-        ("Limits", "What neither tagger has a class for isn't found. The picture's tagger knows "
-                   "things and animals but no people: of speech, laughter or singing it sees "
-                   "clothes at most, so that a voice off screen may count as seen. It judges the "
-                   "whole frame, and may take a small or drawn source for another. Quiet "
-                   "sounds below music or speech are missed."),
+        ("Audio backbone", _backbone(_object(card.get("audio_card")))),
+        ("Visual backbone", _backbone(_object(card.get("visual_card")))),
+        ("Detects", f"{len(_object(card.get('events')))} events"),
+        ("Parameters", f"of fusion and decision: chosen {numbers}" if numbers else ""),
+        ("Score", "both taggers' confidence that the event is heard and seen, the mean over its "
+                  "segments; of what is only heard or only seen, that tagger's alone. It ranks "
+                  "events, and isn't the probability that one is true."),
+        ("Limits", "Events without a class in either tagger aren't detected. The visual tagger has "
+                   "classes for things and animals but not for people: for speech, laughter or "
+                   "singing it sees clothes at most, so that a voice off screen may count as seen. "
+                   "It classifies the whole frame, and may mistake a small or drawn source for "
+                   "another. Quiet sounds below music or speech are missed."),
     ]  # fmt: skip
-    return [(heading, text) for heading, text in given if text]
+    return [(heading, text) for heading, text in pairs if text]
 
 
 _TASKS = {
@@ -66,26 +66,28 @@ _TASKS = {
 
 
 def cautions(card: Json) -> list[str]:
-    """What a reader must know before believing the events, a sentence each."""
-    said = []
+    """Warnings about the model, a sentence each."""
+    sentences = []
     data = _object(card.get("data"))
     text = " ".join(str(v) for v in (data.get("name", ""), data.get("note", ""))).lower()
-    learnt = []
+    sources = []
     if "toybox" in text or card.get("toy"):
-        learnt.append("Toybox, rendered clips of drawn things with synthetic sounds")
+        sources.append("Toybox, rendered clips of drawn things with synthetic sounds")
     if "never filmed together" in text:
-        learnt.append("clips composed of recordings and photographs never filmed together")
-    if learnt:
-        said.append(
-            f"This model is a toy: it was trained on {', and on '.join(learnt)}. What it finds in "
-            "real videos means nothing."
+        sources.append("clips composed of recordings and photographs never filmed together")
+    if sources:
+        sentences.append(
+            f"This model is a toy: it was trained on {', and on '.join(sources)}. Its events in real "
+            "videos mean nothing."
         )
     if data.get("simulated") or card.get("simulated"):
-        said.append("This model was trained on simulated features: it knows no real events.")
+        sentences.append(
+            "This model was trained on simulated features: it has learned no real events."
+        )
     backbones = (_object(card.get(key)) for key in ("audio_card", "visual_card"))
     if any(str(b.get("name", "")).startswith("mini_") for b in backbones):
-        said.append("This model hears or sees with mini networks, which are for trying out.")
-    return said
+        sentences.append("This model uses mini networks as backbones, which are for trying out.")
+    return sentences
 
 
 def _object(value: Any) -> Mapping[str, Any]:
@@ -121,7 +123,9 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
     metric, value = metrics.get("metric"), metrics.get("value")
     if isinstance(metric, str) and _is_number(value):
         selection = _words(metrics.get("selection", ""))
-        said = f"{metric.replace('_', ' ')} {value:.3f}" + (f" ({selection})" if selection else "")
-        return said[:_LONGEST]
+        metric_text = f"{metric.replace('_', ' ')} {value:.3f}" + (
+            f" ({selection})" if selection else ""
+        )
+        return metric_text[:_LONGEST]
     pairs = [f"{k.replace('_', ' ')} {v:.4g}" for k, v in metrics.items() if _is_number(v)]
     return ", ".join(pairs)[:_LONGEST]

@@ -1,4 +1,4 @@
-"""Events as files of their own: clips and pictures."""
+"""A file for each event: a clip or a picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avel import clock
 from avel.errors import DataError
 from avel.types import Event, Timeline
 
-#: Most clips or pictures of one video, the longest clip in seconds, and most of them together.
+#: Most clips or pictures of one video; the longest clip, and all together, in seconds.
 MAX_CLIPS, MAX_SECONDS, MAX_TOTAL = 1000, 600.0, 3 * 3600.0
 #: Frames a second where the file doesn't say, and the most that a clip gets.
 _FPS, _MAX_FPS = 25.0, 60.0
@@ -22,15 +22,15 @@ _WIDTH, _QUALITY, _BATCH = 640, 88, 16
 
 
 def safe_name(text: str, *, most: int = 80) -> str:
-    """A text as part of a file's name on any system: letters and digits of all scripts, ``-_.``.
+    """A text as part of a file name on any system: letters and digits of all scripts, ``-_.``.
 
     Args:
         text: Anything.
         most: Bytes of UTF-8 at most.
     """
-    kept = "".join(c if category(c)[0] in "LNM" or c in "-_." else "_" for c in text)
-    kept = "_".join(filter(None, kept.split("_"))).strip("._-")
-    return kept.encode()[:most].decode(errors="ignore") or "_"
+    name = "".join(c if category(c)[0] in "LNM" or c in "-_." else "_" for c in text)
+    name = "_".join(filter(None, name.split("_"))).strip("._-")
+    return name.encode()[:most].decode(errors="ignore") or "_"
 
 
 def event_names(timeline: Timeline, events: Sequence[Event], ending: str) -> list[str]:
@@ -50,36 +50,35 @@ def _ticks(event: Event) -> tuple[int, int]:
 
 
 def check_bounds(timeline: Timeline, *, clips: bool) -> None:
-    """Refuse more, or longer, clips than are made, before any is.
+    """Refuse too many or too long clips before any is written.
 
     Raises:
-        DataError: that says which bound is passed.
+        DataError: that names the limit.
     """
     total = sum(e.end - e.start for e in timeline)
     longest = max((e.end - e.start for e in timeline), default=0.0)
-    for found, most, what in (
+    for value, most, what in (
         (len(timeline), MAX_CLIPS, "events"),
         (longest if clips else 0, MAX_SECONDS, "seconds in one event"),
         (total if clips else 0, MAX_TOTAL, "seconds of events"),
     ):
-        if found > most:
+        if value > most:
             raise DataError(
-                f"{timeline.video}: {found:g} {what}",
+                f"{timeline.video} has {value:g} {what}",
                 expected=f"at most {most:g} for a file each",
                 hint="take fewer: raise --min-duration or --threshold, or delete some",
             )
 
 
 def cut_clips(timeline: Timeline, folder: str | Path) -> list[Path]:
-    """Cut every event out of its video into an .mp4 of its own, from its start to its end or to
-    the video's.
+    """Cut every event out of its video into an .mp4, from its start to its end (or the video's).
 
-    Pictures and sound are encoded anew (H.264, AAC mono), so that a clip begins and ends at the
-    event's edges and not at the nearest key frame. Each file is written whole or not at all.
+    Clips are encoded anew (H.264, AAC mono), so that they begin and end at the event's edges and
+    not at key frames. Each file is written whole or not at all.
 
     Args:
-        timeline: Its ``video`` must lead to the file.
-        folder: Made where it isn't there.
+        timeline: Its ``video`` must be the file's path.
+        folder: Created if it doesn't exist.
 
     Returns:
         The files, in the events' order.
@@ -111,7 +110,7 @@ def cut_clips(timeline: Timeline, folder: str | Path) -> list[Path]:
 
 
 def _within(timeline: Timeline, duration: float) -> list[Event]:
-    """The events, none going on after the end of the file."""
+    """The events, cut at the end of the file."""
     beyond = [e for e in timeline if e.start >= duration]
     if beyond:
         first = beyond[0]
@@ -119,7 +118,7 @@ def _within(timeline: Timeline, duration: float) -> list[Event]:
             f"{timeline.video} is {duration:.2f} s long, and {len(beyond)} events begin later, "
             f"{first.label} at {first.start:.2f} s first",
             expected="labels of this video",
-            hint="name their own with --video, or mend the labels",
+            hint="name the right video with --video, or correct the labels",
         )
     return [replace(e, end=min(e.end, duration)) for e in timeline]
 
@@ -128,8 +127,8 @@ def save_thumbnails(timeline: Timeline, folder: str | Path) -> list[Path]:
     """Save a picture of every event: the middle of its segment with the highest score.
 
     Args:
-        timeline: Its ``video`` must lead to the file. Without scores it is the event's middle.
-        folder: Made where it isn't there.
+        timeline: Its ``video`` must be the file's path. Without scores the event's middle is taken.
+        folder: Created if it doesn't exist.
 
     Returns:
         The .jpg files; an event without a picture has none.
@@ -142,10 +141,10 @@ def save_thumbnails(timeline: Timeline, folder: str | Path) -> list[Path]:
 
     check_bounds(timeline, clips=False)
     names = event_names(timeline, timeline.events, ".jpg")
-    held = sorted((best_instant(timeline, e), n) for e, n in zip(timeline, names, strict=True))
+    instants = sorted((best_instant(timeline, e), n) for e, n in zip(timeline, names, strict=True))
     media = media_of(timeline)
     written = []
-    for batch in _batches(held):
+    for batch in _batches(instants):
         images = frames_at(media, [t for t, _ in batch], width=_WIDTH)
         for (_, name), image in zip(batch, images, strict=True):
             if image is not None:
@@ -158,8 +157,10 @@ def best_instant(timeline: Timeline, event: Event) -> float:
     scores = timeline.scores
     if scores is None or event.label not in scores.classes:
         return clock.middle(event.start, event.end)
-    own = None if event.modality == "both" else getattr(scores, f"{event.modality}_scores")
-    values = scores.values if own is None else np.nan_to_num(own)
+    modality_scores = (
+        None if event.modality == "both" else getattr(scores, f"{event.modality}_scores")
+    )
+    values = scores.values if modality_scores is None else np.nan_to_num(modality_scores)
     grid, column = scores.grid, scores.classes.index(event.label)
     first = clock.segment_at(event.start, grid.step)
     inside = [i for i in range(first, len(grid)) if grid.bounds(i)[0] < event.end]
@@ -169,9 +170,9 @@ def best_instant(timeline: Timeline, event: Event) -> float:
     return clock.middle(max(start, event.start), min(end, event.end))
 
 
-def _batches(held: Sequence[tuple[float, str]]) -> Iterator[Sequence[tuple[float, str]]]:
-    for i in range(0, len(held), _BATCH):
-        yield held[i : i + _BATCH]
+def _batches(instants: Sequence[tuple[float, str]]) -> Iterator[Sequence[tuple[float, str]]]:
+    for i in range(0, len(instants), _BATCH):
+        yield instants[i : i + _BATCH]
 
 
 def _save_jpeg(image: NDArray[np.uint8], path: Path) -> Path:

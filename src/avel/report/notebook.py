@@ -1,4 +1,4 @@
-"""A timeline as a notebook shows it: the report, in a frame that reaches nothing around it."""
+"""The report for a notebook's cell, in a sandboxed frame."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ from avel.report.page import render
 from avel.report.view import length_text
 from avel.types import Timeline
 
-#: Videos up to so many bytes are part of the notebook, and frames up to so many characters.
+#: Largest embedded video in bytes, and largest frame in characters.
 EMBED_BYTES, MOST = 4 * 10**6, 12 * 10**6
-#: Seconds of sound up to which a spectrogram is made: a cell that shows a value is no long work.
+#: Seconds of sound up to which a spectrogram is drawn, so that a cell is shown quickly.
 LONGEST = 1800.0
-#: Pixels that the frame is high.
+#: Height of the frame in pixels.
 HEIGHT = 720
 
 
 def frame(timeline: Timeline) -> str:
     """The report of a timeline as HTML for a notebook's cell.
 
-    A page of its own in an ``iframe``: its scripts run, but without an origin (``sandbox``), so
-    that nothing of the notebook is in their reach. Larger videos than ``EMBED_BYTES`` aren't part
-    of it, nor is the spectrogram of sound longer than ``LONGEST``; a report that is larger than
-    ``MOST`` all the same is a line that says how to save it.
+    The page is in a sandboxed ``iframe``: its scripts have no origin and can't access the notebook.
+    It contains neither videos larger than ``EMBED_BYTES`` nor spectrograms of sound longer than
+    ``LONGEST``; for a report that is still larger than ``MOST`` a line says how to save it.
 
     Args:
         timeline: As for :func:`avel.report.page.render`.
     """
-    heard = timeline.duration <= LONGEST
-    page = render(timeline, page=None, embed=EMBED_BYTES, spectrogram=heard)
+    short_enough = timeline.duration <= LONGEST
+    page = render(timeline, page=None, embed=EMBED_BYTES, spectrogram=short_enough)
     page = page.encode("utf-8", "replace").decode()
     name = escape(Path(timeline.video).name.encode("utf-8", "replace").decode()[:200] or "video")
     if len(page) > MOST:

@@ -1,4 +1,4 @@
-"""What is drawn over a video's pictures: events, a small timeline, and where the model looks."""
+"""The overlay of an annotated video: events, a small timeline, attention."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFont import FreeTypeFont
 
-#: Most labels at a time; of more the surest are shown, and how many are left out.
+#: Most labels at a time; of more the ones of the highest scores are shown, with a count.
 MOST = 4
-#: Dark ink on labels, the ground of the bar, and the place where one is.
+#: Colours of the labels' text, of the bar's background, and of the position.
 _INK, _GROUND, _HERE = (14, 17, 22), (14, 17, 22, 190), (255, 255, 255)
 # the attention's colours with their alpha, how fine it is drawn, and how strong: as the page does
 _STOPS = (
@@ -41,8 +41,8 @@ class Overlay:
     """Draws a timeline on pictures of one size, one after the other.
 
     Args:
-        timeline: Its events are named while they last, on a bar of the whole file too; where its
-            scores have attention maps, they lie over the picture.
+        timeline: Its events are labelled during their time and shown on a bar of the whole file;
+            attention maps, where its scores have any, are drawn over the picture.
         size: Width and height of the pictures.
     """
 
@@ -53,14 +53,14 @@ class Overlay:
         self._hues = {lane.label: lane.hue for lane in self._lanes}
         scored = timeline.scores is not None or any(e.score != 1 for e in timeline)
         self._scored = scored and not timeline.corrected
-        self._edges, self._held = stretches(timeline.events)
+        self._edges, self._active = active_events(timeline.events)
         self._letters = max(10, round(0.04 * min(size)))
         self._bar = self._draw_bar()
         self._look: tuple[int, tuple[Image, Image]] | None = None
         self._named: tuple[int, Image | None] = (-1, None)
 
     def __call__(self, image: NDArray[np.uint8], seconds: float) -> NDArray[np.uint8]:
-        """The (H, W, 3) uint8 RGB picture with what is known of an instant drawn on it."""
+        """The (H, W, 3) uint8 RGB picture with the overlay of an instant."""
         from PIL import Image as Pictures
 
         picture = Pictures.fromarray(image)
@@ -88,14 +88,14 @@ class Overlay:
         return self._look[1]
 
     def _names(self, seconds: float) -> Image | None:
-        place = bisect_right(self._edges, seconds)
-        if place != self._named[0]:
-            held = self._held[place - 1] if place else ()
-            self._named = (place, self._draw_names(held) if held else None)
+        index = bisect_right(self._edges, seconds)
+        if index != self._named[0]:
+            events = self._active[index - 1] if index else ()
+            self._named = (index, self._draw_names(events) if events else None)
         return self._named[1]
 
     def _draw_names(self, events: Sequence[Event]) -> Image:
-        """A label an event, one above the other, as wide as the picture."""
+        """Labels of events, one above the other, on an image as wide as the picture."""
         from PIL import Image, ImageDraw
 
         letters, (width, high) = self._letters, self.size
@@ -106,40 +106,40 @@ class Overlay:
         if len(sure) > fitting:
             more = f"+{len(sure) - fitting + 1} more"
             lines[-1] = (f"{lines[-1][0]}  {more}" if fitting == 1 else more, lines[-1][1])
-        made = Image.new("RGBA", (width, len(lines) * (row + gap)), (0, 0, 0, 0))
-        pen = ImageDraw.Draw(made)
+        image = Image.new("RGBA", (width, len(lines) * (row + gap)), (0, 0, 0, 0))
+        pen = ImageDraw.Draw(image)
         for i, (text, fill) in enumerate(lines):
             font = font_for(text, letters)
             shown = fitted(text, font, width - 4 * pad)
             top, long = i * (row + gap), int(font.getlength(shown)) + 2 * pad
             pen.rounded_rectangle((pad, top, pad + long, top + row), letters // 3, fill=fill)
             pen.text((2 * pad, top + row / 2), shown, font=font, fill=_INK, anchor="lm")
-        return made
+        return image
 
     def _text(self, event: Event) -> str:
         name = printable(" ".join(event.label.split()))[:_LONGEST] or "?"
         return f"{name}  {event.score:.2f}" if self._scored else name
 
     def _draw_bar(self) -> Image:
-        """The whole file as a strip: a row a class, or a shared one where there is no room."""
+        """The timeline of the whole file: a row a class, or shared rows if there is no room."""
         from PIL import Image, ImageDraw
 
         width, height = self.size
         most = max(6, round(0.05 * height))
         rows = max(1, min(len(self._lanes), most // 4))
         each = max(4, min(round(0.025 * height), most // rows))
-        made = Image.new("RGBA", (width, min(height, each * rows + 2)), _GROUND)
-        pen = ImageDraw.Draw(made)
+        image = Image.new("RGBA", (width, min(height, each * rows + 2)), _GROUND)
+        pen = ImageDraw.Draw(image)
         for i, lane in enumerate(self._lanes):
             for event in lane.events:
                 left = int(event.left / 100 * width)
                 right = max(left, int((event.left + event.width) / 100 * width) - 1)
                 top = 1 + i % rows * each
                 pen.rectangle((left, top, right, top + each - 2), fill=colour(lane.hue))
-        return made
+        return image
 
     def _mark(self, picture: Image, seconds: float) -> None:
-        """Where on the bar the instant lies."""
+        """Mark the instant on the bar."""
         from PIL import ImageDraw
 
         width, height = self.size
@@ -150,29 +150,29 @@ class Overlay:
         pen.rectangle((at, top, at + thick - 1, height - 1), fill=_HERE)
 
 
-def stretches(events: Sequence[Event]) -> tuple[list[float], list[tuple[Event, ...]]]:
-    """The instants at which an event begins or ends, rising, and what goes on from each."""
+def active_events(events: Sequence[Event]) -> tuple[list[float], list[tuple[Event, ...]]]:
+    """The instants at which an event begins or ends, rising, and the active events from each."""
     begin: dict[float, list[Event]] = {}
     for event in events:
         begin.setdefault(event.start, []).append(event)
     edges = sorted({*begin, *(e.end for e in events)})
-    held: list[tuple[Event, ...]] = []
-    now: list[Event] = []
+    active: list[tuple[Event, ...]] = []
+    running: list[Event] = []
     for edge in edges:
-        now = [e for e in now if e.end > edge] + begin.get(edge, [])
-        held.append(tuple(now))
-    return edges, held
+        running = [e for e in running if e.end > edge] + begin.get(edge, [])
+        active.append(tuple(running))
+    return edges, active
 
 
 def heat_picture(cells: NDArray[np.uint8], size: tuple[int, int]) -> tuple[Image, Image]:
-    """An attention map as the report shows it: blended between its cells, clear where it is even.
+    """An attention map as the report shows it: smoothed, and transparent at the even share.
 
     Args:
         cells: (H, W) bytes of :func:`avel.report.thumbs.attention_bytes`.
         size: Width and height of the pictures.
 
     Returns:
-        Colours (RGB) and how far each covers (L), both of that size.
+        Colours (RGB) and opacity (L), both of that size.
     """
     from PIL import Image
 
@@ -187,14 +187,14 @@ def heat_picture(cells: NDArray[np.uint8], size: tuple[int, int]) -> tuple[Image
 
 
 def _weights(count: int) -> NDArray[np.float64]:
-    """(_FINE, count) how much each cell counts at each fine place; rows sum to 1."""
+    """(_FINE, count) the weight of each cell at each point of the fine grid; rows sum to 1."""
     at = (np.arange(_FINE) + 0.5) / _FINE * count - 0.5
     raw = np.exp(-((at[:, None] - np.arange(count)) ** 2) / 0.5)
     return np.asarray(raw / raw.sum(axis=1, keepdims=True))
 
 
 def colour(hue: int) -> tuple[int, int, int]:
-    """RGB of a class's hue, as light and as strong as the page's in the dark.
+    """RGB of a class's hue, as in the page's dark theme.
 
     Ottosson, A perceptual color space for image processing, 2020 (OKLab to linear sRGB).
     """
@@ -217,7 +217,7 @@ def colour(hue: int) -> tuple[int, int, int]:
 
 
 def fitted(text: str, font: FreeTypeFont, width: float) -> str:
-    """The text, cut with an ellipsis where it is wider than so many pixels."""
+    """The text, cut with an ellipsis if it is wider than ``width`` pixels."""
     if font.getlength(text) <= width:
         return text
     for length in range(len(text) - 1, 0, -1):
@@ -228,15 +228,16 @@ def fitted(text: str, font: FreeTypeFont, width: float) -> str:
 
 
 def font_for(text: str, size: int) -> FreeTypeFont:
-    """A font that has a text's letters.
+    """A font for a text: DejaVu Sans, which comes with matplotlib, or an installed fallback.
 
-    DejaVu Sans, which comes with matplotlib, or one for other scripts where it is installed; a
-    letter that none has is drawn as a box.
+    A letter that no font has is drawn as a box.
     """
-    return _font(next((p for p in _fonts(text.isascii()) if _covers(p, text)), _own()), size)
+    return _font(
+        next((p for p in _fonts(text.isascii()) if _covers(p, text)), _default_font()), size
+    )
 
 
-def _own() -> str:
+def _default_font() -> str:
     import matplotlib
 
     return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
@@ -244,15 +245,15 @@ def _own() -> str:
 
 @lru_cache(maxsize=2)
 def _fonts(plain: bool) -> tuple[str, ...]:
-    """Files of the fonts that are tried."""
+    """Files of the fonts to try."""
     if plain:
-        return (_own(),)
+        return (_default_font(),)
     from matplotlib.font_manager import findfont, fontManager
 
     from avel.figures.style import FALLBACKS
 
     there = set(fontManager.get_font_names())
-    return (_own(), *(findfont(name) for name in FALLBACKS if name in there))
+    return (_default_font(), *(findfont(name) for name in FALLBACKS if name in there))
 
 
 @lru_cache(maxsize=256)

@@ -3,7 +3,7 @@
   const duration = data.duration || 0;
   const media = $("media"), tracks = $("tracks"), scroller = $("scroller"), ruler = $("ruler");
   const overlay = $("overlay"), still = $("still");
-  const moments = [...document.querySelectorAll(".moment")];
+  const thumbnails = [...document.querySelectorAll(".thumbnail")];
   const rows = [...document.querySelectorAll("tr[data-event]")];
   const hues = new Map(data.lanes.map((lane) => [lane.label, lane.hue]));
   let virtual = 0; // the position where there is no media that plays
@@ -26,31 +26,31 @@
     return data.events.map((e, i) => [e, i]).filter(([e]) => e[0] <= t + 1e-4 && t + 1e-4 < e[1]);
   }
 
-  const apartOn = (t) => // what is only heard or only seen, where it is shown
-    tracks.classList.contains("no-apart") ? [] : data.apart.filter((e) => e[0] <= t + 1e-4 && t + 1e-4 < e[1]);
+  const singleAt = (t) => // what is only heard or only seen, where it is shown
+    tracks.classList.contains("no-single") ? [] : data.single.filter((e) => e[0] <= t + 1e-4 && t + 1e-4 < e[1]);
 
-  let shownChips = "", shownMoment = null;
+  let shownChips = "", shownThumbnail = null;
   function show(t) {
     const share = duration > 0 ? Math.min(t / duration, 1) : 0;
     tracks.style.setProperty("--t", share);
     $("clock") && ($("clock").textContent = words(t, 1));
     ruler.setAttribute("aria-valuenow", t.toFixed(2));
-    const on = active(t), apart = apartOn(t), key = [...on.map(([, i]) => i), "", ...apart.map(quietly)].join();
-    const text = [...on.map(([e]) => e[2]), ...apart.map(quietly)].join(", ") || "no event";
+    const on = active(t), single = singleAt(t), key = [...on.map(([, i]) => i), "", ...single.map(quietly)].join();
+    const text = [...on.map(([e]) => e[2]), ...single.map(quietly)].join(", ") || "no event";
     ruler.setAttribute("aria-valuetext", `${words(t, 1)}, ${text}`);
     if (key !== shownChips || !$("now").firstChild) {
       shownChips = key;
-      $("now").replaceChildren(...(on.length ? on.map(([e]) => chip(e)) : apart.length ? [] : [nothing()]), ...apart.map(quiet));
+      $("now").replaceChildren(...(on.length ? on.map(([e]) => chip(e)) : single.length ? [] : [nothing()]), ...single.map(quiet));
       const live = new Set(on.map(([, i]) => i));
       rows.forEach((row) => row.classList.toggle("on", live.has(Number(row.dataset.event))));
     }
-    const moment = nearest(t);
-    if (moment !== shownMoment) {
-      shownMoment && shownMoment.classList.remove("on");
-      moment && moment.classList.add("on");
-      shownMoment = moment;
+    const thumbnail = nearest(t);
+    if (thumbnail !== shownThumbnail) {
+      shownThumbnail && shownThumbnail.classList.remove("on");
+      thumbnail && thumbnail.classList.add("on");
+      shownThumbnail = thumbnail;
     }
-    if (!playable && still && moment) still.src = moment.querySelector("img").src;
+    if (!playable && still && thumbnail) still.src = thumbnail.querySelector("img").src;
     drawOverlay(t);
   }
 
@@ -80,9 +80,9 @@
   }
   function nearest(t) {
     let best = null, least = Infinity;
-    for (const moment of moments) {
-      const away = Math.abs(Number(moment.dataset.at) - t);
-      if (away <= least) [best, least] = [moment, away];
+    for (const thumbnail of thumbnails) {
+      const away = Math.abs(Number(thumbnail.dataset.at) - t);
+      if (away <= least) [best, least] = [thumbnail, away];
     }
     return best;
   }
@@ -97,7 +97,7 @@
       playable = false;
       media.hidden = true;
       $("unplayable").hidden = false;
-      if (still && moments.length) {
+      if (still && thumbnails.length) {
         still.hidden = false;
         $("unplayable").style.placeSelf = "end center";
       }
@@ -135,8 +135,8 @@
     overlay.style.top = `${(stage.clientHeight - b * scale) / 2}px`;
   }
   if (look) { // each picture has a map of its own: those of a long file are of every so many segments
-    const own = attentionMaps({ ...look, data: look.moments });
-    moments.forEach((m, i) => own.draw(m.querySelector("canvas"), i));
+    const own = attentionMaps({ ...look, data: look.thumbnails });
+    thumbnails.forEach((m, i) => own.draw(m.querySelector("canvas"), i));
   }
   function toggleAttention() {
     const button = $("attention");
@@ -147,14 +147,14 @@
   $("attention")?.addEventListener("click", toggleAttention);
 
   // ---- what is only heard or only seen
-  function toggleApart() {
-    const button = $("apart");
+  function toggleSingle() {
+    const button = $("single");
     if (!button) return;
-    button.setAttribute("aria-pressed", String(!tracks.classList.toggle("no-apart")));
+    button.setAttribute("aria-pressed", String(!tracks.classList.toggle("no-single")));
     tip.hidden = true;
     show(position());
   }
-  $("apart")?.addEventListener("click", toggleApart);
+  $("single")?.addEventListener("click", toggleSingle);
 
   // ---- ruler and zoom
   const laneWidth = () => ruler.clientWidth || 1;
@@ -198,9 +198,9 @@
   const tip = $("tip");
   tracks.addEventListener("pointermove", (event) => {
     if (event.pointerType !== "mouse" || !event.target.closest(".lane")) return void (tip.hidden = true);
-    const t = secondsAt(event), apart = event.target.closest(".apart");
+    const t = secondsAt(event), single = event.target.closest(".single");
     if (event.buttons & 1 && dragging) seek(t);
-    if (apart) return tipOf(apart, event.clientX);
+    if (single) return tipOf(single, event.clientX);
     const index = Math.floor(t / data.bin + 1e-6);
     const time = document.createElement("b");
     time.textContent = words(t, 1);
@@ -227,8 +227,8 @@
     tip.style.top = `${Math.max(0, own.top - box.top - tip.offsetHeight - 4)}px`;
   }
   tracks.addEventListener("focusin", (event) => {
-    const apart = event.target.closest(".apart:focus-visible");
-    if (apart) tipOf(apart, apart.getBoundingClientRect().left);
+    const single = event.target.closest(".single:focus-visible");
+    if (single) tipOf(single, single.getBoundingClientRect().left);
   });
   tracks.addEventListener("focusout", () => (tip.hidden = true));
   tracks.addEventListener("pointerleave", () => (tip.hidden = true));
@@ -261,7 +261,7 @@
     const keys = {
       ArrowLeft: () => seek(position() - data.step),
       ArrowRight: () => seek(position() + data.step),
-      n: () => toEvent(1), p: () => toEvent(-1), a: toggleAttention, h: toggleApart,
+      n: () => toEvent(1), p: () => toEvent(-1), a: toggleAttention, h: toggleSingle,
       "+": () => setZoom(zoom * 2), "=": () => setZoom(zoom * 2), "-": () => setZoom(zoom / 2),
     };
     if (event.target === ruler) Object.assign(keys, { Home: () => seek(0), End: () => seek(duration) });

@@ -1,4 +1,4 @@
-"""The HTML report: one self-contained page, which plays offline and sends nothing anywhere."""
+"""The HTML report: one self-contained page that plays offline and sends no data."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class HtmlWriter(Writer):
     lanes = True
 
     def write(self, timeline: Timeline, path: Path) -> None:
-        """Write the page; what can't be read of the video is left out, and the page says so."""
+        """Write the page; if parts of the video can't be read, the page says so."""
         write_whole(path, render(timeline, page=path).encode("utf-8", "replace"))
 
 
 @dataclass(frozen=True)
 class Player:
-    """How the page gets at the video.
+    """The page's player and its source.
 
     Args:
         kind: ``"embedded"``, ``"linked"`` or ``"none"``.
@@ -77,8 +77,8 @@ class Player:
 
 
 @dataclass(frozen=True)
-class Thumb:
-    """One moment: its picture, and what the decision says of it."""
+class Thumbnail:
+    """A thumbnail: its time, picture and label."""
 
     time: float
     uri: str
@@ -90,10 +90,10 @@ class Thumb:
 
 @dataclass(frozen=True)
 class Pictures:
-    """All that is read from the video for the page, and what couldn't be."""
+    """All that the page shows of the media file, and notes on what couldn't be read."""
 
     player: Player = Player()
-    thumbs: tuple[Thumb, ...] = ()
+    thumbs: tuple[Thumbnail, ...] = ()
     spectrogram: str = ""
     facts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -110,42 +110,41 @@ def render(
     """The report as HTML.
 
     Args:
-        timeline: What was found; ``timeline.video`` is read for pictures and sound where it is
-            there.
-        page: Where the page will lie: a linked video is linked from there. None where it lies
-            within another page, from which no video can be linked.
-        embed: Videos up to so many bytes are part of the page; ``EMBED_BYTES`` if None.
-        spectrogram: False leaves it out, and the sound unread.
+        timeline: The events; pictures and sound are read from ``timeline.video`` if it exists.
+        page: Where the page will be written; a linked video's address is relative to it. None if
+            it is part of another page, which can't link a video.
+        embed: Videos up to so many bytes are embedded; ``EMBED_BYTES`` if None.
+        spectrogram: False leaves it out, and doesn't decode the sound.
 
     Returns:
         One page without outside references but a linked video.
     """
-    place = None if page is None else Path(page)
+    page_path = None if page is None else Path(page)
     limit = EMBED_BYTES if embed is None else embed
-    held = context(timeline, page=place, embed=limit, spectrogram=spectrogram)
-    return render_page("page", held)
+    variables = context(timeline, page=page_path, embed=limit, spectrogram=spectrogram)
+    return render_page("page", variables)
 
 
 def context(
     timeline: Timeline, *, page: Path | None, embed: int, spectrogram: bool
 ) -> dict[str, Any]:
-    """Everything the template shows, bounded in size; arguments as for :func:`render`."""
-    finding = "" if timeline.lane("both") else view.of_one_modality(timeline)
+    """The template's variables, bounded in size; arguments as for :func:`render`."""
+    finding = "" if timeline.lane("both") else view.single_modality_text(timeline)
     timeline = timeline.choose("both")
     events = view.shown_events(timeline)
-    rows, apart = view.lanes(timeline, events), view.apart_lanes(timeline)
+    rows, single = view.lanes(timeline, events), view.single_modality_lanes(timeline)
     hues = {row.label: row.hue for row in rows}  # by the names as they are shown
     pictures = read_pictures(timeline, hues, page=page, embed=embed, spectrogram=spectrogram)
     return {
         "name": Path(timeline.video).name or "video",
         "facts": (*_facts(timeline), *pictures.facts),
-        "notes": (*_few(timeline.notes), *pictures.notes, *_left_out(timeline, events)),
+        "notes": (*_shortened(timeline.notes), *pictures.notes, *_omissions(timeline, events)),
         "player": pictures.player,
         "thumbs": pictures.thumbs,
         "spectrogram": pictures.spectrogram,
         "finding": finding,
         "lanes": rows,
-        "apart": apart,
+        "single": single,
         "events": [
             view.event_view(e, timeline.duration, hues.get(view.shown_name(e.label), 0))
             for e in events
@@ -158,7 +157,7 @@ def context(
         "duration": timeline.duration,
         "classes": [view.shown_name(name) for name in timeline.classes],
         "data": {
-            **view.page_data(timeline, events, rows, [t.time for t in pictures.thumbs], apart),
+            **view.page_data(timeline, events, rows, [t.time for t in pictures.thumbs], single),
             "player_start": pictures.player_start,
         },
         "media": {"embedded": "blob:", "linked": "'self' file:"}.get(
@@ -170,48 +169,48 @@ def context(
 
 def _facts(timeline: Timeline) -> tuple[str, ...]:
     count = len(timeline.events)
-    found = [f"{count} event{'s' * (count != 1)}"]
+    facts = [f"{count} event{'s' * (count != 1)}"]
     lanes = (("heard", timeline.audio_only), ("seen", timeline.visual_only))
-    found += [f"{len(held)} only {how}" for how, held in lanes if held]
-    found += ["corrected by a person"] * timeline.corrected
-    return (view.length_text(timeline.duration), *found)
+    facts += [f"{len(events)} only {how}" for how, events in lanes if events]
+    facts += ["corrected by a person"] * timeline.corrected
+    return (view.length_text(timeline.duration), *facts)
 
 
-def _few(notes: Sequence[str]) -> Iterator[str]:
-    """The first notes, none of them long: a file of labels from elsewhere may hold any number."""
+def _shortened(notes: Sequence[str]) -> Iterator[str]:
+    """The first notes, shortened: files of labels from elsewhere may have any number."""
     yield from (note[:LONGEST_NOTE] for note in notes[:MOST_NOTES])
     if len(notes) > MOST_NOTES:
-        yield f"There are {len(notes) - MOST_NOTES} more notes; the .json holds all."
+        yield f"There are {len(notes) - MOST_NOTES} more notes; the .json has all."
 
 
-def _left_out(timeline: Timeline, events: tuple[Any, ...]) -> tuple[str, ...]:
-    said = []
+def _omissions(timeline: Timeline, events: tuple[Any, ...]) -> tuple[str, ...]:
+    sentences = []
     if len(events) < len(timeline.events):
-        said.append(
-            f"This page shows the {len(events)} surest of {len(timeline.events)} events; the .json "
-            "holds all."
+        sentences.append(
+            f"This page shows the {len(events)} events of the highest scores out of "
+            f"{len(timeline.events)}; the .json has all."
         )
-    found = len({e.label for e in events})
-    if found > view.MAX_LANES:
-        said.append(
-            f"The timeline shows the {view.MAX_LANES} classes heard longest of {found}; the table "
-            "has all."
+    class_count = len({e.label for e in events})
+    if class_count > view.MAX_LANES:
+        sentences.append(
+            f"The timeline shows the {view.MAX_LANES} classes of the longest total time out of "
+            f"{class_count}; the table has all."
         )
-    return tuple(said)
+    return tuple(sentences)
 
 
 def read_pictures(
     timeline: Timeline, hues: Mapping[str, int], *, page: Path | None, embed: int, spectrogram: bool
 ) -> Pictures:
-    """Player, thumbnails and spectrogram; empty, with a note, where the video can't be read."""
+    """Player, thumbnails and spectrogram; empty, with a note, if the video can't be read."""
     from avel.media.file import media_of
 
     video = Path(timeline.video)
     try:
         media = media_of(timeline)
     except AvelError:
-        gone = f"The video {video.name} couldn't be read when this page was made: no pictures."
-        return Pictures(notes=(gone,))
+        note = f"The video {video.name} couldn't be read, so this page has no pictures."
+        return Pictures(notes=(note,))
     thumbs = _thumbs(timeline, media, hues) if media.video else ()
     try:
         player = _player(video, media, page, embed)
@@ -219,20 +218,20 @@ def read_pictures(
         player = Player(tag="video" if media.video else "audio")
     if thumbs:
         player = replace(player, poster=thumbs[0].uri)
-    sound = file_spectrogram(media) if media.audio and spectrogram else b""
-    drawn = data_uri(sound, "image/png") if sound else ""
+    image = file_spectrogram(media) if media.audio and spectrogram else b""
+    drawn = data_uri(image, "image/png") if image else ""
     facts = (f"{player.width} × {player.height}",) if player.width else ()
     return Pictures(player, thumbs, drawn, facts, player_start=media.player_start)
 
 
-def _thumbs(timeline: Timeline, media: Media, hues: Mapping[str, int]) -> tuple[Thumb, ...]:
-    seen = thumbnails(timeline, media)
-    made = []
-    for (time, _), uri in zip(seen, jpeg_uris([image for _, image in seen]), strict=True):
+def _thumbs(timeline: Timeline, media: Media, hues: Mapping[str, int]) -> tuple[Thumbnail, ...]:
+    frames = thumbnails(timeline, media)
+    thumbs = []
+    for (time, _), uri in zip(frames, jpeg_uris([image for _, image in frames]), strict=True):
         label, score = view.label_at(timeline, time)
         name = view.shown_name(label)
-        made.append(Thumb(time, uri, name, score, hues.get(name), view.short_time(time)))
-    return tuple(made)
+        thumbs.append(Thumbnail(time, uri, name, score, hues.get(name), view.short_time(time)))
+    return tuple(thumbs)
 
 
 def _player(video: Path, media: Media, page: Path | None, embed: int) -> Player:

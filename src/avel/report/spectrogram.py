@@ -1,6 +1,6 @@
-"""The picture of a file's sound: its log-mel spectrogram as a small PNG, from a stream.
+"""The log-mel spectrogram of a file's sound as a small PNG, computed from a stream.
 
-Windows and mel bands are those of the log-mel patches that the audio backbones read.
+Windows and mel bands are those of the audio backbones' log-mel patches.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Most columns of a picture, and the range it shows below the loudest point, in dB.
 MAX_COLUMNS, RANGE_DB = 1600, 70.0
-#: Windows that a column is the mean of at least, where it could be of twice as many.
+#: The least number of windows averaged in a column if windows are skipped.
 ENOUGH = 32
 
 _STOPS = (
@@ -36,7 +36,7 @@ _STOPS = (
 
 
 def file_spectrogram(media: Media) -> bytes:
-    """The PNG of a media file's sound; empty where it is silent or can't be read."""
+    """The PNG of a media file's sound; empty if it is silent or can't be read."""
     from avel.media.file import RATE, audio_track
 
     try:
@@ -50,9 +50,9 @@ def file_spectrogram(media: Media) -> bytes:
 def mel_columns(
     chunks: Iterable[NDArray[np.floating[Any]]], *, samples: int, most: int = MAX_COLUMNS
 ) -> NDArray[np.float64]:
-    """Mean mel magnitudes of a sound in a bounded number of columns, with flat memory.
+    """Mean mel magnitudes of a sound in a bounded number of columns, in constant memory.
 
-    Of long sounds not every window is taken, but evenly spread ones, ``ENOUGH`` a column or more.
+    Of long sounds only evenly spread windows are taken, at least ``ENOUGH`` a column.
 
     Args:
         chunks: The sound in order, 16 kHz mono, each of any length.
@@ -60,7 +60,7 @@ def mel_columns(
         most: Columns at most.
 
     Returns:
-        (64, columns) magnitudes, lowest band first; one column a hop while these are few enough.
+        (64, columns) magnitudes, lowest band first; one column a hop up to ``most`` columns.
     """
     from avel.media.mel import BANDS, FFT, HOP, WINDOW, mel_matrix, window
 
@@ -79,9 +79,9 @@ def mel_columns(
             frames = np.lib.stride_tricks.sliding_window_view(left, WINDOW)[::hop][:ready]
             power = np.abs(np.fft.rfft(frames * taper, FFT)) @ filters
             begun = (done + np.arange(ready)) * (hop // HOP)
-            place = np.minimum(begun * columns // hops, columns - 1)
-            np.add.at(total, place, power)
-            np.add.at(count, place, 1)
+            column = np.minimum(begun * columns // hops, columns - 1)
+            np.add.at(total, column, power)
+            np.add.at(count, column, 1)
             done += ready
     render_page = np.maximum.accumulate(np.where(count > 0, np.arange(columns), 0))
     mean = total / np.maximum(count, 1)[:, None]
@@ -89,7 +89,7 @@ def mel_columns(
 
 
 def spectrogram_png(power: NDArray[np.floating[Any]]) -> bytes:
-    """A PNG of mel magnitudes, highest band on top, in 256 colours; black where all is silent.
+    """A PNG of mel magnitudes, highest band on top, in 256 colours.
 
     Args:
         power: (64, columns) magnitudes, lowest band first.
@@ -107,7 +107,7 @@ def spectrogram_png(power: NDArray[np.floating[Any]]) -> bytes:
 
 
 def palette() -> NDArray[np.uint8]:
-    """(256, 3) colours from night blue over red to pale yellow, evenly rising in lightness."""
+    """(256, 3) colours from dark blue over red to pale yellow, with rising lightness."""
     stops = np.array(_STOPS, dtype=np.float64)
     at, known = np.linspace(0, 1, 256), np.linspace(0, 1, len(stops))
     channels = [np.interp(at, known, stops[:, c]) for c in range(3)]

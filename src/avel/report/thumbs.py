@@ -1,4 +1,4 @@
-"""Which moments of a video a report shows, and their pictures."""
+"""The thumbnails of a report: their times and pictures."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 #: Most thumbnails of a page, and their longer side in pixels.
 LIMIT, WIDTH = 40, 320
-#: Most letters of all thumbnails' addresses, and the qualities that are tried for it.
+#: Most characters of all thumbnails' data URIs, and the JPEG qualities to try.
 LETTERS, QUALITIES = 800_000, (74, 55, 35, 15, 5)
-#: How many times its even share a place must have for a map to be drawn at full strength.
+#: Multiple of the even share at which attention is drawn at full opacity.
 FOCUSED = 4.0
 
 
 def thumbnails(
     timeline: Timeline, media: Media | None = None
 ) -> list[tuple[float, NDArray[np.uint8]]]:
-    """The instants worth a picture with their (H, W, 3) pictures; empty where none is read.
+    """The thumbnails' times with their (H, W, 3) pictures; empty if none can be read.
 
     The longer of H and W is at most ``WIDTH``.
 
@@ -50,13 +50,13 @@ def thumbnails(
 
 
 def thumb_times(timeline: Timeline, *, limit: int = LIMIT) -> list[float]:
-    """The instants worth a picture, in order: one a segment while those are few enough.
+    """The thumbnails' times, rising: one a segment up to ``limit``.
 
-    Of a longer file: the middle of every event, the surest first, then evenly spread instants.
+    Of a longer file: the middle of every event, highest scores first, then evenly spread times.
 
     Args:
         timeline: The events; where it has scores, their grid gives the segments.
-        limit: Most instants.
+        limit: Most thumbnails.
 
     Returns:
         At most ``limit`` seconds, rising, no two in one segment.
@@ -97,12 +97,12 @@ def jpeg_uri(image: NDArray[np.uint8], *, quality: int = 74) -> str:
 
 
 def jpeg_uris(images: Sequence[NDArray[np.uint8]]) -> list[str]:
-    """(H, W, 3) RGB pictures as data URIs, of the best quality at which all of them stay small."""
+    """(H, W, 3) RGB pictures as data URIs, of the best quality within ``LETTERS`` characters."""
     for quality in QUALITIES:
-        made = [jpeg_uri(image, quality=quality) for image in images]
-        if sum(map(len, made)) <= LETTERS:
+        uris = [jpeg_uri(image, quality=quality) for image in images]
+        if sum(map(len, uris)) <= LETTERS:
             break
-    return made
+    return uris
 
 
 def data_uri(data: bytes, kind: str) -> str:
@@ -111,10 +111,10 @@ def data_uri(data: bytes, kind: str) -> str:
 
 
 def attention_bytes(maps: NDArray[np.floating[Any]], chosen: Sequence[int]) -> bytes:
-    """Attention maps as bytes: 0 where no more than evenly looked at, 255 at a map's highest place.
+    """Attention maps as bytes: 0 up to the even share, 255 at a map's maximum.
 
-    A map whose highest place has less than ``FOCUSED`` times its even share stays faint, so that a
-    model that looks nowhere in particular doesn't seem to look somewhere.
+    A map whose maximum is less than ``FOCUSED`` times its even share stays faint, so that even
+    attention doesn't look focused.
 
     Args:
         maps: (T, H, W), each summing to 1.
@@ -123,8 +123,8 @@ def attention_bytes(maps: NDArray[np.floating[Any]], chosen: Sequence[int]) -> b
     Returns:
         ``len(chosen) * H * W`` bytes, row by row.
     """
-    held = np.nan_to_num(np.asarray(maps, dtype=np.float64)[list(chosen)])
-    excess = np.maximum(held * held[0].size - 1, 0) if len(held) else held
+    selected = np.nan_to_num(np.asarray(maps, dtype=np.float64)[list(chosen)])
+    excess = np.maximum(selected * selected[0].size - 1, 0) if len(selected) else selected
     peak = excess.max(axis=(1, 2), keepdims=True, initial=0)
     shown: NDArray[np.uint8] = (
         (excess / np.maximum(peak, FOCUSED - 1) * 255).round().astype(np.uint8)

@@ -1,6 +1,6 @@
-"""What the page shows of a timeline, as plain values of bounded size: lanes, curves, strips, words.
+"""A timeline as plain values for the page, of bounded size: lanes, curves, strips, texts.
 
-Positions are shares of the file's length in percent, so that the page scales by itself.
+Positions are in percent of the file's length, so that the page scales by itself.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from avel import clock
 from avel.report.thumbs import attention_bytes
 from avel.types import BACKGROUND, Bools, Event, EventModality, Json, Scores, Timeline
 
-#: Most events, class rows and points of a curve on a page; the .json holds everything.
+#: Most events, class rows and points of a curve on a page; the .json has everything.
 MAX_EVENTS, MAX_LANES, MAX_POINTS = 1000, 12, 2000
-#: Most cells of all attention maps together, and letters of a name.
+#: Most cells of all attention maps together, and characters of a name.
 MAX_CELLS, MAX_NAME = 100_000, 120
 
-#: Most events of one modality, and rows of them that lie above each other.
-MAX_APART, MAX_APART_ROWS = 200, 4
+#: Most events of a single modality, and rows of them.
+MAX_SINGLE, MAX_SINGLE_ROWS = 200, 4
 
-#: The least peak of the curve of a class that wasn't found.
+#: The least peak of the curve of a class without events.
 LIKELY = 0.05
 
 #: Colours of class rows, as hues of OKLCH; neighbours are far apart.
@@ -63,10 +63,10 @@ class Lane:
 
 
 @dataclass(frozen=True)
-class SingleLane:
-    """What is only audible, or only visible: of all classes, in rows where no two overlap.
+class SingleModalityLane:
+    """Events that are only audible or only visible, of all classes, in rows without overlaps.
 
-    ``left_out`` counts the events that found no room.
+    ``left_out`` counts the events beyond the limits.
     """
 
     modality: EventModality
@@ -78,7 +78,7 @@ class SingleLane:
 
 @dataclass(frozen=True)
 class Strip:
-    """A row of stretches where something holds, e.g. where the file can be heard."""
+    """A row of spans with a property, e.g. where the file is audible."""
 
     label: str
     spans: tuple[tuple[float, float], ...]
@@ -111,28 +111,28 @@ def shown_name(name: str) -> str:
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
-def of_one_modality(timeline: Timeline, *, most: int = 3) -> str:
-    """What is only heard and what is only seen, in words; empty where there is nothing.
+def single_modality_text(timeline: Timeline, *, most: int = 3) -> str:
+    """Events that are only heard or only seen, in words; empty if there are none.
 
-    ``Heard only: speech 0:03-0:09.`` Where no event is both, the first sentence says so.
+    ``Heard only: speech 0:03-0:09.`` If no event is both, the first sentence says so.
 
     Args:
-        timeline: What was found.
-        most: Events named of each modality, the longest; of others how many there are.
+        timeline: The events.
+        most: The longest events of each modality that are named; others are counted.
     """
-    said = []
-    for what, apart in (("Heard", timeline.lane("audio")), ("Seen", timeline.lane("visual"))):
-        if apart:
-            longest = sorted(apart, key=lambda e: e.start - e.end)[:most]
+    sentences = []
+    for what, events in (("Heard", timeline.lane("audio")), ("Seen", timeline.lane("visual"))):
+        if events:
+            longest = sorted(events, key=lambda e: e.start - e.end)[:most]
             named = [
                 f"{shown_name(e.label)} {short_time(e.start)}-{short_time(e.end)}"
                 for e in sorted(longest)
             ]
-            more = f", and {len(apart) - most} more" if len(apart) > most else ""
-            said.append(f"{what} only: {', '.join(named)}{more}.")
-    if said and not timeline.events:
-        said.insert(0, "No event is both seen and heard.")
-    return " ".join(said)
+            more = f", and {len(events) - most} more" if len(events) > most else ""
+            sentences.append(f"{what} only: {', '.join(named)}{more}.")
+    if sentences and not timeline.events:
+        sentences.insert(0, "No event is both seen and heard.")
+    return " ".join(sentences)
 
 
 def _place(start: float, end: float, duration: float) -> tuple[float, float]:
@@ -141,7 +141,7 @@ def _place(start: float, end: float, duration: float) -> tuple[float, float]:
 
 
 def shown_events(timeline: Timeline) -> tuple[Event, ...]:
-    """All events, or the surest ``MAX_EVENTS`` where there are more, in order of time."""
+    """All events, or the ``MAX_EVENTS`` of the highest scores, in order of time."""
     if len(timeline.events) <= MAX_EVENTS:
         return timeline.events
     surest = sorted(timeline.events, key=lambda e: -e.score)[:MAX_EVENTS]
@@ -149,22 +149,22 @@ def shown_events(timeline: Timeline) -> tuple[Event, ...]:
 
 
 def lanes(timeline: Timeline, events: Sequence[Event], *, more: int = 0) -> list[Lane]:
-    """A row for each class that was found, the longest heard of first; at most ``MAX_LANES``.
+    """A row for each class with events, the longest total time first; at most ``MAX_LANES``.
 
-    Where nothing was found: the three most probable classes, without events.
+    Without events: the three most probable classes.
 
     Args:
-        timeline: What was found.
+        timeline: The scores.
         events: Those that are shown.
-        more: Rows, besides, of so many classes that weren't found: the most probable ones.
+        more: Additional rows of the most probable classes without events.
     """
     total: dict[str, float] = {}
     for e in events:
         total[e.label] = total.get(e.label, 0.0) + (e.end - e.start)
-    found = sorted(total, key=lambda n: -total[n])
-    count = len(found) + more if found else max(3, more)
+    detected = sorted(total, key=lambda n: -total[n])
+    count = len(detected) + more if detected else max(3, more)
     others = [n for n in _likely(timeline.scores, count) if n not in total]
-    names = [*found, *others[:more]][:MAX_LANES] or _likely(timeline.scores, count)
+    names = [*detected, *others[:more]][:MAX_LANES] or _likely(timeline.scores, count)
     return [_lane(timeline, name, hue, events) for name, hue in zip(names, HUES, strict=False)]
 
 
@@ -177,17 +177,21 @@ def _likely(scores: Scores | None, count: int) -> list[str]:
 
 
 def _lane(timeline: Timeline, name: str, hue: int, events: Sequence[Event]) -> Lane:
-    own = tuple(event_view(e, timeline.duration, hue) for e in events if e.label == name)
+    class_events = tuple(event_view(e, timeline.duration, hue) for e in events if e.label == name)
     values = curve(timeline.scores, name)
     path, points = curve_path(values, timeline.scores)
-    spent = length_text(sum(e.end - e.start for e in own))
-    count = f"{len(own)} event{'s' * (len(own) != 1)}, {spent}" if own else ""
-    peak = f"at most {max(values) / 1000:.2f}" if values and not own else ""
-    return Lane(shown_name(name), hue, own, count or peak, path, points, values)
+    spent = length_text(sum(e.end - e.start for e in class_events))
+    count = (
+        f"{len(class_events)} event{'s' * (len(class_events) != 1)}, {spent}"
+        if class_events
+        else ""
+    )
+    peak = f"peak {max(values) / 1000:.2f}" if values and not class_events else ""
+    return Lane(shown_name(name), hue, class_events, count or peak, path, points, values)
 
 
 def event_view(event: Event, duration: float, hue: int) -> EventView:
-    """An event with its place, colour and words."""
+    """An event with its position, colour and texts."""
     left, width = _place(event.start, event.end, duration)
     times, length = span_text(event.start, event.end), length_text(event.end - event.start)
     name = shown_name(event.label)
@@ -199,35 +203,37 @@ def bin_size(count: int) -> int:
     return max(1, math.ceil(count / MAX_POINTS))
 
 
-def apart_lanes(timeline: Timeline) -> list[SingleLane]:
-    """The lanes of what is only audible and only visible, where there is any.
+def single_modality_lanes(timeline: Timeline) -> list[SingleModalityLane]:
+    """The lanes of events that are only audible and only visible, if there are any.
 
-    The longest and surest events come first to a place; at most ``MAX_APART`` in
-    ``MAX_APART_ROWS`` rows.
+    The events of the largest duration times score are shown, at most ``MAX_SINGLE`` in
+    ``MAX_SINGLE_ROWS`` rows.
     """
     known: tuple[tuple[EventModality, str], ...] = (
         ("audio", "Heard, not seen"),
         ("visual", "Seen, not heard"),
     )
-    return [_apart_lane(timeline, m, label) for m, label in known if timeline.lane(m)]
+    return [_single_modality_lane(timeline, m, label) for m, label in known if timeline.lane(m)]
 
 
-def _apart_lane(timeline: Timeline, modality: EventModality, label: str) -> SingleLane:
-    found = timeline.lane(modality)
-    first = sorted(found, key=lambda e: (-(e.end - e.start) * e.score, e.start))
+def _single_modality_lane(
+    timeline: Timeline, modality: EventModality, label: str
+) -> SingleModalityLane:
+    events = timeline.lane(modality)
+    first = sorted(events, key=lambda e: (-(e.end - e.start) * e.score, e.start))
     rows: list[list[Event]] = []
-    for event in first[:MAX_APART]:
+    for event in first[:MAX_SINGLE]:
         free = (r for r in rows if all(e.end <= event.start or event.end <= e.start for e in r))
         row = next(free, None)
-        if row is None and len(rows) < MAX_APART_ROWS:
+        if row is None and len(rows) < MAX_SINGLE_ROWS:
             rows.append(row := [])
         if row is not None:
             row.append(event)
     shown = [tuple(event_view(e, timeline.duration, 0) for e in sorted(row)) for row in rows]
-    count = f"{len(found)} event{'s' * (len(found) != 1)}"
-    left_out = len(found) - sum(map(len, shown))
-    summary = f"{count}, {len(found) - left_out} shown" if left_out else count
-    return SingleLane(modality, label, summary, tuple(shown), left_out)
+    count = f"{len(events)} event{'s' * (len(events) != 1)}"
+    left_out = len(events) - sum(map(len, shown))
+    summary = f"{count}, {len(events) - left_out} shown" if left_out else count
+    return SingleModalityLane(modality, label, summary, tuple(shown), left_out)
 
 
 def curve(scores: Scores | None, name: str) -> tuple[int, ...]:
@@ -242,10 +248,10 @@ def curve(scores: Scores | None, name: str) -> tuple[int, ...]:
 
 
 def curve_path(values: Sequence[int], scores: Scores | None) -> tuple[str, float]:
-    """The curve with the area under it as an SVG path, and how many points wide its box is.
+    """The curve with the area under it as an SVG path, and the width of its box in points.
 
-    A value holds for its whole segment, so the curve is made of steps: one unit a point, 1000 high.
-    The path begins and ends at the foot and isn't closed, so that the foot isn't drawn.
+    A value is constant over its segment, so the curve consists of steps: one unit a point, 1000
+    high. The path begins and ends at 0 and isn't closed, so that no base line is drawn.
     """
     if not values or scores is None:
         return "", 0.0
@@ -259,7 +265,7 @@ def curve_path(values: Sequence[int], scores: Scores | None) -> tuple[str, float
 
 
 def strips(scores: Scores | None) -> list[Strip]:
-    """Where the file is heard and seen; nothing where that isn't known."""
+    """Where the file is audible and visible; empty if that isn't known."""
     if scores is None:
         return []
     known = (("Heard", scores.audible), ("Seen", scores.visible))
@@ -280,32 +286,32 @@ def _strip(scores: Scores, label: str, flags: Bools) -> Strip:
 
 
 def label_at(timeline: Timeline, seconds: float) -> tuple[str, float]:
-    """What the decision says of an instant, and how sure it is; empty where nothing is known."""
-    held = [e for e in timeline.events if e.start <= seconds < e.end]
-    if held:
-        best = max(held, key=lambda e: e.score)
+    """The label and score at an instant: of an event, else background; empty without scores."""
+    events = [e for e in timeline.events if e.start <= seconds < e.end]
+    if events:
+        best = max(events, key=lambda e: e.score)
         return best.label, best.score
     return (BACKGROUND, 0.0) if timeline.scores is not None else ("", 0.0)
 
 
 def attention(scores: Scores | None, times: Sequence[float] = ()) -> Json | None:
-    """The attention maps for the page: size, seconds that each holds for, and base64 bytes.
+    """The attention maps for the page: size, seconds of each, and base64 bytes.
 
     Args:
-        scores: Their maps, at most ``MAX_CELLS`` cells of them: of longer files every so many.
-        times: Instants whose own maps are given besides.
+        scores: Of the maps at most ``MAX_CELLS`` cells are taken, evenly spread over longer files.
+        times: Times whose own maps are added.
     """
     if scores is None or scores.attention is None or not len(scores.grid):
         return None
     maps, grid = scores.attention, scores.grid
     size = max(bin_size(len(maps)), math.ceil(maps.size / MAX_CELLS))
-    own = [min(clock.segment_at(t, grid.step), len(grid) - 1) for t in times]
+    indices = [min(clock.segment_at(t, grid.step), len(grid) - 1) for t in times]
     return {
         "rows": maps.shape[1],
         "columns": maps.shape[2],
         "seconds": size * grid.step,
         "data": _base64(attention_bytes(maps, range(0, len(maps), size))),
-        "moments": _base64(attention_bytes(maps, own)),
+        "thumbnails": _base64(attention_bytes(maps, indices)),
     }
 
 
@@ -317,17 +323,17 @@ def page_data(
     timeline: Timeline,
     events: Sequence[Event],
     rows: Sequence[Lane],
-    moments: Sequence[float] = (),
-    apart: Sequence[SingleLane] = (),
+    thumb_times: Sequence[float] = (),
+    single: Sequence[SingleModalityLane] = (),
 ) -> Json:
-    """What the page's script needs: times, the curves' values and the attention maps.
+    """The values that the page's script reads: times, curves and attention maps.
 
     Args:
-        timeline: What was found.
+        timeline: The events and scores.
         events: Those shown.
         rows: The class rows.
-        moments: The instants of the pictures.
-        apart: The lanes of what is only audible or only visible.
+        thumb_times: Of the thumbnails, in seconds.
+        single: The lanes of events of a single modality.
     """
     scores = timeline.scores
     step = scores.grid.step if scores else 1.0
@@ -340,11 +346,11 @@ def page_data(
             for e in events
         ],
         "lanes": [{"label": r.label, "hue": r.hue, "values": r.values} for r in rows],
-        "apart": [
+        "single": [
             [e.start, e.end, e.label, round(e.score, 4), lane.label]
-            for lane in apart
+            for lane in single
             for row in lane.rows
             for e in row
         ],
-        "attention": attention(scores, moments),
+        "attention": attention(scores, thumb_times),
     }

@@ -1,7 +1,7 @@
-"""What a timeline can be written as, chosen by a file's ending: labels, and the report's own forms.
+"""Writers of timelines, chosen by file ending: formats of labels, and the report's own forms.
 
 The formats of labels are in :mod:`avel.formats`. A class under ``@writers.register(".ending")`` in
-a module of this package is all that another form needs. They are described in ``docs/formats.md``.
+a module of this package adds a form. They are described in ``docs/formats.md``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ writers: Registry[Writer] = Registry("report form", "avel.report")
 
 
 def endings() -> list[str]:
-    """All endings that something can be written under, sorted."""
+    """All endings that can be written, sorted."""
     return sorted([*format_endings().values(), *writers.names()])
 
 
@@ -65,7 +65,7 @@ def writer_for(path: str | Path, *, format: str | None = None) -> Writer:
 def check_output(
     writer: Writer, video: str, path: Path, *, overwrite: bool = False
 ) -> ProbedFile | None:
-    """Refuse, before any work is done, what couldn't or mustn't be written.
+    """Refuse, before any work is done, an output that can't or mustn't be written.
 
     Args:
         writer: Of the output.

@@ -56,8 +56,8 @@ def timeline_info(service: JobService, job: Job, **options: float | None) -> Jso
         "step": page["step"],
         "classes": list(timeline.classes),
         "events": [e.to_json() for e in events],
-        "finding": "" if events else view.of_one_modality(timeline),
-        "single_modality": [asdict(lane) for lane in view.apart_lanes(timeline)],
+        "finding": "" if events else view.single_modality_text(timeline),
+        "single_modality": [asdict(lane) for lane in view.single_modality_lanes(timeline)],
         "scores": {"bin": page["bin"], "lanes": page["lanes"]},
         "attention": _attention(page["attention"]),
         "decision": {
