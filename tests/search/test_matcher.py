@@ -887,7 +887,8 @@ def test_both_ways_from_real_files(here: Path, capsys: pytest.CaptureFixture[str
     assert main(["match", "--query", "bark.wav", "--in", "silent.mp4", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["query"] == {
-        "file": "bark.wav", "start": 0, "end": 2, "modality": "audio", "candidate_modality": "visual"
+        "file": "bark.wav", "start": 0, "end": 2, "modality": "audio",
+        "candidate_modality": "visual",
     }  # fmt: skip
     assert {w["file"] for w in found["windows"]} == {"silent.mp4"}
     spans = sorted((w["start"], w["end"]) for w in found["windows"])

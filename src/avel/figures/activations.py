@@ -99,14 +99,10 @@ def collect_activations(
         CheckpointError: if the features are of other backbones than the run was trained on.
     """
     from avel.data.resident import resident
-    from avel.evaluation.inputs import align_classes, choose_split
-    from avel.figures.predictions import display_name
-    from avel.inference.checkpoint import Trained
-    from avel.inference.load import load_trained
+    from avel.figures.predictions import loaded_run, run_split
 
-    trained = run if isinstance(run, Trained) else load_trained(run)
-    data = align_classes(trained, data)
-    chosen = choose_split(data, trained.card["task"], split, len(trained.classes))
+    trained = loaded_run(run)
+    chosen, titles = run_split(trained, data, split)
     class_ids = _class_ids(chosen.labels, trained.classes, classes, background)
     clip, segment = _draw(np.isin(chosen.labels, class_ids), limit, seed)
     hooks = _hooks(trained.network, modules)
@@ -125,9 +121,7 @@ def collect_activations(
         labels=chosen.labels[clip, segment],
         clips=clip,
         classes=trained.classes,
-        name=display_name(trained),
-        data=f"{data.name}, {chosen.name}",
-        simulated=data.simulated or bool(trained.card["data"].get("simulated")),
+        **titles,
     )
 
 

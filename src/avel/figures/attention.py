@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,33 +88,43 @@ def video_attention(
         WeightsError: if a backbone's weights are missing.
     """
     from avel.features.extractor import extract
-    from avel.figures.predictions import display_name
-    from avel.inference.checkpoint import Trained
-    from avel.inference.load import load_trained
+    from avel.figures.predictions import display_name, loaded_run
     from avel.media.file import frames_at
 
-    trained = run if isinstance(run, Trained) else load_trained(run)
+    trained = loaded_run(run)
     if limit < 1:
         raise UsageError(f"limit must be at least 1, got {limit}")
     features = extract(video, **trained.wants)
-    scores = trained.predict(features)
+    attention, index = _attention(trained, features, limit)
     grid = features.grid
-    chosen = shown_segments(len(grid), grid.step, grid.duration, limit)
-    index = [i for i, _ in chosen]
     patches, peaks = _sound(video, index, grid.step)
-    audio_maps = audio_attention(trained, features)
     middles = [clock.middle(*grid.bounds(i)) for i in index]
-    return Attention(
+    return replace(
+        attention,
         video=Path(video).name,
         model=display_name(trained),
-        scores=scores,
-        spans=tuple(span for _, span in chosen),
         frames=tuple(frames_at(video, middles, width=WIDTH)),
-        visual_maps=None if scores.attention is None else scores.attention[index],
         patches=patches,
-        audio_maps=None if audio_maps is None else audio_maps[index],
         peaks=peaks,
     )
+
+
+def _attention(trained: Trained, features: Features, limit: int) -> tuple[Attention, list[int]]:
+    """Scores and attention for features, and the segments that are shown; no frames, no sound."""
+    scores, audio_maps = trained.predict(features), audio_attention(trained, features)
+    grid = features.grid
+    shown = shown_segments(len(grid), grid.step, grid.duration, limit)
+    index = [i for i, _ in shown]
+    attention = Attention(
+        video=features.source,
+        model="",
+        scores=scores,
+        spans=tuple(span for _, span in shown),
+        frames=(None,) * len(index),
+        visual_maps=None if scores.attention is None else scores.attention[index],
+        audio_maps=None if audio_maps is None else audio_maps[index],
+    )
+    return attention, index
 
 
 def clip_attention(
@@ -138,18 +148,14 @@ def clip_attention(
         limit: Maps at most without pictures.
 
     Raises:
-        UsageError: for a clip that isn't there, and a run of cml.
+        UsageError: for an unknown clip, and a run of cml.
         CheckpointError: if the features are of other backbones than the run was trained on.
         DataError: if the data lack the split or have other classes.
     """
-    from avel.evaluation.inputs import align_classes, choose_split
-    from avel.figures.predictions import clip_index, display_name
-    from avel.inference.checkpoint import Trained
-    from avel.inference.load import load_trained
+    from avel.figures.predictions import clip_index, loaded_run, run_split
 
-    trained = run if isinstance(run, Trained) else load_trained(run)
-    data = align_classes(trained, data)
-    chosen = choose_split(data, trained.card["task"], split, len(trained.classes))
+    trained = loaded_run(run)
+    chosen, titles = run_split(trained, data, split)
     at = clip_index(chosen.ids, clip)
     row, count = at if chosen.rows is None else int(chosen.rows[at]), int(chosen.lengths[at])
     features = Features(
@@ -159,19 +165,13 @@ def clip_attention(
         audible=np.ones(count, bool), visible=np.ones(count, bool),
         audio_card=data.audio_card, visual_card=data.visual_card, source=chosen.ids[at],
     )  # fmt: skip
-    scores, audio_maps = trained.predict(features), audio_attention(trained, features)
-    where = shown_segments(count, data.step, features.grid.duration, len(frames or ()) or limit)
-    index = [i for i, _ in where]
-    return Attention(
-        video=chosen.ids[at],
-        model=display_name(trained),
-        scores=scores,
-        spans=tuple(span for _, span in where),
-        frames=tuple(frames or [None] * len(index)),
-        visual_maps=None if scores.attention is None else scores.attention[index],
-        audio_maps=None if audio_maps is None else audio_maps[index],
-        data=f"{data.name}, {chosen.name}",
-        simulated=data.simulated or bool(trained.card["data"].get("simulated")),
+    attention, _ = _attention(trained, features, len(frames or ()) or limit)
+    return replace(
+        attention,
+        model=titles["name"],
+        frames=tuple(frames or attention.frames),
+        data=titles["data"],
+        simulated=titles["simulated"],
     )
 
 

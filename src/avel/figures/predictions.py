@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from avel.errors import DataError, UsageError
 from avel.metrics import Ints
 
 if TYPE_CHECKING:
-    from avel.data.base import Dataset
+    from avel.data.base import Dataset, Split
     from avel.inference.checkpoint import Trained
 
 
@@ -136,30 +136,54 @@ def predict_split(
         DataError: if the data lack the split or have other classes.
     """
     from avel.data.resident import resident
-    from avel.evaluation.inputs import align_classes, choose_split
-    from avel.inference.checkpoint import Trained
-    from avel.inference.load import load_trained
     from avel.tasks import task_named
 
-    trained = run if isinstance(run, Trained) else load_trained(run)
+    trained = loaded_run(run)
     task = task_named(trained.card["task"])
     if not task.classifies:
         raise UsageError(
             f"a run of {task.name} predicts windows, not classes", expected="a run of sel or wsel"
         )
-    data = align_classes(trained, data)
-    chosen = choose_split(data, task, split, len(trained.classes))
+    chosen, titles = run_split(trained, data, split)
     labels, _ = task.predictor(trained.network, resident(chosen), batch=batch)(chosen)
     return Predictions(
         labels=labels,
         truth=chosen.labels,
         classes=trained.classes,
         ids=chosen.ids,
-        name=display_name(trained),
-        data=f"{data.name}, {chosen.name}",
-        simulated=data.simulated or bool(trained.card["data"].get("simulated")),
         step=data.step,
+        **titles,
     )
+
+
+def loaded_run(run: Trained | str | Path) -> Trained:
+    """A loaded model, from itself or its folder or name."""
+    from avel.inference.checkpoint import Trained
+    from avel.inference.load import load_trained
+
+    return run if isinstance(run, Trained) else load_trained(run)
+
+
+def run_split(trained: Trained, data: Dataset, split: str | None) -> tuple[Split, dict[str, Any]]:
+    """The split that a run is drawn for, and the fields of a figure's data for its titles.
+
+    Args:
+        trained: The run.
+        data: A data set with its classes and backbones.
+        split: The task's test split if None.
+
+    Returns:
+        The split with the run's classes; ``name``, ``data`` and ``simulated``.
+    """
+    from avel.evaluation.inputs import align_classes, choose_split
+
+    aligned = align_classes(trained, data)
+    chosen = choose_split(aligned, trained.card["task"], split, len(trained.classes))
+    simulated = data.simulated or bool(trained.card["data"].get("simulated"))
+    return chosen, {
+        "name": display_name(trained), "data": f"{data.name}, {chosen.name}",
+        "simulated": simulated,
+    }  # fmt: skip
 
 
 def display_name(run: Trained) -> str:

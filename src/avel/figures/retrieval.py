@@ -14,7 +14,7 @@ from avel import clock
 from avel.errors import UsageError
 from avel.figures.attention import picture_height
 from avel.figures.clip_timelines import Frames, stack_clips
-from avel.figures.predictions import clip_index, display_name
+from avel.figures.predictions import clip_index, loaded_run, run_split
 from avel.figures.strips import bare, equal_spans, frame_strip, name_box, row_name, time_axis
 from avel.figures.style import FAINT, RIGHT, WRONG, heading, short_names
 
@@ -61,7 +61,7 @@ class Retrieval:
         """The position of a clip, from its name, a unique part of its name, or its position.
 
         Raises:
-            UsageError: if none or several bear it.
+            UsageError: if no clip or several clips match.
         """
         return clip_index(self.ids, clip)
 
@@ -83,18 +83,14 @@ def retrieve(
         DataError: if the data lack the split or have other classes, or no clip can be used.
     """
     from avel.data.resident import resident
-    from avel.evaluation.inputs import align_classes, choose_split
-    from avel.inference.checkpoint import Trained
-    from avel.inference.load import load_trained
     from avel.tasks import task_named
     from avel.tasks.cml import choose, usable
 
-    trained = run if isinstance(run, Trained) else load_trained(run)
+    trained = loaded_run(run)
     task = task_named(trained.card["task"])
     if task.classifies:
         raise UsageError(f"the run is of task {task.name}", expected="a run of cml")
-    data = align_classes(trained, data)
-    chosen = choose_split(data, task, split, len(trained.classes))
+    chosen, titles = run_split(trained, data, split)
     cases = usable(chosen, len(trained.classes))
     costs = task.predictor(trained.network, resident(chosen), batch=batch)
     windows: dict[Direction, NDArray[np.int64]] = {
@@ -102,10 +98,9 @@ def retrieve(
         "v2a": choose(costs, chosen, cases, "visual"),
     }
     return Retrieval(
-        start=cases.start, length=cases.length, count=cases.count, label=cases.label, chosen=windows,
-        classes=trained.classes, ids=tuple(chosen.ids[i] for i in cases.clip),
-        name=display_name(trained), data=f"{data.name}, {chosen.name}",
-        simulated=data.simulated or bool(trained.card["data"].get("simulated")), step=data.step,
+        start=cases.start, length=cases.length, count=cases.count, label=cases.label,
+        chosen=windows, classes=trained.classes, ids=tuple(chosen.ids[i] for i in cases.clip),
+        step=data.step, **titles,
     )  # fmt: skip
 
 

@@ -77,8 +77,8 @@ def cautions(card: Json) -> list[str]:
         sources.append("clips composed of recordings and photographs never filmed together")
     if sources:
         sentences.append(
-            f"This model is a toy: it was trained on {', and on '.join(sources)}. Its events in real "
-            "videos mean nothing."
+            f"This model is a toy: it was trained on {', and on '.join(sources)}. Its events in "
+            "real videos mean nothing."
         )
     if data.get("simulated") or card.get("simulated"):
         sentences.append(

@@ -38,7 +38,7 @@ PLAYABLE = {
 }
 CODECS = {"h264", "vp8", "vp9", "av1", "libdav1d", "aac", "mp3", "mp3float", "opus", "vorbis"}
 CODECS |= {"flac", "pcm_s16le"}
-#: Where a page's media may come from.
+#: Sources of the page's media, by the kind of its player.
 _SOURCES = {"embedded": "blob:", "linked": "'self' file:", "none": "'none'"}
 
 
@@ -160,9 +160,7 @@ def context(
             **view.page_data(timeline, events, rows, [t.time for t in pictures.thumbs], single),
             "player_start": pictures.player_start,
         },
-        "media": {"embedded": "blob:", "linked": "'self' file:"}.get(
-            pictures.player.kind, "'none'"
-        ),
+        "media": _SOURCES[pictures.player.kind],
         **model_context(timeline.model),
     }
 

@@ -1,8 +1,8 @@
 """An index: the features of many files in one, so that a search needs no decoding.
 
 One safetensors file: ``audio`` (S, A), ``visual`` (S, H, W, V) in float16, ``heard`` and ``seen``
-(S,), and a table of the files in its header. A file's rows are valid while its size and modification
-time are unchanged; else its content is hashed, and only new content is extracted. The rows depend
+(S,), and a table of the files in its header. A file's rows are valid while its size and
+modification time are unchanged; else its content is hashed, and only new content is extracted. The rows depend
 on the backbones, not on the model that searches them. No torch.
 """
 

@@ -125,7 +125,7 @@ class _CostComparison:
         self.network, self.query_rows = network, query_rows
 
     def read(self, tracks: Iterable[Iterable[Floats]], counts: Sequence[int]) -> list[Floats]:
-        """The costs, computed over all candidates as one track; windows across files are dropped."""
+        """The costs, over all candidates as one track; windows across files are dropped."""
         blocks = (piece for track in tracks for piece in track)
         cost = costs(self.network, self.query_rows.rows, blocks, modality=self.query_rows.modality)
         by_file, first = [], 0
@@ -370,7 +370,7 @@ class Matcher:
         widths = tuple(shape[-1] for shape in index.row_shapes)
         if widths != (dims["audio"], dims["visual"]):
             raise DataError(
-                f"{index.path} has features of {widths[0]} (audio) and {widths[1]} (visual) channels",
+                f"{index.path} has {widths[0]} audio and {widths[1]} visual channels",
                 expected=f"{dims['audio']} and {dims['visual']} channels, as the model reads them",
                 hint="remove the index; the next search writes it anew",
             )
