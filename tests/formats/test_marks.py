@@ -41,8 +41,8 @@ def correct(path: Path) -> None:
 def test_predictions_are_known_until_somebody_corrects_them(ending: str) -> None:
     path = Path(f"clip{ending}")
     predicted().save(path)
-    found = report.read(path)
-    assert found.predicted and not found.corrected
+    loaded = report.read(path)
+    assert loaded.predicted and not loaded.corrected
     if ending != ".labelstudio.json":  # where what a person makes is an annotation beside them
         correct(path)
         assert not report.read(path).predicted
@@ -58,10 +58,10 @@ def test_predictions_are_known_until_somebody_corrects_them(ending: str) -> None
 def test_what_is_only_heard_or_seen_is_a_prediction_too(ending: str, modality: Choice) -> None:
     """It bears the mark of what the format holds; to correct it is to correct the file."""
     path = Path(f"clip{ending}")
-    made = lane_timeline("clip.mp4", [3, 3, 0, 0, 3, 3, 3, 3]).choose(modality)
-    made.save(path)
+    timeline = lane_timeline("clip.mp4", [3, 3, 0, 0, 3, 3, 3, 3]).choose(modality)
+    timeline.save(path)
     assert report.read(path).predicted
-    made.save(path)  # over its own
+    timeline.save(path)  # over its own
     whole = modality == "all" or (modality == "both" and ending in (".json", ".eaf"))
     if not whole or ending == ".labelstudio.json":
         return
@@ -74,7 +74,7 @@ def test_what_is_only_heard_or_seen_is_a_prediction_too(ending: str, modality: C
             path.write_text(text.replace(before, after), "utf-8")
             assert not report.read(path).predicted, before
             with pytest.raises(DataError, match="corrected"):
-                made.save(path)
+                timeline.save(path)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -95,8 +95,8 @@ def test_saving_it_again_in_another_tool_is_no_correction(ending: str) -> None:
 def test_the_digest_is_that_of_the_events() -> None:
     a, b = Event(1 / 3, 2 / 3, "a"), Event(1, 2, "b")
     assert digest([a, b]) == digest([b, Event(0.333, 0.667, "a", 0.5)])
-    heard = replace(a, modality="audio")
-    assert len({digest(held) for held in ([a], [b], [a, b], [a, a], [], [heard])}) == 6
+    audio = replace(a, modality="audio")
+    assert len({digest(events) for events in ([a], [b], [a, b], [a, a], [], [audio])}) == 6
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -111,8 +111,8 @@ def test_localize_writes_over_its_own_and_nothing_else(
     report.save(human, path)
     before = path.read_bytes()
     assert main(["localize", "a.mp4", "-o", str(path)]) == 1
-    told = capsys.readouterr().err
-    assert f"{path} holds labels that no model made" in told and "--overwrite" in told
+    message = capsys.readouterr().err
+    assert f"{path} holds labels that no model made" in message and "--overwrite" in message
     assert path.read_bytes() == before
     assert main(["localize", "a.mp4", "-o", str(path), "--overwrite"]) == 0
     assert report.read(path).predicted
@@ -123,8 +123,8 @@ def test_corrected_predictions_are_kept(capsys: pytest.CaptureFixture[str]) -> N
     correct(Path("a.eaf"))
     before = Path("a.eaf").read_bytes(), Path("b.eaf").stat().st_mtime_ns
     assert main(["localize", "a.mp4", "b.mp4", "-o", ".eaf", ".txt"]) == 1
-    told = capsys.readouterr().err
-    assert "a.eaf holds labels that were corrected" in told and "1 of 2 files failed" in told
+    message = capsys.readouterr().err
+    assert "a.eaf holds labels that were corrected" in message and "1 of 2 files failed" in message
     assert Path("a.eaf").read_bytes() == before[0]
     assert Path("b.eaf").stat().st_mtime_ns > before[1]
     assert main(["convert", "a.txt", "-o", "a.eaf"]) == 1  # predictions, by another verb
@@ -143,13 +143,13 @@ def test_what_is_no_label_file_is_not_written_over(capsys: pytest.CaptureFixture
 def test_in_a_table_of_several_each_video_has_its_own_mark() -> None:
     person = Timeline("p.mp4", (Event(0, 1, "dog"),), 5, ("dog",))
     empty = Timeline("q.mp4", (), 5, ())
-    found = replace(predicted(), video="m.mp4", scores=None)
+    model = replace(predicted(), video="m.mp4", scores=None)
     for ending in (".csv", ".tsv", ".labelstudio.json"):
-        report.save_all([person, found, empty], f"t{ending}")
-        told = {t.video: t.predicted for t in report.read_all(f"t{ending}")}
-        assert told == {"p.mp4": False, "m.mp4": True, "q.mp4": False}
+        report.save_all([person, model, empty], f"t{ending}")
+        predicted_by_video = {t.video: t.predicted for t in report.read_all(f"t{ending}")}
+        assert predicted_by_video == {"p.mp4": False, "m.mp4": True, "q.mp4": False}
         with pytest.raises(DataError, match="no model made"):
-            report.save_all([found], f"t{ending}")
+            report.save_all([model], f"t{ending}")
 
 
 def test_a_mark_that_cannot_be_read_is_none() -> None:
@@ -164,6 +164,6 @@ def test_a_mark_that_cannot_be_read_is_none() -> None:
 @pytest.mark.parametrize("modality", ["both", "audio", "all"])
 def test_marks_hold_whatever_modality_and_clock(ending: str, modality: str) -> None:
     """Lanes beside the events or among them, and subtitles by a player's clock that begins late."""
-    made = replace(lane_timeline("clip.mp4", [3, 3, 0, 0, 3, 3, 3, 3]), player_start=6.988)
-    made.choose(modality).save(f"clip{ending}")  # type: ignore[arg-type]
+    timeline = replace(lane_timeline("clip.mp4", [3, 3, 0, 0, 3, 3, 3, 3]), player_start=6.988)
+    timeline.choose(modality).save(f"clip{ending}")  # type: ignore[arg-type]
     assert report.read(f"clip{ending}").predicted

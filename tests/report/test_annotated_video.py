@@ -53,8 +53,8 @@ def near(pixel: np.ndarray, expected: tuple[int, int, int], off: int = 40) -> bo
 
 
 def test_labels_bar_and_attention_stand_where_they_belong(clip: Path, tmp_path: Path) -> None:
-    found = hand_timeline(clip, LABELS)
-    found.save(tmp_path / "copy.mp4")
+    timeline = hand_timeline(clip, LABELS)
+    timeline.save(tmp_path / "copy.mp4")
     copy = open_media(tmp_path / "copy.mp4")
     assert copy.duration == pytest.approx(8, abs=0.05)
     before, during, after = frames_at(copy.path, [0.5, 2.5, 4.5], width=160)
@@ -88,10 +88,10 @@ def test_variable_rates_and_late_starts_keep_every_time(tmp_path: Path) -> None:
         rate=48000,
     )
     Timeline(str(source), (), 3.0, ()).save(tmp_path / "copy.mp4")
-    made = times_of(tmp_path / "copy.mp4")
-    assert all(min(abs(t - m) for m in made) < 0.002 for t in times)
-    gaps = np.diff([t for t in made if 1.0 <= t <= 2.3])
-    assert gaps.max() <= 1.5 / AGAIN and len(made) < len(times) + 10
+    copied = times_of(tmp_path / "copy.mp4")
+    assert all(min(abs(t - m) for m in copied) < 0.002 for t in times)
+    gaps = np.diff([t for t in copied if 1.0 <= t <= 2.3])
+    assert gaps.max() <= 1.5 / AGAIN and len(copied) < len(times) + 10
     sound = np.concatenate(list(audio_track(tmp_path / "copy.mp4")))
     assert np.abs(sound).argmax() / RATE == pytest.approx(2.3, abs=0.01)
 
@@ -168,14 +168,14 @@ def test_the_source_and_other_videos_are_never_written_over(clip: Path, tmp_path
     other = tmp_path / "b.mp4"
     other.write_bytes(clip.read_bytes())
     (tmp_path / "link.mp4").symlink_to(source)
-    found = hand_timeline(source, LABELS)
+    timeline = hand_timeline(source, LABELS)
     for place, message in (("a.mp4", "itself"), ("link.mp4", "itself"), ("b.mp4", "isn't a copy")):
         with pytest.raises(UsageError, match=message):
-            found.save(tmp_path / place)
+            timeline.save(tmp_path / place)
     assert source.read_bytes() == other.read_bytes() == clip.read_bytes()
-    found.save(tmp_path / "c.mp4")
+    timeline.save(tmp_path / "c.mp4")
     assert is_copy(tmp_path / "c.mp4") and not is_copy(source)
-    found.save(tmp_path / "c.mp4")  # its own copies it makes anew
+    timeline.save(tmp_path / "c.mp4")  # its own copies it makes anew
     with pytest.raises(UsageError, match="itself"):
         hand_timeline(tmp_path / "c.mp4", LABELS).save(tmp_path / "c.mp4")
 
@@ -239,8 +239,8 @@ def test_any_label_can_be_drawn_on_any_size(label: str, size: tuple[int, int]) -
     events = tuple(Event(0, 2 + i, label or "?", 0.5) for i in range(6))
     draw = Overlay(Timeline("v", events, 9.0, (label,)), size)
     image = np.full((size[1], size[0], 3), 90, np.uint8)
-    made = draw(image, 1.0)
-    assert made.shape == image.shape and made.dtype == np.uint8
+    drawn = draw(image, 1.0)
+    assert drawn.shape == image.shape and drawn.dtype == np.uint8
     assert (image == 90).all()  # what it got stays
 
 
@@ -253,16 +253,16 @@ def test_scripts_of_the_world_are_drawn(label: str) -> None:
 
 def test_long_labels_are_cut_to_fit() -> None:
     font = font_for("a", 20)
-    made = fitted("a long label " * 9, font, 200)
-    assert made.endswith("…") and font.getlength(made) <= 200
+    shortened = fitted("a long label " * 9, font, 200)
+    assert shortened.endswith("…") and font.getlength(shortened) <= 200
     assert fitted("short", font, 200) == "short" and fitted("short", font, 1) == ""
 
 
 def test_what_goes_on_when() -> None:
     a, b, c = Event(0, 4, "a"), Event(2, 6, "b"), Event(6, 7, "a")
-    edges, held = active_events([a, b, c])
+    edges, active = active_events([a, b, c])
     assert edges == [0, 2, 4, 6, 7]
-    assert held == [(a,), (a, b), (b,), (c,), ()]
+    assert active == [(a,), (a, b), (b,), (c,), ()]
 
 
 def test_attention_is_clear_where_even_and_lies_where_it_should() -> None:

@@ -124,9 +124,9 @@ def test_the_written_subtitles_are_those_of_the_player(browser: Any, late: Path)
     spans = page.evaluate(
         "[...document.getElementById('track').track.cues].map((c) => [c.startTime, c.endTime])"
     )
-    own = [(e.start, e.end) for e in timeline]
-    assert len(spans) == len(own)
-    for (start, end), (first, last) in zip(spans, own, strict=True):
+    expected = [(e.start, e.end) for e in timeline]
+    assert len(spans) == len(expected)
+    for (start, end), (first, last) in zip(spans, expected, strict=True):
         assert start == pytest.approx(first + media.player_start, abs=0.002)
         assert end == pytest.approx(last + media.player_start, abs=0.002)
     page.close()
@@ -149,8 +149,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     pytest.importorskip("fastapi", reason="the server's packages aren't installed: avel[serve]")
     from tests.web.page import running
 
-    with running(tmp_path_factory.mktemp("serve")) as held:
-        yield held
+    with running(tmp_path_factory.mktemp("serve")) as server:
+        yield server
 
 
 def test_the_served_player_shows_avels_frames(browser: Any, site: Any, late: Path) -> None:

@@ -80,9 +80,9 @@ def test_it_works_within_a_page_and_cannot_reach_it(
     )
     page = browser.new_page(viewport={"width": 1000, "height": 800})
     page.set_default_timeout(90_000)
-    said: list[str] = []
-    page.on("console", lambda m: said.append(m.text))
-    page.on("pageerror", lambda e: said.append(str(e)))
+    messages: list[str] = []
+    page.on("console", lambda m: messages.append(m.text))
+    page.on("pageerror", lambda e: messages.append(str(e)))
     page.goto((tmp_path / "notebook.html").as_uri())
     inner = page.frame_locator("iframe")
     inner.locator(".event").nth(1).click()
@@ -93,4 +93,4 @@ def test_it_works_within_a_page_and_cannot_reach_it(
     reach = "() => { try { return parent.document.title } catch (e) { return e.name } }"
     assert page.frames[1].evaluate(reach) == "SecurityError"
     page.screenshot(path=str(tmp_path / "notebook.png"))
-    assert said == []
+    assert messages == []

@@ -29,11 +29,11 @@ def timeline(video: Path) -> Timeline:
     return Timeline(str(video), EVENTS, 6.0, ("bell", "bark"), player_start=late)
 
 
-def same(found: Timeline, expected: tuple[Event, ...] = EVENTS) -> bool:
-    return len(found) == len(expected) and all(
+def same(events: Timeline, expected: tuple[Event, ...] = EVENTS) -> bool:
+    return len(events) == len(expected) and all(
         (a.start, a.end, a.label)
         == (pytest.approx(b.start, abs=1e-3), pytest.approx(b.end, abs=1e-3), b.label)
-        for a, b in zip(found, expected, strict=True)
+        for a, b in zip(events, expected, strict=True)
     )
 
 
@@ -58,37 +58,37 @@ def test_the_header_alone_says_what_a_probe_says(tmp_path: Path, name: str) -> N
 
 @pytest.mark.parametrize("ending", [".vtt", ".srt"])
 def test_subtitles_are_read_as_they_are_written(tmp_path: Path, ending: str) -> None:
-    made = timeline(late_clip(tmp_path / "a.mkv"))
+    original = timeline(late_clip(tmp_path / "a.mkv"))
     path = tmp_path / f"a{ending}"
-    made.save(path)
+    original.save(path)
     raw = read(path)
-    assert raw.events[0].start == pytest.approx(1 + made.player_start, abs=1e-3)
-    assert same(on_file(raw, path, made.player_start))
+    assert raw.events[0].start == pytest.approx(1 + original.player_start, abs=1e-3)
+    assert same(on_file(raw, path, original.player_start))
 
 
 @pytest.mark.parametrize("ending", [".vtt", ".srt"])
 def test_a_models_subtitles_of_a_late_file_stay_a_models(tmp_path: Path, ending: str) -> None:
-    made = replace(timeline(late_clip(tmp_path / "a.mkv")), model={"model": "named_events"})
+    original = replace(timeline(late_clip(tmp_path / "a.mkv")), model={"model": "named_events"})
     path = tmp_path / f"a{ending}"
     for _ in range(2):  # and are written over by the next
-        made.save(path)
+        original.save(path)
         raw = read(path)
-        assert raw.predicted and on_file(raw, path, made.player_start).predicted
+        assert raw.predicted and on_file(raw, path, original.player_start).predicted
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".json", ".selections.txt", ".eaf", ".otio"])
 def test_other_labels_keep_the_files_own_time(tmp_path: Path, ending: str) -> None:
-    made = timeline(late_clip(tmp_path / "a.mkv"))
+    original = timeline(late_clip(tmp_path / "a.mkv"))
     path = tmp_path / f"a{ending}"
-    made.save(path)
-    assert same(on_file(read(path), path, made.player_start))
+    original.save(path)
+    assert same(on_file(read(path), path, original.player_start))
 
 
 def test_json_keeps_what_the_player_calls_second_0(tmp_path: Path) -> None:
-    made = timeline(late_clip(tmp_path / "a.mp4"))
-    made.save(tmp_path / "a.json")
-    assert read(tmp_path / "a.json").player_start == made.player_start
-    replace(made, player_start=0.0).save(tmp_path / "b.json")
+    original = timeline(late_clip(tmp_path / "a.mp4"))
+    original.save(tmp_path / "a.json")
+    assert read(tmp_path / "a.json").player_start == original.player_start
+    replace(original, player_start=0.0).save(tmp_path / "b.json")
     assert "player_start" not in (tmp_path / "b.json").read_text()
 
 
@@ -96,29 +96,29 @@ def test_cues_before_the_file_are_left_out_with_a_note(tmp_path: Path) -> None:
     path = tmp_path / "a.vtt"
     cues = ["00:01.000 --> 00:02.000\nearly", "00:06.000 --> 00:08.000\nat the edge"]
     path.write_text("WEBVTT\n\n" + "\n\n".join(cues) + "\n")
-    found = on_file(read(path), path, 7.0)
-    assert [(e.start, e.end) for e in found] == [(0.0, 1.0)]
-    assert any("Left out: 1 of 2 events" in note for note in found.notes)
+    loaded = on_file(read(path), path, 7.0)
+    assert [(e.start, e.end) for e in loaded] == [(0.0, 1.0)]
+    assert any("Left out: 1 of 2 events" in note for note in loaded.notes)
 
 
 def test_convert_goes_by_the_videos_clock(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    made = timeline(late_clip(tmp_path / "a.mkv"))
-    made.save(tmp_path / "a.vtt")
+    original = timeline(late_clip(tmp_path / "a.mkv"))
+    original.save(tmp_path / "a.vtt")
     assert main(["convert", str(tmp_path / "a.vtt"), "-o", str(tmp_path / "b.csv")]) == 0
     assert same(read(tmp_path / "b.csv"))
     video = ["--video", str(tmp_path / "a.mkv")]
     assert main(["convert", str(tmp_path / "b.csv"), "-o", str(tmp_path / "b.srt"), *video]) == 0
     assert read(tmp_path / "b.srt").events[0].start == pytest.approx(
-        1 + made.player_start, abs=2e-3
+        1 + original.player_start, abs=2e-3
     )
     capfd.readouterr()
 
 
 def test_training_reads_subtitles_on_the_clips_clock(tmp_path: Path) -> None:
-    made = timeline(late_clip(tmp_path / "a.mp4"))
-    made.save(tmp_path / "a.vtt")
+    original = timeline(late_clip(tmp_path / "a.mp4"))
+    original.save(tmp_path / "a.vtt")
     rows, mistakes = read_rows(tmp_path)
     assert not mistakes
     times = [(r.start, r.end, r.label) for r in rows]

@@ -136,9 +136,9 @@ def test_names_and_labels_can_not_break_out(tmp_path: Path) -> None:
 
 @given(st.text())
 def test_script_json_stays_inside_its_element(text: str) -> None:
-    held = layout.script_json({"a": text})
-    assert not set("<>&\u2028\u2029") & set(held)
-    assert json.loads(held) == {"a": text}
+    script = layout.script_json({"a": text})
+    assert not set("<>&\u2028\u2029") & set(script)
+    assert json.loads(script) == {"a": text}
 
 
 def test_without_the_video_the_page_says_so(tmp_path: Path) -> None:
@@ -219,8 +219,8 @@ def test_ten_hours_stay_small(tmp_path: Path) -> None:
 def test_pictures_of_noise_stay_small(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(thumbs.LIMIT)]
-    made = thumbs.jpeg_uris(images)
-    assert len(made) == thumbs.LIMIT and sum(map(len, made)) <= thumbs.LETTERS
+    uris = thumbs.jpeg_uris(images)
+    assert len(uris) == thumbs.LIMIT and sum(map(len, uris)) <= thumbs.LETTERS
     plain = [np.full((180, 320, 3), 90, dtype=np.uint8)]
     assert thumbs.jpeg_uris(plain) == [thumbs.jpeg_uri(plain[0])]
     assert thumbs.jpeg_uris([]) == []
@@ -272,18 +272,18 @@ def test_thumbnails_of_a_long_file_have_maps_of_their_own() -> None:
     )  # fmt: skip
     held = view.attention(scores, [6.5, 7.5, 9000.0])
     assert held is not None and held["seconds"] == 5
-    own = np.frombuffer(base64.b64decode(held["thumbnails"]), np.uint8).reshape(-1, 2, 2)
-    assert own[:, 0].tolist() == [[255, 0], [0, 255], [0, 255]]
+    thumbnails = np.frombuffer(base64.b64decode(held["thumbnails"]), np.uint8).reshape(-1, 2, 2)
+    assert thumbnails[:, 0].tolist() == [[255, 0], [0, 255], [0, 255]]
 
 
 def test_strips_tell_where_the_file_is_heard() -> None:
-    heard, seen = view.strips(hand_scores([0, 1, 2, 3]))
-    assert (heard.label, heard.spans, heard.summary) == (
+    audible, visible = view.strips(hand_scores([0, 1, 2, 3]))
+    assert (audible.label, audible.spans, audible.summary) == (
         "Heard",
         ((0.0, 75.0),),
         "75 % of the time",
     )
-    assert seen.spans == ((0.0, 100.0),)
+    assert visible.spans == ((0.0, 100.0),)
 
 
 def test_attention_is_clear_where_even_and_faint_where_unfocused() -> None:
@@ -427,8 +427,8 @@ def test_a_raw_stream_gives_pictures_clips_and_a_page(tmp_path: Path, name: str)
     assert shown.count("data-at=") == 6
     (picture,) = save_thumbnails(timeline, tmp_path / "pictures")
     assert Image.open(picture).convert("L").getpixel((32, 32)) == pytest.approx(120, abs=4)
-    (made,) = cut_clips(timeline, tmp_path / "clips")
-    assert open_media(made).duration == pytest.approx(2.0, abs=0.1)
+    (clip_file,) = cut_clips(timeline, tmp_path / "clips")
+    assert open_media(clip_file).duration == pytest.approx(2.0, abs=0.1)
 
 
 @pytest.mark.parametrize("error", [PermissionError(1, "Operation not permitted"), None])
@@ -463,10 +463,10 @@ def test_a_seek_that_fails_is_made_up_for(
     timeline = hand_timeline(clip, LABELS)
     times = [0.5, 7.5, 4.25]
     expected = frames_at_whole(clip, times)
-    found = frames_at(clip, times, width=160)
+    frames = frames_at(clip, times, width=160)
     assert refused and all(
         a is not None and np.abs(a.astype(int) - b).mean() < 2
-        for a, b in zip(found, expected, strict=True)
+        for a, b in zip(frames, expected, strict=True)
     )
     assert page.render(timeline, page=tmp_path / "r.html").count("data-at=") == 8
 
@@ -474,10 +474,10 @@ def test_a_seek_that_fails_is_made_up_for(
 def frames_at_whole(path: Path, times: list[float]) -> list[NDArray[np.uint8]]:
     """The frames that are on at some instants, by decoding all of them in order."""
     with av.open(str(path)) as container:
-        held = [
+        frames = [
             (float(f.time or 0), f.to_ndarray(format="rgb24")) for f in container.decode(video=0)
         ]
-    return [[image for time, image in held if time <= t + 1e-6][-1] for t in times]
+    return [[image for time, image in frames if time <= t + 1e-6][-1] for t in times]
 
 
 def test_a_video_that_goes_while_the_page_is_made_is_no_part_of_it(
@@ -522,46 +522,50 @@ def test_damaged_files_have_a_page(tmp_path: Path, ending: str) -> None:
 # ---- what is only heard or only seen
 
 
-def quiet(found: Elements) -> list[str]:
+def quiet(elements: Elements) -> list[str]:
     return [
-        str(b["aria-label"]) for b in found.all("button") if "single" in str(b.get("class")).split()
+        str(b["aria-label"])
+        for b in elements.all("button")
+        if "single" in str(b.get("class")).split()
     ]
 
 
 def test_what_is_of_one_modality_has_rows_of_its_own(tmp_path: Path) -> None:
-    text, found = rendered(lane_timeline(NOWHERE, [3, 3, 0, 0, 3, 3, 3, 3]), tmp_path)
-    assert quiet(found) == [
+    text, elements = rendered(lane_timeline(NOWHERE, [3, 3, 0, 0, 3, 3, 3, 3]), tmp_path)
+    assert quiet(elements) == [
         "Heard, not seen: Siren, 0:04 – 0:07, score 0.70",
         "Seen, not heard: Bark, 0:00 – 0:02, score 0.90",
     ]
-    groups = [d["aria-label"] for d in found.all("div") if d.get("role") == "group"]
+    groups = [d["aria-label"] for d in elements.all("div") if d.get("role") == "group"]
     assert groups == ["Heard, not seen, 1 event", "Seen, not heard, 1 event"]
     assert "<li>1 event</li>" in text and "<li>1 only heard</li>" in text
-    assert [b["aria-pressed"] for b in found.all("button") if b.get("id") == "single"] == ["true"]
+    assert [b["aria-pressed"] for b in elements.all("button") if b.get("id") == "single"] == [
+        "true"
+    ]
     assert "<dt>Heard, not seen</dt>" in text and "No event is both" not in text
 
 
 def test_without_such_events_nothing_speaks_of_them(tmp_path: Path) -> None:
-    text, found = rendered(hand_timeline(NOWHERE, LABELS), tmp_path)
-    assert not quiet(found) and "not seen" not in text and 'id="single"' not in text
+    text, elements = rendered(hand_timeline(NOWHERE, LABELS), tmp_path)
+    assert not quiet(elements) and "not seen" not in text and 'id="single"' not in text
 
 
 def test_without_events_the_first_sentence_says_what_is_heard_and_seen(tmp_path: Path) -> None:
-    made = lane_timeline(NOWHERE, [3] * 8)
-    text, _ = rendered(made, tmp_path)
-    said = (
+    timeline = lane_timeline(NOWHERE, [3] * 8)
+    text, _ = rendered(timeline, tmp_path)
+    sentence = (
         "No event is both seen and heard. Heard only: Siren 0:04-0:07. Seen only: Bark 0:00-0:02."
     )
-    assert f'<p class="finding">{said}</p>' in text
-    assert text.index(said) < text.index("<main>")
-    again, _ = rendered(made.choose("all"), tmp_path)  # every event is there, marked
-    assert 'class="finding">Heard only: Siren' in again and quiet(Elements(again))
+    assert f'<p class="finding">{sentence}</p>' in text
+    assert text.index(sentence) < text.index("<main>")
+    all_events, _ = rendered(timeline.choose("all"), tmp_path)  # every event is there, marked
+    assert 'class="finding">Heard only: Siren' in all_events and quiet(Elements(all_events))
 
 
 def test_many_are_counted_and_not_all_named() -> None:
-    heard = tuple(Event(i, i + 1 + i % 3, f"c{i}", 0.5, "audio") for i in range(9))
-    made = Timeline("a.mp4", (), 12, (), audio_only=heard)
-    assert view.single_modality_text(made) == (
+    audio_only = tuple(Event(i, i + 1 + i % 3, f"c{i}", 0.5, "audio") for i in range(9))
+    timeline = Timeline("a.mp4", (), 12, (), audio_only=audio_only)
+    assert view.single_modality_text(timeline) == (
         "No event is both seen and heard. Heard only: c2 0:02-0:05, c5 0:05-0:08, c8 0:08-0:11, "
         "and 6 more."
     )
@@ -570,12 +574,12 @@ def test_many_are_counted_and_not_all_named() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 30), st.floats(0, 1)), max_size=40))
 def test_no_two_of_a_row_overlap_and_none_is_lost(spans: list[tuple[int, int, float]]) -> None:
-    heard = tuple(sorted(Event(s, s + n, "a", v, "audio") for s, n, v in spans))
-    lanes = view.single_modality_lanes(Timeline("a.mp4", (), 100, ("a",), audio_only=heard))
-    assert len(lanes) == bool(heard)
+    audio_only = tuple(sorted(Event(s, s + n, "a", v, "audio") for s, n, v in spans))
+    lanes = view.single_modality_lanes(Timeline("a.mp4", (), 100, ("a",), audio_only=audio_only))
+    assert len(lanes) == bool(audio_only)
     for lane in lanes:
         assert 1 <= len(lane.rows) <= view.MAX_SINGLE_ROWS
-        assert sum(map(len, lane.rows)) + lane.left_out == len(heard)
+        assert sum(map(len, lane.rows)) + lane.left_out == len(audio_only)
         assert ("shown" in lane.summary) == (lane.left_out > 0)
         for row in lane.rows:
             assert all(a.end <= b.start for a, b in pairwise(row))
@@ -587,9 +591,14 @@ def crowded(events: int) -> Timeline:
     names = tuple(f"class {i}" for i in range(200))
     values = rng.uniform(0, 0.04, (60, 201)).astype("f4")
     values[:, 7] = 0.3
-    heard = rng.uniform(0, 0.4, (60, 200))
+    probabilities = rng.uniform(0, 0.4, (60, 200))
     scores = Scores(
-        values, names, Grid(60.0), np.full(60, 200), audio_scores=heard, visual_scores=heard
+        values,
+        names,
+        Grid(60.0),
+        np.full(60, 200),
+        audio_scores=probabilities,
+        visual_scores=probabilities,
     )
     found = tuple(Event(i, i + 2, f"class {3 * i}", 0.9) for i in range(events))
     single = tuple(Event(i / 4, i / 4 + 3, f"class {i % 200}", 0.9, "audio") for i in range(220))
@@ -600,11 +609,11 @@ def crowded(events: int) -> Timeline:
 def test_of_200_classes_only_those_found_or_likely_are_drawn(
     events: int, curves: int, tmp_path: Path
 ) -> None:
-    text, found = rendered(crowded(events), tmp_path)
-    assert len([s for s in found.all("svg") if s.get("class") == "curve"]) == curves
-    held = json.loads(found.scripts[0])
-    assert len(held["lanes"]) == curves and len(held["single"]) == len(quiet(found)) <= 200
+    text, elements = rendered(crowded(events), tmp_path)
+    assert len([s for s in elements.all("svg") if s.get("class") == "curve"]) == curves
+    data = json.loads(elements.scripts[0])
+    assert len(data["lanes"]) == curves and len(data["single"]) == len(quiet(elements)) <= 200
     assert len(text) < 250_000
     assert "<summary>200 classes</summary>" in text
     if not events:
-        assert [lane["label"] for lane in held["lanes"]] == ["class 7"]
+        assert [lane["label"] for lane in data["lanes"]] == ["class 7"]

@@ -159,9 +159,9 @@ def rows(audio: Any = None, visual: Any = None, *, count: int = 0) -> FeatureBlo
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    made = Shelf(tmp_path / "media")
-    monkeypatch.setattr(matching, "features_of", made.features_of)
-    return made
+    new_shelf = Shelf(tmp_path / "media")
+    monkeypatch.setattr(matching, "features_of", new_shelf.features_of)
+    return new_shelf
 
 
 def noise(seed: int, count: int) -> Any:
@@ -192,7 +192,7 @@ def test_pieces_and_chunks_change_nothing(
     try:
         net = Plain()
         parts = (track[i : i + piece] for i in range(0, count, piece))
-        found = costs(cast(Model, net), query, parts, modality=modality)
+        result = costs(cast(Model, net), query, parts, modality=modality)
         assert net.longest <= 6 + length - 1 + max(piece, 6)
     finally:
         nearest.CHUNK = before
@@ -202,8 +202,8 @@ def test_pieces_and_chunks_change_nothing(
     expected = [
         np.mean([plain[i, t + i] for i in range(length)]) for t in range(count - length + 1)
     ]
-    assert found.shape == (max(count - length + 1, 0),)
-    assert np.allclose(found, expected, atol=1e-5)
+    assert result.shape == (max(count - length + 1, 0),)
+    assert np.allclose(result, expected, atol=1e-5)
 
 
 def test_the_best_windows_do_not_overlap_unless_asked() -> None:
@@ -287,12 +287,12 @@ def test_the_planted_moment_is_found(
     shelf.put("in/a.mp4", rows(**{one[1]: noise(3, 12)}))
     shelf.put("in/b.mp4", rows(**{one[1]: track}))
     index = tmp_path / "i.safetensors" if indexed else None
-    found = matcher()(query, shelf.folder / "in", modality=modality, index=index)
-    first = found.matches[0]
+    result = matcher()(query, shelf.folder / "in", modality=modality, index=index)
+    first = result.matches[0]
     assert (Path(first.file).name, first.start, first.end) == ("b.mp4", place, place + 3)
-    assert first.distance < 0.01 < found.matches[1].distance
-    assert [m.distance for m in found] == sorted(m.distance for m in found)
-    assert (found.files, found.segments, found.modality) == (2, 24, modality)
+    assert first.distance < 0.01 < result.matches[1].distance
+    assert [m.distance for m in result] == sorted(m.distance for m in result)
+    assert (result.files, result.segments, result.modality) == (2, 24, modality)
 
 
 def test_the_index_answers_as_the_files_do_and_only_once_extracts(
@@ -306,9 +306,9 @@ def test_the_index_answers_as_the_files_do_and_only_once_extracts(
     assert len(plain) == sum(1 + i for i in range(5))
     for _ in range(2):
         shelf.asked.clear()
-        again = find(query, shelf.folder / "in", overlaps=True, top=99, index=index)
-        assert [(m.file, m.start) for m in again] == [(m.file, m.start) for m in plain]
-        assert np.allclose([m.distance for m in again], [m.distance for m in plain], atol=1e-5)
+        repeated = find(query, shelf.folder / "in", overlaps=True, top=99, index=index)
+        assert [(m.file, m.start) for m in repeated] == [(m.file, m.start) for m in plain]
+        assert np.allclose([m.distance for m in repeated], [m.distance for m in plain], atol=1e-5)
     assert shelf.asked == ["q.wav"]
 
 
@@ -348,8 +348,8 @@ def test_no_window_reaches_from_one_file_into_the_next(shelf: Shelf, tmp_path: P
     query = shelf.put("q.wav", rows(audio=asks))
     shelf.put("in/a.mp4", rows(visual=np.concatenate([noise(2, 3), asks[:2]])))
     shelf.put("in/b.mp4", rows(visual=np.concatenate([asks[2:], noise(3, 3)])))
-    found = matcher()(query, shelf.folder / "in", index=tmp_path / "i.safetensors", overlaps=True)
-    assert len(found) == 2 + 2 and found.matches[0].distance > 0.5
+    result = matcher()(query, shelf.folder / "in", index=tmp_path / "i.safetensors", overlaps=True)
+    assert len(result) == 2 + 2 and result.matches[0].distance > 0.5
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
@@ -384,11 +384,11 @@ def test_a_stretch_asks_and_ends_with_its_file(shelf: Shelf) -> None:
     sound = noise(1, 6)
     query = shelf.put("q.mp4", rows(audio=sound, visual=noise(7, 6)), duration=5.5)
     target = shelf.put("t.mp4", rows(visual=sound))
-    found = matcher()(f"{query}@2-4", target)
-    assert (found.start, found.end, found.modality) == (2, 4, "audio")
-    assert (found.matches[0].start, found.matches[0].end) == (2, 4)
-    found = matcher()(f"{query}@4-99", target)
-    assert (found.start, found.end) == (4, 5.5)
+    result = matcher()(f"{query}@2-4", target)
+    assert (result.start, result.end, result.modality) == (2, 4, "audio")
+    assert (result.matches[0].start, result.matches[0].end) == (2, 4)
+    result = matcher()(f"{query}@4-99", target)
+    assert (result.start, result.end) == (4, 5.5)
     with pytest.raises(UsageError, match=r"starts at 6 s"):
         matcher()(f"{query}@6-7", target)
 
@@ -410,9 +410,9 @@ def test_silent_targets_are_searched_by_their_picture_and_only_so(shelf: Shelf) 
     query = shelf.put("q.mp4", rows(noise(3, 2), noise(4, 2)))
     silent = shelf.put("silent.mp4", rows(visual=noise(1, 5)))
     assert len(find(query, silent)) == 2
-    found = find(query, silent, modality="visual")
-    assert len(found) == 0 and found.notes == ("1 file has no sound to search.",)
-    assert str(found) == "no match"
+    result = find(query, silent, modality="visual")
+    assert len(result) == 0 and result.notes == ("1 file has no sound to search.",)
+    assert str(result) == "no match"
 
 
 def test_files_too_short_are_named_and_a_query_too_long_refused(shelf: Shelf) -> None:
@@ -422,8 +422,8 @@ def test_files_too_short_are_named_and_a_query_too_long_refused(shelf: Shelf) ->
     with pytest.raises(UsageError, match="5 segments, more than any"):
         find(query, short)
     shelf.put("in/b.mp4", rows(visual=noise(1, 5)))
-    found = find(query, shelf.folder / "in")
-    assert len(found) == 1 and "1 file is shorter than the query" in found.notes[0]
+    result = find(query, shelf.folder / "in")
+    assert len(result) == 1 and "1 file is shorter than the query" in result.notes[0]
     long = shelf.put("long.wav", rows(audio=noise(0, 61)))
     with pytest.raises(UsageError, match=r"@START-END"):
         find(long, shelf.folder / "in")
@@ -436,9 +436,9 @@ def test_one_bad_file_does_not_stop_the_others(shelf: Shelf, tmp_path: Path, ind
     shelf.put("in/a.mp4", MediaError("a.mp4: damaged"))
     shelf.put("in/b.mp4", rows(visual=noise(1, 2)))
     index = tmp_path / "i.safetensors" if indexed else None
-    found = matcher()(query, shelf.folder / "in", index=index)
-    assert {Path(m.file).name for m in found} == {"b.mp4"}
-    assert [(Path(name).name, e.got) for name, e in found.failed] == [("a.mp4", "a.mp4: damaged")]
+    result = matcher()(query, shelf.folder / "in", index=index)
+    assert {Path(m.file).name for m in result} == {"b.mp4"}
+    assert [(Path(name).name, e.got) for name, e in result.failed] == [("a.mp4", "a.mp4: damaged")]
     with pytest.raises(MediaError, match="damaged"):
         matcher()(query, shelf.folder / "in" / "a.mp4", index=index)
 
@@ -446,8 +446,8 @@ def test_one_bad_file_does_not_stop_the_others(shelf: Shelf, tmp_path: Path, ind
 def test_equal_files_come_in_their_order(shelf: Shelf) -> None:
     query = shelf.put("q.wav", rows(audio=noise(0, 1)))
     paths = [shelf.put(f"in/{n}.mp4", rows(visual=noise(1, 1))) for n in "cab"]
-    found = matcher()(query, [paths[0], shelf.folder / "in", paths[0]])
-    assert [Path(m.file).stem for m in found] == ["c", "a", "b"]
+    result = matcher()(query, [paths[0], shelf.folder / "in", paths[0]])
+    assert [Path(m.file).stem for m in result] == ["c", "a", "b"]
 
 
 def test_hostile_names_stay_names(shelf: Shelf, tmp_path: Path) -> None:
@@ -459,15 +459,15 @@ def test_hostile_names_stay_names(shelf: Shelf, tmp_path: Path) -> None:
     index = tmp_path / "i.safetensors"
     os.chdir(shelf.folder / "in")
     for _ in range(2):
-        found = matcher()(query, ".", index=index)
-        assert sorted(m.file for m in found) == sorted(names)
-    found.save(tmp_path / "m.csv")
-    found.save(tmp_path / "m.json")
+        result = matcher()(query, ".", index=index)
+        assert sorted(m.file for m in result) == sorted(names)
+    result.save(tmp_path / "m.csv")
+    result.save(tmp_path / "m.json")
     with (tmp_path / "m.csv").open(newline="", encoding="utf-8") as f:
         table = list(csv.DictReader(f))
     assert {r["file"] for r in table} >= {"new\nline.mp4", "'" + names[0], "'@3-5.mp4"}
-    held = json.loads((tmp_path / "m.json").read_text())
-    assert sorted(w["file"] for w in held["windows"]) == sorted(names)
+    content = json.loads((tmp_path / "m.json").read_text())
+    assert sorted(w["file"] for w in content["windows"]) == sorted(names)
 
 
 @pytest.mark.parametrize(
@@ -521,15 +521,15 @@ def test_named_events_find_what_both_show(
         shelf.put(f"in/{name}.mp4", rows(**{answers: track, asks: shows(*["dog bark"] * 5)}))
     index = tmp_path / "i.safetensors" if indexed else None
     for _ in range(2):
-        found = searcher()(query, shelf.folder / "in", modality=modality, index=index)
-        first = found.matches[0]
+        result = searcher()(query, shelf.folder / "in", modality=modality, index=index)
+        first = result.matches[0]
         assert (Path(first.file).stem, first.start, first.end) == ("dog bark", 2, 4)
         assert first.shared == ("dog bark",)
-        assert not any(m.shared for m in found.matches if "dog bark" not in m.file)
-        assert first.distance < 0.6 and found.matches[-1].distance > 0.9
-        assert found.median is not None and found.median > first.distance
-    held = found.to_json()["windows"][0]
-    assert held["shared"] == ["dog bark"] and "(both: dog bark)" in str(found).splitlines()[0]
+        assert not any(m.shared for m in result.matches if "dog bark" not in m.file)
+        assert first.distance < 0.6 and result.matches[-1].distance > 0.9
+        assert result.median is not None and result.median > first.distance
+    window = result.to_json()["windows"][0]
+    assert window["shared"] == ["dog bark"] and "(both: dog bark)" in str(result).splitlines()[0]
 
 
 def test_what_most_candidates_show_does_not_win(shelf: Shelf) -> None:
@@ -539,8 +539,8 @@ def test_what_most_candidates_show_does_not_win(shelf: Shelf) -> None:
     for i in range(30):
         shelf.put(f"in/{i:02}.mp4", rows(visual=shows("siren", "siren", "siren")))
     shelf.put("in/dog.mp4", rows(visual=shows("dog bark", "dog bark", "dog bark")))
-    found = searcher()(query, shelf.folder / "in")
-    assert Path(found.matches[0].file).stem == "dog"
+    result = searcher()(query, shelf.folder / "in")
+    assert Path(result.matches[0].file).stem == "dog"
     query = shelf.put("s.wav", rows(audio=shows("siren", "siren")))
     assert Path(searcher()(query, shelf.folder / "in").matches[0].file).stem == "00"
 
@@ -553,11 +553,11 @@ def test_within_one_modality_the_other_is_not_read(shelf: Shelf, model: str) -> 
     shelf.put("in/b.mp4", rows(shows("drums", "drums"), shows("siren", "siren")))
     shelf.put("in/c.mp4", rows(shows("siren", "siren"), shows("frog", "frog")))
     for within, right, event in (("audio", "a", "frog"), ("visual", "b", "siren")):
-        found = find(query, shelf.folder / "in", within=within)  # type: ignore[arg-type]
-        assert Path(found.matches[0].file).stem == right
-        assert found.matches[0].distance < 0.1 < found.matches[1].distance
-        assert found.modality == found.candidate_modality == within
-        assert found.matches[0].shared == ((event,) if model == "named" else ())
+        result = find(query, shelf.folder / "in", within=within)  # type: ignore[arg-type]
+        assert Path(result.matches[0].file).stem == right
+        assert result.matches[0].distance < 0.1 < result.matches[1].distance
+        assert result.modality == result.candidate_modality == within
+        assert result.matches[0].shared == ((event,) if model == "named" else ())
     with pytest.raises(UsageError, match="leave --modality out"):
         find(query, shelf.folder / "in", within="audio", modality="visual")
     with pytest.raises(UsageError, match="audio or visual"):
@@ -568,10 +568,10 @@ def test_a_file_shorter_than_the_query_answers_whole(shelf: Shelf) -> None:
     query = shelf.put("q.wav", rows(audio=shows(*["frog"] * 5)))
     shelf.put("in/short.mp4", rows(visual=shows("frog", "frog")), duration=1.7)
     shelf.put("in/long.mp4", rows(visual=shows(*["siren"] * 9)))
-    found = searcher()(query, shelf.folder / "in")
-    first = found.matches[0]
+    result = searcher()(query, shelf.folder / "in")
+    first = result.matches[0]
     assert (Path(first.file).stem, first.start, first.end) == ("short", 0, 1.7)
-    assert found.notes == ()
+    assert result.notes == ()
 
 
 def test_one_moment_a_file(shelf: Shelf) -> None:
@@ -579,8 +579,8 @@ def test_one_moment_a_file(shelf: Shelf) -> None:
     shelf.put("in/a.mp4", rows(visual=shows("frog", "frog", None, "frog")))
     shelf.put("in/b.mp4", rows(visual=shows(None, "siren")))
     for find in (searcher(), matcher()):
-        found = find(query, shelf.folder / "in", one_per_file=True)
-        assert [Path(m.file).stem for m in found] == ["a", "b"]
+        result = find(query, shelf.folder / "in", one_per_file=True)
+        assert [Path(m.file).stem for m in result] == ["a", "b"]
         assert len(find(query, shelf.folder / "in")) == 6
 
 
@@ -589,8 +589,8 @@ def test_segments_that_are_not_finite_are_passed_over(shelf: Shelf) -> None:
     track = shows("siren", "siren", "frog", "frog")
     track[0] = np.inf
     shelf.put("in/a.mp4", rows(visual=track))
-    found = searcher()(query, shelf.folder / "in", overlaps=True)
-    assert found.matches[0].start == 2 and all(np.isfinite(m.distance) for m in found)
+    result = searcher()(query, shelf.folder / "in", overlaps=True)
+    assert result.matches[0].start == 2 and all(np.isfinite(m.distance) for m in result)
 
 
 def test_an_index_of_another_models_backbones_is_refused(shelf: Shelf, index: Path) -> None:
@@ -603,23 +603,23 @@ def test_an_index_of_another_models_backbones_is_refused(shelf: Shelf, index: Pa
 @given(st.integers(1, 6), st.integers(1, 20), st.integers(0, 2**16), st.booleans())
 def test_distances_of_profiles(length: int, count: int, seed: int, events: bool) -> None:
     """Against the plain definition, whatever the chunks."""
-    made = np.random.default_rng(seed)
-    query = Profile(made.random((length, 5)), np.arange(length) != 1)
-    held = [
-        Profile(made.random((n, 5)), made.random(n) < 0.7)
-        for n in (count, 1, int(made.integers(1, 9)))
+    rng = np.random.default_rng(seed)
+    query = Profile(rng.random((length, 5)), np.arange(length) != 1)
+    candidates = [
+        Profile(rng.random((n, 5)), rng.random(n) < 0.7)
+        for n in (count, 1, int(rng.integers(1, 9)))
     ]
     before, profiles.CHUNK = profiles.CHUNK, 3
     try:
-        found = distances(query, held, events=events)
+        result = distances(query, candidates, events=events)
     finally:
         profiles.CHUNK = before
-    files = sum(p.present.any() for p in held)
-    every = np.concatenate([p.rows[p.present] for p in held])
+    files = sum(p.present.any() for p in candidates)
+    every = np.concatenate([p.rows[p.present] for p in candidates])
     typical = every.mean(0) * files / (files + 10) if len(every) else np.zeros(5)
-    asked = query.rows[query.present].mean(0)
-    asked = asked**3 if events else asked - typical
-    for profile, distance in zip(held, found, strict=True):
+    query_profile = query.rows[query.present].mean(0)
+    query_profile = query_profile**3 if events else query_profile - typical
+    for profile, distance in zip(candidates, result, strict=True):
         n = min(length, len(profile.rows))
         assert distance.shape == (len(profile.rows) - n + 1,)
         for first, d in enumerate(distance):
@@ -627,7 +627,7 @@ def test_distances_of_profiles(length: int, count: int, seed: int, events: bool)
             rows_there = profile.rows[window][profile.present[window]]
             if len(rows_there) == 0:
                 continue
-            three = np.stack([asked, rows_there.mean(0) - typical, rows_there.mean(0)])
+            three = np.stack([query_profile, rows_there.mean(0) - typical, rows_there.mean(0)])
             three = three - three.mean(1, keepdims=True) if events else three
             sizes = np.linalg.norm(three, axis=1)
             cosine = three[0] @ three[1] / sizes[0] / max(sizes[1:])
@@ -740,9 +740,9 @@ def test_means_serve_models_that_read_means_and_maps_serve_all(shelf: Shelf, ind
     expected = looks(query, within, index=whole)
     assert Index(whole).row_shapes == ((WIDE,), (2, 2, WIDE))
     shelf.asked.clear()
-    found = matcher()(query, within, index=whole)
+    result = matcher()(query, within, index=whole)
     assert shelf.asked == ["q.wav"]
-    assert [m.start for m in found] == [m.start for m in expected]
+    assert [m.start for m in result] == [m.start for m in expected]
 
 
 # --- models --------------------------------------------------------------------------------------
@@ -771,8 +771,8 @@ def test_every_model_for_separate_recordings_answers_windows_alone(name: str) ->
     query, track = noise(1, 3), np.random.default_rng(2).normal(0, 1, (9, 2, 2, WIDE))
     whole = costs(net, query, [track.astype(np.float32)], modality="audio")
     for first in (0, 2, 6):
-        own = costs(net, query, [track[first : first + 3].astype(np.float32)], modality="audio")
-        assert np.allclose(own, whole[first : first + 1], atol=1e-4)
+        alone = costs(net, query, [track[first : first + 3].astype(np.float32)], modality="audio")
+        assert np.allclose(alone, whole[first : first + 1], atol=1e-4)
     assert len(whole) == 7 and np.ptp(whole) > 0
 
 
@@ -838,7 +838,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mux(folder / "recording.wav", sounds=[(0.0, tone(4, 16000))])
     shots = [(t / 2, grey(40 * (t % 5))) for t in range(8)]
     mux(folder / "silent.mp4", pictures=shots)
-    made = Extractor(audio="mini_audio", visual="mini_visual")
+    extractor = Extractor(audio="mini_audio", visual="mini_visual")
     torch.manual_seed(0)
     net = build_model(
         "cspa_csea", audio_dim=128, visual_dim=128, classes=2, task="cml", **SMALL["cspa_csea"]
@@ -846,7 +846,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids = {"train_ids": {"count": 0, "sha256": ""}, "data": {}}
     facts = card(
         model="cspa_csea", options=SMALL["cspa_csea"], dims={"audio": 128, "visual": 128},
-        classes=["a", "b"], audio_card=made.cards[0], visual_card=made.cards[1], **ids,
+        classes=["a", "b"], audio_card=extractor.cards[0], visual_card=extractor.cards[1], **ids,
     )  # fmt: skip
     Trained(net, facts).save(folder / "runs" / "small")
     return folder
@@ -859,8 +859,8 @@ def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     load = matching._load
     small = load("runs/small")
     default = Trained(named_events(128), {**small.card, "model": "named_events", "task": "sel"})
-    held = {"default": default, "toybox_match": small, "runs/bark": small}
-    monkeypatch.setattr(matching, "_load", lambda m: held.get(str(m)) or load(m))
+    models = {"default": default, "toybox_match": small, "runs/bark": small}
+    monkeypatch.setattr(matching, "_load", lambda m: models.get(str(m)) or load(m))
     return place
 
 
@@ -885,16 +885,16 @@ def test_the_page_has_commands_and_its_python_runs(
 
 def test_both_ways_from_real_files(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["match", "--query", "bark.wav", "--in", "silent.mp4", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["query"] == {
+    result = json.loads(capsys.readouterr().out)
+    assert result["query"] == {
         "file": "bark.wav", "start": 0, "end": 2, "modality": "audio",
         "candidate_modality": "visual",
     }  # fmt: skip
-    assert {w["file"] for w in found["windows"]} == {"silent.mp4"}
-    spans = sorted((w["start"], w["end"]) for w in found["windows"])
+    assert {w["file"] for w in result["windows"]} == {"silent.mp4"}
+    spans = sorted((w["start"], w["end"]) for w in result["windows"])
     ends = [min(start + 2, 3.5) for start, _ in spans]  # the picture ends at 3.5 s
     assert [end for _, end in spans] == pytest.approx(ends, abs=0.01) and len(spans) in (1, 2)
-    asked = [
+    arguments = [
         "match",
         "--query",
         "silent.mp4@1-2",
@@ -905,7 +905,7 @@ def test_both_ways_from_real_files(here: Path, capsys: pytest.CaptureFixture[str
         "x.json",
         "x.html",
     ]
-    assert main(asked) == 0
+    assert main(arguments) == 0
     assert "the picture of silent.mp4" in capsys.readouterr().out
     assert Path("x.csv").read_text().startswith("rank,file,start,end,distance,shared\n")
     assert json.loads(Path("x.json").read_text())["query"]["modality"] == "visual"
@@ -963,12 +963,12 @@ def test_whole_paths_are_printed_and_a_toy_says_so(
     deep.mkdir(parents=True)
     shutil.copy("silent.mp4", deep / "silent.mp4")
     monkeypatch.setenv("COLUMNS", "80")
-    asked = ["match", "--query", "bark.wav", "--in", str(deep), "--model", "toybox_match"]
-    assert main(asked) == 0
-    said = capsys.readouterr()
-    assert "…" not in said.out
-    assert str(deep / "silent.mp4") in re.sub(r"[^xy./a-z0-9]", "", said.out.partition("file")[2])
-    assert "mini networks, which are for trying out" in said.err
+    arguments = ["match", "--query", "bark.wav", "--in", str(deep), "--model", "toybox_match"]
+    assert main(arguments) == 0
+    output = capsys.readouterr()
+    assert "…" not in output.out
+    assert str(deep / "silent.mp4") in re.sub(r"[^xy./a-z0-9]", "", output.out.partition("file")[2])
+    assert "mini networks as backbones, which are for trying out" in output.err
 
 
 # --- the measure on real clips -------------------------------------------------------------------
@@ -976,9 +976,9 @@ def test_whole_paths_are_printed_and_a_toy_says_so(
 
 def test_chance_is_that_of_random_orders() -> None:
     script = load_script("search_reals", folder="benchmarks")
-    made = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for right, count in ((1, 5), (3, 8), (5, 5)):
-        first = [int(np.min(made.permutation(count)[:right])) for _ in range(20000)]
+        first = [int(np.min(rng.permutation(count)[:right])) for _ in range(20000)]
         expected = np.bincount(first, minlength=count) / len(first)
         assert np.allclose(script.chance(right, count), expected, atol=0.015)
         assert script.chance(right, count).sum() == pytest.approx(1)

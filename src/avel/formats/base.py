@@ -1,4 +1,4 @@
-"""What the formats share: the contract, the limits, and checks of what strangers' files say."""
+"""Shared by the formats: the base classes, the limits, and checks of values from files."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from avel.types import MODALITIES, SUFFIXES, Event, EventModality, Json, ProbedF
 MAX_BYTES = 128 * 2**20
 #: The most events or segments, and the longest name, that are read.
 MAX_ROWS, MAX_NAME = 1_000_000, 1000
-#: The latest instant that is believed, in seconds: some four months.
+#: The latest time that is accepted, in seconds: some four months.
 MAX_SECONDS = 1e7
 #: The most notes of a file that are written or read again, and the longest.
 _NOTES, _NOTE = 50, 500
-#: Of what a reader leaves out, so many are named; the others are counted.
+#: So many skipped rows are named; the others are counted.
 _SHOWN = 20
 _LEFT_OUT = "Left out: "
 
@@ -99,11 +99,11 @@ class Writer(ABC):
     title: ClassVar[str]
     #: Whether one file can hold the events of several videos.
     many: ClassVar[bool] = False
-    #: Whether ``audio_only`` and ``visual_only`` have a place of their own beside the events.
+    #: Whether ``audio_only`` and ``visual_only`` are stored apart from the events.
     lanes: ClassVar[bool] = False
 
     def check(self, video: str, path: Path) -> ProbedFile | None:
-        """Refuse, before any work is done, what couldn't be written; by default nothing.
+        """Refuse, before any work is done, what can't be written; by default nothing.
 
         Args:
             video: The file that the timeline will be of.
@@ -136,15 +136,15 @@ class Writer(ABC):
 class Format(Writer):
     """One format that is written and read.
 
-    Subclasses say which ending their files bear (``ending``), at which ones they may be met
-    (``reads``), and know their own by its content where an ending is shared.
+    Subclasses say which ending their files have (``ending``), which ones they read (``reads``),
+    and recognize their content where several formats share an ending.
     """
 
     ending: ClassVar[str]
     reads: ClassVar[tuple[str, ...]]
-    #: Whether its times are those of a browser's player, which may begin late.
+    #: Whether its times are those of a browser's player, whose second 0 may be later.
     player: ClassVar[bool] = False
-    #: Whether its files say themselves that a model found the events; see :mod:`formats.marks`.
+    #: Whether its files store the mark of predictions; see :mod:`avel.formats.marks`.
     holds_mark: ClassVar[bool] = False
 
     def write(self, timeline: Timeline, path: Path) -> None:
@@ -152,7 +152,7 @@ class Format(Writer):
         self.put(path, self.dump(timeline, path), [timeline])
 
     def put(self, path: Path, content: str | bytes, timelines: Sequence[Timeline]) -> None:
-        """Write a file's content; where it can't say itself what is predicted, a mark beside it."""
+        """Write a file's content, and marks of predictions beside it if the file has no room."""
         data = encode_text(path, content)
         if not self.holds_mark:
             names = zip(video_names(timelines), timelines, strict=True)
@@ -160,13 +160,13 @@ class Format(Writer):
         write_whole(path, data)
 
     def mark(self, timeline: Timeline) -> str:
-        """The mark of predictions, over the events as the file tells them."""
+        """The mark of predictions, of the events as the file stores them."""
         shown = timeline.for_player() if self.player else timeline
         return mark_of(shown, shown.events)
 
     @abstractmethod
     def dump(self, timeline: Timeline, path: Path) -> str | bytes:
-        """The file's content; ``path`` is where it will lie."""
+        """The file's content; ``path`` is where it will be written."""
 
     @abstractmethod
     def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
@@ -178,12 +178,12 @@ class Format(Writer):
             skipped: Takes the rows that can't be read.
 
         Raises:
-            ValueError: or another error of parsing, where nothing can be read: the caller names
-                the file.
+            ValueError: or another error of parsing, if nothing can be read; the caller adds the
+                file's name.
         """
 
     def recognizes(self, text: str) -> bool:
-        """Whether a text looks like this format, asked where several share an ending."""
+        """Whether a text is of this format; called where several formats share an ending."""
         return True
 
 
@@ -191,7 +191,7 @@ formats: Registry[Format] = Registry("format", "avel.formats")
 
 
 def format_named(name: str) -> Format:
-    """The format that ``--format`` calls by a name.
+    """The format of a name, as in ``--format``.
 
     Raises:
         UsageError: if there is none; the nearest are suggested.
@@ -227,16 +227,16 @@ def stem_of(path: Path) -> str:
 
 
 def video_names(timelines: Sequence[Timeline]) -> list[str]:
-    """What the videos are called in a table: bare names, or as given where two would be alike."""
+    """The videos' names in a table: without folders, or full paths if two would be equal."""
     names = [media_name(t.video, t.video) for t in timelines]
     return names if len(set(names)) == len(names) else [t.video for t in timelines]
 
 
 def encode_text(path: Path, content: str | bytes) -> bytes:
-    """A file's content in UTF-8, before anything is written.
+    """A file's content in UTF-8, checked before anything is written.
 
     Raises:
-        DataError: for a text that UTF-8 can't hold, and for more than can be read again.
+        DataError: for half a surrogate pair, and for more than can be read again.
     """
     try:
         data = content.encode() if isinstance(content, str) else content
@@ -245,7 +245,7 @@ def encode_text(path: Path, content: str | bytes) -> bytes:
         raise _surrogate_error(path, e, f"character {column} of line {line}") from e
     if len(data) > MAX_BYTES:
         raise DataError(
-            f"{path}: {len(data) // 2**20} MB of labels",
+            f"{path} would have {len(data) // 2**20} MB of labels",
             expected=f"at most {MAX_BYTES // 2**20} MB, the most that is read again",
             hint="write fewer events, or another format",
         )
@@ -262,7 +262,7 @@ def _surrogate_error(path: Path, error: UnicodeEncodeError, where: str) -> DataE
 
 
 def file_uri(video: str, path: Path) -> str:
-    """A video's ``file://`` address, as a label file names it.
+    """A video's ``file://`` address for a label file.
 
     A bare name of a file that isn't in the present folder stays relative to the label file,
     ``./street.mp4``: nobody knows its folder.
@@ -290,13 +290,13 @@ def _line_and_column(text: str, index: int) -> tuple[int, int]:
 def timeline_of(
     video: str, events: Iterable[Event], *, duration: float = 0.0, notes: Sequence[str] = ()
 ) -> Timeline:
-    """A timeline of annotations: its classes are those that occur, in order of appearance.
+    """A timeline of annotations, with the classes in order of their first event.
 
     Args:
-        video: The name of the file that they belong to.
+        video: The name of the media file.
         events: At most ``MAX_ROWS``.
         duration: Seconds; at least the last event's end is taken.
-        notes: What was left out, a sentence each.
+        notes: A sentence each.
     """
     rows = tuple(events)
     return Timeline(
@@ -329,16 +329,16 @@ def event_of(start: Any, end: Any, label: Any, score: Any = 1.0, modality: Any =
 
 
 def media_name(address: str, default: str) -> str:
-    """The file's name in an address or path, without folders, upload prefixes and queries.
+    """The file's name in an address or path, without folders and queries.
 
-    Nothing but a bare name is taken from a stranger's file: what it calls its video is looked
-    for beside it and nowhere else.
+    Only the bare name is taken from a label file: the video is looked for beside it and nowhere
+    else.
     """
     return (_folders_of(address) or (default,))[-1]
 
 
 def _folders_of(address: str) -> tuple[str, ...]:
-    """The folders and the name of an address or path, nothing among them that leads upwards."""
+    """The folders and the name of an address or path, without ``..``."""
     is_url = "://" in address or "?" in address or address.startswith("./")
     parts = urlsplit(address.replace("\\", "/")) if is_url else None
     if parts is not None:
@@ -351,7 +351,7 @@ def _folders_of(address: str) -> tuple[str, ...]:
 
 
 def names_apart(addresses: Iterable[str], default: str) -> dict[str, str]:
-    """What the videos at some addresses are called: bare names, with folders where those are alike.
+    """Names of the videos at some addresses: bare names, with folders where these are equal.
 
     ``file:///a/cam1/clip.mp4`` and ``file:///a/cam2/clip.mp4`` are ``cam1/clip.mp4`` and
     ``cam2/clip.mp4``.
@@ -424,7 +424,7 @@ def probability_of(value: Any) -> float:
 
 
 def label_to_write(event: Event) -> str:
-    """An event's label, for formats that have no way to say that there is none.
+    """An event's label, for formats that can't store an empty one.
 
     Raises:
         DataError: if it is empty.

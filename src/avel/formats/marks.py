@@ -1,10 +1,9 @@
-"""Whose words a label file holds: what a model found bears a mark, until somebody corrects it.
+"""Marks that tell a model's predictions from labels that a person made or corrected.
 
-The mark is a digest of the events. While it fits them, they are a model's predictions; once a
-person has changed any, in whatever tool, it doesn't, and the labels are that person's. It stands
-in the file where the format has room for it (``.json``, ``.vtt``, ``.eaf``, ``.otio``; Label Studio
-tells predictions from annotations itself), and beside it, in the hidden folder ``.avel``, where the
-format has none.
+The mark is a digest of the events. While it matches, they are a model's predictions; once a person
+has changed any, with any tool, it doesn't match, and the labels are that person's. It is stored in
+the file where the format has room for it (``.json``, ``.vtt``, ``.eaf``, ``.otio``; Label Studio
+tells predictions from annotations itself), and otherwise beside it, in the hidden folder ``.avel``.
 """
 
 from __future__ import annotations
@@ -21,24 +20,24 @@ from avel.errors import DataError
 from avel.files import file_exists, write_whole
 from avel.types import MODALITIES, Event, Timeline
 
-#: What the mark is called in a file.
+#: Key of the mark in a file.
 KEY = "avel:predictions"
-#: What a note about the video is called there.
+#: Key of a note about the video.
 NOTE = "avel:note"
 _FOLDER = ".avel"
-#: Larger ones beside a file aren't read.
+#: The largest mark file that is read, in bytes.
 _LARGEST = 2**24
 
 
 def digest(events: Iterable[Event]) -> str:
-    """Of labels, modalities and times in milliseconds, in any order and to any format's digits."""
+    """A hash of labels, modalities and times in milliseconds, in any order of the events."""
     rows = sorted((*clock.span_ticks(e.start, e.end), e.label, e.modality) for e in events)
     text = json.dumps(rows, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def all_events(timeline: Timeline) -> list[Event]:
-    """The events of all modalities, wherever they stand."""
+    """The events of all modalities, of all lists of a timeline."""
     return [e for modality in MODALITIES for e in timeline.lane(modality)]
 
 
@@ -49,7 +48,7 @@ def mark_of(timeline: Timeline, events: Iterable[Event]) -> str:
 
 
 def with_mark(timeline: Timeline, mark: str) -> Timeline:
-    """The timeline that was read beside a mark: a model's, and corrected where it doesn't fit."""
+    """A timeline read with a mark: predictions, corrected if the mark doesn't match."""
     events_digest, _, name = mark.strip().partition(" ")
     if not events_digest:
         return timeline
@@ -65,11 +64,11 @@ def _mark_path(path: Path) -> Path:
 
 
 def write_beside(path: Path, marks: Mapping[str, str]) -> None:
-    """Mark a file's predictions beside it; where it holds none, what stood there goes.
+    """Write the marks of a file's predictions beside it, or remove old ones if it has none.
 
     Args:
         path: The file of labels.
-        marks: By what it calls the videos, of those that are predictions.
+        marks: By the video's name in the file, of those with predictions.
     """
     mark_file = _mark_path(path)
     if marks:
@@ -81,7 +80,7 @@ def write_beside(path: Path, marks: Mapping[str, str]) -> None:
 
 
 def read_beside(path: Path, timelines: Sequence[Timeline]) -> list[Timeline]:
-    """The timelines of a file with the marks that stand beside it."""
+    """The timelines of a file with the marks stored beside it."""
     mark_file = _mark_path(path)
     if not file_exists(mark_file):
         return list(timelines)
@@ -96,7 +95,7 @@ def read_beside(path: Path, timelines: Sequence[Timeline]) -> list[Timeline]:
 
 
 def check_overwrite(path: Path, existing: Sequence[Timeline] | None) -> None:
-    """Refuse to write predictions over what isn't a model's.
+    """Refuse to overwrite anything but predictions with predictions.
 
     Args:
         path: Where predictions are to be written.

@@ -1,4 +1,4 @@
-"""Timelines from files: every format that is written is read, told by ending and content."""
+"""Timelines from files of all formats, recognized by ending and content."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from avel.types import Timeline
 
 
 def read(path: str | Path, *, format: str | None = None) -> Timeline:
-    """Read the timeline of one video, from any format that is written but the page.
+    """Read the timeline of one video, from any format of labels.
 
-    From .json everything but the attention maps returns; from the others the events (the classes
-    are then those that occur, and the duration is at least the last event's end).
+    A .json has everything but the attention maps; the others have the events (the classes are then
+    those of the events, and the duration is at least the last event's end).
 
     Args:
         path: The file.
-        format: Its format's name, where the ending and the content wouldn't tell.
+        format: Its format's name; None recognizes it by ending and content.
 
     Raises:
         UsageError: if no format has that ending or name.
@@ -40,15 +40,15 @@ def read(path: str | Path, *, format: str | None = None) -> Timeline:
     timelines = read_all(path, format=format)
     if len(timelines) > 1:
         raise DataError(
-            f"{path} holds the events of {len(timelines)} videos",
-            expected="those of one",
+            f"{path} has the events of {len(timelines)} videos",
+            expected="one video",
             hint="read it with avel.report.read_all, or split it with `avel convert`",
         )
     return timelines[0]
 
 
 def read_all(path: str | Path, *, format: str | None = None) -> list[Timeline]:
-    """Read the timelines of all videos whose events a file holds; otherwise as :func:`read`."""
+    """Read the timelines of all videos in a file; otherwise as :func:`read`."""
     path = Path(path)
     known = [format_named(format)] if format is not None else _candidates(path)
     text = text_of(path, base.MAX_BYTES)
@@ -60,7 +60,7 @@ def read_all(path: str | Path, *, format: str | None = None) -> list[Timeline]:
 
 
 def _load(chosen: Format, text: str, path: Path) -> list[Timeline]:
-    """The timelines in a text of a format; what was left out is in the first one's notes."""
+    """The timelines in a text of a format; skipped rows are in the first one's notes."""
     skipped = SkippedRows(path)
     try:
         timelines = chosen.load(text, path, skipped)
@@ -78,7 +78,7 @@ def _load(chosen: Format, text: str, path: Path) -> list[Timeline]:
 
 
 def check_replaceable(path: Path, format: type[Format]) -> None:
-    """Refuse to write predictions over what a person has made or corrected.
+    """Refuse to overwrite labels that a person made or corrected with predictions.
 
     Raises:
         DataError: that says what is there.
@@ -88,7 +88,7 @@ def check_replaceable(path: Path, format: type[Format]) -> None:
 
 
 def _timelines_at(path: Path, format: type[Format]) -> list[Timeline] | None:
-    """The timelines in a file that is to be replaced, or None where it is something else."""
+    """The timelines in a file, or None if it has something else."""
     has_ending = path.suffix.lower() in format.reads
     name = next(name for name, known in formats if known is format)
     try:
@@ -100,17 +100,16 @@ def _timelines_at(path: Path, format: type[Format]) -> list[Timeline] | None:
 def on_file(
     timeline: Timeline, path: str | Path, player_start: float, *, format: str | None = None
 ) -> Timeline:
-    """What was read from a label file, on the clock of the media file that it is of.
+    """A label file's timeline with times of the media file.
 
-    Subtitles tell the times that a browser's player shows; a file whose container starts late
-    begins there later.
+    Subtitles have the times of a browser's player, in which the file's second 0 may be later.
 
     Args:
-        found: What was read.
+        timeline: As read.
         path: The label file.
-        player_start: What the player calls second 0 of the media file
+        player_start: The player's time at second 0 of the media file
             (:func:`avel.media.probe.player_start_of`).
-        format: The label file's format by name, where its ending doesn't tell.
+        format: The label file's format by name; None takes that of its ending.
     """
     if not player_start:
         return timeline
@@ -121,7 +120,7 @@ def on_file(
 
 
 def check_readable(path: str | Path) -> None:
-    """Refuse a file whose ending no format has, before anything is done.
+    """Refuse a file whose ending no format reads, before any work is done.
 
     Raises:
         UsageError: that names the endings.
@@ -130,16 +129,16 @@ def check_readable(path: str | Path) -> None:
 
 
 def _candidates(path: Path) -> list[Format]:
-    """The formats that may be met at an ending, the one whose own ending it is first."""
+    """The formats that read an ending, the one that writes it first."""
     endings = format_endings().values()
     ending = ending_of(path, endings)
     known = [format_named(name) for name in format_endings()]
     matches = [f for f in known if path.suffix.lower() in f.reads]
     if not matches:
         raise UsageError(
-            f"can't read {path}: its ending is {path.suffix!r}",
+            f"{path} can't be read: its ending is {path.suffix!r}",
             expected=f"one of {', '.join(endings)}",
-            hint="name it after what it is, or say which format it has",
+            hint="rename it to the ending of its format, or name the format with --from",
         )
     return sorted(matches, key=lambda f: f.ending != ending)
 

@@ -67,7 +67,7 @@ def _read(*names: str) -> str:
 
 
 def _script(name: str) -> str:
-    """The script shared with `avel serve` (a module there), that of all pages, and the page's own."""
+    """The scripts shared with `avel serve` (a module there), of all pages, and the page's own."""
     shared = re.sub(r"^export ", "", _read("shared.js"), flags=re.MULTILINE)
     return f'"use strict";\n{shared}\n{_read("base.js", f"{name}.js")}'
 

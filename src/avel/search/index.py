@@ -2,8 +2,8 @@
 
 One safetensors file: ``audio`` (S, A), ``visual`` (S, H, W, V) in float16, ``heard`` and ``seen``
 (S,), and a table of the files in its header. A file's rows are valid while its size and
-modification time are unchanged; else its content is hashed, and only new content is extracted. The rows depend
-on the backbones, not on the model that searches them. No torch.
+modification time are unchanged; else its content is hashed, and only new content is extracted. The
+rows depend on the backbones, not on the model that searches them. No torch.
 """
 
 from __future__ import annotations
