@@ -240,8 +240,8 @@ def test_answers_are_kept_and_pairs_are_told_apart_without_training(
         assert (row["first_seeds"], row["resamples"], row["seed"]) == ("2", "10000", "0")
     assert float(rows[1]["gain"]) >= 0, "in our ranking the second is the better"
     kept = whole.results[-1].outcomes[0]
-    assert kept.answers is not None
-    right, of = task_named("sel").correct_by_clip(kept.answers, data.test, len(data.classes))
+    assert kept.predictions is not None
+    right, of = task_named("sel").correct_by_clip(kept.predictions, data.test, len(data.classes))
     told = kept.evaluation["metrics"]["segment_accuracy"]["values"][0]
     assert right.sum() / of.sum() == pytest.approx(told)
     with pytest.raises(DataError, match="those of val"):
@@ -250,7 +250,7 @@ def test_answers_are_kept_and_pairs_are_told_apart_without_training(
 
 def test_trainings_without_kept_answers_are_left_out(made: tuple[Reproduction, Path]) -> None:
     whole, _ = made
-    old = [replace(r, outcomes=tuple(replace(o, answers=None) for o in r.outcomes))
+    old = [replace(r, outcomes=tuple(replace(o, predictions=None) for o in r.outcomes))
            for r in whole.results]  # fmt: skip
     assert differences(old, whole.data) == []
 

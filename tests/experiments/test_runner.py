@@ -101,8 +101,9 @@ def test_it_is_done_once(data: Dataset, sel: Training, tmp_path: Path) -> None:
 def test_outcomes_of_avel_0_1_are_read(data: Dataset, sel: Training, tmp_path: Path) -> None:
     runner = Runner(tmp_path, data)
     outcome, path = runner.train(sel, 0), runner.folder_of(sel, 0) / DONE
-    former = {"asked_epochs": 6, "cut": False, "start_cut": False, "budget": 5.0}
+    former: dict[str, Any] = {"asked_epochs": 6, "cut": False, "start_cut": False, "budget": 5.0}
     stored = json.loads(path.read_text())
+    former["answers"] = stored.pop("predictions")
     path.write_text(json.dumps(stored | former))
     assert runner.outcome(sel, 0) == outcome
     path.write_text(json.dumps(stored | former | {"epochs": 3, "cut": True}))

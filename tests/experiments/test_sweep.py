@@ -52,7 +52,7 @@ def test_table_five_has_its_rows_and_a_control() -> None:
     assert [r.options for r in rows("lambda_w")] == [{"lambda_w": i / 10} for i in range(11)]
     with pytest.raises(UsageError, match="unknown sweep"):
         rows("lambda_x")
-    with pytest.raises(UsageError, match="nothing for cml"):
+    with pytest.raises(UsageError, match="no row of task cml"):
         rows("lambda_s", ["cml"])
 
 

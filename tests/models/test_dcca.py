@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avel.errors import UsageError
 from avel.models.base import Batch, Output, Query, build_model
-from avel.models.dcca import Dcca, Moments, canonical, inverse_root, total_correlation
+from avel.models.dcca import Dcca, RunningCovariances, canonical, inverse_root, total_correlation
 
 A, V, C, H, W = 6, 8, 3, 2, 3
 TINY = 1e-12  #: a ridge that doesn't show
@@ -106,7 +106,7 @@ def test_the_gradient_is_finite_where_eigenvalues_coincide() -> None:
 def test_moments_in_pieces_are_those_of_the_whole() -> None:
     rng = np.random.default_rng(1)
     x = 1000 + rng.standard_normal((31, 5))  # far from zero: sums of squares would lose it
-    moments = Moments(2, 3, torch.device("cpu"))
+    moments = RunningCovariances(2, 3, torch.device("cpu"))
     for piece in np.split(x, [1, 1, 4, 20]):
         moments.add(torch.from_numpy(piece[:, :2]), torch.from_numpy(piece[:, 2:]))
     s = np.cov(x, rowvar=False)

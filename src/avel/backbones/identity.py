@@ -1,4 +1,4 @@
-"""Which backbone made some features: told by its card, without torch."""
+"""The identity of a backbone by its card, without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The classes that the taggers tell apart; nothing here imports torch."""
+"""The classes of the taggers; this module doesn't import torch."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A bundle is a table of LevelDB's format (``variables.index``: names with type, shape, offset, size)
 and one file of raw values (``variables.data-00000-of-00001``). Every length and offset in the
-table is checked against what is there before it is used.
+table is checked against the size of the files before it is used.
 
 Formats: LevelDB, doc/table_format.md; TensorFlow, core/protobuf/tensor_bundle.proto.
 """
@@ -32,7 +32,7 @@ class _DamagedError(Exception):
 def read_bundle(index: bytes, data: bytes) -> dict[str, NDArray[np.float32]]:
     """The float32 tensors of a bundle by name; tensors of other types are left out.
 
-    They are read-only views of ``data``, so that a table that names some bytes often costs nothing.
+    They are read-only views of ``data``, so a table that names the same bytes many times needs no memory.
 
     Args:
         index: Of ``variables.index``.

@@ -212,7 +212,7 @@ def _writing(target: Path) -> Iterator[None]:
 def plain_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
     """A .safetensors file of float32 tensors: the same bytes for the same tensors, always.
 
-    Names are sorted and nothing else is in the header, so the file's hash is the tensors' hash.
+    Names are sorted and the header has no other entries, so the file's hash is the tensors' hash.
     """
     header: dict[str, object] = {}
     values: list[bytes] = []
@@ -277,7 +277,7 @@ def read_safetensors(
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``.pth`` file by name; nothing but tensors is ever unpickled.
+    """The tensors of a ``.pth`` file by name; only tensors are unpickled.
 
     Raises:
         WeightsError: if it is no such file, or holds something else.
@@ -290,7 +290,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         first = str(e).strip().partition("\n")[0][:200]
         raise WeightsError(
             f"{path} can't be read as weights ({first})",
-            expected="a .pth file that holds tensors by name and nothing else",
+            expected="a .pth file that holds only tensors by name",
             hint="remove it and download it again",
         ) from e
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):

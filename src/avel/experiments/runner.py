@@ -73,8 +73,10 @@ class Runner:
         if not stored or stored.get("cut") or stored.get("start_cut"):  # a time budget ended it
             return None
         evaluation = stored.get("evaluation", {})
-        if "trivial" in evaluation:  # its older name
+        if "trivial" in evaluation:  # older names
             evaluation["baselines"] = evaluation.pop("trivial")
+        if "answers" in stored:
+            stored["predictions"] = stored.pop("answers")
         try:
             outcome = Outcome(**{k: v for k, v in stored.items() if k not in _FORMER})
         except TypeError as e:
@@ -158,7 +160,7 @@ class Runner:
             seconds=round(meter.seconds, 1),
             parameters=sum(run.trained.network.parameter_counts().values()),
             start_epochs=meter.start_epochs, evaluation=evaluation.to_json(),
-            answers=evaluation.predictions[0],
+            predictions=evaluation.predictions[0],
         )  # fmt: skip
 
 

@@ -56,7 +56,7 @@ def differences(results: Sequence[Result], data: Dataset) -> list[Json]:
 
 def _right(result: Result, test: Any, classes: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """(S, N) correct predictions of a row's seeds, (N,) predictions in all."""
-    predictions = [o.answers for o in result.outcomes if o.answers]
+    predictions = [o.predictions for o in result.outcomes if o.predictions]
     counts = [task_named(result.row.task).correct_by_clip(a, test, classes) for a in predictions]
     if not counts:
         return np.empty((0, 0)), np.empty(0)

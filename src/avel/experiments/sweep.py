@@ -30,7 +30,7 @@ def rows(name: str, only: Sequence[str] = ()) -> list[Row]:
         only: Tasks to keep; all if empty.
 
     Raises:
-        UsageError: for an unknown sweep, or tasks that leave nothing.
+        UsageError: for an unknown sweep, or if no row is left.
     """
     if name not in SWEEPS:
         raise unknown_name("sweep", name, SWEEPS)
@@ -43,7 +43,7 @@ def rows(name: str, only: Sequence[str] = ()) -> list[Row]:
     selected = [row for row in rows_of_paper if not only or row.task in only]
     if not selected:
         raise UsageError(
-            f"sweep {name} has nothing for {', '.join(only)}",
+            f"sweep {name} has no row of task {' or '.join(only)}",
             expected=" or ".join(sorted({row.task for row in rows_of_paper})),
             hint="leave the tasks out, or name another sweep",
         )

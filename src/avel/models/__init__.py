@@ -1,1 +1,1 @@
-"""Models: one paper a file; each reads features by keyword and answers scores."""
+"""Models: one paper a file; each reads features by keyword and gives scores."""

@@ -56,7 +56,7 @@ class Av(Model):
             ``"a+v-c3d"`` read it alone, ``"v+c3d"`` and ``"a+v+c3d"`` all channels.
         fusion: ``"concat"``, ``"additive"``, ``"maxpool"``, ``"gated"``, ``"mb"``, ``"gmu"``,
             ``"gmb"``, ``"mrn"``, ``"dmrn"`` or, late only, ``"dmrfe"`` (table 2).
-        stage: ``"early"`` fuses what the BiLSTM reads, ``"late"`` what the two BiLSTMs say,
+        stage: ``"early"`` fuses the input of the BiLSTM, ``"late"`` the outputs of the two BiLSTMs,
             ``"decision"`` the two modalities' class scores.
         blocks: Residual blocks of MRN, DMRN and DMRFE.
         variant: ``"release"``: attention, loss and crossed residuals as the released code has them.

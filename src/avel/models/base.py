@@ -1,7 +1,7 @@
 """The contract of a model. A new file in this folder with a registered class is all a model needs.
 
 Notation: B clips, T segments, A audio width, H*W = K regions of width V, C classes, background is
-class id C. Sizes come from the data; nothing of them is written inside a ``forward``.
+class id C. Sizes come from the data; no ``forward`` contains one.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ModelCard:
         summary: One sentence.
         open_points: What the paper leaves open and what was decided here, a sentence each.
         distribution: True where a row of its scores is a probability distribution over C+1.
-        idle: Variants (``"option=value"``) in which some weights have nothing to learn from, with
+        idle: Variants (``"option=value"``) in which some weights get no gradient, with
             the reason; in all others every weight does.
     """
 

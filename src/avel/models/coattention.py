@@ -27,7 +27,7 @@ class CSPA(nn.Module):
 
     Args:
         audio_dim, visual_dim: Widths A and V.
-        common: Width C' of the common space; nothing to do with the number of regions.
+        common: Width C' of the common space, independent of the number of regions.
         hidden: Width between the layers of f1 and f2.
         audio_attention: False leaves the audio as it came (table V, CSPA/aa).
     """

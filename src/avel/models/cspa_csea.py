@@ -232,7 +232,7 @@ class CspaCsea(Model):
     # ---- cross-modality localization (III-D)
 
     def matching(self, audio: Tensor, visual: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
-        """What a CML answer's parts hold, from :meth:`inputs`; see :meth:`forward`."""
+        """The parts of a CML output, from :meth:`inputs`; see :meth:`forward`."""
         parts: dict[str, Tensor] = {}
         for name, stream in self._streams():
             if self.form == "paired":

@@ -13,7 +13,7 @@ from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, Tas
 from avel.models.layers import as_read, mlp, region_mean, valid, window_sums
 
 
-class Moments:
+class RunningCovariances:
     """Running mean and covariances of two views in float64, a batch of segments at a time."""
 
     def __init__(self, first: int, second: int, device: torch.device) -> None:
@@ -118,7 +118,7 @@ class Dcca(Model):
             "the picture is the mean over regions, as in AVDLN",
             "the pairs are the event's segments: background ones aren't matches in CML",
             "correlation has no negatives, so the settings `release` and `sync` train alike",
-            "linear CCA is fitted on the training outputs before every judgement",
+            "linear CCA is fitted on the training outputs before every validation",
             "all canonical directions count the same in the cosine",
         ),
         distribution=False,
@@ -162,7 +162,7 @@ class Dcca(Model):
         return Recipe(epochs=100, batch=256)
 
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
-        """Output for (B, T, A) and (B, T, H, W, V); ``mask`` changes nothing, segments are alone.
+        """Output for (B, T, A) and (B, T, H, W, V); ``mask`` has no effect: segments are independent.
 
         Parts: ``audio`` and ``visual``, the perceptrons' outputs (B, T, width).
         """
@@ -194,14 +194,14 @@ class Dcca(Model):
     def finish(self, batches: Iterable[Batch]) -> None:
         """Fit the linear CCA on the perceptrons' outputs for the training split; see the base."""
         width, device = len(self.correlations), self.correlations.device
-        moments = Moments(width, width, device)
+        running = RunningCovariances(width, width, device)
         for batch in batches:
-            moments.add(*self._pairs(self(audio=batch.audio, visual=batch.visual), batch))
-        if moments.count < 2:
+            running.add(*self._pairs(self(audio=batch.audio, visual=batch.visual), batch))
+        if running.count < 2:
             return
-        project_audio, project_visual, correlations = canonical(*moments.covariances(), self.ridge)
-        self.mean_audio.copy_(moments.mean[:width])
-        self.mean_visual.copy_(moments.mean[width:])
+        project_audio, project_visual, correlations = canonical(*running.covariances(), self.ridge)
+        self.mean_audio.copy_(running.mean[:width])
+        self.mean_visual.copy_(running.mean[width:])
         self.project_audio.copy_(project_audio)
         self.project_visual.copy_(project_visual)
         self.correlations.copy_(correlations)

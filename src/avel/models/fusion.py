@@ -22,7 +22,7 @@ class Concat(nn.Module):
 
 
 class PairedLinear(nn.Module):
-    """Two linear maps, W_a a and W_v v, joined element by element; children say how."""
+    """Two linear maps, W_a a and W_v v, joined element by element as a child defines."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -150,7 +150,7 @@ class BiLSTM(nn.Module):
     """A bidirectional LSTM over clips of unequal length.
 
     The backward direction starts at each clip's own last segment, so padding never changes an
-    answer; clips of one length take the unpacked path, which is faster.
+    output; clips of one length take the unpacked path, which is faster.
 
     Args:
         width: Width of the input.
@@ -249,7 +249,7 @@ def contrastive(distance: Tensor, match: Tensor, margin: float) -> Tensor:
     Args:
         distance: Euclidean distances >= 0, any shape.
         match: Same shape, 1 where the pair belongs together, else 0.
-        margin: Distance beyond which a pair that doesn't belong together costs nothing.
+        margin: Distance beyond which a pair that doesn't belong together has cost 0.
     """
     beyond = (margin - distance).clamp(min=0)
     return match * distance**2 + (1 - match) * beyond**2

@@ -77,7 +77,7 @@ class Linear(Model):
         return Recipe()
 
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
-        """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) changes nothing.
+        """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) has no effect.
 
         Parts: ``logits`` (B, T, C+1).
         """

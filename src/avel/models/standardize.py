@@ -11,7 +11,7 @@ from torch.nn import functional as F
 #: The least standard deviation of a channel, as a share of its modality's largest: what is nearly
 #: constant in training must not become huge in a file that isn't.
 LEAST = 1e-3
-#: So that a segment of nothing but means is divided by something.
+#: So that a segment whose channels all equal their means isn't divided by 0.
 _EPSILON = 1e-6
 
 

@@ -1,4 +1,4 @@
-"""Trained models and backbones as ONNX files, compared with torch before they are written.
+"""Export of trained models and backbones to ONNX, compared with torch before they are written.
 
 Batch and T stay open; for recurrent networks see :mod:`avel.onnx.recurrent`.
 """
@@ -183,7 +183,7 @@ def _clip_shape(model: Trained) -> tuple[int, tuple[int, int, int]]:
     """A and (H, W, V), the regions as the picture's backbone gives them."""
     regions = list(model.visual_card.get("output", []))[:2]
     if len(regions) < 2:
-        raise _refused(model.card["model"], "its card doesn't say how many regions a picture has")
+        raise _refused(model.card["model"], "its card doesn't hold the number of regions")
     dims = model.card["dims"]
     return dims["audio"], (int(regions[0]), int(regions[1]), dims["visual"])
 
@@ -270,7 +270,7 @@ def _graph(
             )
     except Exception as e:  # torch names what it can't hold by errors of any kind
         first = str(e).strip().partition("\n")[0][:200]
-        raise _refused(name, f"torch.onnx says {type(e).__name__}: {first}") from e
+        raise _refused(name, f"torch.onnx raises {type(e).__name__}: {first}") from e
     assert program_onnx is not None
     return program_onnx.model_proto
 

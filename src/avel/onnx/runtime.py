@@ -1,4 +1,4 @@
-"""Exported models: onnxruntime runs the networks and nothing here needs torch.
+"""Exported models: onnxruntime runs the networks, without torch.
 
 What `avel export` wrote is read back: a model, and beside it the files of its two backbones.
 """

@@ -1,4 +1,4 @@
-"""What papers print, one paper a file: facts of theirs, on the AVE data set, beside ours.
+"""The numbers that papers print, on the AVE data set; one paper a file.
 
 Each module has ``rows()``: every row of every table whose system can be trained, as printed, the
 rows that it quotes from others too.
@@ -46,9 +46,9 @@ def titles() -> dict[str, str]:
 
 
 def rows(model: str) -> list[Row]:
-    """The rows that papers print for a model; of a model that none knows, nothing.
+    """The rows that papers print for a model; none for a model of no paper.
 
-    What a paper quotes is left out where the one that it is quoted from has it.
+    A quoted row is left out where the quoted paper has it.
     """
     printed = [row for paper in PAPERS for row in paper.rows() if row.model == model]
     selected = [row for row in printed if not row.copied]
@@ -65,7 +65,7 @@ def reported(
     defaults: Mapping[str, Any],
     setting: str | None = None,
 ) -> list[Reported]:
-    """What papers print for a model, task and options; nothing for other variants.
+    """The numbers that papers print for a model, task and options; none for other variants.
 
     Where several tables print one row, the first is the one to put beside ours.
 
@@ -73,7 +73,7 @@ def reported(
         model: Registry name.
         task: ``"sel"``, ``"wsel"`` or ``"cml"``.
         options: The run's model options.
-        defaults: The model's own, so that an option given as its default changes nothing.
+        defaults: The model's own, so that an option with its default value has no effect.
         setting: The task's; WSEL's numbers are all of ``"tag"``, and no others can be compared.
     """
     if setting is not None and setting != _SETTING_OF.get(task, setting):
