@@ -1,4 +1,4 @@
-"""Tasks: targets, partitions, judgement and the baselines."""
+"""Tasks: targets, partitions, evaluation and baselines."""
 
 from __future__ import annotations
 
@@ -168,10 +168,10 @@ def test_no_clip_for_cml() -> None:
         task_named("cml").evaluate(lambda *a: None, split_of([[1, 1]]), C)
 
 
-# ---- judgement
+# ---- evaluation
 
 
-def test_sel_is_judged_by_its_labels() -> None:
+def test_sel_is_evaluated_by_its_labels() -> None:
     split = split_of()
     answers = np.where(split.labels >= 0, split.labels, 0)
     answers[0, 0] = 0
@@ -208,13 +208,13 @@ def test_answers_of_another_shape() -> None:
 
 
 class Matcher:
-    """Knows the truth in V2A; in A2V finds every window equally good. Counts what it is asked."""
+    """Knows the truth in V2A; in A2V gives every window the same cost. Records its calls."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[int, Query]] = []
+        self.calls: list[tuple[int, Query]] = []
 
     def __call__(self, split: Split, clips: NDArray[np.int64], query: Query) -> NDArray[Any]:
-        self.asked += [(int(c), query) for c in clips]
+        self.calls += [(int(c), query) for c in clips]
         count = int(split.lengths[clips[0]])
         costs = np.ones((len(clips), count - query.length + 1))
         if query.modality == "visual":
@@ -222,11 +222,11 @@ class Matcher:
         return costs
 
 
-def test_cml_is_judged_both_ways() -> None:
+def test_cml_is_evaluated_both_ways() -> None:
     """Events [1, 3) of five and [1, 3) of three; a tie takes window 0, wrong, overlap 1/3."""
     matcher = Matcher()
     found = task_named("cml").evaluate(matcher, split_of(), C)
-    assert {c for c, _ in matcher.asked} == {0, 4}
+    assert {c for c, _ in matcher.calls} == {0, 4}
     third = pytest.approx(1 / 3)
     assert (found["a2v"], found["v2a"], found["mean_accuracy"]) == (0.0, 1.0, 0.5)
     assert (found["a2v_overlap"], found["v2a_overlap"]) == (third, 1.0)

@@ -63,11 +63,11 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
     if not datasets:
         raise UsageError("no data set to join", hint="name at least one")
     first = datasets[0]
-    wrong = [odd for other in datasets[1:] for odd in _odd(other, first)]
+    mistakes = [difference for other in datasets[1:] for difference in _odd(other, first)]
     names = [d.name for d in datasets]
-    wrong += [f"two are called {n}" for n in dict.fromkeys(names) if names.count(n) > 1]
-    if wrong:
-        raise DataError("data sets that can't be joined: " + "; ".join(wrong),
+    mistakes += [f"two are called {n}" for n in dict.fromkeys(names) if names.count(n) > 1]
+    if mistakes:
+        raise DataError("data sets that can't be joined: " + "; ".join(mistakes),
                         expected=f"the backbones and lengths of {first.name}, other names",
                         hint="extract them with the same backbones and step")  # fmt: skip
     classes = tuple(dict.fromkeys(c for d in datasets for c in d.classes))
@@ -107,30 +107,30 @@ def relabel(data: Dataset, classes: tuple[str, ...]) -> Dataset:
 
 def _named(data: Dataset, classes: tuple[str, ...]) -> Dataset:
     """Over all classes, with the data set's name in front of its clips' names."""
-    made = relabel(data, classes)
+    relabelled = relabel(data, classes)
     splits = {
         name: replace(split, ids=tuple(f"{data.name}/{clip}" for clip in split.ids))
-        for name, split in made.splits.items()
+        for name, split in relabelled.splits.items()
     }
-    return replace(made, splits=splits)
+    return replace(relabelled, splits=splits)
 
 
 def _odd(other: Dataset, first: Dataset) -> list[str]:
     """What of a data set differs from the first."""
     cards = zip((other.audio_card, other.visual_card), (first.audio_card, first.visual_card),
                 strict=True)  # fmt: skip
-    wrong = []
+    differences = []
     if any(backbone_identity(a) != backbone_identity(b) for a, b in cards):
-        wrong.append("features of other backbones")
+        differences.append("features of other backbones")
     if other.step != first.step:
-        wrong.append(f"segments of {other.step:g} s")
+        differences.append(f"segments of {other.step:g} s")
     for name in first.splits.keys() & other.splits.keys():
         ours, theirs = first.splits[name], other.splits[name]
         if (ours.audio.shape[1:], ours.visual.shape[1:]) != (
             theirs.audio.shape[1:], theirs.visual.shape[1:],
         ):  # fmt: skip
-            wrong.append(f"{name} of shape {theirs.visual.shape[1:]}")
-    return [f"{other.name} has {what}" for what in wrong]
+            differences.append(f"{name} of shape {theirs.visual.shape[1:]}")
+    return [f"{other.name} has {what}" for what in differences]
 
 
 def after(first: Split, second: Split) -> Split:
@@ -139,10 +139,10 @@ def after(first: Split, second: Split) -> Split:
     Args:
         first, second: Of features of one shape.
     """
-    mine, other = first.store_rows, second.store_rows
+    rows, later = first.store_rows, second.store_rows
     arrays: dict[str, Any] = {"audio": first.audio, "visual": first.visual}
     if first.audio is not second.audio or first.visual is not second.visual:
-        other = other + len(first.audio)
+        later = later + len(first.audio)
         arrays = {s: Joined(getattr(first, s), getattr(second, s)) for s in arrays}
     tags = None
     if first.tags is not None and second.tags is not None:
@@ -151,5 +151,5 @@ def after(first: Split, second: Split) -> Split:
         first, ids=(*first.ids, *second.ids), tags=tags,
         lengths=np.concatenate([first.lengths, second.lengths]),
         labels=np.concatenate([first.labels, second.labels]),
-        rows=np.concatenate([mine, other]), **arrays,
+        rows=np.concatenate([rows, later]), **arrays,
     )  # fmt: skip

@@ -20,7 +20,7 @@ from avel.types import Event
 
 #: The largest picture: rendered clips are for trying out and for comparing.
 LARGEST = (640, 360)
-#: The longest clip in seconds: its sound is held in memory, several times over.
+#: The longest clip in seconds: its sound is in memory, several times over.
 LONGEST = 3600.0
 #: What folders of drawn and of composed clips are known by.
 TOYBOX_CARD, COMPOSER_CARD = CARDS = ("toybox.json", "composer.json")
@@ -89,13 +89,13 @@ def check_card(card: Path, expected: Mapping[str, Any]) -> None:
                 hint="name another folder",
             )
         return
-    held = _read_card(card)
+    stored = _read_card(card)
     other = [
         f"{key}: others than those there (files were added, removed or changed)"
         if key == "sources"
-        else f"{key}: {held.get(key)} there, {expected[key]} asked"
+        else f"{key}: {stored.get(key)} there, {expected[key]} asked"
         for key in expected
-        if held.get(key) != expected[key]
+        if stored.get(key) != expected[key]
     ]
     if other:
         listed = "\n    ".join(other)

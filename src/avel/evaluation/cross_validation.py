@@ -341,7 +341,7 @@ def assign_folds(data: Dataset, whole: Split, count: int, *, seed: int) -> list[
         seen = labels[(labels >= 0) & (labels < classes)]
         holds[recordings.index(name), seen] = True
     rng = np.random.default_rng([seed, count])
-    fold_of = _shared_out(holds, count, rng)
+    fold_of = _divide(holds, count, rng)
     place = {name: fold_of[i] for i, name in enumerate(recordings)}
     return [
         np.array([row for row, name in enumerate(names) if place[name] == k], np.int64)
@@ -349,25 +349,25 @@ def assign_folds(data: Dataset, whole: Split, count: int, *, seed: int) -> list[
     ]
 
 
-def _shared_out(
-    holds: NDArray[np.bool_], count: int, rng: np.random.Generator
+def _divide(
+    has_class: NDArray[np.bool_], count: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """(N,) fold of each recording, from (N, C) which classes it holds."""
-    lacking = np.tile(holds.sum(0) / count, (count, 1))
-    room = np.full(count, len(holds) / count)
-    fold = np.full(len(holds), -1)
+    """(N,) fold of each recording, from (N, C) whether a class occurs in it."""
+    lacking = np.tile(has_class.sum(0) / count, (count, 1))
+    free = np.full(count, len(has_class) / count)
+    fold = np.full(len(has_class), -1)
     while (fold < 0).any():
-        left = np.flatnonzero(fold < 0)
-        per_class = holds[left].sum(0)
+        remaining = np.flatnonzero(fold < 0)
+        per_class = has_class[remaining].sum(0)
         rarest = min(np.flatnonzero(per_class), key=lambda c: per_class[c], default=None)
-        own = left if rarest is None else left[holds[left, rarest]]
-        for i in rng.permutation(own):
-            expected = lacking @ (holds[i] / np.maximum(1, holds.sum(0)))
-            order = np.lexsort((rng.permutation(count), -room, -expected))
+        candidates = remaining if rarest is None else remaining[has_class[remaining, rarest]]
+        for i in rng.permutation(candidates):
+            expected = lacking @ (has_class[i] / np.maximum(1, has_class.sum(0)))
+            order = np.lexsort((rng.permutation(count), -free, -expected))
             k = int(order[0])
             fold[i] = k
-            lacking[k] -= holds[i]
-            room[k] -= 1
+            lacking[k] -= has_class[i]
+            free[k] -= 1
     return fold
 
 

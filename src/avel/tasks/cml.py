@@ -84,7 +84,7 @@ class CML(Task):
 
         from avel.models.precision import autocast
 
-        place = device or next(network.parameters()).device
+        target = device or next(network.parameters()).device
 
         def predict(_: Split, cases: NDArray[np.int64], query: Query) -> NDArray[np.float32]:
             network.eval()
@@ -93,8 +93,8 @@ class CML(Task):
             with torch.inference_mode():
                 for i in range(0, len(cases), batch):
                     rows = torch.from_numpy(cases[i : i + batch]).to(clips.lengths.device)
-                    part = clips.batch(rows, device=place, length=length)
-                    with autocast(place, bf16):
+                    part = clips.batch(rows, device=target, length=length)
+                    with autocast(target, bf16):
                         costs = network.window_costs(
                             audio=part.audio, visual=part.visual, query=query
                         )

@@ -40,7 +40,7 @@ class SEL(Task):
 
         from avel.models.precision import autocast, in_float
 
-        place = device or next(network.parameters()).device
+        target = device or next(network.parameters()).device
 
         def predict(_: Split) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
             network.eval()
@@ -49,8 +49,8 @@ class SEL(Task):
             with torch.inference_mode():
                 for i in range(0, len(clips), batch):
                     rows = torch.arange(i, min(i + batch, len(clips)), device=clips.lengths.device)
-                    part = clips.batch(rows, device=place)
-                    with autocast(place, bf16):
+                    part = clips.batch(rows, device=target)
+                    with autocast(target, bf16):
                         output = in_float(
                             network(audio=part.audio, visual=part.visual, mask=part.mask)
                         )

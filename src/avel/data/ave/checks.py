@@ -233,8 +233,8 @@ def _features(root: str | Path, rows: Sequence[AveRow]) -> Iterator[Finding]:
                 fits = len(array) == len(rows) or "noisy" in file.name
         except DataError as e:
             text, fits = str(e).replace("\n", " "), False
-        odd = "" if fits else f", which doesn't fit the {len(rows)} annotations"
-        yield Finding("features", text + odd, {f"fits {file.name}": fits})
+        remark = "" if fits else f", which doesn't fit the {len(rows)} annotations"
+        yield Finding("features", text + remark, {f"fits {file.name}": fits})
 
 
 def _missing(root: str | Path) -> Iterator[Finding]:

@@ -99,14 +99,14 @@ def load(
     annotations = _need_all(root, () if labels_only else files)
     rows = read_annotations(annotations)
     orders = split_rows(root, rows)
-    place = Path(store) if store else store_folder(root)
-    arrays = _Arrays(root, place, dtype, memory, audio, visual, progress)
+    store_path = Path(store) if store else store_folder(root)
+    arrays = _Arrays(root, store_path, dtype, memory, audio, visual, progress)
     sounds, maps = arrays.clips(() if labels_only else files, len(rows), SECONDS)
     table = _Table.of(rows, sounds, maps)
     splits = {name: table.split(name, order) for name, order in orders.items()}
     splits |= _background(root, rows, arrays, labels_only=labels_only, seconds=sounds.shape[1])
-    made = _simulation(root)
-    simulated = made is not None
+    simulation = _simulation(root)
+    simulated = simulation is not None
     return Dataset(
         name="ave",
         classes=class_order(rows),
@@ -114,8 +114,10 @@ def load(
         audio_card=_card("audio", sounds.shape[2:], simulated, audio),
         visual_card=_card("visual", maps.shape[2:], simulated, visual),
         simulated=simulated,
-        note=_note(root, rows, made),
-        origin="" if made is None else json_hash({k: v for k, v in made.items() if k != "avel"}),
+        note=_note(root, rows, simulation),
+        origin=""
+        if simulation is None
+        else json_hash({k: v for k, v in simulation.items() if k != "avel"}),
     )
 
 
@@ -143,15 +145,15 @@ def _need_all(root: Path, files: Sequence[Remote]) -> Path:
     return need(root, [ANNOTATIONS, *(ORDERS[n] for n in parts), *files])[0]
 
 
-def _check_options(**given: str) -> None:
+def _check_options(**options: str) -> None:
     known = {
         "dtype": get_args(Dtype), "memory": get_args(Memory), "audio": get_args(Audio),
         "visual": get_args(Visual),
     }  # fmt: skip
     mistakes = [
-        f"{name}={given[name]!r}: expected {' or '.join(values)}"
+        f"{name}={options[name]!r}: expected {' or '.join(values)}"
         for name, values in known.items()
-        if given[name] not in values
+        if options[name] not in values
     ]
     if mistakes:
         raise all_at_once("data ave", mistakes)
@@ -312,15 +314,17 @@ def _background(
     return {"background": Split("background", ids, audio, maps, lengths, labels, tags)}
 
 
-def _note(root: Path, rows: Sequence[AveRow], made: Json | None) -> str:
+def _note(root: Path, rows: Sequence[AveRow], simulation: Json | None) -> str:
     parts = [f"AVE release, {len(rows)} annotations"]
-    if made is not None:
-        parts.append(f"SIMULATED features (seed {made.get('seed')}, scale {made.get('scale')})")
+    if simulation is not None:
+        parts.append(
+            f"SIMULATED features (seed {simulation.get('seed')}, scale {simulation.get('scale')})"
+        )
     compared = compare_labels(root, rows)
     same = [c.name for c in compared if c.different is not None and not len(c.different)]
     if same:
         parts.append(f"{', '.join(same)} agree with the annotations")
-    odd = [str(c) for c in compared if c.name not in same]
-    if odd:
-        parts.append(f"labels are those of the annotations, since {'; '.join(odd)}")
+    different = [str(c) for c in compared if c.name not in same]
+    if different:
+        parts.append(f"labels are those of the annotations, since {'; '.join(different)}")
     return "; ".join(parts)

@@ -259,8 +259,8 @@ class _Simulation:
         """Where they go, audio (n, T, 128) and visual (n, T, 7, 7, 512), a few clips at a time."""
         world = make_world(self.seed, self.classes, self.knobs)
         for where, part in self._parts(sources):
-            made = [make_clip(*self._scene(source), world, self.knobs) for source in part]
-            audio, visual = (np.stack(arrays) for arrays in zip(*made, strict=True))
+            clips = [make_clip(*self._scene(source), world, self.knobs) for source in part]
+            audio, visual = (np.stack(arrays) for arrays in zip(*clips, strict=True))
             yield where, audio, visual
 
     def extra(

@@ -114,26 +114,26 @@ def make_extra(
 
 
 def _maps(
-    rng: np.random.Generator, scene: SimulatedScene, world: ExtraWorld, own: ExtraKnobs
+    rng: np.random.Generator, scene: SimulatedScene, world: ExtraWorld, knobs: ExtraKnobs
 ) -> Floats:
     """(T, 6, 4, 512) before threshold and ReLU."""
-    strength = _confused(rng, scene.heard, own.likeness_maps)  # (T, C)
+    strength = _confused(rng, scene.heard, knobs.likeness_maps)  # (T, C)
     when = rng.uniform(0.3, 1.7, (SECONDS, MAPS[0])).astype(np.float32)
-    heard = (strength[:, None] * world.bands.T) @ world.classes  # (T, 4, 512)
-    maps = own.noise_maps * normal(rng, SECONDS, *MAPS)
-    maps += own.ambience * world.ambient[rng.integers(len(world.ambient))]
-    maps += when[:, :, None, None] * heard[:, None]
+    pattern = (strength[:, None] * world.bands.T) @ world.classes  # (T, 4, 512)
+    maps = knobs.noise_maps * normal(rng, SECONDS, *MAPS)
+    maps += knobs.ambience * world.ambient[rng.integers(len(world.ambient))]
+    maps += when[:, :, None, None] * pattern[:, None]
     return maps
 
 
 def _motion(
-    rng: np.random.Generator, scene: SimulatedScene, world: ExtraWorld, own: ExtraKnobs
+    rng: np.random.Generator, scene: SimulatedScene, world: ExtraWorld, knobs: ExtraKnobs
 ) -> Floats:
     """(T, 512) before threshold and ReLU."""
-    strength = _confused(rng, scene.seen, own.likeness_motion) + scene.rival_seen / 2
-    noise = own.noise_motion * normal(rng, SECONDS, *MOTION)
+    strength = _confused(rng, scene.seen, knobs.likeness_motion) + scene.rival_seen / 2
+    noise = knobs.noise_motion * normal(rng, SECONDS, *MOTION)
     ambient = world.ambient[rng.integers(len(world.ambient))]
-    moved: Floats = strength @ world.classes + own.ambience * ambient + noise
+    moved: Floats = strength @ world.classes + knobs.ambience * ambient + noise
     return moved
 
 

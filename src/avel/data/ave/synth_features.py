@@ -219,9 +219,9 @@ def _sight(rng: np.random.Generator, scene: SimulatedScene, world: World, knobs:
     where = rng.dirichlet((0.5, 0.5, 0.5), SIDE * SIDE).astype(np.float32)  # (49, 3)
     maps = knobs.noise_visual * normal(rng, SECONDS, SIDE * SIDE, VISUAL_WIDTH)
     maps += knobs.ambience * 2 * (where @ textures)
-    for seen in (scene.seen, scene.rival_seen):
-        if seen.any():
-            maps += 2 * _blob(rng)[:, :, None] * (seen @ world.visual)[:, None]
+    for strength in (scene.seen, scene.rival_seen):
+        if strength.any():
+            maps += 2 * _blob(rng)[:, :, None] * (strength @ world.visual)[:, None]
     return maps
 
 

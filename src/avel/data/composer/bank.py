@@ -64,9 +64,9 @@ class Bank:
         groups: dict[tuple[str, str, str], dict[str, list[SourceFile]]] = {}
         for what, shared in parts.items():
             for split, label, file in _each(shared):
-                own = groups.setdefault((what, split, label), {})
-                own.setdefault(file.source, []).append(file)
-        return {key: list(own.values()) for key, own in groups.items()}
+                files_of_source = groups.setdefault((what, split, label), {})
+                files_of_source.setdefault(file.source, []).append(file)
+        return {key: list(files_of_source.values()) for key, files_of_source in groups.items()}
 
 
 def find_sources(

@@ -69,7 +69,7 @@ def parse_pairs(table: Mapping[str, Any], *, name: str) -> Pairs:
     kinds = ground.typed("kinds", ["blur", "texture"], _are_kinds, f"some of {', '.join(KINDS)}")
     ranges = _TableReader(top.table("scene"), "scene.")
     readers = [top, clips, ground, ranges]
-    made = Pairs(
+    pairs = Pairs(
         name=str(top.typed("name", name, _is_label, "a name")),
         clips={s: int(clips.typed(s, n, _is_count, f"0 to {MOST}")) for s, n in _CLIPS.items()},
         seconds=float(clips.typed("seconds", 10.0, _is_number, "seconds")),
@@ -85,12 +85,12 @@ def parse_pairs(table: Mapping[str, Any], *, name: str) -> Pairs:
     )
     mistakes = [m for reader in readers for m in reader.mistakes()]
     mistakes += size_mistakes(
-        seed=0, seconds=made.seconds, fps=made.fps, width=width, height=height
+        seed=0, seconds=pairs.seconds, fps=pairs.fps, width=width, height=height
     )
-    mistakes += _pair_mistakes(made)
+    mistakes += _pair_mistakes(pairs)
     if mistakes:
         raise all_at_once(name, mistakes, hint="mend them all (docs/composer.md)")
-    return made
+    return pairs
 
 
 def changed(pairs: Pairs, **values: Any) -> Pairs:
@@ -99,13 +99,13 @@ def changed(pairs: Pairs, **values: Any) -> Pairs:
     Raises:
         UsageError: with all that are out of range.
     """
-    made = replace(pairs, **values)
+    new = replace(pairs, **values)
     mistakes = size_mistakes(
-        seed=0, seconds=made.seconds, fps=made.fps, width=made.width, height=made.height
+        seed=0, seconds=new.seconds, fps=new.fps, width=new.width, height=new.height
     )
     if mistakes:
         raise all_at_once("arguments", mistakes)
-    return made
+    return new
 
 
 _CLIPS = {"train": 70, "val": 10, "test": 20}
@@ -213,12 +213,12 @@ def _is_span(low: float, high: float) -> Callable[[Any], bool]:
 
 
 def _ranges(reader: _TableReader) -> Ranges:
-    own = Ranges()
-    size = reader.typed("size", own.size, _is_span(0.05, 0.9), "[least, most] of 0.05 to 0.9")
-    snr = reader.typed("snr", own.snr, _is_span(-20, 60), "[least, most] decibels, -20 to 60")
+    defaults = Ranges()
+    size = reader.typed("size", defaults.size, _is_span(0.05, 0.9), "[least, most] of 0.05 to 0.9")
+    snr = reader.typed("snr", defaults.snr, _is_span(-20, 60), "[least, most] decibels, -20 to 60")
     shares = {
-        f.name: float(reader.typed(f.name, getattr(own, f.name), _is_share, "a share, 0 to 1"))
-        for f in fields(own)
+        f.name: float(reader.typed(f.name, getattr(defaults, f.name), _is_share, "a share, 0 to 1"))
+        for f in fields(defaults)
         if f.name not in ("size", "snr")
     }
     return Ranges((float(size[0]), float(size[1])), (float(snr[0]), float(snr[1])), **shares)
@@ -232,8 +232,8 @@ def _sides(reader: _TableReader) -> Sides:
     source = str(reader.typed("source", "", _is_text, "a part of the names"))
     if source and source not in names:
         reader.wrong("source", source, f"one of the parts ({', '.join(names) or 'none are named'})")
-    own = Sides()
-    test, val = (_rule(reader, key, names, getattr(own, key)) for key in ("test", "val"))
+    defaults = Sides()
+    test, val = (_rule(reader, key, names, getattr(defaults, key)) for key in ("test", "val"))
     return Sides(form, source, test, val)
 
 

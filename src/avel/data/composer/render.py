@@ -145,15 +145,15 @@ def render_sound(scene: ComposedScene, root: Path) -> tuple[NDArray[np.float32],
         pieces: list[Piece] = []
         for span, drawn in zip(sound.spans, sound.drawn, strict=True):
             first, last = _samples(span)
-            own = later(lay_out(recording.loud, *_samples(drawn), rng), by, first, last)
+            span_pieces = later(lay_out(recording.loud, *_samples(drawn), rng), by, first, last)
             if by > 0 and not first:  # on as the clip begins: what sounded before it
-                own += lay_out(recording.loud, 0, min(by, last), rng)
+                span_pieces += lay_out(recording.loud, 0, min(by, last), rng)
             elif by < 0 and last == count:
-                own += lay_out(recording.loud, max(first, count + by), count, rng)
-            wave = play_pieces(recording.samples, own, first, last)
+                span_pieces += lay_out(recording.loud, max(first, count + by), count, rng)
+            wave = play_pieces(recording.samples, span_pieces, first, last)
             gain = 10 ** ((level + sound.snr) / 20) / max(loudness(wave, RATE), 1e-9)
             track[first:last] += gain * wave
-            pieces += own
+            pieces += span_pieces
         pieces_of.append(pieces)
     return np.tanh(track).astype(np.float32), pieces_of
 

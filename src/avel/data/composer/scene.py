@@ -192,8 +192,8 @@ def make_scene(
 
 def _pick(sources: Sequence[Sequence[SourceFile]], rng: Rng) -> SourceFile:
     """A file of a drawn source, so that sources with many files aren't drawn more often."""
-    own = sources[int(rng.integers(len(sources)))]
-    return own[int(rng.integers(len(own)))]
+    files = sources[int(rng.integers(len(sources)))]
+    return files[int(rng.integers(len(files)))]
 
 
 def _late(sound: PlacedSound, late: float, seconds: float) -> PlacedSound:

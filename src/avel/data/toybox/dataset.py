@@ -80,8 +80,8 @@ def truth_json(plan: ToyboxPlan, index: int) -> str:
     scene = plan.scene(index)
     script = script_json(scene)
     boxes = render_boxes(scene, width=plan.width, height=plan.height, fps=plan.fps)
-    for thing, own in zip(script["things"], boxes, strict=True):
-        thing["boxes"] = own
+    for thing, thing_boxes in zip(script["things"], boxes, strict=True):
+        thing["boxes"] = thing_boxes
     script |= {
         "fps": plan.fps,
         "size": [plan.width, plan.height],

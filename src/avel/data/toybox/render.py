@@ -190,7 +190,7 @@ def render_sound(scene: ToyScene, *, rate: int = 16000) -> NDArray[np.float32]:
     rng = np.random.default_rng([*scene.seed, 2])
     track = noise_bed(scene.bed[0], count, rate=rate, level=scene.bed[1], rng=rng)
     for sound in scene.sounds:
-        own = np.random.default_rng([*scene.seed, 3, sound.seed])
+        sound_rng = np.random.default_rng([*scene.seed, 3, sound.seed])
         for start, end in sound.spans:
             first, last = clock.sample_index(start, rate), clock.sample_index(end, rate)
             track[first:last] += play(
@@ -201,6 +201,6 @@ def render_sound(scene: ToyScene, *, rate: int = 16000) -> NDArray[np.float32]:
                 pace=sound.pace,
                 level=sound.level,
                 wet=sound.wet,
-                rng=own,
+                rng=sound_rng,
             )
     return np.tanh(track).astype(np.float32)
