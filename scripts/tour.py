@@ -81,7 +81,7 @@ def pictures(report: Path, copy: Path) -> None:
             save(page.locator(where).first.screenshot(), f"{name}.jpg")
         save(opened(browser, report, (390, 844)).screenshot(), "report-phone.jpg")
         browser.close()
-    frame_of(copy, AT).save(IMAGES / "tour-burned.jpg", quality=88)
+    frame_of(copy, AT).save(IMAGES / "tour-annotated.jpg", quality=88)
 
 
 def opened(browser: Any, report: Path, size: tuple[int, int]) -> Any:
