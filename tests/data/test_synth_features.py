@@ -112,7 +112,9 @@ def test_a_smaller_scale_keeps_orders_and_labels_consistent(labels: Path, tmp_pa
     whole = ave.load(labels, labels_only=True)
     half = ave.load(tmp_path / "half", labels_only=True)
     assert half.classes == whole.classes
-    assert sum(len(half.splits[n]) for n in ("train", "val", "test")) == 18
+    sizes = {n: (len(half.splits[n]), len(whole.splits[n])) for n in ("train", "val", "test")}
+    assert sizes["train"][0] == sizes["train"][1] / 2, "half of what is trained on"
+    assert all(part == full for part, full in (sizes["val"], sizes["test"])), sizes
     for name in ORDERS:
         full = dict(zip(whole.splits[name].ids, whole.splits[name].labels, strict=True))
         by_video = {i.partition(":")[2]: label for i, label in full.items()}
@@ -123,7 +125,7 @@ def test_a_smaller_scale_keeps_orders_and_labels_consistent(labels: Path, tmp_pa
             assert np.array_equal(label, by_video[video])
     counts = [sum(r.category == c for r in read_annotations(tmp_path / "half/Annotations.txt"))
               for c in CLASSES]  # fmt: skip
-    assert counts == [6, 6, 6]
+    assert counts == [10, 10, 10]
 
 
 def test_a_scale_that_loses_a_class_is_refused(labels: Path, tmp_path: Path) -> None:
@@ -139,8 +141,8 @@ def test_the_published_labels_at_a_tenth(shared: Path) -> None:
     rows = read_annotations(shared / "ave" / "Annotations.txt")
     splits = split_rows(shared / "ave", rows)
     kept = subset(rows, splits, 0.1)
-    assert len(kept) == 414 and (np.diff(kept) > 0).all()
-    for name, expected in (("train", 334), ("val", 40), ("test", 40), ("cml_test", 40)):
+    assert len(kept) == 1139 and (np.diff(kept) > 0).all()
+    for name, expected in (("train", 335), ("val", 402), ("test", 402), ("cml_test", 118)):
         assert abs(int(np.isin(splits[name], kept).sum()) - expected) <= 3
 
 
@@ -163,7 +165,7 @@ def test_a_folder_s_own_labels_are_left_alone(labels: Path) -> None:
 def test_the_command(labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "t"
     assert main(["synth-features", str(target), "--labels", str(labels), "--scale", "0.5"]) == 0
-    assert "18 clips with SIMULATED features" in capsys.readouterr().out
+    assert "30 clips with SIMULATED features" in capsys.readouterr().out
     assert main(["synth-features", str(tmp_path / "none")]) == 1
     assert "Annotations.txt" in capsys.readouterr().err
     assert main(["synth-features", str(target), "--labels", str(labels), "--scale", "9"]) == 2

@@ -14,7 +14,10 @@ def synth_features(
         Path | None,
         typer.Option(help="Folder with AVE's Annotations.txt and order files; FOLDER by default."),
     ] = None,
-    scale: Annotated[float, typer.Option(help="Share of the 4143 clips.")] = 1.0,
+    scale: Annotated[
+        float,
+        typer.Option(help="Share of the training clips; SEL's validation and test stay whole."),
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="Same seed, same features.")] = 0,
     audio_maps: Annotated[
         bool, typer.Option("--audio-maps", help="VGGish's last pooling maps too (2 GB more).")

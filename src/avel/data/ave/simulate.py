@@ -101,14 +101,14 @@ def simulate(
 ) -> int:
     """Write a folder of simulated AVE.
 
-    At a scale below 1 it holds that share of the annotation rows, drawn evenly over classes and
-    both partitions, in the release's order; the order files number the rows that are left, and
-    Annotations.txt has fewer lines. A clip's features are the same at every scale.
+    At a scale below 1 it holds all validation and test rows of SEL, and of the other annotation
+    rows that share, drawn evenly over classes and both partitions, in the release's order; the
+    order files number the rows that are left, and Annotations.txt has fewer lines. A clip's features are the same at every scale.
 
     Args:
         target: The folder; other simulated files in it are replaced.
         labels: A folder with the release's Annotations.txt and order files.
-        scale: Share of the rows, in (0, 1].
+        scale: Share of the rows that are no validation or test rows of SEL, in (0, 1].
         seed: Same seed, same bytes.
         knobs: How hard it is; see :class:`avel.data.ave.synth_features.Knobs`.
         extras: What the release lacks and tian2018's supplement reads: ``"audio_maps"``, VGGish's
@@ -167,7 +167,8 @@ def _check(scale: float, extras: Collection[Extra]) -> None:
 def subset(rows: Sequence[AveRow], splits: Mapping[str, Rows], scale: float) -> Rows:
     """The annotation rows that a scale keeps, ascending.
 
-    Every 1/scale-th row of the list sorted by class, SEL split and CML split.
+    Every 1/scale-th row of the list sorted by class, SEL split and CML split, and all of SEL's
+    validation and test rows: what is trained on few clips is evaluated on as many as at full scale.
 
     Raises:
         UsageError: if a class, or a class of SEL's training split, or a split would be empty.
@@ -192,7 +193,7 @@ def subset(rows: Sequence[AveRow], splits: Mapping[str, Rows], scale: float) -> 
             expected="all classes in train and a clip in every split",
             hint="take a larger scale",
         )
-    return chosen
+    return np.union1d(chosen, np.concatenate([splits["val"], splits["test"]]))
 
 
 def _refuse_real(target: Path) -> None:
