@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -47,7 +48,13 @@ class Fake:
         folder = Path(job.folder)
         save_pictures(folder, [(0.5, np.zeros((9, 16, 3), np.uint8))], b"\x89PNG")
         save_result(folder, timeline)
-        facts = {"duration": timeline.duration, "events": len(timeline), "has_video": True}
+        facts = {
+            "duration": timeline.duration,
+            "events": len(timeline),
+            "has_video": True,
+        }
+        facts |= {"labels": Counter(e.label for e in timeline)}
+        facts |= {"min_score": min(e.score for e in timeline)}
         notes = list(timeline.notes)
         return facts | {"has_audio": True, "notes": notes, "content": file_hash(job.media)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,13 @@ class Drawn(Fake):
         sound = file_spectrogram(media)
         save_pictures(folder, thumbnails(timeline) if media.video else [], sound)
         save_result(folder, timeline)
-        facts = {"duration": timeline.duration, "events": len(timeline), "notes": []}
+        facts = {
+            "duration": timeline.duration,
+            "events": len(timeline),
+            "notes": [],
+        }
+        facts |= {"labels": Counter(e.label for e in timeline)}
+        facts |= {"min_score": 0.2 if "unsure" in job.name else 0.7}
         facts |= {"has_video": media.video is not None, "has_audio": media.audio is not None}
         return facts | {"content": file_hash(job.media), "player_start": late}
 

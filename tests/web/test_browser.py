@@ -402,6 +402,25 @@ def test_a_file_of_the_server_is_removed_from_the_list_only(go: Go, site: Site) 
     assert site.clip.is_file()
 
 
+def test_the_list_shows_labels_and_sorts_by_doubt(go: Go, site: Site, tmp_path: Path) -> None:
+    site.done("unsure.mp4")
+    site.done("newest.mp4")
+    opened = go(width=1366, height=768)
+    page, names = opened.page, opened.page.locator(".job .name")
+    page.locator(".job", has_text="newest.mp4").wait_for()
+    assert names.first.inner_text() == "newest.mp4"
+    row = page.locator(".job", has_text="newest.mp4")
+    assert row.locator(".labels").inner_text().split("\n") == ["Church bell", "Bark"]
+    assert row.locator(".thumb img").evaluate("(i) => i.decode().then(() => i.naturalWidth)") > 0
+    page.locator("#order").select_option("unsure")
+    assert names.first.inner_text() == "unsure.mp4"
+    with page.expect_download() as download:
+        page.locator("#export-all").select_option("csv")
+    assert download.value.suggested_filename == "events-csv.zip"
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert opened.wider <= 0
+
+
 def test_the_token_is_asked_for(browser: Any, site: Site) -> None:
     opened = Opened(browser, site, token="")
     field = opened.page.locator("#token")
@@ -498,13 +517,13 @@ def test_everything_has_a_name(go: Go, site: Site) -> None:
 @pytest.mark.parametrize("width", [390, 1280])
 def test_what_is_only_heard_has_a_quiet_row(go: Go, site: Site, width: int) -> None:
     opened, _ = corrected(go, site, "apart.mp4", width=width)
-    page, switch = opened.page, opened.page.locator("#apart")
-    rows = page.locator(".apart-row")
+    page, switch = opened.page, opened.page.locator("#single")
+    rows = page.locator(".single-row")
     assert rows.count() == 2 and rows.last.is_visible() and opened.wider <= 0
-    title, own = (page.locator(q).bounding_box() for q in ("#timeline-title", "#apart"))
+    title, own = (page.locator(q).bounding_box() for q in ("#timeline-title", "#single"))
     assert own["x"] >= title["x"] + min(title["width"], 76)
     assert page.evaluate(NAMELESS) == []
-    first = page.locator(".apart").first
+    first = page.locator(".single").first
     first.hover()
     tip = page.locator("#tip")
     tip.wait_for()
@@ -528,8 +547,8 @@ def test_what_is_only_heard_has_a_quiet_row(go: Go, site: Site, width: int) -> N
 
 def test_where_nothing_is_only_heard_there_is_no_switch(go: Go, site: Site) -> None:
     opened, _ = corrected(go, site)
-    assert not opened.page.locator("#apart").is_visible()
-    assert opened.page.locator(".apart-row").count() == 0
+    assert not opened.page.locator("#single").is_visible()
+    assert opened.page.locator(".single-row").count() == 0
 
 
 INSIDE = """(ids) => ids.map((q) => document.querySelector(q).getBoundingClientRect())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import csv
 import errno
+import io
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -263,6 +265,36 @@ def test_formats_have_names_for_people(client: TestClient) -> None:
     formats = {f["name"]: f for f in client.get("/api/about").json()["formats"]}
     assert formats["elan"]["title"] == "ELAN" and formats["csv"]["title"] == "Table (CSV)"
     assert all(f["title"] != f["name"] for f in formats.values())
+
+
+def test_the_list_describes_files_as_they_are_corrected(client: TestClient) -> None:
+    id = done(client)
+    job = client.get(f"/api/jobs/{id}").json()
+    assert job["labels"] == {"Church bell": 1, "Bark": 1} and job["events"] == 2
+    assert job["min_score"] == pytest.approx(0.7) and not job["corrected"]
+    assert client.get(job["thumbnail"]).status_code == 200
+    last = GATE | {"label": "bark", "start": 5, "end": 6}
+    saved = put(client, id, 0, GATE, GATE | {"start": 3, "end": 4}, last)
+    assert saved.status_code == 200
+    (job,) = [j for j in client.get("/api/jobs").json()["jobs"] if j["id"] == id]
+    assert (job["labels"], job["events"]) == ({"gate": 2, "bark": 1}, 3) and job["corrected"]
+
+
+def test_all_files_are_exported_in_one_archive(tmp_path: Path) -> None:
+    with serving(tmp_path / "state") as client:
+        first, second, broken = (done(client, "a.mp4") for _ in range(3))
+        put(client, first, 0, GATE)
+        scores = client.service.folder / "jobs" / broken / "scores.safetensors"  # type: ignore[attr-defined]
+        scores.write_bytes(b"damaged")
+        answer = client.get("/api/export?format=csv")
+        assert answer.headers["content-type"] == "application/zip"
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert archive.namelist() == ["a.csv", "a-2.csv", "errors.txt"]
+            assert b"gate" in archive.read("a.csv") and b"bell" in archive.read("a-2.csv").lower()
+            assert archive.read("errors.txt").startswith(b"a.mp4: ")
+        assert client.get("/api/export?format=mp4").status_code == 422
+        assert client.get("/api/export?format=none").status_code == 422
+        assert second and not list(client.service.incoming.iterdir())  # type: ignore[attr-defined]
 
 
 def test_exports_of_unknown_formats_are_refused(client: TestClient, job: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -106,6 +107,39 @@ def label_file(job: ExportJob, format: str) -> bytes:
 def write_label_file(job: ExportJob, format: str, target: Path) -> None:
     """Write a label file; to be called in a bounded process where the video may be read."""
     write_whole(target, label_file(job, format))
+
+
+def write_archive(jobs: Sequence[ExportJob], format: str, target: Path) -> None:
+    """Write a ZIP file with a label file of each job; for a bounded process.
+
+    What can't be written is named in ``errors.txt`` within the archive; the others are there.
+
+    Args:
+        jobs: What to export.
+        format: One of the label formats' names.
+        target: The ZIP file.
+    """
+    names: set[str] = set()
+    errors: list[str] = []
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for job in jobs:
+            name = _unused(export_name(job.name, format), export_endings()[format], names)
+            try:
+                archive.writestr(name, label_file(job, format))
+            except AvelError as e:
+                errors.append(f"{job.name}: {e.got}")
+        if errors:
+            archive.writestr("errors.txt", "\n".join(errors) + "\n")
+
+
+def _unused(name: str, ending: str, names: set[str]) -> str:
+    """A file name that isn't among ``names``, numbered where it must be, and added to them."""
+    stem, unused, number = name.removesuffix(ending), name, 1
+    while unused in names:
+        number += 1
+        unused = f"{stem}-{number}{ending}"
+    names.add(unused)
+    return unused
 
 
 def _corrected(timeline: Timeline, events: Sequence[Event], *, scores: bool) -> Timeline:

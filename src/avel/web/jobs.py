@@ -6,6 +6,7 @@ import secrets
 import shutil
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -27,6 +28,8 @@ from avel.web.uploads import plain_name
 from avel.web.worker import WorkerJob
 from avel.web.workers import Start, WorkerPool
 
+#: Most labels that the list shows of a job.
+MAX_LABELS = 6
 _MARK = "made-by-avel-serve.txt"
 _TEXT = """The jobs, uploads, results and corrections of `avel serve --state` here.
 The server removes whatever in jobs and incoming belongs to no job.
@@ -197,6 +200,10 @@ class JobService:
         """
         step = self.workers.step_of(job.id) if job.state == "running" else None
         facts = job.facts
+        labels: Counter[str] = Counter(facts.get("labels", {}))
+        if job.id in corrected:
+            events = self.store.correction(job.id).events or ()
+            facts, labels = facts | {"events": len(events)}, Counter(e.label for e in events)
         return {
             "id": job.id,
             "name": job.name,
@@ -211,11 +218,19 @@ class JobService:
             "root": job.root,
             "duration": facts.get("duration"),
             "events": facts.get("events"),
+            "labels": dict(labels.most_common(MAX_LABELS)),
+            "min_score": facts.get("min_score"),
+            "thumbnail": self._thumbnail(job),
             "corrected": job.id in corrected,
             "has_video": bool(facts.get("has_video")),
             "has_audio": bool(facts.get("has_audio")),
             "notes": facts.get("notes", []),
         }
+
+    def _thumbnail(self, job: Job) -> str | None:
+        """The address of a job's thumbnail halfway through the file, or None without one."""
+        times = job_folder.thumb_times(self.folder_of(job)) if job.state == "done" else []
+        return f"/api/jobs/{job.id}/thumbs/{len(times) // 2}.jpg" if times else None
 
     def job_info_of(self, id: str) -> Json | None:
         """A job as the API describes it, or None where it was deleted."""

@@ -218,6 +218,33 @@ def _add_files(app: FastAPI, service: JobService) -> None:
             background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
         )  # fmt: skip
 
+    @app.get("/api/export", tags=["results"], response_class=Response,
+             responses={200: {"content": {"application/zip": {}}},
+                        429: {"model": ErrorReply}})  # fmt: skip
+    async def export_all(
+        format: Annotated[str, Query(max_length=40)],
+        of: Literal["corrected", "found"] = "corrected",
+    ) -> Response:
+        """A ZIP file with a label file of every job that is done."""
+        exports.export_name("all", format)
+        if format in exports.REPORT_FORMATS:
+            raise http_error(422, f"no archive of {format}", "a label format", "choose another")
+        jobs = await run_in_threadpool(_export_jobs, service, of)
+        folder = service.incoming / secrets.token_hex(16)
+        folder.mkdir()
+        try:
+            await service.exports.run(
+                exports.write_archive, jobs, format, folder / "all.zip", name="all files",
+                seconds=60 * service.limits.job_minutes,
+            )  # fmt: skip
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return FileResponse(
+            folder / "all.zip", media_type="application/zip", filename=f"events-{format}.zip",
+            background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
+        )  # fmt: skip
+
     @app.post("/api/import", response_model=Imported, tags=["corrections"], openapi_extra=_FORM,
               responses={408: {"model": ErrorReply}, 415: {"model": ErrorReply},
                          429: {"model": ErrorReply}})  # fmt: skip
@@ -246,6 +273,11 @@ def _export_job(
     media = service.media_path(job)
     video = str(media) if job.root else job.name
     return exports.ExportJob(service.folder_of(job), job.name, media, video, events, options)
+
+
+def _export_jobs(service: JobService, of: str) -> list[exports.ExportJob]:
+    done = [job for job in service.store.every() if job.state == "done"]
+    return [_export_job(service, job, of, {}) for job in done]
 
 
 async def _write_export(

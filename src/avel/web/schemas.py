@@ -103,7 +103,11 @@ class Progress(BaseModel):
 
 
 class JobInfo(BaseModel):
-    """A job; `root` is empty for an uploaded file."""
+    """A job; `root` is empty for an uploaded file.
+
+    `events` and `labels` (the most frequent ones, with their numbers) are those of the correction
+    where there is one; `min_score` is the lowest score of the model's events.
+    """
 
     id: str
     name: str
@@ -118,6 +122,9 @@ class JobInfo(BaseModel):
     root: str
     duration: float | None
     events: int | None
+    labels: dict[str, int]
+    min_score: float | None
+    thumbnail: str | None
     corrected: bool
     has_video: bool
     has_audio: bool

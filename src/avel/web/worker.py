@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,8 @@ class ModelWorker:
         """Localize a file and save its result and pictures.
 
         Returns:
-            ``duration`` (s), ``events`` (how many), ``has_video``, ``has_audio``, ``notes``,
+            ``duration`` (s), ``events`` (how many), ``labels`` (events of each), ``min_score``,
+            ``has_video``, ``has_audio``, ``notes``,
             ``player_start`` (s), ``content`` (sha256 of the file).
 
         Raises:
@@ -104,6 +106,8 @@ class ModelWorker:
         return {
             "duration": timeline.duration,
             "events": len(timeline),
+            "labels": Counter(e.label for e in timeline),
+            "min_score": min((e.score for e in timeline), default=None),
             "has_video": media.video is not None,
             "has_audio": media.audio is not None,
             "notes": list(timeline.notes),

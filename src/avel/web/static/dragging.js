@@ -12,7 +12,7 @@ export class Dragging {
     tracks.addEventListener("pointerup", (event) => this.up(event));
     tracks.addEventListener("pointercancel", () => this.end());
     tracks.addEventListener("focusin", (event) => {
-      const single = event.target.closest(".apart:focus-visible");
+      const single = event.target.closest(".single:focus-visible");
       if (!single) return;
       const { left: clientX, bottom: clientY } = single.getBoundingClientRect();
       this.showTip({ clientX, clientY: clientY - 12 }, single.dataset.tip, [single.dataset.times]);
@@ -160,7 +160,7 @@ export class Dragging {
     const box = event.target.closest(".event"),
       { timeline } = this;
     if (box) return timeline.hooks.pick(Number(box.dataset.id), { focus: true });
-    if (event.target.closest(".apart")) return; // it seeks to its start
+    if (event.target.closest(".single")) return; // it seeks to its start
     if (!event.target.closest(".lane") || event.detail === 0) return;
     this.editor.select(null);
     timeline.player.seek(timeline.secondsAt(event));
@@ -188,7 +188,7 @@ export class Dragging {
     const { timeline } = this;
     if (event.pointerType !== "mouse" || !event.target.closest(".lane"))
       return void (timeline.tip.hidden = true);
-    const single = event.target.closest(".apart");
+    const single = event.target.closest(".single");
     if (single) return this.showTip(event, single.dataset.tip, [single.dataset.times]);
     const t = timeline.secondsAt(event),
       { bin, lanes } = timeline.data.scores ?? { bin: 1, lanes: [] };

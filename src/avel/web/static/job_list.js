@@ -1,5 +1,5 @@
 // The list of files: waiting, running, done, failed.
-import { get, job, post, call } from "./api.js";
+import { download, get, job, post, call } from "./api.js";
 import {
   announce,
   ask,
@@ -28,7 +28,14 @@ const SHOWN = {
   busy: ["In work", (j) => j.state === "queued" || j.state === "running"],
   failed: ["Failed", (j) => j.state === "failed" || j.state === "cancelled"],
 };
+const ORDERS = {
+  newest: ["Newest first", null],
+  unsure: ["Least sure first", (a, b) => doubt(b) - doubt(a)],
+};
 const PAGE = 100;
+
+// How unsure the model is of a file: by its event of the lowest score; corrected files come last.
+const doubt = (j) => (j.state !== "done" || j.corrected ? -1 : j.min_score === null ? 0 : 1 - j.min_score);
 
 // "12 s left", "3 min left"
 const left = (seconds) =>
@@ -88,7 +95,42 @@ export class JobList {
         this.render();
       },
     });
-    byId("jobs-head").append(this.filters, this.search);
+    this.order = el(
+      "select",
+      { className: "field", id: "order", "aria-label": "Order of the files", onchange: () => this.render() },
+      Object.entries(ORDERS).map(([value, [words]]) => el("option", { value }, words)),
+    );
+    const formats = this.about.formats.filter((f) => f.reads);
+    const all = el(
+      "select",
+      {
+        className: "field",
+        id: "export-all",
+        "aria-label": "Export all files as one archive",
+        onchange: () => {
+          this.exportAll(all.value);
+          all.value = "";
+        },
+      },
+      el("option", { value: "" }, "Export all as…"),
+      formats.map((f) => el("option", { value: f.name }, f.title)),
+    );
+    byId("jobs-head").append(this.filters, this.search, this.order, all);
+  }
+
+  async exportAll(format) {
+    toast("The archive is being made.");
+    try {
+      await download(`export?format=${encodeURIComponent(format)}`);
+    } catch (error) {
+      toast([error.got, error.hint].filter(Boolean).join(" "), { bad: true });
+    }
+  }
+
+  // All files in the chosen order.
+  ordered() {
+    const compare = ORDERS[this.order.value][1];
+    return compare ? [...this.jobs.values()].sort(compare) : [...this.jobs.values()];
   }
 
   // The list as the server has it; as many as were shown before.
@@ -153,12 +195,12 @@ export class JobList {
     const wanted =
       this.only === "corrected" || this.only === "open" ? SHOWN[this.only][1] : (j) => j.state === "done";
     const fits = (j) => j.id === id || (wanted(j) && j.name.toLocaleLowerCase().includes(this.text));
-    const ids = [...this.jobs.values()].filter(fits).map((j) => j.id);
+    const ids = this.ordered().filter(fits).map((j) => j.id);
     return ids[ids.indexOf(id) + direction] ?? null;
   }
 
   render() {
-    const all = [...this.jobs.values()];
+    const all = this.ordered();
     this.visible = !byId("home").hidden;
     const busy = all.filter(SHOWN.busy[1]).length;
     if (!this.visible) return;
@@ -220,6 +262,7 @@ export class JobList {
     row.className = `job ${j.state}${j.corrected ? " corrected" : ""}`;
     row.replaceChildren(
       el("span", { className: "state" }, icon(state[1]), el("span", {}, state[0])),
+      el("span", { className: "thumb" }, j.thumbnail && el("img", { src: j.thumbnail, alt: "", loading: "lazy" })),
       el(
         "div",
         { className: "what" },
@@ -240,6 +283,14 @@ export class JobList {
           { className: "details" },
           facts.map((t) => el("span", {}, t)),
         ),
+        Object.keys(j.labels).length > 0 &&
+          el(
+            "span",
+            { className: "labels" },
+            Object.entries(j.labels).map(([label, n]) =>
+              el("span", { className: "chip" }, n > 1 ? `${label} × ${n}` : label),
+            ),
+          ),
         el(
           "div",
           { className: "progress", hidden: true },

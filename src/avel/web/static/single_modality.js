@@ -10,7 +10,7 @@ export class SingleModality {
       {
         type: "button",
         className: "button wide",
-        id: "apart",
+        id: "single",
         title: "Show or hide what is only heard or only seen (H)",
         "aria-pressed": "true",
         hidden: true,
@@ -24,7 +24,7 @@ export class SingleModality {
   toggle() {
     this.shown = !this.shown;
     this.button.setAttribute("aria-pressed", String(this.shown));
-    this.tracks.classList.toggle("no-apart", !this.shown);
+    this.tracks.classList.toggle("no-single", !this.shown);
     this.changed();
   }
 
@@ -33,9 +33,9 @@ export class SingleModality {
     const key = JSON.stringify(lanes);
     this.lanes = lanes;
     this.button.hidden = !lanes.length;
-    if (key === this.drawn && this.tracks.querySelector(".apart-row")) return;
+    if (key === this.drawn && this.tracks.querySelector(".single-row")) return;
     this.drawn = key;
-    this.tracks.querySelectorAll(".apart-row").forEach((row) => row.remove());
+    this.tracks.querySelectorAll(".single-row").forEach((row) => row.remove());
     above.after(...lanes.map((lane) => this.row(lane)));
   }
 
@@ -46,7 +46,7 @@ export class SingleModality {
         "button",
         {
           type: "button",
-          className: "apart",
+          className: "single",
           style: this.at(e.start, e.end),
           "aria-label": `${label}: ${e.label}, ${times}, score ${e.score.toFixed(2)}`,
           data: { tip: `${e.label} ${e.score.toFixed(2)}`, times },
@@ -57,12 +57,12 @@ export class SingleModality {
     };
     return el(
       "div",
-      { className: "track apart-row", role: "group", "aria-label": `${label}, ${summary}` },
+      { className: "track single-row", role: "group", "aria-label": `${label}, ${summary}` },
       el("div", { className: "label", "aria-hidden": "true" }, el("b", {}, label), el("small", {}, summary)),
       el(
         "div",
         { className: "lane" },
-        rows.map((row) => el("div", { className: "apart-events" }, row.map(button))),
+        rows.map((row) => el("div", { className: "single-events" }, row.map(button))),
       ),
     );
   }
