@@ -116,7 +116,7 @@ def run(
         return "killed", f"{signal.Signals(-code).name} {text}"
     if "Traceback (most recent call last)" in text:
         return "traceback", text
-    if "didn't foresee" in text or "stumbled" in text:
+    if "unexpected error" in text:
         return "stumbled", text
     return ("done" if code == 0 else "sentence"), text
 

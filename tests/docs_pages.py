@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from avel.cli.localize import split_outputs
+from avel.cli._outputs import split_outputs
 from avel.cli.main import build_app
 from tests.conftest import ROOT
 

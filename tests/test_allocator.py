@@ -26,14 +26,14 @@ print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def faults(how: str) -> tuple[bool, int]:
     command = [sys.executable, "-c", _FAULTS, how]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    kept, count = done.stdout.split()
-    return kept == "1", int(count)
+    took_effect, count = done.stdout.split()
+    return took_effect == "1", int(count)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")
 def test_large_blocks_are_mapped_once() -> None:
-    kept, with_it = faults("keep")
-    if not kept:
+    took_effect, with_it = faults("keep")
+    if not took_effect:
         pytest.skip("not glibc")
     _, without = faults("leave")
     assert with_it < 50 < 200 < without, (with_it, without)

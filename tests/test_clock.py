@@ -123,9 +123,9 @@ def test_iou_by_hand() -> None:
 
 @given(st.lists(st.integers(0, 3), max_size=40))
 def test_runs_put_together_again(ids: list[int]) -> None:
-    found = list(clock.runs(ids))
-    assert [i for first, end, i in found for _ in range(first, end)] == ids
-    assert all(a[2] != b[2] and a[1] == b[0] for a, b in pairwise(found))
+    runs = list(clock.runs(ids))
+    assert [i for first, end, i in runs for _ in range(first, end)] == ids
+    assert all(a[2] != b[2] and a[1] == b[0] for a, b in pairwise(runs))
 
 
 @given(st.integers(0, 10**9))

@@ -43,9 +43,9 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
             if self.path == "/missing":
                 self.send_error(404)
                 return
-            asked = self.headers.get("Range", "")
-            server.asked.append(asked)
-            start = self._start(asked)
+            requested = self.headers.get("Range", "")
+            server.asked.append(requested)
+            start = self._start(requested)
             if start >= len(server.body) and start:
                 self._head(416, {"Content-Range": f"bytes */{len(server.body)}"})
                 return
@@ -63,11 +63,11 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(rest)
             self.wfile.flush()
 
-        def _start(self, asked: str) -> int:
+        def _start(self, requested: str) -> int:
             unchanged = self.headers.get("If-Range", server.etag) == server.etag
-            if not (asked and server.ranges and unchanged):
+            if not (requested and server.ranges and unchanged):
                 return 0
-            return int(asked.removeprefix("bytes=").rstrip("-"))
+            return int(requested.removeprefix("bytes=").rstrip("-"))
 
         def _head(self, status: int, headers: dict[str, str]) -> None:
             server.statuses.append(status)
@@ -84,12 +84,12 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    held = Server()
-    http = ThreadingHTTPServer(("127.0.0.1", 0), handler(held))
-    held.url = f"http://127.0.0.1:{http.server_port}/file.bin"
+    state = Server()
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler(state))
+    state.url = f"http://127.0.0.1:{http.server_port}/file.bin"
     thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    yield held
+    yield state
     http.shutdown()
     http.server_close()
     thread.join()
@@ -307,8 +307,8 @@ def test_what_is_much_longer_than_it_should_be_is_stopped(
     endless += "    for _ in itertools.count(): f.write(b'x' * 10**4); f.flush()"
     seen: list[tuple[int, int]] = []
     command = [sys.executable, "-c", endless]
-    said = module._run(command, tmp_path, 10**6, lambda *done: seen.append(done))
-    assert "stopped after" in said and (10**6, 10**6) in seen
+    message = module._run(command, tmp_path, 10**6, lambda *done: seen.append(done))
+    assert "stopped after" in message and (10**6, 10**6) in seen
 
 
 def test_a_wheel_that_lies_there_twice_for_a_moment_is_not_stopped(tmp_path: Path) -> None:

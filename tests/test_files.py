@@ -73,8 +73,8 @@ def test_a_full_disk_is_an_error_that_names_the_file(
         temporary.unlink()
         temporary.symlink_to("/dev/full")
         temporary.write_bytes(b"x" * 10**6)
-    said = disk_error(raised.value)
-    assert said.got == f"{target}: the disk is full" and "make room" in said.hint
+    error = disk_error(raised.value)
+    assert error.got == f"{target}: the disk is full" and "make room" in error.hint
     assert not list(tmp_path.iterdir())
     import av
     import numpy as np

@@ -10,7 +10,7 @@ import avel
 
 PACKAGE = Path(avel.__file__).parent
 FLOORS = (
-    "types errors clock device registry files metrics download memory csv_table _version",
+    "types errors clock device registry files metrics progress download memory csv_table _version",
     "media",
     "backbones",
     "features events formats",
@@ -29,11 +29,11 @@ DECLARED = {("avel.types", "avel.report"), ("avel.types", "avel.report.notebook"
 
 
 def _modules() -> dict[str, Path]:
-    found = {}
+    modules = {}
     for path in PACKAGE.rglob("*.py"):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return modules
 
 
 MODULES = _modules()
@@ -67,14 +67,17 @@ def test_nothing_imports_upward() -> None:
         return FLOOR[name.split(".")[1]]
 
     up = [
-        (a, b) for a, found in ARROWS.items() for b in found if b == "avel" or floor(b) > floor(a)
+        (a, b)
+        for a, modules in ARROWS.items()
+        for b in modules
+        if b == "avel" or floor(b) > floor(a)
     ]
     assert up == []
 
 
 def test_no_modules_import_one_another_in_a_circle() -> None:
-    left = {name: set(found) for name, found in ARROWS.items()}
-    while free := [name for name, found in left.items() if not found & left.keys()]:
+    left = {name: set(modules) for name, modules in ARROWS.items()}
+    while free := [name for name, modules in left.items() if not modules & left.keys()]:
         for name in free:
             del left[name]
     assert sorted(left) == []

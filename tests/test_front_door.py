@@ -1,4 +1,4 @@
-"""What `import avel` offers, and that Python and the command line mean the same by the same name."""
+"""What `import avel` offers, with the same names and defaults as the command line."""
 
 from __future__ import annotations
 

@@ -103,19 +103,19 @@ def test_best_windows_take_the_earliest_of_equals() -> None:
 
 def test_window_overlap() -> None:
     length = np.array([4, 4, 4, 2])
-    found = metrics.window_overlap(np.array([2, 3, 7, 0]), np.array([2, 2, 2, 2]), length)
-    np.testing.assert_allclose(found, [1.0, 3 / 5, 0.0, 0.0])
+    result = metrics.window_overlap(np.array([2, 3, 7, 0]), np.array([2, 2, 2, 2]), length)
+    np.testing.assert_allclose(result, [1.0, 3 / 5, 0.0, 0.0])
 
 
 def slow_f1(pred: list[int], truth: list[int], iou: float) -> float:
     def events(row: list[int]) -> list[tuple[int, int, int]]:
-        found, first = [], 0
+        result, first = [], 0
         for i in range(1, len(row) + 1):
             if i == len(row) or row[i] != row[first]:
                 if row[first] != B:
-                    found.append((first, i, row[first]))
+                    result.append((first, i, row[first]))
                 first = i
-        return found
+        return result
 
     left, hits = events(pred), 0
     for s, e, c in events(truth):
@@ -135,8 +135,8 @@ def test_event_f1_is_that_of_a_plain_loop(data: st.DataObject, iou: float) -> No
     n = data.draw(st.integers(1, 14))
     row = st.lists(st.sampled_from([0, 0, 0, 1, 3]), min_size=n, max_size=n)
     pred, truth = data.draw(row), data.draw(row)
-    found = metrics.event_f1(np.array([pred]), np.array([truth]), B, iou)
-    assert found == pytest.approx(slow_f1(pred, truth, iou), nan_ok=True)
+    result = metrics.event_f1(np.array([pred]), np.array([truth]), B, iou)
+    assert result == pytest.approx(slow_f1(pred, truth, iou), nan_ok=True)
 
 
 # ---- whether two systems differ
@@ -180,9 +180,9 @@ def test_the_bootstrap_is_paired() -> None:
 def test_seeds_that_differ_widen_the_second_interval_alone() -> None:
     of = np.full(50, 10)
     first = np.repeat([[3], [5], [7]], 50, 1)  # a seed is good or bad at all clips alike
-    found = metrics.paired_bootstrap(first, np.full((3, 50), 6), of)
-    np.testing.assert_allclose(found.clips, (0.1, 0.1))
-    assert found.both[0] < 0 < found.both[1] and not found.real
+    result = metrics.paired_bootstrap(first, np.full((3, 50), 6), of)
+    np.testing.assert_allclose(result.clips, (0.1, 0.1))
+    assert result.both[0] < 0 < result.both[1] and not result.real
     steady = metrics.paired_bootstrap(np.full((3, 50), 5), np.full((3, 50), 6), of)
     np.testing.assert_allclose(steady.both, (0.1, 0.1))
 

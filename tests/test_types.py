@@ -44,24 +44,24 @@ def scores(classes: tuple[str, ...] = ("bell", "bird")) -> Scores:
 @given(duration=st.floats(0.05, 50), step=st.sampled_from([0.25, 0.5, 1.0, 2.0]))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_features_come_back(tmp_path: Path, duration: float, step: float) -> None:
-    made = features(duration, step)
-    made.save(tmp_path / "f.safetensors")
+    value = features(duration, step)
+    value.save(tmp_path / "f.safetensors")
     back = Features.load(tmp_path / "f.safetensors")
-    assert back.grid == made.grid and back.source == made.source and back.content == made.content
-    assert back.audio_card == made.audio_card and back.visual_card == made.visual_card
+    assert back.grid == value.grid and back.source == value.source and back.content == value.content
+    assert back.audio_card == value.audio_card and back.visual_card == value.visual_card
     for name in ("audio", "visual", "audible", "visible"):
-        assert np.array_equal(getattr(back, name), getattr(made, name)), name
+        assert np.array_equal(getattr(back, name), getattr(value, name)), name
 
 
 def test_float16_halves_the_file(tmp_path: Path) -> None:
-    made = features(100)
-    made.save(tmp_path / "a.safetensors")
-    made.save(tmp_path / "b.safetensors", dtype="float16")
+    value = features(100)
+    value.save(tmp_path / "a.safetensors")
+    value.save(tmp_path / "b.safetensors", dtype="float16")
     sizes = [(tmp_path / n).stat().st_size for n in ("a.safetensors", "b.safetensors")]
     assert sizes[1] < 0.6 * sizes[0]
     back = Features.load(tmp_path / "b.safetensors")
     assert back.audio.dtype == np.float32
-    assert np.abs(back.visual - made.visual).max() < 4e-3
+    assert np.abs(back.visual - value.visual).max() < 4e-3
 
 
 @pytest.mark.parametrize("name", ["audio", "visual", "audible", "visible"])
@@ -73,9 +73,9 @@ def test_features_of_another_length_are_refused(name: str) -> None:
 
 
 def damaged(tmp_path: Path) -> list[Path]:
-    made = tmp_path / "whole.safetensors"
-    features().save(made)
-    data = made.read_bytes()
+    value = tmp_path / "whole.safetensors"
+    features().save(value)
+    data = value.read_bytes()
     contents = {
         "missing": None,
         "empty": b"",
@@ -144,14 +144,14 @@ def test_grid_refuses_nonsense() -> None:
 
 
 def test_timeline_as_json_and_text() -> None:
-    found = Timeline("a.mp4", (Event(0, 1, "bell", 0.7),), 2.5, ("bell", "bird"), scores())
-    plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    timeline = Timeline("a.mp4", (Event(0, 1, "bell", 0.7),), 2.5, ("bell", "bird"), scores())
+    plain = json.loads(json.dumps(timeline.to_json(), allow_nan=False))
     assert [s["label"] for s in plain["segments"]] == ["bell", "background", "bird"]
     assert plain["segments"][2]["end"] == 2.5 and plain["segments"][1]["score"] == 0.8
     assert plain["segments"][0]["scores"] == {"bell": 0.7, "bird": 0.2, "background": 0.1}
     assert plain["events"] == [{"start": 0, "end": 1, "label": "bell", "score": 0.7}]
-    assert str(found) == f"{clock.format_time(0)} - {clock.format_time(1)}  bell  0.70"
-    assert str(Timeline("a.mp4", (), 1.0, ())) == "no events found" and len(found) == 1
+    assert str(timeline) == f"{clock.format_time(0)} - {clock.format_time(1)}  bell  0.70"
+    assert str(Timeline("a.mp4", (), 1.0, ())) == "no events found" and len(timeline) == 1
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -184,8 +184,8 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_scores_of_one_modality_come_back(tmp_path: Path) -> None:
     heard = np.array([[0.25, np.nan], [0.5, np.nan], [1, np.nan]], "f4")
-    made = replace(scores(), audio_scores=heard, visual_scores=heard[::-1])
-    made.save(tmp_path / "s.safetensors")
+    value = replace(scores(), audio_scores=heard, visual_scores=heard[::-1])
+    value.save(tmp_path / "s.safetensors")
     back = Scores.load(tmp_path / "s.safetensors")
     assert back.audio_scores is not None and back.visual_scores is not None
     np.testing.assert_array_equal(back.audio_scores, heard)
@@ -218,34 +218,34 @@ def test_events_know_their_modality() -> None:
 def test_a_timeline_chooses_by_modality() -> None:
     both = Event(2, 4, "bell", 0.9)
     heard, seen = Event(0, 3, "dog", 0.8, "audio"), Event(2, 3, "car", 0.7, "visual")
-    made = Timeline("a.mp4", (both,), 5, ("bell", "dog", "car"))
-    made = replace(made, audio_only=(heard,), visual_only=(seen,))
-    assert [made.lane(m) for m in ("both", "audio", "visual")] == [(both,), (heard,), (seen,)]
-    assert made.choose("both") == made
-    assert made.choose("audio").events == (heard,)
-    assert made.choose("visual").events == (seen,)
-    every = made.choose("all")
+    timeline = Timeline("a.mp4", (both,), 5, ("bell", "dog", "car"))
+    timeline = replace(timeline, audio_only=(heard,), visual_only=(seen,))
+    assert [timeline.lane(m) for m in ("both", "audio", "visual")] == [(both,), (heard,), (seen,)]
+    assert timeline.choose("both") == timeline
+    assert timeline.choose("audio").events == (heard,)
+    assert timeline.choose("visual").events == (seen,)
+    every = timeline.choose("all")
     assert every.events == (heard, seen, both) and not every.audio_only and not every.visual_only
-    assert every.choose("both") == made and every.lane("audio") == (heard,)
-    assert "(audio only)" not in str(made)
+    assert every.choose("both") == timeline and every.lane("audio") == (heard,)
+    assert "(audio only)" not in str(timeline)
     assert [line.split("  ")[1] for line in str(every).split("\n")] == [
         "bell", "dog (audio only)", "car (visual only)"
     ]  # fmt: skip
     for wrong in ("sound", "all"):
         with pytest.raises(UsageError, match="modality"):
-            made.lane(wrong)  # type: ignore[arg-type]
+            timeline.lane(wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="modality"):
-        made.choose("sound")  # type: ignore[arg-type]
+        timeline.choose("sound")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="audio_only"):
-        replace(made, audio_only=(seen,))
+        replace(timeline, audio_only=(seen,))
 
 
 def test_json_holds_what_is_of_one_modality() -> None:
-    made = lane_timeline("a.mp4", [3, 3, 0, 0, 3, 3, 3, 3])
-    held = made.to_json()
-    assert [(e["label"], e["start"], e["modality"]) for e in held["audio_only"]] == [
+    timeline = lane_timeline("a.mp4", [3, 3, 0, 0, 3, 3, 3, 3])
+    plain = timeline.to_json()
+    assert [(e["label"], e["start"], e["modality"]) for e in plain["audio_only"]] == [
         ("Siren", 4, "audio")
     ]
-    assert held["segments"][4]["audio_scores"]["Siren"] == 0.7
-    assert held["segments"][4]["visual_scores"]["Church bell"] is None
-    json.dumps(held, allow_nan=False)
+    assert plain["segments"][4]["audio_scores"]["Siren"] == 0.7
+    assert plain["segments"][4]["visual_scores"]["Church bell"] is None
+    json.dumps(plain, allow_nan=False)

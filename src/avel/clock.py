@@ -172,7 +172,7 @@ def segments_of(start: float, end: float, count: int, step: float = 1.0) -> tupl
 
 
 #: Containers, by FFmpeg's names, whose start a browser keeps.
-_KEPT = frozenset({"mov", "mp4", "m4a", "matroska", "webm", "ogg"})
+_KEEP_START = frozenset({"mov", "mp4", "m4a", "matroska", "webm", "ogg"})
 
 
 def player_start(container: str, start: float) -> float:
@@ -186,7 +186,7 @@ def player_start(container: str, start: float) -> float:
         container: FFmpeg's name of the format, ``"matroska,webm"`` say.
         start: The first instant on the container's own clock, seconds.
     """
-    return max(0.0, start) if _KEPT & set(container.split(",")) else 0.0
+    return max(0.0, start) if _KEEP_START & set(container.split(",")) else 0.0
 
 
 def iou(a: tuple[float, float], b: tuple[float, float]) -> float:

@@ -10,18 +10,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avel.errors import AvelError, DataError, WeightsError
 from avel.files import file_hash, write_whole
+from avel.progress import Progress
 
 if TYPE_CHECKING:
     from requests import Response
-
-Progress = Callable[[int, int], None]
 
 #: Seconds to wait for a connection, and for the next bytes.
 TIMEOUT = (10.0, 60.0)
@@ -178,28 +176,6 @@ def _bytes_in(folder: Path) -> int:
         with suppress(OSError):
             total += path.stat().st_size
     return total
-
-
-@contextmanager
-def terminal_progress(title: str) -> Iterator[Progress]:
-    """A bar on the terminal from the first call on, or nothing where the output isn't one."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    with ExitStack() as stack:
-        shown: list[Bar] = []
-
-        def show(done: int, total: int) -> None:
-            if not shown:
-                bar = Bar(console=Console(stderr=True), transient=True)
-                shown.append(stack.enter_context(bar))
-                bar.add_task(title, total=None)
-            shown[0].update(shown[0].task_ids[0], completed=done, total=total)
-
-        yield show
 
 
 def root_cause(e: BaseException) -> str:

@@ -269,15 +269,15 @@ class Scores:
             expected=f"({t}, H, W)",
         )
         for name in ("audio_scores", "visual_scores"):
-            held = getattr(self, name)
-            if held is not None:
+            scores = getattr(self, name)
+            if scores is not None:
                 _require(
-                    held.shape == (t, c),
-                    f"{name} of shape {held.shape}",
+                    scores.shape == (t, c),
+                    f"{name} of shape {scores.shape}",
                     expected=f"({t}, {c}): {t} segments and {c} classes, without background",
                 )
                 _require(
-                    bool(((held >= 0) & (held <= 1) | np.isnan(held)).all()),
+                    bool(((scores >= 0) & (scores <= 1) | np.isnan(scores)).all()),
                     f"{name} has values outside 0 to 1",
                     expected="probabilities, or NaN where the model can't decide",
                 )
@@ -286,9 +286,9 @@ class Scores:
         """Write a .safetensors file with all of it, attention too; whole or not at all."""
         arrays: dict[str, NDArray[Any]] = {"values": self.values, "labels": self.labels}
         for name in ("attention", "audible", "visible", "audio_scores", "visual_scores"):
-            held = getattr(self, name)
-            if held is not None:
-                arrays[name] = held.astype(np.uint8) if held.dtype == bool else held
+            values = getattr(self, name)
+            if values is not None:
+                arrays[name] = values.astype(np.uint8) if values.dtype == bool else values
         grid = {"duration": self.grid.duration, "step": self.grid.step}
         _save_arrays(Path(path), arrays, {"kind": "scores", "classes": self.classes, **grid})
 

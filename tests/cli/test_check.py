@@ -45,7 +45,7 @@ def test_a_codec_that_nobody_has_is_said_to_be_lacking() -> None:
 def test_a_folder_of_the_release(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(shared / "ave")]) == 0
     out = capsys.readouterr().out
-    for said in (
+    for text in (
         "4143 rows are 4097 videos",
         "45 videos stand under several categories",
         "1012 of 4097 video ids begin with '-'",
@@ -57,7 +57,7 @@ def test_a_folder_of_the_release(shared: Path, capsys: pytest.CaptureFixture[str
         "mil_labels.h5: 0 of 4143 rows differ",
         "missing: visual_feature.h5 (8.3 GB",
     ):
-        assert said in out, said
+        assert text in out, text
 
 
 def test_a_folder_without_annotations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

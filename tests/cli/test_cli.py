@@ -74,9 +74,15 @@ def test_public_functions_are_not_hidden_by_modules() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["no-such-verb"], 2, "no-such-verb"),
+        (["localise", "x.mp4"], 2, "did you mean localize"),
+        (["frobnicate"], 2, "`avel --help` lists the verbs"),
+        (["train", "linear", "data=.", "data.foo=3"], 2, "unknown option of the data set folder"),
+        (["localize", "no-such-folder"], 1, "there is no such file or folder"),
+        (["evaluate", "no-such-run"], 2, "no trained model at 'no-such-run'"),
+        (["tune", "no-such-run"], 2, "no trained model at 'no-such-run'"),
         (["localize"], 2, "FILE"),
         (["localize", "no-such-file.mp4"], 1, "no-such-file.mp4"),
         (["ls", "modles"], 2, "models"),
@@ -84,11 +90,11 @@ def test_public_functions_are_not_hidden_by_modules() -> None:
     ],
 )
 def test_wrong_calls_end_with_a_message_and_a_code(
-    arguments: list[str], code: int, said: str
+    arguments: list[str], code: int, message: str
 ) -> None:
     done = run(*arguments)
     assert done.returncode == code
-    assert said in done.stderr + done.stdout
+    assert message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
 
 
@@ -109,8 +115,8 @@ def test_a_reader_that_has_gone_is_no_error(arguments: list[str]) -> None:
     ) as running:
         assert running.stdout is not None and running.stderr is not None
         running.stdout.close()
-        told = running.stderr.read()
-    assert (running.returncode, told) == (0, b"")
+        errors = running.stderr.read()
+    assert (running.returncode, errors) == (0, b"")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
@@ -146,6 +152,6 @@ def test_addresses_are_told_from_files_that_are_missing(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     assert main(call) in (1, 2)
-    told = capsys.readouterr().err
-    assert "is an address, and avel reads nothing from the network" in told
-    assert "download it first" in told and not list(tmp_path.iterdir())
+    errors = capsys.readouterr().err
+    assert "is an address, and avel reads nothing from the network" in errors
+    assert "download it first" in errors and not list(tmp_path.iterdir())

@@ -19,7 +19,7 @@ from avel.types import Event, Timeline
 from tests.conftest import ROOT
 from tests.report_samples import hand_timeline, write_clip
 
-HELD = (Event(0.0, 1.5, "Bark"), Event(2.0, 3.0, "Church bell"))
+EVENTS = (Event(0.0, 1.5, "Bark"), Event(2.0, 3.0, "Church bell"))
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +27,8 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def labels(name: str, held: tuple[Event, ...] = HELD, video: str = "clip.mp4") -> Path:
-    Timeline(video, held, 5.0, tuple(dict.fromkeys(e.label for e in held))).save(name)
+def labels(name: str, events: tuple[Event, ...] = EVENTS, video: str = "clip.mp4") -> Path:
+    Timeline(video, events, 5.0, tuple(dict.fromkeys(e.label for e in events))).save(name)
     return Path(name)
 
 
@@ -39,14 +39,14 @@ def test_one_file_into_another(capsys: pytest.CaptureFixture[str]) -> None:
     labels("in.eaf")
     assert main(["convert", "in.eaf", "out.vtt"]) == 0
     assert capsys.readouterr().out == "wrote out.vtt\n"
-    assert report.read("out.vtt").events == HELD
+    assert report.read("out.vtt").events == EVENTS
 
 
 def test_the_last_of_the_files_is_never_written_over(capsys: pytest.CaptureFixture[str]) -> None:
     labels("a.eaf"), labels("b.eaf")
     before = Path("b.eaf").read_bytes()
     assert main(["convert", "a.eaf", "b.eaf"]) == 2
-    assert "b.eaf is there already" in capsys.readouterr().err
+    assert "b.eaf exists already" in capsys.readouterr().err
     assert Path("b.eaf").read_bytes() == before
     assert main(["convert", "a.eaf", "-o", "b.eaf"]) == 0
     assert main(["convert", "a.eaf", "-o", "a.eaf"]) == 2
@@ -61,7 +61,7 @@ def test_every_format_into_every_other() -> None:
         outputs = [f"{name[1:].replace('.', '_')}{other}" for other in endings.values()]
         assert main(["convert", f"in{name}", "-o", *outputs]) == 0
         for output in outputs:
-            assert report.read(output).events == HELD, (name, output)
+            assert report.read(output).events == EVENTS, (name, output)
 
 
 def test_many_files_beside_themselves_and_into_a_folder() -> None:
@@ -69,8 +69,8 @@ def test_many_files_beside_themselves_and_into_a_folder() -> None:
         labels(name)
     assert main(["convert", "a.eaf", "b.v2.selections.txt", "-o", ".vtt", ".labelstudio.json"]) == 0
     assert main(["convert", "a.eaf", "b.v2.selections.txt", "-o", "out", "--format", "raven"]) == 0
-    made = {p.relative_to(Path.cwd()).as_posix() for p in Path.cwd().rglob("*") if p.is_file()}
-    assert made == {
+    paths = {p.relative_to(Path.cwd()).as_posix() for p in Path.cwd().rglob("*") if p.is_file()}
+    assert paths == {
         "a.eaf", "a.vtt", "a.labelstudio.json", "out/a.selections.txt", "b.v2.selections.txt",
         "b.v2.vtt", "b.v2.labelstudio.json", "out/b.v2.selections.txt",
     }  # fmt: skip
@@ -101,8 +101,8 @@ def test_what_fails_is_named_and_the_rest_done(capsys: pytest.CaptureFixture[str
     labels("a.eaf")
     Path("bad.eaf").write_text("<html/>", "utf-8")
     assert main(["convert", "bad.eaf", "a.eaf", "-o", ".srt"]) == 1
-    said = capsys.readouterr()
-    assert "bad.eaf: no timeline" in said.err and said.out == "wrote a.srt\n"
+    printed = capsys.readouterr()
+    assert "bad.eaf: no timeline" in printed.err and printed.out == "wrote a.srt\n"
     assert main(["convert", "bad.eaf", "a.eaf", "-o", "all.csv"]) == 1
     assert "all.csv isn't written" in capsys.readouterr().err
     assert not Path("all.csv").exists()
@@ -129,8 +129,8 @@ def test_the_video_is_found_beside_its_labels(capsys: pytest.CaptureFixture[str]
         labels(name, video="clip.mp4")
     for source in ("data/clip.vtt", "data/other.eaf"):
         assert main(["convert", source, "-o", "x.json"]) == 0
-        found = report.read("x.json")
-        assert Path(found.video) == Path("data/clip.mp4") and found.duration == 4.0
+        timeline = report.read("x.json")
+        assert Path(timeline.video) == Path("data/clip.mp4") and timeline.duration == 4.0
     write_clip(Path("elsewhere.mp4"), 6)
     assert main(["convert", "data/clip.vtt", "-o", "x.json", "--video", "elsewhere.mp4"]) == 0
     assert report.read("x.json").duration == 6.0
@@ -164,8 +164,8 @@ def test_names_that_no_file_can_have(capsys: pytest.CaptureFixture[str]) -> None
 def test_what_was_left_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     Path("a.txt").write_text("0\t1\tdog\n2\t2\tclick\n")
     assert main(["convert", "a.txt", "a.vtt"]) == 0
-    told = capsys.readouterr().err
-    assert told == "avel: a.txt: Left out: a.txt:2: 'click' from 2 to 2 s has no length.\n"
+    errors = capsys.readouterr().err
+    assert errors == "avel: a.txt: Left out: a.txt:2: 'click' from 2 to 2 s has no length.\n"
 
 
 def test_the_documented_calls_do_what_they_say() -> None:
@@ -179,12 +179,12 @@ def test_the_documented_calls_do_what_they_say() -> None:
     assert len(calls) == 8
     for program, *call in calls:
         assert program == "avel" and main(call) == 0, call
-    made = {p.as_posix() for p in Path().rglob("*") if p.is_file()}
+    paths = {p.as_posix() for p in Path().rglob("*") if p.is_file()}
     assert {
         "out.vtt", "c.srt", "labels/b.selections.txt", "annotations.csv", "labels/dcase.vtt",
         "table.txt", "cuts/clip_00000.000-00001.500_Bark.mp4",
         "pictures/clip_00002.000-00003.000_Church_bell.jpg",
-    } <= made  # fmt: skip
+    } <= paths  # fmt: skip
 
 
 # ---- clips and pictures
@@ -196,21 +196,21 @@ def test_clips_begin_and_end_at_the_event(tmp_path: Path) -> None:
     from avel.media.file import audio_track, open_media
 
     video = write_clip(Path("street.mp4"), 8)  # a tone from 2 to 5 s; the square moves right
-    held = (Event(2.0, 4.0, "a/b: c"), Event(4.5, 6.0, "tone"), Event(4.5, 6.0, "tone"))
-    made = clips.cut_clips(Timeline(str(video), held, 8.0, ("a/b: c", "tone")), "out")
-    assert [p.name for p in made] == [
+    events = (Event(2.0, 4.0, "a/b: c"), Event(4.5, 6.0, "tone"), Event(4.5, 6.0, "tone"))
+    paths = clips.cut_clips(Timeline(str(video), events, 8.0, ("a/b: c", "tone")), "out")
+    assert [p.name for p in paths] == [
         "street_00002.000-00004.000_a_b_c.mp4",
         "street_00004.500-00006.000_tone.mp4",
         "street_00004.500-00006.000_tone~2.mp4",
     ]
-    assert [open_media(p).duration for p in made] == pytest.approx([2.0, 1.5, 1.5], abs=0.05)
-    with av.open(str(made[1])) as held_clip:
+    assert [open_media(p).duration for p in paths] == pytest.approx([2.0, 1.5, 1.5], abs=0.05)
+    with av.open(str(paths[1])) as held_clip:
         assert held_clip.streams.video[0].frames == 15
         rows = [f.to_ndarray(format="rgb24")[50, :, 0] for f in held_clip.decode(video=0)]
     expected = [140 * (45 + k) // 80 for k in range(15)]  # where the square stands in the original
     middles = [np.flatnonzero(row > 150).mean() for row in rows]
     assert np.abs(np.array(middles) - 9.5 - expected).max() <= 2
-    sound = np.concatenate(list(audio_track(made[1], 16000)))
+    sound = np.concatenate(list(audio_track(paths[1], 16000)))
     loud = np.abs(sound).reshape(-1, 160)[:150].max(axis=1) > 0.1
     assert loud[2:48].all() and not loud[52:].any()  # 0.5 s of the tone, then silence
 
@@ -221,8 +221,8 @@ def test_clips_of_sound_alone_and_bounds(monkeypatch: pytest.MonkeyPatch) -> Non
     tone = np.sin(np.arange(3 * 16000) / 5).astype(np.float32) * 0.2
     write_video("tone.wav.mp4", frames=(), fps=10, audio=tone, rate=16000)
     timeline = Timeline("tone.wav.mp4", (Event(1, 2, "x"),), 3.0, ("x",))
-    (made,) = clips.cut_clips(timeline, "out")
-    assert open_media(made).video is None and clips.save_thumbnails(timeline, "out") == []
+    (paths,) = clips.cut_clips(timeline, "out")
+    assert open_media(paths).video is None and clips.save_thumbnails(timeline, "out") == []
     for name, value in (("MAX_CLIPS", 0), ("MAX_SECONDS", 0.5), ("MAX_TOTAL", 0.5)):
         with monkeypatch.context() as m:
             m.setattr(clips, name, value)
@@ -237,15 +237,15 @@ def test_the_picture_is_of_the_surest_second() -> None:
     from PIL import Image
 
     video = write_clip(Path("street.mp4"), 8)
-    found = hand_timeline(video, [0, 0, 0, 3, 1, 1, 1, 3])
-    assert found.scores is not None
-    found.scores.values[1, 0] = 0.9
-    assert clips.best_instant(found, found.events[0]) == 1.5
-    made = clips.save_thumbnails(found, "pictures")
-    assert [p.name for p in made] == [
+    timeline = hand_timeline(video, [0, 0, 0, 3, 1, 1, 1, 3])
+    assert timeline.scores is not None
+    timeline.scores.values[1, 0] = 0.9
+    assert clips.best_instant(timeline, timeline.events[0]) == 1.5
+    paths = clips.save_thumbnails(timeline, "pictures")
+    assert [p.name for p in paths] == [
         "street_00000.000-00003.000_Church_bell.jpg", "street_00004.000-00007.000_Bark.jpg",
     ]  # fmt: skip
-    picture = np.asarray(Image.open(made[0]))
+    picture = np.asarray(Image.open(paths[0]))
     assert picture.shape == (384, 640, 3)
     square = np.flatnonzero(picture[200, :, 0] > 150)
     assert abs(square.min() - 4 * (140 * 15 // 80)) <= 8  # where it stands at 1.5 s
@@ -355,14 +355,14 @@ def test_what_convert_merges_is_a_data_source() -> None:
 def test_times_of_every_length_pass_through_the_table() -> None:
     """What is written by one verb is read by the next, whatever the number."""
     Path("d").mkdir()
-    held = (Event(1e-05, 8.325581395348838, "Bark"), Event(2 / 3, 4 / 3, "Bell"))
+    events = (Event(1e-05, 8.325581395348838, "Bark"), Event(2 / 3, 4 / 3, "Bell"))
     for ending in (".csv", ".tsv"):
-        labels("d/clip.labelstudio.json", held)
+        labels("d/clip.labelstudio.json", events)
         place = f"d/annotations{ending}"
         assert main(["convert", "d/clip.labelstudio.json", "-o", place]) == 0
         rows, mistakes = read_rows(Path("d"))
         assert not mistakes
-        assert [(r.start, r.end) for r in rows] == [(e.start, e.end) for e in held]
+        assert [(r.start, r.end) for r in rows] == [(e.start, e.end) for e in events]
         Path(place).unlink()
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from avel import report
-from avel.cli.localize import output_paths, split_outputs
-from avel.cli.main import main
+from avel.cli._outputs import FLAGS, output_paths, split_outputs, table_paths
+from avel.cli.main import build_app, main
 from avel.errors import MediaError, UsageError
 from avel.inference import localizer as localization
 from avel.types import MODALITIES, Event, Timeline
@@ -23,9 +23,12 @@ REAL = localization.Localizer  # before the stand-in takes its place
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("call", "expected"),
     [
         ("localize a.mp4 -o a.json a.html", "localize a.mp4 -o a.json -o a.html"),
+        ("match --query q --in a b --top 3", "match --query q --in a --in b --top 3"),
+        ("match --query q --in a b -o x y", "match --query q --in a --in b -o x -o y"),
+        ("localize -q a -o b c", "localize -q a -o b -o c"),
         ("localize a b -o .json .html --model m", "localize a b -o .json -o .html --model m"),
         ("localize a --output x y -o z", "localize a --output x -o y -o z"),
         ("localize -o a.json --json a", "localize -o a.json --json a"),
@@ -37,8 +40,46 @@ REAL = localization.Localizer  # before the stand-in takes its place
         ("", ""),
     ],
 )
-def test_one_o_takes_several_values(given: str, expected: str) -> None:
-    assert split_outputs(given.split()) == expected.split()
+def test_one_o_takes_several_values(call: str, expected: str) -> None:
+    assert split_outputs(call.split()) == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("localize -o x.html clip.mp4", "localize -o x.html clip.mp4"),
+        ("localize -o x.html y.json clip.mp4", "localize -o x.html -o y.json clip.mp4"),
+        ("localize -o .json .vtt day", "localize -o .json -o .vtt day"),
+        ("localize -o x.html clip.mp4 y.vtt", "localize -o x.html clip.mp4 -o y.vtt"),
+        ("localize -o copy.mp4 clip.mp4", "localize -o copy.mp4 clip.mp4"),
+        ("localize -o x.html copy.mp4 clip.mp4", "localize -o x.html -o copy.mp4 clip.mp4"),
+        ("localize --model m -o x.html clip.mp4", "localize --model m -o x.html clip.mp4"),
+        ("localize --untuned -o x.html clip.mp4", "localize --untuned -o x.html clip.mp4"),
+        ("localize a -o x.html clip.mp4", "localize a -o x.html -o clip.mp4"),
+        ("localize --stream a -o x.html clip.mp4", "localize --stream a -o x.html -o clip.mp4"),
+        ("localize -o x.html clip.mp4 -- b.mp4", "localize -o x.html -o clip.mp4 -- b.mp4"),
+        ("localize -o x.html gone.mp4", "localize -o x.html gone.mp4"),
+        ("convert -o x.vtt in.eaf", "convert -o x.vtt in.eaf"),
+        ("convert -o x.vtt y.srt in.eaf", "convert -o x.vtt -o y.srt in.eaf"),
+        ("evaluate -o x.csv day task=sel", "evaluate -o x.csv day task=sel"),
+        ("evaluate -o x.csv y.json day", "evaluate -o x.csv -o y.json day"),
+    ],
+)
+def test_inputs_behind_the_outputs_are_inputs(call: str, expected: str) -> None:
+    """Where the call names none elsewhere: files and folders that exist, of the verb's kind."""
+    Path("day").mkdir()
+    for name in ("clip.mp4", "in.eaf"):
+        Path(name).touch()
+    assert split_outputs(call.split()) == expected.split()
+
+
+def test_all_flags_are_known() -> None:
+    import typer
+
+    commands = typer.main.get_command(build_app()).commands  # type: ignore[attr-defined]
+    options = [p for v in ("localize", "convert", "match", "evaluate") for p in commands[v].params]
+    flags = {n for p in options if getattr(p, "is_flag", False) for n in p.opts}
+    assert flags <= FLAGS
 
 
 def test_outputs_go_where_they_are_told(tmp_path: Path) -> None:
@@ -61,11 +102,11 @@ def test_outputs_go_where_they_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("videos", "outputs", "message"),
     [
-        (["a.mp4", "b.mp4"], ["x.json"], "one output x.json for 2 videos"),
+        (["a.mp4", "b.mp4"], ["x.json"], "one output x.json can't hold 2 videos"),
         (["a.mp4"], ["x.docx"], "no writer"),
         (["a.mp4"], ["x.json", "x.json"], "written twice"),
         (["p/a.mp4", "q/a.mp4"], ["out"], "written twice"),
-        (["a.mp4"], ["one", "two"], "two output folders"),
+        (["a.mp4"], ["one", "two"], "two output folders, one and two"),
     ],
 )
 def test_unclear_outputs_are_refused(videos: list[str], outputs: list[str], message: str) -> None:
@@ -108,14 +149,66 @@ class Finder:
 class Events:
     """Events that come one by one."""
 
-    def __init__(self, found: Timeline) -> None:
-        self.found = found
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
 
     def __iter__(self) -> Iterator[Event]:
-        return iter(self.found.events)
+        return iter(self._timeline.events)
 
     def timeline(self) -> Timeline:
-        return self.found
+        return self._timeline
+
+
+@pytest.mark.parametrize("table", ["all.csv", "all.tsv", "all.labelstudio.json"])
+def test_many_files_go_into_one_table(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert table_paths([Path("a.mp4")], [table]) == []
+    assert main(["localize", "a.mp4", "bad.mp4", "b.mp4", "-o", table, ".vtt"]) == 1
+    assert [(t.video, len(t)) for t in report.read_all(table)] == [("a.mp4", 2), ("b.mp4", 2)]
+    assert Path("a.vtt").exists() and Path("b.vtt").exists()
+    errors = capsys.readouterr().err
+    assert f"wrote {table}" in errors
+    assert "2 of 3 files localized, 4 events; 1 of 3 files failed" in errors
+    labels = Path(table)
+    labels.unlink()
+    hand = Timeline("a.mp4", (Event(0, 1, "Bell"),), 5.0, ("Bell",))
+    hand.save(labels)
+    before = labels.read_bytes()
+    assert main(["localize", "a.mp4", "b.mp4", "-o", table]) == 1, "a person's labels"
+    assert labels.read_bytes() == before
+
+
+def test_ctrl_c_loses_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = Finder.__call__
+
+    def stop(self: Finder, video: Path, **options: Any) -> Timeline:
+        if video.name == "c.mp4":
+            raise KeyboardInterrupt
+        return find(self, video, **options)
+
+    monkeypatch.setattr(Finder, "__call__", stop)
+    assert main(["localize", "a.mp4", "b.mp4", "c.mp4", "-o", "all.csv"]) == 130
+    assert [t.video for t in report.read_all("all.csv")] == ["a.mp4", "b.mp4"]
+
+
+def test_existing_outputs_are_skipped(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["localize", "a.mp4", "-o", ".json", ".vtt"]) == 0
+    before = Path("a.json").stat().st_mtime_ns
+    assert main(["localize", "a.mp4", "b.mp4", "-o", ".json", ".vtt", "--skip-existing"]) == 0
+    assert Path("a.json").stat().st_mtime_ns == before and Path("b.vtt").exists()
+    assert "1 of 2 files localized, 2 events; 1 skipped" in capsys.readouterr().err
+    Path("a.vtt").unlink()
+    assert main(["localize", "a.mp4", "-o", ".json", ".vtt", "--skip-existing"]) == 0
+    assert Path("a.vtt").exists(), "one of its outputs was missing"
+    for call in ("localize a.mp4 --skip-existing", "localize a b -o x.csv --skip-existing"):
+        assert main(call.split()) == 2
+        assert "--skip-existing needs an output for each video" in capsys.readouterr().err
+
+
+def test_a_format_by_name_needs_no_ending_of_its_own(tmp_path: Path) -> None:
+    assert main(["localize", "a.mp4", "-o", "x.labels", "--format", "csv"]) == 0
+    assert Path("x.labels").read_text().startswith("start,end,")
+    assert main(["localize", "a.mp4", "-o", "out", "--format", "raven"]) == 0
+    assert [p.name for p in Path("out").glob("[!.]*")] == ["a.selections.txt"]
 
 
 @pytest.fixture(autouse=True)
@@ -135,8 +228,8 @@ def test_the_documented_call(capsys: pytest.CaptureFixture[str]) -> None:
     assert "00:00:01.00" in shown.out
     assert "note: picture" in shown.out
     assert "wrote street.html" in shown.out
-    (told,) = shown.err.splitlines()  # no progress bar where nobody watches
-    assert told.startswith("avel: This model is a toy") and told.endswith("means nothing.")
+    (caution,) = shown.err.splitlines()  # no progress bar where nobody watches
+    assert caution.startswith("avel: This model is a toy") and caution.endswith("mean nothing.")
 
 
 def test_a_folder_stands_for_the_files_in_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,8 +238,8 @@ def test_a_folder_stands_for_the_files_in_it(capsys: pytest.CaptureFixture[str])
         Path(name).touch()
     assert main(["localize", "day", "--json"]) == 0
     shown = capsys.readouterr()
-    found = [json.loads(line)["video"] for line in shown.out.splitlines()]
-    assert found == ["day/b.mp4", "day/one/a.mp4"] and shown.err.count("toy") == 1
+    videos = [json.loads(line)["video"] for line in shown.out.splitlines()]
+    assert videos == ["day/b.mp4", "day/one/a.mp4"] and shown.err.count("toy") == 1
     assert main(["localize", "day/one", "-o", "-"]) == 2
     assert main(["localize", "day/one", "--format", "raven"]) == 2
     Path("empty").mkdir()
@@ -190,17 +283,17 @@ def test_one_failing_file_is_named_and_the_others_done(capsys: pytest.CaptureFix
     assert Path("a.json").exists()
     assert Path("c.json").exists()
     assert not Path("bad.json").exists()
-    said = capsys.readouterr().err
-    assert "bad.mp4: isn't a media file" in said
-    assert "1 of 3 files failed" in said
+    errors = capsys.readouterr().err
+    assert "bad.mp4: isn't a media file" in errors
+    assert "1 of 3 files failed" in errors
 
 
 def test_an_output_that_can_not_be_written_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     Path("taken").write_text("a file where a folder is expected")
     assert main(["localize", "a.mp4", "-o", "taken/a.json"]) == 1
-    said = capsys.readouterr().err
-    assert "taken/a.json can't be written" in said
-    assert "taken is no folder" in said
+    errors = capsys.readouterr().err
+    assert "taken/a.json can't be written" in errors
+    assert "taken is no folder" in errors
 
 
 def test_a_full_disk_is_named(
@@ -211,9 +304,9 @@ def test_a_full_disk_is_named(
 
     monkeypatch.setattr(Timeline, "save", full)
     assert main(["localize", "a.mp4", "b.mp4", "-o", ".json"]) == 1
-    said = capsys.readouterr().err
-    assert "a.json can't be written (No space left on device)" in said
-    assert "2 of 2 files failed" in said
+    errors = capsys.readouterr().err
+    assert "a.json can't be written (No space left on device)" in errors
+    assert "2 of 2 files failed" in errors
 
 
 def test_names_can_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,13 +374,13 @@ def test_a_model_that_is_not_there_is_a_wrong_call(
 def test_a_name_that_begins_with_a_dash_is_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from avel.cli.main import _files_apart
+    from avel.cli.main import _dash_files
 
     monkeypatch.chdir(tmp_path)
     for name in ("-dash.mp4", "--long.mp4", "-o.mp4"):
         Path(name).write_bytes(b"x")
-    given = ["localize", "-dash.mp4", "-o.mp4", "--long.mp4", "-o", ".json", "--", "-dash.mp4"]
-    assert _files_apart(given) == [
+    words = ["localize", "-dash.mp4", "-o.mp4", "--long.mp4", "-o", ".json", "--", "-dash.mp4"]
+    assert _dash_files(words) == [
         "localize", "./-dash.mp4", "-o.mp4", "./--long.mp4", "-o", ".json", "--", "-dash.mp4"
     ]  # fmt: skip
     assert main(["localize", "-dash.mp4"]) == 0
@@ -329,8 +422,8 @@ def test_the_modality_chooses_what_is_written(
     for name in ("a.json", "a.vtt", "a.csv"):
         assert [(e.label, e.modality) for e in report.read(name).events] == expected, name
     assert ("Siren (audio only)" in shown) == (modality in ("audio", "all"))
-    told = "note: Heard only: Siren 0:04-0:07. Seen only: Bark 0:00-0:02."
-    assert (told in " ".join(shown.split())) == (modality == "both")
+    message = "note: Heard only: Siren 0:04-0:07. Seen only: Bark 0:00-0:02."
+    assert (message in " ".join(shown.split())) == (modality == "both")
     assert ("note: Heard only" in shown) == (modality == "both")
     whole = report.read("a.eaf")  # what has a place of its own for each is written whole
     assert [len(whole.lane(m)) for m in MODALITIES] == [1, 1, 1]
@@ -382,5 +475,5 @@ def test_events_by_name_of_a_trained_model_are_a_wrong_call(
 ) -> None:
     monkeypatch.setattr(localization, "Localizer", REAL)
     assert main(["localize", "a.mp4", "--model", "toybox", option]) == 2
-    told = capsys.readouterr().err
-    assert "model toybox" in told and "has its own classes" in told
+    errors = capsys.readouterr().err
+    assert "model toybox" in errors and "has its own classes" in errors

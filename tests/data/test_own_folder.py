@@ -90,7 +90,7 @@ def test_what_is_passed_over_is_named_once(
     assert passed_over([Path("d")]) == ["d/a.docx", "d/sub/b.psd"]
     main(["extract", "d"])
     told = capfd.readouterr().err
-    assert "passed over 2 files, no media by the ending: d/a.docx, d/sub/b.psd" in told
+    assert "ignored 2 files, no media by the ending: d/a.docx, d/sub/b.psd" in told
 
 
 def test_media_and_labels_without_each_other_are_named(tmp_path: Path) -> None:

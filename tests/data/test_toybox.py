@@ -367,7 +367,7 @@ def test_command_line(tmp_path, capsys):
     assert json.loads((folder / "toybox.json").read_text()) == card
     assert main(["synth", str(folder), *asked, "--seed", "9"]) == 2
     assert main(["synth", str(folder), *asked, "--offset", "1"]) == 2
-    assert "draws its things" in capsys.readouterr().err
+    assert "draws its own clips" in capsys.readouterr().err
     assert main(["synth", str(folder), "--size", "9999x9"]) == 2
 
 

@@ -269,8 +269,8 @@ def test_command_trains_cml_from_mmel(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["train", "cspa_csea"], "no data named"),
-        (["train", "cspa_csea", "data=ave"], "without its folder"),
+        (["train", "cspa_csea"], "names no data"),
+        (["train", "cspa_csea", "data=ave"], "needs its folder"),
         (["train", "cspa_csea", "data=nowhere", "root=."], "unknown data set"),
         (["train", "cspa", "data=."], "unknown model"),
         (["train", "cspa_csea", "data=.", "task=dance"], "unknown task"),

@@ -452,8 +452,8 @@ def test_the_command_lists_tables_and_trainings(capsys: pytest.CaptureFixture[st
     ("arguments", "told"),
     [
         (["xue2021:VI", "data=."], "no table 'xue2021:VI'"),
-        (["xue2021:III"], "no data named"),
-        (["xue2021:III", "data=.", "setting=tag"], "means nothing here"),
+        (["xue2021:III"], "names no data"),
+        (["xue2021:III", "data=.", "setting=tag"], "tables have their settings"),
         (["xue2021:III", "data=.", "task=cml"], "no row of task cml"),
         (["xue2021:III", "data=.", "epoch=3"], "did you mean epochs"),
         (["xue2021:III", "data=.", "jca.audio_out=-1"], "jca.audio_out=-1: changes no row"),

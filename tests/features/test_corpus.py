@@ -403,7 +403,7 @@ def test_a_full_disk_stops_the_run(
     monkeypatch.setattr(Features, "save", full)
     assert main(["extract", str(clips)]) == 1
     told = capfd.readouterr()
-    assert "No space left" in told.err and "all others would fail too" in told.err
+    assert "No space left" in told.err and "all other files would fail too" in told.err
     assert [row["status"] for row in rows_of(clips / "features").values()] == ["failed"]
 
 
@@ -576,7 +576,7 @@ def test_the_meter_tells_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> 
     for status, took in (("kept", 50.0), ("made", 2.0), ("bad", 0.0), ("made", 2.0)):
         now[0] += took
         meter.add(outcome("x", status, seconds=20.0))
-    assert meter.told() == "30.0 files/min, 10.0x real time, 00:00:12 left, 1 failed"
+    assert meter.status() == "30.0 files/min, 10.0x real time, 00:00:12 left, 1 failed"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")

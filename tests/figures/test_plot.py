@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from avel import figures
-from avel.cli._pairs import Given, remember
+from avel.cli._pairs import DataArguments, save_data_arguments
 from avel.cli.main import main
 from avel.data.base import Dataset
 from avel.errors import DataError, UsageError
@@ -208,7 +208,7 @@ def test_a_panel_a_stage_with_every_class(run: Trained, data: Dataset) -> None:
         figures.tsne(activations, axes=[])
 
 
-def test_classes_are_told_apart_by_more_than_colour() -> None:
+def test_classes_are_named_apart_by_more_than_colour() -> None:
     labels = np.arange(28)
     drawn = figures.scatter(
         np.random.default_rng(0).random((28, 2)), labels, [str(i) for i in labels]
@@ -246,11 +246,11 @@ def place(tmp_path_factory: pytest.TempPathFactory, data: Dataset) -> Path:
     for seed in (0, 1):
         at = folder / "runs" / "ours" / f"seed-{seed}"
         fit("cspa_csea", data, seed=seed, recipe=small_recipe("sel", "epochs=2"), out=at)
-        remember(Given(data=str(folder / "data")), at)
+        save_data_arguments(DataArguments(data=str(folder / "data")), at)
     for name, pairs, task in (("other", ["modules=csea"], "sel"), ("match", [], "cml")):
         at = folder / "runs" / name
         fit("cspa_csea", data, task=task, recipe=small_recipe(task, "epochs=1", *pairs), out=at)  # type: ignore[arg-type]
-        remember(Given(data=str(folder / "data")), at)
+        save_data_arguments(DataArguments(data=str(folder / "data")), at)
     (folder / "lambda_s.csv").write_text(table(rows()), "utf-8")
     return folder
 
@@ -350,7 +350,7 @@ def test_models_that_attend_are_known() -> None:
     [
         ("confusion runs/none", "no trained model"),
         ("confusion", "Missing|RUN"),
-        ("confusion epochs=3", "means nothing"),
+        ("confusion epochs=3", "has no meaning"),
         ("confusion data=data", "no run"),
         ("confusion runs/ours -o x.gif", "no ending of a figure"),
         ("confusion runs/match", "cml"),
@@ -370,7 +370,7 @@ def test_models_that_attend_are_known() -> None:
         ("tsne runs/other --module hair", "unknown module"),
         ("attention missing.mp4", "missing.mp4"),
         ("attention", "no videos"),
-        ("attention a.mp4 --clip x --model runs/ours", "beside --clip"),
+        ("attention a.mp4 --clip x --model runs/ours", "a video and --clip"),
         ("attention --clip nosuch --model runs/ours", "no clips"),
     ],
 )
@@ -392,14 +392,14 @@ def test_what_is_wrong_is_said_and_nothing_written(
     assert {p for p in place.iterdir() if p.is_file()} == before
 
 
-def test_runs_of_one_name_are_told_apart_by_their_folders(
+def test_runs_of_one_name_are_named_apart_by_their_folders(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from avel.cli.plot import _told_apart
+    from avel.cli.plot import _named_apart
     from tests.figures.test_figures import prediction_sample
 
     groups = [[prediction_sample()], [prediction_sample(seed=1)]]
-    named = _told_apart(groups, [Path("runs/a"), Path("runs/b")])
+    named = _named_apart(groups, [Path("runs/a"), Path("runs/b")])
     assert [g[0].name for g in named] == ["runs/a", "runs/b"]
 
 

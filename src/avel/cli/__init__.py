@@ -1,4 +1,4 @@
-"""The command line: one verb a file, whose function of the file's own name is the verb."""
+"""The command line: one verb a file, a function of the file's name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ def main() -> None:
         from avel.cli.main import main as run
 
         code = run()
-    except KeyboardInterrupt:  # while the libraries are still coming in
+    except KeyboardInterrupt:  # while the libraries are being imported
         code = 130
     sys.exit(code)

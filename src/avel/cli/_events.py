@@ -1,4 +1,4 @@
-"""The vocabulary as a table: what every event is called, and the classes it means."""
+"""The vocabulary as a table: every event's names and the classes it means."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ if TYPE_CHECKING:
 
 
 def print_events(phrase: str = "*", vocabulary: Path | None = None) -> None:
-    """Print the events that a set, a phrase or a pattern names, as a table.
+    """Print a table of the events that a set, a phrase or a pattern names.
+
+    Args:
+        phrase: Names, sets or a pattern, as for `avel localize --events`.
+        vocabulary: A file of one's own vocabulary.
 
     Raises:
-        UsageError: for a phrase that means none, or a vocabulary with mistakes.
+        UsageError: for a phrase without events, or a vocabulary with mistakes.
     """
     from avel.cli._options import print_table
 
-    known = load_vocabulary(vocabulary)
-    events, notes = _named(phrase, known)
+    words = load_vocabulary(vocabulary)
+    events, notes = _named(phrase, words)
     if phrase == "*":
-        notes = [", ".join(f"{s} ({len(n)})" for s, n in known.sets.items())]
+        notes = [", ".join(f"{s} ({len(n)})" for s, n in words.sets.items())]
         notes[0] = f"sets: {notes[0]}"
-    print_table(_table(events, known), notes=notes, written=[])
+    print_table(_table(events, words), notes=notes, written=[])
 
 
 def set_lines(vocabulary: Path | None = None) -> dict[str, str]:
@@ -37,19 +41,19 @@ def set_lines(vocabulary: Path | None = None) -> dict[str, str]:
 
 def shorten(classes: Sequence[str], vocabulary: Vocabulary) -> list[str]:
     """The classes with the groups that are wholly among them as ``@group (size)``."""
-    left, found = dict.fromkeys(classes), []
+    remaining, groups = dict.fromkeys(classes), []
     for group, members in sorted(vocabulary.groups.items(), key=lambda g: -len(g[1])):
-        if len(members) > 2 and all(m in left for m in members):
-            found.append(f"@{group} ({len(members)})")
+        if len(members) > 2 and all(m in remaining for m in members):
+            groups.append(f"@{group} ({len(members)})")
             for m in members:
-                del left[m]
-    return [*found, *left]
+                del remaining[m]
+    return [*groups, *remaining]
 
 
 def _named(phrase: str, vocabulary: Vocabulary) -> tuple[list[NamedEvent], list[str]]:
     if set("*?[") & set(phrase):
-        kept = [e for n, e in vocabulary.events.items() if fnmatchcase(n, phrase)]
-        return kept, [] if kept else [f"no event has a name like {phrase!r}"]
+        events = [e for n, e in vocabulary.events.items() if fnmatchcase(n, phrase)]
+        return events, [] if events else [f"no event's name matches {phrase!r}"]
     selection = select_events(phrase, vocabulary)
     return [s.event for s in selection.events], list(selection.notes)
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where the labels go.
+    """Where labels are written.
 
     Args:
         names: Files that hold all videos together.
         endings: Endings that each video gets a file with.
-        folder: Where those go; None for beside their source.
+        folder: The folder of those; None for beside their source.
         format: The format's name, where the ending doesn't choose it.
         clips, thumbnails: Folders for clips and pictures of the events, or None.
         overwrite: Whether predictions may be written over a person's labels.
@@ -38,38 +38,47 @@ class Outputs:
     overwrite: bool = False
 
 
-def outputs_of(
+def label_outputs(
     values: Sequence[str], *, format: str | None, overwrite: bool = False, **folders: Path | None
 ) -> Outputs:
-    """What ``-o``'s values mean: names, bare endings, or a folder.
+    """The outputs that the values of ``-o`` name: files, bare endings, or a folder.
+
+    Args:
+        values: The values of ``-o``.
+        format: The format's name, where the ending doesn't choose it.
+        overwrite: As in :class:`Outputs`.
+        folders: ``clips`` and ``thumbnails``, as in :class:`Outputs`.
 
     Raises:
-        UsageError: for two folders, an unknown format, or a folder without a format for it.
+        UsageError: for two output_folders, an unknown format, or a folder without a format for it.
     """
     from avel.formats import format_endings, format_named
     from avel.report.writers import writer_for
 
     if "-" in values:
-        raise UsageError("-o -", expected="a file, an ending or a folder")
+        raise UsageError("-o - names no output", expected="a file, an ending or a folder")
     endings = [v for v in values if is_ending(v)]
-    places = [Path(v) for v in values if not is_ending(v)]
-    holders = [p for p in places if is_folder(p)]
-    if len(holders) > 1:
-        raise UsageError(f"two output folders: {holders[0]} and {holders[1]}", expected="one")
+    paths = [Path(v) for v in values if not is_ending(v)]
+    output_folders = [p for p in paths if is_folder(p)]
+    if len(output_folders) > 1:
+        raise UsageError(
+            f"-o names two output output_folders, {output_folders[0]} and {output_folders[1]}",
+            expected="one folder",
+        )
     if format is not None:
         format_named(format)
-    if holders and not endings:
+    if output_folders and not endings:
         if format is None:
             raise UsageError(
-                f"a folder {holders[0]} and no format",
-                expected="an ending beside it, or a format",
-                hint=f"-o {holders[0]} .vtt",
+                f"-o names the folder {output_folders[0]} without a format",
+                expected="an ending after it, or --format",
+                hint=f"-o {output_folders[0]} .vtt",
             )
         endings = [format_endings()[format]]
-    names = tuple(p for p in places if p not in holders)
+    names = tuple(p for p in paths if p not in output_folders)
     for path in (*names, *(Path(f"video{ending}") for ending in endings)):
         writer_for(path, format=format)
-    folder = holders[0] if holders else None
+    folder = output_folders[0] if output_folders else None
     return Outputs(names, tuple(endings), folder, format, overwrite=overwrite, **folders)
 
 
@@ -81,92 +90,98 @@ def convert_labels(
     video: Path | None,
     modality: Choice | None = None,
 ) -> int:
-    """Read all sources, then write all outputs; failures are named, and the others done.
+    """Read all sources, then write all outputs; failures are printed, and the others done.
 
     Files that hold all videos together are written only if every source could be read.
+
+    Args:
+        sources: Label files.
+        outputs: Where the labels are written.
+        read_as: The format's name, where the sources' endings don't choose it.
+        video: The video of the labels, where it isn't beside them.
+        modality: Which events are written; those that the source lists if None.
 
     Returns:
         How many sources or outputs failed.
     """
-    held, failed = _read(sources, read_as)
+    labels, failed = _read(sources, read_as)
     timelines = [
         _with_video(t, source, one, video, name, read_as)
-        for (source, t, one), name in zip(held, _bare_names(held), strict=True)
+        for (source, t, one), name in zip(labels, _bare_names(labels), strict=True)
     ]
     if modality is not None:
         timelines = [t.choose(modality) for t in timelines]
     _check_video(timelines, video)
-    jobs = list(_jobs(held, outputs))
-    _check_places(sources, [path for path, _ in jobs] + list(outputs.names))
-    for path, place in jobs:
-        failed += _written(path, [timelines[place]], outputs)
+    jobs = list(_jobs(labels, outputs))
+    _check_targets(sources, [path for path, _ in jobs] + list(outputs.names))
+    for path, index in jobs:
+        failed += _write(path, [timelines[index]], outputs)
     for name in outputs.names:
         if len(failed) and len(sources) > 1:
-            _say(f"{name} isn't written, since not every source could be read")
+            note(f"{name} isn't written, since not every source could be read")
         elif timelines:
-            failed += _written(name, timelines, outputs)
-    for timeline, (source, _, _) in zip(timelines, held, strict=True):
-        failed += _events_as_files(timeline, outputs)
+            failed += _write(name, timelines, outputs)
+    for timeline, (source, _, _) in zip(timelines, labels, strict=True):
+        failed += _write_events(timeline, outputs)
         for text in timeline.notes:
-            _say(f"{source}: {text}")
+            note(f"{source}: {text}")
     return len(failed)
 
 
-def _say(text: str) -> None:
-    note(text)
+_Labels = list[tuple[Path, "Timeline", bool]]
 
 
-_Held = list[tuple[Path, "Timeline", bool]]
-
-
-def _read(sources: Sequence[Path], read_as: str | None) -> tuple[_Held, list[AvelError]]:
-    """The timelines with their sources, and whether each is its source's only one."""
+def _read(sources: Sequence[Path], read_as: str | None) -> tuple[_Labels, list[AvelError]]:
+    """The timelines with their sources, and whether each is the only one of its source."""
     from avel.formats import read_all
 
-    held: _Held = []
+    labels: _Labels = []
     failed: list[AvelError] = []
     for source in sources:
         try:
-            found = read_all(source, format=read_as)
+            timelines = read_all(source, format=read_as)
         except UsageError:
             raise
         except AvelError as e:
-            _say(str(e))
+            note(str(e))
             failed.append(e)
         else:
-            held += [(source, t, len(found) == 1) for t in found]
-    return held, failed
+            labels += [(source, t, len(timelines) == 1) for t in timelines]
+    return labels, failed
 
 
-def _jobs(held: _Held, outputs: Outputs) -> Iterator[tuple[Path, int]]:
-    """A file an ending and video: its source's name, or the video's where a source holds many."""
+def _jobs(labels: _Labels, outputs: Outputs) -> Iterator[tuple[Path, int]]:
+    """Each output beside its source or in the folder, with the index of its timeline.
+
+    It has the source's name, or the video's where a source holds many.
+    """
     from avel.formats import ending_of, format_endings
     from avel.report.clips import safe_name
 
-    for place, (source, timeline, one) in enumerate(held):
-        own = ending_of(source, format_endings().values()) or source.suffix
-        stem = source.name.removesuffix(source.name[len(source.name) - len(own) :])
+    for index, (source, timeline, one) in enumerate(labels):
+        source_ending = ending_of(source, format_endings().values()) or source.suffix
+        stem = source.name.removesuffix(source.name[len(source.name) - len(source_ending) :])
         name = stem if one else safe_name(Path(timeline.video).stem)
         for ending in outputs.endings:
-            yield (outputs.folder or source.parent) / f"{name}{ending}", place
+            yield (outputs.folder or source.parent) / f"{name}{ending}", index
 
 
-def _check_places(sources: Sequence[Path], targets: Sequence[Path]) -> None:
-    read = {source.resolve() for source in sources}
+def _check_targets(sources: Sequence[Path], targets: Sequence[Path]) -> None:
+    inputs = {source.resolve() for source in sources}
     seen: set[Path] = set()
     for target in targets:
-        if target.resolve() in read:
-            raise UsageError(f"{target} is a source", expected="another place to write to")
+        if target.resolve() in inputs:
+            raise UsageError(f"{target} is a source", expected="another file to write")
         if target.resolve() in seen:
             raise UsageError(
                 f"{target} would be written twice",
-                expected="a name of its own for every video and ending",
-                hint="convert files of the same name one by one, into folders of their own",
+                expected="a different name for every video and ending",
+                hint="convert files of the same name one by one, into different folders",
             )
         seen.add(target.resolve())
 
 
-def _written(path: Path, timelines: Sequence[Timeline], outputs: Outputs) -> list[AvelError]:
+def _write(path: Path, timelines: Sequence[Timeline], outputs: Outputs) -> list[AvelError]:
     from avel.report import save, save_all
 
     try:
@@ -177,58 +192,61 @@ def _written(path: Path, timelines: Sequence[Timeline], outputs: Outputs) -> lis
     except UsageError:
         raise
     except (AvelError, OSError) as e:
-        wrong = unwritable(path, e.strerror or str(e)) if isinstance(e, OSError) else e
-        _say(str(wrong))
-        return [wrong]
+        error = unwritable(path, e.strerror or str(e)) if isinstance(e, OSError) else e
+        note(str(error))
+        return [error]
     print(f"wrote {printable(str(path))}")
     return []
 
 
-def _events_as_files(timeline: Timeline, outputs: Outputs) -> list[AvelError]:
+def _write_events(timeline: Timeline, outputs: Outputs) -> list[AvelError]:
     try:
         for line in write_events(timeline, clips=outputs.clips, thumbnails=outputs.thumbnails):
             print(line)
     except AvelError as e:
-        _say(str(e))
+        note(str(e))
         return [e]
     return []
 
 
 def _check_video(timelines: Sequence[Timeline], video: Path | None) -> None:
     if video is not None and len(timelines) != 1:
-        raise UsageError(f"--video {video} for {len(timelines)} videos' labels", expected="one")
+        raise UsageError(
+            f"--video {video} is one video, but the labels are of {len(timelines)}",
+            expected="labels of one video",
+        )
     if video is not None and not video.is_file():
         raise UsageError(f"--video {video}: there is no such file", expected="the labels' video")
 
 
-def _bare_names(held: _Held) -> list[str]:
-    """What the videos are called without their folders, but for those of one source alike."""
+def _bare_names(labels: _Labels) -> list[str]:
+    """The videos' names without their folders, but for those that one source has twice."""
     from avel.formats.base import names_apart
 
     videos: dict[Path, list[str]] = {}
-    for source, timeline, _ in held:
+    for source, timeline, _ in labels:
         videos.setdefault(source, []).append(timeline.video)
-    names = {source: names_apart(own, "") for source, own in videos.items()}
-    return [names[source][timeline.video] for source, timeline, _ in held]
+    names_of = {source: names_apart(names, "") for source, names in videos.items()}
+    return [names_of[source][timeline.video] for source, timeline, _ in labels]
 
 
 def _with_video(
     timeline: Timeline, source: Path, one: bool, video: Path | None, name: str, read_as: str | None
 ) -> Timeline:
-    """The timeline with the place of its video, and on its clock.
+    """The timeline with the path of its video, and on the video's clock.
 
-    The video is the one given, or lies beside the labels and nowhere else. One that isn't there
-    keeps its bare name, without any folder: what a stranger's file calls its video isn't followed.
+    The video is ``video``, or one beside the labels and nowhere else. One that doesn't exist keeps
+    its bare name, without any folder: a path that a stranger's label file names isn't followed.
     """
     from avel.formats import on_file
     from avel.media.probe import player_start_of
 
-    found = video or _video_beside(timeline.video, source, one)
-    if found is None:
-        place = source.parent / name if file_exists(name) else Path(name)
-        return replace(timeline, video=str(place) if name else "")
-    timeline = on_file(timeline, source, player_start_of(found), format=read_as)
-    return replace(timeline, video=str(found), duration=_duration(found, timeline))
+    video_path = video or _video_beside(timeline.video, source, one)
+    if video_path is None:
+        path = source.parent / name if file_exists(name) else Path(name)
+        return replace(timeline, video=str(path) if name else "")
+    timeline = on_file(timeline, source, player_start_of(video_path), format=read_as)
+    return replace(timeline, video=str(video_path), duration=_duration(video_path, timeline))
 
 
 def _video_beside(name: str, source: Path, one: bool) -> Path | None:

@@ -1,4 +1,4 @@
-"""One line that says how far many files have come: rate and time left."""
+"""The progress of many files in one line: counts, rate and time left."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONG = 120  # segments from which a file's own progress is worth showing
 
 
 class Meter:
-    """The line, on a terminal; elsewhere a plain one a minute. Messages go above it.
+    """A progress line on a terminal, elsewhere a plain line every minute; messages go above it.
 
     Args:
         total: How many files there are.
@@ -29,17 +29,17 @@ class Meter:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         self.total, self.done, self.failed = total, 0, 0
-        self._made, self._seconds = 0, 0.0
-        self._busy = 0.0  # seconds that went by before files that weren't there already
-        self._last = self._told = time.monotonic()
+        self._extracted, self._seconds = 0, 0.0
+        self._busy = 0.0  # seconds spent on files without stored features
+        self._last = self._printed = time.monotonic()
         self._console, quiet = progress_console()
         columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn()
         self._bar = Progress(
-            *columns, TextColumn("{task.fields[told]}"), console=self._console, transient=True,
+            *columns, TextColumn("{task.fields[status]}"), console=self._console, transient=True,
             disable=quiet,
         )  # fmt: skip
         self._quiet = quiet
-        self._task = self._bar.add_task("extracting", total=total, told="")
+        self._task = self._bar.add_task("extracting", total=total, status="")
 
     def __enter__(self) -> Meter:
         self._bar.start()
@@ -61,25 +61,25 @@ class Meter:
         if outcome.status not in ("kept", "skipped"):
             self._busy += now - self._last
         if outcome.status == "made":
-            self._made += 1
+            self._extracted += 1
             self._seconds += outcome.seconds
         self._last = now
-        self._bar.update(self._task, completed=self.done, told=self.told())
-        if self._quiet and now - self._told >= EVERY:
-            self._told = now
-            self.say(f"{self.done}/{self.total} files, {self.told()}")
+        self._bar.update(self._task, completed=self.done, status=self.status())
+        if self._quiet and now - self._printed >= EVERY:
+            self._printed = now
+            self.print(f"{self.done}/{self.total} files, {self.status()}")
 
     def part(self, done: int, total: int) -> None:
-        """How far a long file has come."""
+        """Show the progress within a long file, in segments."""
         if total >= _LONG:
-            told = f"{self.told()}  ({100 * done // total} % of the next)"
-            self._bar.update(self._task, told=told.strip())
+            status = f"{self.status()}  ({100 * done // total} % of the next)"
+            self._bar.update(self._task, status=status.strip())
 
-    def told(self) -> str:
-        """Rate and time left, in words; empty before the first file is made."""
+    def status(self) -> str:
+        """Rate and time left, in words; empty before the first file is extracted."""
         parts = []
-        if self._made and self._busy > 0:
-            rate = self._made / self._busy
+        if self._extracted and self._busy > 0:
+            rate = self._extracted / self._busy
             pace = f"{rate:.1f} files/s" if rate >= 1 else f"{60 * rate:.1f} files/min"
             left = clock.format_time((self.total - self.done) / rate, decimals=0)
             parts = [pace, f"{self._seconds / self._busy:.1f}x real time", f"{left} left"]
@@ -87,6 +87,6 @@ class Meter:
             parts.append(f"{self.failed} failed")
         return ", ".join(parts)
 
-    def say(self, message: str) -> None:
+    def print(self, message: str) -> None:
         """Print a message above the line, to stderr."""
         self._console.print(message, markup=False, highlight=False, soft_wrap=True)

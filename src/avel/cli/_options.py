@@ -1,9 +1,9 @@
-"""Options that several verbs have, and how those verbs work before a person's eyes."""
+"""Options that several verbs have, and the tables, notes and progress that they print."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ import typer
 
 from avel.cli._terminal import is_quiet, note, progress_console
 from avel.errors import UsageError, printable
+from avel.progress import Progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 PRECISIONS = ("auto", "float32", "bf16")
 Precision = Annotated[
     str,
-    typer.Option(help="float32; bf16: faster, error about 1 %; or auto: what is faster here."),
+    typer.Option(
+        help="float32; bf16 (faster, error about 1 %); or auto: the faster one on this machine."
+    ),
 ]
 Device = Annotated[
     str, typer.Option(help="auto (the processor, or AVEL_DEVICE), cpu, cuda, cuda:N or mps.")
@@ -30,78 +33,85 @@ Modality = Annotated[
     str,
     typer.Option(
         help="Which events: both (seen and heard), audio (only heard), visual (only seen), or all, "
-        "each marked."
+        "each with its modality."
     ),
 ]
-Clips = Annotated[Path | None, typer.Option(help="A folder to cut every event into, a file each.")]
+Clips = Annotated[Path | None, typer.Option(help="A folder for a clip of every event.")]
 Thumbnails = Annotated[Path | None, typer.Option(help="A folder for a picture of every event.")]
 
 Overwrite = Annotated[
     bool,
-    typer.Option("--overwrite", help="Write predictions over labels that a person made too."),
+    typer.Option("--overwrite", help="Let predictions replace labels that a person made."),
 ]
 
 
 def check_modality(modality: str) -> Choice:
-    """Refuse what is no choice of events, before any work is done.
+    """Check the value of ``--modality`` before any work.
 
     Raises:
-        UsageError: with those there are.
+        UsageError: for another value.
     """
     from avel.types import CHOICES
 
     for choice in CHOICES:
         if modality == choice:
             return choice
-    raise UsageError(f"--modality {modality}", expected=f"one of {', '.join(CHOICES)}")
+    raise UsageError(f"--modality can't be {modality!r}", expected=f"one of {', '.join(CHOICES)}")
 
 
 def check_precision(precision: str) -> None:
-    """Refuse what is no precision, before anything heavy is imported.
+    """Check the value of ``--precision`` before anything heavy is imported.
 
     Raises:
-        UsageError: with those there are.
+        UsageError: for another value.
     """
     if precision not in PRECISIONS:
-        raise UsageError(f"--precision {precision}", expected=" or ".join(PRECISIONS))
+        raise UsageError(
+            f"--precision can't be {precision!r}", expected=f"one of {', '.join(PRECISIONS)}"
+        )
 
 
-def say_passed_over(inputs: Sequence[Path]) -> None:
-    """Name, once, the files in the folders of a call that are no media by their endings."""
+def note_ignored_files(inputs: Sequence[Path]) -> None:
+    """Print which files in the folders of a call are no media by their endings, in one note."""
     from avel.features.listing import passed_over
 
-    odd = passed_over(inputs)
-    if odd:
-        more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
-        what = f"{len(odd)} file{'s' * (len(odd) != 1)}"
-        told = f"passed over {what}, no media by the ending: {', '.join(odd[:5])}{more}"
-        note(told)
+    names = passed_over(inputs)
+    if names:
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        count = f"{len(names)} file{'s' * (len(names) != 1)}"
+        note(f"ignored {count}, no media by the ending: {', '.join(names[:5])}{more}")
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on the terminal, nothing elsewhere; called with what is done and what there is."""
-    from rich.progress import Progress
+def progress_bar(title: str) -> Iterator[Progress]:
+    """A progress bar on a terminal, nothing elsewhere: a function of (done, total)."""
+    from rich.progress import Progress as Bar
 
     console, off = progress_console()
-    with Progress(console=console, transient=True, disable=off) as bar:
+    with Bar(console=console, transient=True, disable=off) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def print_json(found: Json) -> None:
-    """One JSON object on one line."""
-    typer.echo(json.dumps(found, allow_nan=False))
+def print_json(value: Json) -> None:
+    """Print one JSON object on one line."""
+    typer.echo(json.dumps(value, allow_nan=False))
 
 
 def print_table(
-    table: Table, *, notes: Sequence[str], written: Sequence[Path], done: Sequence[str] = ()
+    table: Table, *, notes: Sequence[str], written: Sequence[Path], lines: Sequence[str] = ()
 ) -> None:
-    """A table, what must be known of it, the files it went into, and what else was done.
+    """Print a table with its notes, the files that were written, and further lines.
 
-    Nothing is printed where files were written and the person wants quiet.
+    With ``--quiet`` nothing is printed where files were written.
+
+    Args:
+        table: The table.
+        notes: What a reader of the table must know, a sentence each.
+        written: The files that were written.
+        lines: What else was done, a line each.
     """
-    if is_quiet() and (written or done):
+    if is_quiet() and (written or lines):
         return
     from rich.console import Console
     from rich.markup import escape
@@ -112,5 +122,5 @@ def print_table(
         console.print(f"note: {escape(printable(text))}")
     for path in written:
         console.print(f"wrote {escape(printable(str(path)))}")
-    for line in done:
+    for line in lines:
         console.print(escape(line))

@@ -1,4 +1,4 @@
-"""``key=value`` arguments of several verbs: which data, which task, and the recipe's."""
+"""``key=value`` arguments of several verbs: the data, the task, and the recipe."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from avel.errors import DataError, UsageError, all_at_once
 if TYPE_CHECKING:
     from avel.data.base import Dataset
 
-#: In a run's folder: which data it was trained on.
+#: The file of a run's folder that names the data it was trained on.
 DATA = "data.json"
 _NAMED = ("data", "root", "task", "setting")
 
 
 @dataclass
-class Given:
-    """What ``key=value`` arguments say.
+class DataArguments:
+    """The ``key=value`` arguments of a call, sorted by what they configure.
 
     Args:
         data: A folder, or the name of a data set.
-        root: Its folder, where ``data`` is a name.
+        root: The data set's folder, where ``data`` is a name.
         task, setting: As for :func:`avel.fit`.
-        options: The data set's own (``data.window=20``).
-        mmel: Of the model that CML starts from (``mmel.epochs=30``).
-        recipe: All others, as they came.
+        options: Options of the data set (``data.window=20``).
+        mmel: Recipe fields of the model that CML starts from (``mmel.epochs=30``).
+        recipe: All others, unchanged.
     """
 
     data: str = ""
@@ -40,79 +40,94 @@ class Given:
     recipe: list[str] = field(default_factory=list)
 
 
-def sort_pairs(pairs: Iterable[str]) -> Given:
-    """The arguments by what they are about.
+def parse_pairs(pairs: Iterable[str]) -> DataArguments:
+    """Parse ``key=value`` arguments.
 
     Raises:
-        UsageError: with every argument that is no ``key=value``.
+        UsageError: that names every argument of another form.
     """
-    given = Given()
+    arguments = DataArguments()
     wrong = []
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            wrong.append(f"{pair!r}: expected key=value")
+            wrong.append(f"{pair!r} isn't key=value")
         elif key in _NAMED:
-            setattr(given, key, value)
+            setattr(arguments, key, value)
         elif key.startswith("data."):
-            given.options[key.removeprefix("data.")] = _plain(value)
+            arguments.options[key.removeprefix("data.")] = _plain(value)
         elif key.startswith("mmel."):
-            given.mmel.append(pair.removeprefix("mmel."))
+            arguments.mmel.append(pair.removeprefix("mmel."))
         else:
-            given.recipe.append(pair)
+            arguments.recipe.append(pair)
     if wrong:
         raise all_at_once("arguments", wrong)
-    return given
+    return arguments
 
 
-def together(*checks: Callable[[], Any]) -> list[Any]:
-    """What each gives, or one error with the mistakes of all of them.
+def check_all(*checks: Callable[[], Any]) -> list[Any]:
+    """The results of several checks, or one error with the mistakes of all.
 
     Raises:
-        UsageError: if any does.
+        UsageError: if any check raises one.
     """
-    found, wrong = [], []
+    results, errors = [], []
     for check in checks:
         try:
-            found.append(check())
+            results.append(check())
         except UsageError as e:
-            wrong.append(e)
-    if len(wrong) == 1:
-        raise wrong[0]
-    if wrong:
-        raise UsageError("\n".join(dict.fromkeys(str(e) for e in wrong)))
-    return found
+            errors.append(e)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise UsageError("\n".join(dict.fromkeys(str(e) for e in errors)))
+    return results
 
 
-def remember(given: Given, folder: Path) -> None:
-    """Write into a run's folder which data it was trained on, for `avel evaluate RUN` alone."""
+def save_data_arguments(arguments: DataArguments, folder: Path) -> None:
+    """Store in a run's folder which data it was trained on, so that `avel evaluate RUN` knows."""
     import json
 
     from avel.files import write_whole
 
-    named = given.data and not _is_path(given.data)
-    place = str(Path(given.root if named else given.data).absolute())
-    held = {"data": given.data if named else "folder", "root": place, "options": given.options}
-    write_whole(folder / DATA, json.dumps(held, indent=1) + "\n")
+    by_name = arguments.data and not _is_path(arguments.data)
+    path = str(Path(arguments.root if by_name else arguments.data).absolute())
+    record = {
+        "data": arguments.data if by_name else "folder",
+        "root": path,
+        "options": arguments.options,
+    }
+    write_whole(folder / DATA, json.dumps(record, indent=1) + "\n")
 
 
-def recall(folder: Path) -> Given:
-    """What :func:`remember` wrote, or nothing where it didn't."""
+def load_data_arguments(folder: Path) -> DataArguments:
+    """The arguments that :func:`save_data_arguments` stored in a run's folder; empty if none.
+
+    Raises:
+        CheckpointError: if there is no such run.
+        UsageError: if the file is damaged.
+    """
     import json
 
+    if not folder.is_dir():
+        from avel.inference.load import load_trained
+
+        load_trained(folder)  # raises unless it is a packaged model
     path = folder / DATA
     if not path.is_file() or path.stat().st_size > 2**16:
-        return Given()
+        return DataArguments()
     try:
-        held = json.loads(path.read_text("utf-8"))
-        return Given(str(held["data"]), str(held["root"]), options=dict(held["options"]))
+        record = json.loads(path.read_text("utf-8"))
+        return DataArguments(
+            str(record["data"]), str(record["root"]), options=dict(record["options"])
+        )
     except (ValueError, KeyError, TypeError) as e:
-        cure = "name the data: data=DIR, or data=ave root=DIR"
-        raise UsageError(f"{path}: can't be read ({type(e).__name__})", hint=cure) from e
+        hint = "name the data: data=DIR, or data=ave root=DIR"
+        raise UsageError(f"{path} can't be read ({type(e).__name__})", hint=hint) from e
 
 
-def seeds_of(folder: Path) -> list[Path]:
-    """The run in a folder, or those of several seeds below it."""
+def seed_folders(folder: Path) -> list[Path]:
+    """The folder of a run, or those of its seeds below it."""
     below = sorted(p.parent for p in folder.glob("seed-*/model.safetensors"))
     return below if below and not (folder / "model.safetensors").is_file() else [folder]
 
@@ -123,41 +138,41 @@ def _plain(text: str) -> Any:
     return int(text) if text.isascii() and text.removeprefix("-").isdigit() else text
 
 
-def open_data(given: Given, *, partial: bool = False, **more: Any) -> Dataset:
-    """The data set that the arguments name; what is odd about it is said.
+def open_data(arguments: DataArguments, *, partial: bool = False, **more: Any) -> Dataset:
+    """Load the data set that the arguments name, and print its notes.
 
     Args:
-        given: The arguments.
-        partial: Whether splits of a folder may be missing, as for judging alone.
-        more: Options of the data set besides those of the arguments.
+        arguments: Which data, and its options.
+        partial: Whether splits of a folder may be missing, as for evaluation alone.
+        more: Further options of the data set.
 
     Raises:
-        UsageError: if none is named, or an option that it doesn't have.
+        UsageError: if no data set is named, or it lacks an option.
         DataError: if it can't be read.
     """
     from avel.data import load_dataset
     from avel.data.base import names
 
-    if not given.data:
-        raise UsageError(
-            "no data named", expected="data=DIR, or data=ave root=DIR", hint="say what to read"
-        )
-    name, root = ("folder", given.data) if _is_path(given.data) else (given.data, given.root)
+    if not arguments.data:
+        raise UsageError("the call names no data", expected="data=DIR, or data=ave root=DIR")
+    name, root = (
+        ("folder", arguments.data) if _is_path(arguments.data) else (arguments.data, arguments.root)
+    )
     if not root:
         if name not in names():
             raise DataError(
                 f"there is no folder {name}, and no data set of that name",
                 expected=f"a folder of clips, or one of {', '.join(names())} with root=DIR",
-                hint="check the path; a new folder is made by `avel synth` or by yourself",
+                hint="check the path",
             )
-        raise UsageError(f"data={name} without its folder", hint=f"give data={name} root=DIR")
+        raise UsageError(f"data={name} needs its folder", hint=f"give data={name} root=DIR")
     more |= {"partial": True} if partial and name == "folder" else {}
     try:
-        data = load_dataset(name, root=root, **given.options, **more)
-    except TypeError as e:  # an option that the loader doesn't have
-        if not (given.options or more):
+        data = load_dataset(name, root=root, **arguments.options, **more)
+    except TypeError as e:  # a value of another type
+        if not (arguments.options or more):
             raise
-        raise UsageError(f"options of data={name}: {e}", hint="see the data set's page") from e
+        raise UsageError(f"an option of data={name} has a wrong value ({e})") from e
     for text in data.notes:
         note(f"{data.name}: {text}")
     return data

@@ -1,4 +1,4 @@
-"""What a command says on the terminal: results, notes, progress, as loudly as a person wants it."""
+"""What commands print: results, notes, errors and progress, by the level of ``-q`` and ``-v``."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def fail(message: str) -> None:
 
 
 def note(message: str) -> None:
-    """Print what a person should know on standard error, unless quiet."""
+    """Print a note on standard error, unless quiet."""
     if not is_quiet():
         fail(message)
 
 
 def detail(message: str) -> None:
-    """Print a time or a choice on standard error, where verbose."""
+    """Print a detail, such as a time, on standard error, where verbose."""
     if is_verbose():
         fail(message)
 

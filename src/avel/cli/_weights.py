@@ -1,4 +1,4 @@
-"""`avel convert` of weights: those of the AVE release's code as a checkpoint of ours."""
+"""`avel convert` of weights: those of the AVE release's code as a checkpoint of avel."""
 
 from __future__ import annotations
 
@@ -16,17 +16,30 @@ _LARGEST_LIST = 2**20
 def convert_weights_file(
     source: Path, out: Path, *, model: str | None, task: str | None, classes: Path | None
 ) -> None:
-    """Write the checkpoint folder ``out``, which mustn't hold one already."""
-    from avel.inference.card import WEIGHTS as HELD
+    """Write the AVE release's weights as a checkpoint.
+
+    Args:
+        source: A file of weights.
+        out: The checkpoint's folder, new or empty.
+        model, task: As for `avel.training.released.convert_weights`.
+        classes: A file with a class name a line; AVE's if None.
+
+    Raises:
+        UsageError: if the folder can't be used, or an argument is wrong.
+        AvelError: if the weights can't be read.
+    """
+    from avel.inference.card import WEIGHTS as FILE
     from avel.training.released import AVE_CLASSES, convert_weights
 
-    if (out / HELD).exists():
-        raise UsageError(f"{out} holds a model already", hint="name another folder, or remove it")
+    if (out / FILE).exists():
+        raise UsageError(
+            f"{out} contains a model already", hint="name another folder, or remove it"
+        )
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file", expected="a folder", hint="name another one")
     names = AVE_CLASSES if classes is None else _read_names(classes)
-    asked: Any = task  # checked there
-    trained = convert_weights(source, model=model, task=asked, classes=names)
+    task_name: Any = task  # convert_weights checks it
+    trained = convert_weights(source, model=model, task=task_name, classes=names)
     trained.save(out)
     card = trained.card
     print(f"{out}: {card['model']} for {card['task']}, {len(trained.classes)} classes")
@@ -43,5 +56,5 @@ def _read_names(path: Path) -> tuple[str, ...]:
         raise UsageError(f"{path}: {e}", expected="a text file, a class name a line") from e
     names = tuple(line.strip() for line in lines if line.strip())
     if not names or len(set(names)) < len(names):
-        raise UsageError(f"{path}: no names, or one twice", expected="a class name a line")
+        raise UsageError(f"{path} has no names, or one twice", expected="a class name a line")
     return names

@@ -1,4 +1,4 @@
-"""`avel check`: what this machine has, or what is odd about labels."""
+"""`avel check`: what this machine has, or problems of a folder's labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-#: What videos of the last ten years are in.
+#: The codecs of most videos of the last ten years.
 CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac", "mp3", "opus", "vorbis", "flac")
 
 
@@ -18,7 +18,7 @@ def check(
         Path | None, typer.Argument(help="A folder of the AVE data set, or of your own clips.")
     ] = None,
 ) -> None:
-    """Print versions, devices, codecs, cache and weights; or what is odd about labels."""
+    """Print versions, devices, codecs, cache and weights; or problems of a folder's labels."""
     for line in _machine() if folder is None else _folder(folder):
         typer.echo(line)
 
@@ -113,7 +113,7 @@ def _weights() -> Iterator[str]:
             state, path = weights_state(weights), weights_path(weights)
             if state == "absent" and weights.fetched:
                 size = f"{human_size(weights.size)}, " if weights.size else ""
-                what = f"absent ({size}downloaded when expected, or `avel fetch weights {name}`)"
+                what = f"absent ({size}downloaded on first use, or `avel fetch weights {name}`)"
             elif state == "absent":
                 what = f"absent from {weights.package or 'the package: install avel again'}"
             else:
@@ -127,8 +127,8 @@ def _folder(folder: Path) -> Iterator[str]:
     from avel.data.ave.files import ANNOTATIONS, find
 
     yield str(folder)
-    own = any((folder / name).is_file() for name in TABLES)
-    if own or find(folder, ANNOTATIONS.name) is None:
+    is_own = any((folder / name).is_file() for name in TABLES)
+    if is_own or find(folder, ANNOTATIONS.name) is None:
         yield from _own_folder(folder)
         return
     for finding in examine(folder):
@@ -136,14 +136,14 @@ def _folder(folder: Path) -> Iterator[str]:
 
 
 def _own_folder(folder: Path) -> Iterator[str]:
-    """What training would refuse or leave out of a folder of one's own clips, all of it."""
+    """All that training would refuse or leave out of a folder of one's clips."""
     from avel.data.folder import examine
     from avel.errors import printable
 
-    found = examine(folder)
-    files = len({row.file for row in found.rows})
-    yield f"  labels      {sum(bool(r.label) for r in found.rows)} events of {files} clips"
-    said = {"wrong": found.mistakes, "left out": found.left_out, "note": found.notes}
-    for topic, texts in said.items():
+    examined = examine(folder)
+    files = len({row.file for row in examined.rows})
+    yield f"  labels      {sum(bool(r.label) for r in examined.rows)} events of {files} clips"
+    findings = {"wrong": examined.mistakes, "left out": examined.left_out, "note": examined.notes}
+    for topic, texts in findings.items():
         for text in texts:
             yield f"  {topic:<12}{printable(text)}"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from avel.cli._labels import convert_labels, outputs_of
+from avel.cli._labels import convert_labels, label_outputs
 from avel.cli._options import Clips, Overwrite, Thumbnails, check_modality
 from avel.cli._outputs import is_ending, is_folder
 from avel.cli._weights import WEIGHTS, convert_weights_file
@@ -20,8 +20,8 @@ def convert(
         list[Path],
         typer.Argument(
             metavar="SOURCE... [TARGET]",
-            help="Label files of any format; without -o the last one is where to write. Or the "
-            "AVE release's weights.",
+            help="Label files of any format; without -o the last one is the output. Or a file of "
+            "the AVE release's weights.",
         ),
     ],
     output: Annotated[
@@ -31,7 +31,7 @@ def convert(
             "-o",
             metavar="OUT...",
             help="NAME.ending for one file of all; endings (.vtt .selections.txt) for one beside "
-            "each source, or into a folder that stands with them. For weights a new folder.",
+            "each source, or in a folder given with them. For weights a new folder.",
         ),
     ] = None,
     format: Annotated[
@@ -46,47 +46,56 @@ def convert(
         str | None, typer.Option("--from", help="Read this format whatever the ending.")
     ] = None,
     video: Annotated[
-        Path | None, typer.Option(help="The video of the labels, where it isn't beside them.")
+        Path | None, typer.Option(help="The labels' video, if it isn't beside them.")
     ] = None,
     modality: Annotated[
         str | None,
         typer.Option(
-            help="Which events: both, audio (only heard), visual (only seen) or all; else those "
-            "that the source lists."
+            help="Which events: both, audio (only heard), visual (only seen) or all; by default "
+            "those that the source lists."
         ),
     ] = None,
     clips: Clips = None,
     thumbnails: Thumbnails = None,
     overwrite: Overwrite = False,
     model: Annotated[
-        str | None, typer.Option(help="Weights: av or avdln; else told by their names.")
+        str | None,
+        typer.Option(help="Weights: av or avdln; by default by the names of the tensors."),
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="Weights: sel, wsel or cml; wsel must be said, the names don't tell."),
+        typer.Option(
+            help="Weights: sel, wsel or cml; wsel must be given, as the names don't tell it."
+        ),
     ] = None,
     classes: Annotated[
         Path | None,
-        typer.Option(help="Weights: a class name a line, in the order of the ids; else AVE's."),
+        typer.Option(
+            help="Weights: a file with a class name a line, in the order of the ids; by "
+            "default AVE's."
+        ),
     ] = None,
 ) -> None:
     """Turn labels of one tool into another's, or the released code's weights into a checkpoint."""
-    making = clips is not None or thumbnails is not None
-    sources, targets = _split(files, output or [], needs_target=not making)
+    cuts = clips is not None or thumbnails is not None
+    sources, targets = _split(files, output or [], needs_target=not cuts)
     weights = [s for s in sources if s.suffix.lower() in WEIGHTS]
     if weights:
         if len(sources) > 1 or len(targets) != 1:
-            raise UsageError(f"{weights[0]} and more", expected="one file of weights, one folder")
+            raise UsageError(
+                f"{weights[0]} can't be converted with other files",
+                expected="one file of weights and one folder",
+            )
         convert_weights_file(weights[0], Path(targets[0]), model=model, task=task, classes=classes)
         return
     if model or task or classes:
-        raise UsageError("--model, --task or --classes", expected="them with weights alone")
+        raise UsageError("--model, --task and --classes are for weights", hint="leave them out")
     if read_as is None:
         from avel.formats import check_readable
 
         for source in sources:
             check_readable(source)
-    outputs = outputs_of(
+    outputs = label_outputs(
         targets, format=format, overwrite=overwrite, clips=clips, thumbnails=thumbnails
     )
     chosen = None if modality is None else check_modality(modality)
@@ -97,20 +106,20 @@ def convert(
 def _split(
     files: Sequence[Path], output: Sequence[str], *, needs_target: bool
 ) -> tuple[list[Path], list[str]]:
-    """Sources and targets: what -o says, or the last of the files, which mustn't be there yet."""
+    """Sources and targets: the values of -o, or else the last file, which mustn't exist yet."""
     if output or (not needs_target and len(files) == 1):
         return list(files), list(output)
     if len(files) < 2:
         raise UsageError(
-            f"{files[0]} and nowhere to write it",
+            f"{files[0]} has no output",
             expected="SOURCE... TARGET",
             hint=f"avel convert {files[0]} NAME.vtt, or -o .vtt",
         )
     target = files[-1]
     if target.exists() and not is_folder(target) and not is_ending(str(target)):
         raise UsageError(
-            f"{target} is there already",
-            expected="a new file as the last one",
-            hint=f"write over it with -o {target}",
+            f"{target} exists already",
+            expected="a new file as the last argument",
+            hint=f"replace it with -o {target}",
         )
     return list(files[:-1]), [str(target)]

@@ -12,16 +12,16 @@ from avel.errors import UsageError
 if TYPE_CHECKING:
     from avel.types import Timeline
 
-#: What is shown; whose work it is stands in ATTRIBUTION.md beside it.
+#: The clip; ATTRIBUTION.md beside it names its authors.
 CLIP = Path(__file__).parents[1] / "data" / "clips" / "big_buck_bunny.mp4"
 CREDIT = "Big Buck Bunny, (c) 2008 Blender Foundation, www.bigbuckbunny.org, CC BY 3.0"
-#: Seeds from here on are the demo's: no clip of another data set or training has them.
+#: The demo's first seed: no clip of another data set or training has this one or a later one.
 FIRST_SEED = 1_000_000_000
 SECONDS = 30.0
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where the clip and its report go.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="The folder for the clip and its report.")] = Path(
         "demo"
     ),
     toy: Annotated[
@@ -34,10 +34,11 @@ def demo(
     ] = False,
     seed: Annotated[
         int | None,
-        typer.Option(help="With --toy: draw this clip again; a new one by default."),
+        typer.Option(help="With --toy: the seed of the clip; a new one by default."),
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(help=f"With --toy: length of the clip; {SECONDS:g} by default.")
+        float | None,
+        typer.Option(help=f"With --toy: the clip's length in seconds; {SECONDS:g} by default."),
     ] = None,
 ) -> None:
     """Find the events of ten seconds of a film, and write a report."""
@@ -45,22 +46,23 @@ def demo(
         _toy(folder, seed, SECONDS if seconds is None else seconds)
         return
     if seed is not None or seconds is not None:
-        raise UsageError("--seed or --seconds without --toy", expected="them for a rendered clip",
-                         hint="add --toy, or leave them out")  # fmt: skip
+        raise UsageError(
+            "--seed and --seconds are for a rendered clip", hint="add --toy, or leave them out"
+        )
     from avel.files import write_whole
     from avel.inference.localizer import localize
 
     video = folder / CLIP.name
     write_whole(video, CLIP.read_bytes())
-    print(f"finding the events of {video} …")
-    found = localize(video, cache=True)
-    print(f"\nfound, what is only heard or only seen below:\n{found.choose('all')}")
-    _save(found, folder)
+    print(f"localizing the events of {video} …")
+    timeline = localize(video, cache=True)
+    print(f"\nevents, those only heard or only seen below:\n{timeline.choose('all')}")
+    _save(timeline, folder)
     print(f"the clip: {CREDIT}")
 
 
 def _toy(folder: Path, seed: int | None, seconds: float) -> None:
-    """Render a clip that nobody has seen, and show the truth beside what is found."""
+    """Render a new clip, and print the detected events below the true ones."""
     import secrets
 
     from avel.data.toybox import ToyboxPlan
@@ -73,19 +75,19 @@ def _toy(folder: Path, seed: int | None, seconds: float) -> None:
     print(f"rendering {seconds:g} seconds of Toybox, seed {seed} …")
     name = render_clip(plan, 0, folder)
     video = folder / "videos" / f"{name}.mp4"
-    print(f"finding the events of {video} …")
-    found = localize(video, model="toybox")
+    print(f"localizing the events of {video} …")
+    timeline = localize(video, model="toybox")
     truth = "\n".join(map(str, plan.scene(0).events)) or "no events"
     print(f"\nin the clip, seen and heard:\n{truth}")
-    print(f"\nfound:\n{found}")
-    _save(found, folder)
-    again = f"avel demo --toy --seed {seed}"
-    again += f" --seconds {seconds:g}" if seconds != SECONDS else ""
-    print(f"the same clip again: {again}")
+    print(f"\ndetected:\n{timeline}")
+    _save(timeline, folder)
+    command = f"avel demo --toy --seed {seed}"
+    command += f" --seconds {seconds:g}" if seconds != SECONDS else ""
+    print(f"the same clip again: {command}")
 
 
-def _save(found: Timeline, folder: Path) -> None:
-    report, data = (folder / f"{Path(found.video).stem}.{ending}" for ending in ("html", "json"))
-    found.save(data)
-    found.save(report)
+def _save(timeline: Timeline, folder: Path) -> None:
+    report, data = (folder / f"{Path(timeline.video).stem}.{ending}" for ending in ("html", "json"))
+    timeline.save(data)
+    timeline.save(report)
     print(f"\nthe report: open {report} in a browser\nthe same as data: {data}")

@@ -1,4 +1,4 @@
-"""`avel evaluate`: ours beside the paper's and beside constant baselines."""
+"""`avel evaluate`: runs beside the paper's numbers and constant baselines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from avel.errors import UsageError
 
 if TYPE_CHECKING:
-    from avel.cli._pairs import Given
+    from avel.cli._pairs import DataArguments
     from avel.data.base import Dataset
     from avel.inference.checkpoint import Trained
 
@@ -20,40 +20,42 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="RUN... KEY=VALUE...",
-            help="Folders of runs (or of several seeds). Of other data than they were trained "
+            help="Folders of runs (or of several seeds). For other data than they were trained "
             "on: data=DIR, or data=ave root=DIR.",
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="train, val, test, or another of the data.")] = "test",
     baselines: Annotated[
-        bool, typer.Option("--baselines", help="Only what constant baselines score.")
+        bool, typer.Option("--baselines", help="Evaluate constant baselines alone.")
     ] = False,
     per_class: Annotated[
-        bool, typer.Option("--per-class", help="Every class too (CSV and JSON always have them).")
+        bool,
+        typer.Option("--per-class", help="Print every class too (CSV and JSON always have them)."),
     ] = False,
     reliability: Annotated[
         Path | None,
-        typer.Option(help="Draw confidence beside accuracy of the first run: .png, .svg, .pdf."),
+        typer.Option(help="Draw the first run's accuracy over its confidence: .png, .svg, .pdf."),
     ] = None,
     out: Annotated[
-        list[Path] | None, typer.Option("--output", "-o", help=".csv or .json; may stand twice.")
+        list[Path] | None,
+        typer.Option("--output", "-o", metavar="OUT...", help="NAME.csv, NAME.json, or both."),
     ] = None,
 ) -> None:
     """Evaluate runs: mean and sd over seeds | the paper's number | baselines.
 
-    Of a run that was cross-validated (`avel train --folds`): the folds' own figures, which are of
-    clips that their models weren't trained on.
+    For a cross-validated run (`--folds` of `avel train`): the scores of its folds, each on clips
+    that its model wasn't trained on.
     """
-    from avel.cli._pairs import sort_pairs
+    from avel.cli._pairs import parse_pairs
     from avel.memory import keep_memory
 
     keep_memory()
     words = arguments or []
-    given = sort_pairs(w for w in words if "=" in w and not Path(w).is_dir())
+    data_arguments = parse_pairs(w for w in words if "=" in w and not Path(w).is_dir())
     runs = [Path(w) for w in words if "=" not in w or Path(w).is_dir()]
-    if given.recipe:
+    if data_arguments.recipe:
         raise UsageError(
-            f"{given.recipe[0]!r} has no meaning for `avel evaluate`",
+            f"{data_arguments.recipe[0]!r} has no meaning for `avel evaluate`",
             hint="recipes are for `avel train`",
         )
     if reliability is not None:
@@ -66,36 +68,36 @@ def evaluate(
                 f"no writer for {path}", expected=".csv or .json", hint="change the ending"
             )
     if baselines:
-        _baselines(given, split, out or [])
+        _baselines(data_arguments, split, out or [])
     else:
-        _runs(runs, given, split, out or [], per_class=per_class, reliability=reliability)
+        _runs(runs, data_arguments, split, out or [], per_class=per_class, reliability=reliability)
 
 
 def _runs(
     folders: list[Path],
-    given: Given,
+    data_arguments: DataArguments,
     split: str,
     out: list[Path],
     *,
     per_class: bool,
     reliability: Path | None,
 ) -> None:
-    from avel.cli._pairs import open_data, recall, seeds_of
+    from avel.cli._pairs import load_data_arguments, open_data, seed_folders
     from avel.evaluation.cross_validation import Folds, pool
     from avel.evaluation.evaluate import evaluate, kind, save
     from avel.inference.load import load_trained
 
     if not folders:
         raise UsageError("no run is named", hint="give the folders that `avel train` wrote")
-    runs = [(folder, [load_trained(one) for one in seeds_of(folder)]) for folder in folders]
-    remembered = not given.data
-    if remembered:
-        given = recall(seeds_of(folders[0])[0])
-    data = open_data(given, partial=True)
+    runs = [(folder, [load_trained(one) for one in seed_folders(folder)]) for folder in folders]
+    stored_data = not data_arguments.data
+    if stored_data:
+        data_arguments = load_data_arguments(seed_folders(folders[0])[0])
+    data = open_data(data_arguments, partial=True)
     folds: list[Folds] = []
     groups: dict[object, list[Trained]] = {}
     for folder, seeds in runs:
-        cross_validation = Folds.load(folder) if remembered else None
+        cross_validation = Folds.load(folder) if stored_data else None
         if cross_validation is not None:
             folds.append(cross_validation)
             if split in pool(data):  # the run was trained on these clips in the end
@@ -143,7 +145,7 @@ def _draw(run: Trained, data: Dataset, split: str, path: Path) -> None:
     print(f"wrote {path}")
 
 
-def _baselines(given: Given, split: str, out: list[Path]) -> None:
+def _baselines(data_arguments: DataArguments, split: str, out: list[Path]) -> None:
     import json
 
     from avel import tasks
@@ -153,10 +155,10 @@ def _baselines(given: Given, split: str, out: list[Path]) -> None:
     from avel.evaluation.inputs import choose_split
     from avel.files import write_whole
 
-    labels = {"labels_only": True} if given.data == "ave" else {}
-    data = open_data(given, partial=True, **labels)
+    options = {"labels_only": True} if data_arguments.data == "ave" else {}
+    data = open_data(data_arguments, partial=True, **options)
     rows = []
-    for task in [given.task] if given.task else tasks.TASKS:
+    for task in [data_arguments.task] if data_arguments.task else tasks.TASKS:
         chosen = choose_split(data, task, split, len(data.classes))
         name = chosen.name
         for baseline, value in tasks.task_named(task).baselines(chosen, len(data.classes)).items():

@@ -1,4 +1,4 @@
-"""`avel extract`: features of files, folders and lists of them, skipping what is done."""
+"""`avel extract`: features of files, folders and lists of files, skipping what is done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.cli._options import Device, Precision, say_passed_over
+from avel.cli._options import Device, Precision, note_ignored_files
 from avel.device import check_device
 from avel.errors import DataError, all_at_once
 
@@ -35,20 +35,20 @@ def extract(
         typer.Option(
             "--output",
             "-o",
-            help="A folder for the features, or NAME.safetensors for one file. Without it: beside "
-            "a file, in DIR/features for a folder, in features beside a list.",
+            help="A folder for the features, or NAME.safetensors for one file. By default beside a "
+            "file, in DIR/features for a folder, in features beside a list.",
         ),
     ] = None,
     audio: Annotated[
-        str | None, typer.Option(help="Audio backbone; yamnet_segment, or what AVEL_AUDIO names.")
+        str | None, typer.Option(help="Audio backbone; by default AVEL_AUDIO, or yamnet_segment.")
     ] = None,
     visual: Annotated[
         str | None,
-        typer.Option(help="Visual backbone; efficientnet_lite0, or what AVEL_VISUAL names."),
+        typer.Option(help="Visual backbone; by default AVEL_VISUAL, or efficientnet_lite0."),
     ] = None,
     step: Annotated[float, typer.Option(help="Seconds a segment.")] = 1.0,
-    batch: Annotated[int, typer.Option(help="Frames that go through the network together.")] = 32,
-    dtype: Annotated[str, typer.Option(help="float16 or float32, as stored.")] = "float16",
+    batch: Annotated[int, typer.Option(help="Frames in one batch of the visual network.")] = 32,
+    dtype: Annotated[str, typer.Option(help="The stored type: float16 or float32.")] = "float16",
     precision: Precision = "auto",
     device: Device = "auto",
     compile: Annotated[
@@ -56,17 +56,17 @@ def extract(
         typer.Option("--compile", help="Compile the visual network first: 10 to 35 s a worker."),
     ] = False,
     audio_track: Annotated[
-        int | None, typer.Option(help="Which sound track, from 0, where there are several.")
+        int | None, typer.Option(help="The number of the audio track to read, from 0.")
     ] = None,
     video_track: Annotated[
-        int | None, typer.Option(help="Which video track, from 0, where there are several.")
+        int | None, typer.Option(help="The number of the video track to read, from 0.")
     ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
             "--jobs",
             "-j",
-            help="Worker processes; 0 for one a core. Without it: none but this one, and on Ray "
+            help="Worker processes; 0 for one a core. By default this process alone, and on Ray "
             "as many as the cluster has cores for.",
         ),
     ] = None,
@@ -77,12 +77,15 @@ def extract(
         str, typer.Option(help="local, or ray for a cluster (pip install 'avel[ray]').")
     ] = "local",
     address: Annotated[
-        str | None, typer.Option(help="Of a running Ray cluster; auto for this machine's.")
+        str | None,
+        typer.Option(help="The address of a running Ray cluster; auto for this machine's."),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Also what is done already.")] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Also what is in quarantine.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Extract again what is done.")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try again what is in quarantine.")
+    ] = False,
 ) -> None:
-    """Make features of videos: what `avel train` reads, one file a clip.
+    """Compute the features of videos, which `avel train` reads: one file a clip.
 
     What is done is skipped. A file that can't be used goes to quarantine, with the reason in
     manifest.csv beside the features, until it changes or --retry.
@@ -100,20 +103,20 @@ def extract(
         precision=precision, compile=compile, device=device,  # type: ignore[arg-type]
         dtype=dtype, audio_track=audio_track, video_track=video_track, again=again, retry=retry,
     )  # fmt: skip
-    found = plan(inputs, out)
-    say_passed_over(inputs)
-    how = partial(_engine, engine=engine, count=jobs, threads=threads, address=address)
-    tally = _run(found, settings, how)
+    file_plan = plan(inputs, out)
+    note_ignored_files(inputs)
+    start = partial(_engine, engine=engine, count=jobs, threads=threads, address=address)
+    tally = _run(file_plan, settings, start)
     typer.echo(str(tally))
-    for store in found.stores if tally.failed or tally.skipped else ():
+    for store in file_plan.stores if tally.failed or tally.skipped else ():
         typer.echo(f"see {store / 'manifest.csv'}")
     if tally.failed or tally.skipped:
-        raise typer.Exit(2 if tally.wrong_calls == found.count else 1)
+        raise typer.Exit(2 if tally.wrong_calls == file_plan.count else 1)
 
 
 @dataclass
 class _Tally:
-    """How many files came to what."""
+    """How many files have each outcome."""
 
     made: int = 0
     kept: int = 0
@@ -131,10 +134,10 @@ class _Tally:
         self.error = max(self.error, outcome.error)
 
     def __str__(self) -> str:
-        told = f"{self.made} extracted, {self.kept} already there, {self.failed} failed"
-        told += f", {self.skipped} in quarantine (--retry)" if self.skipped else ""
-        told += f"; {self.noted} with notes (manifest.csv)" if self.noted else ""
-        return told + (f"; bf16, 1 - cosine at most {self.error:.1g}" if self.error else "")
+        text = f"{self.made} extracted, {self.kept} already there, {self.failed} failed"
+        text += f", {self.skipped} in quarantine (--retry)" if self.skipped else ""
+        text += f"; {self.noted} with notes (manifest.csv)" if self.noted else ""
+        return text + (f"; bf16, 1 - cosine at most {self.error:.1g}" if self.error else "")
 
 
 def _check(
@@ -175,7 +178,7 @@ def _engine(
     threads: int,
     address: str | None,
 ) -> Outcomes:
-    """The engine that was asked for, at work."""
+    """The outcomes of the chosen engine."""
     if engine == "ray":
         from avel.features.cluster import on_ray
 
@@ -195,32 +198,37 @@ def _engine(
     return in_process(jobs, partial(settings.start, meter.part))
 
 
-def _run(found: FilePlan, settings: Settings, engine: Callable[..., Outcomes]) -> _Tally:
-    """Do all jobs; count, tell and write down what becomes of each as it comes."""
+def _run(plan: FilePlan, settings: Settings, engine: Callable[..., Outcomes]) -> _Tally:
+    """Run all jobs; count, print and store the outcome of each as it comes."""
     from avel.cli._meter import Meter
     from avel.features.content_hashes import ContentHashes
     from avel.features.manifest import Manifest, quarantine
 
     tally = _Tally()
-    kept_out = {str(store): quarantine(store) for store in found.stores if store.is_dir()}
+    quarantined = {str(store): quarantine(store) for store in plan.stores if store.is_dir()}
     with ExitStack() as stack:
-        stack.enter_context(redirect_stdout(sys.stderr))  # where Ray's own messages go
-        hashes = {str(store): ContentHashes(store) for store in found.stores}
-        for known in hashes.values():
-            stack.callback(known.save)  # so that `avel train` needn't hash what was hashed here
-        books = {str(store): stack.enter_context(Manifest(store)) for store in found.stores}
-        meter = stack.enter_context(Meter(found.count))
-        outcomes = engine(found.jobs(kept_out), settings, meter, total=found.count)
+        stack.enter_context(redirect_stdout(sys.stderr))  # where Ray's messages go
+        hashes = {str(store): ContentHashes(store) for store in plan.stores}
+        for store_hashes in hashes.values():
+            stack.callback(
+                store_hashes.save
+            )  # so that `avel train` needn't hash what was hashed here
+        manifests = {str(store): stack.enter_context(Manifest(store)) for store in plan.stores}
+        meter = stack.enter_context(Meter(plan.count))
+        outcomes = engine(plan.jobs(quarantined), settings, meter, total=plan.count)
         for outcome in stack.enter_context(closing(outcomes)):
             if outcome.job.store:
-                outcome = books[outcome.job.store].add(outcome)
+                outcome = manifests[outcome.job.store].add(outcome)
                 hashes[outcome.job.store].remember(
                     Path(outcome.job.media), outcome.content, before=outcome.written
                 )
             tally.add(outcome)
             meter.add(outcome)
             if outcome.reason and outcome.status not in ("made", "kept"):
-                meter.say(f"avel: {outcome.reason}")
+                meter.print(f"avel: {outcome.reason}")
             if outcome.fatal:
-                raise DataError("stopped: all others would fail too", hint="run it again then")
+                raise DataError(
+                    "the extraction stopped, as all other files would fail too",
+                    hint="correct that, then run it again",
+                )
     return tally

@@ -11,13 +11,14 @@ import typer
 def fetch(
     what: Annotated[str, typer.Argument(help="`ave`, or `weights`.")],
     target: Annotated[
-        str | None, typer.Argument(help="For ave the folder; for weights the backbone's name.")
+        str | None,
+        typer.Argument(help="For ave the folder (data/AVE); for weights the backbone's name."),
     ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="ave: only the small files.")] = False,
     videos: Annotated[bool, typer.Option("--videos", help="ave: the videos too.")] = False,
     file: Annotated[
         Path | None,
-        typer.Option("--from", help="weights: a file that you brought, in place of the network."),
+        typer.Option("--from", help="weights: a file to install, in place of a download."),
     ] = None,
 ) -> None:
     """Download the files of AVE's release into a folder, or weights into the cache."""
@@ -33,24 +34,24 @@ def fetch(
 
 def _fetch_ave(folder: Path, *, labels: bool, videos: bool) -> None:
     from avel.data.ave.fetch import fetch_ave
-    from avel.download import terminal_progress
     from avel.files import human_size
+    from avel.progress import terminal_progress
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
 
     with terminal_progress("downloading") as progress:
-        got = fetch_ave(folder, labels_only=labels, videos=videos, progress=progress, say=say)
-    for path in got:
+        paths = fetch_ave(folder, labels_only=labels, videos=videos, progress=progress, say=say)
+    for path in paths:
         typer.echo(f"{path} ({human_size(path.stat().st_size)})")
-    typer.echo(f"AVE is in {folder}; `avel check {folder}` looks through it")
+    typer.echo(f"AVE is in {folder}; `avel check {folder}` lists its contents")
 
 
 def _fetch_weights(name: str | None, file: Path | None) -> None:
     from avel.backbones.base import backbones
     from avel.backbones.weights import take_weights, weights_file
-    from avel.download import terminal_progress
     from avel.errors import UsageError, unknown_name
+    from avel.progress import terminal_progress
 
     known = {
         f"{backbone}:{weights.name}": weights
@@ -60,7 +61,7 @@ def _fetch_weights(name: str | None, file: Path | None) -> None:
     }
     if not name:
         raise UsageError(
-            "no weights named",
+            "`avel fetch weights` names no weights",
             expected=f"one of {', '.join(known)}",
             hint="avel fetch weights NAME",
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,12 +20,18 @@ from avel.cli._options import (
     Thumbnails,
     check_modality,
     check_precision,
+    note_ignored_files,
     print_json,
     print_table,
     progress_bar,
-    say_passed_over,
 )
-from avel.cli._outputs import check_places, is_ending, is_folder, unwritable, write_events
+from avel.cli._outputs import (
+    check_writable,
+    output_paths,
+    table_paths,
+    unwritable,
+    write_events,
+)
 from avel.cli._terminal import detail, fail, note
 from avel.device import check_device
 from avel.errors import AvelError, UsageError, printable
@@ -37,101 +43,13 @@ if TYPE_CHECKING:
     from avel.media.file import Media
     from avel.types import Choice, Timeline
 
-_OUTPUT = ("-o", "--output")
-
-
-def split_outputs(argv: Sequence[str]) -> list[str]:
-    """``-o a b c`` of several commands as ``-o a -o b -o c``: one -o, several values.
-
-    Everything after ``-o`` up to the next token that begins with ``-`` is an output. Their files
-    therefore stand before ``-o``, or after ``--``. Other commands' arguments, and
-    everything after ``--``, return as they came.
-    """
-    tokens = list(argv)
-    if tokens[:1] not in (["localize"], ["convert"], ["match"], ["evaluate"]):
-        return tokens
-    answer: list[str] = []
-    inside = False  # after an -o that has had its first value
-    for i, token in enumerate(tokens):
-        if token == "--":
-            return answer + tokens[i:]
-        if token in _OUTPUT:
-            inside = False
-        elif i and tokens[i - 1] in _OUTPUT:
-            inside = True
-        elif token.startswith("-"):
-            inside = False
-        elif inside:
-            answer.append("-o")
-        answer.append(token)
-    return answer
-
-
-def output_paths(videos: Sequence[Path], outputs: Sequence[str]) -> dict[Path, list[Path]]:
-    """Where the outputs of each video go.
-
-    Args:
-        videos: The files that are localized.
-        outputs: What ``-o`` was given: file names (one video only); bare endings such as
-            ``.json``, beside the video under its name (``REC01.mp4.json`` and ``REC01.wav.json``
-            where only the ending tells two apart); a folder (one that is there, or a name
-            without an ending), which then holds the bare endings, or a .json without any.
-
-    Raises:
-        UsageError: for an ending without a writer, for two outputs under one name, and for a file
-            name or two folders where that leaves open what is meant.
-    """
-    from avel.report.writers import writer_for
-
-    if "-" in outputs:
-        raise UsageError(
-            "-o -", expected="a file, an ending or a folder", hint="--json prints events"
-        )
-    endings = [o for o in outputs if is_ending(o)]
-    folders = [Path(o) for o in outputs if not is_ending(o) and is_folder(Path(o))]
-    names = [Path(o) for o in outputs if not is_ending(o) and not is_folder(Path(o))]
-    _check_outputs(videos, folders, names)
-    if folders and not endings:
-        endings = [".json"]
-    placed: dict[Path, list[Path]] = {}
-    bases = {video: folders[0] / video.name if folders else video for video in videos}
-    stems = Counter(base.with_suffix("") for base in bases.values())
-    for video, base in bases.items():
-        own = base if stems[base.with_suffix("")] > 1 else base.with_suffix("")
-        placed[video] = names + [own.with_name(f"{own.name}{ending}") for ending in endings]
-    every = [path for paths in placed.values() for path in paths]
-    for path in every:
-        writer_for(path)
-        if every.count(path) > 1:
-            raise UsageError(
-                f"{path} would be written twice",
-                expected="an output of its own for each video and ending",
-                hint="localize videos of the same name one by one, into folders of their own",
-            )
-    return placed
-
-
-def _check_outputs(videos: Sequence[Path], folders: list[Path], names: list[Path]) -> None:
-    if names and len(videos) > 1:
-        raise UsageError(
-            f"one output {names[0]} for {len(videos)} videos",
-            expected="a folder, or endings such as .json .html, which go beside each video",
-            hint=f"-o {names[0].suffix}",
-        )
-    if len(folders) > 1:
-        raise UsageError(
-            f"two output folders: {folders[0]} and {folders[1]}",
-            expected="one folder; a file to write needs an ending",
-            hint="give outputs as NAME.json, NAME.csv, NAME.html",
-        )
-
 
 def localize(
     files: Annotated[
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="Video files, or folders of them; one that begins with - stands after --.",
+            help="Video files, or folders of them. After -- a name may begin with -.",
         ),
     ],
     output: Annotated[
@@ -140,9 +58,9 @@ def localize(
             "--output",
             "-o",
             metavar="OUT...",
-            help="One or more outputs: NAME.json NAME.html NAME.eaf…, NAME.mp4 for a copy of the "
-            "video that shows the events; or endings (.json .vtt) to write beside each video; or "
-            "a folder. Stands after the files.",
+            help="One or more outputs: NAME.json NAME.html NAME.eaf…; NAME.mp4 for a copy of the "
+            "video that shows the events; endings (.json .vtt) to write beside each video; a "
+            "folder; or, of many videos, one table NAME.csv.",
         ),
     ] = None,
     model: Annotated[
@@ -155,7 +73,7 @@ def localize(
     events: Annotated[
         str | None,
         typer.Option(
-            help='Look for these events alone: "dog bark, rooster, tractor", or sets such as '
+            help='Detect only these events: "dog bark, rooster, tractor", or sets such as '
             "animals, traffic, music, ave (see `avel ls events`)."
         ),
     ] = None,
@@ -165,42 +83,45 @@ def localize(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Take every class from this probability on (events may overlap) in place of the "
-            "model's own decision."
+            help="Detect every class with at least this probability (events may overlap), in place "
+            "of the model's decision."
         ),
     ] = None,
     low_threshold: Annotated[
         float | None,
         typer.Option(
-            help="An event goes on while the probability is at least this; up to the threshold."
+            help="Continue an event while its probability is at least this; at most the threshold."
         ),
     ] = None,
     min_duration: Annotated[
-        float | None, typer.Option(help="Drop events shorter than this, s.")
+        float | None, typer.Option(help="Drop events shorter than this, in seconds.")
     ] = None,
     max_gap: Annotated[
         float | None,
-        typer.Option(help="Make one of events of a class that are no further apart than this, s."),
+        typer.Option(help="Join events of one class that are at most this far apart, in seconds."),
     ] = None,
     untuned: Annotated[
         bool,
-        typer.Option("--untuned", help="The paper's decision, whatever `avel tune` has stored."),
+        typer.Option(
+            "--untuned", help="Use the paper's decision, whatever `avel tune` has stored."
+        ),
     ] = False,
     modality: Modality = "both",
     audio_track: Annotated[
-        int | None, typer.Option(help="Which sound track to read, by its number in the file.")
+        int | None, typer.Option(help="The number of the audio track to read, from 0.")
     ] = None,
     video_track: Annotated[
-        int | None, typer.Option(help="Which video track to read, by its number in the file.")
+        int | None, typer.Option(help="The number of the video track to read, from 0.")
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a file in place of a table.")
+        bool,
+        typer.Option("--json", help="Print one JSON object for each file in place of a table."),
     ] = False,
     stream: Annotated[
         bool,
         typer.Option(
             "--stream",
-            help="Print a JSON line an event as soon as it is final, and one at a file's end.",
+            help="Print a JSON line for each event once it is final, and one at a file's end.",
         ),
     ] = False,
     precision: Precision = "float32",
@@ -209,48 +130,48 @@ def localize(
         bool,
         typer.Option(
             "--no-cache",
-            help="Neither take the file's features from the cache nor keep them there.",
+            help="Neither read the file's features from the cache nor store them there.",
         ),
     ] = False,
     format: Annotated[
         str | None,
-        typer.Option("--format", help="Write this format whatever the ending, e.g. raven."),
+        typer.Option("--format", help="Write this format whatever the ending, such as raven."),
     ] = None,
     clips: Clips = None,
     thumbnails: Thumbnails = None,
     overwrite: Overwrite = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="Skip videos whose outputs all exist already."),
+    ] = False,
 ) -> None:
     """Find the events of videos that are both seen and heard, and when.
 
-    What is only heard or only seen goes into .json, .html and .eaf beside them, and with --modality
-    anywhere.
+    What is only heard or only seen is in .json, .html and .eaf files too, and with --modality in
+    any output.
     """
     from avel.features.listing import named_files
 
-    say_passed_over(files)
+    note_ignored_files(files)
     files = named_files(files)
-    placed = output_paths(files, output or [])
-    if format is not None:
-        from avel.formats import format_named
-
-        format_named(format)
-        if not output:
-            raise UsageError(f"--format {format} and nothing to write", expected="-o with it",
-                             hint="-o NAME, or --json to print")  # fmt: skip
-    if as_json and stream:
-        raise UsageError("--json and --stream", expected="one of them", hint="leave one out")
+    outputs = output or []
+    paths = output_paths(files, outputs, format=format)
+    tables = table_paths(files, outputs, format=format)
+    _check_options(
+        outputs, tables, format=format, as_json=as_json, stream=stream, skip_existing=skip_existing
+    )
     from avel.inference.decision import Decision
     from avel.inference.localizer import Localizer
-    from avel.report.cards import cautions
-    from avel.report.writers import writer_for
 
     chosen = check_modality(modality)
-    asked: dict[str, Any] = {"threshold": threshold, "low_threshold": low_threshold}
-    asked |= {"min_duration": min_duration, "max_gap": max_gap}
-    Decision().override(**asked)  # refused before a model is loaded
+    settings: dict[str, Any] = {"threshold": threshold, "low_threshold": low_threshold}
+    settings |= {"min_duration": min_duration, "max_gap": max_gap}
+    Decision().override(**settings)  # refused before a model is loaded
     check_precision(precision)
     check_device(device)
-    find = Localizer(
+    batch = _Batch(paths, tables, chosen, format, overwrite, clips, thumbnails, as_json, stream)
+    batch.check_tables()
+    localizer = Localizer(
         model,
         events=events,
         vocabulary=vocabulary,
@@ -258,43 +179,164 @@ def localize(
         precision=precision,  # type: ignore[arg-type]
         device=device,
     )
-    for text in find.model.card.get("notes", ()):
+    for text in localizer.model.card.get("notes", ()):
         note(text)
-    failed: list[Exception] = []
-    warned = False
-    for video in files:
-        try:
-            began = time.perf_counter()
-            check_places(placed[video])
-            probed = _check_writers(video, placed[video], format, overwrite=overwrite)
-            default_tracks = audio_track is None and video_track is None
-            go = _stream if stream else _run
-            found, shown = go(
-                video,
-                probed if probed is not None and default_tracks else video,
-                find,
-                chosen,
-                decision=Decision() if untuned else None,
-                **asked,
-                audio_track=audio_track,
-                video_track=video_track,
+    options = {"decision": Decision() if untuned else None, **settings}
+    options |= {"audio_track": audio_track, "video_track": video_track}
+    try:
+        for video in files:
+            if skip_existing and all(path.exists() for path in paths[video]):
+                batch.skipped += 1
+            else:
+                batch.localize(video, localizer, options)
+    finally:  # Ctrl-C after hours loses no table
+        batch.save_tables()
+    batch.finish()
+
+
+def _check_options(
+    outputs: Sequence[str],
+    tables: Sequence[Path],
+    *,
+    format: str | None,
+    as_json: bool,
+    stream: bool,
+    skip_existing: bool,
+) -> None:
+    """Refuse options that contradict one another.
+
+    Raises:
+        UsageError: that names them.
+    """
+    if format is not None:
+        from avel.formats import format_named
+
+        format_named(format)
+        if not outputs:
+            raise UsageError(
+                f"--format {format} needs an output", hint="-o NAME, or --json to print"
             )
-            for path in placed[video]:
-                whole = writer_for(path, format=format).lanes
-                _save(found if whole else shown, path, format, overwrite=overwrite)
-            detail(_pace(video, found, time.perf_counter() - began))
-            done = write_events(shown, clips=clips, thumbnails=thumbnails)
-            if not warned:
-                for caution in cautions(found.model)[:1]:
-                    note(caution)
-                warned = True
-            if not stream:
-                _show(shown, placed[video], done, as_json=as_json)
+    if as_json and stream:
+        raise UsageError("--json and --stream exclude each other", hint="leave one out")
+    if skip_existing and (tables or not outputs):
+        reason = f"and {tables[0]} holds all videos" if tables else "and there is no -o"
+        raise UsageError(
+            f"--skip-existing needs an output for each video, {reason}",
+            expected="a folder, or endings such as .json .html, which go beside each video",
+        )
+
+
+@dataclass
+class _Batch:
+    """The files of one call: what is written of each, and how many were localized.
+
+    Args:
+        paths: The outputs of each video.
+        tables: The outputs that hold the events of all videos.
+        modality: Which events are shown and written.
+        format: The format's name, where the endings don't choose it.
+        overwrite: Whether predictions may be written over a person's labels.
+        clips, thumbnails: Folders for clips and thumbnails of the events, or None.
+        as_json, stream: Whether results are printed as JSON, at a file's end or by event.
+    """
+
+    paths: dict[Path, list[Path]]
+    tables: list[Path]
+    modality: Choice
+    format: str | None
+    overwrite: bool
+    clips: Path | None
+    thumbnails: Path | None
+    as_json: bool
+    stream: bool
+    done: int = 0
+    skipped: int = 0
+    events: int = 0
+    errors: list[Exception] = field(default_factory=list)
+    warned: bool = False
+    rows: list[Timeline] = field(default_factory=list)
+
+    def check_tables(self) -> None:
+        """Refuse tables that can't be written, before any work.
+
+        Raises:
+            AvelError: that says why.
+        """
+        check_writable(self.tables)
+        _check_writers("", self.tables, self.format, overwrite=self.overwrite)
+
+    def localize(self, video: Path, localizer: Localizer, options: dict[str, Any]) -> None:
+        """Localize one file and write its outputs; an error is printed and counted."""
+        try:
+            self._localize(video, localizer, options)
         except AvelError as e:
-            failed.append(e)
-            named = str(e) if str(video) in str(e) else f"{video}: {e}"
-            fail(named)
-    _finish(failed, len(files))
+            self.errors.append(e)
+            fail(str(e) if str(video) in str(e) else f"{video}: {e}")
+
+    def _localize(self, video: Path, localizer: Localizer, options: dict[str, Any]) -> None:
+        from avel.report.cards import cautions
+        from avel.report.writers import writer_for
+
+        paths = self.paths[video]
+        began = time.perf_counter()
+        check_writable(paths)
+        probed = _check_writers(str(video), paths, self.format, overwrite=self.overwrite)
+        default_tracks = options["audio_track"] is None and options["video_track"] is None
+        source = probed if probed is not None and default_tracks else video
+        if self.stream:
+            whole, shown = _stream(video, source, localizer, self.modality, **options)
+        else:
+            whole, shown = _run(source, localizer, self.modality, self._title(video), **options)
+        for path in paths:
+            lanes = writer_for(path, format=self.format).lanes
+            _save(whole if lanes else shown, path, self.format, overwrite=self.overwrite)
+        detail(_pace(video, whole, time.perf_counter() - began))
+        lines = write_events(shown, clips=self.clips, thumbnails=self.thumbnails)
+        if not self.warned:
+            for caution in cautions(whole.model)[:1]:
+                note(caution)
+            self.warned = True
+        if not self.stream:
+            _show(shown, paths, lines, as_json=self.as_json)
+        self.done += 1
+        self.events += len(shown)
+        if self.tables:  # a table has no scores, which would fill the memory
+            self.rows.append(replace(shown, scores=None, media=None))
+
+    def _title(self, video: Path) -> str:
+        """The file's name, and which of many it is."""
+        count = len(self.paths)
+        number = self.done + self.skipped + len(self.errors) + 1
+        return f"{number} of {count}  {video.name}" if count > 1 else video.name
+
+    def save_tables(self) -> None:
+        """Write the tables of all videos localized so far."""
+        from avel.report import save_all
+
+        for path in self.tables if self.rows else ():
+            try:
+                save_all(self.rows, path, format=self.format, overwrite=self.overwrite)
+            except OSError as e:
+                raise unwritable(path, e.strerror or str(e)) from e
+            if not (self.as_json or self.stream):
+                note(f"wrote {path}")
+
+    def finish(self) -> None:
+        """Print a line that sums up many files, and end with the exit code.
+
+        Raises:
+            typer.Exit: 1 if some input failed, 2 if every one failed as the call is wrong.
+        """
+        count = len(self.paths)
+        if count > 1:
+            parts = [f"{self.done} of {count} files localized, {self.events} events"]
+            parts += [f"{self.skipped} skipped"] if self.skipped else []
+            parts += [f"{len(self.errors)} of {count} files failed"] if self.errors else []
+            (fail if self.errors else note)("; ".join(parts))
+        if self.errors:
+            wrong = len(self.errors) == count
+            wrong &= all(isinstance(e, UsageError) for e in self.errors)
+            raise typer.Exit(2 if wrong else 1)
 
 
 def _pace(video: Path, timeline: Timeline, seconds: float) -> str:
@@ -303,64 +345,55 @@ def _pace(video: Path, timeline: Timeline, seconds: float) -> str:
 
 
 def _check_writers(
-    video: Path, paths: Sequence[Path], format: str | None, *, overwrite: bool
+    video: str, paths: Sequence[Path], format: str | None, *, overwrite: bool
 ) -> Media | None:
-    """Check the outputs before any work is done; the video, where that had to be probed for it."""
+    """Check the outputs before any work; the probed video, where a writer had to probe it."""
     from avel.media.file import Media
     from avel.report.writers import check_output, writer_for
 
     probed = None
     for path in paths:
         writer = writer_for(path, format=format)
-        probed = check_output(writer, str(video), path, overwrite=overwrite) or probed
+        probed = check_output(writer, video, path, overwrite=overwrite) or probed
     return probed if isinstance(probed, Media) else None
 
 
-def _save(found: Timeline, path: Path, format: str | None, *, overwrite: bool) -> None:
+def _save(timeline: Timeline, path: Path, format: str | None, *, overwrite: bool) -> None:
     try:
-        found.save(path, format=format, overwrite=overwrite)
+        timeline.save(path, format=format, overwrite=overwrite)
     except OSError as e:
         raise unwritable(path, e.strerror or str(e)) from e
 
 
-def _finish(failed: list[Exception], count: int) -> None:
-    if not failed:
-        return
-    if count > 1:
-        fail(f"{len(failed)} of {count} files failed")
-    wrong = len(failed) == count and all(isinstance(e, UsageError) for e in failed)
-    raise typer.Exit(2 if wrong else 1)
-
-
 def _run(
-    video: Path, source: Path | Media, find: Localizer, modality: Choice, **options: Any
+    source: Path | Media, localizer: Localizer, modality: Choice, title: str, **options: Any
 ) -> tuple[Timeline, Timeline]:
-    """The whole timeline of a file, and the one of what is chosen."""
-    with progress_bar(video.name) as advance:
-        found = find(source, progress=advance, **options)
-    return found, found.choose(modality)
+    """The whole timeline of a file, and that of the chosen events."""
+    with progress_bar(title) as advance:
+        timeline = localizer(source, progress=advance, **options)
+    return timeline, timeline.choose(modality)
 
 
 def _stream(
-    video: Path, source: Path | Media, find: Localizer, modality: Choice, **options: Any
+    video: Path, source: Path | Media, localizer: Localizer, modality: Choice, **options: Any
 ) -> tuple[Timeline, Timeline]:
     """Print every event as soon as it is final, and a line that says the file is done.
 
     Events of one modality follow at the file's end.
     """
-    events, count = find.stream(source, **options), 0
+    events, count = localizer.stream(source, **options), 0
     for event in events:
         if modality in ("both", "all"):
             count += 1
             _line(kind="event", video=str(video), **event.to_json())
-    found = events.timeline()
-    for event in found.choose(modality):
+    timeline = events.timeline()
+    for event in timeline.choose(modality):
         if event.modality != "both":
             count += 1
             _line(kind="event", video=str(video), **event.to_json())
-    ends = {"duration": found.duration, "events": count, "notes": list(found.notes)}
-    _line(kind="end", video=str(video), **ends, model=found.model)
-    return found, found.choose(modality)
+    ends = {"duration": timeline.duration, "events": count, "notes": list(timeline.notes)}
+    _line(kind="end", video=str(video), **ends, model=timeline.model)
+    return timeline, timeline.choose(modality)
 
 
 def _line(**values: Any) -> None:
@@ -368,37 +401,37 @@ def _line(**values: Any) -> None:
 
 
 def _show(
-    found: Timeline, written: Sequence[Path], done: Sequence[str] = (), *, as_json: bool
+    timeline: Timeline, written: Sequence[Path], lines: Sequence[str] = (), *, as_json: bool
 ) -> None:
     if as_json:
-        print_json(found.to_json())
+        print_json(timeline.to_json())
     else:
         from avel.report.view import single_modality_text
 
-        listed = any(e.modality != "both" for e in found)  # the table has them
-        apart = "" if listed else single_modality_text(found)
-        notes = [*found.notes, *([apart] if apart else [])]
-        print_table(_table(found), notes=notes, written=written, done=done)
+        listed = any(e.modality != "both" for e in timeline)  # the table has them
+        separate = "" if listed else single_modality_text(timeline)
+        notes = [*timeline.notes, *([separate] if separate else [])]
+        print_table(_table(timeline), notes=notes, written=written, lines=lines)
 
 
-def _table(found: Timeline) -> Table:
+def _table(timeline: Timeline) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     from avel.clock import format_time
     from avel.types import MODALITIES
 
-    length = format_time(found.duration, decimals=1)
-    title = f"{printable(Path(found.video).name)}  ({length})"
+    length = format_time(timeline.duration, decimals=1)
+    title = f"{printable(Path(timeline.video).name)}  ({length})"
     table = Table(title=Text(title), title_justify="left")
     for heading in ("start", "end", "event", "score"):
         table.add_column(heading, justify="left" if heading == "event" else "right")
-    ordered = sorted(found.events, key=lambda e: MODALITIES.index(e.modality))
+    ordered = sorted(timeline.events, key=lambda e: MODALITIES.index(e.modality))
     for e in ordered:
         times = (format_time(e.start, decimals=2), format_time(e.end, decimals=2))
         style = "" if e.modality == "both" else "dim"
         label = Text(printable(e.marked_label))
         table.add_row(*times, label, f"{e.score:.2f}", style=style)
-    if not found.events:
+    if not timeline.events:
         table.add_row("", "", "no events found", "")
     return table

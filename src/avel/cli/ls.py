@@ -1,4 +1,4 @@
-"""`avel ls`: what there is by name."""
+"""`avel ls`: the names of models, backbones, data sets, events and so on."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ KINDS = ("models", "backbones", "datasets", "tasks", "sweeps", "pretrained", "ev
 
 
 def ls(
-    kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}; all of them without it.")] = "",
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}; all by default.")] = "",
     pattern: Annotated[
         str,
-        typer.Argument(help="Only names like this: 'vgg*'; for events a set or words as well."),
+        typer.Argument(
+            help="A pattern of names, such as 'vgg*'; for events a set or words as well."
+        ),
     ] = "*",
     vocabulary: Annotated[
         Path | None, typer.Option(help="A TOML file of your own events (docs/events.md).")
     ] = None,
 ) -> None:
-    """List models, backbones, data sets, tasks, sweeps, shipped models, named events and formats."""
+    """List models, backbones, data sets, tasks, sweeps, packaged models, events and formats."""
     from avel.cli._events import print_events
 
     expected = kind if kind.endswith("s") or kind in ("", "pretrained") else f"{kind}s"
@@ -44,11 +46,11 @@ def _lines(kind: str, pattern: str) -> list[str]:
 
     from avel.cli._events import set_lines
 
-    found = {"models": _models, "backbones": _backbones, "datasets": _datasets, "tasks": _tasks,
+    entries = {"models": _models, "backbones": _backbones, "datasets": _datasets, "tasks": _tasks,
              "sweeps": _sweeps, "pretrained": _pretrained, "events": set_lines,
              "formats": _formats}[kind]()  # fmt: skip
-    width = max([16, *(len(name) + 2 for name in found)])
-    return [f"{name:{width}}{text}" for name, text in found.items() if fnmatchcase(name, pattern)]
+    width = max([16, *(len(name) + 2 for name in entries)])
+    return [f"{name:{width}}{text}" for name, text in entries.items() if fnmatchcase(name, pattern)]
 
 
 def _models() -> dict[str, str]:
@@ -101,17 +103,17 @@ def _pretrained() -> dict[str, str]:
     words = load_vocabulary()
     count = f"{len(words.sets['default'])} of {len(words.events)} events"
     default, named = NAMED
-    found = {
+    models = {
         default: f"{named}: real events without training, {count}; see `avel ls events`",
         named: f"the same as {default}",
     }
     for path in sorted(PRETRAINED.glob(f"*/{WEIGHTS}")):
         card = json.loads((path.parent / CARD).read_text("utf-8"))
         classes = f"{len(card['classes'])} classes"
-        found[path.parent.name] = (
+        models[path.parent.name] = (
             f"{card['model']} {card['task']}, {card['data']['name']}, {classes}"
         )
-    return found
+    return models
 
 
 def _formats() -> dict[str, str]:

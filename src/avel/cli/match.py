@@ -1,4 +1,4 @@
-"""`avel match`: search recordings for what belongs to a sound or a picture."""
+"""`avel match`: search files by a sound or a picture."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from avel.cli._options import (
     Device,
     Precision,
     check_precision,
+    note_ignored_files,
     print_json,
     print_table,
     progress_bar,
-    say_passed_over,
 )
-from avel.cli._outputs import check_places, unwritable
+from avel.cli._outputs import check_writable, unwritable
 from avel.cli._terminal import fail, note
 from avel.device import check_device
 from avel.errors import printable
@@ -32,25 +32,27 @@ def match(
     query: Annotated[
         str,
         typer.Option(
-            "--query", metavar="FILE[@START-END]", help="What to search for; START-END in seconds."
+            "--query",
+            metavar="FILE[@START-END]",
+            help="The query: a file, or its excerpt from START to END in seconds.",
         ),
     ],
     candidates: Annotated[
         list[Path],
-        typer.Option("--in", metavar="PATH", help="A file or folder to search; may be repeated."),
+        typer.Option("--in", metavar="PATH...", help="Files or folders to search."),
     ],
     modality: Annotated[
         str | None,
         typer.Option(
-            help="audio: the query's sound is compared with pictures; visual: its picture with sounds. "
-            "By default the sound where there is any."
+            help="audio: compare the query's sound with pictures; visual: its picture with sounds. "
+            "By default audio where the query has a sound."
         ),
     ] = None,
     within: Annotated[
         str | None,
         typer.Option(
             metavar="MODALITY",
-            help="audio: more sounds like the query's; visual: more pictures like the query's.",
+            help="audio: find sounds like the query's; visual: find pictures like the query's.",
         ),
     ] = None,
     output: Annotated[
@@ -62,23 +64,23 @@ def match(
             help="NAME.csv, NAME.json, NAME.html (a page), or several.",
         ),
     ] = None,
-    top: Annotated[int, typer.Option(help="Matches at most.")] = 10,
+    top: Annotated[int, typer.Option(help="How many matches at most.")] = 10,
     overlaps: Annotated[
-        bool, typer.Option("--overlaps", help="Also matches that overlap a nearer one.")
+        bool, typer.Option("--overlaps", help="Keep matches that overlap a nearer one.")
     ] = False,
     one_per_file: Annotated[
-        bool, typer.Option("--one-per-file", help="Only the best match of each file.")
+        bool, typer.Option("--one-per-file", help="Keep only the best match of each file.")
     ] = False,
     index: Annotated[
         Path | None,
         typer.Option(
-            help="NAME.safetensors: the features of what is searched, made or brought up to date."
+            help="NAME.safetensors: an index of the searched files' features, made or updated."
         ),
     ] = None,
     model: Annotated[
         str,
         typer.Option(
-            help="By default named events, without training; or a run's folder of task cml, or "
+            help="`default`, named events without training; a run's folder of task cml; or "
             "`toybox_match`, a toy."
         ),
     ] = "default",
@@ -90,7 +92,7 @@ def match(
     no_cache: Annotated[
         bool,
         typer.Option(
-            "--no-cache", help="Neither take files' features from the cache nor keep them there."
+            "--no-cache", help="Neither read files' features from the cache nor store them there."
         ),
     ] = False,
 ) -> None:
@@ -102,13 +104,18 @@ def match(
     outputs = output or []
     for path in outputs:
         check_ending(path)
-    check_places(outputs if index is None else [*outputs, index])
+    check_writable(outputs if index is None else [*outputs, index])
     check_precision(precision)
     check_device(device)
-    say_passed_over(candidates)
-    search = Matcher(model, cache=not no_cache, precision=precision, device=device)  # type: ignore[arg-type]
+    note_ignored_files(candidates)
+    matcher = Matcher(
+        model,
+        cache=not no_cache,
+        precision=precision,  # type: ignore[arg-type]
+        device=device,
+    )
     result = _run(
-        search, query, candidates, modality=modality, within=within, top=top, overlaps=overlaps,
+        matcher, query, candidates, modality=modality, within=within, top=top, overlaps=overlaps,
         one_per_file=one_per_file, index=index,
     )  # fmt: skip
     for caution in cautions(result.model)[:1]:
@@ -119,6 +126,9 @@ def match(
         except OSError as e:
             raise unwritable(path, e.strerror or str(e)) from e
     _show(result, outputs, as_json=as_json)
+    hint = _direction_hint(result)
+    if hint:
+        note(hint)
     for name, error in result.failed:
         message = str(error) if name in str(error) else f"{name}: {error}"
         fail(message)
@@ -126,9 +136,22 @@ def match(
         raise typer.Exit(1)
 
 
-def _run(search: Matcher, query: str, candidates: list[Path], **options: object) -> SearchResult:
+def _run(matcher: Matcher, query: str, candidates: list[Path], **options: object) -> SearchResult:
     with progress_bar("searching") as advance:
-        return search(query, candidates, progress=advance, **options)  # type: ignore[arg-type]
+        return matcher(query, candidates, progress=advance, **options)  # type: ignore[arg-type]
+
+
+def _direction_hint(result: SearchResult) -> str:
+    """What to try where the files lack what the query is compared with; empty with a match."""
+    from avel.search.results import WORDS
+
+    if result.matches or result.modality == result.candidate_modality:
+        return ""
+    query, candidates = WORDS[result.modality], WORDS[result.candidate_modality]
+    return (
+        f"the query's {query} was compared with every {candidates}, and none fits\n"
+        f"  hint: --within {result.modality} compares it with every {query}"
+    )
 
 
 def _show(result: SearchResult, written: list[Path], *, as_json: bool) -> None:
@@ -146,9 +169,9 @@ def _table(result: SearchResult) -> Table:
     from avel.search.results import WORDS
 
     span = f"{format_time(result.start, decimals=2)} - {format_time(result.end, decimals=2)}"
-    subject = f"the {WORDS[result.modality]} of {printable(Path(result.query).name)}, {span}"
+    query = f"the {WORDS[result.modality]} of {printable(Path(result.query).name)}, {span}"
     files = f"{result.files} file{'s' * (result.files != 1)}"
-    title = f"{subject}, in {files} of {result.segments} segments"
+    title = f"{query}, in {files} of {result.segments} segments"
     table = Table(title=Text(title), title_justify="left")
     for heading in ("", "start", "end", "distance"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -10,27 +10,27 @@ import typer
 
 def pack(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data folder, or its features.")],
-    dtype: Annotated[str, typer.Option(help="float16 or float32, as stored.")] = "float16",
+    dtype: Annotated[str, typer.Option(help="The stored type: float16 or float32.")] = "float16",
 ) -> None:
-    """Put the features that `avel extract DIR` wrote into one memory-mapped store.
+    """Pack the features that `avel extract DIR` wrote into one memory-mapped store.
 
-    `avel train data=DIR` then starts at once. The store is left aside where a feature file has
-    changed since, or one is missing from it: pack again.
+    `avel train data=DIR` then starts at once. A store is ignored after a feature file has changed
+    or has been added: pack again.
     """
     from avel.data.ave.store import store_folder
     from avel.data.packed import pack as pack_features
-    from avel.download import terminal_progress
     from avel.errors import DataError, UsageError
     from avel.features.store import FOLDER
     from avel.files import human_size
+    from avel.progress import terminal_progress
 
     if dtype not in ("float16", "float32"):
-        raise UsageError(f"--dtype {dtype}", expected="float16 or float32")
+        raise UsageError(f"--dtype can't be {dtype!r}", expected="float16 or float32")
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder", hint="give the one that was extracted")
-    place = folder / FOLDER if (folder / FOLDER).is_dir() else folder
+        raise DataError(f"there is no folder {folder}", hint="give a folder of `avel extract`")
+    source = folder / FOLDER if (folder / FOLDER).is_dir() else folder
     with terminal_progress("packing") as progress:
-        made = pack_features(place, dtype=dtype, progress=progress)  # type: ignore[arg-type]
-    size = human_size(made.nbytes)
-    typer.echo(f"{len(made.entries)} files, {len(made.audio)} segments, {size} in "
-               f"{store_folder(place)}")  # fmt: skip
+        packed = pack_features(source, dtype=dtype, progress=progress)  # type: ignore[arg-type]
+    size = human_size(packed.nbytes)
+    typer.echo(f"{len(packed.entries)} files, {len(packed.audio)} segments, {size} in "
+               f"{store_folder(source)}")  # fmt: skip

@@ -1,10 +1,10 @@
-"""`avel plot`: the papers' figures, a sub-command each, as .png, .svg or .pdf."""
+"""`avel plot`: the papers' figures as .png, .svg or .pdf, a sub-command for each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -14,7 +14,7 @@ from avel.errors import DataError, UsageError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from avel.cli._pairs import Given
+    from avel.cli._pairs import DataArguments
     from avel.data.base import Dataset
     from avel.figures.attention import Attention
     from avel.figures.predictions import Predictions
@@ -26,15 +26,15 @@ plot = typer.Typer(
 )  # fmt: skip
 
 _ON = (
-    "Folders of runs (or of several seeds). Of other data than they were trained on: data=DIR, or "
+    "Folders of runs (or of several seeds). For other data than they were trained on: data=DIR, or "
     "data=ave root=DIR."
 )
 Words = Annotated[list[str], typer.Argument(metavar="RUN... KEY=VALUE...", help=_ON)]
 Split = Annotated[str, typer.Option(help="train, val, test, or another of the data.")]
-Dpi = Annotated[int, typer.Option(min=20, max=1200, help="Points an inch of a .png.")]
+Dpi = Annotated[int, typer.Option(min=20, max=1200, help="Dots per inch of a .png.")]
 Videos = Annotated[
     Path | None,
-    typer.Option(help="Folder of AVE's videos, NAME.mp4; clips of your own folder find theirs."),
+    typer.Option(help="The folder of AVE's videos, NAME.mp4; other data sets know their files."),
 ]
 
 
@@ -45,7 +45,7 @@ CLIPS = 3
 
 
 def _output(name: str) -> Any:
-    return typer.Option("--output", "-o", help=f"The picture; {name}.png.")
+    return typer.Option("--output", "-o", help="The figure to write.")
 
 
 @plot.command()
@@ -55,16 +55,16 @@ def confusion(
     out: Annotated[Path, _output("confusion")] = Path("confusion.png"),
     dpi: Dpi = 200,
 ) -> None:
-    """Where the segments of each class went; a panel for each kind of run (xue2021 fig. 4 a, b)."""
-    runs, given = _sorted(words)
-    _ready(out)
+    """The confusion matrix of the segments; a panel for each kind of run (xue2021 fig. 4 a, b)."""
+    runs, arguments = _runs_and_data(words)
+    _check_output(out)
     from avel.figures.matrices import confusion_matrix, matrix_size
     from avel.figures.style import new_figure
 
-    groups = _groups(runs, _data(runs, given), split)
+    groups = _groups(runs, _data(runs, arguments), split)
     width, height = matrix_size(len(groups[0][0].classes))
     figure = new_figure(width * len(groups), height)
-    for ax, group in zip(_row(figure, len(groups)), groups, strict=True):
+    for ax, group in zip(_axes(figure, len(groups)), groups, strict=True):
         confusion_matrix(group, ax=ax)
     _save(figure, out, dpi)
 
@@ -77,33 +77,33 @@ def difference(
     dpi: Dpi = 200,
 ) -> None:
     """What the second run gains on the first in each class (xue2021 fig. 4 c)."""
-    runs, given = _sorted(words)
-    _ready(out)
+    runs, arguments = _runs_and_data(words)
+    _check_output(out)
     if len(runs) != 2:
         raise UsageError(
-            f"{len(runs)} runs", expected="two", hint="give the baseline, then the other"
+            f"{len(runs)} runs are named", expected="two", hint="give the baseline, then the other"
         )
     from avel.figures.matrices import class_difference
 
-    data = _data(runs, given)
-    first, second = _told_apart([_one_group(run, data, split) for run in runs], runs)
+    data = _data(runs, arguments)
+    first, second = _named_apart([_one_group(run, data, split) for run in runs], runs)
     _save(class_difference(first, second)[0].figure, out, dpi)
 
 
 @plot.command(name="lambda")
 def lambda_(
-    tables: Annotated[list[Path], typer.Argument(metavar="CSV...", help="Of `avel sweep`.")],
+    tables: Annotated[list[Path], typer.Argument(metavar="CSV...", help="Tables of `avel sweep`.")],
     out: Annotated[Path, _output("lambda")] = Path("lambda.png"),
     dpi: Dpi = 200,
 ) -> None:
     """Accuracy over the weight of the two streams, a panel a sweep (xue2021 fig. 5)."""
-    _ready(out)
+    _check_output(out)
     from avel.figures.curves import lambda_curves, read_rows
     from avel.figures.style import new_figure
 
     read = [read_rows(path) for path in tables]
     figure = new_figure(4.8 * len(tables), 4.2)
-    for ax, path, rows in zip(_row(figure, len(tables)), tables, read, strict=True):
+    for ax, path, rows in zip(_axes(figure, len(tables)), tables, read, strict=True):
         try:
             lambda_curves(rows, ax=ax)
         except DataError as e:  # a table of something else
@@ -117,13 +117,13 @@ def attention(
         list[str] | None,
         typer.Argument(
             metavar="VIDEO | KEY=VALUE...",
-            help="A video file of any length; or, with --clip, of other data than the model was "
+            help="A video file of any length; or, with --clip, other data than the model was "
             "trained on: data=DIR, or data=ave root=DIR.",
         ),
     ] = None,
     model: Annotated[str, typer.Option(help="A run's folder, or `default`.")] = "default",
     clip: Annotated[
-        str, typer.Option(help="In place of a video: a clip of the run's data, by its features.")
+        str, typer.Option(help="In place of a video: a clip of the data, by its features.")
     ] = "",
     split: Split = "test",
     videos: Videos = None,
@@ -132,22 +132,24 @@ def attention(
     dpi: Dpi = 200,
 ) -> None:
     """A model's attention by segment, with sound and predictions (xue2021 fig. 6; tian2018)."""
-    _ready(out)
-    from avel.cli._pairs import seeds_of
+    _check_output(out)
+    from avel.cli._pairs import seed_folders
     from avel.figures.attention import attention_strip, video_attention
     from avel.inference.load import load_trained
 
-    given = words or []
-    trained = load_trained(seeds_of(Path(model))[0])
+    arguments = words or []
+    trained = load_trained(seed_folders(Path(model))[0])
     _check_attention(trained)
     if clip:
-        runs, of = _sorted([model, *given])
-        result = _clip_attention(runs, of, clip, split, videos, frames)
-    elif len(given) == 1:
-        result = video_attention(given[0], trained, limit=frames)
+        runs, data_arguments = _runs_and_data([model, *arguments])
+        result = _clip_attention(runs, data_arguments, clip, split, videos, frames)
+    elif len(arguments) == 1:
+        result = video_attention(arguments[0], trained, limit=frames)
     else:
         raise UsageError(
-            f"{len(given) or 'no'} videos", expected="one, or --clip", hint="draw one at a time"
+            f"{len(arguments) or 'no'} videos are named",
+            expected="one, or --clip",
+            hint="draw one at a time",
         )
     _save(attention_strip(result)["prediction"][0].figure, out, dpi)
 
@@ -157,35 +159,37 @@ def tsne(
     words: Words,
     split: Split = "test",
     classes: Annotated[
-        int, typer.Option(min=1, max=64, help="So many of the most frequent classes.")
+        int, typer.Option(min=1, max=64, help="How many of the most frequent classes.")
     ] = 7,
     only: Annotated[
-        list[str] | None, typer.Option("--class", help="This class; may stand several times.")
+        list[str] | None, typer.Option("--class", help="A class to show; may be repeated.")
     ] = None,
     module: Annotated[
         list[str] | None,
-        typer.Option(help="After this module in place of the usual ones; several times."),
+        typer.Option(
+            help="A module whose output is shown, in place of the default ones; may be repeated."
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=10, help="Segments at most.")] = 1500,
-    perplexity: Annotated[float, typer.Option(min=1.0, help="Of t-SNE.")] = 30.0,
-    seed: Annotated[int, typer.Option(help="Of the drawing and of t-SNE.")] = 0,
+    perplexity: Annotated[float, typer.Option(min=1.0, help="The perplexity of t-SNE.")] = 30.0,
+    seed: Annotated[int, typer.Option(help="The seed of the sample and of t-SNE.")] = 0,
     out: Annotated[Path, _output("tsne")] = Path("tsne.png"),
     dpi: Dpi = 200,
 ) -> None:
     """Segments' features before and after each module, in the plane (xue2021 fig. 7).
 
-    Of several seeds the first.
+    Of several seeds the first is drawn.
     """
-    runs, given = _sorted(words)
-    _ready(out)
+    runs, arguments = _runs_and_data(words)
+    _check_output(out)
     if len(runs) != 1:
-        raise UsageError(f"{len(runs)} runs", expected="one", hint="draw one at a time")
-    from avel.cli._pairs import seeds_of
+        raise UsageError(f"{len(runs)} runs are named", expected="one", hint="draw one at a time")
+    from avel.cli._pairs import seed_folders
     from avel.figures.activations import collect_activations
     from avel.figures.embeddings import tsne as draw
 
     activations = collect_activations(
-        seeds_of(runs[0])[0], _data(runs, given), split=split, classes=only or classes,
+        seed_folders(runs[0])[0], _data(runs, arguments), split=split, classes=only or classes,
         limit=limit, modules=module or (), seed=seed,
     )  # fmt: skip
     drawn = draw(activations, perplexity=perplexity, seed=seed)
@@ -197,7 +201,9 @@ def timeline(
     words: Words,
     clip: Annotated[
         list[str] | None,
-        typer.Option(help="A clip's name or a part of it, several times; 3 of the split if none."),
+        typer.Option(
+            help="A clip's name or a part of it; may be repeated; by default 3 of the split."
+        ),
     ] = None,
     split: Split = "test",
     videos: Videos = None,
@@ -207,18 +213,18 @@ def timeline(
 ) -> None:
     """Clips with true and predicted classes, a row a run (xue2021 fig. 8).
 
-    Of a run of cml: the window chosen for an audio query, and the one for a visual query.
+    For a run of cml: the windows chosen for an audio query and for a visual query.
     """
-    runs, given = _sorted(words)
-    _ready(out)
-    from avel.cli._pairs import seeds_of
+    runs, arguments = _runs_and_data(words)
+    _check_output(out)
+    from avel.cli._pairs import seed_folders
     from avel.inference.load import load_trained
     from avel.tasks import task_named
 
-    task = task_named(load_trained(seeds_of(runs[0])[0]).card["task"])
-    places = [_root(runs, given), *([videos] if videos else [])]
+    task = task_named(load_trained(seed_folders(runs[0])[0]).card["task"])
+    folders = [_root(runs, arguments), *([videos] if videos else [])]
     draw = _draw_predictions if task.classifies else _draw_retrieval
-    _save(draw(runs, _data(runs, given), split, clip or (), places, frames), out, dpi)
+    _save(draw(runs, _data(runs, arguments), split, clip or (), folders, frames), out, dpi)
 
 
 def _check_attention(trained: Trained) -> None:
@@ -236,136 +242,146 @@ def _check_attention(trained: Trained) -> None:
 
 
 def _clip_attention(
-    runs: Sequence[Path], given: Given, clip: str, split: str, videos: Path | None, frames: int
+    runs: Sequence[Path],
+    arguments: DataArguments,
+    clip: str,
+    split: str,
+    videos: Path | None,
+    frames: int,
 ) -> Attention:
     from dataclasses import replace
 
-    from avel.cli._pairs import seeds_of
-    from avel.cli._pictures import pictures_of
+    from avel.cli._pairs import seed_folders
+    from avel.cli._pictures import clip_pictures
     from avel.figures.attention import clip_attention
 
     if len(runs) != 1:
-        raise UsageError("a video beside --clip", expected="one of them", hint="leave one out")
-    run, data = seeds_of(runs[0])[0], _data(runs, given)
-    found = clip_attention(run, data, clip, split=split, limit=frames)
-    grid, places = found.scores.grid, [_root(runs, given), *([videos] if videos else [])]
-    pictures = pictures_of(found.video, len(grid), grid.step, places, frames)
-    return replace(found, frames=tuple(pictures)) if pictures else found
+        raise UsageError("a video and --clip exclude each other", hint="leave one out")
+    run, data = seed_folders(runs[0])[0], _data(runs, arguments)
+    attention = clip_attention(run, data, clip, split=split, limit=frames)
+    grid, folders = attention.scores.grid, [_root(runs, arguments), *([videos] if videos else [])]
+    pictures = clip_pictures(attention.video, len(grid), grid.step, folders, frames)
+    return replace(attention, frames=tuple(pictures)) if pictures else attention
 
 
 def _draw_predictions(
     runs: Sequence[Path], data: Dataset, split: str, clips: Sequence[str],
-    places: Sequence[Path], frames: int,
+    folders: Sequence[Path], frames: int,
 ) -> Figure:  # fmt: skip
-    from avel.cli._pictures import pictures_of
+    from avel.cli._pictures import clip_pictures
     from avel.figures.clip_timelines import timelines
 
-    judged = [group[0] for group in _told_apart([_one_group(r, data, split) for r in runs], runs)]
-    first = judged[0]
-    clips = clips or _some(first.ids)
+    predictions = [
+        group[0] for group in _named_apart([_one_group(r, data, split) for r in runs], runs)
+    ]
+    first = predictions[0]
+    clips = clips or _default_clips(first.ids)
     pictures: dict[Any, Any] = {}
     for clip in clips if frames else ():
-        at = first.find(clip)
-        count = int((first.truth[at] >= 0).sum())
-        pictures[clip] = pictures_of(first.ids[at], count, first.step, places, frames)
-    figure: Figure = timelines(judged, clips, frames=pictures)[0][0][0].figure  # type: ignore[assignment]
-    return figure
+        row = first.find(clip)
+        count = int((first.truth[row] >= 0).sum())
+        pictures[clip] = clip_pictures(first.ids[row], count, first.step, folders, frames)
+    axes = timelines(predictions, clips, frames=pictures)[0][0][0]
+    return cast("Figure", axes.figure)
 
 
 def _draw_retrieval(
     runs: Sequence[Path], data: Dataset, split: str, clips: Sequence[str],
-    places: Sequence[Path], frames: int,
+    folders: Sequence[Path], frames: int,
 ) -> Figure:  # fmt: skip
-    from avel.cli._pairs import seeds_of
-    from avel.cli._pictures import pictures_of
+    from avel.cli._pairs import seed_folders
+    from avel.cli._pictures import clip_pictures
     from avel.figures.retrieval import retrieval_timelines, retrieve
 
     if len(runs) > 1:
-        raise UsageError(f"{len(runs)} runs of cml", expected="one", hint="draw one at a time")
-    found = retrieve(seeds_of(runs[0])[0], data, split=split)
-    clips = clips or _some(found.ids)
+        raise UsageError(
+            f"{len(runs)} runs of cml are named", expected="one", hint="draw one at a time"
+        )
+    retrieval = retrieve(seed_folders(runs[0])[0], data, split=split)
+    clips = clips or _default_clips(retrieval.ids)
     pictures: dict[Any, Any] = {}
     for clip in clips if frames else ():
-        at = found.find(clip)
-        pictures[clip] = pictures_of(
-            found.ids[at], int(found.count[at]), found.step, places, frames
+        row = retrieval.find(clip)
+        pictures[clip] = clip_pictures(
+            retrieval.ids[row], int(retrieval.count[row]), retrieval.step, folders, frames
         )
-    figure: Figure = retrieval_timelines(found, clips, frames=pictures)[0][0].figure  # type: ignore[assignment]
-    return figure
+    axes = retrieval_timelines(retrieval, clips, frames=pictures)[0][0]
+    return cast("Figure", axes.figure)
 
 
-def _some(ids: Sequence[str]) -> list[str]:
-    """Clips to draw where none was named, said aloud."""
+def _default_clips(ids: Sequence[str]) -> list[str]:
+    """Clips to draw where none was named; their names are printed."""
     from shlex import quote
 
     from avel.figures.predictions import spread_clips
 
-    found = spread_clips(ids, CLIPS)
-    told = " ".join(f"--clip {quote(name)}" for name in found)
-    note(f"{len(found)} of {len(ids)} clips, as by {told}")
-    return found
+    names = spread_clips(ids, CLIPS)
+    options = " ".join(f"--clip {quote(name)}" for name in names)
+    note(f"{len(names)} of {len(ids)} clips are drawn, as by {options}")
+    return names
 
 
-def _sorted(words: Sequence[str]) -> tuple[list[Path], Given]:
-    """Runs, one a seed, and what ``key=value`` says of the data."""
-    from avel.cli._pairs import sort_pairs
+def _runs_and_data(words: Sequence[str]) -> tuple[list[Path], DataArguments]:
+    """The runs' folders, and the ``key=value`` arguments of the data."""
+    from avel.cli._pairs import parse_pairs
 
-    given = sort_pairs(w for w in words if "=" in w and not Path(w).is_dir())
-    if given.recipe:
+    arguments = parse_pairs(w for w in words if "=" in w and not Path(w).is_dir())
+    if arguments.recipe:
         raise UsageError(
-            f"{given.recipe[0]!r} means nothing here", hint="recipes are for `avel train`"
+            f"{arguments.recipe[0]!r} has no meaning for `avel plot`",
+            hint="recipes are for `avel train`",
         )
     runs = [Path(w) for w in words if "=" not in w or Path(w).is_dir()]
     if not runs:
-        raise UsageError("no run named", hint="give the folder that `avel train` wrote")
-    return runs, given
+        raise UsageError("no run is named", hint="give the folder that `avel train` wrote")
+    return runs, arguments
 
 
-def _given(runs: Sequence[Path], given: Given) -> Given:
-    """What was said of the data, or what the first run was trained on."""
-    from avel.cli._pairs import recall, seeds_of
+def _data_arguments(runs: Sequence[Path], arguments: DataArguments) -> DataArguments:
+    """The data of the call, or else those that the first run was trained on."""
+    from avel.cli._pairs import load_data_arguments, seed_folders
 
-    return given if given.data else recall(seeds_of(runs[0])[0])
+    return arguments if arguments.data else load_data_arguments(seed_folders(runs[0])[0])
 
 
-def _data(runs: Sequence[Path], given: Given) -> Dataset:
-    from avel.cli._pairs import open_data, seeds_of
+def _data(runs: Sequence[Path], arguments: DataArguments) -> Dataset:
+    from avel.cli._pairs import open_data, seed_folders
     from avel.inference.load import load_trained
 
     for run in runs:  # a run that isn't there is named before any data are read
-        load_trained(seeds_of(run)[0])
-    return open_data(_given(runs, given))
+        load_trained(seed_folders(run)[0])
+    return open_data(_data_arguments(runs, arguments))
 
 
-def _root(runs: Sequence[Path], given: Given) -> Path:
-    found = _given(runs, given)
-    return Path(found.root or found.data)
+def _root(runs: Sequence[Path], arguments: DataArguments) -> Path:
+    arguments = _data_arguments(runs, arguments)
+    return Path(arguments.root or arguments.data)
 
 
 def _groups(runs: Sequence[Path], data: Dataset, split: str) -> list[list[Predictions]]:
-    """What all seeds of the runs answered, seeds of one kind together."""
-    from avel.cli._pairs import seeds_of
+    """The predictions of all seeds of the runs, grouped by model, task and setting."""
+    from avel.cli._pairs import seed_folders
     from avel.evaluation.evaluate import kind
     from avel.figures.predictions import predict_split
     from avel.inference.load import load_trained
 
     groups: dict[object, list[Predictions]] = {}
     for run in runs:
-        for folder in seeds_of(run):
+        for folder in seed_folders(run):
             trained = load_trained(folder)
             groups.setdefault(kind(trained), []).append(predict_split(trained, data, split=split))
     return list(groups.values())
 
 
 def _one_group(run: Path, data: Dataset, split: str) -> list[Predictions]:
-    found = _groups([run], data, split)
-    if len(found) > 1:
-        raise UsageError(f"{run} holds runs of several kinds", hint="name one of its folders")
-    return found[0]
+    groups = _groups([run], data, split)
+    if len(groups) > 1:
+        raise UsageError(f"{run} has runs of several kinds", hint="name one of its folders")
+    return groups[0]
 
 
-def _told_apart(groups: list[list[Predictions]], runs: Sequence[Path]) -> list[list[Predictions]]:
-    """The same, by their folders' names where the models' are the same."""
+def _named_apart(groups: list[list[Predictions]], runs: Sequence[Path]) -> list[list[Predictions]]:
+    """The groups, named by their folders where the models have one name."""
     from dataclasses import replace
 
     if len({group[0].name for group in groups}) == len(groups):
@@ -376,14 +392,14 @@ def _told_apart(groups: list[list[Predictions]], runs: Sequence[Path]) -> list[l
     ]
 
 
-def _ready(out: Path) -> None:
-    """Refuse what can't be written before any work."""
+def _check_output(out: Path) -> None:
+    """Refuse an ending without a writer before any work."""
     from avel.figures.style import check_ending
 
     check_ending(out)
 
 
-def _row(figure: Figure, count: int) -> list[Any]:
+def _axes(figure: Figure, count: int) -> list[Any]:
     return list(figure.subplots(1, count, squeeze=False)[0])
 
 

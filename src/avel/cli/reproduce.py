@@ -1,4 +1,4 @@
-"""`avel reproduce`: the papers' tables, trained and put beside what they print."""
+"""`avel reproduce`: train what the papers' tables need, and compare."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from avel.cli._terminal import fail, note
 
 if TYPE_CHECKING:
-    from avel.cli._pairs import Given
+    from avel.cli._pairs import DataArguments
     from avel.data.base import Dataset
 
 _TABLES = (
@@ -23,64 +23,69 @@ _TABLES = (
 
 
 def reproduce(
-    given: Annotated[
+    words: Annotated[
         list[str] | None, typer.Argument(metavar="TABLE... KEY=VALUE...", help=_TABLES)
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of trainings and tables; reproduced/DATA."),
+        typer.Option(
+            "--output", "-o", help="The folder for runs and tables; by default reproduced/DATA."
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Train this many seeds.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds to train.")] = 1,
     listed: Annotated[
         bool, typer.Option("--list", help="List the tables and how many trainings they need.")
     ] = False,
     keep_state: Annotated[
-        bool, typer.Option("--keep-state", help="Keep what finished trainings could go on from.")
+        bool,
+        typer.Option("--keep-state", help="Keep the state that resumes finished trainings."),
     ] = False,
-) -> None:  # fmt: skip
-    """Train what tables need, skip what is done, write paper | ours | difference."""
+) -> None:
+    """Train what tables need, skip what is done, and write paper | ours | difference."""
     from avel.memory import keep_memory
 
     keep_memory()
     from avel.cli._outputs import unwritable
-    from avel.cli._pairs import open_data, remember, sort_pairs
+    from avel.cli._pairs import open_data, parse_pairs, save_data_arguments
     from avel.errors import UsageError
     from avel.experiments import reproduce as reproduction
     from avel.experiments.tables import slug
     from avel.training.loop import Stopped
 
-    names = [text for text in given or [] if "=" not in text]
-    named = sort_pairs([text for text in given or [] if "=" in text])
+    names = [text for text in words or [] if "=" not in text]
+    arguments = parse_pairs([text for text in words or [] if "=" in text])
     if listed or not names:
         _list(names)
         return
-    if named.setting:
-        raise UsageError(f"setting={named.setting} means nothing here: tables have their own",
-                         hint="leave it out")  # fmt: skip
-    only = [t for t in named.task.split(",") if t]
+    if arguments.setting:
+        raise UsageError(
+            f"setting={arguments.setting} can't be chosen: tables have their settings",
+            hint="leave it out",
+        )
+    only = [t for t in arguments.task.split(",") if t]
     tables = reproduction.tables(names, only)  # mistakes are named before any work
-    reproduction.plan(tables, pairs=named.recipe, mmel=named.mmel)
-    data = open_data(named)
+    reproduction.plan(tables, pairs=arguments.recipe, mmel=arguments.mmel)
+    data = open_data(arguments)
     folder = out or Path("reproduced") / slug(data)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise unwritable(folder, e.strerror or str(e)) from e
 
-    def reading(reads: dict[str, str]) -> Given:
-        return replace(named, options={**named.options, **reads})
+    def reading(reads: dict[str, str]) -> DataArguments:
+        return replace(arguments, options={**arguments.options, **reads})
 
     def reopen(reads: dict[str, str]) -> Dataset:
         return open_data(reading(reads))
 
-    def remember_pairs(place: Path, reads: dict[str, str]) -> None:
-        remember(reading(reads), place)
+    def note_data(path: Path, reads: dict[str, str]) -> None:
+        save_data_arguments(reading(reads), path)
 
     try:
         result = reproduction.reproduce(
-            names, data, out=folder, seeds=range(seeds), only=only, pairs=named.recipe,
-            mmel=named.mmel, keep_state=keep_state,
-            reopen=reopen if named.data == "ave" else None, note=remember_pairs,
+            names, data, out=folder, seeds=range(seeds), only=only, pairs=arguments.recipe,
+            mmel=arguments.mmel, keep_state=keep_state,
+            reopen=reopen if arguments.data == "ave" else None, note=note_data,
             progress=note,
         )  # fmt: skip
     except Stopped as e:
@@ -102,4 +107,4 @@ def _list(names: list[str]) -> None:
         count = len(reproduction.trainings(c for c in cells if c.table == name))
         print(f"{name:16}{len(rows):5}{count:11}  {reproduction.TITLES[name]}")
     print(f"{'together':16}{len(cells):5}{len(reproduction.trainings(cells)):11}  "
-          "trainings that several rows need are done once")  # fmt: skip
+          "trainings that several rows need run once")  # fmt: skip

@@ -16,46 +16,51 @@ from avel.errors import UsageError
 def serve(
     root: Annotated[
         list[Path] | None,
-        typer.Option(help="A folder whose videos may be localized where they lie; repeat it."),
+        typer.Option(help="A folder whose videos the page offers; may be repeated."),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="A folder for what was corrected, which `avel train data=DIR` reads."),
+        typer.Option(help="A folder for the corrected labels, which `avel train data=DIR` reads."),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="As of `avel localize`; repeat it, the first is the default."),
+        typer.Option(
+            help="A model, as for `avel localize`; may be repeated, the first is the default."
+        ),
     ] = None,
     state: Annotated[
-        Path, typer.Option(help="Where jobs, uploads and corrections are kept.")
+        Path, typer.Option(help="The folder for jobs, uploads and corrections.")
     ] = Path("avel-serve"),
     host: Annotated[
-        str, typer.Option(help="Where to listen; another than this machine's own needs a token.")
+        str,
+        typer.Option(help="The address to listen on; one that other machines reach needs a token."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8321,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port; 0 for any free one.")
+    ] = 8321,
     token: Annotated[
         str | None,
         typer.Option(
             envvar="AVEL_TOKEN",
-            help="What everybody must show; made up where others can reach the server.",
+            help="The token that users must give; drawn where other machines reach the server.",
         ),
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="Another name that it may be called by; repeat it.")
+        list[str] | None, typer.Option(help="Another name of the server; may be repeated.")
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Worker processes.")] = 1,
-    queue: Annotated[int, typer.Option(min=1, max=10_000, help="Jobs that may wait.")] = 32,
-    upload_mb: Annotated[float, typer.Option(min=0.001, help="Of one upload, at most.")] = 2000,
-    total_gb: Annotated[float, typer.Option(min=0, help="Of all uploads, at most.")] = 100,
-    minutes: Annotated[float, typer.Option(min=0.01, help="That a file may last.")] = 120,
-    job_minutes: Annotated[float, typer.Option(min=0.01, help="That a job may take.")] = 60,
+    queue: Annotated[int, typer.Option(min=1, max=10_000, help="Waiting jobs at most.")] = 32,
+    upload_mb: Annotated[float, typer.Option(min=0.001, help="MB of one upload at most.")] = 2000,
+    total_gb: Annotated[float, typer.Option(min=0, help="GB of all uploads at most.")] = 100,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Minutes of a file at most.")] = 120,
+    job_minutes: Annotated[float, typer.Option(min=0.01, help="Minutes of a job at most.")] = 60,
     precision: Precision = "float32",
     device: Device = "auto",
     no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Keep no features for other models.")
+        bool, typer.Option("--no-cache", help="Store no features for other models.")
     ] = False,
 ) -> None:
-    """Serve a page: drop videos, watch, correct, export, and learn from the corrections."""
+    """Serve a page where videos are localized and corrected, for export and training."""
     check_precision(precision)
     check_device(device)
     _need_packages()
@@ -72,8 +77,8 @@ def serve(
         job_minutes=job_minutes,
     )
     roots = named_roots(root or [])
-    place = bind(host, port, allow_host or ())
-    secret = token_for(place, token)
+    binding = bind(host, port, allow_host or ())
+    secret = token_for(binding, token)
     start = partial(
         ModelWorker,
         named_models(model or ["default"]),
@@ -83,9 +88,9 @@ def serve(
     )
     service = JobService(state, start, roots=roots, data=data, limits=limits, jobs=jobs)
     service.load()
-    shown = f"{place.address}?token={secret}" if secret and token is None else place.address
+    shown = f"{binding.address}?token={secret}" if secret and token is None else binding.address
     print(f"avel serves at {shown} (Ctrl-C ends it)", flush=True)
-    run(service, place, secret)
+    run(service, binding, secret)
 
 
 def _need_packages() -> None:
@@ -94,7 +99,6 @@ def _need_packages() -> None:
     missing = [n for n in ("fastapi", "uvicorn", "python_multipart") if find_spec(n) is None]
     if missing:
         raise UsageError(
-            f"not installed: {', '.join(missing)}",
-            expected="them",
+            f"avel serve needs {', '.join(missing)}, not installed",
             hint="pip install 'avel[serve]'",
         )

@@ -21,38 +21,45 @@ def sweep(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of runs and table; sweeps/NAME.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The folder for runs and table; by default sweeps/NAME."
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Train this many seeds.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds to train.")] = 1,
     keep_state: Annotated[
-        bool, typer.Option("--keep-state", help="Keep what finished trainings could go on from.")
+        bool,
+        typer.Option("--keep-state", help="Keep the state that resumes finished trainings."),
     ] = False,
 ) -> None:
-    """Run table V's rows or figure 5's lambdas; called again, it goes on where it stopped."""
+    """Run table V's rows or figure 5's lambdas; the same command resumes a stopped sweep."""
     from avel.memory import keep_memory
 
     keep_memory()
-    from avel.cli._pairs import open_data, remember, sort_pairs
+    from avel.cli._pairs import open_data, parse_pairs, save_data_arguments
     from avel.experiments import reproduce as reproduction
     from avel.experiments import sweep as sweeps
     from avel.figures.sweeps import plot
     from avel.training.loop import Stopped
 
-    given = sort_pairs(pairs or [])
-    only = [t for t in given.task.split(",") if t]
+    arguments = parse_pairs(pairs or [])
+    only = [t for t in arguments.task.split(",") if t]
     cells = reproduction.plan(  # mistakes are named before any work
-        {name: sweeps.rows(name, only)}, pairs=given.recipe, mmel=given.mmel
+        {name: sweeps.rows(name, only)}, pairs=arguments.recipe, mmel=arguments.mmel
     )
     folder = out or Path("sweeps") / name
-    data = open_data(given)
+    data = open_data(arguments)
     count = len(reproduction.trainings(cells))
     print(f"{count} trainings of {seeds} seed{'s' if seeds > 1 else ''} on {data.name}"
           f"{' (simulated features)' if data.simulated else ''}")  # fmt: skip
+
+    def note_data(path: Path, **_: object) -> None:
+        save_data_arguments(arguments, path)
+
     try:
         rows = sweeps.sweep(
-            name, data, out=folder, seeds=range(seeds), only=only, pairs=given.recipe,
-            mmel=given.mmel, keep_state=keep_state, note=lambda place, **_: remember(given, place),
-            progress=note,
+            name, data, out=folder, seeds=range(seeds), only=only, pairs=arguments.recipe,
+            mmel=arguments.mmel, keep_state=keep_state, note=note_data, progress=note,
         )  # fmt: skip
     except Stopped as e:
         fail("stopped; the same command resumes it")
@@ -62,8 +69,8 @@ def sweep(
         print(f"{row['row']:28}{row['task']:6}{row['metric']:18}{row['ours']:7.2f}"
               f"{_number(row['sd'])}{row['n']:3}{_number(row['paper'])}")  # fmt: skip
     plot(name, rows, folder / f"{name}.png")
-    told = ", simulated features" if data.simulated else ""
-    print(f"{folder / name}.csv, {folder / name}.png{told}")
+    suffix = ", simulated features" if data.simulated else ""
+    print(f"{folder / name}.csv, {folder / name}.png{suffix}")
 
 
 def _number(value: float | str) -> str:

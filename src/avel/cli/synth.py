@@ -1,4 +1,4 @@
-"""`avel synth`: clips whose events are seen and heard, drawn or composed, with their truth."""
+"""`avel synth`: rendered or composed clips with audio-visual events and their labels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avel.errors import UsageError
+from avel.progress import Progress
 
 if TYPE_CHECKING:
     from avel.data.composer import ComposerPlan
 
-#: The configuration that needs no folders: its things are drawn and its sounds synthesised.
+#: The configuration that needs no folders: its objects are drawn and its sounds synthesized.
 TOYBOX = "toybox"
-#: What its clips are where the call doesn't say otherwise; composed ones are as the pairs say.
+#: Toybox's defaults; composed clips have those of the pairs.
 _TOYBOX_CLIPS: dict[str, Any] = {"clips": 100, "size": "320x240", "seconds": 10.0, "fps": 12}
 
 
@@ -28,7 +29,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     wide, _, high = text.lower().partition("x")
     if not (wide.isascii() and wide.isdigit() and high.isascii() and high.isdigit()):
-        raise UsageError(f"size {text[:40]!r}", expected="width x height, like 320x240")
+        raise UsageError(f"--size can't be {text[:40]!r}", expected="width x height, like 320x240")
     return int(wide[:6]), int(high[:6])
 
 
@@ -43,21 +44,27 @@ def parse_offset(text: str) -> tuple[float, float]:
         return float(least), float(most or least)
     except ValueError:
         raise UsageError(
-            f"offset {text[:40]!r}", expected="seconds, or 0.5:3 for a range"
+            f"--offset can't be {text[:40]!r}", expected="seconds, or 0.5:3 for a range"
         ) from None
 
 
 def synth(
-    folder: Annotated[Path, typer.Argument(help="Where the clips go; what is there is kept.")],
-    clips: Annotated[int | None, typer.Option(help="How many [100, or as the pairs say].")] = None,
+    folder: Annotated[
+        Path, typer.Argument(help="The folder for the clips; existing ones are kept.")
+    ],
+    clips: Annotated[
+        int | None, typer.Option(help="How many clips [100, or as the pairs file says].")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same clips.")] = 0,
-    size: Annotated[str | None, typer.Option(help="Width x height, at most 640x360.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Length of a clip [10].")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Width x height in pixels, at most 640x360 [320x240].")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Length of a clip in seconds [10].")] = None,
     fps: Annotated[int | None, typer.Option(help="Frames a second [12].")] = None,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 for one a core.")] = 0,
     pairs: Annotated[
         str,
-        typer.Option(help="toybox: drawn things. Or what to compose by: a pairs.toml, or pairs10."),
+        typer.Option(help="toybox for drawn objects; or pairs10 or a pairs.toml to compose clips."),
     ] = TOYBOX,
     sounds: Annotated[Path | None, typer.Option(help="Compose: folders of recordings.")] = None,
     images: Annotated[Path | None, typer.Option(help="Compose: folders of photographs.")] = None,
@@ -68,27 +75,27 @@ def synth(
         str, typer.Option(help="Compose: seconds from sight to sound, 1.5 or 0.5:3.")
     ] = "0",
 ) -> None:
-    """Render Toybox's drawn things, or compose clips of your own recordings and photographs."""
-    given = {"clips": clips, "size": size, "seconds": seconds, "fps": fps}
-    own = {"sounds": sounds, "images": images, "backgrounds": backgrounds}
+    """Render Toybox's drawn objects, or compose clips of your recordings and photographs."""
+    settings = {"clips": clips, "size": size, "seconds": seconds, "fps": fps}
+    folders = {"sounds": sounds, "images": images, "backgrounds": backgrounds}
     if pairs.lower() == TOYBOX:
-        named = [f"--{k}" for k, v in own.items() if v is not None]
-        named += ["--offset"] * (offset != "0")
-        if named:
-            expected = "none of them: Toybox draws its things and plays its sounds itself"
+        wrong = [f"--{k}" for k, v in folders.items() if v is not None]
+        wrong += ["--offset"] * (offset != "0")
+        if wrong:
             raise UsageError(
-                f"{', '.join(named)} for Toybox", expected=expected, hint="give --pairs pairs.toml"
+                f"{', '.join(wrong)} can't be used for Toybox, which draws its own clips",
+                hint="give --pairs pairs.toml",
             )
-        _toybox(folder, seed=seed, jobs=jobs, **_or_toybox(given))
+        _toybox(folder, seed=seed, jobs=jobs, **_toybox_settings(settings))
         return
     if sounds is None or images is None:
-        raise UsageError("--pairs without --sounds and --images", hint="name both folders")
-    plan = _plan(pairs, sounds, images, backgrounds, seed=seed, offset=offset, given=given)
-    _compose(folder, plan, clips, jobs, _told(folder, pairs, own, given, seed, offset))
+        raise UsageError("--pairs needs --sounds and --images", hint="name both folders")
+    plan = _plan(pairs, sounds, images, backgrounds, seed=seed, offset=offset, settings=settings)
+    _compose(folder, plan, clips, jobs, _command(folder, pairs, folders, settings, seed, offset))
 
 
-def _or_toybox(given: dict[str, Any]) -> dict[str, Any]:
-    return {k: v if given[k] is None else given[k] for k, v in _TOYBOX_CLIPS.items()}
+def _toybox_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    return {k: v if settings[k] is None else settings[k] for k, v in _TOYBOX_CLIPS.items()}
 
 
 def _toybox(
@@ -104,12 +111,12 @@ def _toybox(
         f"--seconds {seconds:g} --fps {fps}"
     )
 
-    def work(progress: Callable[[int, int], None]) -> Path:
+    def work(progress: Progress) -> Path:
         return synthesize(
             folder, clips=clips, plan=plan, jobs=jobs, command=command, progress=progress
         )
 
-    annotations = _watched(work)
+    annotations = _with_progress(work)
     print(f"{clips_of(folder / TOYBOX_CARD)} clips, {annotations}")
 
 
@@ -121,33 +128,33 @@ def _plan(
     *,
     seed: int,
     offset: str,
-    given: dict[str, Any],
+    settings: dict[str, Any],
 ) -> ComposerPlan:
     from avel.data.composer import ComposerPlan, changed, find_sources, read_pairs
 
-    apart = parse_offset(offset)
+    offsets = parse_offset(offset)
     config = read_pairs(pairs)
-    expected = {k: given[k] for k in ("seconds", "fps") if given[k] is not None}
-    if given["size"] is not None:
-        expected["width"], expected["height"] = parse_size(given["size"])
+    expected = {k: settings[k] for k in ("seconds", "fps") if settings[k] is not None}
+    if settings["size"] is not None:
+        expected["width"], expected["height"] = parse_size(settings["size"])
     config = changed(config, **expected)
     bank = find_sources(config, sounds=sounds, images=images, backgrounds=backgrounds)
-    return ComposerPlan(config, bank, seed=seed, offset=apart)
+    return ComposerPlan(config, bank, seed=seed, offset=offsets)
 
 
-def _told(
+def _command(
     folder: Path,
     pairs: str,
-    own: dict[str, Path | None],
-    given: dict[str, Any],
+    folders: dict[str, Path | None],
+    settings: dict[str, Any],
     seed: int,
     offset: str,
 ) -> str:
-    """The command as whoever reads the folder's card may run it, places left out."""
+    """The command for the folder's card, without the paths of its folders."""
     words = ["avel", "synth", folder.name, "--pairs", Path(pairs).name, "--seed", str(seed)]
-    for key, value in {k: v and v.name for k, v in own.items()}.items():
+    for key, value in {k: v and v.name for k, v in folders.items()}.items():
         words += [f"--{key}", str(value)] if value else []
-    for key, value in given.items():
+    for key, value in settings.items():
         words += [f"--{key}", f"{value}"] if value is not None else []
     return shlex.join([*words, *(["--offset", offset] if offset != "0" else [])])
 
@@ -156,17 +163,17 @@ def _compose(folder: Path, plan: ComposerPlan, clips: int | None, jobs: int, com
     from avel.data.composer import compose
     from avel.data.rendered import COMPOSER_CARD, clips_of
 
-    def work(progress: Callable[[int, int], None]) -> Path:
+    def work(progress: Progress) -> Path:
         return compose(folder, plan, clips=clips, jobs=jobs, command=command, progress=progress)
 
-    annotations = _watched(work)
+    annotations = _with_progress(work)
     print(f"{clips_of(folder / COMPOSER_CARD)} clips, {annotations}")
     if plan.bank.twins:
-        print(f"{plan.bank.twins} files left out: another side holds the same bytes")
+        print(f"{plan.bank.twins} files left out: the same bytes are on another side")
 
 
-def _watched(work: Callable[[Callable[[int, int], None]], Path]) -> Path:
-    """Do work that tells (clips done, clips in all), under a bar where there is a terminal."""
+def _with_progress(work: Callable[[Progress], Path]) -> Path:
+    """Run work that reports (clips done, clips in all), with a bar where there is a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,4 +1,4 @@
-"""`avel synth-features`: simulated AVE, for measuring where the features can't be had."""
+"""`avel synth-features`: simulated AVE features, for measurements without the real ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 
 def synth_features(
-    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    folder: Annotated[Path, typer.Argument(help="The folder for the files.")],
     labels: Annotated[
         Path | None,
         typer.Option(help="Folder with AVE's Annotations.txt and order files; FOLDER by default."),
@@ -26,16 +26,17 @@ def synth_features(
 ) -> None:
     """Write simulated features in the layout of AVE's release, 9 GB at full scale.
 
-    The last two are what tian2018's supplement reads and the release lacks; they are read by
-    `data.audio=maps` and `data.visual=vector+c3d`, for the `amaps` and `c3d` inputs of `av`.
+    --audio-maps and --c3d are inputs of tian2018's supplement that the release lacks. Training
+    reads them by `data.audio=maps` and `data.visual=vector+c3d`, for the `amaps` and `c3d` inputs
+    of `av`.
     """
     from avel.data.ave.simulate import simulate
-    from avel.download import terminal_progress
+    from avel.progress import terminal_progress
 
-    asked: dict[Any, bool] = {"audio_maps": audio_maps, "c3d": c3d}
+    extras: dict[Any, bool] = {"audio_maps": audio_maps, "c3d": c3d}
     with terminal_progress("simulating") as progress:
         count = simulate(
             folder, labels=labels or folder, scale=scale, seed=seed, progress=progress,
-            extras=[name for name, expected in asked.items() if expected],
+            extras=[name for name, requested in extras.items() if requested],
         )  # fmt: skip
     print(f"{count} clips with SIMULATED features in {folder}")

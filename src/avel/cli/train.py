@@ -27,46 +27,51 @@ _PAIRS = (
 
 def train(
     model: Annotated[
-        str, typer.Argument(help="See `avel ls models`; or a file of your own, ./mymodel.py.")
+        str, typer.Argument(help="A name of `avel ls models`, or a file of your own, ./mymodel.py.")
     ],
     pairs: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help=_PAIRS)] = None,
     out: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/MODEL_TASK.")
+        Path | None,
+        typer.Option("--output", "-o", help="The run's folder; by default runs/MODEL_TASK."),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|paper|small",
-            help="A recipe in TOML, the paper's, or that of small data; KEY=VALUE goes over it. "
-            "Without it, by the number of training clips.",
+            help="A recipe in TOML, the paper's, or that for small data; KEY=VALUE replaces its "
+            "fields. By default chosen by the number of training clips.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Train this many seeds.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="How many seeds to train.")] = 1,
     folds: Annotated[
         int | None,
         typer.Option(
             min=2,
             max=1000,
-            help="Cross-validate with so many folds, then train on everything: where there is no "
-            "validation split worth the name.",
+            help="Cross-validate with so many folds, then train on everything: for data without a "
+            "large enough validation split.",
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
-    init: Annotated[Path | None, typer.Option(help="A run to start from.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a stopped run.")] = False,
+    init: Annotated[
+        Path | None, typer.Option(help="A run whose weights are the first ones.")
+    ] = None,
     allow_leak: Annotated[
         bool,
         typer.Option("--allow-leak", help="Accept an --init trained on clips of the evaluation."),
     ] = False,
     device: Device = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="How many of them.")] = 1,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for it too.")] = False,
+    devices: Annotated[int, typer.Option(min=1, help="How many devices.")] = 1,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")
+    ] = False,
 ) -> None:
     """Train a model and evaluate it on the test split, or by cross-validation."""
     from avel.memory import keep_memory
 
     keep_memory()
-    from avel.cli._pairs import open_data, remember, sort_pairs, together
+    from avel.cli._pairs import check_all, open_data, parse_pairs, save_data_arguments
     from avel.evaluation.cross_validation import pool
     from avel.evaluation.evaluate import evaluate
     from avel.models.base import models
@@ -75,13 +80,13 @@ def train(
     from avel.training.recipes import SMALL, resolve, small_recipe_text
 
     model = models.named(model)
-    arguments = sort_pairs(pairs or [])
+    arguments = parse_pairs(pairs or [])
     task: Any = arguments.task or DEFAULT
     file = None if recipe in ("paper", "small") else recipe
-    setting, chosen, first, _ = together(
+    setting, chosen, trains_mmel, _ = check_all(
         lambda: task_named(task).check_setting(arguments.setting),
         lambda: resolve(model, task, file=file, pairs=arguments.recipe),
-        lambda: _first(model, task, arguments.mmel, init),
+        lambda: _trains_mmel(model, task, arguments.mmel, init),
         lambda: _check_folds(task, folds, init),
     )
     folder = out or Path("runs") / f"{model}_{task}"
@@ -89,32 +94,32 @@ def train(
         "setting": setting, "resume": resume, "allow_leak": allow_leak,
         "device": device, "devices": devices, "tensorboard": tensorboard,
     }  # fmt: skip
-    if first:
+    if trains_mmel:
         rest["mmel"] = mmel_recipe(model, chosen, arguments.mmel)
     data = open_data(arguments)
     count = sum(len(data.splits[n]) for n in (("train",) if folds is None else pool(data)))
     if recipe == "small" or (recipe is None and task_named(task).classifies and count < SMALL):
         chosen = resolve(model, task, pairs=arguments.recipe, small=True)
-        _say(small_recipe_text(chosen, count))
+        _print(small_recipe_text(chosen, count))
     if folds is None:
-        _offer_folds(data, task)
+        _suggest_folds(data, task)
     simulated = " (simulated features)" if data.simulated else ""
     runs, validated = [], []
     for number in range(seed, seed + seeds):
-        target = folder / f"seed-{number}" if seeds > 1 else folder
+        path = folder / f"seed-{number}" if seeds > 1 else folder
         with _bar(f"{model} {task} seed {number}") as step:
             if folds is None:
-                run = _one(model, data, task, chosen, init, step, seed=number, out=target, **rest)
+                run = _one(model, data, task, chosen, init, step, seed=number, out=path, **rest)
             else:
                 cross_validation, run = _folded(
-                    model, data, task, chosen, step, folds, seed=number, out=target, **rest
+                    model, data, task, chosen, step, folds, seed=number, out=path, **rest
                 )
                 validated.append(cross_validation)
         runs.append(run)
-        if not _is_helper():
-            remember(arguments, target)
-            _say(_line(number, run, folds) + f"{simulated}; {target}")
-    if _is_helper():
+        if not _is_secondary():
+            save_data_arguments(arguments, path)
+            _print(_line(number, run, folds) + f"{simulated}; {path}")
+    if _is_secondary():
         return
     print()
     if validated:
@@ -128,26 +133,27 @@ def _check_folds(task: str, folds: int | None, init: Path | None) -> None:
 
     if folds is not None and (init is not None or not task_named(task).classifies):
         raise UsageError(
-            "--folds with task=cml or --init", expected="task=sel or task=wsel from fresh weights",
+            "--folds can't be used with task=cml or --init",
+            expected="task=sel or task=wsel from fresh weights",
             hint="leave --folds out",
-        )  # fmt: skip
+        )
 
 
-def _offer_folds(data: Any, task: str) -> None:
-    """Say where a validation split is too small to choose anything by."""
+def _suggest_folds(data: Any, task: str) -> None:
+    """Print a note where a validation split is too small to choose an epoch by."""
     from avel.evaluation.cross_validation import FEW, recordings
     from avel.tasks import task_named
 
     count = recordings(data)
     if task_named(task).classifies and data.drawn and count < FEW:
-        _say(
-            f"{count} files: {len(data.val)} clips of validation and {len(data.test)} of test say "
-            "little; --folds 5 cross-validates over all of them"
+        _print(
+            f"{count} files: {len(data.val)} clips of validation and {len(data.test)} of test are "
+            "too few; --folds 5 cross-validates over all of them"
         )
 
 
-def _say(text: str) -> None:
-    if not _is_helper():
+def _print(text: str) -> None:
+    if not _is_secondary():
         print(text)
 
 
@@ -168,8 +174,8 @@ def _results(validated: list[Folds], folder: Path) -> Folds:
     return joined
 
 
-def _first(model: str, task: str, mmel: list[str], init: Path | None) -> bool:
-    """Whether CML trains the SEL model that it starts from; checks what is asked of that."""
+def _trains_mmel(model: str, task: str, mmel: list[str], init: Path | None) -> bool:
+    """Whether CML trains the SEL model that it starts from; its recipe is checked."""
     from avel.training.mmel import start_task
     from avel.training.recipes import resolve
 
@@ -179,15 +185,15 @@ def _first(model: str, task: str, mmel: list[str], init: Path | None) -> bool:
         return True
     if mmel:
         raise UsageError(
-            f"mmel.{mmel[0]} for a run that trains no such model",
+            f"mmel.{mmel[0]} has no use: the run trains no such model",
             expected="CML of a model that starts from its SEL model, without --init",
             hint="leave it out",
         )
     return False
 
 
-def _is_helper() -> bool:
-    """Whether this process is one of several devices' and not the first: it stays quiet."""
+def _is_secondary() -> bool:
+    """Whether this is a further process of several devices; such a process prints nothing."""
     return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
@@ -228,7 +234,7 @@ def _folded(
 
 @contextlib.contextmanager
 def _stopped() -> Iterator[None]:
-    """Ctrl-C says how to go on and ends with 130."""
+    """Ctrl-C prints how to resume, and ends with exit code 130."""
     from avel.training.loop import Stopped
 
     try:
@@ -240,17 +246,17 @@ def _stopped() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _bar(title: str) -> Iterator[Callable[..., None]]:
-    """A progress bar over the epochs on a terminal, nothing elsewhere."""
+    """A progress bar over the epochs on a terminal, nothing elsewhere: (name, record, epochs)."""
     from rich.progress import Progress
 
     console, off = progress_console()
-    with Progress(console=console, transient=True, disable=off or _is_helper()) as bars:
+    with Progress(console=console, transient=True, disable=off or _is_secondary()) as bars:
         tasks: dict[str, Any] = {}
 
         def step(name: str, record: dict[str, Any], epochs: int) -> None:
             if name not in tasks:
                 tasks[name] = bars.add_task(f"{title} {name}", total=epochs)
-            text = f"{title} {name} loss {record['loss']:.4f}"
-            bars.update(tasks[name], completed=record["epoch"], description=text)
+            description = f"{title} {name} loss {record['loss']:.4f}"
+            bars.update(tasks[name], completed=record["epoch"], description=description)
 
         yield step

@@ -15,29 +15,37 @@ if TYPE_CHECKING:
 
 
 def tune(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or of its seeds.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run's folder, or that of its seeds.")
+    ],
     pairs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE...]", help="Other data: data=DIR, data=ave root=DIR."),
+        typer.Argument(
+            metavar="[KEY=VALUE...]", help="For other data: data=DIR, or data=ave root=DIR."
+        ),
     ] = None,
     calibrate: Annotated[
         bool, typer.Option(help="Fit the temperature of the probabilities too.")
     ] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print it, store nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the decision, store nothing.")
+    ] = False,
 ) -> None:
-    """Choose threshold, hysteresis, gaps and smallest length on validation, and store them."""
-    from avel.cli._pairs import open_data, recall, seeds_of, sort_pairs
+    """Choose thresholds, gaps and the least duration on validation, and store them in the run."""
+    from avel.cli._pairs import load_data_arguments, open_data, parse_pairs, seed_folders
     from avel.evaluation.tuning import tune as choose
     from avel.inference.load import load_trained
     from avel.inference.localizer import tuned as stored
     from avel.memory import keep_memory
 
     keep_memory()
-    arguments = sort_pairs(pairs or [])
+    arguments = parse_pairs(pairs or [])
     if arguments.recipe:
-        raise UsageError(f"{arguments.recipe[0]!r} means nothing here", expected="data=… root=…")
-    folders = seeds_of(run)
-    data = open_data(arguments if arguments.data else recall(folders[0]))
+        raise UsageError(
+            f"{arguments.recipe[0]!r} has no meaning for `avel tune`", expected="data=… root=…"
+        )
+    folders = seed_folders(run)
+    data = open_data(arguments if arguments.data else load_data_arguments(folders[0]))
     for folder in folders:
         tuned_run, measured = choose(load_trained(folder), data, calibrate=calibrate)
         simulated = " (simulated features)" if data.simulated else ""
@@ -65,7 +73,7 @@ def _words(decision: Decision) -> str:
 
 def _rule(rule: Thresholds) -> str:
     base = "the paper's decision" if rule.threshold is None else f"threshold {rule.threshold:g}"
-    on = "" if rule.low_threshold is None else f", going on down to {rule.low_threshold:g}"
+    on = "" if rule.low_threshold is None else f", continued down to {rule.low_threshold:g}"
     gaps = f", gaps up to {rule.max_gap:g} s bridged" if rule.max_gap else ""
     least = f", at least {rule.min_duration:g} s" if rule.min_duration else ""
     return f"{base}{on}{gaps}{least}"

@@ -1,4 +1,4 @@
-"""`avel version`."""
+"""`avel version`: print the version."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -163,10 +164,14 @@ def load_dataset(name: str, *, root: str | Path, **options: Any) -> Dataset:
         options: The loader's own, see ``avel.data.ave.dataset.load`` and ``avel.data.folder.load``.
 
     Raises:
-        UsageError: for an unknown name.
+        UsageError: for an unknown name, or an option that the data set doesn't have.
         DataError: if files are missing or wrong, all of them named at once.
     """
     if name not in _LOADERS:
         raise unknown_name("data set", name, _LOADERS)
     load: Callable[..., Dataset] = importlib.import_module(_LOADERS[name]).load
+    known = list(inspect.signature(load).parameters)[1:]
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of the data set {name}", option, known)
     return load(Path(root), **options)

@@ -9,7 +9,7 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from avel.data.ave.store import Dtype, store_folder
 from avel.errors import DataError
 from avel.features.store import header
 from avel.files import check_room, whole, write_whole
+from avel.progress import Progress
 from avel.types import Json
 
 #: The table, beside its arrays in the hidden folder ``.avel`` of the feature files.
@@ -33,8 +34,6 @@ LARGEST = 512 * 2**20
 _ENDING = ".safetensors"
 _ID = re.compile(r"[0-9a-f]{16}")
 _SHOWN = 40
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

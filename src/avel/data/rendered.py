@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from avel import clock
 from avel.errors import DataError, UsageError
 from avel.files import json_hash, whole, write_whole
+from avel.progress import Progress
 from avel.types import Event
 
 #: The largest picture: rendered clips are for trying out and for comparing.
@@ -28,7 +29,6 @@ TOYBOX_CARD, COMPOSER_CARD = CARDS = ("toybox.json", "composer.json")
 WRITTEN = ("annotations.csv", "Annotations.txt", "trainSet.txt", "valSet.txt", "testSet.txt")
 AVE_HEADER = "Category&VideoID&Quality&StartTime&EndTime"
 
-Progress = Callable[[int, int], None]
 T = TypeVar("T")
 
 

@@ -18,9 +18,10 @@ from avel.errors import CheckpointError, DataError, UsageError
 from avel.evaluation.results import Measured, table
 from avel.files import write_whole
 from avel.models.base import Recipe, TaskName, models
+from avel.progress import EpochProgress
 from avel.tasks import task_named
 from avel.tasks.sel import segment_metrics
-from avel.training.loop import Progress, Run, fit
+from avel.training.loop import Run, fit
 from avel.types import Json
 
 #: In a run's folder.
@@ -202,7 +203,7 @@ def cross_validate(
         others = np.concatenate([p for k, p in enumerate(parts, 1) if k != number])
         splits = {**data.splits, "train": whole.subset(np.sort(others), name="train"), "val": val,
                   "test": replace(val, name="test")}  # fmt: skip
-        step: Progress | None = None
+        step: EpochProgress | None = None
         if progress is not None:
             step = _numbered(progress, number)
         run = fit(
@@ -252,7 +253,7 @@ def fit_all(
                **rest)  # fmt: skip
 
 
-def _numbered(progress: Callable[[int, Json, int], None], number: int) -> Progress:
+def _numbered(progress: Callable[[int, Json, int], None], number: int) -> EpochProgress:
     return lambda record, epochs: progress(number, record, epochs)
 
 

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel.errors import DataError, UsageError
-from avel.features.stream import FeatureBlock, FeatureStream, Progress
+from avel.features.stream import FeatureBlock, FeatureStream
 from avel.files import cache_folder, file_hash, json_hash, whole
+from avel.progress import Progress
 from avel.types import Features, Grid, Json
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from avel.types import Features, Json
 
 if TYPE_CHECKING:
     from avel.features.extractor import Extractor, Precision
-    from avel.features.stream import Progress
+    from avel.progress import Progress
 
 #: Most files that a worker gets at a time.
 BATCH = 8

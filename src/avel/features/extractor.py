@@ -18,8 +18,9 @@ from avel.errors import UsageError
 from avel.features.logmel import log_mel
 from avel.features.network import Network, Precision
 from avel.features.pipeline import AUDIO_BATCH, FileStart, Networks, file_blocks, run
-from avel.features.stream import FeatureBlock, FeatureStream, Progress
+from avel.features.stream import FeatureBlock, FeatureStream
 from avel.media.file import Media, opened
+from avel.progress import Progress
 from avel.types import Features, Grid, Json
 
 __all__ = ["Extractor", "Precision", "Progress", "extract"]

@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avel.features.stream import FeatureBlock, Progress
+from avel.features.stream import FeatureBlock
 from avel.media.file import Media, Segment
 from avel.media.mel import NEEDED, RATE
+from avel.progress import Progress
 from avel.types import Grid
 
 _AHEAD = 8  # segments decoded ahead of the networks

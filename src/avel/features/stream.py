@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from avel.progress import Progress
 from avel.types import Bools, Features, Floats, Grid, Json
 
 #: Called with segments done and segments in all.
-Progress = Callable[[int, int], None]
 
 #: A segment is audible above this level (dBFS) and within this of the file's loudest (dB).
 AUDIBLE_ABOVE, AUDIBLE_WITHIN = -50.0, 20.0

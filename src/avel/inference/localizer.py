@@ -15,6 +15,7 @@ from avel.errors import UsageError
 from avel.features.cache import Facts, features_of
 from avel.inference.decision import Decision, gap_segments, masks, possible, soften, spans
 from avel.media.downmix import SILENT
+from avel.progress import Progress
 from avel.types import (
     CHOICES,
     MODALITIES,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     Video = str | Path | Media | Features
 
 #: Called with segments done and segments in all.
-Progress = Callable[[int, int], None]
 
 
 def to_events(

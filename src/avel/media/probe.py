@@ -101,7 +101,8 @@ def check_file(path: Path) -> None:
         if not path.exists():
             if is_address(path):
                 raise unreadable(path, IS_ADDRESS, hint=DOWNLOAD)
-            raise unreadable(path, "there is no such file", hint="check the name")
+            kind = "file" if path.suffix else "file or folder"
+            raise unreadable(path, f"there is no such {kind}", hint="check the name")
         if not path.is_file():
             raise unreadable(path, "isn't a regular file", hint="copy it to one")
         if path.stat().st_size == 0:

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from avel.backbones.identity import backbone_identity, backbone_name
 from avel.errors import CheckpointError, UsageError, WeightsError
 from avel.features.pipeline import Networks, file_blocks
-from avel.features.stream import FeatureStream, Progress
+from avel.features.stream import FeatureStream
 from avel.inference.card import check_card
 from avel.inference.predictor import Predictor
 from avel.inference.windows import MODALITY_PARTS, WindowOutput
 from avel.media.file import Media
 from avel.media.mel import OFFSET, log_mel
 from avel.models.decision_rules import DECISION_RULES, LARGEST, DecisionRule
+from avel.progress import Progress
 from avel.types import Floats, Json
 
 if TYPE_CHECKING:

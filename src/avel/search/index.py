@@ -26,6 +26,7 @@ from avel.errors import AvelError, DataError, UsageError
 from avel.features.listing import absolute
 from avel.features.stream import AUDIBLE_ABOVE, FeatureBlock, FeatureStream
 from avel.files import file_hash, whole
+from avel.progress import Progress
 from avel.types import Json
 
 ENDING = ".safetensors"
@@ -216,7 +217,7 @@ def update(
     extract: Extract,
     kind: Kind,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Index | None, list[IndexEntry | AvelError]]:
     """Add new and changed files to an index; rows of other files stay while these exist.
 

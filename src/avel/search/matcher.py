@@ -28,6 +28,7 @@ from avel.inference.predictor import check_features
 from avel.media.probe import tells_track
 from avel.models.base import Model, Query
 from avel.models.named_events import NamedEvents
+from avel.progress import Progress
 from avel.search.costs import best, costs
 from avel.search.index import Index, Kind, rows_of, update
 from avel.search.profiles import Profile, distances, evidence, perceived, shared_events
@@ -51,7 +52,6 @@ _PRESENT = {"audio": "heard", "visual": "seen"}
 _TIMES = re.compile(r"\s*\d[\d:.,\s-]*", re.ASCII)
 
 #: Called with files done and files in all.
-Progress = Callable[[int, int], None]
 
 
 def parse_query(text: str | Path) -> tuple[Path, tuple[float, float] | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from avel.inference.checkpoint import Trained, build_network
 from avel.inference.load import load_trained
 from avel.models.base import Model, Recipe, TaskName, models
 from avel.models.precision import autocast, has_bf16_units
+from avel.progress import EpochProgress
 from avel.tasks import Task, task_named
 from avel.training.provenance import count_leak, make_card, run_identity, take_weights, without
 from avel.training.recipes import check_task, to_json, to_toml
@@ -34,8 +35,6 @@ from avel.types import Json
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-#: Called after every epoch with its record and the number of epochs.
-Progress = Callable[[Json, int], None]
 HISTORY, RECIPE = "history.csv", "recipe.toml"
 
 
@@ -84,7 +83,7 @@ def fit(
     device: str = "auto",
     devices: int = 1,
     tensorboard: bool = False,
-    progress: Progress | None = None,
+    progress: EpochProgress | None = None,
     final: Json | None = None,
 ) -> Run:
     """Train a model; the epoch is selected on the validation split by the task's own metric.
@@ -114,7 +113,7 @@ def fit(
             of one device but for the last digits (nearly those where they are means over windows
             or over clips with an event: unpaired CML's and DAM's).
         tensorboard: Write TensorBoard events into ``out`` as well.
-        progress: Called after every epoch.
+        progress: Called after every epoch with its record and the epochs in all.
         final: Train all epochs without validation and keep the last one; what the card's
             ``metrics`` then are.
 
@@ -208,7 +207,7 @@ class _Loop:
 
     def run(
         self, train: Split, val: Split, *, resume: bool, tensorboard: bool,
-        progress: Progress | None,
+        progress: EpochProgress | None,
     ) -> list[Json]:  # fmt: skip
         """Train to the last epoch, or until patience ends; the history."""
         kind = torch.bfloat16 if self.bf16 else None

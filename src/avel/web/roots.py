@@ -34,7 +34,7 @@ def named_roots(folders: Sequence[Path]) -> dict[str, Path]:
     roots: dict[str, Path] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise UsageError(f"--root {folder}: no folder", expected="a folder of videos")
+            raise UsageError(f"--root {folder} is no folder", expected="a folder of videos")
         target = folder.resolve()
         name, number = target.name or "root", 1
         while name in roots:

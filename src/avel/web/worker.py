@@ -14,7 +14,8 @@ from avel.types import Json
 
 if TYPE_CHECKING:
     from avel.features.network import Precision
-    from avel.inference.localizer import Localizer, Progress
+    from avel.inference.localizer import Localizer
+    from avel.progress import Progress
 
 
 @dataclass(frozen=True)

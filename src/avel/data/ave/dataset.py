@@ -36,11 +36,11 @@ from avel.data.ave.files import (
     split_rows,
 )
 from avel.data.ave.labels import compare_labels, second_labels, video_tags
-from avel.data.ave.store import Beside, Dtype, Progress, store_folder, stored
+from avel.data.ave.store import Beside, Dtype, store_folder, stored
 from avel.data.base import Dataset, Split
-from avel.download import terminal_progress
 from avel.errors import DataError, all_at_once
 from avel.files import json_hash
+from avel.progress import Progress, terminal_progress
 from avel.types import Json
 
 Memory = Literal["mmap", "ram"]

@@ -16,9 +16,10 @@ from avel.data.ave.files import (
     open_array,
     read_annotations,
 )
-from avel.download import Progress, download, root_cause
+from avel.download import download, root_cause
 from avel.errors import AvelError, DataError
 from avel.files import human_size
+from avel.progress import Progress
 
 #: Files above this size are features.
 _SMALL = 2 * 2**20

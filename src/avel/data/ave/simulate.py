@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,9 +61,8 @@ from avel.data.ave.synth_features import (
 )
 from avel.errors import DataError, UsageError, unknown_name
 from avel.files import whole, write_whole
+from avel.progress import Progress
 from avel.types import Json
-
-Progress = Callable[[int, int], None]
 
 #: Background clips of the release's weak setting for each of its annotation rows.
 NOISY = 178 / 4143

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,12 +17,12 @@ from numpy.typing import NDArray
 from avel.data.ave.files import open_array
 from avel.errors import DataError
 from avel.files import cache_folder, check_room, whole, write_whole
+from avel.progress import Progress
 
 if TYPE_CHECKING:
     import h5py
 
 Dtype = Literal["float16", "float32"]
-Progress = Callable[[int, int], None]
 
 #: Bytes of float32 in a block: with its copy in the store's type, what a conversion needs.
 _BLOCK = 16 * 2**20

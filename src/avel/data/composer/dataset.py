@@ -18,7 +18,6 @@ from avel.data.composer.scene import VERSION, ComposedScene, make_scene, script_
 from avel.data.rendered import (
     COMPOSER_CARD,
     Labelled,
-    Progress,
     check_card,
     is_rendered,
     places,
@@ -29,6 +28,7 @@ from avel.data.rendered import (
 from avel.data.script import ACT, acts_of
 from avel.errors import AvelError, DataError, UsageError
 from avel.files import write_whole
+from avel.progress import Progress
 
 #: Most seconds that sound and sight are put apart.
 APART = 600.0

@@ -11,7 +11,6 @@ from typing import Any
 from avel.data.rendered import (
     TOYBOX_CARD,
     Labelled,
-    Progress,
     check_card,
     is_rendered,
     places,
@@ -25,6 +24,7 @@ from avel.data.toybox.scene import VERSION, ToyScene, make_scene, script_json, s
 from avel.data.toybox.things import CLASSES
 from avel.errors import UsageError, all_at_once
 from avel.files import write_whole
+from avel.progress import Progress
 
 #: Samples a second of the sound tracks.
 RATE = 16000
