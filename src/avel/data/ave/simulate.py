@@ -102,7 +102,8 @@ def simulate(
 
     At a scale below 1 it holds all validation and test rows of SEL, and of the other annotation
     rows that share, drawn evenly over classes and both partitions, in the release's order; the
-    order files number the rows that are left, and Annotations.txt has fewer lines. A clip's features are the same at every scale.
+    order files number the rows that are left, and Annotations.txt has fewer lines. A clip's
+    features are the same at every scale.
 
     Args:
         target: The folder; other simulated files in it are replaced.
