@@ -4,7 +4,7 @@
     avel extract data/pairs10 --audio mini_audio --visual mini_visual
     avel synth-features data/tenth --labels LABELS --scale 0.1
     python scripts/calibration_results.py pairs10=data/pairs10 simulated_ave=data/tenth
-    python scripts/calibration_results.py --table      # docs/post-processing.md's table, from the CSV
+    python scripts/calibration_results.py --table  # docs/post-processing.md's table, from the CSV
 
 CSPA+CSEA and A+V-att, task sel, few epochs; epoch, temperature and decision are chosen on
 validation. `before` is the paper's decision on the probabilities as the model gives them, `after`
@@ -87,7 +87,8 @@ def judge(run: Trained, data: Dataset) -> tuple[Row, SplitScores, SplitScores]:
     row = {
         "temperature": decision.temperature,
         "threshold": "paper's" if rule.threshold is None else rule.threshold,
-        "low_threshold": rule.low_threshold, "max_gap": rule.max_gap, "min_duration": rule.min_duration,
+        "low_threshold": rule.low_threshold, "max_gap": rule.max_gap,
+        "min_duration": rule.min_duration,
         "own_thresholds": len(decision.classes), "segments": int((test.truth >= 0).sum()),
     }  # fmt: skip
     for metric, *_ in COLUMNS:

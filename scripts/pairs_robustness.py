@@ -229,7 +229,8 @@ def find_runs(folder: Path) -> dict[str, list[Trained]]:
     twice = [n for n, runs in found.items() if len({r.card["seed"] for r in runs}) < len(runs)]
     if twice or not found:
         what = f"several recipes of {', '.join(twice)}" if twice else "no SEL run"
-        raise DataError(f"{folder} holds {what}", expected="runs of `avel reproduce systems modalities`",
+        raise DataError(f"{folder} holds {what}",
+                        expected="runs of `avel reproduce systems modalities`",
                         hint="name another folder, or remove what is old")  # fmt: skip
     return found
 

@@ -523,7 +523,7 @@ def test_soft_margin_heads_start_where_every_class_is_rare() -> None:
 
 
 def test_shared_heads_are_one_and_let_lambda_matter() -> None:
-    """Separate streams are moved by Adam alike whatever weighs their losses; a shared head isn't."""
+    """Adam moves separate streams alike whatever weighs their losses, but not a shared head."""
 
     def head_after_a_step(heads: str, share: float) -> torch.Tensor:
         model = build(heads=heads, lambda_s=share)

@@ -1,7 +1,7 @@
 """Every variant's output on random weights, pinned: a change of the arithmetic is noticed anywhere.
 
-The arrays are avel's own (torch 2.13.0, float32, one thread); `python -m tests.models.test_pinned_outputs`
-writes them again where a change is meant.
+The arrays are avel's own (torch 2.13.0, float32, one thread). Where a change is meant,
+`python -m tests.models.test_pinned_outputs` writes them again.
 """
 
 from __future__ import annotations

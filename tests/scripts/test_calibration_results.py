@@ -30,7 +30,7 @@ def test_the_page_holds_the_results(script: ModuleType) -> None:
     rows = script.read(script.RESULTS)
     held = {(r["data"], r["system"]) for r in rows}
     assert held == {(d, s) for d in script.DATA for s in script.SYSTEMS} and len(rows) == 12
-    page = (ROOT / "docs" / "decisions.md").read_text("utf-8")
+    page = (ROOT / "docs" / "post-processing.md").read_text("utf-8")
     assert script.table(rows) in page, "run scripts/calibration_results.py --table"
     for name in script.DATA:
         image = f"images/reliability-{name.replace('_', '-')}.png"

@@ -172,7 +172,7 @@ class Tagger(Backbone):
     def logits(self, features: Tensor) -> Tensor:
         """The dense layer's logits: (..., A) -> (..., C).
 
-        Of maps (..., H, W, V) these are each region's share, (..., H, W, C), whose mean over regions
+        Of maps (..., H, W, V) these are each region's share, (..., H, W, C), whose mean over them
         is the whole frame's: a class activation map.
         """
         return nn.functional.linear(features.float(), *self.classifier())

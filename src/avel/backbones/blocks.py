@@ -25,7 +25,7 @@ def pad_batch(x: Tensor) -> Tensor:
 
 
 class FoldableConv(nn.Module):
-    """A convolution ``conv`` and, until it is folded in, the batch normalisation ``norm`` after it."""
+    """A convolution ``conv`` and, until it is folded in, the batch normalisation ``norm``."""
 
     conv: nn.Conv2d
     norm: nn.BatchNorm2d | None

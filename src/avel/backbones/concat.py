@@ -23,7 +23,7 @@ PLUS = "+"
 
 
 class Joint(ClipBackbone):
-    """Visual backbones side by side; the vector of one with a single region is repeated in all regions.
+    """Visual backbones side by side; the vector of one with a single region is repeated in all.
 
     A network of single frames is averaged over the segment's frames, as the extractor does.
 

@@ -80,7 +80,7 @@ class EfficientNetLite0(VisualBackbone, Tagger):
     """A convolution, sixteen inverted blocks and a last convolution; one dense layer for classes.
 
     Args:
-        norm: With batch normalisation, as the weights' file has it; else folded into the convolutions.
+        norm: With batch normalisation, as in the weights' file; else folded into convolutions.
     """
 
     card = Card(

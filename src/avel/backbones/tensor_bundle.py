@@ -32,7 +32,8 @@ class _DamagedError(Exception):
 def read_bundle(index: bytes, data: bytes) -> dict[str, NDArray[np.float32]]:
     """The float32 tensors of a bundle by name; tensors of other types are left out.
 
-    They are read-only views of ``data``, so a table that names the same bytes many times needs no memory.
+    They are read-only views of ``data``: a table that names the same bytes many times needs no
+    memory.
 
     Args:
         index: Of ``variables.index``.

@@ -107,7 +107,7 @@ def weights_state(weights: Weights) -> State:
     return "present"
 
 
-# --- weights that are converted from other files -----------------------------------------------------
+# ---- weights that are converted from other files
 
 
 def take_weights(weights: Weights, path: Path) -> Path:

@@ -42,7 +42,7 @@ class YAMNet(AudioBackbone, Tagger):
     """One convolution and thirteen separable ones, the mean over time and bands; a dense layer.
 
     Args:
-        norm: With batch normalisation, as the weights' file has it; else folded into the convolutions.
+        norm: With batch normalisation, as in the weights' file; else folded into convolutions.
     """
 
     card = Card(

@@ -1,4 +1,4 @@
-"""Keys by which two phrases are the same: case, punctuation, plurals, and endings such as "-ing"."""
+"""Keys by which two phrases are the same: case, punctuation, plurals, endings such as "-ing"."""
 
 from __future__ import annotations
 

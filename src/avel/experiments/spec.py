@@ -71,7 +71,7 @@ class Outcome:
         parameters: Trainable numbers.
         start_epochs: Of the training that it started from, None without one.
         evaluation: :meth:`avel.evaluation.results.Evaluation.to_json` on the test split.
-        predictions: Its predictions for each test clip, see :meth:`avel.tasks.Task.predictions`; None
+        predictions: For each test clip, see :meth:`avel.tasks.Task.predictions`; None
             in outcomes of older versions, which didn't store them.
     """
 

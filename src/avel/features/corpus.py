@@ -34,7 +34,7 @@ BATCH = 8
 #: The same where there is one process only: so many short clips fill a batch of the networks.
 BATCH_IN_PROCESS = 32
 #: ``made``: extracted now. ``kept``: up to date from before. ``bad``: the file itself can't be
-#: used, and goes into quarantine, where it stays as ``skipped``. ``failed``: another error; the file is
+#: used, and goes into quarantine, where it stays as ``skipped``. ``failed``: another error; it is
 #: tried again the next time.
 Status = Literal["made", "kept", "bad", "skipped", "failed"]
 

@@ -111,7 +111,7 @@ class Predictor(ABC):
         A file longer than the training clips goes through in windows of their length, half a
         window apart; a segment's scores are the mean over its windows, and so are its attention
         maps, renormalised. Labels are the model's own where there is one window; with several, the
-        argmax of the mean scores, or what ``decision_rule`` makes of them. A model's ``audible`` and
+        argmax of the mean scores, or what ``decision_rule`` gives. A model's ``audible`` and
         ``visible`` parts are averaged in the same way.
 
         Raises:

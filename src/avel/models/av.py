@@ -335,7 +335,7 @@ def _sound_regions(inputs: str, audio_dim: int, audio_regions: int) -> int:
         return 1
     if audio_regions < 1 or audio_dim % audio_regions:
         raise ValueError(
-            f"{audio_regions=} with audio features {audio_dim} wide: expected a multiple of them, as "
+            f"{audio_regions=} with audio features {audio_dim} wide: expected a multiple, as "
             f"vggish_maps (of AVE: data.audio=maps) gives it, for {inputs=}"
         )
     return audio_regions

@@ -162,7 +162,7 @@ class Dcca(Model):
         return Recipe(epochs=100, batch=256)
 
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
-        """Output for (B, T, A) and (B, T, H, W, V); ``mask`` has no effect: segments are independent.
+        """Output for (B, T, A) and (B, T, H, W, V); ``mask`` has no effect on single segments.
 
         Parts: ``audio`` and ``visual``, the perceptrons' outputs (B, T, width).
         """

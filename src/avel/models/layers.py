@@ -36,8 +36,8 @@ HEAD_BIASES = ("uniform", "zero")
 def start_soft_margin(head: nn.Sequential, bias: str) -> None:
     """Start a soft-margin head where it needn't learn first that every class is rare.
 
-    One-against-rest sigmoids whose biases are near 0 begin at p = 0.5 each, and hundreds of steps go
-    into lowering them. The papers print no initialisation; -ln C is ours.
+    One-against-rest sigmoids whose biases are near 0 begin at p = 0.5 each, and hundreds of steps
+    go into lowering them. The papers print no initialisation; -ln C is ours.
 
     Args:
         head: Its last layer gives the C+1 logits.
@@ -134,7 +134,7 @@ class AVGA(nn.Module):
         if self.release and visual_term.shape[2] != visual_term.shape[3]:
             raise UsageError(
                 f"the picture has {visual_term.shape[2]} regions",
-                expected=f"{visual_term.shape[3]}: the released attention has a weight for each region",
+                expected=f"{visual_term.shape[3]}: the released attention has a weight a region",
                 hint="take the paper's form of the attention, or a backbone with that many regions",
             )
         content = (

@@ -330,7 +330,8 @@ def _backbone_file(card: Json, modality: Any) -> bytes:
     meta = {
         "kind": "backbone", "format": FORMAT, "card": description, "frames": backbone_card.frames,
         "log_offset": backbone_card.log_offset, "patch_hop": backbone_card.patch_hop,
-        "clip": isinstance(network, ClipBackbone), "input": backbone_card.input, "paper": backbone_card.paper,
+        "clip": isinstance(network, ClipBackbone), "input": backbone_card.input,
+        "paper": backbone_card.paper,
         "licence": _licence(description), "checked": {"difference": difference},
     }  # fmt: skip
     return _with_meta(proto, meta)

@@ -68,7 +68,7 @@ def stored(
             except OSError as e:
                 raise DataError(
                     f"{source} could not be copied to {target} ({str(e)[:200]})",
-                    hint="check that the file is whole and the disk has room, or give another store",
+                    hint="check that the file is whole and the disk has room, or name another",
                 ) from e
         held = _open(target, key)
         assert held is not None
