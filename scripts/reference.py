@@ -21,7 +21,10 @@ from avel.cli.main import build_app
 from avel.files import write_whole
 
 DOCS = Path(__file__).parent.parent / "docs"
-_WRITTEN = "<!-- written by scripts/reference.py: change the help or docstring, then run it with --write -->"
+_WRITTEN = (
+    "<!-- written by scripts/reference.py: change the help or docstring, then run it with "
+    "--write -->"
+)
 #: Sections of docstrings.
 _SECTIONS = ("Args", "Returns", "Yields", "Raises")
 #: What the value of an option is called where it has no name of its own.
