@@ -133,7 +133,7 @@ def test_a_file_that_has_changed_is_probed_again(
     assert counts["probed clip.mp4"] == 2
     clip.unlink()
     timeline.save(tmp_path / "clip.html")
-    assert "made: no pictures" in (tmp_path / "clip.html").read_text("utf-8")
+    assert "this page has no pictures" in (tmp_path / "clip.html").read_text("utf-8")
 
 
 def test_features_of_a_file_are_localized_without_the_file(
