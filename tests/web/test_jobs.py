@@ -346,6 +346,23 @@ def test_jobs_and_corrections_survive_a_restart(tmp_path: Path) -> None:
         assert not list((tmp_path / "state" / "incoming").iterdir())
 
 
+def test_jobs_of_before_labels_were_stored_get_them_at_a_start(tmp_path: Path) -> None:
+    with serving(tmp_path / "state") as client:
+        old, damaged = done(client), done(client)
+        before = client.get(f"/api/jobs/{old}").json()
+        for id in (old, damaged):
+            facts = client.service.store.get(id).facts  # type: ignore[attr-defined]
+            kept = {k: v for k, v in facts.items() if k not in ("labels", "min_score")}
+            client.service.store.set_facts(id, kept)  # type: ignore[attr-defined]
+        (tmp_path / "state" / "jobs" / damaged / "result.json").write_text("{")
+        assert client.get(f"/api/jobs/{old}").json()["labels"] == {}
+    with serving(tmp_path / "state") as client:
+        after = client.get(f"/api/jobs/{old}").json()
+        assert (after["labels"], after["min_score"]) == (before["labels"], before["min_score"])
+        assert after["labels"] and after["min_score"] is not None
+        assert client.get(f"/api/jobs/{damaged}").json()["labels"] == {}
+
+
 def test_a_job_that_brings_the_server_down_each_time_fails(tmp_path: Path) -> None:
     store = Store(tmp_path / "jobs.sqlite")
     store.add(Job("a1", "a.mp4", "default", "media.mp4", 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,15 @@ def load_result(folder: Path) -> Timeline:
             player_start=float(result.get("player_start", 0.0)),
         )
     )
+
+
+def event_facts(timeline: Timeline) -> Json:
+    """What the list of jobs shows of the events: ``events``, ``labels``, ``min_score``."""
+    return {
+        "events": len(timeline),
+        "labels": Counter(e.label for e in timeline),
+        "min_score": min((e.score for e in timeline), default=None),
+    }
 
 
 def decision_of(timeline: Timeline, **options: float | None) -> Decision:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from avel.errors import DataError, UsageError
+from avel.errors import AvelError, DataError, UsageError
 from avel.media.file import ENDINGS
 from avel.types import Json
 from avel.web import job_folder
@@ -147,6 +147,15 @@ class JobService:
             if path.parent == self.incoming or path.name not in known:
                 folder = path.is_dir() and not path.is_symlink()
                 shutil.rmtree(path) if folder else path.unlink()
+        self._complete_facts()
+
+    def _complete_facts(self) -> None:
+        """Add labels and lowest scores to jobs that were done before these were stored."""
+        for job in self.store.every():
+            if job.state == "done" and "min_score" not in job.facts:
+                with suppress(AvelError):  # damaged, or a full disk: it stays as it is
+                    timeline = job_folder.load_result(self.folder_of(job))
+                    self.store.set_facts(job.id, job.facts | job_folder.event_facts(timeline))
 
     def load(self) -> None:
         """Load the models.

@@ -283,6 +283,13 @@ class Store:
             )  # fmt: skip
         return done.rowcount > 0
 
+    def set_facts(self, id: str, facts: Json) -> None:
+        """Replace the facts of a job that is done."""
+        with self._change() as db:
+            db.execute(
+                "UPDATE jobs SET facts=? WHERE id=? AND state='done'", (json.dumps(facts), id)
+            )
+
     def put_back(self, id: str) -> None:
         """Put a running job back into the queue at its old position, not counted as a try."""
         with self._change() as db:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +90,7 @@ class ModelWorker:
         from avel.media.file import open_media
         from avel.report.spectrogram import file_spectrogram
         from avel.report.thumbs import thumbnails
-        from avel.web.job_folder import save_pictures, save_result
+        from avel.web.job_folder import event_facts, save_pictures, save_result
 
         media, folder = open_media(job.media), Path(job.folder)
         if media.duration > job.max_duration:
@@ -106,9 +105,7 @@ class ModelWorker:
         save_result(folder, timeline)
         return {
             "duration": timeline.duration,
-            "events": len(timeline),
-            "labels": Counter(e.label for e in timeline),
-            "min_score": min((e.score for e in timeline), default=None),
+            **event_facts(timeline),
             "has_video": media.video is not None,
             "has_audio": media.audio is not None,
             "notes": list(timeline.notes),
