@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from avel.data.base import fingerprint
+from avel.data.base import Dataset, fingerprint
 from avel.data.resident import resident
 from avel.errors import AvelError, CheckpointError, DataError, UsageError
 from avel.files import locked
@@ -25,7 +26,7 @@ from avel.inference.checkpoint import weights_hash
 from avel.inference.load import load_trained
 from avel.training import loop as training
 from avel.training.loop import HISTORY, RECIPE, Stopped, fit
-from avel.training.mmel import evaluated_ids, fit_cml
+from avel.training.mmel import fit_cml, spared_clips
 from avel.training.state import STATE, load_state
 from avel.training.step import Objective, Stepper
 from tests.conftest import shared_folder
@@ -265,8 +266,9 @@ def test_cml_starts_from_mmel_without_its_clips(tmp_path: Path) -> None:
     first = small_recipe("sel", "epochs=1")
     run = fit_cml("cspa_csea", data, recipe=own, mmel=first, out=tmp_path)
     start = load_trained(tmp_path / "mmel")
-    assert start.train_ids and not set(start.train_ids) & set(evaluated_ids(data))
+    assert start.train_ids and not set(start.train_ids) & spared_clips(data).training
     assert len(start.train_ids) == 24 - 6
+    assert start.selection_ids == data.val.ids
     assert run.trained.card["leak"] == 0
     assert run.trained.card["init"]["train_ids"] == start.card["train_ids"]
     ours, theirs = run.trained.network.state_dict(), start.network.state_dict()
@@ -276,11 +278,70 @@ def test_cml_starts_from_mmel_without_its_clips(tmp_path: Path) -> None:
         assert torch.allclose(ours[name], theirs[name], atol=1e-6)
 
 
-def test_mmel_for_ave_is_trained_on_2704_rows(shared: Path) -> None:
+def _one_video(*clips: str) -> Dataset:
+    """The made-up data set where some clips and the first that CML tests are of one video."""
+    data = make_dataset(cml=True)
+    val = data.splits["cml_val"]
+    val = replace(val, ids=tuple(f"only_cml_val{i}" for i in range(len(val))))
+    return replace(
+        data, splits=data.splits | {"cml_val": val},
+        recordings=dict.fromkeys((*clips, data.splits["cml_test"].ids[0]), "one"),
+    )  # fmt: skip
+
+
+def test_mmel_spares_other_clips_of_the_videos_that_cml_evaluates(tmp_path: Path) -> None:
+    data = _one_video("train20", "val0")
+    recipe, first = small_recipe("cml", "epochs=1"), small_recipe("sel", "epochs=1")
+    run = fit_cml("cspa_csea", data, recipe=recipe, mmel=first, out=tmp_path)
+    start = load_trained(tmp_path / "mmel")
+    assert start.train_ids and start.selection_ids
+    assert "train20" not in start.train_ids and len(start.train_ids) == 24 - 6 - 1
+    assert "val0" not in start.selection_ids and len(start.selection_ids) == 9 - 1
+    assert run.trained.card["leak"] == 0
+
+
+def test_a_leak_is_found_by_video_in_training_and_in_the_selection_of_the_epoch() -> None:
+    recipe, first = small_recipe("cml", "epochs=1"), small_recipe("sel", "epochs=1")
+    options: dict[str, Any] = {"task": "cml", "recipe": recipe}
+    data = _one_video("train20")
+    others = spared_clips(data).training - {"train20"}
+    by_row = fit("cspa_csea", data, recipe=first, exclude=others).trained
+    with pytest.raises(
+        CheckpointError, match=r"trained on 1 of the 12 clips .*\(compared by video"
+    ):
+        fit("cspa_csea", data, **options, init=by_row)
+    data = _one_video("val0")
+    chosen = fit("cspa_csea", data, recipe=first, exclude=spared_clips(data).training).trained
+    with pytest.raises(CheckpointError, match="epoch selected on 1 of this run's test clips"):
+        fit("cspa_csea", data, **options, init=chosen)
+    allowed = fit("cspa_csea", data, **options, init=chosen, allow_leak=True)
+    assert allowed.trained.card["leak"] == 1
+
+
+def test_a_video_that_the_run_itself_trains_on_is_no_leak_of_its_start() -> None:
+    data = replace(make_dataset(), recordings={"train0": "twice", "test0": "twice"})
+    start = fit("cspa_csea", data, recipe=small_recipe("sel", "epochs=1")).trained
+    again = fit("cspa_csea", data, recipe=small_recipe("sel", "epochs=1"), init=start)
+    assert again.trained.card["leak"] == 0
+
+
+def test_data_without_a_partition_of_cml_select_both_epochs_on_their_validation() -> None:
+    data = make_dataset()
+    spared = spared_clips(data)
+    assert spared.training == {*data.val.ids, *data.test.ids}
+    assert spared.validation == set(data.test.ids)
+
+
+def test_mmel_for_ave_sees_no_video_that_cml_evaluates(shared: Path) -> None:
     from avel.data import load_dataset
 
     data = load_dataset("ave", root=shared / "ave", labels_only=True)
-    assert len(set(data.train.ids) - set(evaluated_ids(data))) == 2704
+    spared = spared_clips(data)
+    test, val = (set(data.splits[f"cml_{name}"].ids) for name in ("test", "val"))
+    assert len(set(data.train.ids) - test - val) == 2704  # by row
+    assert len(set(data.train.ids) - spared.training) == 2698  # by video
+    assert (len(set(data.val.ids) & test), len(set(data.val.ids) & val)) == (52, 38)
+    assert len(set(data.val.ids) - spared.validation) == 311
     assert len(set(data.train.ids) & set(data.splits["cml_test"].ids)) == 314
 
 

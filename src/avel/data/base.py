@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,10 @@ class Dataset:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())
         return f"<Dataset {self.name!r}: {len(self.classes)} classes, clips: {sizes}>"
+
+    def recordings_of(self, clips: Iterable[str]) -> set[str]:
+        """The recordings that clips, by name, were cut from."""
+        return {self.recordings.get(clip, clip) for clip in clips}
 
     @property
     def train(self) -> Split:

@@ -17,7 +17,7 @@ from avel.evaluation.evaluate import evaluate
 from avel.experiments.spec import Outcome, Training
 from avel.files import json_hash, write_whole
 from avel.training.loop import Run, fit
-from avel.training.mmel import evaluated_ids
+from avel.training.mmel import has_own_partition, spared_clips
 from avel.training.recipes import to_json
 from avel.training.state import STATE
 from avel.types import Json
@@ -59,7 +59,10 @@ class Runner:
 
     def folder_of(self, training: Training, seed: int) -> Path:
         """A training's folder: other data or another recipe is another folder."""
-        key = json_hash([training.identity(), self._fingerprint])
+        what = [training.identity(), self._fingerprint]
+        if (training.spares or training.start) and has_own_partition(self.data):
+            what.append("spared by recording")  # earlier versions spared clips
+        key = json_hash(what)
         options = "_".join(f"{k}={v}" for k, v in training.changed.items())
         plain = "".join(c if c.isalnum() or c in "=_.+-" else "-" for c in options)[:80]
         name = "_".join(filter(None, [plain, key[:10]]))
@@ -141,10 +144,12 @@ class Runner:
 
     def _fit(self, training: Training, seed: int, meter: _Meter) -> Run:
         start = self.folder_of(training.start, seed) if training.start else None
+        spared = spared_clips(self.data) if training.spares else None
         return fit(
             training.model, self.data, task=training.task, seed=seed, recipe=training.recipe,
             setting=training.setting, out=meter.folder, resume=True, init=start,
-            exclude=evaluated_ids(self.data) if training.spares else (), progress=meter,
+            exclude=spared.training if spared else (),
+            exclude_val=spared.validation if spared else (), progress=meter,
         )  # fmt: skip
 
     def _forget_other_starts(self, folder: Path, start: Outcome | None) -> None:

@@ -31,7 +31,7 @@ def check_card(card: Json) -> list[str]:
     for key in ("options", "dims", "audio_card", "visual_card", "data", "train_ids"):
         if not isinstance(card.get(key), dict):
             wrong.append(f"{key}: no object")
-    for key in ("recipe", "metrics", "init"):
+    for key in ("recipe", "metrics", "init", "selection_ids"):
         if not isinstance(card.get(key, {}), dict | None):
             wrong.append(f"{key}: no object")
     leak = card.get("leak", 0)

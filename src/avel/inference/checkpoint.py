@@ -1,7 +1,8 @@
 """Checkpoints: a trained model that says what it is, saved as safetensors and JSON, never pickle.
 
 A folder holds ``model.safetensors`` (the weights, with the card in its header), ``card.json`` (the
-same card, for people) and ``train_ids.json.gz`` (what it was trained on, for the leak check).
+same card, for people), ``train_ids.json.gz`` and ``selection_ids.json.gz`` (the clips that it was
+trained on and that its epoch was selected on, for the leak check).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from avel.features.extractor import Extractor
     from avel.features.network import Precision
 
-CARD, TRAIN_IDS = "card.json", "train_ids.json.gz"
+CARD, TRAIN_IDS, SELECTION_IDS = "card.json", "train_ids.json.gz", "selection_ids.json.gz"
 #: Most bytes that are read of a card, of weights, of unpacked training ids.
 LARGEST_CARD, LARGEST_WEIGHTS, LARGEST_IDS = 2**22, 2**32, 2**24
 _OPENING, _COMMA = re.compile(r"\s*\[\s*"), re.compile(r"\s*,\s*")
@@ -52,11 +53,13 @@ class Trained(Predictor):
             a segment), ``window`` (training clip length in segments), ``audio_card``,
             ``visual_card``, ``recipe``, ``seed``, ``data``, ``train_ids``, ``metrics``, ``avel``.
         train_ids: Names of the clips it was trained on; None where that isn't known.
+        selection_ids: Names of the clips its epoch was selected on; None where that isn't known.
     """
 
     network: Model
     card: Json
     train_ids: tuple[str, ...] | None = field(default=None, repr=False)
+    selection_ids: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
     def decision_rule(self) -> DecisionRule | None:
@@ -144,9 +147,10 @@ class Trained(Predictor):
         state = _storable(self.network.state_dict(), dtype)
         card = {**self.card, "format": FORMAT, "weights": weights_hash(state), "dtype": dtype}
         text = json.dumps(card, indent=1, sort_keys=True, ensure_ascii=False)
-        if self.train_ids is not None:
-            packed = gzip.compress(json.dumps(list(self.train_ids)).encode(), mtime=0)
-            write_whole(folder / TRAIN_IDS, packed)
+        for name, ids in ((TRAIN_IDS, self.train_ids), (SELECTION_IDS, self.selection_ids)):
+            if ids is not None:
+                packed = gzip.compress(json.dumps(list(ids)).encode(), mtime=0)
+                write_whole(folder / name, packed)
         write_whole(folder / WEIGHTS, save(state, metadata={"avel": text}))
         write_whole(folder / CARD, text + "\n")
         return folder
@@ -211,7 +215,10 @@ def read_checkpoint(folder: Path) -> Trained:
         )
     card = upgraded(card)
     network = _rebuild(folder, card, state)
-    return Trained(network, card, _read_ids(folder / TRAIN_IDS, card))
+    return Trained(
+        network, card, _read_ids(folder / TRAIN_IDS, card, "train_ids"),
+        _read_ids(folder / SELECTION_IDS, card, "selection_ids"),
+    )  # fmt: skip
 
 
 def _damaged(path: Path, why: object) -> CheckpointError:
@@ -264,8 +271,8 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], Json | None]:
     return state, None if text is None else _parse_card(path, text)
 
 
-def _read_ids(path: Path, card: Json) -> tuple[str, ...] | None:
-    """The training ids, or None where the file is missing or isn't the one the card names."""
+def _read_ids(path: Path, card: Json, key: str) -> tuple[str, ...] | None:
+    """Names of clips, or None where the file is missing or isn't the one the card names."""
     if not path.is_file() or path.stat().st_size > LARGEST_IDS:
         return None
     try:
@@ -274,7 +281,7 @@ def _read_ids(path: Path, card: Json) -> tuple[str, ...] | None:
         ids = list(_texts(text.decode()))
     except (OSError, zlib.error, ValueError):
         return None
-    return tuple(ids) if ids_hash(ids) == card.get("train_ids", {}).get("sha256") else None
+    return tuple(ids) if ids_hash(ids) == (card.get(key) or {}).get("sha256") else None
 
 
 def build_network(card: Json) -> Model:

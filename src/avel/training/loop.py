@@ -79,6 +79,7 @@ def fit(
     resume: bool = False,
     init: str | Path | Trained | None = None,
     exclude: Collection[str] = (),
+    exclude_val: Collection[str] = (),
     allow_leak: bool = False,
     device: str = "auto",
     devices: int = 1,
@@ -105,8 +106,9 @@ def fit(
         init: A trained model to start from: a CML model takes co-attention and BiLSTMs of an SEL
             model (the paper's MMEL).
         exclude: Names of clips to leave out of training.
-        allow_leak: Accept an ``init`` trained on clips of this task's validation or test splits;
-            the card then says so.
+        exclude_val: Names of clips to leave out of the validation that selects the epoch.
+        allow_leak: Accept an ``init`` that has seen recordings of this task's validation or test
+            splits (:func:`avel.training.provenance.count_leak`); the card then says so.
         device: As for :func:`avel.device.check_device`.
         devices: How many of them (``"cuda"`` without a number, or processes on ``"cpu"``). Several
             share every batch, each in a process that holds all clips. The losses are those
@@ -141,9 +143,9 @@ def fit(
     recipe = replace(recipe, options=options)
     setting = kind.setting_of(setting, options)
     train, val, test = kind.splits(data, setting)
-    train = without(train, exclude)
+    train, val = without(train, exclude), without(val, exclude_val)
     initial = load_trained(init) if isinstance(init, str | Path) else init
-    leak = count_leak(initial, (*val.ids, *test.ids), allow_leak) if initial else 0
+    leak = count_leak(initial, data, train, val, test, allow_leak) if initial else 0
     folder = _folder(out, resume)
     with torch.random.fork_rng(devices=[]):
         fabric = _fabric(device, devices)
@@ -151,8 +153,12 @@ def fit(
         network = _network(model, data, train, task, recipe)
         take_weights(network, initial)
         bf16 = _bf16(recipe, fabric.device)
-        card = make_card(network, data, train, kind, setting, recipe, seed, initial, leak, bf16)
-        loop = _Loop(fabric, network, recipe, kind, seed, bf16, folder, card, train.ids, final)
+        selected_on = () if final else val.ids
+        card = make_card(
+            network, data, train, kind, setting, recipe, seed, initial, leak, bf16, selected_on
+        )  # fmt: skip
+        ids = (train.ids, selected_on)
+        loop = _Loop(fabric, network, recipe, kind, seed, bf16, folder, card, ids, final)
         output: dict[str, Any] = {"tensorboard": tensorboard, "progress": progress}
         with _exclusive(folder if fabric.is_global_zero else None, resume):
             history = loop.run(train, val, resume=resume, **output)
@@ -195,7 +201,8 @@ class _Loop:
 
     def __init__(
         self, fabric: Fabric, network: Model, recipe: Recipe, task: Task, seed: int, bf16: bool,
-        folder: Path | None, card: Json, ids: tuple[str, ...], final: Json | None,
+        folder: Path | None, card: Json, ids: tuple[tuple[str, ...], tuple[str, ...]],
+        final: Json | None,
     ) -> None:  # fmt: skip
         self.fabric, self.network, self.recipe, self.task = fabric, network, recipe, task
         self.seed, self.bf16, self.folder, self.card, self.ids = seed, bf16, folder, card, ids
@@ -319,7 +326,7 @@ class _Loop:
         """The best epoch's model."""
         network = build_network(self.card)
         network.load_state_dict({n: t.cpu() for n, t in self.best.items()})
-        return Trained(network.eval(), {**self.card, "metrics": self.metrics}, self.ids)
+        return Trained(network.eval(), {**self.card, "metrics": self.metrics}, *self.ids)
 
     def _save(self, history: list[Json]) -> None:
         """State, history and, where this epoch is the best so far, the checkpoint."""

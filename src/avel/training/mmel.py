@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,52 @@ def start_task(model: str, task: str) -> TaskName | None:
     return start if start in cls.card.tasks and hasattr(cls, "init_from") else None
 
 
-def evaluated_ids(data: Dataset, setting: str | None = None) -> tuple[str, ...]:
-    """Names of the clips in CML's validation and test splits."""
-    _, val, test = task_named("cml").splits(data, setting)
-    return (*val.ids, *test.ids)
+@dataclass(frozen=True)
+class Spared:
+    """Names of the clips that the model which CML starts from must not see.
+
+    Args:
+        training: Not trained on: all clips, of any split, of a recording that CML validates or
+            tests on.
+        validation: Not in the validation that selects its epoch. The same clips where CML has a
+            partition of its own; else CML validates on SEL's validation split, and only the
+            recordings of its test split are spared.
+    """
+
+    training: frozenset[str]
+    validation: frozenset[str]
+
+
+def spared_clips(data: Dataset, setting: str | None = None) -> Spared:
+    """The clips that CML is evaluated on, by recording: one video may be several clips.
+
+    Of AVE's training split 2698 clips are left, of its validation split 311.
+
+    Args:
+        data: The data set.
+        setting: CML's, see :attr:`avel.tasks.Task.settings`.
+    """
+    task = task_named("cml")
+    _, val, test = task.splits(data, setting)
+    tested = _clips_of(data, test.ids)
+    evaluated = tested | _clips_of(data, val.ids)
+    return Spared(evaluated, evaluated if has_own_partition(data) else tested)
+
+
+def has_own_partition(data: Dataset) -> bool:
+    """Whether CML has a partition of its own in a data set, as in AVE."""
+    return task_named("cml").split_names(data.splits) != task_named("sel").split_names(data.splits)
+
+
+def _clips_of(data: Dataset, ids: Collection[str]) -> frozenset[str]:
+    """All clips of a data set that are of the same recordings as some of them."""
+    recordings = data.recordings_of(ids)
+    return frozenset(
+        clip
+        for split in data.splits.values()
+        for clip in split.ids
+        if data.recordings.get(clip, clip) in recordings
+    )
 
 
 def mmel_recipe(model: str, recipe: Recipe, pairs: list[str] | None = None) -> Recipe:
@@ -61,7 +104,8 @@ def fit_cml(
 ) -> Run:
     """Train the SEL model without CML's validation and test clips, then CML from it.
 
-    On AVE the first is trained on the 2704 rows of SEL's training split outside CML's evaluation.
+    On AVE the first is trained on the 2698 clips of SEL's training split whose videos CML doesn't
+    evaluate, and its epoch is selected on such clips of the validation split.
 
     Args:
         model: Registry name.
@@ -76,10 +120,12 @@ def fit_cml(
         options: For both, as for :func:`avel.fit`.
     """
     recipe = recipe or models.get(model).recipe("cml")
+    spared = spared_clips(data, setting)
     sel_run = fit(
         model, data, task="sel", seed=seed, recipe=mmel or mmel_recipe(model, recipe),
         out=mmel_out or (Path(out) / "mmel" if out else None), resume=resume,
-        exclude=evaluated_ids(data, setting), progress=_named(progress, "mmel"), **options,
+        exclude=spared.training, exclude_val=spared.validation,
+        progress=_named(progress, "mmel"), **options,
     )  # fmt: skip
     return fit(
         model, data, task="cml", seed=seed, recipe=recipe, out=out, setting=setting,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -30,27 +30,67 @@ def without(split: Split, exclude: Collection[str]) -> Split:
         return split
     if not len(positions):
         raise DataError(f"all {len(split)} clips of {split.name} are excluded",
-                        expected="one at least to train on", hint="exclude fewer")  # fmt: skip
+                        expected="one clip at least", hint="exclude fewer")  # fmt: skip
     return split.subset(positions)
 
 
-def count_leak(initial: Trained, evaluated: Collection[str], allow: bool) -> int:
-    """How many of the clips evaluated the initial model was trained on; -1 if not known."""
+def count_leak(
+    initial: Trained, data: Dataset, train: Split, val: Split, test: Split, allow: bool
+) -> int:  # fmt: skip
+    """How many clips of this run's evaluation its initial model has seen; -1 if not known.
+
+    Clips are compared by their recordings: a video that stands in the data under two categories
+    is one recording. Seen are the validation and test clips that the initial model was trained
+    on, and the test clips that its epoch was selected on. Recordings that the data set itself
+    puts into this run's own training or validation split as well aren't counted there.
+
+    Args:
+        initial: The model to start from.
+        data: The data set of this run.
+        train, val, test: This run's splits.
+        allow: Accept a leak.
+
+    Raises:
+        CheckpointError: if there is one, or it can't be known, and that isn't allowed.
+    """
+    evaluated = (*val.ids, *test.ids)
     trained_on = None if initial.train_ids is None else set(initial.train_ids)
-    count = -1 if trained_on is None else len(trained_on & set(evaluated))
+    if trained_on is None:
+        trained = selected = frozenset[str]()
+    else:
+        trained = _seen(data, evaluated, trained_on, train.ids)
+        selected = _seen(data, test.ids, initial.selection_ids or (), val.ids)
+    count = -1 if trained_on is None else len(trained | selected)
     if count and not allow:
-        what = (
-            f"was trained on {count} of the {len(set(evaluated))} clips of this run's evaluation"
-            if count > 0
-            else "doesn't tell which clips it was trained on"
-        )
         raise CheckpointError(
-            f"the initial model {what}",
-            expected="one trained on none of the validation and test clips",
+            f"the initial model {_leak_text(trained, selected, len(set(evaluated)), count)}",
+            expected="one trained on none of the videos of the validation and test clips, its "
+            "epoch selected on none of those of the test clips",
             hint="train it with those clips excluded (`avel train` does so for cml on its own), or"
             " give --allow-leak, and the result will say so",
         )
     return count
+
+
+def _leak_text(trained: Collection[str], selected: Collection[str], clips: int, count: int) -> str:
+    if count < 0:
+        return "doesn't tell which clips it was trained on"
+    parts = [f"was trained on {len(trained)} of the {clips} clips of this run's evaluation"]
+    parts = parts if trained else []
+    if selected:
+        parts.append(f"had its epoch selected on {len(selected)} of this run's test clips")
+    return " and ".join(parts) + " (compared by video)"
+
+
+def _seen(
+    data: Dataset, evaluated: Collection[str], known: Collection[str], own: Collection[str]
+) -> frozenset[str]:
+    """The evaluated clips that are known, or of a recording of known ones that ``own`` lacks."""
+    recordings = data.recordings_of(known) - data.recordings_of(own)
+    return frozenset(
+        clip for clip in evaluated
+        if clip in known or data.recordings.get(clip, clip) in recordings
+    )  # fmt: skip
 
 
 def take_weights(network: Model, initial: Trained | None) -> None:
@@ -75,7 +115,7 @@ def take_weights(network: Model, initial: Trained | None) -> None:
 
 def make_card(
     network: Model, data: Dataset, train: Split, task: Task, setting: str, recipe: Recipe,
-    seed: int, initial: Trained | None, leak: int, bf16: bool,
+    seed: int, initial: Trained | None, leak: int, bf16: bool, selection_ids: Sequence[str],
 ) -> Json:  # fmt: skip
     """The card of a run before its first epoch; ``metrics`` are filled in later."""
     return {
@@ -99,6 +139,7 @@ def make_card(
             "note": data.note,
         },
         "train_ids": {"count": len(train), "sha256": ids_hash(train.ids)},
+        "selection_ids": {"count": len(selection_ids), "sha256": ids_hash(selection_ids)},
         "background_clips": task.background_clips(data, train),
         "init": _origin(initial),
         "leak": leak,

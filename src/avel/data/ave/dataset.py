@@ -85,7 +85,8 @@ def load(
     Returns:
         Splits ``train``, ``val``, ``test``, where their order files are there ``cml_train``,
         ``cml_val``, ``cml_test``, and where all three noisy files are there the background clips
-        of the weak setting as ``background``. Ids are ``<annotation row>:<video id>``.
+        of the weak setting as ``background``. Ids are ``<annotation row>:<video id>``; the
+        recordings are the videos, of which 45 stand under two or three categories.
 
     Raises:
         UsageError: for options that don't exist.
@@ -115,6 +116,7 @@ def load(
         visual_card=_card("visual", maps.shape[2:], simulated, visual),
         simulated=simulated,
         note=_note(root, rows, simulation),
+        recordings={f"{i}:{row.video}": row.video for i, row in enumerate(rows)},
         origin=""
         if simulation is None
         else json_hash({k: v for k, v in simulation.items() if k != "avel"}),
