@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -182,7 +183,8 @@ def test_many_rows_that_are_left_out_are_counted(tmp_path: Path) -> None:
     bad = "".join("a.mp4,5,3,x\n" for _ in range(50))
     root = write(tmp_path, HEAD + good + bad, {f"{n}.mp4": 6 for n in "abcd"})
     notes = load_dataset("folder", root=root).notes
-    assert len(notes) == 21 and "30 more; `avel check" in notes[-1]
+    left_out = [n for n in notes if n.startswith("Left out: ")]
+    assert len(left_out) == 21 and "30 more; `avel check" in left_out[-1]
     assert len(examine(root).left_out) == 50
 
 
@@ -294,6 +296,46 @@ def test_too_few_videos_for_three_splits() -> None:
     assert len(clips) == 2 and mistakes
     clips, mistakes = assign_splits([Clip(n, n, "", ()) for n in "abc"])
     assert not mistakes and sorted(c.split for c in clips) == ["test", "train", "val"]
+
+
+def test_splits_have_every_class_in_its_share() -> None:
+    from avel.data.folder import Clip
+
+    def clip(number: int) -> Clip:
+        labels = [f"common{number % 2}"] + (["rare"] if number < 10 else [])
+        return Clip(f"{number}.mp4", f"{number}.mp4", "", tuple((0.0, 1.0, n) for n in labels))
+
+    clips = [clip(i) for i in range(60)]
+    for seed in range(20):
+        drawn, mistakes = assign_splits(clips, seed=seed)
+        assert not mistakes
+        sizes = Counter(c.split for c in drawn)
+        of_class = Counter((label, c.split) for c in drawn for *_, label in c.events)
+        assert sizes == {"train": 42, "val": 6, "test": 12}
+        assert [of_class["rare", s] for s in ("train", "val", "test")] == [7, 1, 2]
+        assert all(abs(of_class["common0", s] - n / 2) <= 1 for s, n in sizes.items())
+        again, _ = assign_splits(clips[::-1], seed=seed)  # the order of the rows is no matter
+        assert {c.file: c.split for c in again} == {c.file: c.split for c in drawn}
+    lone = [Clip(f"{n}.mp4", n, "", ((0.0, 1.0, n),)) for n in "abcdefghij"]
+    assert Counter(c.split for c in assign_splits(lone)[0]) == {"train": 7, "val": 1, "test": 2}
+
+
+def test_a_draw_says_what_it_did_and_which_classes_are_not_measured(tmp_path: Path) -> None:
+    rows = "".join(f"{i}.mp4,1,4,{'rare' if i == 3 else 'a'}\n" for i in range(10))
+    root = write(tmp_path, HEAD + rows, {f"{i}.mp4": 25 for i in range(10)})
+    data = load_dataset("folder", root=root)
+    assert len(data.train) == 21  # excerpts
+    assert data.notes == (
+        "The validation split has no rare.",
+        "The test split has no rare.",
+        "No split is named: the 10 files were divided by class (train 7, val 1, test 2 files).",
+    )
+
+
+def test_a_folder_without_splits_is_tested_whole_where_asked(tmp_path: Path) -> None:
+    data = load_dataset("folder", root=ten(tmp_path), whole=True, partial=True)
+    assert list(data.splits) == ["test"] and len(data.test) == 10 and data.drawn
+    assert data.notes == ("No split is named: all 10 files are in test.",)
 
 
 def test_events_too_short_for_a_segment_are_counted(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -369,7 +370,14 @@ def test_folds_by_command_in_one_go_or_resumed(
     table.write_text("\n".join(",".join(line[:4]) for line in lines) + "\n")  # none is named
     train = ["train", "linear", f"data={root}", "epochs=2", "precision=float32"]
     assert main([*train, "-o", str(tmp_path / "plain")]) == 0
-    assert "--folds 5 cross-validates over all of them" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "42 files: 4 of validation and 8 of test are too few; --folds 5 cross-" in told
+    other = shutil.copytree(root, tmp_path / "other")
+    for data, count in ((root, 8), (other, 42)):  # the drawn test split; other clips, all of them
+        out = tmp_path / "evaluated.json"
+        assert main(["evaluate", str(tmp_path / "plain"), f"data={data}", "-o", str(out)]) == 0
+        assert json.loads(out.read_text())["clips"] == count
+    capsys.readouterr()
     whole = tmp_path / "whole"
     assert main([*train, "--folds", "3", "-o", str(whole)]) == 0
     told = capsys.readouterr().out

@@ -138,12 +138,23 @@ def _plain(text: str) -> Any:
     return int(text) if text.isascii() and text.removeprefix("-").isdigit() else text
 
 
-def open_data(arguments: DataArguments, *, partial: bool = False, **more: Any) -> Dataset:
+def same_folder(a: DataArguments, b: DataArguments) -> bool:
+    """Whether two calls name the same folder of data; False where one names none."""
+    if not (a.data and b.data):
+        return False
+    folders = [Path(d.data if _is_path(d.data) else d.root).absolute() for d in (a, b)]
+    return folders[0].resolve() == folders[1].resolve()
+
+
+def open_data(
+    arguments: DataArguments, *, partial: bool = False, whole: bool = False, **more: Any
+) -> Dataset:
     """Load the data set that the arguments name, and print its notes.
 
     Args:
         arguments: Which data, and its options.
         partial: Whether splits of a folder may be missing, as for evaluation alone.
+        whole: Whether all clips of a folder that names no split are in ``test``.
         more: Further options of the data set.
 
     Raises:
@@ -166,7 +177,8 @@ def open_data(arguments: DataArguments, *, partial: bool = False, **more: Any) -
                 hint="check the path",
             )
         raise UsageError(f"data={name} needs its folder", hint=f"give data={name} root=DIR")
-    more |= {"partial": True} if partial and name == "folder" else {}
+    if name == "folder":
+        more |= {k: True for k, v in (("partial", partial), ("whole", whole)) if v}
     try:
         data = load_dataset(name, root=root, **arguments.options, **more)
     except TypeError as e:  # a value of another type

@@ -91,9 +91,12 @@ def _runs(
         raise UsageError("no run is named", hint="give the folders that `avel train` wrote")
     runs = [(folder, [load_trained(one) for one in seed_folders(folder)]) for folder in folders]
     stored_data = not data_arguments.data
+    whole = False
     if stored_data:
         data_arguments = load_data_arguments(seed_folders(folders[0])[0])
-    data = open_data(data_arguments, partial=True)
+    elif split == "test":
+        whole = not _is_of_training(data_arguments, seed_folders(folders[0])[0])
+    data = open_data(data_arguments, partial=True, whole=whole)
     folds: list[Folds] = []
     groups: dict[object, list[Trained]] = {}
     for folder, seeds in runs:
@@ -118,6 +121,19 @@ def _runs(
                 hint="give other clips with data=DIR",
             )
         _draw(next(iter(groups.values()))[0], data, split, reliability)
+
+
+def _is_of_training(data_arguments: DataArguments, run: Path) -> bool:
+    """Whether the data are those of a run's training, whose drawn splits must be drawn again.
+
+    Other clips than those are evaluated whole where they name no split.
+    """
+    from avel.cli._pairs import load_data_arguments, same_folder
+
+    try:
+        return same_folder(data_arguments, load_data_arguments(run))
+    except UsageError:  # the run's record of its data is damaged
+        return False
 
 
 def _draw(run: Trained, data: Dataset, split: str, path: Path) -> None:

@@ -145,11 +145,14 @@ def _suggest_folds(data: Any, task: str) -> None:
     from avel.tasks import task_named
 
     count = recordings(data)
-    if task_named(task).classifies and data.drawn and count < FEW:
-        _print(
-            f"{count} files: {len(data.val)} clips of validation and {len(data.test)} of test are "
-            "too few; --folds 5 cross-validates over all of them"
-        )
+    if not task_named(task).classifies or count >= FEW or "val" not in data.splits:
+        return
+    val, test = (recordings(data, name) for name in ("val", "test"))
+    over = "all of them" if data.drawn else "those of training and validation"
+    _print(
+        f"{count} files: {val} of validation and {test} of test are too few; --folds 5 "
+        f"cross-validates over {over}"
+    )
 
 
 def _print(text: str) -> None:

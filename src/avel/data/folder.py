@@ -6,9 +6,8 @@ that is up to date; labels are made from the annotations.
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,6 +30,7 @@ from avel.data.annotations import (
 from avel.data.base import Dataset, Split
 from avel.data.packed import Pack, Windows, is_packed, open_pack
 from avel.data.rendered import COMPOSER_CARD, TOYBOX_CARD, origin_of
+from avel.data.stratify import divide
 from avel.errors import DataError
 from avel.features.content_hashes import ContentHashes, is_current
 from avel.features.listing import media_files
@@ -72,6 +72,7 @@ def load(
     dtype: str = "float16",
     predictions: bool = False,
     partial: bool = False,
+    whole: bool = False,
 ) -> Dataset:
     """A data set from a folder of clips.
 
@@ -81,7 +82,7 @@ def load(
     and ``testSet.txt``, or ``Annotations.txt``.
 
     Splits are those of the annotations, or made by video (column ``video``, else the file): 70, 10
-    and 20 percent of the videos in the order of a seeded hash, never by clip. Files longer than
+    and 20 percent of the videos of every class, never by clip. Files longer than
     ``window`` segments are cut into windows that don't overlap, the last one shorter; all windows
     of a file stay in its split, and each segment is evaluated once. A segment has the label of the
     event that fills at least half of it; where several different ones do, of the one that starts
@@ -96,6 +97,7 @@ def load(
         predictions: Whether predictions of a model that nobody corrected count as truth;
             otherwise their clips are left out, and the data set's notes say so.
         partial: Whether splits may be missing, as for evaluation alone.
+        whole: Whether all clips are in ``test`` where the annotations name no split.
 
     What can't be read of rows, label files and clips is left out, and the data set's notes say
     which and why; so are clips that `avel extract` gave up.
@@ -122,13 +124,14 @@ def load(
     left += late
     drawn = not any(clip.split for clip in clips)
     videos = {clip.file: clip.video for clip in clips}
-    clips, problems = assign_splits(clips, seed=seed, partial=partial)
+    clips, problems = assign_splits(clips, seed=seed, partial=partial, whole=whole)
     labels = {label for clip in clips for *_, label in clip.events}
     classes = tuple(dict.fromkeys(row.label for row in read.rows if row.label in labels))
     mistakes += problems + ([] if classes else ["no row has a label"])
     if mistakes:
         _stop(root, mistakes + left)
     notes = [*_left_out(root, left), *read.notes, *unlabelled, *_odd_labels(clips, stored.step)]
+    notes += [_drawn_note(clips)] if drawn else []
     dataset = _assemble(root, clips, classes, stored, window, notes)
     recordings = {
         name: video
@@ -215,6 +218,17 @@ def _odd_labels(clips: Sequence[Clip], step: float) -> list[str]:
         if lone and learnt:
             notes.append(f"No training clip has {some(sorted(lone))}, which {split} has: no model "
                          "can learn it from these splits.")  # fmt: skip
+    return notes + _missing_classes(clips, learnt)
+
+
+def _missing_classes(clips: Sequence[Clip], learnt: set[str]) -> list[str]:
+    """Classes of training that validation or test lack: nothing is measured of them."""
+    notes = []
+    for split, name in (("val", "validation"), ("test", "test")):
+        of_split = [c for c in clips if c.split == split]
+        lacking = learnt - {label for c in of_split for *_, label in c.events}
+        if lacking and of_split:
+            notes.append(f"The {name} split has no {some(sorted(lacking))}.")
     return notes
 
 
@@ -386,15 +400,19 @@ def _within(
 
 
 def assign_splits(
-    clips: Sequence[Clip], *, seed: int = 0, partial: bool = False
+    clips: Sequence[Clip], *, seed: int = 0, partial: bool = False, whole: bool = False
 ) -> tuple[list[Clip], list[str]]:
-    """Clips with their splits: as annotated, or 70/10/20 by video in the order of a seeded hash.
+    """Clips with their splits: as annotated, or 70/10/20 percent of the videos, stratified.
+
+    Each split gets its share of the videos of every class; a class of few videos goes to training
+    first (see :func:`avel.data.stratify.divide`).
 
     Args:
         clips: All of a folder.
-        seed: Of the order.
+        seed: Of the draw.
         partial: Whether splits may be missing: where none is named, clips of fewer than three
             videos are then all in ``test``.
+        whole: Whether all clips are in ``test`` where no split is named.
 
     Returns:
         The clips, and what is wrong: a split named for some clips only, or left without any.
@@ -405,9 +423,11 @@ def assign_splits(
         return list(clips), [f"{without} and {len(clips) - len(named) - 1} more name no split"]
     videos = {c.video for c in clips}
     few = len(videos) < len(SPLITS)
+    if not named and (whole or (partial and few)):
+        return [replace(c, split="test") for c in clips], []
     if not named:
-        split_of = dict(_by_video(videos, seed))
-        clips = [replace(c, split="test" if partial and few else split_of[c.video]) for c in clips]
+        split_of = _drawn_splits(clips, seed)
+        clips = [replace(c, split=split_of[c.video]) for c in clips]
     present = {c.split for c in clips}
     lacking = [] if partial else [s for s in SPLITS if s not in present]
     if lacking and few:
@@ -418,13 +438,32 @@ def assign_splits(
     return list(clips), [f"no clip in split {s!r}" for s in lacking]
 
 
-def _by_video(videos: set[str], seed: int) -> Iterator[tuple[str, str]]:
-    ordered = sorted(videos, key=lambda v: hashlib.sha256(f"{seed}:{v}".encode()).hexdigest())
-    n = len(ordered)
+def _drawn_splits(clips: Sequence[Clip], seed: int) -> dict[str, str]:
+    """The split of each video, drawn by class over the videos."""
+    classes_of: dict[str, set[str]] = {}
+    for clip in clips:
+        classes_of.setdefault(clip.video, set()).update(label for *_, label in clip.events)
+    videos = sorted(classes_of)  # the draw doesn't depend on the order of the rows
+    classes = sorted(set().union(*classes_of.values()))
+    has_class = np.array([[c in classes_of[v] for c in classes] for v in videos], dtype=bool)
+    n = len(videos)
     val = max(1, round(SHARES[1] * n)) if n > 1 else 0
     test = max(1, round(SHARES[2] * n)) if n > 2 else 0
-    for i, video in enumerate(ordered):
-        yield video, "val" if i < val else "test" if i < val + test else "train"
+    has_class = has_class.reshape(n, len(classes))
+    parts = divide(has_class, (n - val - test, val, test), np.random.default_rng(seed), exact=True)
+    return {video: SPLITS[part] for video, part in zip(videos, parts, strict=True)}
+
+
+def _drawn_note(clips: Sequence[Clip]) -> str:
+    """How the clips were divided, in files."""
+    counts = {s: sum(c.split == s for c in clips) for s in SPLITS}
+    sizes = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    if {c.split for c in clips} == {"test"}:
+        return f"No split is named: all {counted(len(clips), 'file')} are in test."
+    return (
+        f"No split is named: the {counted(len(clips), 'file')} were divided by class "
+        f"({sizes} files)."
+    )
 
 
 def segment_labels(

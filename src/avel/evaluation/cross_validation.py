@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from avel import metrics
 from avel.data.base import Dataset, Split, fingerprint
+from avel.data.stratify import divide
 from avel.errors import CheckpointError, DataError, UsageError
 from avel.evaluation.results import Measured, table
 from avel.files import write_whole
@@ -309,9 +310,10 @@ def _rows(split: Split, name: str) -> Any:
     return array if name == "labels" or split.rows is None else array[split.rows]
 
 
-def recordings(data: Dataset) -> int:
-    """How many recordings the clips of a data set were cut from."""
-    return len({_recording(data, name) for split in data.splits.values() for name in split.ids})
+def recordings(data: Dataset, split: str | None = None) -> int:
+    """How many recordings the clips of a data set, or of one of its splits, were cut from."""
+    splits = [s for name, s in data.splits.items() if split in (None, name)]
+    return len({_recording(data, name) for s in splits for name in s.ids})
 
 
 def _recording(data: Dataset, clip: str) -> str:
@@ -321,9 +323,7 @@ def _recording(data: Dataset, clip: str) -> str:
 def assign_folds(data: Dataset, whole: Split, count: int, *, seed: int) -> list[NDArray[np.int64]]:
     """The rows of each fold: recordings in one fold, classes divided as evenly as possible.
 
-    The class with the fewest recordings left is divided first. Each of its recordings goes to the
-    fold that lacks most of the recording's classes, relative to their size, then most recordings
-    (after Sechidis et al. 2011).
+    See :func:`avel.data.stratify.divide`.
 
     Raises:
         UsageError: for fewer than 2 folds.
@@ -337,39 +337,17 @@ def assign_folds(data: Dataset, whole: Split, count: int, *, seed: int) -> list[
         raise DataError(f"{count} folds need {count} recordings, the data have {len(recordings)}",
                         expected="one or more in each fold", hint="give fewer folds")  # fmt: skip
     classes = len(data.classes)
-    holds = np.zeros((len(recordings), classes), bool)
+    has_class = np.zeros((len(recordings), classes), bool)
     for name, labels in zip(names, whole.labels, strict=True):
         seen = labels[(labels >= 0) & (labels < classes)]
-        holds[recordings.index(name), seen] = True
+        has_class[recordings.index(name), seen] = True
     rng = np.random.default_rng([seed, count])
-    fold_of = _divide(holds, count, rng)
+    fold_of = divide(has_class, [len(recordings) / count] * count, rng)
     place = {name: fold_of[i] for i, name in enumerate(recordings)}
     return [
         np.array([row for row, name in enumerate(names) if place[name] == k], np.int64)
         for k in range(count)
     ]
-
-
-def _divide(
-    has_class: NDArray[np.bool_], count: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """(N,) fold of each recording, from (N, C) whether a class occurs in it."""
-    lacking = np.tile(has_class.sum(0) / count, (count, 1))
-    free = np.full(count, len(has_class) / count)
-    fold = np.full(len(has_class), -1)
-    while (fold < 0).any():
-        remaining = np.flatnonzero(fold < 0)
-        per_class = has_class[remaining].sum(0)
-        rarest = min(np.flatnonzero(per_class), key=lambda c: per_class[c], default=None)
-        candidates = remaining if rarest is None else remaining[has_class[remaining, rarest]]
-        for i in rng.permutation(candidates):
-            expected = lacking @ (has_class[i] / np.maximum(1, has_class.sum(0)))
-            order = np.lexsort((rng.permutation(count), -free, -expected))
-            k = int(order[0])
-            fold[i] = k
-            lacking[k] -= has_class[i]
-            free[k] -= 1
-    return fold
 
 
 def constant_baselines(split: Split, classes: int, step: float) -> dict[str, dict[str, float]]:
