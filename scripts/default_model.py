@@ -112,7 +112,7 @@ def candidates(parts: Sequence[Dataset], *, seeds: int, out: Path, values: Json)
             }  # fmt: skip
             for split, (judged, own) in product(("val", "test"), mixes.items()):
                 found = judge(trained, own.splits[split], joint.classes)
-                rows.append({**head, "judged_on": judged, "split": split,
+                rows.append({**head, "evaluated_on": judged, "split": split,
                              "clips": len(own.splits[split]), **rounded(found)})  # fmt: skip
                 value = rounded(found)[CHOSEN_BY]
                 print(data.name, seed, "on", judged, split, f"{100 * value:.1f}", flush=True)
@@ -124,14 +124,14 @@ def candidates(parts: Sequence[Dataset], *, seeds: int, out: Path, values: Json)
 
 def page(rows: Sequence[dict[str, str]]) -> str:
     """The table of docs/results.md: event F1 on test clips, by training data and test data."""
-    judged = list(dict.fromkeys(r["judged_on"] for r in rows))
+    judged = list(dict.fromkeys(r["evaluated_on"] for r in rows))
     order = sorted(judged, key=lambda name: "+" in name)  # the mix last
     lines = [["trained on", "classes", *(f"on {CALLED.get(name, name)}" for name in order)]]
     lines.append(["---"] * len(lines[0]))
     for trained in dict.fromkeys(r["trained_on"] for r in rows):
         own = [r for r in rows if (r["trained_on"], r["split"]) == (trained, "test")]
         cells = [
-            told([100 * float(r[CHOSEN_BY]) for r in own if r["judged_on"] == n]) for n in order
+            told([100 * float(r[CHOSEN_BY]) for r in own if r["evaluated_on"] == n]) for n in order
         ]
         lines.append([CALLED.get(trained, trained), own[0]["classes"], *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -30,7 +30,8 @@ REPLACED = {
 WORDS = {word: new for new, words in REPLACED.items() for word in words.split()}
 #: Names that are another thing's own.
 PROPER = {
-    "moment_label",
+    # the statuses of manifest.csv are stored beside features: made, kept, skipped, bad, failed
+    "kept",
 }
 
 

@@ -62,9 +62,9 @@ def exact_starts(trained: Trained, data: Dataset) -> Iterator[Row]:
     found = evaluate(trained, data)
     ours = {m.metric: m.values[0] for m in found.measured}
     for way, _ in cml.MODALITIES:
-        yield {"measure": "start", "way": way, "answer": "ours", "hit": ours[way]}
+        yield {"measure": "start", "way": way, "system": "ours", "hit": ours[way]}
         for name, value in found.baselines.items():
-            yield {"measure": "start", "way": way, "answer": f"baseline: {name}", "hit": value}
+            yield {"measure": "start", "way": way, "system": f"baseline: {name}", "hit": value}
 
 
 class Ranks:
@@ -83,12 +83,12 @@ class Ranks:
     def rows(self, **named: Any) -> Iterator[Row]:
         hits, ranks = zip(*self.chance, strict=True)
         yield named | {
-            "answer": "ours", "hit": statistics.mean(r == 1 for r in self.first),
+            "system": "ours", "hit": statistics.mean(r == 1 for r in self.first),
             "mean_rank": statistics.mean(self.first), "median_rank": statistics.median(self.first),
             "cases": len(self.first),
         }  # fmt: skip
         yield named | {
-            "answer": "baseline: random order", "hit": statistics.mean(hits),
+            "system": "baseline: random order", "hit": statistics.mean(hits),
             "mean_rank": statistics.mean(ranks), "cases": len(ranks),
         }  # fmt: skip
 
@@ -163,7 +163,7 @@ def main() -> None:
     write(rows, given.csv)
 
 
-#: The lines of docs/cross-modal-retrieval.md's table: what it is called, measure, answer, column.
+#: The lines of docs/cross-modal-retrieval.md's table: what it is called, measure, system, column.
 LINES = (
     ("query and picture of one clip: exact start, %", "start", "ours", "hit"),
     ("the last window (baseline)", "start", "baseline: last_window", "hit"),
@@ -183,10 +183,10 @@ LINES = (
 
 def table(rows: list[dict[str, str]]) -> str:
     """The CSV's first seed as docs/cross-modal-retrieval.md shows it."""
-    found = {(r["measure"], r["answer"], r["way"]): r for r in rows if r["seed"] == rows[0]["seed"]}
+    found = {(r["measure"], r["system"], r["way"]): r for r in rows if r["seed"] == rows[0]["seed"]}
     lines = ["| | audio query | visual query |", "|---|---|---|"]
-    for called, measure, answer, column in LINES:
-        values = [float(found[measure, answer, way][column]) for way, _ in cml.MODALITIES]
+    for called, measure, system, column in LINES:
+        values = [float(found[measure, system, way][column]) for way, _ in cml.MODALITIES]
         scale = 100 if column == "hit" else 1
         lines.append(f"| {called} | " + " | ".join(f"{scale * v:.1f}" for v in values) + " |")
     return "\n".join(lines)

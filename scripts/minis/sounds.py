@@ -17,8 +17,8 @@ from avel.data.composer.bank import Bank
 from avel.data.composer.recordings import (
     RATE,
     lay_out,
-    loud_stretches,
-    play_pieces,
+    loud_excerpts,
+    play_excerpts,
     read_recording,
 )
 from avel.data.composer.scene import BED_LEVELS, BEDS, LOUDEST
@@ -100,9 +100,9 @@ def laid(path, number: int) -> list[np.ndarray]:
             speed = 2 ** rng.uniform(-0.35, 0.35)
             at = np.arange(0, len(samples) - 1, speed)
             samples = np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
-            loud = loud_stretches(samples)
+            loud = loud_excerpts(samples)
         pieces = lay_out(loud, 0, TRACK, rng)
-        made.append(levelled(play_pieces(samples, pieces, 0, TRACK)).astype(np.float16))
+        made.append(levelled(play_excerpts(samples, pieces, 0, TRACK)).astype(np.float16))
     return made
 
 

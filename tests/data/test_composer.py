@@ -35,8 +35,8 @@ from avel.data.composer.pictures import cut_out, draw_ground, read_picture
 from avel.data.composer.recordings import (
     RATE,
     lay_out,
-    loud_stretches,
-    play_pieces,
+    loud_excerpts,
+    play_excerpts,
     read_recording,
 )
 from avel.data.composer.render import DrawnScene, frame_instants, render_sound
@@ -479,18 +479,18 @@ def test_transparency_decides_over_the_shape() -> None:
 def test_loud_stretches_leave_pauses_out() -> None:
     tone = np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE).astype(np.float32)
     quiet = np.zeros(2 * RATE, np.float32)
-    loud = loud_stretches(np.concatenate([quiet, tone, quiet, tone, tone]))
+    loud = loud_excerpts(np.concatenate([quiet, tone, quiet, tone, tone]))
     assert [(round(a / RATE, 1), round(b / RATE, 1)) for a, b in loud] == [(2.0, 3.0), (5.0, 7.0)]
-    assert loud_stretches(quiet) == () == loud_stretches(np.zeros(0, np.float32))
+    assert loud_excerpts(quiet) == () == loud_excerpts(np.zeros(0, np.float32))
 
 
 @pytest.mark.parametrize("loud", [((0, 3000),), ((100, 900), (20000, 21000)), ((0, 80000),)])
 def test_a_span_is_filled_to_its_end(loud: tuple) -> None:
     samples = np.ones(80000, np.float32)
-    pieces = lay_out(loud, 1600, 161600, np.random.default_rng(0))
-    wave_ = play_pieces(samples, pieces, 1600, 161600)
-    assert pieces[0].at == 1600 and len(wave_) == 160000
-    assert all(p.at + p.last - p.first <= 161600 for p in pieces)
+    excerpts = lay_out(loud, 1600, 161600, np.random.default_rng(0))
+    wave_ = play_excerpts(samples, excerpts, 1600, 161600)
+    assert excerpts[0].at == 1600 and len(wave_) == 160000
+    assert all(p.at + p.last - p.first <= 161600 for p in excerpts)
     assert all(np.abs(second).max() > 0.5 for second in wave_.reshape(10, 16000))
 
 

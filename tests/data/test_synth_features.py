@@ -180,7 +180,7 @@ def scenes(count: int, knobs: Knobs) -> tuple[NDArray[np.int64], NDArray[np.floa
     heard = np.zeros((2, count, 28))
     for i in range(count):
         scene = make_scene(np.random.default_rng([9, i]), category[i], (2, 8), 28, knobs)
-        heard[0, i], heard[1, i] = scene.heard[2:8].mean(0), scene.seen[2:8].mean(0)
+        heard[0, i], heard[1, i] = scene.audio[2:8].mean(0), scene.visual[2:8].mean(0)
     return category, heard
 
 
@@ -196,7 +196,7 @@ def test_outside_its_event_a_source_is_never_both_heard_and_seen() -> None:
     kinds = set()
     for i in range(60):
         scene = make_scene(np.random.default_rng(i), 5, (3, 6), 28, knobs)
-        on = scene.heard[:, 5] > 0, scene.seen[:, 5] > 0
+        on = scene.audio[:, 5] > 0, scene.visual[:, 5] > 0
         assert (on[0] & on[1]).tolist() == [3 <= t < 6 for t in range(10)]
         kinds |= set(zip(on[0].tolist(), on[1].tolist(), strict=True))
     assert kinds == {(True, True), (True, False), (False, True), (False, False)}
@@ -205,8 +205,8 @@ def test_outside_its_event_a_source_is_never_both_heard_and_seen() -> None:
 def test_rivals_come_in_one_modality_and_in_a_share_of_clips() -> None:
     knobs = Knobs(likeness_audio=0, likeness_visual=0, rivals=0.3)
     both = [make_scene(np.random.default_rng(i), 5, (0, 10), 28, knobs) for i in range(400)]
-    seen = np.mean([s.rival_seen.any() for s in both])
-    heard = np.mean([np.delete(s.heard, 5, 1).any() for s in both])
+    seen = np.mean([s.rival_visual.any() for s in both])
+    heard = np.mean([np.delete(s.audio, 5, 1).any() for s in both])
     assert 0.22 < seen < 0.38 and 0.22 < heard < 0.38
 
 

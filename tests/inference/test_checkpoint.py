@@ -281,7 +281,7 @@ def test_packaged_models_load_by_name(
 
 
 def test_what_a_model_wants_extracted(trained: Trained) -> None:
-    assert trained.wants == {"audio": "ears:w", "visual": "eyes:w", "step": 1.0}
+    assert trained.feature_options == {"audio": "ears:w", "visual": "eyes:w", "step": 1.0}
 
 
 def test_training_ids_of_odd_json_take_no_memory(tmp_path: Path) -> None:

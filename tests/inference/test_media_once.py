@@ -76,11 +76,11 @@ def test_a_query_may_be_an_open_file_or_its_features(tmp_path: Path, counts: Cou
     counts.clear()
     assert matcher(media, clips[1:], modality="audio") == by_path
     assert not counts["probed query.mp4"]
-    features = avel.extract(media, **matcher.model.wants)
+    features = avel.extract(media, **matcher.model.feature_options)
     by_features = matcher(features, clips[1:], modality="audio")
     assert by_features.query == "query.mp4" and by_features.start == by_path.start
     with pytest.raises(CheckpointError, match="segments"):
-        matcher(avel.extract(media, **{**matcher.model.wants, "step": 2.0}), clips[1:])
+        matcher(avel.extract(media, **{**matcher.model.feature_options, "step": 2.0}), clips[1:])
 
 
 def test_a_clip_with_a_report_is_probed_once_by_the_command(
@@ -142,7 +142,7 @@ def test_features_of_a_file_are_localized_without_the_file(
     clip = write_clip(tmp_path / "clip.mp4", seconds=8)
     media = avel.open(clip)
     whole = avel.localize(media, model=untrained)
-    features = avel.extract(media, **untrained.wants)
+    features = avel.extract(media, **untrained.feature_options)
     counts.clear()
     clip.unlink()
     progress: list[tuple[int, int]] = []
@@ -165,13 +165,13 @@ def test_features_say_what_a_file_lacks(tmp_path: Path, untrained: Trained, miss
     media_file.write_video(clip, frames=frames, fps=10, audio=audio, rate=16000)
     media = avel.open(clip)
     whole = avel.localize(media, model=untrained)
-    found = avel.localize(avel.extract(media, **untrained.wants), model=untrained)
+    found = avel.localize(avel.extract(media, **untrained.feature_options), model=untrained)
     assert found.notes == whole.notes and any(f"no {missing}" in n for n in found.notes)
 
 
 def test_tracks_are_chosen_where_a_file_is_opened(tmp_path: Path, untrained: Trained) -> None:
     clip = write_clip(tmp_path / "clip.mp4", seconds=2)
     find = Localizer(untrained)
-    for video in (avel.open(clip), avel.extract(clip, **untrained.wants)):
+    for video in (avel.open(clip), avel.extract(clip, **untrained.feature_options)):
         with pytest.raises(UsageError, match="track"):
             find(video, audio_track=0)

@@ -289,7 +289,7 @@ def test_strange_metadata_are_refused(
 def test_it_is_loaded_as_any_other_model(default: Exported, clip: Path) -> None:
     model = load_model(default.paths[0])
     assert isinstance(model, OnnxModel) and model.classes == load_trained("toybox").classes
-    features = avel.extract(clip, **model.wants)
+    features = avel.extract(clip, **model.feature_options)
     expected = load_trained("toybox").predict(features)
     np.testing.assert_allclose(model.predict(features).values, expected.values, atol=1e-5)
     events = avel.localize(clip, model=default.paths[0]).events

@@ -144,7 +144,7 @@ def test_a_model_is_judged_over_the_classes_of_both() -> None:
 def test_what_ships_is_what_the_results_say_is_best() -> None:
     made = load_script("default_model")
     rows = made.read_rows(ROOT / "results" / "default.csv")
-    mixed = [r for r in rows if r["split"] == "val" and "+" in r["judged_on"]]
+    mixed = [r for r in rows if r["split"] == "val" and "+" in r["evaluated_on"]]
     best = max(mixed, key=lambda r: float(r[made.CHOSEN_BY]))
     card = load_trained("toybox").card
     assert (card["data"]["name"], card["seed"]) == (best["trained_on"], int(best["seed"]))

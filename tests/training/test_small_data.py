@@ -16,7 +16,7 @@ import torch
 
 from avel.cli.main import main
 from avel.data.base import Dataset, Split
-from avel.data.resident import channel_moments, rarity
+from avel.data.resident import channel_statistics, rarity
 from avel.errors import CheckpointError, DataError, UsageError
 from avel.evaluation.cross_validation import (
     Fold,
@@ -57,7 +57,7 @@ def test_moments_are_those_of_real_segments_and_of_the_regions_mean() -> None:
     split = make_split("train", 20, unequal=True)
     split.audio[::2, 5] = 1e6  # padding, which isn't looked at
     real = split.labels >= 0
-    found = channel_moments(split)
+    found = channel_statistics(split)
     seen = split.visual.astype(np.float64).mean((2, 3))[real]
     np.testing.assert_allclose(found["audio"][0], split.audio[real].mean(0), atol=1e-5)
     np.testing.assert_allclose(found["audio"][1], split.audio[real].std(0), atol=1e-5)
@@ -65,7 +65,7 @@ def test_moments_are_those_of_real_segments_and_of_the_regions_mean() -> None:
     np.testing.assert_allclose(found["visual"][1], seen.std(0), atol=1e-5)
     some = replace(split, rows=np.array([3, 1]), ids=("d", "b"), lengths=split.lengths[[3, 1]])
     np.testing.assert_allclose(
-        channel_moments(some)["audio"][0], split.audio[[3, 1]].mean((0, 1)), atol=1e-5
+        channel_statistics(some)["audio"][0], split.audio[[3, 1]].mean((0, 1)), atol=1e-5
     )
 
 
@@ -103,7 +103,7 @@ def test_the_numbers_travel_with_the_checkpoint_and_apply_wherever_it_answers(
     run = fit("linear", data, recipe=replace(QUICK, lr=0.05), out=tmp_path)
     again = load_trained(tmp_path)
     mean = again.network.state_dict()["intake.audio_mean"]
-    np.testing.assert_allclose(mean, channel_moments(data.train)["audio"][0], rtol=1e-6)
+    np.testing.assert_allclose(mean, channel_statistics(data.train)["audio"][0], rtol=1e-6)
     far = features(7)
     far = replace(far, audio=far.audio * 3 + 900, visual=far.visual * 10 - 70)
     np.testing.assert_array_equal(again.predict(far).values, run.trained.predict(far).values)

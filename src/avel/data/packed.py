@@ -82,14 +82,14 @@ class Pack:
 
     def entry(self, folder: Path, path: Path) -> PackedEntry | None:
         """The rows of a feature file, if it is as it was when it was packed."""
-        held = self.entries.get(path.relative_to(folder).as_posix())
+        entry = self.entries.get(path.relative_to(folder).as_posix())
         try:
             stat = path.stat()
         except OSError:
             return None
-        if held is None or (stat.st_size, stat.st_mtime_ns) != (held.size, held.mtime_ns):
+        if entry is None or (stat.st_size, stat.st_mtime_ns) != (entry.size, entry.mtime_ns):
             return None
-        return held
+        return entry
 
 
 class Windows:
@@ -132,9 +132,9 @@ class Windows:
 
 def feature_files(folder: Path) -> list[Path]:
     """The feature files of a folder and its folders, hidden ones left out, in order."""
-    found = (p for p in folder.rglob(f"*{_ENDING}") if p.is_file())
+    paths = (p for p in folder.rglob(f"*{_ENDING}") if p.is_file())
     return sorted(
-        p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts)
+        p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts)
     )
 
 
@@ -172,9 +172,9 @@ def pack(folder: str | Path, *, dtype: Dtype = "float16", progress: Progress | N
     for old in store.glob("pack-*.npy"):
         if f"-{name}" not in old.name:
             old.unlink(missing_ok=True)
-    held = open_pack(folder, dtype=dtype)
-    assert held is not None
-    return held
+    pack = open_pack(folder, dtype=dtype)
+    assert pack is not None
+    return pack
 
 
 def _agree(folder: Path, paths: Sequence[Path]) -> tuple[Json, list[tuple[int, float]]]:
@@ -256,14 +256,14 @@ def _write(
     with (
         whole(_array_path(store, "audio", name)) as audio,
         whole(_array_path(store, "visual", name)) as visual,
-        audio.open("wb") as heard,
-        visual.open("wb") as seen,
+        audio.open("wb") as audio_file,
+        visual.open("wb") as visual_file,
     ):
-        out = {"audio": heard, "visual": seen}
+        out = {"audio": audio_file, "visual": visual_file}
         for modality, file in out.items():
             shape = (total, *_row(head, modality))
-            said = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_2_0(file, said)
+            numpy_header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_2_0(file, numpy_header)
         first = 0
         for path, (count, duration) in files:
             stat = path.stat()
@@ -291,11 +291,13 @@ def _rows_of(path: Path, dtype: str) -> dict[str, NDArray[Any]]:
     except (OSError, SafetensorError) as e:
         raise DataError(f"{path}: can't be read ({e})", hint="extract it again") from e
     with np.errstate(over="ignore"):  # what doesn't fit becomes infinite and is named
-        held = {modality: np.ascontiguousarray(a, dtype=dtype) for modality, a in arrays.items()}
-    if not all(np.isfinite(rows).all() for rows in held.values()):
+        rows_by_modality = {
+            modality: np.ascontiguousarray(a, dtype=dtype) for modality, a in arrays.items()
+        }
+    if not all(np.isfinite(rows).all() for rows in rows_by_modality.values()):
         cure = "pack it with --dtype float32, or extract it again"
         raise DataError(f"{path}: features that {dtype} can't hold, or not finite", hint=cure)
-    return held
+    return rows_by_modality
 
 
 def _table(name: str, dtype: str, head: Json, entries: Mapping[str, PackedEntry]) -> Json:

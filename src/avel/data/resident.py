@@ -121,7 +121,7 @@ def _read(array: Any, rows: NDArray[np.int64], dtype: torch.dtype | None) -> Ten
     return result
 
 
-def channel_moments(split: Split) -> dict[str, tuple[Tensor, Tensor]]:
+def channel_statistics(split: Split) -> dict[str, tuple[Tensor, Tensor]]:
     """Mean and standard deviation of every channel over a split's real segments, by modality.
 
     A visual channel's are those of its mean over the regions. Read in blocks of rows.
@@ -130,7 +130,7 @@ def channel_moments(split: Split) -> dict[str, tuple[Tensor, Tensor]]:
         ``"audio"`` (A,) twice, ``"visual"`` (V,) twice; float32.
     """
     rows = split.store_rows
-    moments = {}
+    statistics = {}
     for name in ("audio", "visual"):
         array, sums, count = getattr(split, name), np.zeros((2, 1)), 0
         for i in range(0, len(rows), _ROWS):
@@ -143,8 +143,8 @@ def channel_moments(split: Split) -> dict[str, tuple[Tensor, Tensor]]:
             _release(array)
         mean, square = sums / count
         sd = np.sqrt(np.maximum(0, square - mean**2))
-        moments[name] = (torch.from_numpy(mean).float(), torch.from_numpy(sd).float())
-    return moments
+        statistics[name] = (torch.from_numpy(mean).float(), torch.from_numpy(sd).float())
+    return statistics
 
 
 def rarity(labels: Tensor, classes: int) -> Tensor:

@@ -38,8 +38,8 @@ class Act:
     """
 
     event: tuple[str, Span] | None
-    seen: list[tuple[str, Span]]
-    heard: list[tuple[str, Span]]
+    visible: list[tuple[str, Span]]
+    audible: list[tuple[str, Span]]
     rivals: tuple[bool, bool]
 
 
@@ -61,21 +61,21 @@ def _spans_of_event(start: int, end: int, units: int, rng: Rng) -> tuple[Span, S
         early = int(rng.integers(low, high + 1)) if rng.random() < 0.5 else limit
         return (at if maker != "sound" else early), (at if maker != "sight" else early)
 
-    seen0, heard0 = edge(0, start)
-    seen1, heard1 = edge(units, end)
-    return (seen0, seen1), (heard0, heard1)
+    visible0, audible0 = edge(0, start)
+    visible1, audible1 = edge(units, end)
+    return (visible0, visible1), (audible0, audible1)
 
 
 def draw_event(units: int, full: bool, rng: Rng) -> tuple[Span, Span, Span]:
-    """(event, seen, heard) of an act of ``units`` seconds."""
+    """(event, visible, audible) of an act of ``units`` seconds."""
     if full:
         return (0, units), (0, units), (0, units)
     length = units
     while length == units:
         length = draw_length(units, rng)
     start = int(rng.integers(units - length + 1))
-    seen, heard = _spans_of_event(start, start + length, units, rng)
-    return (start, start + length), seen, heard
+    visible, audible = _spans_of_event(start, start + length, units, rng)
+    return (start, start + length), visible, audible
 
 
 def draw_act(units: int, classes: Sequence[str], rng: Rng) -> Act:
@@ -90,11 +90,11 @@ def draw_act(units: int, classes: Sequence[str], rng: Rng) -> Act:
     label, sounding, showing = rng.permutation(list(classes))[:3].tolist()
     keys = list(RIVALS)
     rivals = keys[int(rng.choice(len(keys), p=list(RIVALS.values())))]
-    event, seen, heard = draw_event(units, full, rng)
+    event, visible, audible = draw_event(units, full, rng)
     empty = rng.random() < EMPTY
     rivals = (True, True) if empty else rivals
-    in_sight = [] if empty else [(label, seen)]
-    in_sound = [] if empty else [(label, heard)]
+    in_sight = [] if empty else [(label, visible)]
+    in_sound = [] if empty else [(label, audible)]
     if rivals[0]:
         in_sound.append((sounding, draw_event(units, full, rng)[2]))
     if rivals[1]:

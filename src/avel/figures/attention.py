@@ -94,7 +94,7 @@ def video_attention(
     trained = loaded_run(run)
     if limit < 1:
         raise UsageError(f"limit must be at least 1, got {limit}")
-    features = extract(video, **trained.wants)
+    features = extract(video, **trained.feature_options)
     attention, index = _attention(trained, features, limit)
     grid = features.grid
     patches, peaks = _sound(video, index, grid.step)

@@ -145,7 +145,7 @@ class Format(Writer):
     #: Whether its times are those of a browser's player, whose second 0 may be later.
     player: ClassVar[bool] = False
     #: Whether its files store the mark of predictions; see :mod:`avel.formats.marks`.
-    holds_mark: ClassVar[bool] = False
+    stores_mark: ClassVar[bool] = False
 
     def write(self, timeline: Timeline, path: Path) -> None:
         """Write one video's events, whole or not at all."""
@@ -154,7 +154,7 @@ class Format(Writer):
     def put(self, path: Path, content: str | bytes, timelines: Sequence[Timeline]) -> None:
         """Write a file's content, and marks of predictions beside it if the file has no room."""
         data = encode_text(path, content)
-        if not self.holds_mark:
+        if not self.stores_mark:
             names = zip(video_names(timelines), timelines, strict=True)
             write_beside(path, {name: self.mark(t) for name, t in names if t.predicted})
         write_whole(path, data)

@@ -79,7 +79,7 @@ class Elan(Format):
     ending = ".eaf"
     reads = (".eaf",)
     lanes = True
-    holds_mark = True
+    stores_mark = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """The document, with the video's place absolute and relative to where it will lie."""

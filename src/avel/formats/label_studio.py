@@ -49,7 +49,7 @@ class LabelStudio(Format):
     ending = ".labelstudio.json"
     reads = (".json",)
     many = True
-    holds_mark = True
+    stores_mark = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """One task."""

@@ -34,7 +34,7 @@ class NativeJson(Format):
     title = "avel JSON"
     ending = ".json"
     reads = (".json",)
-    holds_mark = True
+    stores_mark = True
 
     def dump(self, timeline: Timeline, path: Path) -> bytes:
         """The documented JSON form.

@@ -47,7 +47,7 @@ class Otio(Format):
     title = "OpenTimelineIO (video editors)"
     ending = ".otio"
     reads = (".otio",)
-    holds_mark = True
+    stores_mark = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """The timeline at the video's own frame rate and timecode, where the video can be read."""

@@ -43,7 +43,7 @@ class WebVtt(Format):
     ending = ".vtt"
     reads = (".vtt",)
     player = True
-    holds_mark = True
+    stores_mark = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A cue an event, its text the label with ``&``, ``<`` and ``>`` as HTML writes them."""

@@ -87,7 +87,7 @@ class Trained(Predictor):
         """
         from avel.features.extractor import Extractor
 
-        extractor = Extractor(**self.wants, precision=precision, device=device)
+        extractor = Extractor(**self.feature_options, precision=precision, device=device)
         for expected, present in zip(
             (self.audio_card, self.visual_card), extractor.cards, strict=True
         ):

@@ -422,8 +422,8 @@ def _notes(facts: Facts, scores: Scores) -> Iterator[str]:
         yield "The file has no picture that can be read, so nothing in it is both seen and heard."
     if scores.grid.duration < scores.grid.step:
         yield f"The file is shorter than one segment of {scores.grid.step:g} s."
-    said_above = ("the file has no sound", "the file has no picture")
-    yield from (_sentence(n) for n in facts.notes if not n.lower().startswith(said_above))
+    stated_above = ("the file has no sound", "the file has no picture")
+    yield from (_sentence(n) for n in facts.notes if not n.lower().startswith(stated_above))
 
 
 def _sentence(note: str) -> str:

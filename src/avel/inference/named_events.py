@@ -82,10 +82,10 @@ def rivals(words: Vocabulary) -> list[NamedEvent]:
     return list(words.events.values())
 
 
-def _card(selected: Selection, asked: object, settings: Json, cards: dict[str, Json]) -> Json:
+def _card(selected: Selection, requested: object, settings: Json, cards: dict[str, Json]) -> Json:
     from avel.models.named_events import NamedEvents
 
-    notes = [] if asked is None else list(selected.notes)
+    notes = [] if requested is None else list(selected.notes)
     chosen = {s.label: s.event.name for s in selected.events}
     return {
         "model": "named_events", "task": "sel", "paper": NamedEvents.card.paper,

@@ -98,7 +98,7 @@ class Predictor(ABC):
         return dict(self.card["visual_card"])
 
     @property
-    def wants(self) -> Json:
+    def feature_options(self) -> Json:
         """What :func:`avel.extract` must be given to make features that fit, by keyword."""
         audio, visual = backbone_option(self.audio_card), backbone_option(self.visual_card)
         return {"audio": audio, "visual": visual, "step": self.step}

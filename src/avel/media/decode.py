@@ -388,9 +388,9 @@ def measure(frames: Iterator[Any]) -> Downmix:
     """How the channels of decoded audio frames become one; as many are decoded as that takes."""
     channels = Channels()
     return measured(
-        ([c.name for c in f.layout.channels], f.sample_rate, _bounded(held))
+        ([c.name for c in f.layout.channels], f.sample_rate, _bounded(count))
         for f in frames
-        if is_sound(f) and (held := channels(f)) is not None
+        if is_sound(f) and (count := channels(f)) is not None
     )
 
 
@@ -404,7 +404,7 @@ class FramesAhead:
 
     def __init__(self, frames: Iterator[Any], *, most: int = AHEAD_BYTES) -> None:
         self._frames, self._most = frames, most
-        self._kept: deque[Any] = deque()
+        self._buffer: deque[Any] = deque()
         self._bytes = 0
 
     @property
@@ -416,15 +416,15 @@ class FramesAhead:
         for frame in self._frames:
             self._bytes += frame.samples * frame.layout.nb_channels * frame.format.bytes
             if self.complete:
-                self._kept.append(frame)
+                self._buffer.append(frame)
             else:
-                self._kept.clear()
+                self._buffer.clear()
             yield frame
 
     def again(self) -> Iterator[Any]:
         """The frames that were read, and the rest."""
-        while self._kept:
-            yield self._kept.popleft()
+        while self._buffer:
+            yield self._buffer.popleft()
         yield from self._frames
 
 

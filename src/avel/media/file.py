@@ -171,7 +171,7 @@ class Media:
         self._note(*self.mix.sentences())
         for index in range(len(grid)):
             times, images = _pick(screen, shrink, grid, index, count, size)
-            samples, present = _hear(sound, grid, index)
+            samples, present = _sound_of(sound, grid, index)
             yield Segment(index, images, samples, _level(samples, present), present, times)
         self._note(*picture_damage.sentences("picture"), *sound_damage.sentences("sound"))
         if screen.extended is not None and screen.extended[1] - screen.extended[0] >= grid.step:
@@ -213,7 +213,7 @@ class Media:
         """
         grid = self.grid(step)
         sound = SoundLine(self._blocks(Damage()), RATE)
-        segments = (_hear(sound, grid, index) for index in range(len(grid)))
+        segments = (_sound_of(sound, grid, index) for index in range(len(grid)))
         return max((_level(*h) for h in segments), default=SILENCE) if self.audio else SILENCE
 
     def _shown(self, damage: Damage) -> Iterator[Shown]:
@@ -313,7 +313,7 @@ def _pick(
     return tuple(times), stacked
 
 
-def _hear(sound: SoundLine, grid: Grid, index: int) -> tuple[NDArray[np.float32], int]:
+def _sound_of(sound: SoundLine, grid: Grid, index: int) -> tuple[NDArray[np.float32], int]:
     """The samples of the next segment, and how many of them came from the file."""
     first, end = clock.sample_bounds(index, grid.step, RATE)
     samples, present = sound.read(end - first)

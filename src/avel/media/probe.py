@@ -32,11 +32,11 @@ MAX_DURATION = 48 * 3600.0
 # files up to this many bytes are scanned for their true length; of larger ones the header counts
 _SCAN = 2**28
 # containers whose header says how long the file is; of others FFmpeg guesses it from the bit rate
-_SAYS = "mov matroska avi asf flv wav w64 aiff caf au flac ogg mxf ape tta wv wtv ivf nut"
+_TIMED = "mov matroska avi asf flv wav w64 aiff caf au flac ogg mxf ape tta wv wtv ivf nut"
 # times that are taken as wrong: of sound that is spread over so many times its length and a pause
 # (seconds) more; of pictures that stay on longer than any (seconds); of pictures that come less
 # often than every so many seconds, and go on when the sound has ended for a pause
-_STRETCH, _PAUSE, _LONGEST_HOLD, _SELDOM = 4.0, 60.0, 600.0, 10.0
+_SAMPLED, _PAUSE, _LONGEST_SHOWN, _SELDOM = 4.0, 60.0, 600.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def probe(path: Path, *, audio_track: int | None, video_track: int | None) -> Pr
                 "video": _candidates(path, tracks, "video", best["video"], video_track, notes),
                 "audio": _candidates(path, tracks, "audio", best["audio"], audio_track, notes),
             }
-            preferred = [found[0] for found in candidates.values() if found]
+            preferred = [tracks[0] for tracks in candidates.values() if tracks]
             scan = _Scan(container, path, preferred)
             chosen: dict[str, Track | None] = {
                 kind: _readable(path, tracks, candidates[kind], scan, notes[kind]) for kind in notes
@@ -261,10 +261,10 @@ def has_track(notes: Iterable[str], kind: Kind) -> bool:
     unread = (f"{word}: track ", f"{word}: nothing of track ")
     matching = [n for n in notes if n.lower().startswith((f"{word}:", f"the file has no {word}"))]
     refused = any(n.lower().startswith((*unread, f"the file has no {word}")) for n in matching)
-    return not refused or any(map(tells_track, matching))
+    return not refused or any(map(names_track, matching))
 
 
-def tells_track(note: str) -> bool:
+def names_track(note: str) -> bool:
     """Whether a note says which of several tracks was taken."""
     return note.rstrip(".").endswith(_TAKEN)
 
@@ -312,7 +312,7 @@ def _extent(container: Any, scan: _Scan, chosen: Sequence[Track], notes: list[st
     """
     start = scan.start
     streams = [container.streams[t.index] for t in chosen]
-    header_end = _said_end(container, streams, start or 0.0)
+    header_end = _stated_end(container, streams, start or 0.0)
     shortest = min(1.0, 1 / (chosen[0].fps or 25.0))
     if header_end is not None and not scan.whole:
         return _Extent(start or 0.0, max(header_end - (start or 0.0), shortest))
@@ -326,7 +326,7 @@ def _extent(container: Any, scan: _Scan, chosen: Sequence[Track], notes: list[st
         if not timing.ends and not timing.untimed:
             continue
         end = _true_end(timing.ends, header_end) if timing.ends else start + timing.untimed
-        if track.kind == "audio" and end - start > _STRETCH * timing.filled + _PAUSE:
+        if track.kind == "audio" and end - start > _SAMPLED * timing.filled + _PAUSE:
             spread = f"{end - start:.0f} s, and aren't believed"
             notes.append(f"sound: {timing.filled:.1f} s of it have times spread over {spread}")
             end, timed = start + timing.filled, False
@@ -350,12 +350,12 @@ def _shown_until(times: _PacketTimes, end: float, sound: float | None) -> float:
     """
     begins = sorted(times.begins)
     if end - begins[0] > _SELDOM * len(begins):
-        filled = begins[0] + max(_LONGEST_HOLD, _SELDOM * len(begins))
+        filled = begins[0] + max(_LONGEST_SHOWN, _SELDOM * len(begins))
         if sound is None:
             end = min(end, filled)
-        elif end > sound + _LONGEST_HOLD:
+        elif end > sound + _LONGEST_SHOWN:
             end = sound
-    jump = next((a for a, b in pairwise(begins) if b - a > _LONGEST_HOLD), end)
+    jump = next((a for a, b in pairwise(begins) if b - a > _LONGEST_SHOWN), end)
     return max(min(jump, end), min(sound or 0.0, end))
 
 
@@ -363,7 +363,7 @@ def _compare(
     container: Any, start: float, end: float, header_end: float | None, notes: list[str]
 ) -> None:
     """Note where a file is shorter than its header says, be that counted from 0 or from start."""
-    if header_end is None or not set(_SAYS.split()) & set(container.format.name.split(",")):
+    if header_end is None or not set(_TIMED.split()) & set(container.format.name.split(",")):
         return
     lost = header_end - end
     if lost > 0.5 and abs(lost - start) > 0.5:
@@ -371,7 +371,7 @@ def _compare(
         notes.append(note)
 
 
-def _said_end(container: Any, streams: Sequence[Any], start: float) -> float | None:
+def _stated_end(container: Any, streams: Sequence[Any], start: float) -> float | None:
     """The end by what the headers say, on the file's own clock."""
     ends = [
         float(((s.start_time or 0) + s.duration) * s.time_base)
@@ -443,7 +443,7 @@ class _Scan:
         streams = [container.streams[index] for index in self._tracks]
         self.times = {s.index: _PacketTimes(s) for s in streams}
         self.frames: dict[int, Any] = {}
-        header_end = _said_end(container, streams, self.start or 0.0) if streams else None
+        header_end = _stated_end(container, streams, self.start or 0.0) if streams else None
         self.whole = header_end is None or path.stat().st_size <= _SCAN
         for track in tracks:
             _check_size(path, track)

@@ -32,8 +32,8 @@ def costs(
     """
     length, results = len(query), []
     buffer: list[Floats] = []
-    for piece in blocks:
-        buffer.append(piece)
+    for block in blocks:
+        buffer.append(block)
         if sum(map(len, buffer)) >= CHUNK + length - 1:
             track = np.concatenate(buffer)
             results.append(_costs(network, query, track, modality))

@@ -325,7 +325,7 @@ class _Builder:
         return _RowSource(replace(moved, **is_now), new=False)
 
     def _extract(self, stream: FeatureStream, **known: Any) -> _RowSource:
-        from avel.media.probe import tells_track
+        from avel.media.probe import names_track
 
         first = self._count
         positions = {n: part.tell() for n, part in self._parts.items()}
@@ -341,7 +341,7 @@ class _Builder:
         self._changed = True
         entry = IndexEntry(
             **known, duration=stream.grid.duration, first=first, count=len(stream),
-            notes=tuple(note for note in stream.notes if tells_track(note)),
+            notes=tuple(note for note in stream.notes if names_track(note)),
         )  # fmt: skip
         return _RowSource(entry, new=True)
 

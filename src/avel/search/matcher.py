@@ -25,7 +25,7 @@ from avel.errors import AvelError, DataError, MediaError, UsageError
 from avel.features.cache import Facts, features_of
 from avel.features.listing import named_files
 from avel.inference.predictor import check_features
-from avel.media.probe import tells_track
+from avel.media.probe import names_track
 from avel.models.base import Model, Query
 from avel.models.named_events import NamedEvents
 from avel.progress import Progress
@@ -126,7 +126,7 @@ class _CostComparison:
 
     def read(self, tracks: Iterable[Iterable[Floats]], counts: Sequence[int]) -> list[Floats]:
         """The costs, over all candidates as one track; windows across files are dropped."""
-        blocks = (piece for track in tracks for piece in track)
+        blocks = (block for track in tracks for block in track)
         cost = costs(self.network, self.query_rows.rows, blocks, modality=self.query_rows.modality)
         by_file, first = [], 0
         for count in counts:
@@ -160,7 +160,7 @@ class _ProfileComparison:
     def read(self, tracks: Iterable[Iterable[Floats]], counts: Sequence[int]) -> list[Floats]:
         """The rows of the profiles."""
         rows = partial(self._rows, modality=self.query_rows.candidate_modality)
-        return [np.concatenate([rows(piece) for piece in track]) for track in tracks]
+        return [np.concatenate([rows(block) for block in track]) for track in tracks]
 
     def distances(self, tracks: Sequence[_Candidate]) -> list[Floats]:
         candidates = [Profile(t.values, t.present) for t in tracks]
@@ -329,9 +329,9 @@ class Matcher:
                 present.append(rows[_PRESENT[query_rows.candidate_modality]])
                 yield rows[query_rows.candidate_modality]
 
-        (held,) = comparison.read([blocks()], [len(stream)])
+        (rows,) = comparison.read([blocks()], [len(stream)])
         notes = _track_notes(stream.notes, query_rows.candidate_modality)
-        return _Candidate(file, stream.grid, held, np.concatenate(present).astype(bool), notes)
+        return _Candidate(file, stream.grid, rows, np.concatenate(present).astype(bool), notes)
 
     def _read_index(
         self,
@@ -342,10 +342,10 @@ class Matcher:
         progress: Progress | None,
     ) -> tuple[list[_Candidate], list[tuple[str, AvelError]]]:
         """The same from an index."""
-        index, held = update(
+        index, updated = update(
             path, files, lambda file: self._stream(file)[0], self.kind, progress=progress
         )
-        by_file = list(zip(files, held, strict=True))
+        by_file = list(zip(files, updated, strict=True))
         failed = [(str(file), e) for file, e in by_file if isinstance(e, AvelError)]
         entries = [(file, e) for file, e in by_file if not isinstance(e, AvelError)]
         if index is None:
@@ -474,7 +474,7 @@ def _notes(
 def _track_notes(notes: Iterable[str], modality: Modality) -> tuple[str, ...]:
     """The notes on which of a modality's tracks was read."""
     return tuple(
-        n for n in notes if tells_track(n) and n.lower().startswith(f"{WORDS[modality]}: ")
+        n for n in notes if names_track(n) and n.lower().startswith(f"{WORDS[modality]}: ")
     )
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from avel.data.base import Dataset, Split
-from avel.data.resident import Resident, channel_moments, rarity, resident
+from avel.data.resident import Resident, channel_statistics, rarity, resident
 from avel.device import torch_device
 from avel.errors import AvelError, CheckpointError, UsageError
 from avel.evaluation.results import table
@@ -459,7 +459,7 @@ def _network(model: str, data: Dataset, train: Split, task: TaskName, recipe: Re
          "options": recipe.options, "recipe": to_json(recipe)}
     )  # fmt: skip
     if recipe.standardize:
-        for modality, (mean, sd) in channel_moments(train).items():
+        for modality, (mean, sd) in channel_statistics(train).items():
             network.intake.take(modality, mean, sd)
     return network
 

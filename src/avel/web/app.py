@@ -21,7 +21,7 @@ from avel.web import error_responses, routes_jobs, routes_review
 from avel.web.access import COOKIE, LOCAL, AccessControl, cookie_of, same
 from avel.web.error_responses import http_error
 from avel.web.jobs import JobService
-from avel.web.schemas import ErrorReply, LoginIn
+from avel.web.schemas import ErrorResponse, LoginIn
 from avel.web.store import StoreError
 
 STATIC = Path(__file__).parent / "static"
@@ -63,7 +63,7 @@ def create_app(
         title="avel serve", version=__version__, description=_DESCRIPTION, lifespan=lifespan,
         docs_url=None, redoc_url=None, middleware=[guard], separate_input_output_schemas=False,
         responses={
-            code: {"model": ErrorReply} for code in (400, 401, 403, 404, 409, 413, 422, 503, 507)
+            code: {"model": ErrorResponse} for code in (400, 401, 403, 404, 409, 413, 422, 503, 507)
         },
         exception_handlers={
             HTTPException: error_responses.on_http_error,

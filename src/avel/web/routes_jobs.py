@@ -18,7 +18,7 @@ from avel.web.error_responses import http_error
 from avel.web.jobs import JobService
 from avel.web.progress import Listener
 from avel.web.roots import listing
-from avel.web.schemas import About, ErrorReply, Folder, JobInfo, Jobs, PathIn, RetryIn
+from avel.web.schemas import About, ErrorResponse, Folder, JobInfo, Jobs, PathIn, RetryIn
 from avel.web.store import Job
 from avel.web.uploads import receive_form, too_large
 
@@ -41,9 +41,9 @@ _FORM: dict[str, Any] = {
         },
     }
 }
-_Replies = dict[int | str, dict[str, Any]]
-_FULL: _Replies = {429: {"model": ErrorReply}}
-_UPLOAD: _Replies = {408: {"model": ErrorReply}, 415: {"model": ErrorReply}, **_FULL}
+_Responses = dict[int | str, dict[str, Any]]
+_FULL: _Responses = {429: {"model": ErrorResponse}}
+_UPLOAD: _Responses = {408: {"model": ErrorResponse}, 415: {"model": ErrorResponse}, **_FULL}
 
 
 def add(app: FastAPI, service: JobService) -> None:

@@ -23,7 +23,7 @@ from avel.web.schemas import (
     CorrectionIn,
     Corrections,
     DatasetInfo,
-    ErrorReply,
+    ErrorResponse,
     Imported,
     ThumbInfo,
     TimelineInfo,
@@ -131,7 +131,7 @@ def _add_corrections(app: FastAPI, service: JobService) -> None:
         return review.annotations_info(service, service.done(id))
 
     @app.put("/api/jobs/{id}/annotations", response_model=Corrections, tags=["corrections"],
-             responses={409: {"model": ErrorReply | Corrections}})  # fmt: skip
+             responses={409: {"model": ErrorResponse | Corrections}})  # fmt: skip
     def correct(id: str, body: CorrectionIn) -> Any:
         """Save events; 409 with the current ones where another revision was saved meanwhile."""
         job = service.done(id)
@@ -183,7 +183,7 @@ def _step(service: JobService, model: str) -> float:
 def _add_files(app: FastAPI, service: JobService) -> None:
     @app.get("/api/jobs/{id}/export", tags=["results"], response_class=Response,
              responses={200: {"content": {"application/octet-stream": {}}},
-                        429: {"model": ErrorReply}})  # fmt: skip
+                        429: {"model": ErrorResponse}})  # fmt: skip
     async def export(
         id: str,
         format: Annotated[str, Query(max_length=40)],
@@ -220,7 +220,7 @@ def _add_files(app: FastAPI, service: JobService) -> None:
 
     @app.get("/api/export", tags=["results"], response_class=Response,
              responses={200: {"content": {"application/zip": {}}},
-                        429: {"model": ErrorReply}})  # fmt: skip
+                        429: {"model": ErrorResponse}})  # fmt: skip
     async def export_all(
         format: Annotated[str, Query(max_length=40)],
         of: Literal["corrected", "found"] = "corrected",
@@ -246,8 +246,8 @@ def _add_files(app: FastAPI, service: JobService) -> None:
         )  # fmt: skip
 
     @app.post("/api/import", response_model=Imported, tags=["corrections"], openapi_extra=_FORM,
-              responses={408: {"model": ErrorReply}, 415: {"model": ErrorReply},
-                         429: {"model": ErrorReply}})  # fmt: skip
+              responses={408: {"model": ErrorResponse}, 415: {"model": ErrorResponse},
+                         429: {"model": ErrorResponse}})  # fmt: skip
     async def import_labels(request: Request, job: Annotated[str, Query(max_length=40)]) -> Any:
         """Read the events of a label file of any format; nothing is saved."""
         target_job = await run_in_threadpool(service.done, job)

@@ -24,7 +24,7 @@ class ErrorBody(BaseModel):
     hint: str
 
 
-class ErrorReply(BaseModel):
+class ErrorResponse(BaseModel):
     """Every response of status 400 and more."""
 
     error: ErrorBody

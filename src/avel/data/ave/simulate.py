@@ -129,7 +129,7 @@ def simulate(
     (annotations,) = need(labels, [ANNOTATIONS])
     rows = read_annotations(annotations)
     splits = split_rows(labels, rows)
-    rows_kept = subset(rows, splits, scale)
+    rows_taken = subset(rows, splits, scale)
     _refuse_real(target)
     in_place = target.resolve() == Path(labels).resolve()
     if in_place and scale != 1:
@@ -138,11 +138,11 @@ def simulate(
         )
     _mark(target, seed=seed, scale=scale, knobs=knobs, extras=extras, own=own)
     if not in_place:
-        _write_labels(target, [rows[i] for i in rows_kept], splits, rows_kept)
+        _write_labels(target, [rows[i] for i in rows_taken], splits, rows_taken)
     classes = class_order(rows)
     sources = [
         _Source(int(i), classes.index(rows[i].category), (rows[i].start, min(rows[i].end, SECONDS)))
-        for i in rows_kept
+        for i in rows_taken
     ]
     count = max(1, round(NOISY * len(sources)))
     noisy = [_Source(2**30 + i, i % len(classes), (0, 0)) for i in range(count)]

@@ -57,8 +57,8 @@ def stored(
     """
     target = folder / f"{source.stem}.{dtype}.npy"
     key = _key(source, dtype)
-    held = _open(target, key)
-    if held is None:
+    array = _open(target, key)
+    if array is None:
         with open_array(source) as array:
             hint = "make room, or name another folder with `store=`"
             check_room(folder, array.size * np.dtype(dtype).itemsize, hint=hint)
@@ -70,9 +70,9 @@ def stored(
                     f"{source} could not be copied to {target} ({str(e)[:200]})",
                     hint="check that the file is whole and the disk has room, or name another",
                 ) from e
-        held = _open(target, key)
-        assert held is not None
-    return held
+        array = _open(target, key)
+        assert array is not None
+    return array
 
 
 def _key(source: Path, dtype: str) -> dict[str, Any]:
@@ -95,10 +95,10 @@ def _open(target: Path, key: dict[str, Any]) -> NDArray[Any] | None:
     try:
         if json.loads(_note(target).read_text()) != key:
             return None
-        held: NDArray[Any] = np.load(target, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(target, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError):
         return None
-    return held if held.dtype == key["dtype"] else None
+    return array if array.dtype == key["dtype"] else None
 
 
 def _convert(array: h5py.Dataset, target: Path, *, dtype: Dtype, progress: Progress | None) -> None:

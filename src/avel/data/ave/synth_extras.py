@@ -117,7 +117,7 @@ def _maps(
     rng: np.random.Generator, scene: SimulatedScene, world: ExtraWorld, knobs: ExtraKnobs
 ) -> Floats:
     """(T, 6, 4, 512) before threshold and ReLU."""
-    strength = _confused(rng, scene.heard, knobs.likeness_maps)  # (T, C)
+    strength = _confused(rng, scene.audio, knobs.likeness_maps)  # (T, C)
     when = rng.uniform(0.3, 1.7, (SECONDS, MAPS[0])).astype(np.float32)
     pattern = (strength[:, None] * world.bands.T) @ world.classes  # (T, 4, 512)
     maps = knobs.noise_maps * normal(rng, SECONDS, *MAPS)
@@ -130,7 +130,7 @@ def _motion(
     rng: np.random.Generator, scene: SimulatedScene, world: ExtraWorld, knobs: ExtraKnobs
 ) -> Floats:
     """(T, 512) before threshold and ReLU."""
-    strength = _confused(rng, scene.seen, knobs.likeness_motion) + scene.rival_seen / 2
+    strength = _confused(rng, scene.visual, knobs.likeness_motion) + scene.rival_visual / 2
     noise = knobs.noise_motion * normal(rng, SECONDS, *MOTION)
     ambient = world.ambient[rng.integers(len(world.ambient))]
     moved: Floats = strength @ world.classes + knobs.ambience * ambient + noise

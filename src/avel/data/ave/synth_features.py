@@ -49,7 +49,7 @@ class Knobs:
         shared: Correlation of that between sound and sight.
         rivals: Share of clips with a rival sound, and likewise with a rival object.
         rival_level: How strong a rival is, the source being about 1.
-        heard_only, seen_only: Shares of background stretches in which the source is heard but
+        audio_only, visual_only: Shares of background spans in which the source is heard but
             not seen, and seen but not heard.
         noise_audio, noise_visual: Standard deviation by second (and region) and channel.
         ambience: Strength of the clip's constant sound, and of its clutter in the picture.
@@ -60,8 +60,8 @@ class Knobs:
     shared: float = 0.4
     rivals: float = 0.3
     rival_level: float = 0.8
-    heard_only: float = 0.45
-    seen_only: float = 0.45
+    audio_only: float = 0.45
+    visual_only: float = 0.45
     noise_audio: float = 1.0
     noise_visual: float = 1.5
     ambience: float = 0.7
@@ -94,12 +94,12 @@ class SimulatedScene:
 
     Args:
         heard, seen: (T, C) how much of each class is heard, and seen.
-        rival_seen: (T, C) objects elsewhere in the picture.
+        rival_visual: (T, C) objects elsewhere in the picture.
     """
 
-    heard: Floats
-    seen: Floats
-    rival_seen: Floats
+    audio: Floats
+    visual: Floats
+    rival_visual: Floats
 
 
 @lru_cache(maxsize=2)
@@ -163,9 +163,9 @@ def make_scene(
     on = _presence(rng, event, knobs)  # (2, T)
     loud = on * rng.uniform(0.8, 1.2, (2, SECONDS))
     rival = [_rival(rng, classes, knobs) for _ in range(2)]
-    heard = loud[0][:, None] * mixtures[0] + rival[0]
+    audio = loud[0][:, None] * mixtures[0] + rival[0]
     return SimulatedScene(
-        heard.astype(np.float32),
+        audio.astype(np.float32),
         (loud[1][:, None] * mixtures[1]).astype(np.float32),
         rival[1].astype(np.float32),
     )
@@ -177,11 +177,11 @@ def _presence(
     """(2, T): whether the source is heard, and seen; never both outside its event."""
     on = np.zeros((2, SECONDS))
     start, end = event
-    stretches = [(0, start), (end, SECONDS)] if start < end else [(0, SECONDS)]
-    for first, last in stretches:
+    spans = [(0, start), (end, SECONDS)] if start < end else [(0, SECONDS)]
+    for first, last in spans:
         draw = rng.random()
-        on[0, first:last] = draw < knobs.heard_only
-        on[1, first:last] = knobs.heard_only <= draw < knobs.heard_only + knobs.seen_only
+        on[0, first:last] = draw < knobs.audio_only
+        on[1, first:last] = knobs.audio_only <= draw < knobs.audio_only + knobs.visual_only
     on[:, start:end] = 1
     return on
 
@@ -200,7 +200,7 @@ def _sound(rng: np.random.Generator, scene: SimulatedScene, world: World, knobs:
     """(T, 128) before threshold and ReLU."""
     ambient = world.ambient[rng.integers(len(world.ambient))]
     noise = knobs.noise_audio * normal(rng, SECONDS, AUDIO_WIDTH)
-    sound: Floats = scene.heard @ world.audio + knobs.ambience * ambient + noise
+    sound: Floats = scene.audio @ world.audio + knobs.ambience * ambient + noise
     return sound
 
 
@@ -219,7 +219,7 @@ def _sight(rng: np.random.Generator, scene: SimulatedScene, world: World, knobs:
     where = rng.dirichlet((0.5, 0.5, 0.5), SIDE * SIDE).astype(np.float32)  # (49, 3)
     maps = knobs.noise_visual * normal(rng, SECONDS, SIDE * SIDE, VISUAL_WIDTH)
     maps += knobs.ambience * 2 * (where @ textures)
-    for strength in (scene.seen, scene.rival_seen):
+    for strength in (scene.visual, scene.rival_visual):
         if strength.any():
             maps += 2 * _blob(rng)[:, :, None] * (strength @ world.visual)[:, None]
     return maps

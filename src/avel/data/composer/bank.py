@@ -200,7 +200,7 @@ def _divide(
                 f"source {f.source!r} of {f.file} stands in {side_of[f.source]}, and in {split} by "
                 f"its {rule.part}"
                 for f, parts in files
-                if rule.part and rule.holds(parts) and side_of[f.source] not in ("test", split)
+                if rule.part and rule.contains(parts) and side_of[f.source] not in ("test", split)
             ]
     return {
         s: {
@@ -216,8 +216,8 @@ def _chosen(
 ) -> list[str]:
     """The sources on a side: those that its part names, or its share in the order of a hash."""
     if rule.part:
-        inside = {f.source for f, parts in left if rule.holds(parts)}
-        outside = {f.source for f, parts in left if not rule.holds(parts)}
+        inside = {f.source for f, parts in left if rule.contains(parts)}
+        outside = {f.source for f, parts in left if not rule.contains(parts)}
         mistakes += [f"source {s!r} stands on two sides by its {rule.part}" for s in
                      sorted(inside & outside)]  # fmt: skip
         return sorted(inside)

@@ -142,14 +142,14 @@ def render_clip(job: _Job, root: str | Path) -> str:
     scene, folder = job.scene, Path(root)
     instants = frame_instants(scene.seconds, job.fps)
     stage = DrawnScene(scene, job.roots, width=job.size[0], height=job.size[1])
-    track, pieces_of = render_sound(scene, job.roots["sounds"])
+    track, excerpts_of = render_sound(scene, job.roots["sounds"])
     video, truth = places(folder, scene.name)
     write_video(video, frames=frames_of(stage, instants), fps=job.fps, audio=track, rate=RATE)
     truth_of_clip = script_json(scene, {what: root.name for what, root in job.roots.items()})
     for thing, boxes in zip(truth_of_clip["things"], stage.boxes(instants), strict=True):
         thing["boxes"] = boxes
-    for sound, pieces in zip(truth_of_clip["sounds"], pieces_of, strict=True):
-        sound["onsets"] = [piece.as_json() for piece in pieces if piece.heard]
+    for sound, excerpts in zip(truth_of_clip["sounds"], excerpts_of, strict=True):
+        sound["onsets"] = [excerpt.as_json() for excerpt in excerpts if excerpt.audible]
     truth_of_clip |= {"fps": job.fps, "size": list(job.size), "rate": RATE}
     write_whole(truth, json.dumps(truth_of_clip, sort_keys=True, separators=(",", ":")) + "\n")
     return scene.name

@@ -43,7 +43,7 @@ class SideRule:
     first: int = 0
     last: int = -1
 
-    def holds(self, parts: Mapping[str, str]) -> bool:
+    def contains(self, parts: Mapping[str, str]) -> bool:
         """Whether a name with these parts is on this side."""
         text = parts.get(self.part, "")
         if self.among:
@@ -142,5 +142,5 @@ def name_parts(stem: str, form: str) -> dict[str, str] | None:
 
 def form_parts(form: str) -> tuple[list[str], list[str]]:
     """The names in braces of a form, and the text before, between and behind them."""
-    pieces = re.split(r"\{(\w+)\}", form)
-    return pieces[1::2], pieces[0::2]
+    parts = re.split(r"\{(\w+)\}", form)
+    return parts[1::2], parts[0::2]

@@ -35,7 +35,7 @@ Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Piece:
+class PlacedExcerpt:
     """A stretch of a recording in a clip, in samples.
 
     Args:
@@ -48,7 +48,7 @@ class Piece:
     last: int
 
     @property
-    def heard(self) -> bool:
+    def audible(self) -> bool:
         """Whether there is more of it than fades in and out."""
         return self.last - self.first > 2 * clock.sample_index(_FADE, RATE)
 
@@ -81,13 +81,13 @@ def read_recording(path: Path) -> Recording:
 
     chunks = list(islice(audio_track(path, RATE), LONGEST))
     samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
-    loud = loud_stretches(samples)
+    loud = loud_excerpts(samples)
     if not loud:
         raise DataError(f"{path} is silent", expected="a recording of something")
     return Recording(samples, loud)
 
 
-def loud_stretches(samples: Samples) -> tuple[tuple[int, int], ...]:
+def loud_excerpts(samples: Samples) -> tuple[tuple[int, int], ...]:
     """Where a recording sounds: (first, last) samples, pauses up to ``PAUSE`` within them."""
     block = clock.sample_index(_BLOCK, RATE)
     count = len(samples) // block
@@ -107,53 +107,57 @@ def loud_stretches(samples: Samples) -> tuple[tuple[int, int], ...]:
     )
 
 
-def lay_out(loud: tuple[tuple[int, int], ...], start: int, end: int, rng: Rng) -> list[Piece]:
-    """Pieces of a recording that fill a span: its loud stretches in turn, the last one cut.
+def lay_out(
+    loud: tuple[tuple[int, int], ...], start: int, end: int, rng: Rng
+) -> list[PlacedExcerpt]:
+    """Excerpts of a recording that fill a span: its loud parts in turn, the last one cut.
 
     Long stretches begin anywhere and meet; short ones stand 0.1 to 0.4 s apart.
 
     Args:
-        loud: As :func:`loud_stretches` gives them.
+        loud: As :func:`loud_excerpts` gives them.
         start, end: The span in samples.
         rng: Source of which comes first and of the pauses.
     """
     turn = int(rng.integers(len(loud)))
-    pieces: list[Piece] = []
+    excerpts: list[PlacedExcerpt] = []
     at = start
     while at < end:
         first, last = loud[turn % len(loud)]
         long = last - first > RATE
-        if long and not pieces:
+        if long and not excerpts:
             first += int(rng.integers(0, last - first - RATE // 2))
         last = min(last, first + end - at)
-        pieces.append(Piece(at, first, last))
+        excerpts.append(PlacedExcerpt(at, first, last))
         gap = -clock.sample_index(_FADE, RATE) if long else int(rng.uniform(0.1, 0.4) * RATE)
         at += max(last - first + gap, RATE // 50)
         turn += 1
-    return pieces
+    return excerpts
 
 
-def later(pieces: list[Piece], by: int, start: int, end: int) -> list[Piece]:
+def later(excerpts: list[PlacedExcerpt], by: int, start: int, end: int) -> list[PlacedExcerpt]:
     """Pieces so many samples later (below 0: earlier), cut to a span."""
     moved = []
-    for piece in pieces:
-        at = max(start, piece.at + by)
-        first = piece.first + at - (piece.at + by)
-        last = min(piece.last, first + end - at)
+    for excerpt in excerpts:
+        at = max(start, excerpt.at + by)
+        first = excerpt.first + at - (excerpt.at + by)
+        last = min(excerpt.last, first + end - at)
         if first < last:
-            moved.append(Piece(at, first, last))
+            moved.append(PlacedExcerpt(at, first, last))
     return moved
 
 
-def play_pieces(samples: Samples, pieces: list[Piece], start: int, end: int) -> NDArray[np.float64]:
-    """(end - start,) samples of a span; every piece is faded in and out."""
+def play_excerpts(
+    samples: Samples, excerpts: list[PlacedExcerpt], start: int, end: int
+) -> NDArray[np.float64]:
+    """(end - start,) samples of a span; every excerpt is faded in and out."""
     out = np.zeros(end - start)
-    for piece in pieces:
-        grain = samples[piece.first : piece.last].astype(np.float64)
+    for excerpt in excerpts:
+        grain = samples[excerpt.first : excerpt.last].astype(np.float64)
         edge = min(clock.sample_index(_FADE, RATE), len(grain) // 2)
         ramp = np.linspace(0, 1, edge)
         grain[:edge] *= ramp
         grain[len(grain) - edge :] *= ramp[::-1]
-        place = piece.at - start
+        place = excerpt.at - start
         out[place : place + len(grain)] += grain[: len(out) - place]
     return out

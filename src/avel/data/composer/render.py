@@ -11,7 +11,14 @@ from PIL import Image
 
 from avel import clock
 from avel.data.composer.pictures import SOLID, cut_out, draw_ground, read_picture
-from avel.data.composer.recordings import RATE, Piece, later, lay_out, play_pieces, read_recording
+from avel.data.composer.recordings import (
+    RATE,
+    PlacedExcerpt,
+    later,
+    lay_out,
+    play_excerpts,
+    read_recording,
+)
 from avel.data.composer.scene import ComposedScene, PlacedThing
 from avel.data.script import Span
 from avel.data.toybox.render import Box, Frame, on_at
@@ -122,7 +129,9 @@ def frames_of(stage: DrawnScene, instants: list[float]) -> Iterator[Frame]:
     return (stage.frame(t) for t in instants)
 
 
-def render_sound(scene: ComposedScene, root: Path) -> tuple[NDArray[np.float32], list[list[Piece]]]:
+def render_sound(
+    scene: ComposedScene, root: Path
+) -> tuple[NDArray[np.float32], list[list[PlacedExcerpt]]]:
     """The sound track of a scene, mono at ``RATE``, softly limited to -1..1.
 
     Args:
@@ -130,7 +139,7 @@ def render_sound(scene: ComposedScene, root: Path) -> tuple[NDArray[np.float32],
         root: The folder of all sounds.
 
     Returns:
-        The samples, and of each sound the pieces that it is made of.
+        The samples, and of each sound the excerpts that it is made of.
 
     Raises:
         AvelError: if a recording can't be decoded, or is silent.
@@ -138,24 +147,24 @@ def render_sound(scene: ComposedScene, root: Path) -> tuple[NDArray[np.float32],
     count, by = clock.sample_index(scene.seconds, RATE), round(scene.offset * RATE)
     kind, level = scene.bed
     track = noise_bed(kind, count, rate=RATE, level=level, rng=scene.stream("bed"))
-    pieces_of = []
+    excerpts_of = []
     for sound in scene.sounds:
         rng = scene.stream("sounds", sound.stream)
         recording = read_recording(root / sound.file.file)
-        pieces: list[Piece] = []
+        excerpts: list[PlacedExcerpt] = []
         for span, drawn in zip(sound.spans, sound.drawn, strict=True):
             first, last = _samples(span)
-            span_pieces = later(lay_out(recording.loud, *_samples(drawn), rng), by, first, last)
+            span_excerpts = later(lay_out(recording.loud, *_samples(drawn), rng), by, first, last)
             if by > 0 and not first:  # on as the clip begins: what sounded before it
-                span_pieces += lay_out(recording.loud, 0, min(by, last), rng)
+                span_excerpts += lay_out(recording.loud, 0, min(by, last), rng)
             elif by < 0 and last == count:
-                span_pieces += lay_out(recording.loud, max(first, count + by), count, rng)
-            wave = play_pieces(recording.samples, span_pieces, first, last)
+                span_excerpts += lay_out(recording.loud, max(first, count + by), count, rng)
+            wave = play_excerpts(recording.samples, span_excerpts, first, last)
             gain = 10 ** ((level + sound.snr) / 20) / max(loudness(wave, RATE), 1e-9)
             track[first:last] += gain * wave
-            pieces += span_pieces
-        pieces_of.append(pieces)
-    return np.tanh(track).astype(np.float32), pieces_of
+            excerpts += span_excerpts
+        excerpts_of.append(excerpts)
+    return np.tanh(track).astype(np.float32), excerpts_of
 
 
 def _samples(span: Span) -> tuple[int, int]:

@@ -230,14 +230,14 @@ class _Draw:
                     drawn = ends.get(k, start + k)
                     edges[k] = round((edges[k] + drawn) / 2, 3)
             event = Event(*_at(act.event[1], edges), act.event[0], 1.0)
-            self.events.append((event, _at(act.seen[0][1], edges), len(self.sounds)))
-        for order, (label, span) in enumerate(act.seen):
+            self.events.append((event, _at(act.visible[0][1], edges), len(self.sounds)))
+        for order, (label, span) in enumerate(act.visible):
             own = edges if order == 0 and act.event else self._edges(start, length, units)
             self.things.append(self._thing(label, _at(span, own), start))
-        for order, (label, span) in enumerate(act.heard):
+        for order, (label, span) in enumerate(act.audible):
             own = edges if order == 0 and act.event else self._edges(start, length, units)
             self.sounds.append(self._sound(label, _at(span, own)))
-        there = {label for label, _ in (*act.seen, *act.heard)}
+        there = {label for label, _ in (*act.visible, *act.audible)}
         others = [c for c in self.pairs.classes if c not in there]
         if others and self.rng.random() < self.pairs.ranges.crowd:
             label = str(self.rng.choice(others))

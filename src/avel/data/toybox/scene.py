@@ -257,11 +257,11 @@ def make_scene(
     for start, length in acts_of(seconds):
         units = units_of(length)
         act = draw_act(units, [c for c in CLASSES if c != avoid], rng)
-        for label, span in (act.seen[i] for i in rng.permutation(len(act.seen))):
+        for label, span in (act.visible[i] for i in rng.permutation(len(act.visible))):
             on = (_shift(span, start, units, length),)
             here = [t for t in things if t.spans[-1][1] > start]
             things.append(draw_thing_script(label, on, here, rng, aspect=aspect))
-        for label, span in (act.heard[i] for i in rng.permutation(len(act.heard))):
+        for label, span in (act.audible[i] for i in rng.permutation(len(act.audible))):
             sounds.append(draw_sound_script(label, (_shift(span, start, units, length),), rng))
         if act.event:
             avoid, span = act.event
