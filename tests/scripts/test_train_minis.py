@@ -206,4 +206,5 @@ def test_cards_hold_what_was_judged():
 
 
 def test_the_page_says_what_the_cards_say():
-    assert train_minis.page() in (ROOT / "docs" / "bundled-backbones.md").read_text("utf-8"), "see --page"
+    page = (ROOT / "docs" / "bundled-backbones.md").read_text("utf-8")
+    assert train_minis.page() in page, "see --page"
