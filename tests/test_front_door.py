@@ -96,7 +96,10 @@ def test_devices_are_checked_by_name_and_presence(monkeypatch: pytest.MonkeyPatc
             check_device(name)
 
 
-@pytest.mark.parametrize("verb", ["localize", "match", "extract", "train", "serve"])
+@pytest.mark.parametrize(
+    "verb",
+    ["localize", "match", "extract", "train", "serve", "evaluate", "tune", "reproduce", "sweep"],
+)
 def test_every_verb_that_computes_takes_a_device(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avel.cli._options import Device, use_device
 from avel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,12 +41,14 @@ def evaluate(
         list[Path] | None,
         typer.Option("--output", "-o", metavar="OUT...", help="NAME.csv, NAME.json, or both."),
     ] = None,
+    device: Device = "auto",
 ) -> None:
     """Evaluate runs: mean and sd over seeds | the paper's number | baselines.
 
     For a cross-validated run (`--folds` of `avel train`): the scores of its folds, each on clips
     that its model wasn't trained on.
     """
+    use_device(device)
     from avel.cli._pairs import parse_pairs
     from avel.memory import keep_memory
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avel.cli._options import Device, use_device
 from avel.cli._terminal import fail, note
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ def reproduce(
         bool,
         typer.Option("--keep-state", help="Keep the state that resumes finished trainings."),
     ] = False,
+    device: Device = "auto",
 ) -> None:
     """Train what tables need, skip what is done, and write paper | ours | difference."""
+    use_device(device)
     from avel.memory import keep_memory
 
     keep_memory()

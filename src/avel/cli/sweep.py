@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from avel.cli._options import Device, use_device
 from avel.cli._terminal import fail, note
 
 
@@ -31,8 +32,10 @@ def sweep(
         bool,
         typer.Option("--keep-state", help="Keep the state that resumes finished trainings."),
     ] = False,
+    device: Device = "auto",
 ) -> None:
     """Run table V's rows or figure 5's lambdas; the same command resumes a stopped sweep."""
+    use_device(device)
     from avel.memory import keep_memory
 
     keep_memory()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avel.cli._options import Device, use_device
 from avel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,8 +31,10 @@ def tune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the decision, store nothing.")
     ] = False,
+    device: Device = "auto",
 ) -> None:
     """Choose thresholds, gaps and the least duration on validation, and store them in the run."""
+    use_device(device)
     from avel.cli._pairs import load_data_arguments, open_data, parse_pairs, seed_folders
     from avel.evaluation.tuning import tune as choose
     from avel.inference.load import load_trained

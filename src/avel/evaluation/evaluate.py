@@ -12,6 +12,7 @@ import torch
 
 from avel.data.base import Dataset, Split, fingerprint
 from avel.data.resident import Resident, resident
+from avel.device import torch_device
 from avel.errors import UsageError
 from avel.evaluation import calibration, tuning
 from avel.evaluation.inputs import align_classes, choose_split
@@ -36,6 +37,7 @@ def evaluate(
     *,
     split: str | None = None,
     batch: int = 64,
+    device: str = "auto",
 ) -> Evaluation:
     """Evaluate runs of one kind (one model, task, setting; several seeds) on a split, in float32.
 
@@ -44,6 +46,7 @@ def evaluate(
         data: A data set or a split; None takes what the (first) run was trained on.
         split: Name of the split of a data set; the task's test split if None.
         batch: Clips that go through the network together.
+        device: As for :func:`avel.device.check_device`.
 
     Raises:
         UsageError: if the runs aren't of one kind, or there is no data.
@@ -63,7 +66,8 @@ def evaluate(
     chosen = choose_split(aligned, task, split, len(classes))
     notes = _notes(trained, data, chosen)
     clips = resident(chosen)
-    results = [_evaluate_run(run, clips, batch) for run in trained]
+    target = torch_device(device)
+    results = [_evaluate_run(run, clips, batch, target) for run in trained]
     papers = _papers(first, chosen)
     return Evaluation(
         model=first.card["model"],
@@ -148,11 +152,10 @@ def _one_kind(runs: Sequence[Trained]) -> None:
 
 
 def _evaluate_run(
-    run: Trained, clips: Resident, batch: int
+    run: Trained, clips: Resident, batch: int, device: torch.device
 ) -> tuple[dict[str, float], dict[str, dict[str, float]], Json]:
     """Metrics, those of each class, and predictions of each clip; nothing is predicted twice."""
     task, step, split = task_named(run.card["task"]), run.step, clips.split
-    device = torch.device("cpu")
     predict = task.cached(task.predictor(run.network.to(device), clips, batch=batch, device=device))
     count = len(run.classes)
     metrics = task.evaluate(predict, split, count, step=step)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from avel import clock
 from avel.data.base import Dataset, Split
+from avel.device import torch_device
 from avel.errors import UsageError
 from avel.evaluation import calibration
 from avel.evaluation.inputs import align_classes, choose_split
@@ -64,11 +65,9 @@ def split_scores(run: Trained, split: Split, *, batch: int = 64) -> SplitScores:
     Raises:
         UsageError: for a task without events.
     """
-    import torch
-
     from avel.data.resident import resident
 
-    task, device = task_named(run.card["task"]), torch.device("cpu")
+    task, device = task_named(run.card["task"]), torch_device("auto")
     if not task.classifies:
         raise UsageError(f"a run of {task.name} detects no events", expected="task sel or wsel")
     predict = task.predictor(
