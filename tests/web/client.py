@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from avel.web.app import create_app
 from avel.web.jobs import JobService, Limits
 from avel.web.roots import named_roots
+from avel.web.training import TrainingOptions
 from tests.web import fake_worker
 
 HOST = "http://127.0.0.1"
@@ -27,10 +28,13 @@ def serving(
     data: Path | None = None,
     limits: Limits = Limits(),  # noqa: B008
     token: str | None = None,
+    training: TrainingOptions | None = None,
     **options: Any,
 ) -> Iterator[TestClient]:
     """A client of a server whose service is ``client.service``; its work is done in a process."""
-    service = JobService(folder, start, roots=named_roots(roots or []), data=data, limits=limits)
+    service = JobService(
+        folder, start, roots=named_roots(roots or []), data=data, limits=limits, training=training
+    )
     service.load()
     app = create_app(service, token=token, **options)
     with TestClient(app, base_url=HOST, raise_server_exceptions=True) as client:
@@ -64,3 +68,23 @@ def done(client: TestClient, name: str = "street.mp4", content: bytes = b"x") ->
     job = ended(client, id)
     assert job["state"] == "done", job
     return str(id)
+
+
+def corrected(client: TestClient, count: int, *, label: str = "gate") -> list[str]:
+    """The ids of new jobs, each with a correction."""
+    ids = [done(client, f"{k}.mp4", f"file {k}".encode()) for k in range(count)]
+    for id in ids:
+        revision = client.get(f"/api/jobs/{id}/annotations").json()["revision"]
+        body = {"revision": revision, "events": [{"start": 1, "end": 2, "label": label}]}
+        client.put(f"/api/jobs/{id}/annotations", json=body).raise_for_status()
+    return ids
+
+
+def training_ended(client: TestClient, *, seconds: float = 60) -> dict[str, Any]:
+    """The training once it no longer runs."""
+    for _ in range(round(seconds * 20)):
+        training: dict[str, Any] = client.get("/api/training").json()
+        if training["state"] != "running":
+            return training
+        time.sleep(0.05)
+    raise AssertionError(f"still {training} after {seconds} s")

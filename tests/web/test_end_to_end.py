@@ -17,8 +17,9 @@ from avel.cli.main import main
 from avel.data.toybox import ToyboxPlan
 from avel.data.toybox.dataset import render_clip
 from avel.web.jobs import Limits
+from avel.web.training import TrainingOptions
 from avel.web.worker import ModelWorker
-from tests.web.client import ended, send, serving, until
+from tests.web.client import ended, send, serving, training_ended, until
 
 pytestmark = pytest.mark.slow
 START = partial(ModelWorker, {"toybox": "toybox"}, cache=False, precision="float32")
@@ -55,6 +56,34 @@ def test_corrections_train_a_model_that_serves(tmp_path: Path) -> None:
         assert ended(client, id, seconds=120)["state"] == "done"
         assert client.get(f"/api/jobs/{id}/timeline").json()["classes"] == ["thing 0", "thing 1"]
         assert client.get(f"/api/jobs/{id}").json()["corrected"]
+
+
+def test_the_train_button_makes_a_model_that_serves(tmp_path: Path) -> None:
+    names = [render_clip(ToyboxPlan(seed=17, seconds=4), i, tmp_path) for i in range(4)]
+    options = TrainingOptions({"toybox": "toybox"}, device="cpu", recipe=("epochs=2",))
+    folders = {"folder": tmp_path / "state", "data": tmp_path / "data"}
+    with serving(**folders, start=START, training=options) as client:  # type: ignore[arg-type]
+        for k, name in enumerate(names):
+            content = (tmp_path / "videos" / f"{name}.mp4").read_bytes()
+            id = ended(client, send(client, f"{name}.mp4", content).json()["id"], seconds=120)["id"]
+            event = {"start": 1.0, "end": 3.0, "label": "bell" if k % 2 else "thing"}
+            body = {"revision": 0, "events": [event]}
+            client.put(f"/api/jobs/{id}/annotations", json=body).raise_for_status()
+        client.post("/api/training").raise_for_status()
+        training = training_ended(client, seconds=300)
+        assert training["state"] == "done", training
+        result = training["result"]
+        assert (result["clips"], result["recordings"], result["folds"]) == (4, 4, 4)
+        assert [s["role"] for s in result["systems"]] == ["new", "old", "baseline"]
+        assert [s["name"] for s in result["systems"][:2]] == ["corrected-1", "toybox"]
+        assert all(0 <= s["segment_accuracy"] <= 1 for s in result["systems"])
+        # half of each clip is background, which is right wherever nothing is detected
+        assert result["systems"][2]["segment_accuracy"] == pytest.approx(0.5)
+        assert any("toybox doesn't have 1 of the 2 labels: thing." in n for n in result["notes"])
+        client.post(f"/api/jobs/{id}/retry", json={"model": "corrected-1"}).raise_for_status()
+        assert ended(client, id, seconds=120)["state"] == "done"
+        classes = client.get(f"/api/jobs/{id}/timeline").json()["classes"]
+        assert sorted(classes) == ["bell", "thing"]
 
 
 def test_a_real_file_that_is_too_long_or_damaged(tmp_path: Path) -> None:

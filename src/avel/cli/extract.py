@@ -201,27 +201,14 @@ def _engine(
 def _run(plan: FilePlan, settings: Settings, engine: Callable[..., Outcomes]) -> _Tally:
     """Run all jobs; count, print and store the outcome of each as it comes."""
     from avel.cli._meter import Meter
-    from avel.features.content_hashes import ContentHashes
-    from avel.features.manifest import Manifest, quarantine
+    from avel.features.outcomes import stored_outcomes
 
     tally = _Tally()
-    quarantined = {str(store): quarantine(store) for store in plan.stores if store.is_dir()}
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(sys.stderr))  # where Ray's messages go
-        hashes = {str(store): ContentHashes(store) for store in plan.stores}
-        for store_hashes in hashes.values():
-            stack.callback(
-                store_hashes.save
-            )  # so that `avel train` needn't hash what was hashed here
-        manifests = {str(store): stack.enter_context(Manifest(store)) for store in plan.stores}
         meter = stack.enter_context(Meter(plan.count))
-        outcomes = engine(plan.jobs(quarantined), settings, meter, total=plan.count)
-        for outcome in stack.enter_context(closing(outcomes)):
-            if outcome.job.store:
-                outcome = manifests[outcome.job.store].add(outcome)
-                hashes[outcome.job.store].remember(
-                    Path(outcome.job.media), outcome.content, before=outcome.written
-                )
+        run = partial(engine, settings=settings, meter=meter, total=plan.count)
+        for outcome in stack.enter_context(closing(stored_outcomes(plan, run))):
             tally.add(outcome)
             meter.add(outcome)
             if outcome.reason and outcome.status not in ("made", "kept"):

@@ -54,6 +54,9 @@ def serve(
     total_gb: Annotated[float, typer.Option(min=0, help="GB of all uploads at most.")] = 100,
     minutes: Annotated[float, typer.Option(min=0.01, help="Minutes of a file at most.")] = 120,
     job_minutes: Annotated[float, typer.Option(min=0.01, help="Minutes of a job at most.")] = 60,
+    training_minutes: Annotated[
+        float, typer.Option(min=0.01, help="Minutes of a training at most.")
+    ] = 240,
     precision: Precision = "float32",
     device: Device = "auto",
     no_cache: Annotated[
@@ -67,6 +70,7 @@ def serve(
     from avel.web.jobs import JobService, Limits
     from avel.web.roots import named_roots
     from avel.web.server import bind, named_models, run, token_for
+    from avel.web.training import TrainingOptions
     from avel.web.worker import ModelWorker
 
     limits = Limits(
@@ -75,18 +79,23 @@ def serve(
         minutes=minutes,
         queue=queue,
         job_minutes=job_minutes,
+        training_minutes=training_minutes,
     )
     roots = named_roots(root or [])
     binding = bind(host, port, allow_host or ())
     secret = token_for(binding, token)
+    models = named_models(model or ["default"])
     start = partial(
         ModelWorker,
-        named_models(model or ["default"]),
+        models,
         cache=not no_cache,
         precision=precision,  # type: ignore[arg-type]
         device=device,
     )
-    service = JobService(state, start, roots=roots, data=data, limits=limits, jobs=jobs)
+    training = TrainingOptions(models, device=device)
+    service = JobService(
+        state, start, roots=roots, data=data, limits=limits, jobs=jobs, training=training
+    )
     service.load()
     shown = f"{binding.address}?token={secret}" if secret and token is None else binding.address
     print(f"avel serves at {shown} (Ctrl-C ends it)", flush=True)

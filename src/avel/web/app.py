@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from avel import report
 from avel._version import __version__
 from avel.errors import AvelError
-from avel.web import error_responses, routes_jobs, routes_review
+from avel.web import error_responses, routes_jobs, routes_review, routes_training
 from avel.web.access import COOKIE, LOCAL, AccessControl, cookie_of, same
 from avel.web.error_responses import http_error
 from avel.web.jobs import JobService
@@ -76,6 +76,7 @@ def create_app(
     )  # fmt: skip
     routes_jobs.add(app, service)
     routes_review.add(app, service)
+    routes_training.add(app, service)
     _add_page(app, token)
     return app
 

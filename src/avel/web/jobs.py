@@ -24,6 +24,7 @@ from avel.web.owned_folders import claim_folder
 from avel.web.progress import ProgressFeed
 from avel.web.roots import media_inside
 from avel.web.store import Job, Store, is_store
+from avel.web.training import TrainingOptions, TrainingService
 from avel.web.uploads import plain_name
 from avel.web.worker import WorkerJob
 from avel.web.workers import Start, WorkerPool
@@ -46,6 +47,7 @@ class Limits:
         minutes: Longest duration of a file.
         queue: Most jobs that may wait.
         job_minutes: Longest time that one job may take.
+        training_minutes: Longest time that a training may take.
     """
 
     upload_bytes: int = 2 * 10**9
@@ -53,6 +55,7 @@ class Limits:
     minutes: float = 120
     queue: int = 32
     job_minutes: float = 60
+    training_minutes: float = 240
 
 
 class JobService:
@@ -66,6 +69,7 @@ class JobService:
         data: The folder that gets the corrections as a data set, or None.
         limits: Of uploads and jobs.
         jobs: Worker processes.
+        training: Of trainings on the corrections.
 
     Raises:
         DataError: if another server uses the folder, it holds something else (which is left as it
@@ -81,9 +85,10 @@ class JobService:
         data: Path | None = None,
         limits: Limits = Limits(),
         jobs: int = 1,
+        training: TrainingOptions | None = None,
     ) -> None:
         self.folder, self.roots, self.limits = folder, dict(roots), limits
-        self.cards: dict[str, Json] = {}
+        self._served: dict[str, Json] = {}
         # the client and bytes of each upload that is being received
         self._receiving: list[tuple[str, int]] = []
         self._lock = threading.Lock()
@@ -102,7 +107,16 @@ class JobService:
             deleted=self._remove_folder, troubled=self.progress.troubled, count=jobs,
             limit=60 * limits.job_minutes,
         )  # fmt: skip
+        self.training = TrainingService(
+            folder / "models", training or TrainingOptions(), limit=60 * limits.training_minutes
+        )
         self._recover()
+
+    @property
+    def cards(self) -> dict[str, Json]:
+        """The cards of all models by name: the served ones, then those that were trained here."""
+        trained = {name: model.card for name, model in self.training.models.items()}
+        return self._served | {n: c for n, c in trained.items() if n not in self._served}
 
     @property
     def _jobs(self) -> Path:
@@ -163,12 +177,13 @@ class JobService:
         Raises:
             AvelError: if one can't be.
         """
-        self.cards = self.workers.load()
+        self._served = self.workers.load()
 
     def close(self) -> None:
         """Stop the workers; unfinished jobs run again after the next start."""
         for processes in (self.exports, self.imports):
             processes.stop()
+        self.training.stop()
         self.workers.stop()
         self.store.close()
         self._server_lock.close()
@@ -429,15 +444,18 @@ class JobService:
         media, folder = self.media_of(job), self.folder_of(job)
         folder.mkdir(exist_ok=True)
         job_folder.clear_result(folder)
-        if job.model not in self.cards:
+        cards = self.cards
+        if job.model not in cards:
             raise UsageError(
                 f"the model {job.model!r} is no longer served",
-                expected=f"one of {', '.join(self.cards)}",
+                expected=f"one of {', '.join(cards)}",
                 hint="retry with another model",
             )
+        trained = None if job.model in self._served else self.training.models.get(job.model)
         return WorkerJob(
-            job.id, job.name, str(media), job.model, str(folder), 60 * self.limits.minutes
-        )
+            job.id, job.name, str(media), job.model, str(folder), 60 * self.limits.minutes,
+            model_folder=str(trained.folder) if trained else "",
+        )  # fmt: skip
 
 
 def _lock_folder(path: Path) -> Any:

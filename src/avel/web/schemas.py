@@ -274,3 +274,60 @@ class DatasetInfo(BaseModel):
     clips: int
     commands: list[str]
     notes: list[str]
+
+
+class TrainingIn(_In):
+    """The model to compare with, whose backbones the new one gets; the first by default."""
+
+    model: str | None = Field(default=None, max_length=200)
+
+
+class SystemFigures(BaseModel):
+    """Shares in [0, 1] of one system on the clips of the comparison; null where not defined.
+
+    Of whole events: F1 at an overlap of one half.
+    """
+
+    name: str
+    role: Literal["new", "old", "baseline"]
+    segment_accuracy: float | None
+    event_f1: float | None
+
+
+class TrainingResult(BaseModel):
+    """What a training came to; means over `folds`, or of the test split where there are 0."""
+
+    clips: int
+    recordings: int
+    folds: int
+    epochs: int
+    systems: list[SystemFigures]
+    notes: list[str]
+
+
+class TrainedModelInfo(BaseModel):
+    """A model that was trained on the corrections."""
+
+    name: str
+    finished: float
+    result: TrainingResult
+
+
+class TrainingInfo(BaseModel):
+    """The present training, or the last one; `models` are the trained ones, newest first.
+
+    `stage` is `extract` (files), `fold K of N`, `all clips`, `training split` (epochs) or
+    `evaluate`.
+    """
+
+    state: Literal["none", "running", "done", "failed", "cancelled"]
+    model: str
+    compared: str
+    stage: str
+    done: int
+    total: int
+    started: float | None
+    finished: float | None
+    error: ErrorBody | None
+    result: TrainingResult | None
+    models: list[TrainedModelInfo]

@@ -28,6 +28,7 @@ class WorkerJob:
         model: The name of the model.
         folder: Where the result is saved.
         max_duration: Longest duration of the file, in seconds.
+        model_folder: The model's run where it was trained by this server, else empty.
     """
 
     id: str
@@ -36,6 +37,7 @@ class WorkerJob:
     model: str
     folder: str
     max_duration: float
+    model_folder: str = ""
 
 
 class ModelWorker:
@@ -62,14 +64,14 @@ class ModelWorker:
             self.cards[name] = self._localizer(name).model.card
         self.cards = {name: self.cards[name] for name in models}
 
-    def _localizer(self, name: str) -> Localizer:
+    def _localizer(self, name: str, folder: str = "") -> Localizer:
         """A model's localizer; the one used last stays loaded."""
         from avel.inference.localizer import Localizer
 
         if name not in self._loaded:
             self._loaded.clear()
             self._loaded[name] = Localizer(
-                self._models[name],
+                folder or self._models[name],
                 cache=self._cache,
                 precision=self._precision,
                 device=self._device,
@@ -99,7 +101,7 @@ class ModelWorker:
                 expected=f"at most {job.max_duration / 60:g}",
                 hint="cut it, or start the server with a larger --minutes",
             )
-        timeline = self._localizer(job.model)(media, progress=progress)
+        timeline = self._localizer(job.model, job.model_folder)(media, progress=progress)
         sound = file_spectrogram(media) if media.audio else b""
         save_pictures(folder, thumbnails(timeline, media) if media.video else [], sound)
         save_result(folder, timeline)

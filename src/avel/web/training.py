@@ -1,0 +1,389 @@
+"""Trainings on the corrections, one at a time, and the models that came of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any, Literal
+
+from avel.errors import AvelError, DataError
+from avel.files import disk_error, write_whole
+from avel.types import Json
+from avel.web.error_responses import error_body, http_error
+from avel.web.training_process import Report, TrainingRequest, train
+
+#: Most models that are stored; more are refused until one is deleted.
+MAX_MODELS = 20
+#: Names of new models: this and a number.
+PREFIX = "corrected-"
+_RESULT, _STATUS, _UNFINISHED = "result.json", "training.json", ".unfinished"
+_TICK = 0.2  # seconds between checks for cancellation and time limit
+_log = logging.getLogger("avel.web")
+
+State = Literal["none", "running", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class TrainingStatus:
+    """The present training, or the last one.
+
+    Args:
+        state: ``none`` before the first one.
+        model: Name of the new model.
+        compared: Name of the model that it is compared with.
+        stage: ``extract`` (files), ``fold K of N``, ``all clips``, ``training split`` (epochs),
+            ``evaluate``; empty before the first one.
+        done, total: How much of the stage.
+        started, finished: Seconds since 1970.
+        error: ``got``, ``expected`` and ``hint`` where it failed.
+        result: See :func:`avel.web.training_process.train`, where it is done.
+    """
+
+    state: State = "none"
+    model: str = ""
+    compared: str = ""
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    started: float | None = None
+    finished: float | None = None
+    error: Json | None = None
+    result: Json | None = None
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model that was trained on the corrections.
+
+    Args:
+        folder: Its run.
+        card: Its card.
+        result: See :func:`avel.web.training_process.train`.
+        finished: Seconds since 1970.
+    """
+
+    folder: Path
+    card: Json
+    result: Json
+    finished: float
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What trainings need to know of the server.
+
+    Args:
+        models: The served models, by name, as for :func:`avel.load_model`.
+        device: As for :func:`avel.device.check_device`.
+        recipe: ``"key=value"`` in place of fields of the recipe for small data.
+        function: Trains, in a process of its own: a module-level function.
+    """
+
+    models: Mapping[str, str] = field(default_factory=dict)
+    device: str = "auto"
+    recipe: tuple[str, ...] = ()
+    function: Callable[[TrainingRequest, Report], Json] = train
+
+
+class TrainingService:
+    """Trains in a process of its own, and stores the models.
+
+    Args:
+        folder: Of the models and the last training's status; created where it is missing.
+        options: Models, device, recipe.
+        limit: Longest time of a training, in seconds.
+        changed: Called from another thread when the models have changed.
+    """
+
+    def __init__(
+        self, folder: Path, options: TrainingOptions, *, limit: float,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        self._folder, self._options, self._limit = folder, options, limit
+        self._changed = changed
+        self._lock = threading.RLock()
+        self._cancelled = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        folder.mkdir(exist_ok=True)
+        for path in folder.glob(f"*{_UNFINISHED}"):
+            shutil.rmtree(path, ignore_errors=True)
+        #: The stored models by name, oldest first.
+        self.models = _stored_models(folder)
+        self._status = _stored_status(folder / _STATUS)
+
+    @property
+    def status(self) -> TrainingStatus:
+        """The present training, or the last one."""
+        return self._status
+
+    def begin(self, data: Path, compared: str, names: Collection[str]) -> TrainingStatus:
+        """Start a training.
+
+        Args:
+            data: The folder of the corrections.
+            compared: The model to compare with, whose backbones are taken.
+            names: Names that the new model must not have.
+
+        Raises:
+            HTTPException: 409 where one runs already, or too many models are stored.
+        """
+        with self._lock:
+            if self._status.state == "running" or self._stopping:
+                raise http_error(
+                    409,
+                    "a training runs already",
+                    "one at a time",
+                    "wait for its end, or cancel it",
+                )
+            if len(self.models) >= MAX_MODELS:
+                raise http_error(
+                    409, f"{len(self.models)} trained models are stored", f"at most {MAX_MODELS}",
+                    "delete one",
+                )  # fmt: skip
+            name = self._new_name(names)
+            request = TrainingRequest(
+                name=name, data=str(data), out=str(self._folder / f"{name}{_UNFINISHED}"),
+                compared=compared, compared_model=self._model_path(compared),
+                device=self._options.device, recipe=self._options.recipe,
+            )  # fmt: skip
+            status = TrainingStatus("running", name, compared, "extract", started=time.time())
+            self._save(status)
+            self._status = status
+            self._cancelled.clear()
+            self._thread = threading.Thread(
+                target=self._run, args=(request,), name="avel-training", daemon=True
+            )
+            self._thread.start()
+            return status
+
+    def _new_name(self, names: Collection[str]) -> str:
+        """A name that no model has, and neither the last training nor a deleted one of late."""
+        numbers = [
+            int(n.removeprefix(PREFIX))
+            for n in (*self.models, self._status.model)
+            if n.removeprefix(PREFIX).isdecimal()
+        ]
+        number = max(numbers, default=0) + 1
+        while f"{PREFIX}{number}" in names:
+            number += 1
+        return f"{PREFIX}{number}"
+
+    def _model_path(self, name: str) -> str:
+        trained = self.models.get(name)
+        return str(trained.folder) if trained else self._options.models.get(name, name)
+
+    def cancel(self) -> TrainingStatus:
+        """Cancel the training.
+
+        Raises:
+            HTTPException: 409 where none runs.
+        """
+        with self._lock:
+            if self._status.state != "running":
+                raise http_error(409, "no training runs", "one that runs", "leave it")
+            self._cancelled.set()
+            thread = self._thread
+        if thread is not None:
+            thread.join(30)
+        return self._status
+
+    def delete(self, name: str) -> None:
+        """Delete a stored model.
+
+        Raises:
+            HTTPException: 404 where there is none, 409 while a training compares with it.
+        """
+        with self._lock:
+            trained = self.models.get(name)
+            if trained is None:
+                raise http_error(
+                    404, f"no trained model {name[:40]!r}", "one that was trained here",
+                    "see /api/training",
+                )  # fmt: skip
+            if self._status.state == "running" and self._status.compared == name:
+                raise http_error(
+                    409, f"the training compares with {name}", "a model that isn't in use",
+                    "wait for its end",
+                )  # fmt: skip
+            gone = trained.folder.with_name(f"{name}{_UNFINISHED}")
+            trained.folder.rename(gone)  # in one step: half a model would be served
+            self.models = {n: m for n, m in self.models.items() if n != name}
+        shutil.rmtree(gone, ignore_errors=True)
+        self._changed()
+
+    def stop(self) -> None:
+        """End the training; after the next start it counts as failed."""
+        with self._lock:
+            self._stopping = True
+        if self._thread is not None:
+            self._thread.join()
+
+    # --- the thread that watches the process -----------------------------------------------------
+
+    def _run(self, request: TrainingRequest) -> None:
+        out = Path(request.out)
+        state: State = "failed"
+        changes: Json
+        try:
+            finished = self._watch(request)
+            if finished is None:
+                if self._stopping:
+                    return
+                state, changes = "cancelled", {}
+            else:
+                self._store_model(request, finished)
+                state, changes = "done", {"result": finished["result"]}
+        except AvelError as e:
+            changes = {"error": error_body(e.got, e.expected, e.hint)}
+        except OSError as e:
+            error = disk_error(e, request.name)
+            changes = {"error": error_body(error.got, error.expected, error.hint)}
+        except Exception as e:  # a bug: the server goes on
+            _log.exception("training %s", request.name)
+            changes = {"error": error_body(f"an unexpected error occurred ({type(e).__name__})")}
+        finally:
+            shutil.rmtree(out, ignore_errors=True)
+        status = replace(self._status, state=state, finished=time.time(), **changes)
+        with suppress(OSError):
+            self._save(status)
+        self._status = status
+        if state == "done":
+            self._changed()
+
+    def _watch(self, request: TrainingRequest) -> Json | None:
+        """The card and result of a training, or None where it was cancelled.
+
+        Raises:
+            AvelError: the training's, or where its process died or took too long.
+        """
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_run_training, args=(theirs, self._options.function, request), daemon=True
+        )
+        process.start()
+        theirs.close()  # or the end of the process would never be noticed
+        try:
+            return self._received(ours, process)
+        finally:
+            process.kill()
+            process.join()
+            ours.close()
+
+    def _received(self, pipe: Connection, process: SpawnProcess) -> Json | None:
+        started = time.monotonic()
+        while not self._cancelled.is_set() and not self._stopping:
+            if time.monotonic() - started > self._limit:
+                raise DataError(
+                    f"the training took longer than {self._limit / 60:g} minutes",
+                    hint="start the server with larger --training-minutes",
+                )
+            try:
+                message = pipe.recv() if pipe.poll(_TICK) else None
+            except (EOFError, OSError) as e:
+                process.join(5)
+                raise _died(process) from e
+            if message is None:
+                continue
+            kind, content = message
+            if kind == "done":
+                return dict(content)
+            if kind == "failed":
+                raise content
+            stage, done, total = content
+            self._status = replace(self._status, stage=stage, done=done, total=total)
+        return None
+
+    def _store_model(self, request: TrainingRequest, finished: Json) -> None:
+        out, folder = Path(request.out), self._folder / request.name
+        write_whole(out / _RESULT, json.dumps({**finished, "finished": time.time()}))
+        out.rename(folder)
+        with self._lock:
+            self.models = {**self.models, request.name: _load_model(folder)}
+
+    def _save(self, status: TrainingStatus) -> None:
+        write_whole(self._folder / _STATUS, json.dumps(asdict(status)))
+
+
+def _died(process: SpawnProcess) -> AvelError:
+    code = process.exitcode or 0
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return DataError(
+        f"the training process died ({how})",
+        hint="try again; if it dies again, it may need more memory than there is",
+    )
+
+
+def _load_model(folder: Path) -> TrainedModel:
+    """A stored model.
+
+    Raises:
+        OSError, ValueError, KeyError: if it can't be read.
+    """
+    stored = json.loads((folder / _RESULT).read_text("utf-8"))
+    return TrainedModel(folder, stored["card"], stored["result"], float(stored["finished"]))
+
+
+def _stored_models(folder: Path) -> dict[str, TrainedModel]:
+    """The models of a folder, oldest first; one that can't be read is left out, and logged."""
+    models = {}
+    for path in folder.iterdir():
+        if not path.is_dir():
+            continue
+        try:
+            models[path.name] = _load_model(path)
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            _log.warning("%s: the trained model can't be read (%s)", path, type(e).__name__)
+    return dict(sorted(models.items(), key=lambda item: item[1].finished))
+
+
+def _stored_status(path: Path) -> TrainingStatus:
+    """The last training; one that was running has failed."""
+    try:
+        status = TrainingStatus(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return TrainingStatus()
+    if status.state != "running":
+        return status
+    error = error_body("the server stopped during the training", hint="train again")
+    return replace(status, state="failed", error=error)
+
+
+def _run_training(
+    pipe: Connection, function: Callable[[TrainingRequest, Report], Json], request: TrainingRequest
+) -> None:
+    """In the process: train, and send progress, and the result or the error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to deal with
+    with suppress(OSError, AttributeError):
+        os.nice(5)  # those who look at results go first
+
+    def report(stage: str, done: int, total: int) -> None:
+        pipe.send(("step", (stage, done, total)))
+
+    outcome: tuple[str, Any]
+    try:
+        outcome = "done", function(request, report)
+    except AvelError as e:
+        outcome = "failed", e
+    except MemoryError:
+        outcome = "failed", DataError("the training needs more memory than there is")
+    except OSError as e:
+        outcome = "failed", disk_error(e, request.name)
+    except Exception as e:
+        _log.exception("training %s", request.name)
+        outcome = "failed", DataError(f"an unexpected error occurred ({type(e).__name__})")
+    with suppress(OSError):  # the server is gone
+        pipe.send(outcome)
