@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,19 @@ def test_a_folder_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     (tmp_path / "annotations.csv").write_text("file,start,end,label\n" + rows)
     (tmp_path / "a.mp4").touch()
     (tmp_path / "b.mp4").touch()
-    assert main(["check", str(tmp_path)]) == 0
+    assert main(["check", str(tmp_path)]) == 1
     out = capsys.readouterr().out
     assert out.count("end 3 isn't after start 5") == 60, "all of them, not the first ones"
     assert "annotations.csv:3: end 3" in out and "no file 'gone.mp4'" in out
-    assert "without labels, and left out: b.mp4" in out
+    assert "b.mp4: media file without labels, and left out" in out
+    assert "a.mp4: " in out and "is empty" in out
+
+
+def test_check_json_and_wrong_calls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "annotations.csv").write_text("file,start,end,label\na.mp4,1,2,x\n")
+    assert main(["check", str(tmp_path), "--json"]) == 1
+    checked = json.loads(capsys.readouterr().out)
+    assert checked["problems"][0]["where"] == "" and not checked["usable"]
+    assert {p["where"]: p["level"] for p in checked["problems"]}["annotations.csv:2"] == "left out"
+    assert main(["check", "--json"]) == 2
+    assert "--json is for folders" in capsys.readouterr().err

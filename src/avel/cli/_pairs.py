@@ -138,6 +138,11 @@ def _plain(text: str) -> Any:
     return int(text) if text.isascii() and text.removeprefix("-").isdigit() else text
 
 
+def is_folder(arguments: DataArguments) -> bool:
+    """Whether the data are a person's own clips, not a data set by name."""
+    return arguments.data == "folder" or _is_path(arguments.data)
+
+
 def same_folder(a: DataArguments, b: DataArguments) -> bool:
     """Whether two calls name the same folder of data; False where one names none."""
     if not (a.data and b.data):

@@ -1,13 +1,16 @@
-"""`avel check`: what this machine has, or problems of a folder's labels."""
+"""`avel check`: what this machine has, or what a folder holds and what is wrong with it."""
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from avel.errors import UsageError
 
 #: The codecs of most videos of the last ten years.
 CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac", "mp3", "opus", "vorbis", "flac")
@@ -17,9 +20,22 @@ def check(
     folder: Annotated[
         Path | None, typer.Argument(help="A folder of the AVE data set, or of your own clips.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, for programs (of a folder only).")
+    ] = False,
 ) -> None:
-    """Print versions, devices, codecs, cache and weights; or problems of a folder's labels."""
-    for line in _machine() if folder is None else _folder(folder):
+    """Print versions, devices, codecs, cache and weights; or what a folder holds.
+
+    Of a folder of your own clips: files and events of each class and split, lengths, background,
+    and every problem of labels, media and features with file and line. The exit code is 1 where
+    training would refuse or leave out anything.
+    """
+    if folder is not None:
+        _folder(folder, as_json=as_json)
+        return
+    if as_json:
+        raise UsageError("--json is for folders", hint="name a folder, or leave it out")
+    for line in _machine():
         typer.echo(line)
 
 
@@ -121,29 +137,29 @@ def _weights() -> Iterator[str]:
             yield f"weights    {name}:{weights.name} {what}"
 
 
-def _folder(folder: Path) -> Iterator[str]:
+def _folder(folder: Path, *, as_json: bool) -> None:
+    """Print what a folder holds, and its problems; exit code 1 if training can't use all of it."""
     from avel.data.annotations import TABLES
     from avel.data.ave.checks import examine
     from avel.data.ave.files import ANNOTATIONS, find
-
-    yield str(folder)
-    is_own = any((folder / name).is_file() for name in TABLES)
-    if is_own or find(folder, ANNOTATIONS.name) is None:
-        yield from _own_folder(folder)
-        return
-    for finding in examine(folder):
-        yield f"  {finding.topic:<12}{finding.text}"
-
-
-def _own_folder(folder: Path) -> Iterator[str]:
-    """All that training would refuse or leave out of a folder of one's clips."""
-    from avel.data.folder import examine
+    from avel.data.check import check_folder
     from avel.errors import printable
 
-    examined = examine(folder)
-    files = len({row.file for row in examined.rows})
-    yield f"  labels      {sum(bool(r.label) for r in examined.rows)} events of {files} clips"
-    findings = {"wrong": examined.mistakes, "left out": examined.left_out, "note": examined.notes}
-    for topic, texts in findings.items():
-        for text in texts:
-            yield f"  {topic:<12}{printable(text)}"
+    is_own = any((folder / name).is_file() for name in TABLES)
+    if is_own or find(folder, ANNOTATIONS.name) is None:
+        checked = check_folder(folder)
+        typer.echo(_json(checked.to_json()) if as_json else printable(str(checked)))
+        if not checked.usable:
+            raise typer.Exit(1)
+        return
+    findings = list(examine(folder))
+    if as_json:
+        typer.echo(_json([{"topic": f.topic, "text": f.text} for f in findings]))
+        return
+    typer.echo(str(folder))
+    for finding in findings:
+        typer.echo(f"  {finding.topic:<12}{finding.text}")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1)

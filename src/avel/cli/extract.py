@@ -105,6 +105,7 @@ def extract(
     )  # fmt: skip
     file_plan = plan(inputs, out)
     note_ignored_files(inputs)
+    _print_summaries(inputs)
     start = partial(_engine, engine=engine, count=jobs, threads=threads, address=address)
     tally = _run(file_plan, settings, start)
     typer.echo(str(tally))
@@ -112,6 +113,19 @@ def extract(
         typer.echo(f"see {store / 'manifest.csv'}")
     if tally.failed or tally.skipped:
         raise typer.Exit(2 if tally.wrong_calls == file_plan.count else 1)
+
+
+def _print_summaries(inputs: list[Path]) -> None:
+    """A line on the labels of each folder that has some."""
+    from avel.data.check import check_folder
+
+    for folder in (p for p in inputs if p.is_dir()):
+        try:
+            checked = check_folder(folder, quick=True)
+        except DataError:  # a folder of media without labels
+            continue
+        more = f" (avel check {folder})" if checked.problems else ""
+        typer.echo(f"{checked.summary()}{more}")
 
 
 @dataclass

@@ -71,7 +71,8 @@ def train(
     from avel.memory import keep_memory
 
     keep_memory()
-    from avel.cli._pairs import check_all, open_data, parse_pairs, save_data_arguments
+    from avel.cli._pairs import check_all, is_folder, open_data, parse_pairs, save_data_arguments
+    from avel.data.check import dataset_summary
     from avel.evaluation.cross_validation import pool
     from avel.evaluation.evaluate import evaluate
     from avel.models.base import models
@@ -97,6 +98,8 @@ def train(
     if trains_mmel:
         rest["mmel"] = mmel_recipe(model, chosen, arguments.mmel)
     data = open_data(arguments)
+    if is_folder(arguments):
+        _print(dataset_summary(data))
     count = sum(len(data.splits[n]) for n in (("train",) if folds is None else pool(data)))
     if recipe == "small" or (recipe is None and task_named(task).classifies and count < SMALL):
         chosen = resolve(model, task, pairs=arguments.recipe, small=True)

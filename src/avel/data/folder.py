@@ -110,11 +110,11 @@ def load(
     if window < 1:
         raise DataError(f"window={window}", expected="at least 1 segment", hint="give window=10")
     read = read_annotations(root, predictions=predictions)
-    clips, mistakes = _gather(read.rows)
+    clips, mistakes = gather_clips(read.rows)
     names = FeatureNames()
     places = {c.file: stored_path(root, c.file, out=features, names=names) for c in clips}
     unlabelled = _unlabelled(root, clips)
-    clips, unusable = _usable(root, clips, places, Path(features or root / FOLDER))
+    clips, unusable = unusable_clips(root, clips, places, Path(features or root / FOLDER))
     left = read.left_out + unusable
     mistakes = read.mistakes + mistakes
     if mistakes or not clips:
@@ -149,10 +149,10 @@ def examine(root: Path, *, features: str | Path | None = None) -> Annotations:
         DataError: if the folder or its annotations aren't there.
     """
     annotations = read_annotations(root)
-    clips, mistakes = _gather(annotations.rows)
+    clips, mistakes = gather_clips(annotations.rows)
     names = FeatureNames()
     places = {c.file: stored_path(root, c.file, out=features, names=names) for c in clips}
-    _, unusable = _usable(root, clips, places, Path(features or root / FOLDER))
+    _, unusable = unusable_clips(root, clips, places, Path(features or root / FOLDER))
     notes = [*annotations.notes, *_unlabelled(root, clips)]
     return replace(
         annotations,
@@ -162,7 +162,7 @@ def examine(root: Path, *, features: str | Path | None = None) -> Annotations:
     )
 
 
-def _usable(
+def unusable_clips(
     root: Path, clips: Sequence[Clip], places: Mapping[str, Path], folder: Path
 ) -> tuple[list[Clip], list[str]]:
     """The clips that exist and that `avel extract` could read, and why the others can't be used."""
@@ -257,7 +257,7 @@ def _stop(root: Path, mistakes: Sequence[str], *, shown: int = 40) -> NoReturn:
     )
 
 
-def _gather(rows: Iterable[AnnotationRow]) -> tuple[list[Clip], list[str]]:
+def gather_clips(rows: Iterable[AnnotationRow]) -> tuple[list[Clip], list[str]]:
     """Rows by file; a file or a video in two splits is a mistake."""
     by_file: dict[str, list[AnnotationRow]] = {}
     for row in rows:
