@@ -6,7 +6,8 @@
 
 The parsers need no avel, and avel none of them, so that they go into an environment of their own:
 
-    pip install crowsetta dcase_util sed_eval label-studio-sdk xmlschema opentimelineio webvtt-py
+    pip install crowsetta dcase_util sed_eval label-studio-sdk xmlschema opentimelineio webvtt-py \
+        praatio textgrid otio-cmx3600-adapter
 
 ELAN's schema is published at http://www.mpi.nl/tools/elan/EAFv2.8.xsd and isn't part of avel. What
 isn't installed is named as not checked, and the exit code is 1 if any check fails.
@@ -29,7 +30,8 @@ EVENTS = (
     (5.5, 7.0, "Male speech, man speaking", 0.75),
     (8.125, 10.0, "Bark", 0.6),
 )
-ENDINGS = (".eaf", ".txt", ".selections.txt", ".tsv", ".labelstudio.json", ".otio", ".vtt")
+ENDINGS = (".eaf", ".txt", ".selections.txt", ".tsv", ".labelstudio.json", ".otio", ".vtt",
+           ".textgrid", ".edl")  # fmt: skip
 CONFIG = """<View><Video name="video" value="$video" sync="audio"/>
 <Labels name="events" toName="audio">{labels}</Labels>
 <Audio name="audio" value="$video" sync="video"/></View>"""
@@ -155,6 +157,38 @@ def webvtt(folder: Path, _: Path | None) -> str:
     return "the events"
 
 
+def praatio(folder: Path, _: Path | None) -> str:
+    from praatio import textgrid as package
+
+    read = package.openTextgrid(str(folder / "street.textgrid"), False, reportingMode="error")
+    same([(e.start, e.end, e.label) for tier in read.tiers for e in tier.entries])
+    return "the events"
+
+
+def textgrid(folder: Path, _: Path | None) -> str:
+    import textgrid as package
+
+    read = package.TextGrid.fromFile(str(folder / "street.textgrid"))
+    same([(float(i.minTime), float(i.maxTime), i.mark) for t in read for i in t if i.mark])
+    return "the events"
+
+
+def edl(folder: Path, _: Path | None) -> str:
+    import opentimelineio
+
+    read = opentimelineio.adapters.read_from_file(str(folder / "street.edl"), rate=25)
+    (track,) = read.video_tracks()
+    spans = [
+        (clip.source_range, clip.metadata["cmx_3600"]["comments"][0].removeprefix("COMMENT: "))
+        for clip in track.find_clips()
+    ]
+    same(
+        [(r.start_time.to_seconds(), r.end_time_exclusive().to_seconds(), n) for r, n in spans],
+        within=0.021,  # half a frame
+    )
+    return "the events, as clips with their comments"
+
+
 #: Tool, the distribution whose version is told, what it reads, how.
 CHECKS: tuple[tuple[str, str, str, Callable[[Path, Path | None], str]], ...] = (
     ("ELAN's schema EAF 2.8", "xmlschema", ".eaf", elan_schema),
@@ -165,6 +199,9 @@ CHECKS: tuple[tuple[str, str, str, Callable[[Path, Path | None], str]], ...] = (
     ("Label Studio's SDK", "label-studio-sdk", ".labelstudio.json", label_studio),
     ("OpenTimelineIO", "opentimelineio", ".otio", otio),
     ("webvtt-py", "webvtt-py", ".vtt", webvtt),
+    ("praatio", "praatio", ".textgrid", praatio),
+    ("textgrid", "textgrid", ".textgrid", textgrid),
+    ("OpenTimelineIO, cmx_3600", "otio-cmx3600-adapter", ".edl", edl),
 )
 
 

@@ -209,6 +209,25 @@ def test_timecodes_by_hand(text: str, fps: float, frames: int) -> None:
     assert clock.timecode_clock(text, fps).zero * fps == pytest.approx(frames)
 
 
+@given(
+    st.integers(0, 10**7),
+    st.sampled_from([(25, False), (30_000 / 1001, False), (30_000 / 1001, True),
+                     (60_000 / 1001, True), (24_000 / 1001, False)]),
+)  # fmt: skip
+def test_timecodes_there_and_back(frame: int, kind: tuple[float, bool]) -> None:
+    fps, drop = kind
+    text = clock.format_timecode(frame, fps, drop=drop)
+    assert clock.drops(text) == drop
+    assert round(clock.timecode_clock(text, fps).zero * fps) == frame
+
+
+def test_a_timecode_drops_numbers() -> None:
+    ntsc = 30_000 / 1001
+    assert [clock.format_timecode(n, ntsc, drop=True) for n in (1799, 1800, 17_981, 17_982)] == [
+        "00:00:59;29", "00:01:00;02", "00:09:59;29", "00:10:00;00",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("text", "fps"), [("", 25), ("1:2:3", 25), ("x", 25), ("0:0:0:0", 0)])
 def test_no_timecode(text: str, fps: float) -> None:
     with pytest.raises(ValueError, match="no timecode"):

@@ -44,7 +44,7 @@ class Clock:
         return seconds + self.zero
 
 
-_TIMECODE = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})([:;.,])(\d{1,3})", re.ASCII)
+_TIMECODE = re.compile(r"(\d{1,4}):(\d{1,2}):(\d{1,2})([:;.,])(\d{1,3})", re.ASCII)
 
 
 def timecode_clock(text: str, fps: float) -> Clock:
@@ -63,12 +63,42 @@ def timecode_clock(text: str, fps: float) -> Clock:
     match = _TIMECODE.fullmatch(text.strip())
     if not match or fps <= 0:
         raise ValueError(f"{text[:40]!r} is no timecode: expected hours:minutes:seconds:frames")
-    hours, minutes, seconds, mark, last = match.groups()
+    hours, minutes, seconds, _, last = match.groups()
     counted = int(hours) * 60 + int(minutes)
     frames = (counted * 60 + int(seconds)) * round(fps) + int(last)
-    if mark != ":":
-        frames -= round(round(fps) / 15) * (counted - counted // 10)
+    if drops(text):
+        frames -= _dropped(fps) * (counted - counted // 10)
     return Clock(frames / fps)
+
+
+def drops(timecode: str) -> bool:
+    """Whether a timecode drops numbers: its last mark isn't a colon."""
+    match = _TIMECODE.fullmatch(timecode.strip())
+    return match is not None and match[4] != ":"
+
+
+def _dropped(fps: float) -> int:
+    """How many numbers a minute drops, but for every tenth: 2 at 30 frames a second, 4 at 60."""
+    return round(round(fps) / 15)
+
+
+def format_timecode(frame: int, fps: float, *, drop: bool = False) -> str:
+    """The timecode of a frame; what :func:`timecode_clock` reads.
+
+    Args:
+        frame: Counted from 00:00:00:00.
+        fps: Frames a second, above 0.
+        drop: Whether numbers are dropped, with a semicolon before the frames.
+    """
+    base = max(1, round(fps))
+    if drop:
+        apart, left = divmod(frame, 600 * base - 9 * _dropped(fps))
+        minute = 60 * base - _dropped(fps)
+        frame += _dropped(fps) * (9 * apart + max(0, left - _dropped(fps)) // minute)
+    seconds, last = divmod(frame, base)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}{';' if drop else ':'}{last:02d}"
 
 
 def segment_count(duration: float, step: float = 1.0) -> int:
@@ -294,7 +324,7 @@ def ticks(seconds: float, per_second: float = 1000) -> int:
     return round(seconds * per_second)
 
 
-def span_ticks(start: float, end: float, per_second: int = 1000) -> tuple[int, int]:
+def span_ticks(start: float, end: float, per_second: float = 1000) -> tuple[int, int]:
     """Start and end in whole ticks, at least one tick apart: no event vanishes by rounding."""
     first = ticks(start, per_second)
     return first, max(ticks(end, per_second), first + 1)

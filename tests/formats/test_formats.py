@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from avel import report
+from avel import clock, report
 from avel.cli.ls import ls
 from avel.errors import DataError, UsageError
 from avel.formats import base, format_endings, read
@@ -30,9 +30,9 @@ from tests.report_samples import hand_timeline, lane_timeline, write_clip
 RESOLUTION = {
     "json": 0.0, "csv": 0.0, "dcase": 0.0, "labelstudio": 0.0,
     "otio": 1e-6, "audacity": 1e-6, "raven": 1e-6,
-    "vtt": 1e-3, "srt": 1e-3, "elan": 1e-3,
+    "vtt": 1e-3, "srt": 1e-3, "elan": 1e-3, "textgrid": 1e-6, "edl": 1 / 25,
 }  # fmt: skip
-SCORED = {"json", "csv", "labelstudio", "otio", "raven"}
+SCORED = {"json", "csv", "labelstudio", "otio", "raven", "edl"}
 
 labels = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=15),
@@ -290,6 +290,74 @@ def test_otio_of_an_editor_with_a_start_timecode(tmp_path: Path) -> None:
 # ---- their own readers read ours
 
 
+def test_praat_s_short_form_with_comments_points_and_gaps(tmp_path: Path) -> None:
+    """As Praat saves a short text file, with an interval tier of two labels and a point tier."""
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "0", "2.3", "<exists>",
+             "2", '"IntervalTier"', '"birds"', "0", "2.3", "3", "0", "0.5", '""', "0.5", "1.25",
+             '"say ""cuckoo"" ! (audio only)"', "1.25 ! a remark", "2.3", '"wren"',
+             '"TextTier"', '"peaks"', "0", "2.3", "1", "0.7", '"peak"']  # fmt: skip
+    (tmp_path / "a.TextGrid").write_text("\r\n".join(lines), "utf-16")
+    timeline = report.read(tmp_path / "a.TextGrid")
+    assert timeline.events == (
+        Event(0.5, 1.25, 'say "cuckoo" !', 1.0, "audio"), Event(1.25, 2.3, "wren"),
+    )  # fmt: skip
+    assert timeline.duration == 2.3 and timeline.video == "a"
+    assert timeline.notes == (
+        "Left out: a.TextGrid, tier 2 (peaks), row 1: a point has no length.",
+    )
+
+
+def test_a_textgrid_s_tiers_are_whole(tmp_path: Path) -> None:
+    """Praat refuses tiers whose intervals overlap or leave gaps."""
+    rows = (Event(0, 5, "a"), Event(1, 4, "a"), Event(2, 9, "b"), Event(5, 6, "a"))
+    Timeline("c.mp4", rows, 10.0, ("a", "b")).save(tmp_path / "c.TextGrid")
+    text = (tmp_path / "c.TextGrid").read_text()
+    assert re.findall('name = "(.*)"', text) == ["a", "a (2)", "b"]
+    for tier in text.split("    item [")[2:]:
+        edges = re.findall(r" {12}xm(?:in|ax) = (\S+)", tier)
+        assert edges[0] == "0.000000" and edges[-1] == "10.000000"
+        assert edges[1:-1:2] == edges[2::2]
+
+
+def test_an_editor_s_edl_is_read_by_its_comments(tmp_path: Path) -> None:
+    lines = [
+        "TITLE: cut",
+        "FCM: NON-DROP FRAME",
+        "",
+        "001  A001C002 V     C        00:00:01:00 00:00:02:12 01:00:00:00 01:00:01:12",
+        "* FROM CLIP NAME: dog.mov",
+        "* LOC: 01:00:00:00 RED     Bark",
+        "",
+        "002  AX       AA/V  D    024 00:00:03:00 00:00:04:00 01:00:01:12 01:00:02:12",
+        "* FROM CLIP NAME: cat.mov",
+        " |C:ResolveColorBlue |M:Meow |D:25",
+        "",
+        "003  BL       V     C        00:00:00:00 00:00:01:00 01:00:02:12 01:00:03:12",
+    ]
+    (tmp_path / "a.edl").write_text("\n".join(lines))
+    dog, cat = report.read_all(tmp_path / "a.edl")
+    assert (dog.video, dog.events) == ("dog.mov", (Event(1.0, 2.48, "Bark"),))
+    assert (cat.video, cat.events) == ("cat.mov", (Event(3.0, 4.0, "Meow"),))
+    assert "Left out: a.edl:12: no comment names this edit." in dog.notes
+    assert "Times were taken as 25 frames a second from 00:00:00:00." in dog.notes
+
+
+@reuse_folder
+@given(timeline=timelines())
+def test_edits_of_an_edl_follow_one_another(timeline: Timeline, tmp_path: Path) -> None:
+    """Every edit is as long in the list as in the source, and the list has no gaps."""
+    timeline.save(tmp_path / "c.edl")
+    at = 0.0
+    for line in (tmp_path / "c.edl").read_text("utf-8").split("\n"):
+        if re.match(r"\d{3,}  AX", line):
+            source_in, source_out, first, last = (
+                clock.timecode_clock(t, 25).zero for t in line.split()[-4:]
+            )
+            assert first == pytest.approx(at) and source_out > source_in
+            assert last - first == pytest.approx(source_out - source_in)
+            at = last
+
+
 @reuse_folder
 @given(timeline=timelines())
 def test_pympi_reads_our_elan(timeline: Timeline, tmp_path: Path) -> None:
@@ -413,7 +481,38 @@ def marker(value: float = 0, rate: float = 25, **changes: Any) -> str:
     return json.dumps({"OTIO_SCHEMA": "Timeline.1", "tracks": {"markers": [{**one, **changes}]}})
 
 
+def textgrid(row: str = '0 1 "a"', kind: str = "IntervalTier", tiers: str = "<exists> 1") -> str:
+    head = f'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n9\n{tiers}\n'
+    return f'{head}"{kind}"\n"t"\n0\n9\n1\n{row}\n'
+
+
+def edit(times: str, *comments: str) -> str:
+    return "\n".join(["TITLE: t", f"001  AX  V  C  {times}", *comments]) + "\n"
+
+
 HOSTILE = {
+    ".textgrid": {
+        "prose": "Dear diary,\n", "another object": '"ooTextFile"\n"PitchTier"\n0 1\n',
+        "chronological": '"Praat chronological TextGrid text file"\n0 1\n',
+        "cut": textgrid()[:-6], "open quote": textgrid('0 1 "a'), "nan": textgrid('nan 1 "a"'),
+        "negative": textgrid('-1 1 "a"'), "backwards": textgrid('2 1 "a"'),
+        "a point": textgrid('1 "a"', "TextTier"), "another tier": textgrid(kind="Tier"),
+        "absurd": textgrid('0 1e300 "a"'), "long label": textgrid(f'0 1 "{"x" * 5000}"'),
+        "many": textgrid(tiers="<exists> 1e300"), "part of a tier": textgrid(tiers="<exists> 1.5"),
+        "less than none": textgrid(tiers="<exists> -1"), "text for number": textgrid('"a" 1 "a"'),
+    },
+    ".edl": {
+        "prose": "Dear diary,\n",
+        "no label": edit("00:00:00:00 00:00:01:00 00:00:00:00 00:00:01:00"),
+        "backwards": edit("00:00:02:00 00:00:01:00 00:00:00:00 00:00:01:00", "* COMMENT: a"),
+        "score": edit(
+            "00:00:00:00 00:00:01:00 00:00:00:00 00:00:01:00", "* COMMENT: a", "* AVEL SCORE: x"
+        ),
+        "rate": "* AVEL FRAMES: 0 FROM 00:00:00:00\n"
+        + edit("00:00:00:00 00:00:01:00 00:00:00:00 00:00:01:00", "* COMMENT: a"),
+        "before the start": "* AVEL FRAMES: 25 FROM 01:00:00:00\n"
+        + edit("00:00:00:00 00:00:01:00 00:00:00:00 00:00:01:00", "* COMMENT: a"),
+    },
     ".eaf": {
         "entity bomb": _BOMB, "external entity": _XXE, "no xml": "hello",
         "another document": "<html/>", "deep": "<a>" * 100_000,
@@ -547,7 +646,10 @@ def test_of_an_address_nothing_but_the_name_is_taken(address: str, name: str) ->
     assert base.media_name(address, "default") == name
 
 
-@pytest.mark.parametrize("ending", [".vtt", ".srt", ".eaf", ".txt", ".selections.txt", ".otio"])
+@pytest.mark.parametrize(
+    "ending",
+    [".vtt", ".srt", ".eaf", ".txt", ".selections.txt", ".otio", ".textgrid", ".edl"],
+)
 def test_an_empty_label_is_refused_where_it_cannot_stand(ending: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="without a label"):
         Timeline("v.mp4", (Event(0, 1, ""),), 1, ("",)).save(tmp_path / f"t{ending}")

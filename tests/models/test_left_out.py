@@ -130,6 +130,21 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
         ["t.otio, marker 2: 'a point' from 2 to 2 s has no length", "t.otio, marker 3: ",
          "t.otio, marker 4: no name at 2 s", "t.otio, marker 6: no name"],
     ),
+    "textgrid": (
+        "t.textgrid",
+        '"ooTextFile"\n"TextGrid"\n0 9 <exists> 2\n"IntervalTier" "a" 0 9 5\n0 1 ""\n1 2 "dog"\n'
+        '2 2 "click"\n3 4 "cat"\n5 4 "back"\n"TextTier" "b" 0 9 1\n3 "a point"\n',
+        ["tier 1 (a), row 3: 'click' from 2 to 2 s has no length", "tier 1 (a), row 5: 'back'",
+         "tier 2 (b), row 1: a point has no length"],
+    ),
+    "edl": (
+        "t.edl",
+        "TITLE: t\n1  AX  V  C  00:00:01:00 00:00:02:00 00:00:00:00 00:00:01:00\n* COMMENT: dog\n"
+        "2  AX  V  C  00:00:01:00 00:00:02:00 00:00:01:00 00:00:02:00\n"
+        "3  AX  V  C  00:00:02:00 00:00:01:00 00:00:02:00 00:00:03:00\n* COMMENT: back\n"
+        "4  AX  V  C  00:00:03:00 00:00:04:00 00:00:03:00 00:00:04:00\n* COMMENT: cat\n",
+        ["t.edl:4: no comment names this edit", "t.edl:5: 'back'"],
+    ),
 }  # fmt: skip
 
 
@@ -397,6 +412,16 @@ def with_timecode(path: Path, timecode: str) -> Path:
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     return path
+
+
+def test_edl_counts_as_the_video_s_timecode(tmp_path: Path) -> None:
+    video = with_timecode(tmp_path / "t.mov", "01:00:00:05")
+    timeline = Timeline(str(video), (Event(0.5, 1.51, "dog"),), 2.0, ("dog",), model={"model": "m"})
+    timeline.save(tmp_path / "t.edl")
+    text = (tmp_path / "t.edl").read_text()
+    assert "C        01:00:00:17 01:00:01:18 00:00:00:00 00:00:01:01" in text
+    back = report.read(tmp_path / "t.edl")
+    assert back.events == (Event(0.48, 1.52, "dog"),) and back.predicted
 
 
 def test_otio_begins_at_the_video_s_timecode(tmp_path: Path) -> None:

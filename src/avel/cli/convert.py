@@ -39,7 +39,7 @@ def convert(
         typer.Option(
             "--format",
             help="Write this format whatever the ending: json, csv, vtt, srt, audacity, elan, "
-            "dcase, raven, labelstudio, otio.",
+            "dcase, raven, labelstudio, otio, textgrid, edl.",
         ),
     ] = None,
     read_as: Annotated[

@@ -151,8 +151,8 @@ def media_files(root: Path) -> Iterator[Path]:
 #: Endings of what lies in folders of media as a matter of course: labels, pages, pictures of
 #: events, features, and what avel writes beside them.
 _COMPANIONS = frozenset(
-    (".csv", ".eaf", ".html", ".json", ".otio", ".safetensors", ".srt", ".toml", ".tsv", ".txt")
-) | {".vtt"}
+    (".csv", ".eaf", ".edl", ".html", ".json", ".otio", ".safetensors", ".srt", ".textgrid")
+) | {".toml", ".tsv", ".txt", ".vtt"}
 
 
 def passed_over(inputs: Iterable[Path]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from avel.formats.base import (
     stem_of,
     timeline_of,
 )
+from avel.formats.lanes import Lanes
 from avel.formats.marks import KEY, NOTE, all_events, mark_of, with_mark
 from avel.formats.text import escape, unescape
 from avel.types import MODALITIES, Event, EventModality, Timeline
@@ -127,7 +127,7 @@ def _tiers(timeline: Timeline) -> Iterator[tuple[str, Event]]:
 
     Annotations of one tier can't overlap in ELAN.
     """
-    lanes: dict[str, _Lanes] = {}
+    lanes: dict[str, Lanes] = {}
     events = [
         e for m in MODALITIES for e in sorted(timeline.lane(m), key=lambda e: (e.start, e.end))
     ]
@@ -137,7 +137,7 @@ def _tiers(timeline: Timeline) -> Iterator[tuple[str, Event]]:
             name = _LANES[event.modality]
         elif _lane_of(name) != "both":  # a class of such a name isn't a lane
             name = f"\\x{ord(name[0]):02x}{name[1:]}"
-        lane = lanes.setdefault(name, _Lanes()).place(*clock.span_ticks(event.start, event.end))
+        lane = lanes.setdefault(name, Lanes()).place(*clock.span_ticks(event.start, event.end))
         yield name if lane == 0 else f"{name} ({lane + 1})", event
 
 
@@ -145,26 +145,6 @@ def _lane_of(tier: str) -> EventModality:
     """The modality of a tier's annotations: ``audio only``, ``visual only (2)``."""
     match = _LANE.fullmatch(tier)
     return next((m for m, name in _LANES.items() if match and name == match[1]), "both")
-
-
-class _Lanes:
-    """Which of a class's tiers are free when: the lowest free one takes the next event."""
-
-    def __init__(self) -> None:
-        self._busy: list[tuple[int, int]] = []  # (until, lane), the soonest free first
-        self._free: list[int] = []
-        self._count = 0
-
-    def place(self, start: int, end: int) -> int:
-        """The lane of an event that starts no earlier than those before it."""
-        while self._busy and self._busy[0][0] <= start:
-            heapq.heappush(self._free, heapq.heappop(self._busy)[1])
-        if not self._free:
-            heapq.heappush(self._free, self._count)
-            self._count += 1
-        lane = heapq.heappop(self._free)
-        heapq.heappush(self._busy, (end, lane))
-        return lane
 
 
 def _header(timeline: Timeline, path: Path) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 The mark is a digest of the events. While it matches, they are a model's predictions; once a person
 has changed any, with any tool, it doesn't match, and the labels are that person's. It is stored in
-the file where the format has room for it (``.json``, ``.vtt``, ``.eaf``, ``.otio``; Label Studio
-tells predictions from annotations itself), and otherwise beside it, in the hidden folder ``.avel``.
+the file where the format has room for it (``.json``, ``.vtt``, ``.eaf``, ``.otio``, ``.edl``; Label
+Studio tells predictions from annotations itself), and otherwise beside it, in the hidden folder
+``.avel``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from avel import clock
-from avel.files import file_exists
 from avel.formats.base import (
     MAX_ROWS,
     Format,
@@ -31,12 +30,11 @@ from avel.formats.base import (
     stem_of,
     timeline_of,
 )
+from avel.formats.frames import frame_clock
 from avel.formats.marks import with_mark
 from avel.formats.text import escape, unescape
 from avel.types import Event, Json, Timeline
 
-#: Frames a second that times are counted in where the video's own rate isn't known.
-RATE = 25.0
 _COLOURS = ("RED", "ORANGE", "YELLOW", "GREEN", "CYAN", "BLUE", "PURPLE", "MAGENTA", "PINK")
 
 
@@ -51,7 +49,8 @@ class Otio(Format):
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """The timeline at the video's own frame rate and timecode, where the video can be read."""
-        rate, timecode = frames_of(timeline.video)
+        frames = frame_clock(timeline.video)
+        rate, timecode = frames.rate, frames.clock
         address = file_uri(timeline.video, path)
         visual = [_clip(timeline, address, rate, timecode, markers=True)]
         audio = [_clip(timeline, address, rate, timecode, markers=False)]
@@ -110,43 +109,6 @@ class Otio(Format):
         predictions = _ours(data).get("predictions")
         mark = predictions if isinstance(predictions, str) and len(timelines) == 1 else ""
         return [with_mark(timeline, mark) for timeline in timelines.values()]
-
-
-def frames_of(video: str) -> tuple[float, clock.Clock]:
-    """A video's frames a second, and the clock of its timecode.
-
-    ``RATE`` where it can't be read or has no picture; a clock that begins at 0 where it has no
-    timecode.
-    """
-    if not file_exists(video):
-        return RATE, clock.Clock()
-    from avel.errors import AvelError
-    from avel.media.file import open_media
-
-    try:
-        track = open_media(video).video
-    except AvelError:
-        return RATE, clock.Clock()
-    rate = float(track.fps) if track is not None else 0.0
-    rate = rate or RATE
-    try:
-        return rate, clock.timecode_clock(_timecode(Path(video)), rate)
-    except ValueError:
-        return rate, clock.Clock()
-
-
-def _timecode(video: Path) -> str:
-    """The first timecode that a file's metadata name, or ``""``."""
-    import av.error
-
-    from avel.media.decode import open_container
-
-    try:
-        with open_container(video) as container:
-            metadata = [container.metadata, *(s.metadata for s in container.streams)]
-    except (av.error.FFmpegError, OSError):
-        return ""
-    return next((str(m["timecode"]) for m in metadata if m.get("timecode")), "")
 
 
 def _empty() -> Json:
