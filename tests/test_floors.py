@@ -81,3 +81,12 @@ def test_no_modules_import_one_another_in_a_circle() -> None:
         for name in free:
             del left[name]
     assert sorted(left) == []
+
+
+def test_a_class_name_is_one_class() -> None:
+    places: dict[str, list[str]] = {}
+    for name, path in MODULES.items():
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}

@@ -19,7 +19,7 @@ from avel.errors import AvelError, DataError, UsageError
 from avel.experiments import runner
 from avel.experiments.extra_tables import modalities, systems
 from avel.experiments.reproduce import carry_out, plan, reproduce, tables, trainings
-from avel.experiments.result import Result
+from avel.experiments.result import RowResult
 from avel.experiments.significance import differences
 from avel.experiments.spec import Outcome, prepare
 from avel.experiments.tables import Reproduction, called, slug, warning
@@ -202,7 +202,7 @@ def test_rows_that_read_other_features_are_trained_on_those(data: Dataset, tmp_p
         return replace(data, visual_card=card)
 
     pairs = [*FAST, "av.c3d_dim=3", "av.state=4", "av.hidden=8"]
-    found: dict[tuple[bool, str], Result] = {}
+    found: dict[tuple[bool, str], RowResult] = {}
     for way in (None, reopen):
         for table in ("tian2018:S2", "tian2018:S3"):
             whole = reproduce([table], data, out=tmp_path, pairs=pairs, reopen=way)
@@ -307,7 +307,7 @@ def test_hostile_names_are_text_in_markdown(made: tuple[Reproduction, Path]) -> 
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in body} == {9}
 
 
-def result(row: Row, **changed: Any) -> Result:
+def result(row: Row, **changed: Any) -> RowResult:
     evaluation = {
         "metrics": {"segment_accuracy": {"values": [0.5]}}, "notes": [], "setting": "supervised",
         "selection": "best; epoch 3 of 12", "background_clips": None, "fingerprint": "f" * 64,
@@ -319,13 +319,13 @@ def result(row: Row, **changed: Any) -> Result:
     )  # fmt: skip
     task: Any = row.task
     training = prepare(row.model, task, row.options)
-    return Result(f"{row.paper}:{row.table}", row, training, (outcome,))
+    return RowResult(f"{row.paper}:{row.table}", row, training, (outcome,))
 
 
 _AVE = tuple(f"class {i}" for i in range(28))
 
 
-def shown(results: tuple[Result, ...]) -> Reproduction:
+def shown(results: tuple[RowResult, ...]) -> Reproduction:
     ave = replace(make_dataset(), name="ave", classes=_AVE)
     baselines = {"sel": {"true_category": 0.8221, "always_background": 0.1779}}
     return Reproduction("x", ave, results, baselines, {"sel": 402}, (0,), papers.titles())

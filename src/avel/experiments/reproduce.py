@@ -13,7 +13,7 @@ from avel import papers
 from avel.data.base import Dataset
 from avel.errors import AvelError, UsageError, all_at_once
 from avel.experiments import extra_tables
-from avel.experiments.result import Result
+from avel.experiments.result import RowResult
 from avel.experiments.runner import Runner
 from avel.experiments.spec import Outcome, Training, check_owners, prepare, touches
 from avel.experiments.tables import Reproduction
@@ -214,7 +214,7 @@ def carry_out(
     reopen: Reopen | None = None,
     note: Note | None = None,
     progress: Callable[[str], None] | None = None,
-) -> Iterator[tuple[Result, ...]]:
+) -> Iterator[tuple[RowResult, ...]]:
     """Train what cells need: the results of all of them, first as they are, then after each one.
 
     Arguments and errors are those of :func:`reproduce`.
@@ -299,9 +299,9 @@ def _empty(name: str, cells: Sequence[Cell], data: Dataset, seeds: Sequence[int]
     return Reproduction(name, data, (), baselines, clips, tuple(seeds), TITLES)
 
 
-def _result(cell: Cell, outcomes: Outcomes, missing: dict[Reading, str]) -> Result:
+def _result(cell: Cell, outcomes: Outcomes, missing: dict[Reading, str]) -> RowResult:
     by_seed = outcomes.get(_key(cell.training), {})
-    return Result(
+    return RowResult(
         cell.table,
         cell.row,
         cell.training,

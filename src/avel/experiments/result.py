@@ -14,7 +14,7 @@ from avel.tasks import task_named
 
 
 @dataclass(frozen=True)
-class Result:
+class RowResult:
     """A row of a table and what came of its training.
 
     Args:

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from avel import metrics
 from avel.data.base import Dataset
-from avel.experiments.result import Result
+from avel.experiments.result import RowResult
 from avel.tasks import task_named
 from avel.types import Json
 
 #: A row, the numbers of correct predictions (S, N) by seed and clip, and of all predictions (N,).
-_System: TypeAlias = tuple[Result, NDArray[Any], NDArray[Any]]
+_System: TypeAlias = tuple[RowResult, NDArray[Any], NDArray[Any]]
 #: Of every bootstrap here; they stand in each row of the CSV.
 RESAMPLES, COVERED, SEED = 10_000, 0.95, 0
 
 
-def differences(results: Sequence[Result], data: Dataset) -> list[Json]:
+def differences(results: Sequence[RowResult], data: Dataset) -> list[Json]:
     """Neighbouring pairs of systems, in each table and task, and whether they differ.
 
     Neighbours (``order``) are those one below the other in the table, as far as both are trained
@@ -54,7 +54,7 @@ def differences(results: Sequence[Result], data: Dataset) -> list[Json]:
     return rows
 
 
-def _right(result: Result, test: Any, classes: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def _right(result: RowResult, test: Any, classes: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """(S, N) correct predictions of a row's seeds, (N,) predictions in all."""
     predictions = [o.predictions for o in result.outcomes if o.predictions]
     counts = [task_named(result.row.task).correct_by_clip(a, test, classes) for a in predictions]

@@ -10,7 +10,7 @@ from avel.data.base import Dataset
 from avel.errors import UsageError, unknown_name
 from avel.evaluation.evaluate import table
 from avel.experiments.reproduce import Note, carry_out, plan
-from avel.experiments.result import Result
+from avel.experiments.result import RowResult
 from avel.files import write_whole
 from avel.papers import FIGURE_5, Row
 from avel.tasks import TASKS, task_named
@@ -92,7 +92,7 @@ def sweep(
     return table_rows
 
 
-def _lines(name: str, result: Result) -> Iterator[Json]:
+def _lines(name: str, result: RowResult) -> Iterator[Json]:
     """A row's numbers, a line each; none before it was trained."""
     if not result.outcomes:
         return

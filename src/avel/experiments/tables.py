@@ -11,7 +11,7 @@ from pathlib import Path
 from avel.clock import format_time
 from avel.data.base import Dataset
 from avel.evaluation.results import table
-from avel.experiments.result import Result, pairs_text
+from avel.experiments.result import RowResult, pairs_text
 from avel.experiments.significance import differences
 from avel.files import write_whole
 from avel.papers import CLASS_NAMES, PARAMETERS, Row
@@ -35,7 +35,7 @@ class Reproduction:
 
     name: str
     data: Dataset
-    results: tuple[Result, ...]
+    results: tuple[RowResult, ...]
     baselines: Mapping[str, Mapping[str, float]]
     clips: Mapping[str, int]
     seeds: tuple[int, ...]
@@ -74,11 +74,11 @@ class Reproduction:
         ours = f"ours_on_{slug(self.data)}"
         return table([{ours if k == "ours" else k: v for k, v in r.items()} for r in self.rows()])
 
-    def _by_table(self) -> Iterator[tuple[str, list[Result]]]:
+    def _by_table(self) -> Iterator[tuple[str, list[RowResult]]]:
         for name in dict.fromkeys(r.table for r in self.results):
             yield name, [r for r in self.results if r.table == name]
 
-    def _baseline_rows(self, name: str, results: Sequence[Result]) -> Iterator[Json]:
+    def _baseline_rows(self, name: str, results: Sequence[RowResult]) -> Iterator[Json]:
         for task in dict.fromkeys(r.row.task for r in results):
             for baseline, value in self.baselines[task].items():
                 system = f"baseline: {baseline.replace('_', ' ')}"
@@ -89,7 +89,7 @@ class Reproduction:
                     "clips": self.clips[task],
                 }  # fmt: skip
 
-    def _row(self, result: Result, metric: str) -> Json:
+    def _row(self, result: RowResult, metric: str) -> Json:
         row, ours = result.row, result.measured(metric, self.data.classes)
         scale = 1 if metric == PARAMETERS else 100
         mean = round(scale * ours.mean, 2) if ours.defined else ""
@@ -106,7 +106,7 @@ class Reproduction:
             "remark": "; ".join([*result.notes(), *self._baseline_notes(result)]),
         }  # fmt: skip
 
-    def _baseline_notes(self, result: Result) -> Iterator[str]:
+    def _baseline_notes(self, result: RowResult) -> Iterator[str]:
         """A note for each baseline whose score is exactly this row's."""
         metric, outcomes = task_named(result.row.task).selection_metric, result.outcomes
         scores = [
@@ -133,7 +133,7 @@ class Reproduction:
                 lines += [self._line(result, metric) for metric in result.metrics]
             yield ": ".join(filter(None, [name, self.titles.get(name, "")])), lines
 
-    def _line(self, result: Result, metric: str) -> list[str]:
+    def _line(self, result: RowResult, metric: str) -> list[str]:
         row, r = result.row, self._row(result, metric)
         digits = 2 if metric == PARAMETERS else 1
         paper = "" if r["paper"] == "" else f"{r['paper']:.{digits}f}"
@@ -208,7 +208,7 @@ def _is_ave(data: Dataset) -> bool:
     return data.name == "ave" and len(data.classes) == len(CLASS_NAMES)
 
 
-def _trained(result: Result) -> Json:
+def _trained(result: RowResult) -> Json:
     """Columns about the training."""
     outcomes, recipe = result.outcomes, result.training.recipe
     if not outcomes:

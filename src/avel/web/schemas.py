@@ -214,7 +214,7 @@ class Curves(BaseModel):
     lanes: list[CurveLane]
 
 
-class SingleModalityLane(BaseModel):
+class SingleModalityRows(BaseModel):
     """Events of a single modality: in rows where no two overlap."""
 
     modality: Literal["audio", "visual"]
@@ -224,7 +224,7 @@ class SingleModalityLane(BaseModel):
     left_out: int
 
 
-class Attention(BaseModel):
+class AttentionMaps(BaseModel):
     """Maps, T times H x W bytes in base64, each of which holds for so many seconds."""
 
     grid: list[int]
@@ -251,9 +251,9 @@ class TimelineInfo(BaseModel):
     classes: list[str]
     events: list[EventInfo]
     finding: str
-    single_modality: list[SingleModalityLane]
+    single_modality: list[SingleModalityRows]
     scores: Curves
-    attention: Attention | None
+    attention: AttentionMaps | None
     decision: DecisionInfo
     cautions: list[str]
     notes: list[str]
