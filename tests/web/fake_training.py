@@ -24,12 +24,17 @@ RESULT: Json = {
 
 
 def train(request: TrainingRequest, report: Report) -> Json:
-    """As the first word of the recipe says: ``slow=``, ``dies=``, ``bug=``, ``fails=``, or done."""
+    """As the first word of the recipe says: ``slow=``, ``dies=``, ``bug=``, ``fails=``, or done.
+
+    ``until=NAME`` waits for a file of that name in the data set's folder, or ``fail`` to fail.
+    """
     behaviour = request.recipe[0].partition("=")[0] if request.recipe else ""
     report("extract", 0, 4)
     report("fold 1 of 2", 3, 30)
     if behaviour == "slow":
         time.sleep(float(request.recipe[0].partition("=")[2]))
+    if behaviour == "until":
+        _wait(Path(request.data), request.recipe[0].partition("=")[2])
     if behaviour == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
     if behaviour == "bug":
@@ -41,3 +46,10 @@ def train(request: TrainingRequest, report: Report) -> Json:
     (out / "compared").write_text(request.compared_model)
     systems = [{**RESULT["systems"][0], "name": request.name}, *RESULT["systems"][1:]]
     return {"card": CARD | {"classes": ["gate"]}, "result": RESULT | {"systems": systems}}
+
+
+def _wait(folder: Path, name: str) -> None:
+    while not (folder / name).exists():
+        if (folder / "fail").exists():
+            raise DataError("no row has a label", hint="correct more files")
+        time.sleep(0.05)

@@ -17,8 +17,9 @@ import numpy as np
 from avel.web.jobs import JobService
 from avel.web.roots import named_roots
 from avel.web.server import bind, server_of
+from avel.web.training import TrainingOptions
 from tests.report_samples import write_clip
-from tests.web import page_worker
+from tests.web import fake_training, page_worker
 
 TOKEN = "a-token-of-tests-only"
 
@@ -146,7 +147,10 @@ def running(folder: Path) -> Iterator[Site]:
     """A server on a free port, with a clip of six seconds in a root."""
     clip = write_clip(folder / "recordings" / "old" / "on the server.mp4", seconds=6)
     roots = named_roots([folder / "recordings"])
-    service = JobService(folder / "state", page_worker.start, roots=roots, data=folder / "learn")
+    service = JobService(
+        folder / "state", page_worker.start, roots=roots, data=folder / "learn",
+        training=TrainingOptions({}, recipe=("until=go",), function=fake_training.train),
+    )  # fmt: skip
     service.load()
     place = bind("127.0.0.1", 0)
     server = server_of(service, place, TOKEN)

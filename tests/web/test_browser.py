@@ -421,6 +421,64 @@ def test_the_list_shows_labels_and_sorts_by_doubt(go: Go, site: Site, tmp_path: 
     assert opened.wider <= 0
 
 
+def test_a_model_is_trained_watched_compared_and_chosen(go: Go, site: Site) -> None:
+    data = site.service.data
+    assert data is not None
+    confirmed(site, 3)
+    opened = go(width=1366, height=768)
+    page, card = opened.page, opened.page.locator("#learn")
+    # it runs, says how far it is, and can be cancelled
+    card.get_by_role("button", name="Train", exact=True).click()
+    card.get_by_text("Cross-validation, fold 1 of 2: epoch 3 of 30").wait_for()
+    bar = card.locator("progress")
+    assert (bar.get_attribute("max"), bar.evaluate("(b) => b.value")) == ("30", 3)
+    assert card.get_by_role("button", name="Train", exact=True).count() == 0
+    card.get_by_role("button", name="Cancel").click()
+    card.get_by_text("The training was cancelled.").wait_for()
+    # it fails with a sentence
+    (data.folder / "fail").touch()
+    card.get_by_role("button", name="Train", exact=True).click()
+    card.get_by_role("alert").get_by_text("no row has a label").wait_for()
+    (data.folder / "fail").unlink()
+    # it is done: also for a page that was opened meanwhile
+    card.get_by_role("button", name="Train", exact=True).click()
+    late = go(width=1366, height=768)
+    late.page.locator("#training-stage", has_text="fold 1 of 2").wait_for()
+    (data.folder / "go").touch()
+    for one in (page, late.page):
+        one.locator("#learn .figures tr.new").wait_for()
+        rows = [r.inner_text().split("\t") for r in one.locator("#learn .figures tbody tr").all()]
+        assert rows[0][1:] == ["81.0 %", "70.0 %"] and rows[1] == ["default", "52.0 %", "–"]
+        assert rows[2] == ["always background (baseline)", "60.0 %", "0.0 %"]
+        assert "mean of 2 folds" in one.locator("#learn caption").inner_text()
+        assert one.locator("#learn").get_by_text("default doesn't have 1 of the 1").is_visible()
+    assert opened.wider <= 0
+    name = page.locator("#learn .trained summary b").inner_text()
+    assert page.locator("#model option").all_inner_texts() == ["default", "other", name]
+    card.get_by_role("button", name="Use for new files").click()
+    assert page.locator("#model").input_value() == name
+    assert page.evaluate(NAMELESS) == []
+    # a file is localized with it again, by the sliders' list of models
+    page.locator(".job a.name").first.click()
+    opened.ready()
+    assert name in page.locator(".tuning-foot option").all_text_contents()
+    page.go_back()
+    # it is deleted
+    card.get_by_role("button", name=f"Delete {name}").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    card.locator(".trained").wait_for(state="detached")
+    assert page.locator("#model").input_value() == "default"
+
+
+def confirmed(site: Site, count: int) -> None:
+    """Files whose events are saved as correct."""
+    for k in range(count):
+        path = f"api/jobs/{site.done(f'learn {k}.mp4')}/annotations"
+        current = site.api.get(path).json()
+        body = {"revision": current["revision"], "events": current["events"]}
+        site.api.put(path, json=body).raise_for_status()
+
+
 def test_the_token_is_asked_for(browser: Any, site: Site) -> None:
     opened = Opened(browser, site, token="")
     field = opened.page.locator("#token")

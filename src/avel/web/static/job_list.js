@@ -187,7 +187,7 @@ export class JobList {
     byId("title").title = "";
     byId("actions").replaceChildren();
     this.render();
-    this.learn();
+    this.learnCard?.show();
   }
 
   // The next file that can be corrected, as the list was last filtered; -1: the one before.
@@ -368,50 +368,5 @@ export class JobList {
     this.forget(id);
     (next?.querySelector("a, button") ?? byId("title")).focus();
     toast(j.root ? `${j.name} is removed from the list.` : `${j.name} is deleted.`);
-  }
-
-  // What was corrected can be learned from: the folder and the commands.
-  async learn() {
-    if (!this.about.dataset) return;
-    const box = byId("learn");
-    let dataset;
-    try {
-      dataset = await get("dataset");
-    } catch {
-      return;
-    }
-    box.hidden = !dataset.clips;
-    if (!dataset.clips) return;
-    const commands = dataset.commands.join("\n");
-    box.replaceChildren(
-      el(
-        "div",
-        { className: "card-head" },
-        el("h2", { id: "learn-title" }, `Learn from ${count(dataset.clips, "corrected file")}`),
-        button(
-          "",
-          "Copy the commands",
-          () =>
-            navigator.clipboard?.writeText(commands).then(
-              () => toast("Copied."),
-              () => toast("This browser doesn’t let the page copy: choose the text by hand.", { bad: true }),
-            ),
-          { text: "Copy" },
-        ),
-      ),
-      el(
-        "div",
-        { className: "learn" },
-        el(
-          "p",
-          { className: "soft" },
-          "They lie in ",
-          el("code", {}, dataset.path ?? ""),
-          ", ready for a model to learn from:",
-        ),
-        el("pre", { tabIndex: 0 }, commands),
-        (dataset.notes ?? []).map((t) => el("p", { className: "soft" }, t)),
-      ),
-    );
   }
 }

@@ -4,6 +4,7 @@ import { byId, button, el, problem, prose, toast } from "./dom.js";
 import { showShortcuts } from "./shortcuts.js";
 import { Uploads } from "./upload.js";
 import { JobList } from "./job_list.js";
+import { LearnCard } from "./learn.js";
 import { Review } from "./review.js";
 
 // ---- the token, where the server wants one
@@ -106,6 +107,10 @@ async function start() {
   jobs = new JobList(about);
   uploads = new Uploads(about, jobs);
   review = new Review(about, jobs);
+  jobs.learnCard = new LearnCard(about, {
+    changed: () => uploads.showModels(),
+    use: (name) => uploads.choose(name),
+  });
   byId("actions").after(button("keys", "Keys (?)", showShortcuts, { id: "keys" }));
   const again = () =>
     jobs.load().then(

@@ -76,6 +76,22 @@ export class Uploads {
           }),
       ),
     );
+    this.sending = el("ul", { className: "jobs sending", "aria-label": "Being sent" });
+    byId("choices").after(this.sending);
+    this.showModels();
+  }
+
+  // A model for new files, remembered by the browser.
+  choose(name) {
+    this.model = name;
+    remember(name);
+    this.showModels();
+  }
+
+  // The models that can be chosen; one that is gone is chosen no longer.
+  showModels() {
+    const { models } = this.about;
+    if (!models.some((m) => m.name === this.model)) this.model = (models.find((m) => m.default) ?? models[0])?.name ?? "";
     const caution = el("p", { className: "caution", id: "caution" });
     const select = el(
       "select",
@@ -107,8 +123,6 @@ export class Uploads {
     };
     warn();
     byId("choices").replaceChildren(el("label", { for: "model" }, "Model"), select, caution);
-    this.sending = el("ul", { className: "jobs sending", "aria-label": "Being sent" });
-    byId("choices").after(this.sending);
   }
 
   listen() {
