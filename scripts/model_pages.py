@@ -10,6 +10,7 @@ import argparse
 import csv
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,16 @@ def recipes(cls: type[Model]) -> str:
     """The recipe of each task."""
     keys = ("epochs", "batch", "lr", "weight_decay", "validate_every")
     found = [[t, *(f"{getattr(cls.recipe(t), k):g}" for k in keys)] for t in cls.card.tasks]
-    return "Adam; any value can be changed by `key=value`.\n\n" + table(["task", *keys], found)
+    parts = ["Adam; any value can be changed by `key=value`.", table(["task", *keys], found)]
+    for task in cls.card.tasks:
+        for value in cls.choices.get("variant", ()):
+            plain, variant = cls.recipe(task), cls.recipe_of(task, {"variant": value})
+            changed = {f.name: getattr(variant, f.name) for f in fields(plain)
+                       if getattr(variant, f.name) != getattr(plain, f.name)}  # fmt: skip
+            if changed:
+                listed = " ".join(f"`{k}={v}`" for k, v in changed.items())
+                parts.append(f"`variant={value}`, {task}: {listed}.")
+    return "\n\n".join(parts)
 
 
 def weights(name: str, cls: type[Model]) -> Iterator[str]:

@@ -304,7 +304,7 @@ def test_hostile_names_are_text_in_markdown(made: tuple[Reproduction, Path]) -> 
     evil = replace(whole, data=replace(whole.data, name="<script>alert(1)</script>|x"))
     assert "<script>" not in evil.markdown()
     body = [line for line in evil.markdown().splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in body} == {9}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in body} == {10}
 
 
 def result(row: Row, **changed: Any) -> RowResult:

@@ -41,6 +41,14 @@ def reproduce(
         bool,
         typer.Option("--keep-state", help="Keep the state that resumes finished trainings."),
     ] = False,
+    test_chosen: Annotated[
+        bool,
+        typer.Option(
+            "--test-chosen",
+            help="Show in a column of its own what the epoch that is best on the test clips "
+            "scores, for comparison with papers that chose theirs so.",
+        ),
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Train what tables need, skip what is done, and write paper | ours | difference."""
@@ -87,7 +95,7 @@ def reproduce(
     try:
         result = reproduction.reproduce(
             names, data, out=folder, seeds=range(seeds), only=only, pairs=arguments.recipe,
-            mmel=arguments.mmel, keep_state=keep_state,
+            mmel=arguments.mmel, keep_state=keep_state, test_chosen=test_chosen,
             reopen=reopen if arguments.data == "ave" else None, note=note_data,
             progress=note,
         )  # fmt: skip

@@ -66,6 +66,14 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")
     ] = False,
+    test_chosen: Annotated[
+        bool,
+        typer.Option(
+            "--test-chosen",
+            help="Show also what the epoch that is best on the test clips scores, for comparison "
+            "with papers that chose theirs so. It is never the run's epoch.",
+        ),
+    ] = False,
 ) -> None:
     """Train a model and evaluate it on the test split, or by cross-validation."""
     from avel.memory import keep_memory
@@ -88,12 +96,13 @@ def train(
         lambda: task_named(task).check_setting(arguments.setting),
         lambda: resolve(model, task, file=file, pairs=arguments.recipe),
         lambda: _trains_mmel(model, task, arguments.mmel, init),
-        lambda: _check_folds(task, folds, init),
+        lambda: _check_folds(task, folds, init, test_chosen),
     )
     folder = out or Path("runs") / f"{model}_{task}"
     rest: dict[str, Any] = {
         "setting": setting, "resume": resume, "allow_leak": allow_leak,
         "device": device, "devices": devices, "tensorboard": tensorboard,
+        **({"test_chosen": True} if test_chosen else {}),
     }  # fmt: skip
     if trains_mmel:
         rest["mmel"] = mmel_recipe(model, chosen, arguments.mmel)
@@ -131,9 +140,14 @@ def train(
         print(evaluate(runs))
 
 
-def _check_folds(task: str, folds: int | None, init: Path | None) -> None:
+def _check_folds(task: str, folds: int | None, init: Path | None, test_chosen: bool) -> None:
     from avel.tasks import task_named
 
+    if folds is not None and test_chosen:
+        raise UsageError(
+            "--folds with --test-chosen: folds select the epoch without any test clip",
+            hint="leave one of them out",
+        )
     if folds is not None and (init is not None or not task_named(task).classifies):
         raise UsageError(
             "--folds can't be used with task=cml or --init",

@@ -196,6 +196,11 @@ def cross_validate(
             hint="leave --folds out",
         )
     recipe = recipe or models.get(model).recipe(task)
+    if recipe.selection != "metric":
+        raise UsageError(
+            f"selection={recipe.selection} with folds, whose other folds select the epoch",
+            expected="selection=metric", hint="leave --folds or selection out",
+        )  # fmt: skip
     recipe = replace(recipe, validate_every=1, patience=0)
     whole = pooled(data)
     parts = assign_folds(data, whole, count, seed=seed)

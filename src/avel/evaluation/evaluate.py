@@ -17,13 +17,15 @@ from avel.errors import UsageError
 from avel.evaluation import calibration, tuning
 from avel.evaluation.inputs import align_classes, choose_split
 from avel.evaluation.results import Evaluation, Measured, save, table
+from avel.inference.card import WEIGHTS
 from avel.inference.checkpoint import Trained
 from avel.inference.decision import Decision
 from avel.inference.load import load_trained
 from avel.models.base import models
 from avel.papers import Reported, reported
 from avel.tasks import task_named
-from avel.training.loop import Run
+from avel.training.loop import LAST, Run
+from avel.training.provenance import with_recipe_defaults
 from avel.types import Json
 
 __all__ = ["Evaluation", "Measured", "evaluate", "kind", "save", "table"]
@@ -66,8 +68,20 @@ def evaluate(
     chosen = choose_split(aligned, task, split, len(classes))
     notes = _notes(trained, data, chosen)
     clips = resident(chosen)
+    last = [_last(run) if task.shows_last_epoch else None for run in listed]
     target = torch_device(device)
-    results = [_evaluate_run(run, clips, batch, target) for run in trained]
+    results = [
+        _evaluate_run(run, clips, batch, target, end)
+        for run, end in zip(trained, last, strict=True)
+    ]
+    chosen_on_test = [_test_chosen(run, data, chosen) for run in trained]
+    for (metrics, _, _), scores in zip(results, chosen_on_test, strict=True):
+        metrics.update(scores)
+    if all(chosen_on_test):
+        notes.append(
+            "*_test_chosen: the epoch was chosen on the test split itself, as some papers do; "
+            "compare these with such numbers alone"
+        )
     papers = _papers(first, chosen)
     return Evaluation(
         model=first.card["model"],
@@ -80,7 +94,7 @@ def evaluate(
         simulated=_simulated(trained, data),
         clips=len(chosen),
         seeds=tuple(int(run.card["seed"]) for run in trained),
-        selection=_selection(trained),
+        selection=_selection(trained, task.selection_note),
         measured=tuple(
             Measured(
                 name,
@@ -119,13 +133,33 @@ def _trained(run: Runs) -> Trained:
     return run if isinstance(run, Trained) else load_trained(run)
 
 
+def _last(run: Runs) -> Trained | None:
+    """The model of the last epoch of a run, where it is there."""
+    if isinstance(run, Run):
+        return run.last
+    if isinstance(run, Trained) or not (Path(run) / LAST / WEIGHTS).is_file():
+        return None
+    return load_trained(Path(run) / LAST)
+
+
+def _test_chosen(run: Trained, data: Dataset | Split, chosen: Split) -> dict[str, float]:
+    """The best test scores of all epochs, where training stored them for these very clips."""
+    stored = (run.card.get("metrics") or {}).get("test_chosen")
+    same = isinstance(data, Dataset) and fingerprint(data) == run.card["data"]["fingerprint"]
+    if not stored or not same or chosen.name not in ("test", "cml_test"):
+        return {}
+    shown = task_named(run.card["task"]).metrics
+    return {f"{n}_test_chosen": float(v) for n, v in stored["metrics"].items() if n in shown}
+
+
 def kind(run: Trained) -> tuple[Any, ...]:
     """What runs must share for their mean to make sense: all but the seed.
 
     Where it is known also the data, the clips trained on, and the kind that it started from.
     """
     keys = ("model", "task", "setting", "options", "classes", "audio_card", "visual_card")
-    recipe = {k: v for k, v in run.card.get("recipe", {}).items() if k != "options"}
+    recipe = with_recipe_defaults(run.card)["recipe"]
+    recipe = {k: v for k, v in recipe.items() if k != "options"}
     start = run.card.get("init") or {}
     values = [*(run.card[k] for k in keys), recipe, run.card["data"]["fingerprint"],
             run.card.get("train_ids", {}).get("sha256"), start.get("model"), start.get("task"),
@@ -152,14 +186,25 @@ def _one_kind(runs: Sequence[Trained]) -> None:
 
 
 def _evaluate_run(
-    run: Trained, clips: Resident, batch: int, device: torch.device
+    run: Trained,
+    clips: Resident,
+    batch: int,
+    device: torch.device,
+    last: Trained | None = None,
 ) -> tuple[dict[str, float], dict[str, dict[str, float]], Json]:
-    """Metrics, those of each class, and predictions of each clip; nothing is predicted twice."""
+    """Metrics, those of each class, and predictions of each clip; nothing is predicted twice.
+
+    With ``last``, the last epoch's model, its headline metrics are there too, as ``..._last``.
+    """
     task, step, split = task_named(run.card["task"]), run.step, clips.split
     predict = task.cached(task.predictor(run.network.to(device), clips, batch=batch, device=device))
     count = len(run.classes)
     metrics = task.evaluate(predict, split, count, step=step)
     metrics = {task.selection_metric: metrics[task.selection_metric], **metrics}  # headline first
+    if last is not None:
+        predict_last = task.predictor(last.network.to(device), clips, batch=batch, device=device)
+        scores = task.evaluate(task.cached(predict_last), split, count, step=step, full=False)
+        metrics |= {f"{name}_last": scores[name] for name in task.metrics}
     if task.classifies:
         metrics |= _calibration_metrics(run, split, *predict(split)[:2])
     return (
@@ -233,8 +278,10 @@ def _simulated(runs: Sequence[Trained], data: Dataset | Split) -> bool:
     return own or any(bool(run.card["data"].get("simulated")) for run in runs)
 
 
-def _selection(runs: Sequence[Trained]) -> str:
+def _selection(runs: Sequence[Trained], note: str) -> str:
+    """The rules that selected the epochs; ``note`` goes behind one that read the metric."""
     rules = sorted({str(run.card["metrics"].get("selection", "not known")) for run in runs})
+    rules = [f"{rule}, {note}" if note and rule.startswith("best ") else rule for rule in rules]
     epochs = ", ".join(str(run.card["metrics"].get("epoch", "?")) for run in runs)
     planned = runs[0].card["recipe"].get("epochs", "?")
     return f"{' / '.join(rules)}; epoch {epochs} of {planned}"

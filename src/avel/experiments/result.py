@@ -40,9 +40,22 @@ class RowResult:
         """Ours over the seeds: shares, and parameters in millions; by class where it is AVE's."""
         return Measured(metric, tuple(_value(o, metric, classes) for o in self.outcomes))
 
+    def beside(self, metric: str, which: str) -> Measured | None:
+        """The metric as another epoch scores it, None where a seed lacks that.
+
+        Args:
+            metric: Of ``metrics``.
+            which: ``"last"`` the last epoch, ``"test_chosen"`` the one that is best on test.
+        """
+        name = f"{metric}_{which}"
+        if not self.outcomes or any(name not in o.evaluation["metrics"] for o in self.outcomes):
+            return None
+        return self.measured(name)
+
     def changed(self) -> dict[str, Any]:
         """Fields and options that differ from the row's own recipe."""
-        usual, recipe = models.get(self.row.model).recipe(self.training.task), self.training.recipe
+        recipe = self.training.recipe
+        usual = models.get(self.row.model).recipe_of(self.training.task, self.row.options)
         options = {**models.get(self.row.model).options(), **usual.options, **self.row.options}
         options |= task_named(self.row.task).model_options(self.training.setting, options)
         names = [f.name for f in fields(usual) if f.name != "options"]

@@ -43,6 +43,7 @@ class Runner:
             model's size.
         note: Called with the folder of each training that was done here, for what its caller
             writes beside it.
+        test_chosen: See :func:`avel.fit`; such trainings lie in folders of their own.
     """
 
     def __init__(
@@ -52,9 +53,10 @@ class Runner:
         *,
         keep_state: bool = False,
         note: Callable[[Path], None] | None = None,
+        test_chosen: bool = False,
     ) -> None:
         self.folder, self.data, self.keep_state = Path(folder), data, keep_state
-        self._fingerprint = fingerprint(data)
+        self._fingerprint, self.test_chosen = fingerprint(data), test_chosen
         self.note = note or (lambda folder: None)
 
     def folder_of(self, training: Training, seed: int) -> Path:
@@ -62,6 +64,8 @@ class Runner:
         what = [training.identity(), self._fingerprint]
         if (training.spares or training.start) and has_own_partition(self.data):
             what.append("spared by recording")  # earlier versions spared clips
+        if self.test_chosen and not training.spares:
+            what.append("test chosen")
         key = json_hash(what)
         options = "_".join(f"{k}={v}" for k, v in training.changed.items())
         plain = "".join(c if c.isalnum() or c in "=_.+-" else "-" for c in options)[:80]
@@ -150,6 +154,7 @@ class Runner:
             setting=training.setting, out=meter.folder, resume=True, init=start,
             exclude=spared.training if spared else (),
             exclude_val=spared.validation if spared else (), progress=meter,
+            test_chosen=self.test_chosen and not training.spares,
         )  # fmt: skip
 
     def _forget_other_starts(self, folder: Path, start: Outcome | None) -> None:

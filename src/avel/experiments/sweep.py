@@ -98,7 +98,7 @@ def _lines(name: str, result: RowResult) -> Iterator[Json]:
         return
     row, first = result.row, result.outcomes[0].evaluation
     for metric in task_named(row.task).sweep_metrics:
-        measured = result.measured(metric)
+        measured, last = result.measured(metric), result.beside(metric, "last")
         yield {
             "sweep": name,
             "row": row.name,
@@ -107,6 +107,7 @@ def _lines(name: str, result: RowResult) -> Iterator[Json]:
             "ours": round(100 * measured.mean, 2),
             "sd": "" if measured.sd is None else round(100 * measured.sd, 2),
             "n": len(measured.values),
+            "last_epoch": round(100 * last.mean, 2) if last else "",
             "paper": row.values.get(metric, ""),
             "best_baseline": round(100 * max(first["baselines"].values()), 2),
             "epochs": result.training.recipe.epochs,

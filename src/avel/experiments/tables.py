@@ -51,14 +51,24 @@ class Reproduction:
         clips = ", ".join(f"{task} {count}" for task, count in self.clips.items())
         return [
             warning(self.data),
-            f"Test clips: {clips}. Seeds: {' '.join(map(str, self.seeds))}. Epochs chosen on "
-            "validation.",
+            f"Test clips: {clips}. Seeds: {' '.join(map(str, self.seeds))}. Epochs selected on "
+            f"validation{self._selection_notes()}.",
             "Recipes: the papers', or where they print none ours"
             + (f"; changed: {'; '.join(changed)}." if changed else "."),
             "Paper: printed there, on the real AVE data set, in percent; italics: quoted by it "
             "from another. Ours: mean ± standard deviation (number of seeds). Difference: ours "
             "less the paper's, in points.",
+            *(fact for which, fact in _BESIDE_FACTS.items() if self._shows(which)),
         ]
+
+    def _selection_notes(self) -> str:
+        tasks = [task_named(name) for name in dict.fromkeys(r.row.task for r in self.results)]
+        notes = [f"{task.name}'s {task.selection_note}" for task in tasks if task.selection_note]
+        return f" ({'; '.join(notes)})" if notes else ""
+
+    def _shows(self, which: str) -> bool:
+        """Whether a row has scores of another epoch, see :meth:`RowResult.beside`."""
+        return any(r.beside(metric, which) for r in self.results for metric in r.metrics)
 
     def rows(self) -> list[Json]:
         """A flat row for each number, for CSV; in each table the baselines first."""
@@ -100,6 +110,7 @@ class Reproduction:
             "paper_is": _printed(row, metric),
             "ours": mean, "sd": "" if ours.sd is None else round(scale * ours.sd, 2),
             "n": len(ours.defined),
+            **{column: _beside_number(result, metric, which) for which, column in _BESIDE.items()},
             "difference": _difference(mean, paper),
             **_trained(result), "data": called(self.data), "simulated": self.data.simulated,
             "clips": self.clips[row.task],
@@ -123,17 +134,19 @@ class Reproduction:
     def blocks(self) -> Iterator[tuple[str, list[list[str]]]]:
         """Of each table its title and its lines, the columns' names first."""
         for name, results in self._by_table():
+            beside = [column for which, column in _BESIDE.items() if self._shows(which)]
             lines = [["system", "task", "metric", "paper", f"ours on {called(self.data)}",
+                      *(column.replace("_", " ") for column in beside),
                       "difference", "epochs", "note"]]  # fmt: skip
             for r in self._baseline_rows(name, results):
                 note = task_named(r["task"]).baseline_note
-                lines.append([r["system"], r["task"], r["metric"], "", f"{r['ours']:.1f}", "", "",
-                              note])  # fmt: skip
+                lines.append([r["system"], r["task"], r["metric"], "", f"{r['ours']:.1f}",
+                              *[""] * len(beside), "", "", note])  # fmt: skip
             for result in results:
-                lines += [self._line(result, metric) for metric in result.metrics]
+                lines += [self._line(result, metric, beside) for metric in result.metrics]
             yield ": ".join(filter(None, [name, self.titles.get(name, "")])), lines
 
-    def _line(self, result: RowResult, metric: str) -> list[str]:
+    def _line(self, result: RowResult, metric: str, beside: Sequence[str]) -> list[str]:
         row, r = result.row, self._row(result, metric)
         digits = 2 if metric == PARAMETERS else 1
         paper = "" if r["paper"] == "" else f"{r['paper']:.{digits}f}"
@@ -141,9 +154,11 @@ class Reproduction:
         if ours and metric != PARAMETERS:
             ours += f" ± {r['sd']:.1f} ({r['n']})" if r["sd"] != "" else f" ({r['n']})"
         difference = "" if r["difference"] == "" else f"{r['difference']:+.{digits}f}"
+        others = ["" if r[column] == "" else f"{r[column]:.{digits}f}" for column in beside]
         first = metric == result.metrics[0]
         return [row.name, row.task, metric, f"*{paper}*" if paper and row.copied else paper, ours,
-                difference, r["epochs"] if first else "", r["remark"] if first else ""]  # fmt: skip
+                *others, difference, r["epochs"] if first else "",
+                r["remark"] if first else ""]  # fmt: skip
 
     def markdown(self) -> str:
         """Markdown."""
@@ -179,6 +194,21 @@ class Reproduction:
         for path, content in zip(paths, contents.values(), strict=True):
             write_whole(path, content)
         return paths
+
+
+#: Scores of other epochs than the selected one, and their columns.
+_BESIDE = {"last": "last_epoch", "test_chosen": "chosen_on_test"}
+_BESIDE_FACTS = {
+    "last": "Last epoch: ours without any selection.",
+    "test_chosen": "Chosen on test: the epoch that scores best on the test clips themselves, for "
+    "comparison with papers that chose theirs so, and with those alone.",
+}
+
+
+def _beside_number(result: RowResult, metric: str, which: str) -> float | str:
+    """The mean over the seeds in percent, "" where there is none."""
+    other = result.beside(metric, which)
+    return round(100 * other.mean, 2) if other and other.defined else ""
 
 
 def called(data: Dataset) -> str:
@@ -218,7 +248,10 @@ def _trained(result: RowResult) -> Json:
     first = outcomes[0].evaluation
     return {
         "epochs": _spread([o.epochs for o in outcomes], recipe.epochs),
-        "chosen": ", ".join(best), "mmel_epochs": _spread(started), "batch": recipe.batch,
+        "chosen": ", ".join(best),
+        "selection": " / ".join(dict.fromkeys(
+            o.evaluation["selection"].partition("; ")[0] for o in outcomes)),
+        "mmel_epochs": _spread(started), "batch": recipe.batch,
         "changed": pairs_text(result.changed()), "seeds": " ".join(str(o.seed) for o in outcomes),
         "time": format_time(sum(o.seconds for o in outcomes) / len(outcomes), decimals=0),
         "parameters": outcomes[0].parameters, "setting": first["setting"],

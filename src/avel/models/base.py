@@ -141,6 +141,12 @@ class Recipe:
         mirror: Whether half of the maps of a training step are mirrored, left and right.
         roll: Whether a training step begins every clip at a random segment; what stood before
             follows at its end.
+        selection: What selects the epoch: ``"metric"`` the task's metric on validation,
+            ``"tag_loss"`` the lowest loss over the tags of its clips (WSEL; no class of a segment
+            is read), ``"last"`` takes the last epoch.
+        shuffle: Whether the clips of an epoch are shuffled; else they keep the split's order.
+        drop_last: Whether the clips after the last full batch of an epoch aren't trained on.
+        lr_step: Steps after which the learning rate falls to a tenth, each time; 0 keeps it.
         options: The model's constructor options (ablations, lambdas).
     """
 
@@ -157,6 +163,10 @@ class Recipe:
     balance: float = 0.0
     mirror: bool = False
     roll: bool = False
+    selection: Literal["metric", "tag_loss", "last"] = "metric"
+    shuffle: bool = True
+    drop_last: bool = False
+    lr_step: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -190,6 +200,16 @@ class Model(nn.Module, ABC):
     def recipe(cls, task: TaskName) -> Recipe:
         """The paper's recipe for a task."""
         return Recipe()
+
+    @classmethod
+    def recipe_of(cls, task: TaskName, options: Mapping[str, Any]) -> Recipe:
+        """The recipe of a variant, the options left out; the paper's unless a child has another.
+
+        Args:
+            task: What is trained.
+            options: Those that differ from the defaults, or all.
+        """
+        return cls.recipe(task)
 
     @classmethod
     def widths(cls, options: Mapping[str, Any]) -> tuple[int, int]:

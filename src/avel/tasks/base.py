@@ -39,6 +39,8 @@ class Task(ABC):
         starts_from: The task whose model this task's training starts from, where the model says
             what it takes from it (``init_from``).
         recipe_excludes: Recipe fields that the task can't be trained with.
+        shows_last_epoch: Whether results show the last epoch beside the selected one.
+        selection_note: What the selection on validation reads that training doesn't, or ``""``.
     """
 
     name: ClassVar[TaskName]
@@ -51,6 +53,8 @@ class Task(ABC):
     baseline_note: ClassVar[str] = ""
     starts_from: ClassVar[TaskName | None] = None
     recipe_excludes: ClassVar[tuple[str, ...]] = ()
+    shows_last_epoch: ClassVar[bool] = False
+    selection_note: ClassVar[str] = ""
 
     @property
     def classifies(self) -> bool:

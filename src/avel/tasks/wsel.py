@@ -25,6 +25,8 @@ class WSEL(SEL):
     name: ClassVar[TaskName] = "wsel"
     summary = "from video tags alone"
     settings = ("tag", "tag-clean", "proportion")
+    #: As the papers select it; ``selection=tag_loss`` of the recipe reads tags alone.
+    selection_note = "by the classes of its segments"
 
     def _prepared(
         self, split: Split, setting: str, background: Split | None, classes: int

@@ -26,7 +26,14 @@ from avel.models.base import Model, Recipe, TaskName, models
 from avel.models.precision import autocast, has_bf16_units
 from avel.progress import EpochProgress
 from avel.tasks import Task, task_named
-from avel.training.provenance import count_leak, make_card, run_identity, take_weights, without
+from avel.training.provenance import (
+    count_leak,
+    make_card,
+    run_identity,
+    take_weights,
+    with_recipe_defaults,
+    without,
+)
 from avel.training.recipes import check_task, to_json, to_toml
 from avel.training.state import STATE, State, load_state, save_state
 from avel.training.step import Objective, Stepper, make_adam, restore_adam
@@ -36,6 +43,10 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 HISTORY, RECIPE = "history.csv", "recipe.toml"
+#: The folder in a run's that holds the last epoch's model, where the task's results show it.
+LAST = "last"
+#: What precedes the names of test metrics in a history.
+TEST = "test_"
 
 
 class Stopped(KeyboardInterrupt):
@@ -51,12 +62,14 @@ class Run:
         folder: Where it was saved, or None.
         history: A record an epoch: ``epoch``, ``loss``, and the validation's metrics.
         data: What it was trained on.
+        last: The model of the last epoch, of the tasks whose results show it (CML).
     """
 
     trained: Trained
     folder: Path | None
     history: tuple[Json, ...]
     data: Dataset = field(repr=False)
+    last: Trained | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"<Run of {self.trained!r}, {len(self.history)} epochs, in {self.folder}>"
@@ -86,8 +99,9 @@ def fit(
     tensorboard: bool = False,
     progress: EpochProgress | None = None,
     final: Json | None = None,
+    test_chosen: bool = False,
 ) -> Run:
-    """Train a model; the epoch is selected on the validation split by the task's own metric.
+    """Train a model; the epoch is selected on the validation split (``recipe.selection``).
 
     One seed gives one result, and a run that was interrupted and resumed gives bit for bit what an
     unbroken one gives: every epoch draws its randomness from the seed and its own number.
@@ -118,6 +132,9 @@ def fit(
         progress: Called after every epoch with its record and the epochs in all.
         final: Train all epochs without validation and keep the last one; what the card's
             ``metrics`` then are.
+        test_chosen: Evaluate on the test split at each validation too. The best of these scores
+            goes into the card as ``metrics["test_chosen"]``, for comparison with papers that
+            chose their epoch so; it never selects the run's own.
 
     Raises:
         UsageError: for unknown names, a bad recipe, or an ``out`` that already has a run, or that
@@ -144,6 +161,7 @@ def fit(
     setting = kind.setting_of(setting, options)
     train, val, test = kind.splits(data, setting)
     train, val = without(train, exclude), without(val, exclude_val)
+    _check_batch(recipe, train)
     initial = load_trained(init) if isinstance(init, str | Path) else init
     leak = count_leak(initial, data, train, val, test, allow_leak) if initial else 0
     folder = _folder(out, resume)
@@ -161,8 +179,26 @@ def fit(
         loop = _Loop(fabric, network, recipe, kind, seed, bf16, folder, card, ids, final)
         output: dict[str, Any] = {"tensorboard": tensorboard, "progress": progress}
         with _exclusive(folder if fabric.is_global_zero else None, resume):
-            history = loop.run(train, val, resume=resume, **output)
-        return Run(loop.trained(), folder, tuple(history), data)
+            history = loop.run(train, val, test if test_chosen else None, resume=resume, **output)
+        return Run(loop.trained(), folder, tuple(history), data, loop.last)
+
+
+def _check_batch(recipe: Recipe, train: Split) -> None:
+    """Whether the recipe leaves a clip to train on.
+
+    Raises:
+        UsageError: if ``drop_last`` drops all.
+    """
+    if recipe.drop_last and len(train) < recipe.batch:
+        raise UsageError(
+            f"drop_last leaves none of {len(train)} clips in batches of {recipe.batch}",
+            expected="one full batch at least", hint="give a smaller batch, or drop_last=false",
+        )  # fmt: skip
+    if recipe.balance and not recipe.shuffle:
+        raise UsageError(
+            f"balance={recipe.balance:g} draws clips at random, but shuffle is false",
+            hint="leave one of them out",
+        )
 
 
 @contextmanager
@@ -211,15 +247,20 @@ class _Loop:
         self.objective, self.adam = fabric.setup(Objective(network, bf16), adam)
         self.best: dict[str, Tensor] = {}
         self.metrics: Json = {}
+        self.last: Trained | None = None
 
     def run(
-        self, train: Split, val: Split, *, resume: bool, tensorboard: bool,
+        self, train: Split, val: Split, test: Split | None, *, resume: bool, tensorboard: bool,
         progress: EpochProgress | None,
     ) -> list[Json]:  # fmt: skip
         """Train to the last epoch, or until patience ends; the history."""
         kind = torch.bfloat16 if self.bf16 else None
         clips = resident(train, dtype=kind, device=self.fabric.device)
-        validation = None if self.final else resident(val, dtype=kind, device=self.fabric.device)
+        validation = [
+            resident(split, dtype=kind, device=self.fabric.device)
+            for split in (None if self.final else val, test)
+            if split is not None
+        ]
         history = self._restore() if resume else []
         step = Stepper(self.fabric, self.objective, self.adam, clips, self.recipe)
         step.record()
@@ -235,25 +276,74 @@ class _Loop:
                     progress(history[-1], self.recipe.epochs)
         except KeyboardInterrupt as e:  # the last whole epoch is on disk already
             raise Stopped(_how_to_resume(self.folder, len(history))) from e
+        self._conclude(history)
         return history
 
-    def _epoch(self, epoch: int, step: Stepper, validation: Resident | None) -> Json:
+    def _conclude(self, history: list[Json]) -> None:
+        """After the last epoch: its model, and the best test score where there are any."""
+        metric, key = self.task.selection_metric, TEST + self.task.selection_metric
+        if tested := [record for record in history if key in record]:
+            best = max(tested, key=lambda record: float(record[key]))
+            scores = {k[len(TEST) :]: v for k, v in best.items() if k.startswith(TEST)}
+            self.metrics |= {"test_chosen": {"epoch": best["epoch"], "metrics": scores}}
+        if self.task.shows_last_epoch and history and not self.final:
+            self.last = self._model(
+                self.network.state_dict(),
+                {"epoch": len(history), "metric": metric, "value": history[-1].get(metric),
+                 "selection": "the last epoch"},
+            )  # fmt: skip
+        if self.folder is None or not self.fabric.is_global_zero:
+            return
+        with self._disk_errors(history):
+            if tested:
+                self.trained().save(self.folder)
+            if self.last:
+                self.last.save(self.folder / LAST)
+
+    def _epoch(self, epoch: int, step: Stepper, validation: list[Resident]) -> Json:
         """Train for one epoch, validate where it is due; the record."""
         torch.manual_seed(_mixed(self.seed, epoch))
         record: Json = {"epoch": epoch + 1, "loss": self._train(epoch, step)}
         last = epoch + 1 == self.recipe.epochs
-        if validation is None:
+        if self.final:
             if last:
                 self._finish(step.clips)
-                self._select({**(self.final or {}), "epoch": epoch + 1})
+                self._select({**self.final, "epoch": epoch + 1})
         elif last or (epoch + 1) % self.recipe.validate_every == 0:
             self._finish(step.clips)
-            record |= self._validate(validation)
-            metric = self.task.selection_metric
-            if not self.metrics or record[metric] > self.metrics["value"]:
-                self._select({"epoch": epoch + 1, "metric": metric, "value": record[metric],
-                            "selection": f"best {metric} on validation"})  # fmt: skip
+            record |= self._validate(validation[0])
+            if self.recipe.selection == "tag_loss":
+                record["tag_loss"] = self._tag_loss(validation[0])
+            for clips in validation[1:]:
+                record |= {TEST + k: v for k, v in self._validate(clips).items()}
+            if (metrics := self._better(record)) is not None:
+                self._select(metrics)
         return record
+
+    def _better(self, record: Json) -> Json | None:
+        """The card's ``metrics`` where this epoch is to be selected, None where it isn't."""
+        rule, metric = self.recipe.selection, self.task.selection_metric
+        chosen = {"epoch": record["epoch"], "metric": metric, "value": record[metric]}
+        if rule == "last":
+            return {**chosen, "selection": "the last epoch"}
+        if rule == "tag_loss":
+            loss = record["tag_loss"]
+            if self.metrics and not loss < self.metrics["tag_loss"]:
+                return None
+            return {**chosen, "tag_loss": loss, "selection": "lowest tag loss on validation"}
+        if self.metrics and not record[metric] > self.metrics["value"]:
+            return None
+        return {**chosen, "selection": f"best {metric} on validation"}
+
+    def _tag_loss(self, clips: Resident) -> float:
+        """WSEL's loss over the tags of all clips, no gradient recorded."""
+        objective, total = Objective(self.network, self.bf16).eval(), 0.0
+        positions = torch.arange(len(clips), device=clips.lengths.device)
+        with torch.inference_mode():
+            for rows in torch.split(positions, self.recipe.batch):
+                batch = clips.batch(rows, device=self.fabric.device)
+                total += float(objective(batch)) * len(rows)
+        return total / len(clips)
 
     def _select(self, metrics: Json) -> None:
         """Take this epoch's weights as the run's."""
@@ -261,10 +351,14 @@ class _Loop:
         self.best = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
 
     def _train(self, epoch: int, stepper: Stepper) -> float:
-        """One pass in shuffled order; the mean loss."""
+        """One pass over the clips; the mean loss."""
         self.objective.train()
+        trained_on, steps = self._sizes(len(stepper.clips))
         alone, losses = self.fabric.world_size == 1, list[Tensor]()
         for positions, share, size in self._shares(stepper.clips, epoch):
+            if self.recipe.lr_step:
+                done = epoch * steps + len(losses)
+                stepper.set_rate(self.recipe.lr * 0.1 ** (done // self.recipe.lr_step))
             loss = stepper(positions, share * self.fabric.world_size)
             losses.append(loss * (share * size))
             if alone and loss.device.type == "cpu":  # anything else would have to be waited for
@@ -272,16 +366,24 @@ class _Loop:
         total = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum")
         assert isinstance(total, Tensor)
         _check_finite(list(total), epoch, 1)
-        return float(total.sum()) / len(stepper.clips)
+        return float(total.sum()) / trained_on
+
+    def _sizes(self, clips: int) -> tuple[int, int]:
+        """The clips that an epoch trains on, and its steps."""
+        batch = self.recipe.batch
+        if self.recipe.drop_last:
+            return clips // batch * batch, clips // batch
+        return clips, -(-clips // batch)
 
     def _shares(self, clips: Resident, epoch: int) -> Iterator[tuple[Tensor, float, int]]:
-        """This process's positions of every shuffled batch, their share of it, the batch's size.
+        """This process's positions of every batch, their share of it, the batch's size.
 
         Shares are of what the loss is a mean over, segments or (WSEL) clips, so that the processes'
         gradients, each weighed by its share, add up to those of the whole batch.
         """
         generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
         order = self._order(clips, generator).to(clips.lengths.device)
+        order = order[: self._sizes(len(clips))[0]]
         weights = torch.ones_like(clips.lengths) if self.task.weak else clips.lengths
         rank, world = self.fabric.global_rank, self.fabric.world_size
         for batch in torch.split(order, self.recipe.batch):
@@ -291,6 +393,8 @@ class _Loop:
 
     def _order(self, clips: Resident, generator: torch.Generator) -> Tensor:
         """(N,) positions of an epoch: each once, or drawn by how rare the clips' classes are."""
+        if not self.recipe.shuffle:
+            return torch.arange(len(clips))
         if not self.recipe.balance:
             return torch.randperm(len(clips), generator=generator)
         weights = rarity(clips.labels.cpu(), len(self.card["classes"])) ** self.recipe.balance
@@ -323,10 +427,13 @@ class _Loop:
         return len(since) >= self.recipe.patience
 
     def trained(self) -> Trained:
-        """The best epoch's model."""
+        """The selected epoch's model."""
+        return self._model(self.best, self.metrics)
+
+    def _model(self, state: Mapping[str, Tensor], metrics: Json) -> Trained:
         network = build_network(self.card)
-        network.load_state_dict({n: t.cpu() for n, t in self.best.items()})
-        return Trained(network.eval(), {**self.card, "metrics": self.metrics}, *self.ids)
+        network.load_state_dict({n: t.cpu() for n, t in state.items()})
+        return Trained(network.eval(), {**self.card, "metrics": dict(metrics)}, *self.ids)
 
     def _save(self, history: list[Json]) -> None:
         """State, history and, where this epoch is the best so far, the checkpoint."""
@@ -368,9 +475,8 @@ class _Loop:
         state = load_state(self.folder)
         if state is None:
             return []
-        differs = sorted(
-            k for k, v in run_identity(self.card).items() if state.identity.get(k) != v
-        )
+        theirs = with_recipe_defaults(state.identity)
+        differs = sorted(k for k, v in run_identity(self.card).items() if theirs.get(k) != v)
         if differs:
             raise CheckpointError(
                 f"{self.folder} has another run: its {', '.join(differs)} differ",

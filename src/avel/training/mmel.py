@@ -100,6 +100,7 @@ def fit_cml(
     resume: bool = False,
     mmel_out: str | Path | None = None,
     progress: Callable[[str, Any, int], None] | None = None,
+    test_chosen: bool = False,
     **options: Any,
 ) -> Run:
     """Train the SEL model without CML's validation and test clips, then CML from it.
@@ -117,6 +118,7 @@ def fit_cml(
         setting: CML's, see :attr:`avel.tasks.Task.settings`.
         resume: Resume where either stopped.
         progress: Called with ``"mmel"`` or ``"cml"``, the epoch's record and the epochs.
+        test_chosen: Of the CML model, see :func:`avel.fit`.
         options: For both, as for :func:`avel.fit`.
     """
     recipe = recipe or models.get(model).recipe("cml")
@@ -129,7 +131,8 @@ def fit_cml(
     )  # fmt: skip
     return fit(
         model, data, task="cml", seed=seed, recipe=recipe, out=out, setting=setting,
-        resume=resume, init=sel_run.trained, progress=_named(progress, "cml"), **options,
+        resume=resume, init=sel_run.trained, progress=_named(progress, "cml"),
+        test_chosen=test_chosen, **options,
     )  # fmt: skip
 
 

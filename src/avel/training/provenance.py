@@ -154,9 +154,19 @@ def _origin(initial: Trained | None) -> Json | None:
     return {k: initial.card[k] for k in keys if k in initial.card}
 
 
+def with_recipe_defaults(identity: Json) -> Json:
+    """An identity, or a card, whose recipe has the fields that later versions added."""
+    usual = {k: v for k, v in to_json(Recipe()).items() if k not in _ANY_LENGTH}
+    return {**identity, "recipe": {**usual, **(identity.get("recipe") or {})}}
+
+
+#: Fields of a recipe that may change when a run resumes.
+_ANY_LENGTH = ("epochs", "patience")
+
+
 def run_identity(card: Json) -> Json:
     """What must be equal for a run to resume from another's state."""
-    recipe = {k: v for k, v in card["recipe"].items() if k not in ("epochs", "patience")}
+    recipe = {k: v for k, v in card["recipe"].items() if k not in _ANY_LENGTH}
     keys = ("model", "task", "setting", "options", "dims", "seed", "precision", "train_ids")
     same = {k: card[k] for k in keys}
     initial = {k: v for k, v in (card["init"] or {}).items() if k != "weights"}

@@ -16,10 +16,12 @@ from avel.models.base import Model, Recipe, TaskName, models
 from avel.tasks import TASKS, task_named
 from avel.types import Json
 
-_PRECISIONS = ("auto", "float32", "bf16")
+_CHOICES = {
+    "precision": ("auto", "float32", "bf16"), "selection": ("metric", "tag_loss", "last"),
+}  # fmt: skip
 _LEAST: dict[str, float] = {
     "epochs": 1, "batch": 1, "validate_every": 1, "weight_decay": 0, "patience": 0, "clip_norm": 0,
-    "input_dropout": 0, "balance": 0,
+    "input_dropout": 0, "balance": 0, "lr_step": 0,
 }  # fmt: skip
 #: Fewer training clips than this are small data.
 SMALL = 300
@@ -60,8 +62,7 @@ def resolve(
                              expected=f"task={' or '.join(cls.card.tasks)}",
                              hint="choose another model: `avel ls models`")  # fmt: skip
         raise unknown_name("task", task, cls.card.tasks)
-    recipe = for_small_data(cls, task) if small else cls.recipe(task)
-    known = _known(recipe, cls.options())
+    known = _known(cls.recipe(task), cls.options())
     changes: dict[str, Any] = {}
     mistakes: list[str] = []
     for where, key, value in _all_given(file, pairs, values or {}, mistakes):
@@ -72,6 +73,7 @@ def resolve(
             changes[key] = typed(key, value, known[key])
         except ValueError as e:
             mistakes.append(f"{where}{e}")
+    recipe = for_small_data(cls, task) if small else cls.recipe_of(task, changes)
     changed = _changed(recipe, changes)
     mistakes += [*_refused(cls, task, changed.options), *_beyond_task(changed, task)]
     if mistakes:
@@ -134,11 +136,15 @@ def check_task(recipe: Recipe, task: TaskName) -> None:
 
 def _beyond_task(recipe: Recipe, task: TaskName) -> list[str]:
     """A sentence for each value of a recipe that the task can't be trained with."""
-    return [
+    kind = task_named(task)
+    mistakes = [
         f"{name}={getattr(recipe, name)}: of task sel or wsel alone"
-        for name in task_named(task).recipe_excludes
+        for name in kind.recipe_excludes
         if getattr(recipe, name)
     ]
+    if recipe.selection == "tag_loss" and not kind.weak:
+        mistakes.append("selection=tag_loss: of task wsel alone")
+    return mistakes
 
 
 def _known(recipe: Recipe, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,8 +189,8 @@ def typed(key: str, value: Any, default: Any) -> Any:
     result = (
         _parse(key, value, default) if isinstance(value, str) else _checked(key, value, default)
     )
-    if key == "precision" and result not in _PRECISIONS:
-        raise ValueError(f"precision={value!r}: expected {', '.join(_PRECISIONS)}")
+    if key in _CHOICES and result not in _CHOICES[key]:
+        raise ValueError(f"{key}={value!r}: expected {', '.join(_CHOICES[key])}")
     if key == "lr" and result <= 0:
         raise ValueError(f"lr={value!r}: expected more than 0")
     if key == "input_dropout" and result >= 1:

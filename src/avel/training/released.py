@@ -336,7 +336,7 @@ def _card(
     from avel.backbones.vgg19 import VGG19
     from avel.backbones.vggish import VGGish
 
-    recipe = replace(network.recipe(task), options=options)
+    recipe = replace(network.recipe_of(task, options), options=options)
     return {
         "avel": __version__,
         "model": network.card.name,

@@ -120,6 +120,16 @@ class Stepper:
             return self._replay()
         return self._step(rows.to(self.clips.lengths.device), weight)
 
+    def set_rate(self, rate: float) -> None:
+        """Take another learning rate from the next step on; a recorded step is recorded anew."""
+        if all(group["lr"] == rate for group in self.adam.param_groups):
+            return
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        if self._replay is not None:
+            self._replay = None
+            self.record()
+
     def _step(self, rows: Tensor, weight: float = 1.0) -> Tensor:
         batch = self.clips.batch(rows, device=self.fabric.device, reuse=True)
         batch = augmented(batch, mirror=self.recipe.mirror, roll=self.recipe.roll)
