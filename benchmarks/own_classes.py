@@ -1,4 +1,4 @@
-"""Own classes on few real clips: six classes, five folds, three models, two pairs of backbones.
+"""Own classes on few real clips: six classes, five folds, every SEL system, two pairs of backbones.
 
     python benchmarks/own_classes.py REALS       # results/own_classes.csv and the docs' table
 
@@ -25,7 +25,20 @@ BACKBONES = {
     "mini": ("mini_audio", "mini_visual"),
     "two patches": ("yamnet", "efficientnet_lite0"),
 }
-MODELS = {"linear": "linear", "A+V-att": "av", "CSPA+CSEA": "cspa_csea"}
+#: Systems: the model, and the options that make it of the model's default.
+MODELS: dict[str, tuple[str, list[str]]] = {
+    "linear": ("linear", []),
+    "A+V": ("av", ["inputs=a+v"]),
+    "A+V-att": ("av", []),
+    "DMRN": ("av", ["fusion=dmrn"]),
+    "AVSDN": ("avsdn", []),
+    "ED-TCN, both modalities": ("ed_tcn", ["modality=both"]),
+    "DAM": ("dam", []),
+    "JCA": ("jca", ["audio_out=128", "visual_out=128", "joint_out=256"]),
+    "CSPA+CSEA": ("cspa_csea", []),
+}
+#: Those that every pair of backbones is measured with; the others with the taggers alone.
+EVERYWHERE = ("linear", "A+V-att", "CSPA+CSEA")
 METRICS = ("segment_accuracy", "event_f1_0.5")
 CONSTANT = ("always_background", "most_frequent_class", "true_clip_class")
 PAGE = ROOT / "docs" / "your-own-videos.md"
@@ -75,8 +88,8 @@ def measure(
     from avel.training.recipes import resolve
 
     data = load_dataset("folder", root=folder, features=folder / pair, dtype=dtype)
-    name, start = MODELS[title], time.perf_counter()
-    recipe = resolve(name, small=not given.paper, pairs=given.set)
+    (name, options), start = MODELS[title], time.perf_counter()
+    recipe = resolve(name, small=not given.paper, pairs=[*options, *given.set])
     found = [
         cross_validate(name, data, given.folds, recipe=recipe, seed=seed)
         for seed in range(given.partitions)
@@ -173,6 +186,8 @@ def cases(pair: str, titles: list[str], *, plain: bool) -> list[tuple[str, str]]
     """Models and how their features are stored: all as halves, one of them in full as well."""
     if pair == "two patches":
         return [(t, "float16") for t in titles if t == "linear"]
+    if pair != "taggers":
+        titles = [t for t in titles if t in EVERYWHERE]
     whole = [("linear", "float32")] if plain and pair == "taggers" and "linear" in titles else []
     return [*whole, *((t, "float16") for t in titles)]
 
