@@ -79,11 +79,11 @@ def ended(api: httpx2.Client, id: str) -> str:
 
 def shoot(page: Any, name: str) -> None:
     """Keep a picture; in 256 colours where it would be large."""
-    held = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
+    image = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
     target = IMAGES / name
-    held.save(target, optimize=True)
+    image.save(target, optimize=True)
     if target.stat().st_size > MOST:
-        held.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
+        image.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
     size = target.stat().st_size
     print(f"{target}: {size} bytes")
     if size > MOST:
@@ -126,9 +126,9 @@ def main() -> None:
     chromium = os.environ.get("AVEL_CHROMIUM") or shutil.which("chromium")
     with server(folder) as address, httpx2.Client(base_url=address, timeout=300) as api:
         first = [ended(api, sent(api, name, clips[name])) for name in names[:3]]
-        held = api.get(f"api/jobs/{first[1]}/annotations").json()
-        kept = {"revision": held["revision"], "events": held["events"]}
-        api.put(f"api/jobs/{first[1]}/annotations", json=kept).raise_for_status()
+        current = api.get(f"api/jobs/{first[1]}/annotations").json()
+        body = {"revision": current["revision"], "events": current["events"]}
+        api.put(f"api/jobs/{first[1]}/annotations", json=body).raise_for_status()
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             size = {"width": 1440, "height": 1000}

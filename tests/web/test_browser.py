@@ -621,6 +621,8 @@ def test_picture_timeline_and_sound_are_visible_together(
     page = opened.page
     page.locator("#timeline .spectrogram").wait_for()
     page.wait_for_function(INSIDE, arg=["#stage", "#timeline", ".sound-row .lane"])
+    side = "document.querySelector('.side')"  # events and decision need no scrolling in it
+    page.wait_for_function(f"() => {side}.scrollHeight <= {side}.clientHeight")
     assert opened.wider <= 0 and page.evaluate("scrollY") == 0
     lanes = page.locator(".class-row:not(.new-row) .lane").all()
     tops = [lane.bounding_box()["y"] for lane in lanes]
