@@ -23,12 +23,13 @@ class DataArguments:
     """The ``key=value`` arguments of a call, sorted by what they configure.
 
     Args:
-        data: A folder, or the name of a data set.
+        data: A folder, several ones with commas between, or the name of a data set.
         root: The data set's folder, where ``data`` is a name.
         task, setting: As for :func:`avel.fit`.
         options: Options of the data set (``data.window=20``).
         mmel: Recipe fields of the model that CML starts from (``mmel.epochs=30``).
         recipe: All others, unchanged.
+        roots: The folders, where several are stored in a run.
     """
 
     data: str = ""
@@ -38,6 +39,16 @@ class DataArguments:
     options: dict[str, Any] = field(default_factory=dict)
     mmel: list[str] = field(default_factory=list)
     recipe: list[str] = field(default_factory=list)
+    roots: list[str] = field(default_factory=list)
+
+    @property
+    def folders(self) -> list[Path]:
+        """The data's folders: several of a person's own, or one."""
+        if self.roots:
+            return [Path(root) for root in self.roots]
+        if _is_path(self.data):
+            return [Path(part) for part in _parts(self.data)]
+        return [Path(self.root)] if self.root else []
 
 
 def parse_pairs(pairs: Iterable[str]) -> DataArguments:
@@ -90,13 +101,13 @@ def save_data_arguments(arguments: DataArguments, folder: Path) -> None:
 
     from avel.files import write_whole
 
-    by_name = arguments.data and not _is_path(arguments.data)
-    path = str(Path(arguments.root if by_name else arguments.data).absolute())
+    folders = [str(f.absolute()) for f in arguments.folders]
     record = {
-        "data": arguments.data if by_name else "folder",
-        "root": path,
+        "data": "folder" if is_folder(arguments) else arguments.data,
+        "root": folders[0],
         "options": arguments.options,
     }
+    record |= {"roots": folders} if len(folders) > 1 else {}
     write_whole(folder / DATA, json.dumps(record, indent=1) + "\n")
 
 
@@ -119,8 +130,9 @@ def load_data_arguments(folder: Path) -> DataArguments:
     try:
         record = json.loads(path.read_text("utf-8"))
         return DataArguments(
-            str(record["data"]), str(record["root"]), options=dict(record["options"])
-        )
+            str(record["data"]), str(record["root"]), options=dict(record["options"]),
+            roots=[str(root) for root in record.get("roots", ())],
+        )  # fmt: skip
     except (ValueError, KeyError, TypeError) as e:
         hint = "name the data: data=DIR, or data=ave root=DIR"
         raise UsageError(f"{path} can't be read ({type(e).__name__})", hint=hint) from e
@@ -147,8 +159,8 @@ def same_folder(a: DataArguments, b: DataArguments) -> bool:
     """Whether two calls name the same folder of data; False where one names none."""
     if not (a.data and b.data):
         return False
-    folders = [Path(d.data if _is_path(d.data) else d.root).absolute() for d in (a, b)]
-    return folders[0].resolve() == folders[1].resolve()
+    folders = [[f.resolve() for f in d.folders] for d in (a, b)]
+    return folders[0] == folders[1]
 
 
 def open_data(
@@ -171,6 +183,8 @@ def open_data(
 
     if not arguments.data:
         raise UsageError("the call names no data", expected="data=DIR, or data=ave root=DIR")
+    if len(arguments.folders) > 1:
+        return _with_notes(_open_folders(arguments, partial=partial, whole=whole, **more))
     name, root = (
         ("folder", arguments.data) if _is_path(arguments.data) else (arguments.data, arguments.root)
     )
@@ -190,10 +204,38 @@ def open_data(
         if not (arguments.options or more):
             raise
         raise UsageError(f"an option of data={name} has a wrong value ({e})") from e
+    return _with_notes(data)
+
+
+def _open_folders(arguments: DataArguments, **more: Any) -> Dataset:
+    """Several folders as one data set."""
+    import inspect
+
+    from avel.data import folder, folders
+    from avel.errors import unknown_name
+
+    known = list(inspect.signature(folder.load).parameters)[1:]
+    for option in arguments.options:
+        if option not in known:
+            raise unknown_name("option of the data set folder", option, known)
+    if "features" in arguments.options:
+        raise UsageError("data.features names the features of one folder, and several are given",
+                         hint="extract into each folder, and leave it out")  # fmt: skip
+    return folders.load(arguments.folders, **arguments.options, **more)
+
+
+def _with_notes(data: Dataset) -> Dataset:
     for text in data.notes:
         note(f"{data.name}: {text}")
     return data
 
 
 def _is_path(text: str) -> bool:
-    return text not in ("ave", "folder") and ("/" in text or "\\" in text or Path(text).is_dir())
+    is_folder = "/" in text or "\\" in text or Path(text).is_dir() or len(_parts(text)) > 1
+    return text not in ("ave", "folder") and is_folder
+
+
+def _parts(text: str) -> list[str]:
+    """The folders of ``a,b``; a folder whose own name has a comma is one."""
+    parts = text.split(",")
+    return [text] if Path(text).is_dir() or not all(parts) else parts

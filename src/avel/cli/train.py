@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from avel.training.loop import Run
 
 _PAIRS = (
-    "data=DIR, or data=ave root=DIR; task=sel|wsel|cml; setting=…; data.KEY=… for the data set; "
-    "recipe fields and model options (epochs=30 lr=5e-4 lambda_s=0.3); mmel.KEY=… for the model "
-    "that cml starts from."
+    "data=DIR, several with commas between (data=A,B), or data=ave root=DIR; task=sel|wsel|cml; "
+    "setting=…; data.KEY=… for the data set; recipe fields and model options (epochs=30 lr=5e-4 "
+    "lambda_s=0.3); mmel.KEY=… for the model that cml starts from."
 )
 
 

@@ -45,16 +45,19 @@ class Joined:
         return self[:].astype(dtype or self.dtype, copy=False)
 
 
-def join(datasets: Sequence[Dataset]) -> Dataset:
+def join(datasets: Sequence[Dataset], *, union: bool = False) -> Dataset:
     """One data set of several, no feature copied.
 
     Each split holds the clips of those of its name, in the order of the data sets; names of clips
     get that of their data set in front (``toybox/videos/s1_000000.mp4``). Classes are all classes
-    in the order in which they come; those of one name are one. Splits that not every data set has
-    are left out, and tags with them: they are made from the labels again.
+    in the order in which they come; those of one name are one. Tags are left out: they are made
+    from the labels again.
 
     Args:
-        datasets: One or more, of the same backbones, segment length and clip length.
+        datasets: One or more, of the same backbones, segment length and, unless ``union``, clip
+            length.
+        union: Whether splits that not every data set has are taken too; otherwise they are left
+            out. Shorter clips are then padded.
 
     Raises:
         UsageError: if there is none.
@@ -63,7 +66,9 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
     if not datasets:
         raise UsageError("no data set to join", hint="name at least one")
     first = datasets[0]
-    mistakes = [difference for other in datasets[1:] for difference in _odd(other, first)]
+    mistakes = [
+        difference for other in datasets[1:] for difference in _odd(other, first, any_length=union)
+    ]
     names = [d.name for d in datasets]
     mistakes += [f"two are called {n}" for n in dict.fromkeys(names) if names.count(n) > 1]
     if mistakes:
@@ -72,15 +77,41 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
                         hint="extract them with the same backbones and step")  # fmt: skip
     classes = tuple(dict.fromkeys(c for d in datasets for c in d.classes))
     origins = [d.origin for d in datasets]
-    common = [s for s in first.splits if all(s in d.splits for d in datasets)]
+    every = dict.fromkeys(s for d in datasets for s in d.splits)
+    common = [s for s in every if union or all(s in d.splits for d in datasets)]
+    named = [_named(d, classes) for d in datasets]
+    parts = {s: [d.splits[s] for d in named if s in d.splits] for s in common}
+    if union:
+        parts = {s: _padded(of_split) for s, of_split in parts.items()}
     return replace(
         first, name="+".join(names), classes=classes,
-        splits={s: reduce(after, [_named(d, classes).splits[s] for d in datasets]) for s in common},
+        splits={s: reduce(after, of_split) for s, of_split in parts.items()},
+        drawn=all(d.drawn for d in datasets),
+        recordings={f"{d.name}/{clip}": f"{d.name}/{recording}"
+                    for d in datasets for clip, recording in d.recordings.items()},
         origin=first.origin if len(datasets) == 1 else _one_origin(origins),
         simulated=any(d.simulated for d in datasets),
         note="; ".join(f"{d.name}: {d.note}" if d.note else d.name for d in datasets),
         notes=tuple(f"{d.name}: {n}" for d in datasets for n in d.notes),
     )  # fmt: skip
+
+
+def _padded(splits: Sequence[Split]) -> list[Split]:
+    """Splits whose clips are padded with zeros (labels with -1) to the longest of all."""
+    length = max(int(s.labels.shape[1]) for s in splits)
+    return [s if s.labels.shape[1] == length else _pad(s, length) for s in splits]
+
+
+def _pad(split: Split, length: int) -> Split:
+    room = length - int(split.labels.shape[1])
+
+    def padded(array: NDArray[Any], fill: float = 0) -> NDArray[Any]:
+        pads = [(0, 0), (0, room), *[(0, 0)] * (array.ndim - 2)]
+        return np.pad(np.asarray(array[split.store_rows]), pads, constant_values=fill)
+
+    labels = np.pad(split.labels, ((0, 0), (0, room)), constant_values=-1)
+    return replace(split, audio=padded(split.audio), visual=padded(split.visual), labels=labels,
+                   rows=None)  # fmt: skip
 
 
 def _one_origin(origins: Sequence[str]) -> str:
@@ -115,7 +146,7 @@ def _named(data: Dataset, classes: tuple[str, ...]) -> Dataset:
     return replace(relabelled, splits=splits)
 
 
-def _odd(other: Dataset, first: Dataset) -> list[str]:
+def _odd(other: Dataset, first: Dataset, *, any_length: bool) -> list[str]:
     """What of a data set differs from the first."""
     cards = zip((other.audio_card, other.visual_card), (first.audio_card, first.visual_card),
                 strict=True)  # fmt: skip
@@ -126,9 +157,9 @@ def _odd(other: Dataset, first: Dataset) -> list[str]:
         differences.append(f"segments of {other.step:g} s")
     for name in first.splits.keys() & other.splits.keys():
         ours, theirs = first.splits[name], other.splits[name]
-        if (ours.audio.shape[1:], ours.visual.shape[1:]) != (
-            theirs.audio.shape[1:], theirs.visual.shape[1:],
-        ):  # fmt: skip
+        skipped = 2 if any_length else 1
+        if any(getattr(ours, a).shape[skipped:] != getattr(theirs, a).shape[skipped:]
+               for a in ("audio", "visual")):  # fmt: skip
             differences.append(f"{name} of shape {theirs.visual.shape[1:]}")
     return [f"{other.name} has {what}" for what in differences]
 
