@@ -91,6 +91,9 @@ def test_outputs_go_where_they_are_told(tmp_path: Path) -> None:
     }
     assert output_paths([a, b], ["out"]) == {a: [Path("out/a.json")], b: [Path("out/b.v2.json")]}
     assert output_paths([a], [str(tmp_path), ".csv"]) == {a: [tmp_path / "a.csv"]}
+    assert output_paths([a], [".mp4"]) == {a: [Path("clips/a.events.mp4")]}, (
+        "never the video's own name"
+    )
     assert output_paths([a], []) == {a: []}
     sound = Path("clips/a.wav")
     assert output_paths([a, sound], [".vtt"]) == {

@@ -36,3 +36,16 @@ def test_sounds_searched_for_pictures(
     assert main([*call, "--in", "a.wav", "--modality", "visual"]) == 1
     errors = capsys.readouterr().err
     assert "query.wav has no picture" in errors and "the other modality with --modality" in errors
+
+
+def test_a_path_in_a_pipe_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / ("a" * 90) / ("b" * 90)
+    folder.mkdir(parents=True)
+    for name in ("query.wav", "a.wav"):
+        mux(folder / name, sounds=[(0.0, tone(3, 16000))])
+    query, candidate = str(folder / "query.wav"), str(folder / "a.wav")
+    call = ["match", "--query", query, "--in", candidate, "--within", "audio", "--no-cache"]
+    assert main(call) == 0
+    assert candidate in capsys.readouterr().out

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from avel.cli._outputs import is_ending, is_folder, unwritable, write_events
+from avel.cli._outputs import is_ending, is_folder, named_output, unwritable, write_events
 from avel.cli._terminal import note
 from avel.errors import AvelError, UsageError, printable
 from avel.files import file_exists
@@ -163,7 +163,7 @@ def _jobs(labels: _Labels, outputs: Outputs) -> Iterator[tuple[Path, int]]:
         stem = source.name.removesuffix(source.name[len(source.name) - len(source_ending) :])
         name = stem if one else safe_name(Path(timeline.video).stem)
         for ending in outputs.endings:
-            yield (outputs.folder or source.parent) / f"{name}{ending}", index
+            yield (outputs.folder or source.parent) / named_output(name, ending), index
 
 
 def _check_targets(sources: Sequence[Path], targets: Sequence[Path]) -> None:

@@ -111,6 +111,10 @@ def print_json(value: Json) -> None:
     typer.echo(json.dumps(value, allow_nan=False))
 
 
+#: Columns of a table that goes into a pipe or a file.
+_UNBROKEN = 10_000
+
+
 def print_table(
     table: Table, *, notes: Sequence[str], written: Sequence[Path], lines: Sequence[str] = ()
 ) -> None:
@@ -130,6 +134,8 @@ def print_table(
     from rich.markup import escape
 
     console = Console(highlight=False)
+    if not console.is_terminal:  # in a pipe or a file no path is broken over lines
+        console.width = max(console.width, _UNBROKEN)
     console.print(table)
     for text in notes:
         console.print(f"note: {escape(printable(text))}")

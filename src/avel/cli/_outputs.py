@@ -111,6 +111,14 @@ def is_ending(output: str) -> bool:
     return output.lower() in endings()
 
 
+def named_output(stem: str, ending: str) -> str:
+    """The name of an output by a bare ending; an .mp4 never has that of the video it is made from.
+
+    ``street`` and ``.vtt`` are ``street.vtt``, ``street`` and ``.mp4`` are ``street.events.mp4``.
+    """
+    return f"{stem}.events{ending}" if ending.lower() == ".mp4" else f"{stem}{ending}"
+
+
 def is_folder(path: Path) -> bool:
     """Whether a value of ``-o`` is a folder: an existing one, or a name without an ending."""
     return path.is_dir() or not path.suffix
@@ -182,7 +190,7 @@ def output_paths(
     paths: dict[Path, list[Path]] = {}
     for video, base in bases.items():
         stem = base if stems[base.with_suffix("")] > 1 else base.with_suffix("")
-        beside = [stem.with_name(f"{stem.name}{ending}") for ending in endings]
+        beside = [stem.with_name(named_output(stem.name, ending)) for ending in endings]
         paths[video] = beside if tables else names + beside
     every = tables + [path for of_video in paths.values() for path in of_video]
     for path, count in Counter(every).items():
