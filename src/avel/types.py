@@ -540,7 +540,14 @@ class Timeline:
         note += f"which players show at {player_start:.3f} s."
         return replace(moved, notes=(*self.notes, note))
 
-    def save(self, path: str | Path, *, format: str | None = None, overwrite: bool = False) -> None:
+    def save(
+        self,
+        path: str | Path,
+        *,
+        format: str | None = None,
+        overwrite: bool = False,
+        scores: bool = False,
+    ) -> None:
         """Write the timeline; the ending chooses the writer (.json, .vtt, .eaf, .html, .mp4…).
 
         Args:
@@ -548,6 +555,7 @@ class Timeline:
             format: A format's name, such as ``"raven"``, in place of the ending's.
             overwrite: Whether a model's events may be written over labels that a person made
                 or corrected.
+            scores: Whether subtitles show the score behind the label.
 
         Raises:
             UsageError: if no writer has that ending or name.
@@ -555,7 +563,7 @@ class Timeline:
         """
         from avel.report import save
 
-        save(self, path, format=format, overwrite=overwrite)
+        save(self, path, format=format, overwrite=overwrite, scores=scores)
 
     def _repr_html_(self) -> str:
         """The report, for notebooks."""

@@ -64,6 +64,13 @@ def test_every_format_into_every_other() -> None:
             assert report.read(output).events == EVENTS, (name, output)
 
 
+def test_scores_are_shown_on_request() -> None:
+    Timeline("t.mp4", (Event(0.0, 1.0, "Bark", 0.884),), 1.0, ("Bark",)).save("t.json")
+    assert main(["convert", "t.json", "-o", ".srt", ".vtt", "--scores"]) == 0
+    assert "\nBark (score 0.88)\n" in Path("t.srt").read_text()
+    assert report.read("t.vtt").events == (Event(0.0, 1.0, "Bark", 0.88),)
+
+
 def test_many_files_beside_themselves_and_into_a_folder() -> None:
     for name in ("a.eaf", "b.v2.selections.txt"):
         labels(name)

@@ -42,6 +42,7 @@ labels = st.one_of(
             "-->", "a, b; c", "=1+1", "+1", "-1", "@A1", "'=1", "''-x", " = 2", "<b>", "a < b > c",
             "&amp;", "&lt;", "鳥の声", "لحن", "🐕", "a\u2028b", "\x00", "\x1b[31m", "\ufffe",
             "\ufeff", " ", "12", "NOTE", "WEBVTT", "1\n00:00:01,000 --> 00:00:02,000", "nan",
+            "Bark (score 0.50)", " (score 1.00)", "Bark (score 0.50) (audio only)",
             "Bark (audio only)", "Bark (visual only)", " (audio only)", "audio only",
             "visual only (2)", "None",
             "\x85", "a  b", "]]>", "<!--", "\\x41", "background",
@@ -109,6 +110,23 @@ def test_what_is_written_is_read(name: str, timeline: Timeline, tmp_path: Path) 
     path = tmp_path / f"clip{format_endings()[name]}"
     timeline.save(path)
     check_alike(name, report.read(path), timeline)
+
+
+@pytest.mark.parametrize("name", ["srt", "vtt"])
+@reuse_folder
+@given(timeline=timelines())
+def test_subtitles_return_the_scores_they_show(
+    name: str, timeline: Timeline, tmp_path: Path
+) -> None:
+    rounded = replace(
+        timeline, events=tuple(replace(e, score=round(e.score, 2)) for e in timeline.events)
+    )
+    rounded.save(tmp_path / f"clip.{name}", scores=True)
+    back = report.read(tmp_path / f"clip.{name}")
+    check_alike(name, back, rounded)
+    assert sorted(e.score for e in back) == sorted(e.score for e in rounded)
+    rounded.save(tmp_path / f"clip.{name}")
+    assert all(e.score == 1 for e in report.read(tmp_path / f"clip.{name}"))
 
 
 def test_every_format_has_a_title_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from avel.cli._outputs import is_ending, is_folder, named_output, unwritable, write_events
 from avel.cli._terminal import note
@@ -27,6 +27,7 @@ class Outputs:
         format: The format's name, where the ending doesn't choose it.
         clips, thumbnails: Folders for clips and pictures of the events, or None.
         overwrite: Whether predictions may be written over a person's labels.
+        scores: Whether subtitles show the scores.
     """
 
     names: tuple[Path, ...]
@@ -36,17 +37,23 @@ class Outputs:
     clips: Path | None = None
     thumbnails: Path | None = None
     overwrite: bool = False
+    scores: bool = False
 
 
 def label_outputs(
-    values: Sequence[str], *, format: str | None, overwrite: bool = False, **folders: Path | None
+    values: Sequence[str],
+    *,
+    format: str | None,
+    overwrite: bool = False,
+    scores: bool = False,
+    **folders: Path | None,
 ) -> Outputs:
     """The outputs that the values of ``-o`` name: files, bare endings, or a folder.
 
     Args:
         values: The values of ``-o``.
         format: The format's name, where the ending doesn't choose it.
-        overwrite: As in :class:`Outputs`.
+        overwrite, scores: As in :class:`Outputs`.
         folders: ``clips`` and ``thumbnails``, as in :class:`Outputs`.
 
     Raises:
@@ -79,7 +86,9 @@ def label_outputs(
     for path in (*names, *(Path(f"video{ending}") for ending in endings)):
         writer_for(path, format=format)
     folder = output_folders[0] if output_folders else None
-    return Outputs(names, tuple(endings), folder, format, overwrite=overwrite, **folders)
+    return Outputs(
+        names, tuple(endings), folder, format, overwrite=overwrite, scores=scores, **folders
+    )
 
 
 def convert_labels(
@@ -184,11 +193,13 @@ def _check_targets(sources: Sequence[Path], targets: Sequence[Path]) -> None:
 def _write(path: Path, timelines: Sequence[Timeline], outputs: Outputs) -> list[AvelError]:
     from avel.report import save, save_all
 
+    options: dict[str, Any] = {"format": outputs.format, "overwrite": outputs.overwrite}
+    options["scores"] = outputs.scores
     try:
         if path in outputs.names:
-            save_all(timelines, path, format=outputs.format, overwrite=outputs.overwrite)
+            save_all(timelines, path, **options)
         else:
-            save(timelines[0], path, format=outputs.format, overwrite=outputs.overwrite)
+            save(timelines[0], path, **options)
     except UsageError:
         raise
     except (AvelError, OSError) as e:

@@ -40,6 +40,10 @@ Modality = Annotated[
 Clips = Annotated[Path | None, typer.Option(help="A folder for a clip of every event.")]
 Thumbnails = Annotated[Path | None, typer.Option(help="A folder for a picture of every event.")]
 
+ShowScores = Annotated[
+    bool,
+    typer.Option("--scores", help="Show the scores in subtitles (.srt, .vtt): Bark (score 0.88)."),
+]
 Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="Let predictions replace labels that a person made."),

@@ -21,7 +21,8 @@ _SEVERAL = ("localize", "convert", "match", "evaluate")
 #: Options of these verbs that take no value.
 FLAGS = frozenset({
     "--help", "-h", "--quiet", "-q", "--verbose", "-v",
-    "--json", "--no-cache", "--overwrite", "--skip-existing", "--stream", "--untuned",  # localize
+    "--json", "--no-cache", "--overwrite", "--scores", "--skip-existing", "--stream",  # localize
+    "--untuned",
     "--one-per-file", "--overlaps", "--per-class", "--trivial", "--baselines",  # match, evaluate
 })  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from avel.cli._labels import convert_labels, label_outputs
-from avel.cli._options import Clips, Overwrite, Thumbnails, check_modality
+from avel.cli._options import Clips, Overwrite, ShowScores, Thumbnails, check_modality
 from avel.cli._outputs import is_ending, is_folder
 from avel.cli._weights import WEIGHTS, convert_weights_file
 from avel.errors import UsageError
@@ -58,6 +58,7 @@ def convert(
     clips: Clips = None,
     thumbnails: Thumbnails = None,
     overwrite: Overwrite = False,
+    scores: ShowScores = False,
     model: Annotated[
         str | None,
         typer.Option(help="Weights: av or avdln; by default by the names of the tensors."),
@@ -96,7 +97,12 @@ def convert(
         for source in sources:
             check_readable(source)
     outputs = label_outputs(
-        targets, format=format, overwrite=overwrite, clips=clips, thumbnails=thumbnails
+        targets,
+        format=format,
+        overwrite=overwrite,
+        scores=scores,
+        clips=clips,
+        thumbnails=thumbnails,
     )
     chosen = None if modality is None else check_modality(modality)
     if convert_labels(sources, outputs, read_as=read_as, video=video, modality=chosen):

@@ -17,6 +17,7 @@ from avel.cli._options import (
     Modality,
     Overwrite,
     Precision,
+    ShowScores,
     Thumbnails,
     check_modality,
     check_precision,
@@ -140,6 +141,7 @@ def localize(
     clips: Clips = None,
     thumbnails: Thumbnails = None,
     overwrite: Overwrite = False,
+    scores: ShowScores = False,
     skip_existing: Annotated[
         bool,
         typer.Option("--skip-existing", help="Skip videos whose outputs all exist already."),
@@ -169,7 +171,9 @@ def localize(
     Decision().override(**settings)  # refused before a model is loaded
     check_precision(precision)
     check_device(device)
-    batch = _Batch(paths, tables, chosen, format, overwrite, clips, thumbnails, as_json, stream)
+    batch = _Batch(
+        paths, tables, chosen, format, overwrite, scores, clips, thumbnails, as_json, stream
+    )  # fmt: skip
     batch.check_tables()
     localizer = Localizer(
         model,
@@ -236,6 +240,7 @@ class _Batch:
         modality: Which events are shown and written.
         format: The format's name, where the endings don't choose it.
         overwrite: Whether predictions may be written over a person's labels.
+        scores: Whether subtitles show the scores.
         clips, thumbnails: Folders for clips and thumbnails of the events, or None.
         as_json, stream: Whether results are printed as JSON, at a file's end or by event.
     """
@@ -245,6 +250,7 @@ class _Batch:
     modality: Choice
     format: str | None
     overwrite: bool
+    scores: bool
     clips: Path | None
     thumbnails: Path | None
     as_json: bool
@@ -289,7 +295,10 @@ class _Batch:
             whole, shown = _run(source, localizer, self.modality, self._title(video), **options)
         for path in paths:
             lanes = writer_for(path, format=self.format).lanes
-            _save(whole if lanes else shown, path, self.format, overwrite=self.overwrite)
+            shown_there = whole if lanes else shown
+            _save(
+                shown_there, path, format=self.format, overwrite=self.overwrite, scores=self.scores
+            )
         detail(_pace(video, whole, time.perf_counter() - began))
         lines = write_events(shown, clips=self.clips, thumbnails=self.thumbnails)
         if not self.warned:
@@ -358,9 +367,9 @@ def _check_writers(
     return probed if isinstance(probed, Media) else None
 
 
-def _save(timeline: Timeline, path: Path, format: str | None, *, overwrite: bool) -> None:
+def _save(timeline: Timeline, path: Path, **options: Any) -> None:
     try:
-        timeline.save(path, format=format, overwrite=overwrite)
+        timeline.save(path, **options)
     except OSError as e:
         raise unwritable(path, e.strerror or str(e)) from e
 

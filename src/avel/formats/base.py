@@ -101,6 +101,8 @@ class Writer(ABC):
     many: ClassVar[bool] = False
     #: Whether ``audio_only`` and ``visual_only`` are stored apart from the events.
     lanes: ClassVar[bool] = False
+    #: Whether to write scores where the format shows them on request only.
+    with_scores: bool = False
 
     def check(self, video: str, path: Path) -> ProbedFile | None:
         """Refuse, before any work is done, what can't be written; by default nothing.

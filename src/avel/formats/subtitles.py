@@ -31,6 +31,8 @@ _LINE_ENDS = re.compile(r"\r\n|\r")
 #: ``{\an8}``.
 _TIMES = re.compile(r"\s*(\S+)\s*-->\s*(\S+)")
 _MARKUP = {True: re.compile(r"<[^>]*>"), False: re.compile(r"<[^>]*>|\{\\[^{}]*\}")}
+#: A score behind a label, and what would be read as one.
+_SCORE = re.compile(r" \(score (0\.\d\d|1\.00)\)$")
 #: Blocks of WebVTT that are no cues.
 _BLOCKS = ("NOTE", "STYLE", "REGION")
 
@@ -54,7 +56,7 @@ class WebVtt(Format):
             blocks.append(f"NOTE {NOTE} {html.escape(note, quote=False)}\n")
         for event in timeline.for_player():
             start, end = _times(event)
-            label = html.escape(label_with_modality(event), quote=False)
+            label = html.escape(_text(event, scores=self.with_scores), quote=False)
             blocks.append(f"{start} --> {end}\n{label}\n")
         return "\n".join(blocks)
 
@@ -86,13 +88,21 @@ class SubRip(Format):
         blocks = []
         for number, event in enumerate(timeline.for_player(), start=1):
             start, end = (str(t).replace(".", ",") for t in _times(event))
-            label = _TAG.sub(_escape_char, label_with_modality(event))
+            label = _TAG.sub(_escape_char, _text(event, scores=self.with_scores))
             blocks.append(f"{number}\n{start} --> {end}\n{label}\n")
         return "\n".join(blocks)
 
     def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         """The cues as events, tags left out; cues may lack number, milliseconds and blank lines."""
         return [timeline_of(stem_of(path), _events(text, skipped, web=False))]
+
+
+def _text(event: Event, *, scores: bool) -> str:
+    """A cue's text: the label, the modality, and the score if it is requested."""
+    text = label_with_modality(event)
+    if (match := _SCORE.search(text)) is not None:  # it is part of the label itself
+        text = f"{text[: match.start()]} \\x28{text[match.start() + 2 :]}"
+    return f"{text} (score {event.score:.2f})" if scores else text
 
 
 def _escape_char(match: re.Match[str]) -> str:
@@ -167,8 +177,10 @@ def _events(text: str, skipped: SkippedRows, *, web: bool) -> list[Event]:
             words = _MARKUP[web].sub("", " ".join(line.strip() for line in cue.text)).strip()
             if not words:
                 raise ValueError("a cue without text")
-            label, modality = split_label(html.unescape(words) if web else words)
-            events.append(event_of(start, end, label, modality=modality))
+            words = html.unescape(words) if web else words
+            score = _SCORE.search(words)
+            label, modality = split_label(words[: score.start()] if score else words)
+            events.append(event_of(start, end, label, float(score[1]) if score else 1.0, modality))
     if not events and not skipped.count and text.strip() and not web:
         raise ValueError("no cue")
     return sorted(events, key=lambda e: (e.start, e.end))

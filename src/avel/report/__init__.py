@@ -13,7 +13,12 @@ __all__ = ["read", "read_all", "save", "save_all"]
 
 
 def save(
-    timeline: Timeline, path: str | Path, *, format: str | None = None, overwrite: bool = False
+    timeline: Timeline,
+    path: str | Path,
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+    scores: bool = False,
 ) -> None:
     """Write a timeline, whole or not at all; the ending, or a format's name, chooses the writer.
 
@@ -22,12 +27,14 @@ def save(
         path: Where to.
         format: The format's name, where the ending isn't to choose.
         overwrite: Whether predictions may be written over labels that a person made or corrected.
+        scores: Whether subtitles show the score behind the label: ``Bark (score 0.88)``.
 
     Raises:
         UsageError: if no writer has that ending or name; the known ones are named.
         DataError: if predictions would be written over a person's labels.
     """
     writer = writer_for(path, format=format)
+    writer.with_scores = scores
     if timeline.predicted and isinstance(writer, Format):
         check_output(writer, timeline.video, Path(path), overwrite=overwrite)
     writer.write(timeline, Path(path))
@@ -39,6 +46,7 @@ def save_all(
     *,
     format: str | None = None,
     overwrite: bool = False,
+    scores: bool = False,
 ) -> None:
     """Write the events of several videos into one file: .csv, .tsv or .labelstudio.json.
 
@@ -46,6 +54,7 @@ def save_all(
         UsageError: as for :func:`save`, or if the format holds one video a file.
     """
     writer = writer_for(path, format=format)
+    writer.with_scores = scores
     if any(t.predicted for t in timelines) and isinstance(writer, Format):
         check_output(writer, "", Path(path), overwrite=overwrite)
     writer.write_all(timelines, Path(path))
