@@ -27,6 +27,7 @@ from avel.models.layers import (
     soft_margin,
     xavier,
 )
+from avel.models.precision import widened
 
 HEAD_HIDDEN = 64  #: the release's
 
@@ -193,7 +194,7 @@ class Av(Model):
         if self.look is not None:
             visual_summary, maps = self.look(audio_mean, visual)
             attention = maps.reshape(*maps.shape[:2], rows, columns)
-        logits: Tensor = self.read(audio_summary, visual_summary, mask).float()
+        logits: Tensor = widened(self.read(audio_summary, visual_summary, mask))
         parts["logits"] = logits
         return Output(logits.softmax(-1), logits.argmax(-1), attention, parts)
 
@@ -303,7 +304,7 @@ class Late(nn.Module):
         ]
         if len(logits) == 1:
             return logits[0]
-        each = torch.stack([x.float().log_softmax(-1) for x in logits])
+        each = torch.stack([widened(x).log_softmax(-1) for x in logits])
         return each.logsumexp(0) - math.log(len(logits))  # softmax of it is the mean
 
 

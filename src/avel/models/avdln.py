@@ -15,6 +15,7 @@ from avel.models.layers import (
     window_sums,
     xavier,
 )
+from avel.models.precision import widened
 
 HIDDEN, WIDTH, SLOPE = 128, 64, 0.3  #: the release's
 
@@ -91,7 +92,7 @@ class Avdln(Model):
         audio_input, regions = as_read(self, audio, visual)
         a: Tensor = self.audio(audio_input)
         v: Tensor = self.visual(regions.mean(2))
-        return Output(parts={"audio": a.float(), "visual": v.float()})
+        return Output(parts={"audio": widened(a), "visual": widened(v)})
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """The contrastive loss (eq. 10), averaged over pairs.

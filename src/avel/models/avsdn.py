@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from avel.models.base import TASK_TRAITS, Batch, Model, ModelCard, Output, Recipe, TaskName, models
 from avel.models.fusion import DMRN
 from avel.models.layers import AVGA, as_read, average, masked_mean, share_entropy
+from avel.models.precision import widened
 from avel.models.recurrent import Recurrent
 
 
@@ -111,7 +112,7 @@ class Avsdn(Model):
         _, visual_state = self.visual_encoder(attended, mask)
         start = tuple(s.to(attended.dtype) for s in self.fuse(audio_state, visual_state))
         out, _ = self.decoder(torch.cat([audio_input, attended], -1), mask, start)
-        logits: Tensor = self.head(out.relu()).float()
+        logits: Tensor = widened(self.head(out.relu()))
         attention = maps.reshape(*maps.shape[:2], *regions)
         return Output(logits.softmax(-1), logits.argmax(-1), attention, {"logits": logits})
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from avel.models.layers import BiLSTM, mlp, over_regions, region_mean
+from avel.models.precision import widened
 
 FC4_HIDDEN = 256  #: table I
 HEAD_HIDDEN = 64  #: III-E
@@ -54,11 +55,11 @@ class CSPA(nn.Module):
         """
         a = self.f1(audio)  # (N, S, C')
         z, mixed = self.maps(a, visual)
-        attention = z.float().softmax(-1)
+        attention = widened(z).softmax(-1)
         attended = torch.einsum("nstk,ntkv->nstv", attention.to(visual.dtype), visual)
         if self.f4 is None or self.f5 is None:
             return _over_pairs(audio, visual), attended, attention
-        gate = self.f4(mixed).float().softmax(-1)
+        gate = widened(self.f4(mixed)).softmax(-1)
         return self.f5(gate * a[:, :, None]) + audio[:, :, None], attended, attention
 
     def maps(self, a: Tensor, visual: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -103,7 +104,7 @@ class CSEA(nn.Module):
 
     def boost(self, logits: Tensor, feature: Tensor) -> Tensor:
         """(att + 1) * feature (eq. 3 iii)."""
-        logits = logits.float()
+        logits = widened(logits)
         attention = logits.softmax(-1) if self.gate == "softmax" else logits.sigmoid()
         return (attention + 1) * feature
 
@@ -177,7 +178,7 @@ class Stream(nn.Module):
         assert self.head is not None
         states = torch.cat([self.audio_lstm(audio, mask), self.visual_lstm(visual, mask)], -1)
         logits: Tensor = self.head(states)
-        return logits.float()
+        return widened(logits)
 
     def embed(self, audio: Tensor, visual: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, T, A), (B, T, V) -> the two modalities' embeddings (B, T, 64)."""
@@ -185,4 +186,4 @@ class Stream(nn.Module):
         assert self.visual_head is not None
         audio_embedding: Tensor = self.audio_head(self.audio_lstm(audio, mask))
         visual_embedding: Tensor = self.visual_head(self.visual_lstm(visual, mask))
-        return audio_embedding.float(), visual_embedding.float()
+        return widened(audio_embedding), widened(visual_embedding)

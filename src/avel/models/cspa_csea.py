@@ -34,6 +34,7 @@ from avel.models.layers import (
     valid,
     window_sums,
 )
+from avel.models.precision import widened
 
 
 @models.register("cspa_csea")
@@ -284,7 +285,7 @@ class CspaCsea(Model):
         pick = (clip[:, None], s, t)
         stream = cast(Stream, self.streams[name])
         audio_embedding, visual_embedding = stream.embed(
-            audio[pick].float(), visual[pick].float(), mask
+            widened(audio[pick]), widened(visual[pick]), mask
         )
         return torch.linalg.vector_norm(audio_embedding - visual_embedding, dim=-1), mask
 

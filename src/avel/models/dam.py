@@ -34,6 +34,7 @@ from avel.models.layers import (
     valid,
     window_sums,
 )
+from avel.models.precision import widened
 from avel.models.recurrent import Recurrent, to_front
 
 
@@ -190,7 +191,7 @@ class Dam(Model):
         if self.category is None:
             return Output(attention=attention, parts={"audio": f_audio, "visual": f_visual})
         wholes = self.audio_whole(f_audio, mask), self.visual_whole(f_visual, mask)
-        category = cast(Tensor, self.category(torch.cat(wholes, -1))).float()
+        category = widened(self.category(torch.cat(wholes, -1)))
         parts = {"category": category}
         p = torch.ones(f_audio.shape[:2], device=f_audio.device)
         if self.matching != "none":
@@ -215,7 +216,7 @@ class Dam(Model):
             visual_summary, maps = self.look(audio, visual)
             maps = maps.reshape(*maps.shape[:2], *regions)
         f_audio, f_visual = self.audio_in(audio), self.visual_in(visual_summary)
-        return f_audio.float(), f_visual.float(), maps
+        return widened(f_audio), widened(f_visual), maps
 
     def match(
         self, wholes: tuple[Tensor, Tensor], f_audio: Tensor, f_visual: Tensor
@@ -230,8 +231,8 @@ class Dam(Model):
             (B, T) twice.
         """
         phi_audio, phi_visual = wholes if self.matching == "self" else wholes[::-1]
-        audio_logits = (f_audio.float() * phi_audio.float()[:, None]).sum(-1)
-        visual_logits = (f_visual.float() * phi_visual.float()[:, None]).sum(-1)
+        audio_logits = (widened(f_audio) * widened(phi_audio)[:, None]).sum(-1)
+        visual_logits = (widened(f_visual) * widened(phi_visual)[:, None]).sum(-1)
         return audio_logits, visual_logits
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
@@ -273,13 +274,13 @@ class Dam(Model):
         """The cost of matching every single segment with the others of its clip."""
         single = known.flatten()[:, None]
         phi_audio, phi_visual = (
-            embed(x.flatten(0, 1)[:, None], single).reshape_as(x).float()
+            widened(embed(x.flatten(0, 1)[:, None], single).reshape_as(x))
             for embed, x in ((self.audio_whole, f_audio), (self.visual_whole, f_visual))
         )
         if self.matching == "self":
             phi_audio, phi_visual = phi_visual, phi_audio
-        audio_logits = phi_visual @ f_audio.float().transpose(1, 2)  # (B, T, T): query, candidate
-        visual_logits = phi_audio @ f_visual.float().transpose(1, 2)
+        audio_logits = phi_visual @ widened(f_audio).transpose(1, 2)  # (B, T, T): query, candidate
+        visual_logits = phi_audio @ widened(f_visual).transpose(1, 2)
         return average(
             relevance_entropy(audio_logits, visual_logits, torch.zeros_like(audio_logits)),
             mismatches(known),

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from avel.models.base import Batch, Model, ModelCard, Output, Query, Recipe, TaskName, models
 from avel.models.layers import as_read, mlp, region_mean, valid, window_sums
+from avel.models.precision import widened
 
 
 class RunningCovariances:
@@ -169,7 +170,7 @@ class Dcca(Model):
         audio, visual = as_read(self, audio, visual)
         audio_out: Tensor = self.audio_net(audio)
         visual_out: Tensor = self.visual_net(region_mean(visual))
-        return Output(parts={"audio": audio_out.float(), "visual": visual_out.float()})
+        return Output(parts={"audio": widened(audio_out), "visual": widened(visual_out)})
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """Minus the sum of the canonical correlations of the batch's pairs (section 3).
@@ -181,7 +182,7 @@ class Dcca(Model):
         audio, visual = self._pairs(output, batch)
         if len(audio) < 2:
             return (output.parts["audio"].sum() + output.parts["visual"].sum()) * 0.0
-        return -total_correlation(audio, visual, self.ridge).float()
+        return -total_correlation(audio, visual, self.ridge).to(audio.dtype)
 
     def _pairs(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:
         audio, visual = output.parts["audio"], output.parts["visual"]

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from avel.models.base import Batch, Model, ModelCard, Output, Recipe, TaskName, models
 from avel.models.layers import as_read, average, region_mean, share_entropy, valid
+from avel.models.precision import widened
 
 EPS = 1e-5  #: added to the channels' maximum
 
@@ -99,7 +100,7 @@ class EdTcn(Model):
         Parts: ``logits`` (B, T, C+1).
         """
         x = self.read(audio, visual)  # (B, T, D)
-        logits: Tensor = self.head(self.convolve(x, mask)).float()
+        logits: Tensor = widened(self.head(self.convolve(x, mask)))
         return Output(logits.softmax(-1), logits.argmax(-1), parts={"logits": logits})
 
     def read(self, audio: Tensor, visual: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ from avel.models.layers import (
     start_soft_margin,
     valid,
 )
+from avel.models.precision import widened
 from avel.models.recurrent import Recurrent
 
 
@@ -58,7 +59,7 @@ class DotAttention(nn.Module):
     def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, A), (B, T, K, V) -> (B, T, V) and maps (B, T, K), each summing to 1."""
         queries = self.query(audio) / math.sqrt(visual.shape[-1])
-        maps = torch.einsum("btv,btkv->btk", queries.to(visual.dtype), visual).float().softmax(-1)
+        maps = widened(torch.einsum("btv,btkv->btk", queries.to(visual.dtype), visual)).softmax(-1)
         return torch.einsum("btk,btkv->btv", maps.to(visual.dtype), visual), maps
 
 
@@ -368,7 +369,7 @@ class Jca(Model):
         x = torch.cat([a, v], -1)
         if self.joint is not None:
             x, _ = self.joint(x, mask)
-        logits: Tensor = self.head(x).float()
+        logits: Tensor = widened(self.head(x))
         attention = None if maps is None else maps.reshape(*maps.shape[:2], *regions)
         return Output(logits.softmax(-1), logits.argmax(-1), attention, {"logits": logits})
 

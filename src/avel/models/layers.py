@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from avel.errors import UsageError
+from avel.models.precision import widened
 from avel.models.recurrent import run
 
 
@@ -142,7 +143,7 @@ class AVGA(nn.Module):
             if self.release
             else visual_term + audio_term[:, :, None]
         )
-        maps = self.w_f(content.tanh())[..., 0].float().softmax(-1)
+        maps = widened(self.w_f(content.tanh())[..., 0]).softmax(-1)
         return torch.einsum("btk,btkv->btv", maps.to(visual.dtype), visual), maps
 
 
@@ -195,7 +196,7 @@ def region_mean(visual: Tensor) -> Tensor:
     As a product with ones: in bfloat16 on a processor eight times faster than ``mean``.
     """
     ones = visual.new_ones(1, visual.shape[-2])
-    return (ones @ visual).squeeze(-2).float() / visual.shape[-2]
+    return widened((ones @ visual).squeeze(-2)) / visual.shape[-2]
 
 
 def _like(mask: Tensor, x: Tensor) -> Tensor:
@@ -218,14 +219,15 @@ def soft_margin(logits: Tensor, target: Tensor) -> Tensor:
     """Multi-label soft margin of each row (xue2021 eq. 6, 7).
 
     Args:
-        logits: (..., C+1), any float type; computed in float32.
+        logits: (..., C+1), any float type; computed in float32, or float64 where they are.
         target: (..., C+1) in [0, 1].
 
     Returns:
         (...) mean over the classes of the binary cross-entropy.
     """
+    logits = widened(logits)
     return F.binary_cross_entropy_with_logits(
-        logits.float(), target.float(), reduction="none"
+        logits, target.to(logits.dtype), reduction="none"
     ).mean(-1)
 
 
@@ -233,14 +235,16 @@ def share_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Softmax cross-entropy of each row against shares of the classes (tian2018 eq. 7).
 
     Args:
-        logits: (..., C+1), any float type; computed in float32.
+        logits: (..., C+1), any float type; computed in float32, or float64 where they are.
         target: (..., C+1) >= 0; several tags of a clip share it out in their proportion.
 
     Returns:
         (...).
     """
-    share = target.float() / target.float().sum(-1, keepdim=True).clamp(min=1e-6)
-    return -(share * logits.float().log_softmax(-1)).sum(-1)
+    logits = widened(logits)
+    target = target.to(logits.dtype)
+    share = target / target.sum(-1, keepdim=True).clamp(min=1e-6)
+    return -(share * logits.log_softmax(-1)).sum(-1)
 
 
 def contrastive(distance: Tensor, match: Tensor, margin: float) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from avel.models.base import TASK_TRAITS, Batch, Model, ModelCard, Output, Recipe, TaskName, models
 from avel.models.layers import as_read, average, masked_mean, region_mean, share_entropy
+from avel.models.precision import widened
 
 #: What every region has at least of a map, so that a map without contrast is even.
 _EVEN = 1e-6
@@ -83,11 +84,11 @@ class Linear(Model):
         """
         rows, columns = visual.shape[2:4]
         audio, visual = as_read(self, audio, visual)
-        logits = [] if self.audio is None else [self.audio(audio).float()]
+        logits = [] if self.audio is None else [widened(self.audio(audio))]
         attention = None
         if self.visual is not None:
             pooled = visual.amax(2) if self.largest else region_mean(visual)
-            logits.append(self.visual(pooled.to(visual.dtype)).float())
+            logits.append(widened(self.visual(pooled.to(visual.dtype))))
         summed = torch.stack(logits).sum(0)  # (B, T, C+1)
         if self.visual is not None:
             maps = self._activation(visual, summed)
@@ -100,7 +101,7 @@ class Linear(Model):
         with torch.no_grad():
             best = logits[..., : self.background].argmax(-1)
             weight = self.visual.weight.to(visual.dtype)[best]  # (B, T, V)
-            gain = (visual @ weight[..., None])[..., 0].float()
+            gain = widened((visual @ weight[..., None])[..., 0])
             gain = gain - gain.amin(-1, keepdim=True) + _EVEN
             maps: Tensor = gain / gain.sum(-1, keepdim=True)
             return maps

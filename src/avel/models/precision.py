@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from avel.models.base import Output
 
@@ -12,13 +13,18 @@ def autocast(device: torch.device, bf16: bool) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
 
 
+def widened(x: Tensor) -> Tensor:
+    """A tensor of float type as float32; float64 stays, so that gradients can be checked in it."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def in_float(output: Output) -> Output:
-    """An output with all its numbers in float32: losses and metrics never run in bfloat16."""
+    """An output with all its numbers widened: losses and metrics never run in bfloat16."""
     return Output(
-        scores=None if output.scores is None else output.scores.float(),
+        scores=None if output.scores is None else widened(output.scores),
         labels=output.labels,
-        attention=None if output.attention is None else output.attention.float(),
-        parts={n: p.float() if p.is_floating_point() else p for n, p in output.parts.items()},
+        attention=None if output.attention is None else widened(output.attention),
+        parts={n: widened(p) if p.is_floating_point() else p for n, p in output.parts.items()},
     )
 
 
