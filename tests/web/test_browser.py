@@ -452,7 +452,9 @@ def test_a_model_is_trained_watched_compared_and_chosen(go: Go, site: Site) -> N
         assert rows[2] == ["always background (baseline)", "60.0 %", "0.0 %"]
         assert "mean of 2 folds" in one.locator("#learn caption").inner_text()
         assert one.locator("#learn").get_by_text("default doesn't have 1 of the 1").is_visible()
-    assert opened.wider <= 0
+    narrow = go(width=390, height=800)
+    narrow.page.locator("#learn .figures tr.new").wait_for()
+    assert opened.wider <= 0 and narrow.wider <= 0
     name = page.locator("#learn .trained summary b").inner_text()
     assert page.locator("#model option").all_inner_texts() == ["default", "other", name]
     card.get_by_role("button", name="Use for new files").click()

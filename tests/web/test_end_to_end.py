@@ -80,6 +80,7 @@ def test_the_train_button_makes_a_model_that_serves(tmp_path: Path) -> None:
         # half of each clip is background, which is right wherever nothing is detected
         assert result["systems"][2]["segment_accuracy"] == pytest.approx(0.5)
         assert any("toybox doesn't have 1 of the 2 labels: thing." in n for n in result["notes"])
+        assert not any("split" in n for n in result["notes"])  # there are folds, and no split
         client.post(f"/api/jobs/{id}/retry", json={"model": "corrected-1"}).raise_for_status()
         assert ended(client, id, seconds=120)["state"] == "done"
         classes = client.get(f"/api/jobs/{id}/timeline").json()["classes"]

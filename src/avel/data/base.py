@@ -90,6 +90,7 @@ class Dataset:
         recordings: Of clips by name, the recording that they were cut from; a clip that isn't
             there is a recording of its own.
         notes: What was left out, or can't be learnt, a sentence each.
+        split_notes: Those of the notes that are about the splits, which folds don't take.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Dataset:
     drawn: bool = False
     recordings: Mapping[str, str] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
+    split_notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())

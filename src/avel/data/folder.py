@@ -130,8 +130,9 @@ def load(
     mistakes += problems + ([] if classes else ["no row has a label"])
     if mistakes:
         _stop(root, mistakes + left)
-    notes = [*_left_out(root, left), *read.notes, *unlabelled, *_odd_labels(clips, stored.step)]
-    notes += [_drawn_note(clips)] if drawn else []
+    split_notes = [*_unlearnable(clips), *([_drawn_note(clips)] if drawn else [])]
+    notes = [*_left_out(root, left), *read.notes, *unlabelled, *_overlaps(clips, stored.step)]
+    notes += split_notes
     dataset = _assemble(root, clips, classes, stored, window, notes)
     recordings = {
         name: video
@@ -139,7 +140,7 @@ def load(
         for name in split.ids
         if (video := videos.get(name) or videos[name.rpartition("#")[0]])
     }
-    return replace(dataset, drawn=drawn, recordings=recordings)
+    return replace(dataset, drawn=drawn, recordings=recordings, split_notes=tuple(split_notes))
 
 
 def examine(root: Path, *, features: str | Path | None = None) -> Annotations:
@@ -203,8 +204,8 @@ def _unlabelled(root: Path, clips: Sequence[Clip]) -> list[str]:
     return [f"{len(left)} {what} without labels, and left out: {some(left)}."] if left else []
 
 
-def _odd_labels(clips: Sequence[Clip], step: float) -> list[str]:
-    """What of the labels a model can't learn, or only one of."""
+def _overlaps(clips: Sequence[Clip], step: float) -> list[str]:
+    """Overlapping labels, of which a model learns only one."""
     notes = []
     torn = [c.file for c in clips if _overlapping(c, step)]
     if torn:
@@ -212,6 +213,12 @@ def _odd_labels(clips: Sequence[Clip], step: float) -> list[str]:
             f"Events of different classes overlap in {counted(len(torn), 'clip')} ({some(torn)}): "
             "a segment takes the one that starts later."
         )
+    return notes
+
+
+def _unlearnable(clips: Sequence[Clip]) -> list[str]:
+    """Classes that a model can't learn from these splits, or that they can't measure."""
+    notes = []
     learnt = {label for c in clips if c.split == "train" for *_, label in c.events}
     for split in SPLITS[1:]:
         lone = {label for c in clips if c.split == split for *_, label in c.events} - learnt

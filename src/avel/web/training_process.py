@@ -91,7 +91,8 @@ def train(request: TrainingRequest, report: Report) -> Json:
     folds = min(MAX_FOLDS, count) if data.drawn and count < FEW else 0
     trained = _folded if folds else _split
     run, systems, note = trained(request, data, recipe, compared, folds, report)
-    notes = [note, *comparison_notes(request.compared, compared, data), *data.notes]
+    data_notes = [n for n in data.notes if not folds or n not in data.split_notes]
+    notes = [note, *comparison_notes(request.compared, compared, data), *data_notes]
     result = {
         "clips": clips, "recordings": count, "folds": folds,
         "epochs": int(run.best["epoch"]), "systems": systems,
