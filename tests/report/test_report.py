@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from avel.media.encode import write_video
 from avel.media.file import frames_at, open_media
 from avel.report import layout, page, spectrogram, thumbs, view
 from avel.report.cards import cautions, rows
@@ -617,3 +618,14 @@ def test_of_200_classes_only_those_found_or_likely_are_drawn(
     assert "<summary>200 classes</summary>" in text
     if not events:
         assert [lane["label"] for lane in data["lanes"]] == ["class 7"]
+
+
+@pytest.mark.parametrize(("width", "height", "tall"), [(96, 160, True), (160, 96, False)])
+def test_pictures_of_a_portrait_video_are_narrow(
+    width: int, height: int, tall: bool, tmp_path: Path
+) -> None:
+    write_video(tmp_path / "clip.mp4", frames=np.full((20, height, width, 3), 40, np.uint8), fps=10)
+    timeline = hand_timeline(str(tmp_path / "clip.mp4"), [3, 3])
+    timeline.save(tmp_path / "clip.html")
+    page = (tmp_path / "clip.html").read_text("utf-8")
+    assert ('class="thumbnails tall"' in page) == tall and 'class="thumbnails' in page
