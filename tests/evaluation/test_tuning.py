@@ -109,6 +109,23 @@ def test_a_few_events_more_are_no_reason() -> None:
     assert tuning.margin(6) > 0.8 and tuning.margin(50) == 0.1 and tuning.margin(1000) == 0.02
 
 
+def test_a_choice_that_is_worse_on_other_clips_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scores = padded_scores(*noisy())
+    groups = [str(i) for i in range(len(noisy()[2]))]
+    decision, folds = tuning.choose_checked(scores, groups, NAMES, calibrate=False)
+    assert decision == choose(scores, NAMES, calibrate=False) and folds["tuned"] == 1.0
+    assert folds["count"] == 5 and folds["paper"] < 0.6
+    assert tuning.choose_checked(scores, ["one"] * len(groups), NAMES) == (Decision(), {})
+    bad = Decision(Thresholds(0.95, min_duration=5))
+    monkeypatch.setattr(tuning, "choose", lambda *_, **__: bad)
+    decision, folds = tuning.choose_checked(scores, groups, NAMES, calibrate=False)
+    assert decision == Decision() and folds["tuned"] < folds["paper"]
+    small = padded_scores(*noisy(6))
+    assert tuning.choose_checked(small, list("aabcde"), NAMES)[1]["count"] == 5  # leave-one-out
+
+
 def test_chance_alone_gives_no_class_a_rule_of_its_own() -> None:
     rng = np.random.default_rng(3)
     truth = np.full((200, 10), 10)
