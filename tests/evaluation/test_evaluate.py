@@ -13,6 +13,7 @@ import torch
 from avel.cli.main import main
 from avel.data.base import Dataset
 from avel.errors import CheckpointError, DataError, UsageError
+from avel.evaluation.cross_validation import constant_baselines
 from avel.evaluation.evaluate import Measured, evaluate, save
 from avel.features.store import feature_path
 from avel.inference.checkpoint import Trained
@@ -69,7 +70,7 @@ def test_what_is_printed_and_written(data: Dataset, runs: list[Run], tmp_path: P
     found = evaluate(runs, data)
     told = str(found)
     mean = found["segment_accuracy"].mean
-    assert f"{100 * mean:.2f}" in told and "baselines: true_category" in told
+    assert f"{100 * mean:.2f}" in told and "accuracy: true_category" in told
     assert "best segment_accuracy on validation" in told and found.fingerprint[:12] in told
     assert "simulated" not in told and "LEAK" not in told
     found.save(tmp_path / "r.csv")
@@ -195,12 +196,25 @@ def test_weak_results_say_how_many_background_clips_they_saw() -> None:
     assert found.background_clips is None and "different numbers of background" in str(found)
 
 
-def test_papers_stand_beside_test_alone(data: Dataset) -> None:
-    own = fit("ed_tcn", data, recipe=resolve("ed_tcn", pairs=["epochs=1", "batch=8"]))
+def test_papers_stand_beside_the_test_split_of_ave_alone(data: Dataset) -> None:
+    ave = replace(data, name="ave")
+    own = fit("ed_tcn", ave, recipe=resolve("ed_tcn", pairs=["epochs=1", "batch=8"]))
     paper = evaluate(own)["segment_accuracy"].paper
     assert paper is not None and str(paper) == "46.9 (tian2018, section 6.3, ED-TCN)"
     assert str(paper) in str(evaluate(own))
     assert evaluate(own, split="val")["segment_accuracy"].paper is None
+    elsewhere = evaluate(own, data)
+    assert elsewhere["segment_accuracy"].paper is None and "paper" not in str(elsewhere)
+
+
+def test_event_f1_of_baselines_stands_beside_accuracy(data: Dataset, runs: list[Run]) -> None:
+    result = evaluate(runs)
+    constant = constant_baselines(data.test, len(data.classes), data.step)
+    assert result.event_baselines == {n: m["event_f1_0.5"] for n, m in constant.items()}
+    text = ", ".join(f"{n} {100 * v:.2f}" for n, v in result.event_baselines.items())
+    assert f"baselines, event_f1_0.5: {text}" in str(result)
+    assert any(r["metric"] == "event_f1_0.5 of true_clip_class" for r in result.rows())
+    assert set(result.to_json()["event_baselines"]) == set(constant)
 
 
 # ---- the commands

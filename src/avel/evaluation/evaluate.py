@@ -15,6 +15,7 @@ from avel.data.resident import Resident, resident
 from avel.device import torch_device
 from avel.errors import UsageError
 from avel.evaluation import calibration, tuning
+from avel.evaluation.cross_validation import constant_baselines
 from avel.evaluation.inputs import align_classes, choose_split
 from avel.evaluation.results import Evaluation, Measured, save, table
 from avel.inference.card import WEIGHTS
@@ -30,6 +31,8 @@ from avel.types import Json
 
 __all__ = ["Evaluation", "Measured", "evaluate", "kind", "save", "table"]
 
+#: The data set of the papers' numbers.
+AVE = "ave"
 Runs = Run | Trained | str | Path
 
 
@@ -82,13 +85,14 @@ def evaluate(
             "*_test_chosen: the epoch was chosen on the test split itself, as some papers do; "
             "compare these with such numbers alone"
         )
-    papers = _papers(first, chosen)
+    name = data.name if isinstance(data, Dataset) else first.card["data"]["name"]
+    papers = _papers(first, chosen) if name == AVE else []
     return Evaluation(
         model=first.card["model"],
         task=task.name,
         setting=first.card["setting"],
         options=_options(first),
-        data=data.name if isinstance(data, Dataset) else first.card["data"]["name"],
+        data=name,
         split=chosen.name,
         fingerprint=_fingerprint(data, chosen),
         simulated=_simulated(trained, data),
@@ -97,14 +101,17 @@ def evaluate(
         selection=_selection(trained, task.selection_note),
         measured=tuple(
             Measured(
-                name,
-                tuple(m[name] for m, _, _ in results),
-                next((p for p in papers if p.metric == name), None),
+                metric,
+                tuple(m[metric] for m, _, _ in results),
+                next((p for p in papers if p.metric == metric), None),
             )
-            for name in results[0][0]
-            if all(name in m for m, _, _ in results)  # some may be tuned, others not
+            for metric in results[0][0]
+            if all(metric in m for m, _, _ in results)  # some may be tuned, others not
         ),
         baselines=task.baselines(chosen, len(classes)),
+        event_baselines=_event_baselines(chosen, len(classes), first.step)
+        if task.classifies
+        else {},
         classes=tuple(per_class for _, per_class, _ in results),
         notes=tuple(notes),
         background_clips=_one_number([run.card.get("background_clips") for run in trained]),
@@ -115,6 +122,12 @@ def evaluate(
 def _one_number(counts: Sequence[int | None]) -> int | None:
     """The number that all runs have, None where they differ."""
     return counts[0] if len(set(counts)) == 1 else None
+
+
+def _event_baselines(split: Split, classes: int, step: float) -> dict[str, float]:
+    """Event F1 at IoU 0.5 of constant predictions."""
+    constant = constant_baselines(split, classes, step)
+    return {name: metrics["event_f1_0.5"] for name, metrics in constant.items()}
 
 
 def _papers(run: Trained, chosen: Split) -> list[Reported]:

@@ -67,6 +67,8 @@ class Evaluation:
         notes: What a reader must know besides: leaks, other data than trained on.
         background_clips: WSEL: background clips that training saw beside the split's own; None
             for other tasks, or where it isn't known.
+        event_baselines: Event F1 at IoU 0.5 of constant predictions, by name; empty for a task
+            without events.
         predictions: Of each run, those of each clip, see :meth:`avel.tasks.Task.predictions`.
     """
 
@@ -86,6 +88,7 @@ class Evaluation:
     classes: tuple[Mapping[str, Mapping[str, float]], ...]
     notes: tuple[str, ...] = ()
     background_clips: int | None = None
+    event_baselines: Mapping[str, float] = field(default_factory=dict)
     predictions: tuple[Json, ...] = field(default=(), repr=False)
 
     def __getitem__(self, metric: str) -> Measured:
@@ -105,19 +108,22 @@ class Evaluation:
         ]
 
     def _table(self) -> list[str]:
-        lines = [f"{'':24}{'ours':>9}{'sd':>8}{'n':>4}   paper (AVE)"]
+        printed = any(m.paper for m in self.measured)
+        lines = [f"{'':24}{'ours':>9}{'sd':>8}{'n':>4}" + "   paper (AVE)" * printed]
         for m in self.measured:
             unit = " s" if m.metric == "boundary_error" else ""
             mean = _mean_text(m)
             sd = "-" if m.sd is None else f"{m.sd if unit else 100 * m.sd:.2f}"
-            paper = str(m.paper) if m.paper else "-"
-            lines.append(f"{m.metric:24}{mean:>9}{sd:>8}{len(m.defined):>4}   {paper}")
+            paper = f"   {m.paper or '-'}" if printed else ""
+            lines.append(f"{m.metric:24}{mean:>9}{sd:>8}{len(m.defined):>4}{paper}")
         return lines
 
     def _foot(self) -> list[str]:
         baselines = [f"{name} {100 * value:.2f}" for name, value in self.baselines.items()]
+        events = [f"{name} {_percent(value)}" for name, value in self.event_baselines.items()]
         return [
-            "baselines: " + ", ".join(baselines),
+            f"baselines, {task_named(self.task).baseline_metric}: " + ", ".join(baselines),
+            *(["baselines, event_f1_0.5: " + ", ".join(events)] if events else []),
             "epoch selection: " + self.selection,
             *(f"note: {n}" for n in self.notes),
         ]
@@ -139,6 +145,7 @@ class Evaluation:
             "selection": self.selection,
             "metrics": {m.metric: _measured(m) for m in self.measured},
             "baselines": dict(self.baselines),
+            "event_baselines": _finite(dict(self.event_baselines)),
             "classes": [_finite(dict(c)) for c in self.classes],
             "notes": list(self.notes),
         }
@@ -161,6 +168,10 @@ class Evaluation:
         baselines = [
             {**common, "metric": f"{headline} of {name}", "mean": _number(v)}
             for name, v in self.baselines.items()
+        ]
+        baselines += [
+            {**common, "metric": f"event_f1_0.5 of {name}", "mean": _number(v)}
+            for name, v in self.event_baselines.items()
         ]
         by_class = [
             {**common, "class": name, **_row(m)}
@@ -241,6 +252,10 @@ def table(rows: Sequence[Json]) -> str:
 
 def _clips(count: int) -> str:
     return f"{count or 'no'} background clip{'s' * (count != 1)}"
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.2f}"
 
 
 def _mean_text(m: Measured) -> str:
