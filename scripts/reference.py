@@ -176,7 +176,7 @@ def _class(name: str, cls: type) -> Iterator[str]:
 
 def _described(name: str, value: Callable[..., Any], *, skip: int = 0) -> Iterator[str]:
     """The signature, and the docstring."""
-    yield f"```python\n{_signature(name, value, skip)}\n```"
+    yield f"```text\n{_signature(name, value, skip)}\n```"
     yield _markdown(inspect.getdoc(value) or "")
 
 
