@@ -11,6 +11,7 @@ from avel.errors import UsageError
 from avel.experiments.sweep import CONTROL, rows, sweep
 from avel.figures.sweeps import plot
 from avel.papers import TABLE_V
+from avel.papers.xue2021 import SIGMOID_GATE
 from avel.training.loop import fit
 from tests.training_data import SMALL, make_dataset
 
@@ -48,7 +49,9 @@ def test_the_plot_has_a_panel_a_metric_and_says_that_it_is_simulated(
 
 def test_table_five_has_its_rows_and_a_control() -> None:
     found = rows("table5")
-    assert len(found) == 7 * 3 and {r.name for r in found} == {*TABLE_V, CONTROL}
+    assert len(found) == 8 * 3 and {r.name for r in found} == {*TABLE_V, SIGMOID_GATE, CONTROL}
+    gated = [r for r in found if r.name == SIGMOID_GATE]
+    assert all(r.options == {"gate": "sigmoid"} and not r.values for r in gated)
     assert [r.options for r in rows("lambda_w")] == [{"lambda_w": i / 10} for i in range(11)]
     with pytest.raises(UsageError, match="unknown sweep"):
         rows("lambda_x")

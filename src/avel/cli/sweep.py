@@ -73,6 +73,8 @@ def sweep(
               f"{_number(row['sd'])}{row['n']:3}{_number(row['paper'])}")  # fmt: skip
     plot(name, rows, folder / f"{name}.png")
     suffix = ", simulated features" if data.simulated else ""
+    if name != "table5" and "heads=shared" not in arguments.recipe:
+        print(sweeps.LAMBDA_NOTE)
     print(f"{folder / name}.csv, {folder / name}.png{suffix}")
 
 

@@ -17,6 +17,12 @@ from avel.tasks import TASKS, task_named
 from avel.types import Json
 
 MODEL = "cspa_csea"
+#: What a reader of figure 5 must know.
+LAMBDA_NOTE = (
+    "Strictly between 0 and 1 lambda does nothing with separate heads: the two streams share no "
+    "weight, Adam divides each gradient by its own scale, and the output is the plain mean of the "
+    "streams. With heads=shared, the other reading of section III-E, it matters."
+)
 #: Ours, beside table V's six rows: raw audio and the mean over regions, no co-attention at all.
 CONTROL = "neither module (ours)"
 SWEEPS = ("table5", *FIGURE_5)
@@ -64,6 +70,8 @@ def sweep(
     progress: Callable[[str], None] | None = None,
 ) -> list[Json]:
     """Train every row of a sweep; what is done already is taken as it is.
+
+    Of the lambdas strictly between 0 and 1 see :data:`LAMBDA_NOTE`.
 
     After each training ``OUT/NAME.csv`` is written anew, so that a sweep which was stopped goes on
     where it was when it is called again; :func:`avel.figures.sweeps.plot` draws the rows.
