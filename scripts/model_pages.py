@@ -103,6 +103,8 @@ def printed(name: str) -> str:
     """Every number that papers print for the model."""
     found = []
     for row in rows(name):
+        if not row.values:  # a row of ours in the paper's table
+            continue
         told = [
             f"{metric} {value:g}"
             for metric, value in row.values.items()

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from avel.errors import UsageError
-from avel.experiments.sweep import CONTROL, rows, sweep
+from avel.experiments.sweep import CONTROL, plan_sweep, rows, sweep
 from avel.figures.sweeps import plot
+from avel.models.base import models
 from avel.papers import TABLE_V
 from avel.papers.xue2021 import SIGMOID_GATE
 from avel.training.loop import fit
@@ -84,3 +85,15 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     other = sweep("table5", data, out=tmp_path, pairs=[*pairs, "lr=0.1"], mmel=["epochs=1"])
     assert len(list(tmp_path.glob("cspa_csea_*/*/seed-0"))) == 5, "the first model is shared"
     assert [r["row"] for r in other] == [r["row"] for r in made]
+
+
+@pytest.mark.parametrize("name", ["lambda_s", "lambda_w", "lambda_c"])
+def test_lambdas_between_0_and_1_are_one_training_with_separate_heads(name: str) -> None:
+    cells = plan_sweep(name)
+    assert len(cells) == 11
+    identities = [str(cell.training.identity()) for cell in cells]
+    assert len(set(identities[1:-1])) == 1 and len(set(identities)) == 3
+    usual = models.get("cspa_csea").options()[name]
+    assert cells[5].training.recipe.options[name] == usual
+    shared = plan_sweep(name, pairs=["heads=shared"])
+    assert len({str(cell.training.identity()) for cell in shared}) == 11

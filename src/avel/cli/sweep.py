@@ -47,8 +47,8 @@ def sweep(
 
     arguments = parse_pairs(pairs or [])
     only = [t for t in arguments.task.split(",") if t]
-    cells = reproduction.plan(  # mistakes are named before any work
-        {name: sweeps.rows(name, only)}, pairs=arguments.recipe, mmel=arguments.mmel
+    cells = sweeps.plan_sweep(  # mistakes are named before any work
+        name, only, pairs=arguments.recipe, mmel=arguments.mmel
     )
     folder = out or Path("sweeps") / name
     data = open_data(arguments)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from avel import papers
 from avel.data.base import Dataset
 from avel.errors import UsageError, unknown_name
 from avel.evaluation.evaluate import table
-from avel.experiments.reproduce import Note, carry_out, plan
+from avel.experiments.reproduce import Cell, Note, carry_out, plan
 from avel.experiments.result import RowResult
 from avel.files import write_whole
+from avel.models.base import models
 from avel.papers import FIGURE_5, Row
 from avel.tasks import TASKS, task_named
 from avel.types import Json
@@ -56,6 +58,33 @@ def rows(name: str, only: Sequence[str] = ()) -> list[Row]:
     return selected
 
 
+def plan_sweep(
+    name: str, only: Sequence[str] = (), *, pairs: Sequence[str] = (), mmel: Sequence[str] = ()
+) -> list[Cell]:
+    """The rows of a sweep with their trainings.
+
+    With separate heads all lambdas strictly between 0 and 1 are one training, that of the paper's
+    lambda (:data:`LAMBDA_NOTE`); with ``heads=shared`` each is its own.
+
+    Arguments and errors are those of :func:`rows` and :func:`avel.experiments.spec.prepare`.
+    """
+    cells = plan({name: rows(name, only)}, pairs=pairs, mmel=mmel)
+    if name not in FIGURE_5:
+        return cells
+    usual = models.get(MODEL).options()[name]
+    interior = next((c.training for c in cells if c.row.options[name] == usual), None)
+    return [
+        replace(cell, training=interior)
+        if interior and 0 < cell.row.options[name] < 1 and _separate(cell)
+        else cell
+        for cell in cells
+    ]
+
+
+def _separate(cell: Cell) -> bool:
+    return bool(cell.training.recipe.options["heads"] != "shared")
+
+
 def sweep(
     name: str,
     data: Dataset,
@@ -91,7 +120,7 @@ def sweep(
         The table's rows.
     """
     folder, table_rows = Path(out), list[Json]()
-    cells = plan({name: rows(name, only)}, pairs=pairs, mmel=mmel)
+    cells = plan_sweep(name, only, pairs=pairs, mmel=mmel)
     for results in carry_out(
         cells, data, out=folder, seeds=seeds, keep_state=keep_state, note=note, progress=progress
     ):
