@@ -160,8 +160,8 @@ def check_folder(
     problems += [_split_where("left out", text) for text in annotations.left_out + unusable]
     durations: dict[str, float] = {}
     if not quick:
-        durations, found = _durations(root, clips, places, folder)
-        problems += found
+        durations, unreadable = _durations(root, clips, places, folder)
+        problems += unreadable
     files = {c.file for c in clips}
     rows = [row for row in annotations.rows if row.file in files]
     problems += _late(rows, durations)
