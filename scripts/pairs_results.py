@@ -41,7 +41,7 @@ BESIDES = {
 }  # fmt: skip
 CALLED = {
     "segment_accuracy": "segments", "video_accuracy": "video tag", "background_f1": "background F1",
-    "mean_accuracy": "windows", "a2v": "sound asks", "v2a": "picture asks",
+    "mean_accuracy": "windows", "a2v": "audio query", "v2a": "visual query",
 }  # fmt: skip
 OPEN = "open"
 PAGE = "pairs10.md"

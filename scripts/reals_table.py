@@ -12,7 +12,7 @@ from pathlib import Path
 from avel.figures.curves import read_rows
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-NUMBERS = {"shipped": "as it ships", "cross-validated": "chosen without the clips judged"}
+NUMBERS = {"shipped": "as it ships", "cross-validated": "chosen without the evaluated clips"}
 MODALITIES = {"both": "sound and picture", "audio": "sound alone", "visual": "picture alone"}
 
 
