@@ -73,6 +73,9 @@ def rows() -> Iterator[Row]:
             if (value := values[column]) is not None:
                 options, name = {"fusion": fusion, "stage": stage}, f"{stage}:{fusion}"
                 yield Row(PAPER, "2", name, MODEL, "sel", options, {SEGMENT: value})
+    for fusion in ("mrn", "dmrn"):  # stacked, as the paper says they can be; it prints no number
+        stacked = {"fusion": fusion, "stage": "late", "blocks": 2}
+        yield Row(PAPER, "2", f"late:{fusion}, 2 blocks (ours)", MODEL, "sel", stacked, {})
     yield Row(PAPER, "3", "AVDLN", "avdln", "cml", {}, cml_values(44.8, 35.6), mean_is_ours=True)
     yield Row(PAPER, "3", "DCCA", "dcca", "cml", {}, cml_values(34.8, 34.1), mean_is_ours=True)
     yield Row(PAPER, "6.3", "ED-TCN", "ed_tcn", "sel", {}, {SEGMENT: 46.9})
