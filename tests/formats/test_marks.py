@@ -152,6 +152,13 @@ def test_in_a_table_of_several_each_video_has_its_own_mark() -> None:
             report.save_all([model], f"t{ending}")
 
 
+@pytest.mark.parametrize("ending", [".json", ".vtt", ".eaf", ".otio", ".edl", ".labelstudio.json"])
+def test_formats_with_room_write_no_mark_beside(ending: str) -> None:
+    predicted().save(f"clip{ending}")
+    assert not Path(".avel").exists()
+    assert report.read(f"clip{ending}").predicted
+
+
 def test_a_mark_that_cannot_be_read_is_none() -> None:
     predicted().save("clip.txt")
     (mark,) = Path(".avel").iterdir()

@@ -45,7 +45,7 @@ class Edl(Format):
     title = "EDL, CMX 3600 (video editors)"
     ending = ".edl"
     reads = (".edl",)
-    holds_mark = True
+    stores_mark = True
 
     def dump(self, timeline: Timeline, path: Path) -> str:
         """The edits at the video's own frame rate and timecode, where the video can be read."""

@@ -101,7 +101,7 @@ def train(request: TrainingRequest, report: Report) -> Json:
     return {"card": load_model(request.out).card, "result": result}
 
 
-def _extract(request: TrainingRequest, wanted: Json, report: Report) -> None:
+def _extract(request: TrainingRequest, options: Json, report: Report) -> None:
     """Extract the features that a model needs; what is done is skipped.
 
     Raises:
@@ -112,7 +112,7 @@ def _extract(request: TrainingRequest, wanted: Json, report: Report) -> None:
     from avel.features.outcomes import stored_outcomes
 
     files = plan([Path(request.data)], None)
-    settings = Settings(**wanted, precision="auto", device=request.device)
+    settings = Settings(**options, precision="auto", device=request.device)
     report("extract", 0, files.count)
     outcomes = stored_outcomes(files, lambda jobs: in_process(jobs, settings.start))
     with closing(outcomes):
