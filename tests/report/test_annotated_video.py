@@ -219,7 +219,7 @@ def test_the_command_refuses_before_any_work(
     monkeypatch.setattr(localization, "Localizer", Never)
     source = tmp_path / "a.mp4"
     source.write_bytes(clip.read_bytes())
-    assert main(["localize", str(source), "-o", ".mp4"]) == 2
+    assert main(["localize", str(source), "-o", str(source)]) == 2
     assert "is the video itself" in capsys.readouterr().err
     assert main(["localize", str(tmp_path / "gone.mp4"), "-o", str(tmp_path / "c.mp4")]) == 1
     assert "doesn't exist" in capsys.readouterr().err
