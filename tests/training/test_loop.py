@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from torch import Tensor
 
 from avel.data.base import Dataset, fingerprint
 from avel.data.resident import resident
@@ -28,7 +26,7 @@ from avel.training import loop as training
 from avel.training.loop import HISTORY, RECIPE, Stopped, fit
 from avel.training.mmel import fit_cml, spared_clips
 from avel.training.state import STATE, load_state
-from avel.training.step import Objective, Stepper
+from avel.training.step import Objective
 from tests.conftest import shared_folder
 from tests.training_data import CLASSES, make_dataset, make_split, small_recipe
 
@@ -437,54 +435,8 @@ def test_batches_in_reused_memory_hold_the_same() -> None:
     assert len(places) == 1
 
 
-def on_paper(warm_up: int) -> Callable[[Callable[[], Tensor]], Callable[[], Tensor]]:
-    """A recorder that needs no GPU: like a CUDA graph, the replay runs on the same memory."""
-
-    def recorder(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        for _ in range(warm_up):
-            step()
-        return step
-
-    return recorder
-
-
-@pytest.mark.parametrize("broken", [False, True])
-def test_recorded_steps_train_as_others_do(
-    broken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data, recipe = make_dataset(), small_recipe("sel", "epochs=4", "batch=7", "clip_norm=0.5")
-    expected = fit("cspa_csea", data, recipe=recipe)
-    record, recorded = Stepper.record, []
-
-    def fails(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        step()
-        raise RuntimeError("it waits")
-
-    def on_cpu(self: Stepper) -> bool:
-        recorded.append(record(self, fails if broken else on_paper(3)))
-        return recorded[-1]
-
-    monkeypatch.setattr(Stepper, "record", on_cpu)
-    found = fit("cspa_csea", data, recipe=recipe)  # 24 clips: batches of 7, 7, 7 and 3
-    assert recorded == [not broken]
-    assert weights(found) == weights(expected)
-    assert json.dumps(found.history) == json.dumps(expected.history)
-    fit("cspa_csea", data, recipe=replace(recipe, epochs=2), out=tmp_path)
-    again = fit("cspa_csea", data, recipe=recipe, out=tmp_path, resume=True)
-    assert weights(again) == weights(expected)
-
-
-def test_steps_are_recorded_only_where_every_one_is_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    record, recorded = Stepper.record, []
-    monkeypatch.setattr(Stepper, "record", lambda s: recorded.append(record(s, on_paper(1))))
-    fit("cspa_csea", make_dataset(unequal=True), recipe=small_recipe("sel", "epochs=1"))
-    fit("cspa_csea", make_dataset(), recipe=small_recipe("sel", "epochs=1", "batch=25"))
-    fit("cspa_csea", make_dataset(), recipe=small_recipe("sel", "epochs=1", "batch=24"))
-    assert recorded == [False, False, True]
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_recorded_on_a_gpu() -> None:
+def test_a_gpu_trains_as_the_processor_does() -> None:
     recipe = small_recipe("sel", "epochs=4", "batch=7")
     found, again = (
         fit("cspa_csea", make_dataset(), recipe=recipe, device="cuda") for _ in range(2)

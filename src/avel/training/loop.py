@@ -263,7 +263,6 @@ class _Loop:
         ]
         history = self._restore() if resume else []
         step = Stepper(self.fabric, self.objective, self.adam, clips, self.recipe)
-        step.record()
         board = _board(self.folder) if tensorboard else None
         try:
             while len(history) < self.recipe.epochs and not self._patience_ended(history):
