@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from avel import report
-from avel.cli._outputs import FLAGS, output_paths, split_outputs, table_paths
+from avel.cli._outputs import FLAGS, named_output, output_paths, split_outputs, table_paths
 from avel.cli.main import build_app, main
 from avel.errors import MediaError, UsageError
+from avel.features.listing import named_files
 from avel.inference import localizer as localization
 from avel.types import MODALITIES, Event, Timeline
 from tests.report_samples import hand_timeline, lane_timeline
@@ -233,6 +234,14 @@ def test_the_documented_call(capsys: pytest.CaptureFixture[str]) -> None:
     assert "wrote street.html" in shown.out
     (caution,) = shown.err.splitlines()  # no progress bar where nobody watches
     assert caution.startswith("avel: This model is a toy") and caution.endswith("mean nothing.")
+
+
+def test_a_folder_s_copies_with_events_are_no_videos_of_their_own(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.events.mp4", "b.EVENTS.MP4", "c.events.mkv"):
+        (tmp_path / name).touch()
+    assert [p.name for p in named_files(tmp_path)] == ["a.mp4", "c.events.mkv"]
+    assert named_files(tmp_path / "a.events.mp4") == [tmp_path / "a.events.mp4"], "if named itself"
+    assert named_output("a", ".mp4") == "a.events.mp4"
 
 
 def test_a_folder_stands_for_the_files_in_it(capsys: pytest.CaptureFixture[str]) -> None:

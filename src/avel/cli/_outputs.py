@@ -117,7 +117,9 @@ def named_output(stem: str, ending: str) -> str:
 
     ``street`` and ``.vtt`` are ``street.vtt``, ``street`` and ``.mp4`` are ``street.events.mp4``.
     """
-    return f"{stem}.events{ending}" if ending.lower() == ".mp4" else f"{stem}{ending}"
+    from avel.features.listing import COPY_ENDING
+
+    return f"{stem}{COPY_ENDING if ending.lower() == '.mp4' else ending}"
 
 
 def is_folder(path: Path) -> bool:

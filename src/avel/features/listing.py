@@ -13,6 +13,8 @@ from avel.features.corpus import MediaJob
 from avel.features.store import FOLDER, FeatureNames, feature_path
 from avel.files import is_media
 
+#: The ending of copies that show a video's events: in a folder they are no videos of their own.
+COPY_ENDING = ".events.mp4"
 #: Endings of text files that hold a path a line.
 LISTS = (".txt", ".lst", ".list")
 #: A list above this size isn't read: 256 MiB are a few million paths.
@@ -136,7 +138,9 @@ def _of_folder(root: Path, out: Path | None, *, alone: bool) -> Iterator[MediaJo
 
 
 def media_files(root: Path) -> Iterator[Path]:
-    """A folder's media files and those of its folders, hidden ones left out, in a fixed order.
+    """A folder's media files and those of its folders, in a fixed order.
+
+    Hidden ones are left out, and copies that show a video's events (``street.events.mp4``).
 
     One folder's names are in memory at a time; linked folders aren't followed.
     """
@@ -144,7 +148,8 @@ def media_files(root: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             file = Path(place, name)
-            if not name.startswith(".") and is_media(file) and file.is_file():
+            listed = is_media(file) and not name.lower().endswith(COPY_ENDING)
+            if listed and not name.startswith(".") and file.is_file():
                 yield file
 
 
