@@ -66,6 +66,14 @@ def shown(opened: Any) -> int:
     return number_of(image[:, max(left, 0) : image.shape[1] - max(left, 0)])
 
 
+def shows(opened: Any, number: int) -> bool:
+    """Whether the player comes to show a frame, give or take one, within some seconds.
+
+    A busy machine paints the frame of a seek some time after the player has said that it is there.
+    """
+    return any(abs(shown(opened) - number) <= 1 for _ in range(15))
+
+
 @pytest.fixture(params=KINDS)
 def late(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return late_clip(tmp_path / request.param)
@@ -95,7 +103,7 @@ def test_the_reports_player_shows_avels_frames(browser: Any, late: Path) -> None
         wait(opened)
         assert opened.time == pytest.approx(start + media.player_start, abs=0.02)
         assert opened.cursor == pytest.approx(start / 12, abs=0.01)
-        assert abs(shown(opened) - expected_at(late, start)) <= 1
+        assert shows(opened, expected_at(late, start))
     opened.context.close()
 
 
@@ -140,7 +148,7 @@ def test_a_file_that_starts_at_once_is_as_before(browser: Any, tmp_path: Path) -
     opened.page.locator("tr[data-event]").nth(1).locator("button.row").click()
     wait(opened)
     assert opened.time == pytest.approx(5.0, abs=0.02)
-    assert abs(shown(opened) - 50) <= 1
+    assert shows(opened, 50)
     opened.context.close()
 
 
@@ -163,7 +171,7 @@ def test_the_served_player_shows_avels_frames(browser: Any, site: Any, late: Pat
     opened.event("Bark").click()
     wait(opened)
     assert opened.time == pytest.approx(4.0 + late_by, abs=0.05)
-    assert abs(shown(opened) - expected_at(late, 4.0)) <= 1
+    assert shows(opened, expected_at(late, 4.0))
     (first, *_) = site.events(id)
     text = site.api.get(f"api/jobs/{id}/export", params={"format": "vtt"}).text
     assert clock.format_time(first[0] + late_by) in text
