@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avel.cli._terminal import is_quiet, note, progress_console
-from avel.device import check_device
 from avel.errors import UsageError, printable
 from avel.progress import Progress
 
@@ -48,18 +47,6 @@ Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="Let predictions replace labels that a person made."),
 ]
-
-
-def use_device(device: str) -> None:
-    """Compute on a device in all that this command does; refused before anything heavy begins.
-
-    Raises:
-        UsageError: if there is no such device.
-    """
-    import os
-
-    if device != "auto":
-        os.environ["AVEL_DEVICE"] = check_device(device)
 
 
 def check_modality(modality: str) -> Choice:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.cli._options import Device, use_device
+from avel.cli._options import Device
+from avel.device import check_device
 from avel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def evaluate(
     For a cross-validated run (`--folds` of `avel train`): the scores of its folds, each on clips
     that its model wasn't trained on.
     """
-    use_device(device)
+    check_device(device)
     from avel.cli._pairs import parse_pairs
     from avel.memory import keep_memory
 
@@ -73,7 +74,10 @@ def evaluate(
     if baselines:
         _baselines(data_arguments, split, out or [])
     else:
-        _runs(runs, data_arguments, split, out or [], per_class=per_class, reliability=reliability)
+        _runs(
+            runs, data_arguments, split, out or [], per_class=per_class,
+            reliability=reliability, device=device,
+        )  # fmt: skip
 
 
 def _runs(
@@ -84,6 +88,7 @@ def _runs(
     *,
     per_class: bool,
     reliability: Path | None,
+    device: str,
 ) -> None:
     from avel.cli._pairs import load_data_arguments, open_data, seed_folders
     from avel.evaluation.cross_validation import Folds, pool
@@ -110,7 +115,7 @@ def _runs(
                 continue
         for trained in seeds:
             groups.setdefault(kind(trained), []).append(trained)
-    evaluations = [evaluate(group, data, split=split) for group in groups.values()]
+    evaluations = [evaluate(group, data, split=split, device=device) for group in groups.values()]
     texts = [str(f) for f in folds]
     texts += [f"{e}\n\n{e.class_table()}" if per_class else str(e) for e in evaluations]
     print("\n\n".join(texts))
@@ -123,7 +128,7 @@ def _runs(
                 expected="clips that the run wasn't trained on",
                 hint="give other clips with data=DIR",
             )
-        _draw(next(iter(groups.values()))[0], data, split, reliability)
+        _draw(next(iter(groups.values()))[0], data, split, reliability, device=device)
 
 
 def _is_of_training(data_arguments: DataArguments, run: Path) -> bool:
@@ -139,7 +144,7 @@ def _is_of_training(data_arguments: DataArguments, run: Path) -> bool:
         return False
 
 
-def _draw(run: Trained, data: Dataset, split: str, path: Path) -> None:
+def _draw(run: Trained, data: Dataset, split: str, path: Path, *, device: str) -> None:
     """The reliability figure of one run."""
     from avel.evaluation.calibration import reliability
     from avel.evaluation.inputs import align_classes, choose_split
@@ -149,7 +154,8 @@ def _draw(run: Trained, data: Dataset, split: str, path: Path) -> None:
     from avel.inference.localizer import tuned
 
     aligned, count = align_classes(run, data), len(run.classes)
-    scores = split_scores(run, choose_split(aligned, run.card["task"], split, count))
+    chosen = choose_split(aligned, run.card["task"], split, count)
+    scores = split_scores(run, chosen, device=device)
     soft = scores.softened(tuned(run.card).temperature)
     after = None if soft is scores else reliability(soft.values, soft.truth)
     simulated = " (simulated features)" if data.simulated else ""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.cli._options import Device, use_device
+from avel.cli._options import Device
 from avel.cli._terminal import fail, note
+from avel.device import check_device
 
 if TYPE_CHECKING:
     from avel.cli._pairs import DataArguments
@@ -52,7 +53,7 @@ def reproduce(
     device: Device = "auto",
 ) -> None:
     """Train what tables need, skip what is done, and write paper | ours | difference."""
-    use_device(device)
+    check_device(device)
     from avel.memory import keep_memory
 
     keep_memory()
@@ -96,6 +97,7 @@ def reproduce(
         result = reproduction.reproduce(
             names, data, out=folder, seeds=range(seeds), only=only, pairs=arguments.recipe,
             mmel=arguments.mmel, keep_state=keep_state, test_chosen=test_chosen,
+            device=device,
             reopen=reopen if arguments.data == "ave" else None, note=note_data,
             progress=note,
         )  # fmt: skip

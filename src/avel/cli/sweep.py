@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from avel.cli._options import Device, use_device
+from avel.cli._options import Device
 from avel.cli._terminal import fail, note
+from avel.device import check_device
 
 
 def sweep(
@@ -35,7 +36,7 @@ def sweep(
     device: Device = "auto",
 ) -> None:
     """Run table V's rows or figure 5's lambdas; the same command resumes a stopped sweep."""
-    use_device(device)
+    check_device(device)
     from avel.memory import keep_memory
 
     keep_memory()
@@ -62,7 +63,8 @@ def sweep(
     try:
         rows = sweeps.sweep(
             name, data, out=folder, seeds=range(seeds), only=only, pairs=arguments.recipe,
-            mmel=arguments.mmel, keep_state=keep_state, note=note_data, progress=note,
+            mmel=arguments.mmel, keep_state=keep_state, device=device, note=note_data,
+            progress=note,
         )  # fmt: skip
     except Stopped as e:
         fail("stopped; the same command resumes it")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.cli._options import Device, use_device
+from avel.cli._options import Device
+from avel.device import check_device
 from avel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def tune(
     device: Device = "auto",
 ) -> None:
     """Choose thresholds, gaps and the least duration on validation, and store them in the run."""
-    use_device(device)
+    check_device(device)
     from avel.cli._pairs import load_data_arguments, open_data, parse_pairs, seed_folders
     from avel.evaluation.tuning import tune as choose
     from avel.inference.load import load_trained
@@ -50,7 +51,9 @@ def tune(
     folders = seed_folders(run)
     data = open_data(arguments if arguments.data else load_data_arguments(folders[0]))
     for folder in folders:
-        tuned_run, measured = choose(load_trained(folder), data, calibrate=calibrate)
+        tuned_run, measured = choose(
+            load_trained(folder), data, calibrate=calibrate, device=device
+        )  # fmt: skip
         simulated = " (simulated features)" if data.simulated else ""
         print(f"{folder}, tuned on val of {data.name}{simulated}")
         print(_table(measured))

@@ -61,7 +61,9 @@ class SplitScores:
         return self if temperature == 1 else replace(self, values=soften(self.values, temperature))
 
 
-def split_scores(run: Trained, split: Split, *, batch: int = 64) -> SplitScores:
+def split_scores(
+    run: Trained, split: Split, *, batch: int = 64, device: str = "auto"
+) -> SplitScores:
     """A run's scores, decisions and the truth of a split prepared for its task.
 
     Raises:
@@ -69,11 +71,11 @@ def split_scores(run: Trained, split: Split, *, batch: int = 64) -> SplitScores:
     """
     from avel.data.resident import resident
 
-    task, device = task_named(run.card["task"]), torch_device("auto")
+    task, target = task_named(run.card["task"]), torch_device(device)
     if not task.classifies:
         raise UsageError(f"a run of {task.name} detects no events", expected="task sel or wsel")
     predict = task.predictor(
-        run.network.to(device), resident(split), batch=batch, device=device
+        run.network.to(target), resident(split), batch=batch, device=target
     )  # fmt: skip
     labels, scores = (np.asarray(a) for a in predict(split)[:2])
     return padded_scores(scores, labels, np.asarray(split.labels))
@@ -303,7 +305,7 @@ def _check_unseen(run: Trained, data: Dataset) -> None:
 
 
 def tune(
-    run: Trained, data: Dataset, *, calibrate: bool = True, batch: int = 64
+    run: Trained, data: Dataset, *, calibrate: bool = True, batch: int = 64, device: str = "auto"
 ) -> tuple[Trained, Json]:
     """Choose a run's decision on the validation split; the test split is only reported.
 
@@ -332,7 +334,7 @@ def tune(
     folds: Json = {}
     for name in ("val", "test"):
         split = choose_split(data, task, name, len(names))
-        scores = split_scores(run, split, batch=batch)
+        scores = split_scores(run, split, batch=batch, device=device)
         if name == "val":
             groups = [data.recordings.get(clip, clip) for clip in split.ids]
             decision, folds = choose_checked(scores, groups, names, step=step, calibrate=calibrate)

@@ -164,6 +164,7 @@ def reproduce(
     mmel: Sequence[str] = (),
     keep_state: bool = False,
     test_chosen: bool = False,
+    device: str = "auto",
     reopen: Reopen | None = None,
     note: Note | None = None,
     progress: Callable[[str], None] | None = None,
@@ -182,7 +183,7 @@ def reproduce(
         seeds: Of each training.
         only: Tasks whose rows are taken; all if empty.
         pairs, mmel: ``key=value`` for the recipes, see :func:`avel.experiments.spec.prepare`.
-        keep_state, test_chosen: See :class:`avel.experiments.runner.Runner`.
+        keep_state, test_chosen, device: See :class:`avel.experiments.runner.Runner`.
         reopen: Opens the data set with other features (:class:`Cell`); rows that need them aren't
             trained without it, or where it raises an error: the tables say so.
         note: Called with the folder of each training that is done, and the options that its data
@@ -198,7 +199,7 @@ def reproduce(
     reproduction = _empty(", ".join(names), cells, data, seeds)
     for results in carry_out(
         cells, data, out=out, seeds=seeds, keep_state=keep_state, test_chosen=test_chosen,
-        reopen=reopen, note=note, progress=progress,
+        device=device, reopen=reopen, note=note, progress=progress,
     ):  # fmt: skip
         reproduction = replace(reproduction, results=results)
         reproduction.save(out)
@@ -213,6 +214,7 @@ def carry_out(
     seeds: Sequence[int],
     keep_state: bool = False,
     test_chosen: bool = False,
+    device: str = "auto",
     reopen: Reopen | None = None,
     note: Note | None = None,
     progress: Callable[[str], None] | None = None,
@@ -226,7 +228,10 @@ def carry_out(
     work: list[Work] = []
     for reads, dataset in opened.items():
         beside = partial(note, reads=dict(reads)) if note else None
-        runner = Runner(out, dataset, keep_state=keep_state, note=beside, test_chosen=test_chosen)
+        runner = Runner(
+            out, dataset, keep_state=keep_state, note=beside, test_chosen=test_chosen,
+            device=device,
+        )  # fmt: skip
         own = trainings((c for c in cells if c.reads == reads), starts=False)
         work.append((runner, _still_to_do(runner, own, seeds, outcomes)))
     yield tuple(_result(cell, outcomes, missing) for cell in cells)

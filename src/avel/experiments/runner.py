@@ -44,6 +44,7 @@ class Runner:
         note: Called with the folder of each training that was done here, for what its caller
             writes beside it.
         test_chosen: See :func:`avel.fit`; such trainings lie in folders of their own.
+        device: Where trainings and evaluations run; see :func:`avel.device.check_device`.
     """
 
     def __init__(
@@ -54,9 +55,11 @@ class Runner:
         keep_state: bool = False,
         note: Callable[[Path], None] | None = None,
         test_chosen: bool = False,
+        device: str = "auto",
     ) -> None:
         self.folder, self.data, self.keep_state = Path(folder), data, keep_state
         self._fingerprint, self.test_chosen = fingerprint(data), test_chosen
+        self.device = device
         self.note = note or (lambda folder: None)
 
     def folder_of(self, training: Training, seed: int) -> Path:
@@ -154,7 +157,7 @@ class Runner:
             setting=training.setting, out=meter.folder, resume=True, init=start,
             exclude=spared.training if spared else (),
             exclude_val=spared.validation if spared else (), progress=meter,
-            test_chosen=self.test_chosen and not training.spares,
+            test_chosen=self.test_chosen and not training.spares, device=self.device,
         )  # fmt: skip
 
     def _forget_other_starts(self, folder: Path, start: Outcome | None) -> None:
@@ -164,7 +167,7 @@ class Runner:
             shutil.rmtree(folder)
 
     def _evaluate(self, training: Training, seed: int, run: Run, meter: _Meter) -> Outcome:
-        evaluation = evaluate(run)
+        evaluation = evaluate(run, device=self.device)
         return Outcome(
             seed=seed, recipe=to_json(training.recipe), epochs=len(run.history),
             seconds=round(meter.seconds, 1),

@@ -95,6 +95,7 @@ def sweep(
     pairs: Sequence[str] = (),
     mmel: Sequence[str] = (),
     keep_state: bool = False,
+    device: str = "auto",
     note: Note | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> list[Json]:
@@ -113,6 +114,7 @@ def sweep(
         only: Tasks to keep.
         pairs, mmel: ``key=value`` for the recipes, see :func:`avel.experiments.spec.prepare`.
         keep_state: Keep the states that training goes on from, several times a model's size.
+        device: As for :class:`avel.experiments.runner.Runner`.
         note: See :func:`avel.experiments.reproduce.reproduce`.
         progress: Called with a line before each training.
 
@@ -122,7 +124,14 @@ def sweep(
     folder, table_rows = Path(out), list[Json]()
     cells = plan_sweep(name, only, pairs=pairs, mmel=mmel)
     for results in carry_out(
-        cells, data, out=folder, seeds=seeds, keep_state=keep_state, note=note, progress=progress
+        cells,
+        data,
+        out=folder,
+        seeds=seeds,
+        keep_state=keep_state,
+        device=device,
+        note=note,
+        progress=progress,
     ):
         table_rows = [line for result in results for line in _lines(name, result)]
         write_whole(folder / f"{name}.csv", table(table_rows))
