@@ -314,6 +314,7 @@ def tune(
         data: What it was trained on, or other data of its classes and backbones.
         calibrate: False leaves the temperature at 1.
         batch: Clips that go through the network together.
+        device: As for :func:`avel.device.check_device`.
 
     Returns:
         The run with ``decision`` and ``tuning`` in its card (not saved), and what was measured:

@@ -29,7 +29,7 @@ except ImportError:  # pragma: no cover - no such locks there: one process a fol
 
 #: In a training's folder: its outcome, and the time it took so far.
 DONE, SPENT = "done.json", "spent.json"
-#: Fields of outcomes that avel 0.1 wrote, when a training could have a time budget.
+#: Fields of outcomes that earlier versions wrote, when a training could have a time budget.
 _FORMER = ("asked_epochs", "cut", "start_cut", "budget")
 
 

@@ -57,7 +57,7 @@ def check_card(card: Json) -> list[str]:
     return wrong
 
 
-#: Options of models by the names that avel had for them before 0.2.
+#: Options of models by the names that earlier versions had for them.
 _FORMER = {
     "cspa_csea": ("senses", {"picture": "visual"}),
     "ed_tcn": ("input", {}),
@@ -66,7 +66,7 @@ _FORMER = {
 
 
 def upgraded(card: Json) -> Json:
-    """A card with the option names of this avel; checkpoints of 0.1 had others."""
+    """A card with the option names of this avel; earlier checkpoints have others."""
     former, values = _FORMER.get(str(card.get("model")), ("", {}))
     new = dict(card)
     if card.get("model") == "jca":  # its form for any length was not normalised

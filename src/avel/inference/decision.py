@@ -197,7 +197,7 @@ class Decision:
             ) from e
 
 
-#: What the thresholds were called by avel before 0.2, whose checkpoints are still read.
+#: What the thresholds were called by earlier versions, whose checkpoints are still read.
 _FORMER = {"low": "low_threshold", "min_length": "min_duration", "bridge": "max_gap"}
 
 
