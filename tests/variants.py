@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from avel.errors import UsageError
-from avel.models.base import Model, TaskName, build_model, models
+from avel.models.base import Batch, Model, TaskName, build_model, models
 from avel.papers import rows
 
 A, V, C, H, W = 6, 8, 3, 2, 3
@@ -100,3 +100,15 @@ def variants() -> tuple[list[Variant], list[tuple[Variant, str]]]:
                 else:
                     found[variant] = None
     return list(found), list(refused.items())
+
+
+def descend(model: Model, batch: Batch, *, lr: float, steps: int) -> list[float]:
+    """The losses of some steps of Adam on one batch without padding."""
+    optimizer, losses = torch.optim.Adam(model.parameters(), lr), []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = model.loss(model(audio=batch.audio, visual=batch.visual), batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses

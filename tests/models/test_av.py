@@ -15,6 +15,7 @@ from avel.models.av import INPUTS, Av, DecisionFusion, Early, Late, Single
 from avel.models.base import Batch, Output, build_model
 from avel.models.fusion import DMRN, DMRNBlock, MRNBlock, build_fusion
 from avel.models.layers import AVGA
+from tests.variants import descend
 
 A, V, C, H, W = 6, 8, 3, 2, 3
 K = H * W
@@ -353,14 +354,7 @@ def test_dmrn_learns_in_long_clips(t: int) -> None:
     audio[..., 0] += 2 * labels
     visual = torch.rand(4, t, H, W, V, generator=g)
     batch = Batch(audio, visual, None, labels)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    losses = []
-    for _ in range(25):
-        optimizer.zero_grad()
-        loss = model.loss(model(audio=audio, visual=visual), batch)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = descend(model, batch, lr=1e-2, steps=25)
     assert losses[-1] < 0.3 * losses[0]
 
 

@@ -14,6 +14,7 @@ import avel.models.jca
 from avel.errors import UsageError
 from avel.models.base import Batch, Output, build_model
 from avel.models.jca import Attend, AttendFixed, Jca, Join
+from tests.variants import descend
 
 A, V, C, H, W, N = 6, 8, 3, 2, 3, 10
 LN3 = math.log(3.0)
@@ -358,14 +359,7 @@ def test_it_trains_at_full_width(t: int) -> None:
     labels[:, t // 4 : t // 2 + 1] = 1
     visual[:, t // 4 : t // 2 + 1, ..., 1] += 2
     batch = Batch(audio, visual, labels=labels)
-    optimiser = torch.optim.Adam(model.parameters(), 1e-3)
-    losses = []
-    for _ in range(12):
-        optimiser.zero_grad()
-        loss = model.loss(model(audio=audio, visual=visual), batch)
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
+    losses = descend(model, batch, lr=1e-3, steps=12)
     assert losses[-1] < 0.5 * losses[0]
 
 
