@@ -10,7 +10,8 @@ import avel
 
 PACKAGE = Path(avel.__file__).parent
 FLOORS = (
-    "types errors clock device registry files metrics progress download memory csv_table _version",
+    "types errors clock device registry files metrics processes progress download memory"
+    " csv_table _version",
     "media",
     "backbones",
     "features events formats",

@@ -94,7 +94,7 @@ def test_one_training_at_a_time_that_can_be_cancelled(serve: Serve, tmp_path: Pa
     ("behaviour", "got"),
     [
         ("dies=1", "the training process died (SIGKILL)"),
-        ("bug=1", "an unexpected error occurred (RuntimeError)"),
+        ("bug=1", "corrected-1: an unexpected error occurred (RuntimeError)"),
         ("fails=1", "no row has a label"),
     ],
 )

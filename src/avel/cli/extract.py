@@ -198,7 +198,8 @@ def _engine(
 
         return on_ray(jobs, settings.start, total=total, count=count or 0, threads=threads,
                       address=address)  # fmt: skip
-    from avel.features.workers import cores, in_processes
+    from avel.features.workers import in_processes
+    from avel.processes import cores
 
     count = 1 if count is None else count or cores()
     if count > 1:

@@ -20,7 +20,8 @@ from avel._version import __version__
 from avel.errors import AvelError, DataError, UsageError
 from avel.features.corpus import JobOutcome, JobQueue, MediaJob, Outcomes, Start, Work
 from avel.features.listing import absolute
-from avel.features.workers import cannot_start, cores
+from avel.features.workers import cannot_start
+from avel.processes import cores
 
 #: Cores of a worker where neither their number nor that of the workers is given.
 THREADS = 4

@@ -7,29 +7,14 @@ worker has a pipe of its own, and the jobs it hadn't finished go back to the
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 
 from avel.errors import AvelError, DataError
 from avel.features.corpus import JobOutcome, JobQueue, MediaJob, Outcomes, Start
+from avel.processes import ChildProcess, ProcessDiedError, cores
 
-#: Read by torch, MKL and OpenBLAS when they are imported.
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _MAX_FAILED_STARTS = 3  # workers that die in a row while they load the networks
-_END_TIMEOUT = 5.0  # seconds for a worker to go before it is killed
-
-
-def cores() -> int:
-    """How many cores this process may use: ``OMP_NUM_THREADS`` where it is set, or all it has."""
-    setting = os.environ.get("OMP_NUM_THREADS", "")
-    if setting.isascii() and setting.isdigit() and int(setting) > 0:
-        return int(setting)
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def in_processes(
@@ -60,34 +45,18 @@ def in_processes(
         workers.stop()
 
 
-class _Worker:
-    """One process, its pipe, and the files that it hasn't finished yet."""
+class _Worker(ChildProcess):
+    """One process, and the files that it hasn't finished yet."""
 
     def __init__(self, start: Start, threads: int) -> None:
-        context = get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, start), daemon=True)
-        with environment({name: str(threads) for name in THREADS}):
-            self.process.start()
-        theirs.close()  # else the end of the process would go unnoticed
+        super().__init__(_serve, start, threads=threads)
         self.ready = False
         self.lot: dict[str, MediaJob] = {}
 
     def give(self, lot: list[MediaJob]) -> None:
         """Send the next files; an empty list ends the process."""
         self.lot = {job.target: job for job in lot}
-        with suppress(OSError):  # it has died, which the next read shows
-            self.pipe.send(lot)
-
-    def end(self) -> str:
-        """Wait until the process has ended, or kill it; returns how it ended."""
-        self.process.join(_END_TIMEOUT)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        code = self.process.exitcode or 0
-        self.pipe.close()
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        self.send(lot)
 
 
 class _Workers:
@@ -104,7 +73,7 @@ class _Workers:
     def stop(self) -> None:
         """Stop all of them at once; files are written whole or not at all."""
         for worker in self.members:
-            worker.process.terminate()
+            worker.kill()
         for worker in self.members:
             worker.end()
         self.members.clear()
@@ -114,9 +83,9 @@ class _Workers:
         ready = wait([worker.pipe for worker in self.members])
         for worker in [w for w in self.members if w.pipe in ready]:
             try:
-                message = worker.pipe.recv()
-            except (EOFError, OSError):
-                yield from self._replace(worker, queue)
+                message = worker.receive()
+            except ProcessDiedError as e:
+                yield from self._replace(worker, queue, str(e))
                 continue
             if isinstance(message, JobOutcome):
                 if worker.lot.pop(message.job.target, None) is not None:
@@ -133,10 +102,9 @@ class _Workers:
             worker.end()
             self.members.remove(worker)
 
-    def _replace(self, worker: _Worker, queue: JobQueue) -> Iterator[JobOutcome]:
+    def _replace(self, worker: _Worker, queue: JobQueue, how: str) -> Iterator[JobOutcome]:
         """Put back the files of a worker that died, and start another one."""
         self.members.remove(worker)
-        how = worker.end()
         yield from queue.worker_died(list(worker.lot.values()), how)
         if not worker.ready:
             self._failed_starts += 1
@@ -155,31 +123,14 @@ def cannot_start(error: Exception) -> AvelError:
     return DataError(f"a worker can't load its networks ({type(error).__name__}: {error})")
 
 
-@contextmanager
-def environment(values: dict[str, str]) -> Iterator[None]:
-    """Environment variables for processes that are started within the context."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 def _serve(pipe: Connection, start: Start) -> None:
     """The main loop of a worker: load, then do lots and send outcomes, until an empty lot comes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    with suppress(EOFError, OSError):  # the parent has ended
-        try:
-            work = start()
-        except Exception as e:
-            return pipe.send(cannot_start(e))
+    try:
+        work = start()
+    except Exception as e:
+        return pipe.send(cannot_start(e))
+    pipe.send("next")
+    while lot := pipe.recv():
+        for outcome in work(lot):
+            pipe.send(outcome)
         pipe.send("next")
-        while lot := pipe.recv():
-            for outcome in work(lot):
-                pipe.send(outcome)
-            pipe.send("next")

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 
-from avel.errors import AvelError, DataError
-from avel.files import disk_error
+from avel.errors import DataError
+from avel.processes import ChildProcess, ProcessDiedError, lower_priority, outcome_of
 from avel.web.error_responses import http_error
 
 #: Seconds that a request waits for its turn.
@@ -39,7 +34,7 @@ class BoundedProcess:
         self._kind, self._max_requests = kind, at_once + waiting
         self._at_once, self._requests = at_once, 0
         self._turns: asyncio.Semaphore | None = None
-        self._processes: set[SpawnProcess] = set()
+        self._processes: set[ChildProcess] = set()
         self._stopped = False
 
     async def run(
@@ -90,34 +85,27 @@ class BoundedProcess:
         """Kill the running processes, and start no more."""
         self._stopped = True
         for process in list(self._processes):
-            with suppress(ValueError):
-                process.kill()
+            process.kill()
 
     def _in_process(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], name: str, seconds: float,
         megabytes: int | None,
     ) -> Any:  # fmt: skip
-        context = get_context("spawn")
-        ours, theirs = context.Pipe()
-        args = theirs, function, arguments, name, megabytes
-        process = context.Process(target=_run_function, args=args, daemon=True)
-        process.start()
+        process = ChildProcess(_run_function, function, arguments, name, megabytes)
         self._processes.add(process)
-        theirs.close()
         try:
-            if self._stopped or not ours.poll(seconds):
-                raise DataError(
-                    f"{name}: the {self._kind} took longer than {seconds:g} s",
-                    hint="take a smaller file",
-                )
-            status, result = ours.recv()
-        except (EOFError, OSError) as e:
+            outcome = None if self._stopped else process.receive(seconds)
+        except ProcessDiedError as e:
             raise DataError(f"{name}: the process of the {self._kind} died") from e
         finally:
-            process.kill()
-            process.join()
+            process.end(0)
             self._processes.discard(process)
-            ours.close()
+        if outcome is None:
+            raise DataError(
+                f"{name}: the {self._kind} took longer than {seconds:g} s",
+                hint="take a smaller file",
+            )
+        status, result = outcome
         if status == "failed":
             raise result
         return result
@@ -128,28 +116,11 @@ def _run_function(
     megabytes: int | None,
 ) -> None:  # fmt: skip
     """In the process: call the function, and send its result or its error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to deal with
-    with suppress(OSError, AttributeError):
-        os.nice(5)  # those who look at results go first
+    lower_priority()
     if megabytes is not None:
         _limit_memory(megabytes)
-    outcome: tuple[str, Any]
-    try:
-        outcome = "done", function(*arguments)
-    except AvelError as e:
-        outcome = "failed", e
-    except MemoryError:
-        outcome = (
-            "failed",
-            DataError(
-                f"{name}: needs more than {megabytes} MB of memory", hint="take a smaller file"
-            ),
-        )
-    except OSError as e:
-        outcome = "failed", disk_error(e, name)
-    except Exception as e:
-        outcome = "failed", DataError(f"{name}: an unexpected error occurred ({type(e).__name__})")
-    pipe.send(outcome)
+    memory = f"more than {megabytes} MB of memory" if megabytes else "more memory than there is"
+    pipe.send(outcome_of(lambda: function(*arguments), name, memory))
 
 
 def _limit_memory(megabytes: int) -> None:

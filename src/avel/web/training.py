@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from avel.errors import AvelError, DataError
 from avel.files import disk_error, write_whole
+from avel.processes import ChildProcess, ProcessDiedError, lower_priority, outcome_of
 from avel.types import Json
 from avel.web.error_responses import error_body, http_error
 from avel.web.training_process import Report, TrainingRequest, train
@@ -269,43 +266,33 @@ class TrainingService:
         Raises:
             AvelError: the training's, or where its process died or took too long.
         """
-        context = get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_run_training, args=(theirs, self._options.function, request), daemon=True
-        )
-        process.start()
-        theirs.close()  # or the end of the process would never be noticed
-        try:
-            return self._received(ours, process)
-        finally:
-            process.kill()
-            process.join()
-            ours.close()
-
-    def _received(self, pipe: Connection, process: SpawnProcess) -> Json | None:
+        process = ChildProcess(_run_training, self._options.function, request)
         started = time.monotonic()
-        while not self._cancelled.is_set() and not self._stopping:
-            if time.monotonic() - started > self._limit:
-                raise DataError(
-                    f"the training took longer than {self._limit / 60:g} minutes",
-                    hint="start the server with larger --training-minutes",
-                )
-            try:
-                message = pipe.recv() if pipe.poll(_TICK) else None
-            except (EOFError, OSError) as e:
-                process.join(5)
-                raise _died(process) from e
-            if message is None:
-                continue
-            kind, content = message
-            if kind == "done":
-                return dict(content)
-            if kind == "failed":
-                raise content
-            stage, done, total = content
-            self._status = replace(self._status, stage=stage, done=done, total=total)
-        return None
+        try:
+            while not self._cancelled.is_set() and not self._stopping:
+                if time.monotonic() - started > self._limit:
+                    raise DataError(
+                        f"the training took longer than {self._limit / 60:g} minutes",
+                        hint="start the server with larger --training-minutes",
+                    )
+                message = process.receive(_TICK)
+                if message is None:
+                    continue
+                kind, content = message
+                if kind == "done":
+                    return dict(content)
+                if kind == "failed":
+                    raise content
+                stage, done, total = content
+                self._status = replace(self._status, stage=stage, done=done, total=total)
+            return None
+        except ProcessDiedError as e:
+            raise DataError(
+                f"the training process died ({e})",
+                hint="try again; if it dies again, it may need more memory than there is",
+            ) from e
+        finally:
+            process.end(0)
 
     def _store_model(self, request: TrainingRequest, finished: Json) -> None:
         out, folder = Path(request.out), self._folder / request.name
@@ -316,15 +303,6 @@ class TrainingService:
 
     def _save(self, status: TrainingStatus) -> None:
         write_whole(self._folder / _STATUS, json.dumps(asdict(status)))
-
-
-def _died(process: SpawnProcess) -> AvelError:
-    code = process.exitcode or 0
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return DataError(
-        f"the training process died ({how})",
-        hint="try again; if it dies again, it may need more memory than there is",
-    )
 
 
 def _load_model(folder: Path) -> TrainedModel:
@@ -366,24 +344,9 @@ def _run_training(
     pipe: Connection, function: Callable[[TrainingRequest, Report], Json], request: TrainingRequest
 ) -> None:
     """In the process: train, and send progress, and the result or the error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to deal with
-    with suppress(OSError, AttributeError):
-        os.nice(5)  # those who look at results go first
+    lower_priority()
 
     def report(stage: str, done: int, total: int) -> None:
         pipe.send(("step", (stage, done, total)))
 
-    outcome: tuple[str, Any]
-    try:
-        outcome = "done", function(request, report)
-    except AvelError as e:
-        outcome = "failed", e
-    except MemoryError:
-        outcome = "failed", DataError("the training needs more memory than there is")
-    except OSError as e:
-        outcome = "failed", disk_error(e, request.name)
-    except Exception as e:
-        _log.exception("training %s", request.name)
-        outcome = "failed", DataError(f"an unexpected error occurred ({type(e).__name__})")
-    with suppress(OSError):  # the server is gone
-        pipe.send(outcome)
+    pipe.send(outcome_of(lambda: function(request, report), request.name))

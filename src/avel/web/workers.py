@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
 from avel.errors import AvelError, DataError
-from avel.features.workers import THREADS, cannot_start, cores, environment
+from avel.features.workers import cannot_start
 from avel.files import disk_error
+from avel.processes import ChildProcess, ProcessDiedError, cores, outcome_of, unexpected
 from avel.types import Json
 from avel.web.store import Job, Store, StoreError
 from avel.web.worker import JobFunction, WorkerJob, renamed
@@ -45,75 +45,6 @@ class Step:
     done: int
     total: int
     seconds_left: float | None
-
-
-class WorkerDiedError(Exception):
-    """The process died; the message says how."""
-
-
-class WorkerProcess:
-    """One process that does a job at a time.
-
-    Args:
-        start: Makes the function that does a job.
-        threads: Number of its compute threads.
-    """
-
-    def __init__(self, start: Start, threads: int) -> None:
-        context = get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_run_worker, args=(theirs, start), daemon=True)
-        with environment({name: str(threads) for name in THREADS}):
-            self._process.start()
-        theirs.close()  # or the end of the process would never be noticed
-
-    def cards(self) -> dict[str, Json]:
-        """Wait until the models are loaded, and return their cards.
-
-        Raises:
-            AvelError: if they can't be.
-        """
-        content: Any
-        try:
-            kind, content = self.receive(_LOADING) or ("", None)
-        except WorkerDiedError as e:
-            raise DataError(
-                f"the worker process died while it loaded the models ({e})",
-                hint="see whether there is enough memory",
-            ) from e
-        if kind == "failed":
-            self.kill()
-            raise content
-        if kind != "ready":
-            self.kill()
-            raise DataError(f"the models weren't loaded within {_LOADING:g} s")
-        return dict(content)
-
-    def send(self, job: WorkerJob) -> None:
-        """Send a job; a process that is gone is noticed by :meth:`receive`."""
-        with suppress(OSError):
-            self._pipe.send(job)
-
-    def receive(self, seconds: float) -> tuple[str, Any] | None:
-        """Its next message (kind, content), or None after some seconds.
-
-        Raises:
-            WorkerDiedError: if the process is gone.
-        """
-        try:
-            return self._pipe.recv() if self._pipe.poll(seconds) else None
-        except (EOFError, OSError) as e:
-            raise WorkerDiedError(self.kill()) from e
-
-    def kill(self) -> str:
-        """Kill the process, and return how it ended."""
-        self._process.join(0.1)
-        if self._process.is_alive():
-            self._process.kill()
-        self._process.join()
-        self._pipe.close()
-        code = self._process.exitcode or 0
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 class WorkerPool:
@@ -147,7 +78,7 @@ class WorkerPool:
         self._taking = False
         self._busy: dict[str, Step | None] = {}
         self._cancelled: set[str] = set()
-        self._first: WorkerProcess | None = None
+        self._first: ChildProcess | None = None
         self._threads_running: list[threading.Thread] = []
 
     def load(self) -> dict[str, Json]:
@@ -156,8 +87,8 @@ class WorkerPool:
         Raises:
             AvelError: if a model can't be loaded.
         """
-        self._first = WorkerProcess(self._start, self._threads)
-        return self._first.cards()
+        self._first, cards = self._new_worker()
+        return cards
 
     def begin(self) -> None:
         """Start to take jobs."""
@@ -177,7 +108,7 @@ class WorkerPool:
         for thread in self._threads_running:
             thread.join()
         if self._first is not None:
-            self._first.kill()
+            self._first.end(0)
 
     def wake(self) -> None:
         """Wake a thread: a job waits."""
@@ -218,7 +149,7 @@ class WorkerPool:
                 self._condition.wait(2.0)
         return job
 
-    def _work(self, worker: WorkerProcess | None) -> None:
+    def _work(self, worker: ChildProcess | None) -> None:
         while not self._stopping:
             job = self._retried(self._take)
             if job is None:
@@ -229,9 +160,9 @@ class WorkerPool:
             except Exception as e:  # a bug: the thread goes on
                 _log.exception("job %s", job.id)
                 if worker is not None:
-                    worker.kill()
+                    worker.end(0)
                 worker = None
-                self._failed(job, _unexpected(job.name, e))
+                self._failed(job, unexpected(job.name, e))
             with self._condition:
                 del self._busy[job.id]
                 self._cancelled.discard(job.id)
@@ -241,7 +172,7 @@ class WorkerPool:
                     self._deleted(job.id)
                 self._changed(job.id)
         if worker is not None:
-            worker.kill()
+            worker.end(0)
 
     def _retried(self, action: Callable[[], T]) -> T | None:
         """The result of an action on the store, retried until the store can be used.
@@ -270,11 +201,12 @@ class WorkerPool:
         _log.warning("%s", trouble or "the list of jobs can be used again")
         self._troubled()
 
-    def _do(self, job: Job, worker: WorkerProcess | None) -> WorkerProcess | None:
+    def _do(self, job: Job, worker: ChildProcess | None) -> ChildProcess | None:
         """Have a job done, and save how it ended; returns the worker if it is still alive."""
         try:
             description = self._describe(job)
-            worker = worker or self._new_worker()
+            if worker is None:
+                worker, _ = self._new_worker()
             worker.send(description)
             facts = self._wait_for(job, worker)
         except AvelError as e:
@@ -283,30 +215,30 @@ class WorkerPool:
         except OSError as e:
             self._failed(job, disk_error(e, job.name))
             return worker
-        except WorkerDiedError as e:
+        except ProcessDiedError as e:
             self._failed(job, _died(job, str(e)))
             return None
         if facts is None:
-            worker.kill()
+            worker.end(0)
             return None
         self._retried(lambda: self._store.finish(job.id, "done", facts=facts))
         return worker
 
-    def _new_worker(self) -> WorkerProcess:
-        worker = WorkerProcess(self._start, self._threads)
-        worker.cards()
-        return worker
+    def _new_worker(self) -> tuple[ChildProcess, dict[str, Json]]:
+        """A worker that has loaded the models, and their cards."""
+        worker = ChildProcess(_run_worker, self._start, threads=self._threads)
+        return worker, _loaded(worker)
 
     def _failed(self, job: Job, error: AvelError) -> None:
         body = {"got": error.got, "expected": error.expected, "hint": error.hint}
         self._retried(lambda: self._store.finish(job.id, "failed", error=body))
 
-    def _wait_for(self, job: Job, worker: WorkerProcess) -> Json | None:
+    def _wait_for(self, job: Job, worker: ChildProcess) -> Json | None:
         """The facts of a job, or None where it was stopped.
 
         Raises:
             AvelError: the worker's.
-            WorkerDiedError: if it died.
+            ProcessDiedError: if it died.
         """
         started = time.monotonic()
         while True:
@@ -341,13 +273,6 @@ def _died(job: Job, how: str) -> AvelError:
     )
 
 
-def _unexpected(name: str, error: Exception) -> AvelError:
-    return DataError(
-        f"{name}: an unexpected error occurred ({type(error).__name__})",
-        hint="report it, with the file if you can",
-    )
-
-
 def _too_long(job: Job, limit: float) -> AvelError:
     return DataError(
         f"{job.name}: took longer than {limit / 60:g} minutes",
@@ -356,17 +281,38 @@ def _too_long(job: Job, limit: float) -> AvelError:
     )
 
 
+def _loaded(worker: ChildProcess) -> dict[str, Json]:
+    """Wait until a worker has loaded the models, and return their cards.
+
+    Raises:
+        AvelError: if it can't.
+    """
+    try:
+        message = worker.receive(_LOADING)
+    except ProcessDiedError as e:
+        raise DataError(
+            f"the worker process died while it loaded the models ({e})",
+            hint="see whether there is enough memory",
+        ) from e
+    if message is None:
+        worker.end(0)
+        raise DataError(f"the models weren't loaded within {_LOADING:g} s")
+    kind, content = message
+    if kind == "failed":
+        worker.end(0)
+        raise content
+    return dict(content)
+
+
 def _run_worker(pipe: Connection, start: Start) -> None:
-    """A worker's life: load, then take tasks and answer until the server is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to deal with
-    with suppress(EOFError, OSError):
-        try:
-            do_job = start()
-        except Exception as e:
-            return pipe.send(("failed", cannot_start(e)))
-        pipe.send(("ready", getattr(do_job, "cards", {})))
-        while True:
-            pipe.send(_do_job(do_job, pipe.recv(), pipe))
+    """A worker's life: load, then do jobs and send how they ended."""
+    try:
+        do_job = start()
+    except Exception as e:
+        return pipe.send(("failed", cannot_start(e)))
+    pipe.send(("ready", getattr(do_job, "cards", {})))
+    while True:
+        pipe.send(_do_job(do_job, pipe.recv(), pipe))
 
 
 def _do_job(do_job: JobFunction, job: WorkerJob, pipe: Connection) -> tuple[str, Any]:
@@ -379,11 +325,7 @@ def _do_job(do_job: JobFunction, job: WorkerJob, pipe: Connection) -> tuple[str,
             last = now
             pipe.send(("step", (done, total)))
 
-    try:
-        return "done", do_job(job, progress)
-    except AvelError as e:
-        return "failed", renamed(e, Path(job.media), job.name)
-    except OSError as e:
-        return "failed", disk_error(e, job.name)
-    except Exception as e:
-        return "failed", _unexpected(job.name, e)
+    kind, content = outcome_of(partial(do_job, job, progress), job.name)
+    if kind == "failed":
+        content = renamed(content, Path(job.media), job.name)
+    return kind, content
