@@ -1,4 +1,4 @@
-"""Which device computes: its name as a torch device, or an error where this machine lacks it."""
+"""Which device computes, as a torch device or an error, and how the processor's threads wait."""
 
 from __future__ import annotations
 
@@ -57,3 +57,14 @@ def torch_device(name: str) -> torch.device:
             hint="leave --device out to compute on the processor; `avel check` lists devices",
         )
     return chosen
+
+
+def sleep_while_waiting() -> None:
+    """Let OpenMP's threads sleep while they wait for each other; they spin by default.
+
+    Where a decoder runs beside the networks, or another program on the machine, there are more
+    threads than cores, and threads that spin hold up those that they wait for. OpenMP reads the
+    environment once, when torch is imported: commands that decode and compute at once call this
+    before. ``OMP_WAIT_POLICY`` in the environment goes first.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

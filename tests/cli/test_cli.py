@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pkgutil
 import subprocess
 import sys
@@ -52,6 +53,39 @@ def test_import_avel_imports_nothing_heavy() -> None:
     code = "import sys, avel; print(len({'torch', 'numpy', 'av'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"
+
+
+_AT_TORCH = """
+import os, sys
+from avel.cli.main import main
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            os.write(1, os.environ.get("OMP_WAIT_POLICY", "unset").encode())
+            os._exit(0)
+sys.meta_path.insert(0, Finder())
+main(sys.argv[1:])
+"""
+CLIP = Path(avel.__file__).parent / "data" / "clips" / "big_buck_bunny.mp4"
+
+
+@pytest.mark.parametrize(("before", "then"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+@pytest.mark.parametrize("verb", ["localize", "match", "extract", "demo"])
+def test_threads_sleep_while_they_wait(
+    verb: str, before: str | None, then: str, tmp_path: Path
+) -> None:
+    """OpenMP reads the variable when torch is imported: it has to be there before."""
+    arguments = {
+        "localize": [CLIP, "-o", tmp_path / "c.json"],
+        "match": ["--query", CLIP, "--in", CLIP],
+        "extract": [CLIP, "-o", tmp_path / "features"],
+        "demo": [tmp_path / "demo"],
+    }[verb]
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    environment |= {} if before is None else {"OMP_WAIT_POLICY": before}
+    command = [sys.executable, "-c", _AT_TORCH, verb, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout.endswith(then), done.stderr
 
 
 def test_version() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avel.device import sleep_while_waiting
 from avel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def demo(
     ] = None,
 ) -> None:
     """Find the events of ten seconds of a film, and write a report."""
+    sleep_while_waiting()
     if toy:
         _toy(folder, seed, SECONDS if seconds is None else seconds)
         return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avel.cli._options import Device, Precision, note_ignored_files
-from avel.device import check_device
+from avel.device import check_device, sleep_while_waiting
 from avel.errors import DataError, all_at_once
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def extract(
     What is done is skipped. A file that can't be used goes to quarantine, with the reason in
     manifest.csv beside the features, until it changes or --retry.
     """
+    sleep_while_waiting()
     check_device(device)
     from avel.backbones.base import default_backbone
     from avel.features.corpus import Settings

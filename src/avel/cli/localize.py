@@ -34,7 +34,7 @@ from avel.cli._outputs import (
     write_events,
 )
 from avel.cli._terminal import detail, fail, note
-from avel.device import check_device
+from avel.device import check_device, sleep_while_waiting
 from avel.errors import AvelError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ def localize(
     What is only heard or only seen is in .json, .html and .eaf files too, and with --modality in
     any output.
     """
+    sleep_while_waiting()
     from avel.features.listing import named_files
 
     note_ignored_files(files)

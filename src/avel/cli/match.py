@@ -18,7 +18,7 @@ from avel.cli._options import (
 )
 from avel.cli._outputs import check_writable, unwritable
 from avel.cli._terminal import fail, note
-from avel.device import check_device
+from avel.device import check_device, sleep_while_waiting
 from avel.errors import printable
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def match(
     ] = False,
 ) -> None:
     """Search recordings for what looks like a sound, or sounds like a picture."""
+    sleep_while_waiting()
     from avel.report.cards import cautions
     from avel.search.matcher import Matcher
     from avel.search.results import check_ending

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from avel.cli._options import Device, Precision, check_precision
-from avel.device import check_device
+from avel.device import check_device, sleep_while_waiting
 from avel.errors import UsageError
 
 
@@ -64,6 +64,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve a page where videos are localized and corrected, for export and training."""
+    sleep_while_waiting()
     check_precision(precision)
     check_device(device)
     _need_packages()
