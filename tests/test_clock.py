@@ -108,17 +108,10 @@ def test_whole_second_events_cover_exactly_their_seconds(start: int, length: int
     assert [i for i, on in enumerate(labels) if on] == list(range(start, end))
 
 
-@given(st.floats(0, 10), st.floats(0, 10), st.floats(0, 10), st.floats(0, 10))
-def test_iou_is_symmetric_and_bounded(a: float, b: float, c: float, d: float) -> None:
-    one, two = (min(a, b), max(a, b)), (min(c, d), max(c, d))
-    assert 0 <= clock.iou(one, two) <= 1 + 1e-12
-    assert clock.iou(one, two) == pytest.approx(clock.iou(two, one), abs=1e-12)
-    assert clock.iou(one, one) == (1.0 if one[1] > one[0] else 0.0)
-
-
-def test_iou_by_hand() -> None:
-    assert clock.iou((0, 4), (2, 6)) == pytest.approx(1 / 3)
-    assert clock.iou((0, 1), (1, 2)) == 0
+def test_instants_of_frames() -> None:
+    expected = pytest.approx([0.2 * k for k in range(10)])
+    assert list(clock.frame_instants(0.0, 2.0, 5)) == expected
+    assert list(clock.frame_instants(3.0, 3.1, 5)) == [3.0]
 
 
 @given(st.lists(st.integers(0, 3), max_size=40))

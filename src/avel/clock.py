@@ -219,13 +219,6 @@ def player_start(container: str, start: float) -> float:
     return max(0.0, start) if _KEEP_START & set(container.split(",")) else 0.0
 
 
-def iou(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Intersection over union of two intervals in seconds; 0 for two empty ones."""
-    shared = _overlap(*a, *b)
-    union = (a[1] - a[0]) + (b[1] - b[0]) - shared
-    return shared / union if union > 0 else 0.0
-
-
 def lasts(start: float, end: float, least: float) -> bool:
     """Whether an interval is at least ``least`` seconds long, rounding of its edges forgiven."""
     return end - start >= least - _EPS

@@ -78,6 +78,19 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {kind} {name!r}", expected=f"one of {', '.join(names)}", hint=hint)
 
 
+def listed(mistakes: Sequence[str], *, shown: int = 40, count: int | None = None) -> str:
+    """The mistakes, each on a line of its own; of many the first ones, and how many more.
+
+    Args:
+        mistakes: A clause each.
+        shown: At most so many of them.
+        count: How many there are, where not all of them are in ``mistakes``.
+    """
+    lines = list(mistakes[:shown])
+    more = (len(mistakes) if count is None else count) - len(lines)
+    return "".join(f"\n    {line}" for line in [*lines, *([f"and {more} more"] if more else [])])
+
+
 def all_at_once(
     what: str, mistakes: Sequence[str], *, hint: str = "correct them all", count: int | None = None
 ) -> UsageError:
@@ -85,11 +98,9 @@ def all_at_once(
 
     Args:
         what: Where the mistakes are.
-        mistakes: A clause each.
+        mistakes, count: As for :func:`listed`.
         hint: The cure.
-        count: How many mistakes there are, where only the first are in ``mistakes``.
     """
     total = len(mistakes) if count is None else count
-    more = [f"and {total - len(mistakes)} more"] if total > len(mistakes) else []
-    listed = "\n    ".join([*mistakes, *more])
-    return UsageError(f"{what}: {total} mistake{'s' * (total != 1)}\n    {listed}", hint=hint)
+    lines = listed(mistakes, count=count)
+    return UsageError(f"{what}: {total} mistake{'s' * (total != 1)}{lines}", hint=hint)

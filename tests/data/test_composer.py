@@ -39,7 +39,7 @@ from avel.data.composer.recordings import (
     play_excerpts,
     read_recording,
 )
-from avel.data.composer.render import DrawnScene, frame_instants, render_sound
+from avel.data.composer.render import DrawnScene, render_sound
 from avel.data.composer.scene import script_json, segment_labels, whole_events
 from avel.data.folder import segment_labels as folder_labels
 from avel.data.rendered import origin_of
@@ -718,7 +718,3 @@ def test_two_processes_give_what_one_gives(plan: ComposerPlan, tmp_path: Path) -
     compose(tmp_path / "two", plan, jobs=2)
     for file in (tmp_path / "one" / "truth").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / "truth" / file.name).read_bytes()
-
-
-def test_instants_of_frames() -> None:
-    assert frame_instants(2.0, 5) == pytest.approx([0.2 * k for k in range(10)])

@@ -11,7 +11,8 @@ from avel.cli.main import main
 from avel.data import load_dataset
 from avel.data.annotations import read_rows
 from avel.data.base import fingerprint
-from avel.data.folder import assign_splits, examine, segment_labels
+from avel.data.check import check_folder
+from avel.data.folder import assign_splits, segment_labels
 from avel.data.packed import Windows, open_pack, pack
 from avel.errors import DataError
 from avel.features.manifest import COLUMNS
@@ -171,8 +172,9 @@ def test_one_bad_row_stops_nothing_and_is_told(tmp_path: Path) -> None:
     assert all(any(clause in note for note in told) for clause in expected)
     labels = {i: s.labels[k] for s in data.splits.values() for k, i in enumerate(s.ids)}
     assert labels["b.mp4"].tolist() == labels["a.mp4"].tolist() == [1, 0, 0, 1, 1, 1]
-    found = examine(root)
-    assert len(found.left_out) == 4 and not found.mistakes  # lengths are the features' affair
+    problems = check_folder(root).problems
+    assert {p.level for p in problems} == {"left out", "warning"}
+    assert sum(p.level == "left out" for p in problems) == 5
     manifest.unlink()
     with pytest.raises(DataError, match=r"q\.mp4: no features"):
         load_dataset("folder", root=root)  # one command makes them
@@ -185,7 +187,7 @@ def test_many_rows_that_are_left_out_are_counted(tmp_path: Path) -> None:
     notes = load_dataset("folder", root=root).notes
     left_out = [n for n in notes if n.startswith("Left out: ")]
     assert len(left_out) == 21 and "30 more; `avel check" in left_out[-1]
-    assert len(examine(root).left_out) == 50
+    assert sum(p.level == "left out" for p in check_folder(root).problems) == 50
 
 
 def test_missing_features_name_the_cure(tmp_path: Path) -> None:

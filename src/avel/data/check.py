@@ -14,11 +14,11 @@ from typing import Literal, TypeAlias
 from avel.backbones.identity import backbone_identity, backbone_name
 from avel.data.annotations import SPLITS, AnnotationRow, counted, read_annotations, some
 from avel.data.base import Dataset
-from avel.data.folder import Clip, assign_splits, gather_clips, unusable_clips
+from avel.data.folder import Clip, assign_splits, gather_clips, usable_clips
 from avel.errors import AvelError
 from avel.features.content_hashes import ContentHashes, is_current
 from avel.features.listing import media_files
-from avel.features.store import FOLDER, FeatureNames, header, stored_path
+from avel.features.store import FOLDER, header
 from avel.files import file_exists
 from avel.media.probe import probe
 from avel.types import Json
@@ -153,14 +153,12 @@ def check_folder(
     """
     annotations = read_annotations(root)
     clips, mistakes = gather_clips(annotations.rows)
-    places = _places(root, clips, features)
-    folder = Path(features or root / FOLDER)
-    clips, unusable = unusable_clips(root, clips, places, folder)
+    clips, places, unusable = usable_clips(root, clips, features)
     problems = [_split_where("error", text) for text in annotations.mistakes + mistakes]
     problems += [_split_where("left out", text) for text in annotations.left_out + unusable]
     durations: dict[str, float] = {}
     if not quick:
-        durations, unreadable = _durations(root, clips, places, folder)
+        durations, unreadable = _durations(root, clips, places, Path(features or root / FOLDER))
         problems += unreadable
     files = {c.file for c in clips}
     rows = [row for row in annotations.rows if row.file in files]
@@ -220,11 +218,6 @@ def _split_where(level: Level, text: str) -> Problem:
     """A message of the readers, ``file:line: what``, in its parts."""
     where, colon, rest = text.partition(": ")
     return Problem(level, where, rest) if colon else Problem(level, "", text)
-
-
-def _places(root: Path, clips: Sequence[Clip], features: str | Path | None) -> dict[str, Path]:
-    names = FeatureNames()
-    return {c.file: stored_path(root, c.file, out=features, names=names) for c in clips}
 
 
 def _durations(

@@ -22,7 +22,6 @@ from avel.data.annotations import (
     REQUIRED,
     SPLITS,
     AnnotationRow,
-    Annotations,
     counted,
     read_annotations,
     some,
@@ -31,7 +30,7 @@ from avel.data.base import Dataset, Split
 from avel.data.packed import Pack, Windows, is_packed, open_pack
 from avel.data.rendered import COMPOSER_CARD, TOYBOX_CARD, origin_of
 from avel.data.stratify import divide
-from avel.errors import DataError
+from avel.errors import DataError, listed
 from avel.features.content_hashes import ContentHashes, is_current
 from avel.features.listing import media_files
 from avel.features.manifest import NAME as MANIFEST
@@ -110,11 +109,9 @@ def load(
     if window < 1:
         raise DataError(f"window={window}", expected="at least 1 segment", hint="give window=10")
     read = read_annotations(root, predictions=predictions)
-    clips, mistakes = gather_clips(read.rows)
-    names = FeatureNames()
-    places = {c.file: stored_path(root, c.file, out=features, names=names) for c in clips}
-    unlabelled = _unlabelled(root, clips)
-    clips, unusable = unusable_clips(root, clips, places, Path(features or root / FOLDER))
+    annotated, mistakes = gather_clips(read.rows)
+    clips, places, unusable = usable_clips(root, annotated, features)
+    unlabelled = _unlabelled(root, annotated)
     left = read.left_out + unusable
     mistakes = read.mistakes + mistakes
     if mistakes or not clips:
@@ -143,30 +140,22 @@ def load(
     return replace(dataset, drawn=drawn, recordings=recordings, split_notes=tuple(split_notes))
 
 
-def examine(root: Path, *, features: str | Path | None = None) -> Annotations:
-    """All that :func:`load` would leave out or refuse of a folder's annotations.
+def usable_clips(
+    root: Path, clips: Sequence[Clip], features: str | Path | None
+) -> tuple[list[Clip], dict[str, Path], list[str]]:
+    """The clips that exist and that `avel extract` could read.
 
-    Raises:
-        DataError: if the folder or its annotations aren't there.
+    Args:
+        root: The folder.
+        clips: All that its annotations name.
+        features: Where `avel extract` wrote them, if not in ``root/features``.
+
+    Returns:
+        Them, where the features of each of ``clips`` are or would be, and why the others can't be
+        used.
     """
-    annotations = read_annotations(root)
-    clips, mistakes = gather_clips(annotations.rows)
-    names = FeatureNames()
+    names, folder = FeatureNames(), Path(features or root / FOLDER)
     places = {c.file: stored_path(root, c.file, out=features, names=names) for c in clips}
-    _, unusable = unusable_clips(root, clips, places, Path(features or root / FOLDER))
-    notes = [*annotations.notes, *_unlabelled(root, clips)]
-    return replace(
-        annotations,
-        mistakes=annotations.mistakes + mistakes,
-        left_out=annotations.left_out + unusable,
-        notes=notes,
-    )
-
-
-def unusable_clips(
-    root: Path, clips: Sequence[Clip], places: Mapping[str, Path], folder: Path
-) -> tuple[list[Clip], list[str]]:
-    """The clips that exist and that `avel extract` could read, and why the others can't be used."""
     given_up = {
         row["file"]: row["reason"]
         for row in read_manifest(folder / MANIFEST)
@@ -183,7 +172,7 @@ def unusable_clips(
             unusable.append(f"{clip.where}: no features of {clip.file} could be made ({why})")
         else:
             usable.append(clip)
-    return usable, unusable
+    return usable, places, unusable
 
 
 def _left_out(root: Path, texts: Sequence[str], *, shown: int = 20) -> list[str]:
@@ -250,15 +239,13 @@ def _overlapping(clip: Clip, step: float) -> bool:
     return False
 
 
-def _stop(root: Path, mistakes: Sequence[str], *, shown: int = 40) -> NoReturn:
+def _stop(root: Path, mistakes: Sequence[str]) -> NoReturn:
     """Refuse a folder, with all that is wrong."""
     cure = f"avel extract {root}"
     if not os.access(root, os.W_OK):  # a folder that can only be read
         cure += " -o FEATURES, and give data.features=FEATURES"
-    listed = "\n    ".join(mistakes[:shown])
-    more = f"\n    and {len(mistakes) - shown} more" if len(mistakes) > shown else ""
     raise DataError(
-        f"{root}: {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}\n    {listed}{more}",
+        f"{root}: {len(mistakes)} mistake{'s' * (len(mistakes) > 1)}{listed(mistakes)}",
         expected=f"annotations.csv with {','.join(REQUIRED)}, and {', '.join(OPTIONAL)} if needed",
         hint=f"correct them; where features are missing, or of other files, run: {cure}",
     )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from avel import clock
 from avel.backbones.identity import backbone_identity
 from avel.data.ave.store import Dtype, store_folder
-from avel.errors import DataError
+from avel.errors import DataError, listed
 from avel.features.store import header
 from avel.files import check_room, whole, write_whole
 from avel.progress import Progress
@@ -33,7 +33,6 @@ LAYOUT = 1
 LARGEST = 512 * 2**20
 _ENDING = ".safetensors"
 _ID = re.compile(r"[0-9a-f]{16}")
-_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -192,10 +191,8 @@ def _agree(folder: Path, paths: Sequence[Path]) -> tuple[Json, list[tuple[int, f
         first = first or head
         lengths.append((int(head["audio_shape"][0]), float(head["duration"])))
     if wrong:
-        more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
-        listed = "\n    ".join(wrong[:_SHOWN] + more)
         raise DataError(
-            f"{folder}: {len(wrong)} of {len(paths)} can't be packed\n    {listed}",
+            f"{folder}: {len(wrong)} of {len(paths)} can't be packed{listed(wrong)}",
             expected="features of the same backbones, shapes and segment length",
             hint="extract those again, or remove them",
         )

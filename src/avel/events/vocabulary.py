@@ -374,5 +374,4 @@ class _ClassReader:
 
 
 def _file_error(file: str, mistakes: Sequence[str]) -> UsageError:
-    hint = "correct the file; see docs/events.md"
-    return all_at_once(file, mistakes[:_SHOWN], hint=hint, count=len(mistakes))
+    return all_at_once(file, mistakes, hint="correct the file; see docs/events.md")

@@ -20,7 +20,6 @@ LISTS = (".txt", ".lst", ".list")
 #: A list above this size isn't read: 256 MiB are a few million paths.
 LARGEST = 256 * 2**20
 _LONGEST = 4096  # characters of a path
-_SHOWN = 20
 _ENDING = ".safetensors"
 
 
@@ -107,9 +106,8 @@ def _refuse_clashes(walk: FilePlan, twice: set[int]) -> None:
         if _place(job) in twice:
             places.setdefault(job.target, []).append(job.media)
     clashes = [f"{target} from {' and '.join(files)}" for target, files in places.items()]
-    more = [f"and {len(clashes) - _SHOWN} more"] if len(clashes) > _SHOWN else []
     cure = "rename one of each, or extract them into folders of their own"
-    raise all_at_once("features would be written twice", clashes[:_SHOWN] + more, hint=cure)
+    raise all_at_once("features would be written twice", clashes, hint=cure)
 
 
 def _jobs(path: Path, out: Path | None, *, named: bool, alone: bool) -> Iterator[MediaJob]:

@@ -103,9 +103,18 @@ def load(
     store_path = Path(store) if store else store_folder(root)
     arrays = _Arrays(root, store_path, dtype, memory, audio, visual, progress)
     sounds, maps = arrays.clips(() if labels_only else files, len(rows), SECONDS)
-    table = _Table.of(rows, sounds, maps)
-    splits = {name: table.split(name, order) for name, order in orders.items()}
-    splits |= _background(root, rows, arrays, labels_only=labels_only, seconds=sounds.shape[1])
+    seconds = sounds.shape[1]
+    all_rows = Split(
+        name="all",
+        ids=tuple(f"{i}:{row.video}" for i, row in enumerate(rows)),
+        audio=sounds,
+        visual=maps,
+        lengths=np.full(len(rows), seconds, np.int64),
+        labels=second_labels(rows, seconds),
+        tags=video_tags(rows),
+    )
+    splits = {name: all_rows.subset(order, name=name) for name, order in orders.items()}
+    splits |= _background(root, rows, arrays, labels_only=labels_only, seconds=seconds)
     simulation = _simulation(root)
     simulated = simulation is not None
     return Dataset(
@@ -116,7 +125,7 @@ def load(
         visual_card=_card("visual", maps.shape[2:], simulated, visual),
         simulated=simulated,
         note=_note(root, rows, simulation),
-        recordings={f"{i}:{row.video}": row.video for i, row in enumerate(rows)},
+        recordings=dict(zip(all_rows.ids, (row.video for row in rows), strict=True)),
         origin=""
         if simulation is None
         else json_hash({k: v for k, v in simulation.items() if k != "avel"}),
@@ -230,35 +239,6 @@ def _empty(count: int, seconds: int) -> tuple[NDArray[Any], NDArray[Any]]:
     return np.zeros((count, seconds, 0), np.float16), np.zeros(
         (count, seconds, 0, 0, 0), np.float16
     )
-
-
-@dataclass(frozen=True)
-class _Table:
-    """All rows, of which splits are parts."""
-
-    ids: tuple[str, ...]
-    audio: NDArray[Any]
-    visual: NDArray[Any]
-    labels: NDArray[np.int64]
-    tags: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, rows: Sequence[AveRow], audio: NDArray[Any], visual: NDArray[Any]) -> _Table:
-        ids = tuple(f"{i}:{row.video}" for i, row in enumerate(rows))
-        labels = second_labels(rows, audio.shape[1])
-        return cls(ids, audio, visual, labels, video_tags(rows))
-
-    def split(self, name: str, positions: NDArray[np.int64]) -> Split:
-        return Split(
-            name=name,
-            ids=tuple(self.ids[i] for i in positions),
-            audio=self.audio,
-            visual=self.visual,
-            lengths=np.full(len(positions), self.labels.shape[1], np.int64),
-            labels=self.labels[positions],
-            tags=self.tags[positions],
-            rows=positions,
-        )
 
 
 def _card(modality: str, shape: tuple[int, ...], simulated: bool, kind: str) -> Json:

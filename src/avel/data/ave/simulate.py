@@ -54,7 +54,6 @@ from avel.data.ave.synth_features import (
     VISUAL_WIDTH,
     Knobs,
     SimulatedScene,
-    knobs_as_json,
     make_clip,
     make_scene,
     make_world,
@@ -215,7 +214,7 @@ def _mark(
         "what": "features simulated by `avel synth-features` on AVE's real labels",
         "seed": seed,
         "scale": scale,
-        "knobs": knobs_as_json(knobs),
+        "knobs": asdict(knobs),
         "avel": __version__,
     }
     if extras:

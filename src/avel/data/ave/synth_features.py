@@ -13,9 +13,8 @@ of regions amid clutter. Prototypes pass through a threshold and a ReLU, as netw
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -235,8 +234,3 @@ def make_clip(
     np.maximum(maps, 0, out=maps)
     maps *= np.float32(world.visual_gain)
     return sound.astype(np.float32), maps.reshape(SECONDS, SIDE, SIDE, VISUAL_WIDTH)
-
-
-def knobs_as_json(knobs: Knobs) -> dict[str, Any]:
-    """The knobs as plain data, for the marker file."""
-    return asdict(knobs)

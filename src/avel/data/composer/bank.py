@@ -10,14 +10,13 @@ from functools import cached_property
 from pathlib import Path
 
 from avel.data.composer.pairs import SPLITS, Pairs, SideRule, Sides, name_parts
-from avel.errors import DataError
+from avel.errors import DataError, listed
 from avel.files import MEDIA_ENDINGS, file_hash
 
 #: Endings of photographs.
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 #: Endings of recordings; of a video its sound is taken.
 RECORDINGS = MEDIA_ENDINGS
-_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,8 @@ def find_sources(
     for what, root in roots.items():
         sides: Sides = getattr(pairs, what)
         endings = RECORDINGS if what == "sounds" else PICTURES
-        listed = _listed(root, folders[what], sides, endings, mistakes)
-        shared[what] = _divide(listed, sides, mistakes)
+        files = _files(root, folders[what], sides, endings, mistakes)
+        shared[what] = _divide(files, sides, mistakes)
     _stop(mistakes)
     pictures = [what for what in roots if what != "sounds"]
     twins = sum(
@@ -129,9 +128,8 @@ def find_sources(
 
 def _stop(mistakes: Sequence[str]) -> None:
     if mistakes:
-        more = f"\n    and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
         raise DataError(
-            "the folders don't fit the pairs:\n    " + "\n    ".join(mistakes[:_SHOWN]) + more,
+            f"the folders don't fit the pairs:{listed(mistakes)}",
             hint="mend them all (docs/composer.md)",
         )
 
@@ -140,7 +138,7 @@ def _stop(mistakes: Sequence[str]) -> None:
 _Files = dict[str, list[tuple[SourceFile, dict[str, str]]]]
 
 
-def _listed(
+def _files(
     root: Path,
     folders: Mapping[str, str],
     sides: Sides,

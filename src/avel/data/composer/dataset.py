@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from avel import clock
 from avel.data.composer.bank import Bank
 from avel.data.composer.pairs import SPLITS, Pairs
 from avel.data.composer.pictures import read_picture
 from avel.data.composer.recordings import RATE, read_recording
-from avel.data.composer.render import DrawnScene, frame_instants, frames_of, render_sound
+from avel.data.composer.render import DrawnScene, render_sound
 from avel.data.composer.scene import VERSION, ComposedScene, make_scene, script_json, whole_events
 from avel.data.rendered import (
     COMPOSER_CARD,
@@ -26,7 +27,7 @@ from avel.data.rendered import (
     write_card,
 )
 from avel.data.script import ACT, acts_of
-from avel.errors import AvelError, DataError, UsageError
+from avel.errors import AvelError, DataError, UsageError, listed
 from avel.files import write_whole
 from avel.progress import Progress
 
@@ -34,7 +35,6 @@ from avel.progress import Progress
 APART = 600.0
 #: Most clips of one folder.
 MOST_CLIPS = 300_000
-_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -140,11 +140,11 @@ def render_clip(job: _Job, root: str | Path) -> str:
     from avel.media.encode import write_video
 
     scene, folder = job.scene, Path(root)
-    instants = frame_instants(scene.seconds, job.fps)
+    instants = list(clock.frame_instants(0.0, scene.seconds, job.fps))
     stage = DrawnScene(scene, job.roots, width=job.size[0], height=job.size[1])
     track, excerpts_of = render_sound(scene, job.roots["sounds"])
     video, truth = places(folder, scene.name)
-    write_video(video, frames=frames_of(stage, instants), fps=job.fps, audio=track, rate=RATE)
+    write_video(video, frames=map(stage.frame, instants), fps=job.fps, audio=track, rate=RATE)
     truth_of_clip = script_json(scene, {what: root.name for what, root in job.roots.items()})
     for thing, boxes in zip(truth_of_clip["things"], stage.boxes(instants), strict=True):
         thing["boxes"] = boxes
@@ -229,8 +229,6 @@ def _check_files(scenes: list[ComposedScene], roots: Mapping[str, Path]) -> None
         except AvelError as e:
             broken.append(e.got)
     if broken:
-        more = f"\n    and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
         raise DataError(
-            "files that can't be used:\n    " + "\n    ".join(broken[:_SHOWN]) + more,
-            hint="mend or remove them all",
+            f"files that can't be used:{listed(broken)}", hint="mend or remove them all"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -117,16 +117,6 @@ class DrawnScene:
     def boxes(self, instants: list[float]) -> list[list[Box]]:
         """For each thing the box of each instant."""
         return [[c.box(t, *self._size) for t in instants] for c in self._cutouts]
-
-
-def frame_instants(seconds: float, fps: int) -> list[float]:
-    """When a clip's frames are shown, in seconds."""
-    return list(clock.frame_instants(0.0, seconds, fps))
-
-
-def frames_of(stage: DrawnScene, instants: list[float]) -> Iterator[Frame]:
-    """The frames of some instants, one by one."""
-    return (stage.frame(t) for t in instants)
 
 
 def render_sound(

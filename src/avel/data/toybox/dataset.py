@@ -148,12 +148,9 @@ def synthesize(
     while is_rendered(folder, plan.scene(clips).name):
         clips += 1
     write_card(card, plan.as_json(), clips=clips, command=command)
-    render_all(partial(_render_here, plan, str(folder)), range(clips), jobs=jobs, progress=progress)
+    render = partial(render_clip, plan, root=str(folder))
+    render_all(render, range(clips), jobs=jobs, progress=progress)
     return write_annotations(folder, (_labelled(plan, index) for index in range(clips)))
-
-
-def _render_here(plan: ToyboxPlan, folder: str, index: int) -> str:
-    return render_clip(plan, index, folder)
 
 
 def _labelled(plan: ToyboxPlan, index: int) -> Labelled:

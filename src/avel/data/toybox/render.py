@@ -153,19 +153,13 @@ class Camera:
         return np.clip(canvas, 0, 255).astype(np.uint8)
 
 
-def frame_instants(scene: ToyScene, fps: int) -> list[float]:
-    """When the clip's frames are shown, in seconds."""
-    count = max(1, clock.sample_index(scene.seconds, fps))
-    return [k / fps for k in range(count)]
-
-
 def render_frames(
     scene: ToyScene, *, width: int = 320, height: int = 240, fps: int = 12
 ) -> Iterator[Frame]:
     """The frames of a scene, (height, width, 3) each."""
     camera = Camera(np.random.default_rng([*scene.seed, 1]), width=width, height=height)
     sprites = [Sprite(thing, height=height) for thing in scene.things]
-    for seconds in frame_instants(scene, fps):
+    for seconds in clock.frame_instants(0.0, scene.seconds, fps):
         canvas = camera.ground(seconds)
         for sprite in sprites:
             if on_at(sprite.thing.spans, seconds):
@@ -178,7 +172,7 @@ def render_boxes(
 ) -> list[list[Box]]:
     """For each thing the box of each frame."""
     sprites = [Sprite(thing, height=height) for thing in scene.things]
-    instants = frame_instants(scene, fps)
+    instants = list(clock.frame_instants(0.0, scene.seconds, fps))
     return [
         [sprite_box(sprite, t, width=width, height=height) for t in instants] for sprite in sprites
     ]
