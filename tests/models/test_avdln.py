@@ -14,6 +14,7 @@ from avel.cli.main import main
 from avel.errors import UsageError
 from avel.models.avdln import Avdln
 from avel.models.base import Batch, Output, Query, build_model
+from avel.models.layers import pair_distance
 from avel.training.loop import fit
 from avel.training.mmel import start_task
 from avel.training.recipes import resolve
@@ -80,7 +81,7 @@ def test_distances_are_euclidean() -> None:
     model = build()
     audio, visual = tracks(4, 5)
     with torch.no_grad():
-        crossed = model.distances(audio=audio, visual=visual)
+        crossed = pair_distance(*model(audio=audio, visual=visual).parts.values())
         a, v = model.audio(audio[1, 2]), model.visual(visual[1, 3].flatten(0, 1).mean(0))
     assert crossed.shape == (2, 4, 5)
     expected = math.sqrt(float(((a - v) ** 2).sum()))
@@ -95,7 +96,7 @@ def test_windows_of_two_recordings(modality: Literal["audio", "visual"], s: int,
     query = Query(modality, 1, 3)
     with torch.no_grad():
         costs = model.window_costs(audio=audio, visual=visual, query=query)
-        crossed = model.distances(audio=audio, visual=visual)
+        crossed = pair_distance(*model(audio=audio, visual=visual).parts.values())
     if modality == "visual":
         crossed = crossed.transpose(1, 2)
     count = crossed.shape[2] - 3 + 1

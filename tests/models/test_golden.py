@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from avel.models.av import Av
 from avel.models.avdln import Avdln
 from avel.models.base import Batch, Output, Query, TaskName
+from avel.models.layers import pair_distance
 from avel.training.released import convert_weights
 
 ATOL = 1e-5
@@ -94,7 +95,7 @@ def test_avdln(golden: Path) -> None:
     visual = torch.from_numpy(means)[:, :, None, None]  # maps of one region
     expected = np.load(golden / "avdln_release.npz")["distances"]  # (clip, visual, audio)
     with torch.no_grad():
-        got = network.distances(audio=audio, visual=visual).numpy()
+        got = pair_distance(*network(audio=audio, visual=visual).parts.values()).numpy()
         costs = network.window_costs(audio=audio, visual=visual, query=Query("audio", 2, 3))
     assert np.abs(got.transpose(0, 2, 1) - expected).max() < ATOL
     sums = np.stack([sum(expected[:, t + i, 2 + i] for i in range(3)) for t in range(8)], 1)

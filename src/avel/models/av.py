@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from avel.errors import CheckpointError
 from avel.models.base import TASK_TRAITS, Batch, Model, ModelCard, Output, Recipe, TaskName, models
 from avel.models.fusion import PLAIN, RESIDUAL, build_fusion
 from avel.models.layers import (
@@ -71,7 +70,7 @@ class Av(Model):
         c3d_dim: How many of V's channels, the last ones, are C3D's; of the `c3d` inputs alone.
 
     Raises:
-        ValueError: if an option has no such value, or contradicts the others.
+        ValueError: if an option is out of range, or contradicts the others.
     """
 
     card: ClassVar[ModelCard] = ModelCard(
@@ -121,7 +120,6 @@ class Av(Model):
         c3d_dim: int = 512,
     ) -> None:
         super().__init__()
-        self.check_choices(inputs=inputs, fusion=fusion, stage=stage, variant=variant)
         self.check_sizes(blocks=blocks, state=state, hidden=hidden, width=width, common=common)
         _check_together(inputs, fusion, stage, variant, blocks)
         self.task, self.background, self.release = task, classes, variant == "release"
@@ -234,19 +232,10 @@ class Av(Model):
             The names taken; fusion and heads keep their own weights.
 
         Raises:
-            CheckpointError: if a weight is missing or of another shape; nothing is taken then.
+            CheckpointError: as :meth:`load_part`.
         """
         shared = ("look.", "listen.", "read.audio_lstm.", "read.visual_lstm.", "read.lstm.")
-        weights = {k: v for k, v in self.state_dict().items() if k.startswith(shared)}
-        misfits = [k for k, v in weights.items() if k not in state or state[k].shape != v.shape]
-        if misfits:
-            raise CheckpointError(
-                f"the model to start from lacks {len(misfits)} weights, {misfits[0]} among them",
-                expected="attention and BiLSTMs of the same sizes",
-                hint="start from a model with the same inputs and stage",
-            )
-        self.load_state_dict({k: state[k] for k in weights}, strict=False)
-        return list(weights)
+        return self.load_part(state, [n for n in self.state_dict() if n.startswith(shared)])
 
 
 class Single(nn.Module):

@@ -36,7 +36,7 @@ class Avdln(Model):
         tau: Margin of the contrastive loss.
 
     Raises:
-        ValueError: if an option has no such value.
+        ValueError: if the margin isn't above 0.
     """
 
     card: ClassVar[ModelCard] = ModelCard(
@@ -67,7 +67,6 @@ class Avdln(Model):
         tau: float = 2.0,
     ) -> None:
         super().__init__()
-        self.check_choices(negatives=negatives)
         if not tau > 0:
             raise ValueError(f"tau={tau}: expected more than 0")
         self.task, self.background = task, classes
@@ -106,35 +105,20 @@ class Avdln(Model):
             batch.mask, margin=self.tau, mismatched=self.negatives == "sync",
         )  # fmt: skip
 
-    def distances(self, *, audio: Tensor, visual: Tensor) -> Tensor:
-        """Euclidean distance (eq. 9) of every audio to every visual segment.
-
-        Args:
-            audio: (B, S, A).
-            visual: (B, T, H, W, V).
-
-        Returns:
-            (B, S, T).
-        """
-        parts = self(audio=audio, visual=visual).parts
-        return pair_distance(parts["audio"], parts["visual"])
-
     @property
     def reads_means(self) -> bool:
         """Always: no region is looked at by itself."""
         return True
 
     def window_costs(self, *, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
-        """Summed distances of every window (eq. 8); see the base class.
+        """Summed Euclidean distances (eq. 9) of every window; see the base class.
 
         Raises:
             UsageError: if the query lies outside its track or is longer than the other.
         """
         query.check(audio.shape[1], visual.shape[1])
-        crossed = self.distances(audio=audio, visual=visual)
-        if query.modality == "visual":
-            crossed = crossed.transpose(1, 2)
-        return window_sums(crossed[:, query.start : query.start + query.length])
+        parts = self(audio=audio, visual=visual).parts
+        return window_sums(pair_distance(*query.pair(parts["audio"], parts["visual"])))
 
 
 def _tower(width: int) -> nn.Sequential:

@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from avel.models.base import TASK_TRAITS, Batch, Model, ModelCard, Output, Recipe, TaskName, models
+from avel.models.base import TASK_TRAITS, Batch, Model, ModelCard, Output, TaskName, models
 from avel.models.fusion import DMRN
-from avel.models.layers import AVGA, as_read, average, masked_mean, share_entropy
+from avel.models.layers import AVGA, as_read, class_entropy
 from avel.models.precision import widened
 from avel.models.recurrent import Recurrent
 
@@ -94,11 +94,6 @@ class Avsdn(Model):
         self.decoder = Recurrent("lstm", audio_dim + visual_dim, 2 * state)
         self.head = nn.Linear(2 * state, classes + 1)
 
-    @classmethod
-    def recipe(cls, task: TaskName) -> Recipe:
-        """Ours: Adam 1e-3, 300 epochs of batch 64."""
-        return Recipe()
-
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
         """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
 
@@ -123,8 +118,4 @@ class Avsdn(Model):
             output: Of this model for the batch.
             batch: With ``labels`` in SEL, ``tags`` in WSEL.
         """
-        logits = output.parts["logits"]
-        if TASK_TRAITS[self.task].weak:
-            assert batch.tags is not None
-            return share_entropy(masked_mean(logits, batch.mask), batch.tags).mean()
-        return average(share_entropy(logits, batch.one_hot(logits.shape[-1] - 1)), batch.mask)
+        return class_entropy(output.parts["logits"], batch, weak=TASK_TRAITS[self.task].weak)

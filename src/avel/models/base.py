@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avel.errors import UsageError, all_at_once
+from avel.errors import CheckpointError, UsageError, all_at_once
 from avel.models.standardize import Standardize, through
 from avel.registry import Registry
 
@@ -175,13 +175,14 @@ class Model(nn.Module, ABC):
 
     A child's constructor takes ``audio_dim``, ``visual_dim``, ``classes`` (C, without background)
     and ``task`` by keyword, then its own options, each with a default and plain (str, int, float,
-    bool) so that a checkpoint can hold them.
+    bool) so that a checkpoint can hold them. It raises ValueError for values that are out of range
+    or contradict one another; :func:`build_model` checks names, types and ``choices`` before.
     """
 
     card: ClassVar[ModelCard]
     #: False where the loss is no mean over segments or clips, so that devices can't share a batch.
     shares_batches: ClassVar[bool] = True
-    #: The values of the options that have a few, by name: the contract tests try each of them.
+    #: The values of the options that have a few, by name.
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     #: Recipe fields that differ from :data:`avel.training.recipes.SMALL_VALUES` where that
     #: measured better.
@@ -224,18 +225,13 @@ class Model(nn.Module, ABC):
         return {n: p.default for n, p in parameters.items() if n not in common}
 
     @classmethod
-    def check_choices(cls, **chosen: str) -> None:
-        """Whether options that have a few values have one of them.
-
-        Args:
-            chosen: A value for every name of ``choices``.
-
-        Raises:
-            ValueError: if a value is none of them.
-        """
-        for name, known in cls.choices.items():
-            if chosen[name] not in known:
-                raise ValueError(f"{name}={chosen[name]!r}: expected one of {', '.join(known)}")
+    def wrong_choices(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        """What is wrong with the options that have none of their ``choices``, by name."""
+        return {
+            name: f"{name}={options[name]!r}: expected one of {', '.join(values)}"
+            for name, values in cls.choices.items()
+            if isinstance(options.get(name), str) and options[name] not in values
+        }
 
     @staticmethod
     def check_sizes(**sizes: int) -> None:
@@ -247,6 +243,30 @@ class Model(nn.Module, ABC):
         for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"{name}={value}: expected 1 or more")
+
+    def load_part(self, state: Mapping[str, Tensor], names: Iterable[str]) -> list[str]:
+        """Take some weights from another model's state, all of them or none.
+
+        Args:
+            state: Weights by name.
+            names: Of the weights that are taken.
+
+        Returns:
+            The names.
+
+        Raises:
+            CheckpointError: if a weight is missing or of another shape.
+        """
+        mine, names = self.state_dict(), list(names)
+        misfits = [n for n in names if n not in state or state[n].shape != mine[n].shape]
+        if misfits:
+            raise CheckpointError(
+                f"the model to start from lacks {len(misfits)} weights, {misfits[0]} among them",
+                expected="the same layers of the same sizes",
+                hint="start from a model trained with the same options",
+            )
+        self.load_state_dict({n: state[n] for n in names}, strict=False)
+        return names
 
     def parameter_counts(self, depth: int = 3) -> dict[str, int]:
         """Number of trainable weights by module, names cut after ``depth`` parts."""
@@ -312,6 +332,15 @@ class Query:
     start: int
     length: int
 
+    def pair(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
+        """The query's segments (B, l, ...) and the candidates (B, N, ...).
+
+        Args:
+            audio, visual: (B, T, ...) and (B, T', ...), a row a segment.
+        """
+        queries, candidates = (audio, visual) if self.modality == "audio" else (visual, audio)
+        return queries[:, self.start : self.start + self.length], candidates
+
     def check(self, audio: int, visual: int) -> None:
         """Whether the query fits tracks of so many segments.
 
@@ -362,6 +391,7 @@ def build_model(
         for key, value in options.items()
         if key in known and not _fits(value, known[key])
     ]
+    mistakes += cls.wrong_choices(options).values()
     if task not in cls.card.tasks:
         mistakes.append(f"task {task!r}: it has {', '.join(cls.card.tasks)}")
     if mistakes:

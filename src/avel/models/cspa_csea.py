@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from avel.errors import CheckpointError, UsageError
+from avel.errors import UsageError
 from avel.models.base import (
     TASK_TRAITS,
     Batch,
@@ -65,7 +65,7 @@ class CspaCsea(Model):
         head_bias: As for :func:`avel.models.layers.start_soft_margin`.
 
     Raises:
-        ValueError: if an option has no such value, or contradicts the others.
+        ValueError: if an option is out of range, or contradicts the others.
     """
 
     card: ClassVar[ModelCard] = ModelCard(
@@ -131,17 +131,10 @@ class CspaCsea(Model):
         self.check_sizes(common=common, hidden=hidden, state=state)
         if not tau > 0:
             raise ValueError(f"tau={tau}: expected more than 0")
-        self.check_choices(
-            modules=modules,
-            gate=gate,
-            modality=modality,
-            form=form,
-            negatives=negatives,
-            heads=heads,
-            head_bias=head_bias,
-        )
         _check_switches(modules, audio_attention=audio_attention, v2a=v2a, a2v=a2v)
-        _check_negatives(form, negatives)
+        if form == "unpaired" and negatives == "sync":
+            text = "negatives='sync' is the paired form's; unpaired takes shifted windows"
+            raise ValueError(text)
         self.task, self.modality, self.form = task, modality, form
         self.negatives, self.tau = negatives, tau
         self.background = classes
@@ -309,10 +302,8 @@ class CspaCsea(Model):
         parts = self.matching(audio, visual, None)
         costs = []
         for name in self.shares:
-            crossed = pair_distance(parts[f"{name}.audio"], parts[f"{name}.visual"])
-            if query.modality == "visual":
-                crossed = crossed.transpose(1, 2)
-            costs.append(window_sums(crossed[:, query.start : query.start + query.length]))
+            rows = query.pair(parts[f"{name}.audio"], parts[f"{name}.visual"])
+            costs.append(window_sums(pair_distance(*rows)))
         return torch.stack(costs).mean(0)
 
     def _unpaired_costs(self, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
@@ -343,18 +334,9 @@ class CspaCsea(Model):
             The names taken; the heads keep their own weights.
 
         Raises:
-            CheckpointError: if a weight is missing or of another shape; nothing is taken then.
+            CheckpointError: as :meth:`load_part`.
         """
-        weights = {k: v for k, v in self.state_dict().items() if "head." not in k}
-        misfits = [k for k, v in weights.items() if k not in state or state[k].shape != v.shape]
-        if misfits:
-            raise CheckpointError(
-                f"the model to start from lacks {len(misfits)} weights, {misfits[0]} among them",
-                expected="co-attention and BiLSTMs of the same sizes and the same streams",
-                hint="start from a model trained with the same options",
-            )
-        self.load_state_dict({k: state[k] for k in weights}, strict=False)
-        return list(weights)
+        return self.load_part(state, [n for n in self.state_dict() if "head." not in n])
 
 
 def training_windows(batch: Batch, background: int) -> Tensor:
@@ -396,11 +378,6 @@ def _check_switches(modules: str, **switches: bool) -> None:
     for name, module in inside.items():
         if not switches[name] and module not in modules:
             raise ValueError(f"{name}=False does nothing with modules={modules!r}")
-
-
-def _check_negatives(form: str, negatives: str) -> None:
-    if form == "unpaired" and negatives == "sync":
-        raise ValueError("negatives='sync' is the paired form's; unpaired takes shifted windows")
 
 
 def _check_query(query: Query, audio: int, visual: int, *, same: bool) -> None:

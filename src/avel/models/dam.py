@@ -100,7 +100,7 @@ class Dam(Model):
         hidden, common: Widths d and 49 of :class:`avel.models.layers.AVGA`.
 
     Raises:
-        ValueError: if an option has no such value or can't be with the others.
+        ValueError: if an option is out of range, or contradicts the others.
     """
 
     card: ClassVar[ModelCard] = ModelCard(
@@ -153,9 +153,6 @@ class Dam(Model):
         common: int = 49,
     ) -> None:
         super().__init__()
-        self.check_choices(
-            embedding=embedding, matching=matching, regions=regions, negatives=negatives
-        )
         _check(task, embedding, matching, width, heads, lambda_s, dropout)
         self.task, self.background, self.negatives = task, classes, negatives
         classifies = TASK_TRAITS[task].classifies
@@ -308,11 +305,8 @@ class Dam(Model):
                 hint="train with regions=mean to match separate recordings",
             )
         f_audio, f_visual, _ = self.local(audio, visual)
-        queries, candidates = (
-            (f_audio, f_visual) if query.modality == "audio" else (f_visual, f_audio)
-        )
+        queries, candidates = query.pair(f_audio, f_visual)
         embed = self.audio_whole if query.modality == "audio" else self.visual_whole
-        queries = queries[:, query.start : query.start + query.length]
         whole = cast(Tensor, embed(queries)).double()[:, None]  # float32's sigmoid ties at 1
         if self.matching == "self":
             cost = 1 - F.cosine_similarity(whole, candidates.double(), dim=-1)

@@ -104,7 +104,7 @@ class Dcca(Model):
         pairs: Whose pairs correlate: ``"event"`` segments', CML's matches, or ``"all"``.
 
     Raises:
-        ValueError: if an option has no such value.
+        ValueError: if a number is out of range.
     """
 
     shares_batches: ClassVar[bool] = False  # correlations are those of the whole batch
@@ -145,7 +145,6 @@ class Dcca(Model):
         pairs: str = "event",
     ) -> None:
         super().__init__()
-        self.check_choices(pairs=pairs)
         if not ridge > 0:
             raise ValueError(f"ridge={ridge}: expected more than 0")
         self.check_sizes(hidden=hidden, width=width)
@@ -229,11 +228,5 @@ class Dcca(Model):
             UsageError: if the query lies outside its track or is longer than the other.
         """
         query.check(audio.shape[1], visual.shape[1])
-        audio_embedding, visual_embedding = self.embed(self(audio=audio, visual=visual))
-        queries, candidates = (
-            (audio_embedding, visual_embedding)
-            if query.modality == "audio"
-            else (visual_embedding, audio_embedding)
-        )
-        queries = queries[:, query.start : query.start + query.length]
+        queries, candidates = query.pair(*self.embed(self(audio=audio, visual=visual)))
         return window_sums(1 - queries @ candidates.transpose(1, 2)).float()

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avel.models.base import Batch, Model, ModelCard, Output, Recipe, TaskName, models
-from avel.models.layers import as_read, average, region_mean, share_entropy, valid
+from avel.models.base import Batch, Model, ModelCard, Output, TaskName, models
+from avel.models.layers import as_read, class_entropy, region_mean, valid
 from avel.models.precision import widened
 
 EPS = 1e-5  #: added to the channels' maximum
@@ -50,7 +50,7 @@ class EdTcn(Model):
         dropout: Share of channels dropped in training.
 
     Raises:
-        ValueError: if an option has no such value.
+        ValueError: if a number is out of range.
     """
 
     card: ClassVar[ModelCard] = ModelCard(
@@ -84,7 +84,6 @@ class EdTcn(Model):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        self.check_choices(modality=modality)
         self.check_sizes(first=first, second=second)
         _check(kernel, dropout)
         self.task, self.modality = task, modality
@@ -94,11 +93,6 @@ class EdTcn(Model):
         ways = [(second, second), (second, first)]
         self.decoder = nn.ModuleList(block(i, o, kernel, dropout) for i, o in ways)
         self.head = nn.Linear(first, classes + 1)
-
-    @classmethod
-    def recipe(cls, task: TaskName) -> Recipe:
-        """Ours: Adam 1e-3, 300 epochs of batch 64."""
-        return Recipe()
 
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
         """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) is True on real segments.
@@ -142,8 +136,7 @@ class EdTcn(Model):
             output: Of this model for the batch.
             batch: With ``labels``.
         """
-        logits = output.parts["logits"]
-        return average(share_entropy(logits, batch.one_hot(logits.shape[-1] - 1)), batch.mask)
+        return class_entropy(output.parts["logits"], batch)
 
 
 def _check(kernel: int, dropout: float) -> None:

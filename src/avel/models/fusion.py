@@ -5,6 +5,9 @@ Every brick takes audio and visual (..., width) and gives (..., out); ``out`` is
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -22,60 +25,34 @@ class Concat(nn.Module):
 
 
 class PairedLinear(nn.Module):
-    """Two linear maps, W_a a and W_v v, joined element by element as a child defines."""
+    """Two linear maps, W_a a and W_v v, joined element by element.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: Of both features, and of the joined one.
+        join: Makes one feature of the two mapped ones.
+    """
+
+    def __init__(self, width: int, join: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self.w_a = nn.Linear(width, width)
         self.w_v = nn.Linear(width, width)
-        self.out = width
+        self.join, self.out = join, width
 
     def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
         """(..., width) twice -> (..., width)."""
         return self.join(self.w_a(audio), self.w_v(visual))
 
-    def join(self, a: Tensor, v: Tensor) -> Tensor:
-        """The two mapped features made one."""
-        raise NotImplementedError
+
+def _through(audio: Tensor, visual: Tensor) -> Tensor:
+    """The picture, let through by the sound."""
+    return audio.sigmoid() * visual
 
 
-class Additive(PairedLinear):
-    """W_a a + W_v v."""
-
-    def join(self, a: Tensor, v: Tensor) -> Tensor:
-        """a + v."""
-        return a + v
-
-
-class Maxpool(PairedLinear):
-    """max(W_a a, W_v v) (MP)."""
-
-    def join(self, a: Tensor, v: Tensor) -> Tensor:
-        """The larger of each pair."""
-        return torch.maximum(a, v)
-
-
-class Gated(PairedLinear):
-    """sigmoid(W_a a) * W_v v."""
-
-    def join(self, a: Tensor, v: Tensor) -> Tensor:
-        """The picture, let through by the sound."""
-        return a.sigmoid() * v
-
-
-class MB(PairedLinear):
-    """(W_a a) * (W_v v): multimodal bilinear, of low rank."""
-
-    def join(self, a: Tensor, v: Tensor) -> Tensor:
-        """a * v."""
-        return a * v
-
-
-class GMB(MB):
+class GMB(PairedLinear):
     """MB, let through by a sigmoid of the sound."""
 
     def __init__(self, width: int) -> None:
-        super().__init__(width)
+        super().__init__(width, torch.mul)
         self.gate = nn.Linear(width, width)
 
     def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
@@ -84,12 +61,15 @@ class GMB(MB):
         return fused
 
 
-class GMU(PairedLinear):
+class GMU(nn.Module):
     """z * tanh(W_a a) + (1 - z) * tanh(W_v v) with z = sigmoid(W_z [a; v])."""
 
     def __init__(self, width: int) -> None:
-        super().__init__(width)
+        super().__init__()
+        self.w_a = nn.Linear(width, width)
+        self.w_v = nn.Linear(width, width)
         self.w_z = nn.Linear(2 * width, width)
+        self.out = width
 
     def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
         """(..., width) twice -> (..., width)."""
@@ -166,10 +146,17 @@ class DMRN(nn.Module):
         return (audio + visual) / 2
 
 
-PLAIN = {
-    "concat": Concat, "additive": Additive, "maxpool": Maxpool, "gated": Gated,
-    "mb": MB, "gmu": GMU, "gmb": GMB,
-}  # fmt: skip
+#: By name: [a; v]; W_a a + W_v v; the larger of both; sigmoid(W_a a) * W_v v; (W_a a) * (W_v v),
+#: multimodal bilinear of low rank; and the two with a further gate.
+PLAIN: Mapping[str, Callable[[int], nn.Module]] = {
+    "concat": Concat,
+    "additive": partial(PairedLinear, join=torch.add),
+    "maxpool": partial(PairedLinear, join=torch.maximum),
+    "gated": partial(PairedLinear, join=_through),
+    "mb": partial(PairedLinear, join=torch.mul),
+    "gmu": GMU,
+    "gmb": GMB,
+}
 RESIDUAL = ("mrn", "dmrn", "dmrfe")
 
 

@@ -252,7 +252,7 @@ class Jca(Model):
             layer behind it (0: none; 1024 is the other way to read the paper), the hidden layer.
 
     Raises:
-        ValueError: if an option has no such value, or contradicts the others.
+        ValueError: if an option is out of range, or contradicts the others.
     """
 
     card: ClassVar[ModelCard] = ModelCard(
@@ -314,14 +314,6 @@ class Jca(Model):
         head_bias: str = "uniform",
     ) -> None:
         super().__init__()
-        self.check_choices(
-            early=early,
-            recurrent=recurrent,
-            attention=attention,
-            joint=joint,
-            form=form,
-            head_bias=head_bias,
-        )
         self.check_sizes(
             audio_out=audio_out, visual_out=visual_out, recursions=recursions, length=length,
             rows=rows, joint_out=joint_out, hidden=hidden,

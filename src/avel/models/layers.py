@@ -9,11 +9,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from avel.errors import UsageError
+from avel.models.base import Batch
 from avel.models.precision import widened
-from avel.models.recurrent import run
+from avel.models.recurrent import run_masked
 
 
 def mlp(*widths: int) -> nn.Sequential:
@@ -150,9 +150,6 @@ class AVGA(nn.Module):
 class BiLSTM(nn.Module):
     """A bidirectional LSTM over clips of unequal length.
 
-    The backward direction starts at each clip's own last segment, so padding never changes an
-    output; clips of one length take the unpacked path, which is faster.
-
     Args:
         width: Width of the input.
         state: Width of the hidden state of one direction.
@@ -163,16 +160,8 @@ class BiLSTM(nn.Module):
         self.lstm = nn.LSTM(width, state, batch_first=True, bidirectional=True)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, T, width) -> (B, T, 2*state); zeros where ``mask`` (B, T) is False.
-
-        A mask is True on a clip's first segments, one at least, and False after them.
-        """
-        if mask is None or bool(mask.all()):
-            return cast(Tensor, run(self.lstm, x)[0])
-        lengths = mask.sum(1).cpu()
-        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        out = cast(PackedSequence, run(self.lstm, packed)[0])
-        return pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])[0]
+        """(B, T, width) -> (B, T, 2*state); see :func:`avel.models.recurrent.run_masked`."""
+        return run_masked(self.lstm, x, mask)[0]
 
 
 def masked_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -245,6 +234,22 @@ def share_entropy(logits: Tensor, target: Tensor) -> Tensor:
     target = target.to(logits.dtype)
     share = target / target.sum(-1, keepdim=True).clamp(min=1e-6)
     return -(share * logits.log_softmax(-1)).sum(-1)
+
+
+def class_entropy(logits: Tensor, batch: Batch, *, weak: bool = False) -> Tensor:
+    """Softmax cross-entropy of the segments; weak: of each clip's mean over time, by its tags.
+
+    Args:
+        logits: (B, T, C+1), background last.
+        batch: With ``labels``, or ``tags`` where ``weak``.
+
+    Returns:
+        A scalar.
+    """
+    if weak:
+        assert batch.tags is not None
+        return share_entropy(masked_mean(logits, batch.mask), batch.tags).mean()
+    return average(share_entropy(logits, batch.one_hot(logits.shape[-1] - 1)), batch.mask)
 
 
 def contrastive(distance: Tensor, match: Tensor, margin: float) -> Tensor:

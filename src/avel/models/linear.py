@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from avel.models.base import TASK_TRAITS, Batch, Model, ModelCard, Output, Recipe, TaskName, models
-from avel.models.layers import as_read, average, masked_mean, region_mean, share_entropy
+from avel.models.base import TASK_TRAITS, Batch, Model, ModelCard, Output, TaskName, models
+from avel.models.layers import as_read, class_entropy, region_mean
 from avel.models.precision import widened
 
 #: What every region has at least of a map, so that a map without contrast is even.
@@ -60,7 +60,6 @@ class Linear(Model):
         modality: str = "both",
     ) -> None:
         super().__init__()
-        self.check_choices(pool=pool, modality=modality)
         self.task, self.background, self.largest = task, classes, pool == "max"
         self.audio = nn.Linear(audio_dim, classes + 1) if modality != "visual" else None
         self.visual = (
@@ -71,11 +70,6 @@ class Linear(Model):
         for part in (self.audio, self.visual):
             for weight in part.parameters() if part is not None else ():
                 nn.init.zeros_(weight)
-
-    @classmethod
-    def recipe(cls, task: TaskName) -> Recipe:
-        """Ours: Adam 1e-3, 300 epochs of batch 64."""
-        return Recipe()
 
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
         """Output for (B, T, A) and (B, T, H, W, V); ``mask`` (B, T) has no effect.
@@ -113,8 +107,4 @@ class Linear(Model):
             output: Of this model for the batch.
             batch: With ``labels`` in SEL, ``tags`` in WSEL.
         """
-        logits = output.parts["logits"]
-        if TASK_TRAITS[self.task].weak:
-            assert batch.tags is not None
-            return share_entropy(masked_mean(logits, batch.mask), batch.tags).mean()
-        return average(share_entropy(logits, batch.one_hot(self.background)), batch.mask)
+        return class_entropy(output.parts["logits"], batch, weak=TASK_TRAITS[self.task].weak)

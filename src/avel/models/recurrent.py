@@ -49,16 +49,33 @@ class Recurrent(nn.Module):
         Returns:
             (B, T, out), zeros where the mask is False, and the last states.
         """
-        hx = None if start is None else _as_given(start)
-        if mask is None or bool(mask.all()):
-            out, last = run(self.net, x, hx)
-            return cast(Tensor, out), _as_tuple(last)
-        packed = pack_padded_sequence(x, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
-        packed_out, last = run(self.net, packed, hx)
-        out, _ = pad_packed_sequence(
-            cast(PackedSequence, packed_out), batch_first=True, total_length=x.shape[1]
-        )
-        return out, _as_tuple(last)
+        given = start[0] if start is not None and len(start) == 1 else start
+        out, last = run_masked(self.net, x, mask, given)
+        return out, last if isinstance(last, tuple) else (last,)
+
+
+def run_masked(
+    net: nn.RNNBase, x: Tensor, mask: Tensor | None, start: Any = None
+) -> tuple[Tensor, Any]:
+    """A recurrent network over clips of unequal length; padding changes nothing.
+
+    The backward direction starts at each clip's own last segment; clips of one length take the
+    unpacked path, which is faster.
+
+    Args:
+        net: The network, batch first.
+        x: (B, T, width), the segments.
+        mask: (B, T), True on a clip's first segments, one at least, and False after them.
+        start: The states to begin with, as the network takes them.
+
+    Returns:
+        (B, T, out), zeros where the mask is False, and the last states as the network gives them.
+    """
+    if mask is None or bool(mask.all()):
+        return run(net, x, start)
+    packed = pack_padded_sequence(x, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+    packed_out, last = run(net, packed, start)
+    return pad_packed_sequence(packed_out, batch_first=True, total_length=x.shape[1])[0], last
 
 
 @cache
@@ -88,14 +105,6 @@ def _as_float(x: Any) -> Any:
     if isinstance(x, tuple) and not isinstance(x, PackedSequence):
         return tuple(part.float() for part in x)
     return x.float()
-
-
-def _as_given(state: State) -> Any:
-    return state[0] if len(state) == 1 else state
-
-
-def _as_tuple(state: Any) -> State:
-    return state if isinstance(state, tuple) else (state,)
 
 
 def to_front(x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:

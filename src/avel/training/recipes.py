@@ -106,7 +106,9 @@ def _refused(cls: type[Model], task: TaskName, options: Mapping[str, Any]) -> li
     """Mistakes in the options that the model itself reports; no weights are allocated."""
     import torch
 
-    candidate, mistakes = {**cls.options(), **options}, list[str]()
+    wrong = cls.wrong_choices(options)
+    mistakes = list(wrong.values())
+    candidate = {**cls.options(), **{n: v for n, v in options.items() if n not in wrong}}
     while len(mistakes) <= len(options):
         try:
             audio, visual = cls.widths(candidate)
