@@ -17,6 +17,7 @@ from avel.web.training import TrainingOptions
 from tests.web import fake_worker
 
 HOST = "http://127.0.0.1"
+GATE = {"start": 0.5, "end": 2.25, "label": "gate", "score": 1.0}
 
 
 @contextmanager
@@ -68,6 +69,12 @@ def done(client: TestClient, name: str = "street.mp4", content: bytes = b"x") ->
     job = ended(client, id)
     assert job["state"] == "done", job
     return str(id)
+
+
+def put(client: TestClient, id: str, revision: int, *events: dict[str, Any]) -> Any:
+    """Save a job's events."""
+    body = {"revision": revision, "events": list(events)}
+    return client.put(f"/api/jobs/{id}/annotations", json=body)
 
 
 def corrected(client: TestClient, count: int, *, label: str = "gate") -> list[str]:

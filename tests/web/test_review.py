@@ -1,13 +1,10 @@
-"""Results and corrections of `avel serve`: thresholds, media, annotations, exports, a data set."""
+"""Results and corrections of `avel serve`: thresholds, media, annotations, exports."""
 
 from __future__ import annotations
 
 import base64
-import csv
-import errno
 import io
 import json
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +13,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from avel.errors import DataError
 from avel.formats import format_endings, read
 from avel.types import Event
-from avel.web.dataset import CorrectedDataset
 from avel.web.exports import REPORT_FORMATS, _corrected
-from avel.web.store import Store
 from tests.report_samples import CLASSES, lane_timeline, write_clip
-from tests.web.client import done, ended, send, serving
-
-GATE = {"start": 0.5, "end": 2.25, "label": "gate", "score": 1.0}
+from tests.web.client import GATE, done, ended, put, send, serving
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +30,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 @pytest.fixture(scope="module")
 def job(client: TestClient) -> str:
     return done(client, "street <b>.mp4", bytes(range(256)) * 10)
-
-
-def put(client: TestClient, id: str, revision: int, *events: dict[str, Any]) -> Any:
-    body = {"revision": revision, "events": list(events)}
-    return client.put(f"/api/jobs/{id}/annotations", json=body)
 
 
 def test_the_timeline_has_all_that_the_page_shows(client: TestClient, job: str) -> None:
@@ -362,108 +349,6 @@ def test_labels_that_dont_fit_are_left_out_and_named(client: TestClient, job: st
     own = done(client, "b.mp4")
     chosen = client.post(f"/api/import?job={own}", files={"file": ("many.csv", many)}).json()
     assert [e["label"] for e in chosen["events"]] == ["y"]
-
-
-def test_what_is_corrected_is_a_data_set(client: TestClient) -> None:
-    data = client.service.data.folder  # type: ignore[attr-defined]
-    ids = [done(client, content=f"video {k}".encode()) for k in range(2)]
-    same = done(client, "copy.mp4", b"video 0")
-    put(client, ids[0], 0, GATE, GATE | {"start": 3, "end": 4, "label": '=dog, "big"'})
-    put(client, ids[1], 0)
-    put(client, same, 0, GATE)
-    with (data / "annotations.csv").open(newline="") as f:
-        rows = [r for r in csv.DictReader(f) if any(id in r["file"] for id in [*ids, same])]
-    assert [(r["file"], r["start"], r["label"]) for r in rows] == [
-        (f"videos/{ids[0]}.mp4", "0.5", "gate"),
-        (f"videos/{ids[0]}.mp4", "3.0", '\'=dog, "big"'),
-        (f"videos/{ids[1]}.mp4", "", ""),
-        (f"videos/{same}.mp4", "0.5", "gate"),
-    ]
-    assert rows[0]["video"] == rows[3]["video"] != rows[2]["video"]
-    from avel.data.annotations import read_rows
-
-    read_back, mistakes = read_rows(data)
-    assert not mistakes and '=dog, "big"' in {r.label for r in read_back}
-    odd = {"start": 1e-05, "end": 5.325581395348838}  # dragged by a hand, not typed
-    put(client, ids[1], 1, GATE | odd)
-    read_back, mistakes = read_rows(data)
-    assert not mistakes and (1e-05, odd["end"]) in {(r.start, r.end) for r in read_back}
-    put(client, ids[1], 2)
-    assert (data / "videos" / f"{ids[0]}.mp4").read_bytes() == b"video 0"
-    lanes = client.get("/api/dataset").json()
-    assert lanes["path"] == str(data) and lanes["clips"] >= 3 and not lanes["notes"]
-    assert lanes["commands"][-1].startswith(f"avel train cspa_csea data={data}")
-    client.delete(f"/api/jobs/{ids[0]}")
-    client.delete(f"/api/jobs/{same}/annotations")
-    text = (data / "annotations.csv").read_text()
-    assert ids[1] in text and ids[0] not in text and same not in text
-    assert not (data / "videos" / f"{ids[0]}.mp4").exists()
-
-
-def test_what_a_person_adds_to_the_data_set_stays(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    with serving(tmp_path / "state", data=data) as client:
-        id = done(client)
-        put(client, id, 0, GATE)
-        added = [data / "videos" / name for name in ("own.mp4", "0123456789abcdef.mp4")]
-        for path in added:
-            path.write_bytes(b"a person's own")
-        (data / "videos" / "more").mkdir()
-        table = data / "annotations.csv"
-        text = table.read_text().replace("label,video", "label,video,split")
-        lines = [line + "," for line in text.splitlines()[1:]]
-        own = "videos/own.mp4,1.0,2.0,'=bell,,test"
-        table.write_text("\n".join([text.splitlines()[0], *lines, own]) + "\n")
-        other = done(client, content=b"another")
-        put(client, other, 0)
-        put(client, id, 1, GATE, GATE | {"start": 3, "end": 4})
-        with table.open(newline="") as f:
-            rows = list(csv.DictReader(f))
-        assert [(r["file"][:23], r["label"], r["split"]) for r in rows] == [
-            (f"videos/{id}", "gate", ""), (f"videos/{id}", "gate", ""),
-            (f"videos/{other}", "", ""), ("videos/own.mp4", "'=bell", "test"),
-        ]  # fmt: skip
-        client.delete(f"/api/jobs/{id}")
-        assert not (data / "videos" / f"{id}.mp4").exists()
-        table.write_bytes(b"\xff\xfe no table")
-        put(client, other, 1, GATE)
-        assert table.read_bytes() == b"\xff\xfe no table"
-        (trouble,) = client.get("/api/jobs").json()["troubles"]
-        assert "isn't up to date" in trouble["got"] and "annotations.csv" in trouble["got"]
-        table.unlink()
-        assert client.get("/api/dataset").json()["path"] == str(data)
-        assert client.get("/api/jobs").json()["troubles"] == []
-        assert "gate" in table.read_text()
-    with serving(tmp_path / "state", data=data):
-        assert all(path.is_file() for path in added) and (data / "videos" / "more").is_dir()
-
-
-def test_a_correction_is_saved_though_the_data_set_cant_be(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    id = done(client)
-
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr("avel.web.dataset.write_whole", full)
-        saved = put(client, id, 0, GATE)
-        assert saved.status_code == 200 and saved.json()["revision"] == 1
-        (trouble,) = client.get("/api/jobs").json()["troubles"]
-        assert "the disk is full" in trouble["got"]
-        other = done(client)
-        assert client.delete(f"/api/jobs/{other}").status_code == 204
-    put(client, id, 1, GATE)
-    assert client.get("/api/jobs").json()["troubles"] == []
-
-
-def test_a_folder_of_somebody_elses_is_never_written_over(tmp_path: Path) -> None:
-    (tmp_path / "annotations.csv").write_text("file,start,end,label\na.mp4,0,1,x\n")
-    store = Store(tmp_path.parent / "jobs.sqlite")
-    with pytest.raises(DataError, match="didn't write"):
-        CorrectedDataset(tmp_path, store, lambda job: tmp_path)
-    store.close()
 
 
 @pytest.mark.parametrize("format", sorted(REPORT_FORMATS))

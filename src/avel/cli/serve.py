@@ -20,7 +20,10 @@ def serve(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="A folder for the corrected labels, which `avel train data=DIR` reads."),
+        typer.Option(
+            help="The data set that corrected files are added to, for `avel train data=DIR`: a new "
+            "folder, or one with clips, labelled or not."
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,

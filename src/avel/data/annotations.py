@@ -31,7 +31,10 @@ _SPLITS = {"training": "train", "validation": "val", "valid": "val", "dev": "val
 _NO_EVENT = "background is no event: the clip counts, without it"
 #: An annotation file above this size isn't read: 64 MiB is about a million events.
 LARGEST = 64 * 2**20
-_TEXTS = (
+#: What `avel serve --data` writes about the files that it added; no labels.
+SERVE_MARK = "made-by-avel-serve.txt"
+#: Files of AVE's form, with the split of their clips.
+TEXTS = (
     ("train", "trainSet.txt"),
     ("val", "valSet.txt"),
     ("test", "testSet.txt"),
@@ -128,7 +131,7 @@ def _read(root: Path, *, predictions: bool) -> Annotations:
         if (root / name).is_file():
             return _read_table(root / name, root, predictions=predictions)
     annotations = Annotations()
-    for split, name in _TEXTS:
+    for split, name in TEXTS:
         if (root / name).is_file() and (split or not annotations.rows):
             _read_text(root, root / name, split, annotations)
     if not annotations.rows and not annotations.left_out:
@@ -144,7 +147,7 @@ def _read_table(path: Path, root: Path, *, predictions: bool) -> Annotations:
     except ValueError as e:
         annotations.mistakes.append(f"{path.name}: {e}")
         return annotations
-    annotations.mistakes += _check_header(path.name, header)
+    annotations.mistakes += header_mistakes(path.name, header)
     if annotations.mistakes:
         return annotations
     names: dict[str, str] = {}
@@ -169,14 +172,25 @@ def _read_table(path: Path, root: Path, *, predictions: bool) -> Annotations:
         row, wrong = _csv_row(values, where, root)
         annotations.left_out += wrong
         if not wrong:
-            if not file_exists(root / row.file) and row.file not in names:
-                names[row.file] = _file_of(root, row.file) if dcase else row.file
-            annotations.rows.append(replace(row, file=names.get(row.file, row.file)))
+            if row.file not in names:
+                names[row.file] = table_file(root, row.file, dcase=dcase)
+            annotations.rows.append(replace(row, file=names[row.file]))
     if not annotations.rows and not annotations.left_out:
         annotations.mistakes.append(f"{path.name} has no rows")
     if annotations.rows and not predictions:
         _leave_predictions(path, root, annotations)
     return annotations
+
+
+def table_file(root: Path, file: str, *, dcase: bool) -> str:
+    """The file within the folder that a row's file names; in DCASE's form it may lack its folder.
+
+    Args:
+        root: The folder.
+        file: As :func:`path_inside` gives it.
+        dcase: Whether the table is in DCASE's form.
+    """
+    return _file_of(root, file) if dcase and not file_exists(root / file) else file
 
 
 def _leave_predictions(path: Path, root: Path, annotations: Annotations) -> None:
@@ -185,7 +199,7 @@ def _leave_predictions(path: Path, root: Path, annotations: Annotations) -> None
         predicted = {t.video for t in read_all(path) if t.predicted}
     except DataError:
         return
-    files = {_inside(root, v) or v for v in predicted} | {_file_of(root, v) for v in predicted}
+    files = {path_inside(root, v) or v for v in predicted} | {_file_of(root, v) for v in predicted}
     rows = [row for row in annotations.rows if row.file not in files]
     if predicted and len(rows) < len(annotations.rows):
         annotations.rows = rows
@@ -218,7 +232,7 @@ def _read_label_files(root: Path, annotations: Annotations, *, predictions: bool
     are no annotations, and left out too.
     """
     predicted: list[str] = []
-    for clip, files in _labelled(root, annotations):
+    for clip, files in labelled_clips(root, annotations):
         name = clip.relative_to(root).as_posix()
         timelines = [(f, t) for f in files if (t := _timeline(f, root, annotations)) is not None]
         human = [(f, t) for f, t in timelines if not t.predicted]
@@ -249,14 +263,21 @@ def _timeline(label_file: Path, root: Path, annotations: Annotations) -> Timelin
         return None
 
 
-def _labelled(root: Path, annotations: Annotations) -> Iterator[tuple[Path, list[Path]]]:
-    """The clips of a folder that have label files, with them; features and hidden ones apart."""
+def labelled_clips(root: Path, annotations: Annotations) -> Iterator[tuple[Path, list[Path]]]:
+    """The clips of a folder that have label files, with them; features and hidden ones apart.
+
+    Args:
+        root: The folder.
+        annotations: Takes the label files of no clip, or of several.
+    """
     labels: dict[Path, list[Path]] = {}
     clips: dict[Path, list[Path]] = {}
     endings = format_endings().values()
     for path in sorted(root.rglob("*")):
         inner = path.relative_to(root).parts
-        if inner[0] == FOLDER or any(p.startswith(".") for p in inner) or not path.is_file():
+        if inner[0] in (FOLDER, SERVE_MARK) or any(p.startswith(".") for p in inner):
+            continue
+        if not path.is_file():
             continue
         ending = ending_of(path, endings)
         if ending:
@@ -299,7 +320,8 @@ def _clip_rows(timeline: Timeline, file: str, where: str) -> list[AnnotationRow]
     return rows or [AnnotationRow(file, 0.0, 0.0, "", "", "", where)]
 
 
-def _check_header(name: str, header: Sequence[str]) -> list[str]:
+def header_mistakes(name: str, header: Sequence[str]) -> list[str]:
+    """What is wrong with the columns of a table, a sentence each."""
     known = (*REQUIRED, *OPTIONAL, *_IGNORED)
     mistakes = [f"{name}: column {c!r} is missing" for c in REQUIRED if c not in header]
     for column in header:
@@ -319,7 +341,7 @@ def _csv_row(cells: dict[str, str], where: str, root: Path) -> tuple[AnnotationR
     times = [cells["start"], cells["end"]]
     empty = not cells["label"] and not any(times)
     start, end, wrong = (0.0, 0.0, []) if empty else _times(*times)
-    file = _inside(root, cells["file"])
+    file = path_inside(root, cells["file"])
     wrong += _check_file(cells["file"], file)
     if not empty and not cells["label"]:
         wrong.append("times without a label")
@@ -345,7 +367,7 @@ def _times(start: str, end: str) -> tuple[float, float, list[str]]:
     return (*values, wrong) if len(values) == 2 else (0.0, 0.0, wrong)  # type: ignore[return-value]
 
 
-def _inside(root: Path, file: str) -> str:
+def path_inside(root: Path, file: str) -> str:
     """A file's path within the folder, with ``/``; empty where it leads out of it.
 
     A whole path is taken where it lies within the folder.
@@ -383,7 +405,7 @@ def _read_text(root: Path, path: Path, split: str, annotations: Annotations) -> 
         label, video, _, start, end = cells
         empty = start == end  # AVE itself has one: an event of no length
         first, last, wrong = (0.0, 0.0, []) if empty else _times(start, end)
-        inner = _inside(root, video)
+        inner = path_inside(root, video)
         wrong += _check_file(video, inner)
         annotations.left_out += [f"{where}: {w}" for w in wrong]
         if not wrong:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from avel import clock
 from avel.formats.base import (
@@ -39,6 +41,30 @@ _LOOKED_AT = 50
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
+class LocatedRow(NamedTuple):
+    """A row with its place in the text: ``text[start:stop]``, the end of the line included."""
+
+    line: int
+    start: int
+    stop: int
+    cells: list[str] | ValueError
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """How a table is written.
+
+    Args:
+        delimiter: What separates its cells.
+        columns: The columns under our names.
+        named: Whether a line names them; otherwise the times tell which column is which.
+    """
+
+    delimiter: str
+    columns: tuple[str, ...]
+    named: bool
+
+
 @formats.register("csv")
 class Csv(Format):
     """Start, end, label, score; in front the file, where one table holds several.
@@ -54,7 +80,7 @@ class Csv(Format):
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A header and a row an event, comma-separated, as RFC 4180 quotes it."""
         header = _header([timeline])
-        rows = [_cells(e)[: len(header)] for e in timeline.events]
+        rows = [event_cells(e)[: len(header)] for e in timeline.events]
         return _table(header, rows, ",", "\r\n")
 
     def write_all(self, timelines: Sequence[Timeline], path: Path) -> None:
@@ -63,7 +89,7 @@ class Csv(Format):
         rows = [
             [escape_formula(name), *cells[: len(header)]]
             for name, t in zip(names, timelines, strict=True)
-            for cells in ([_cells(e) for e in t.events] or [[""] * len(header)])
+            for cells in ([event_cells(e) for e in t.events] or [[""] * len(header)])
         ]
         self.put(path, _table(["file", *header], rows, ",", "\r\n"), timelines)
 
@@ -93,7 +119,7 @@ class Dcase(Format):
         rows = [
             [escape_formula(escape(name)), *cells[:3]]
             for name, t in zip(video_names(timelines), timelines, strict=True)
-            for cells in ([_cells(e, coded=True) for e in t.events] or [["", "", ""]])
+            for cells in ([event_cells(e, coded=True) for e in t.events] or [["", "", ""]])
         ]
         return _table(["filename", "onset", "offset", "event_label"], rows, "\t", "\n")
 
@@ -116,7 +142,7 @@ def _header(timelines: Sequence[Timeline]) -> list[str]:
     return ["start", "end", "label", "score", *["modality"] * apart]
 
 
-def _cells(event: Event, *, coded: bool = False) -> list[str]:
+def event_cells(event: Event, *, coded: bool = False) -> list[str]:
     """Start, end, label, score and modality; ``coded`` keeps a label, marked, on one line."""
     times = clock.time_text(event.start), clock.time_text(event.end)
     label = label_with_modality(event) if coded else event.label
@@ -136,11 +162,11 @@ def label_and_modality(row: Mapping[str, str], *, coded: bool) -> tuple[str, str
 
 
 def _table(header: list[str], rows: Sequence[list[str]], delimiter: str, end: str) -> str:
-    lines = (delimiter.join(_quoted(c, delimiter) for c in row) for row in (header, *rows))
+    lines = (delimiter.join(quoted_cell(c, delimiter) for c in row) for row in (header, *rows))
     return "".join(f"{line}{end}" for line in lines)
 
 
-def _quoted(cell: str, delimiter: str) -> str:
+def quoted_cell(cell: str, delimiter: str) -> str:
     """A cell in quotes where it needs them, so that white space around it is kept too."""
     plain = cell == cell.strip() and not any(c in cell for c in f'{delimiter}"\r\n')
     return cell if plain else '"' + cell.replace('"', '""') + '"'
@@ -178,11 +204,21 @@ def _event(row: dict[str, str], *, coded: bool) -> Event:
 def read_table(text: str) -> tuple[tuple[str, ...], Iterator[Row]]:
     """The columns of a table under our names, and its rows with their line numbers.
 
+    Raises:
+        ValueError: as :func:`table_layout`, or if there are more than ``MAX_ROWS`` rows.
+    """
+    layout = table_layout(text)
+    return layout.columns, ((r.line, r.cells) for r in located_rows(text, layout))
+
+
+def table_layout(text: str) -> TableLayout:
+    """How a table is written.
+
     The first line names the columns and tells what separates them: tabs, semicolons or commas. In
     a table without such a line the times tell which column is which.
 
     Raises:
-        ValueError: if a column stands twice, or there are more than ``MAX_ROWS`` rows.
+        ValueError: if a column stands twice.
     """
     delimiter = max("\t;,", key=_LINE_END.split(text, maxsplit=1)[0].count)
     if text[:4].lower() == "sep=":  # a line for spreadsheets, which says it too
@@ -190,19 +226,30 @@ def read_table(text: str) -> tuple[tuple[str, ...], Iterator[Row]]:
     first = [cells for _, cells in _first_rows(text, delimiter) if isinstance(cells, list)]
     named = {alias: ours for ours, aliases in COLUMNS.items() for alias in aliases}
     header = tuple(named.get(c.lower(), c.lower()) for c in (first or [[]])[0])
-    rows = _rows(text, delimiter)
     guessed = None if {"start", "end"} & set(header) else _guess_columns(first)
     if guessed is not None:
-        return guessed, rows
+        return TableLayout(delimiter, guessed, named=False)
     if len(set(header)) != len(header):
         raise ValueError(f"columns {list(header)}: one stands twice")
-    next(rows, None)
-    return header, rows
+    return TableLayout(delimiter, header, named=True)
+
+
+def located_rows(text: str, layout: TableLayout) -> Iterator[LocatedRow]:
+    """The rows of a table below its header, with their places in the text.
+
+    Raises:
+        ValueError: if there are more than ``MAX_ROWS`` rows.
+    """
+    rows = _rows(text, layout.delimiter)
+    if layout.named:
+        next(rows, None)
+    return rows
 
 
 def _first_rows(text: str, delimiter: str) -> list[Row]:
     """The first few rows, to look at."""
-    return [row for row, _ in zip(_rows(text[:65536], delimiter), range(_LOOKED_AT), strict=False)]
+    rows = zip(_rows(text[:65536], delimiter), range(_LOOKED_AT), strict=False)
+    return [(row.line, row.cells) for row, _ in rows]
 
 
 def _guess_columns(rows: Sequence[list[str]]) -> tuple[str, ...] | None:
@@ -240,7 +287,7 @@ def row_of(cells: list[str] | ValueError, header: Sequence[str]) -> dict[str, st
     return dict(zip(header, [*cells, *[""] * (len(header) - len(cells))], strict=False))
 
 
-def _rows(text: str, delimiter: str) -> Iterator[Row]:
+def _rows(text: str, delimiter: str) -> Iterator[LocatedRow]:
     """The rows that hold anything; white space around a cell is left out, but for quoted ones."""
     at, line, count = 0, 1, 0
     if text[:4].lower() == "sep=" and _LINE_END.match(text, 5):
@@ -258,7 +305,7 @@ def _rows(text: str, delimiter: str) -> Iterator[Row]:
             count += 1
             if count > MAX_ROWS:
                 raise ValueError(f"more than {MAX_ROWS} rows")
-            yield line, cells
+            yield LocatedRow(line, at, behind, cells)
         line += len(_LINE_END.findall(text, at, behind)) if '"' in whole else 1
         at = behind
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from avel.errors import AvelError, DataError, UsageError
+from avel.features.content_hashes import ContentHashes
 from avel.media.file import ENDINGS
 from avel.types import Json
 from avel.web import job_folder
@@ -66,7 +67,7 @@ class JobService:
         start: Makes the function that does a job, within the worker process; see
             :class:`avel.web.workers.WorkerPool`.
         roots: Folders whose files may be localized where they lie, by name.
-        data: The folder that gets the corrections as a data set, or None.
+        data: The data set to which the corrections are added, or None.
         limits: Of uploads and jobs.
         jobs: Worker processes.
         training: Of trainings on the corrections.
@@ -98,7 +99,9 @@ class JobService:
             inner.mkdir(exist_ok=True)
         self._server_lock = _lock_folder(folder / "in-use.sqlite")
         self.store = Store(table)
-        self.data = None if data is None else CorrectedDataset(data, self.store, self.media_of)
+        self.data: CorrectedDataset | None = None
+        if data is not None:
+            self.data = CorrectedDataset(data, self.store, self.media_of, ContentHashes(folder))
         self.exports = BoundedProcess("export")
         self.imports = BoundedProcess("import", at_once=2, waiting=8)
         self.progress = ProgressFeed(self.job_info_of, self.troubles)

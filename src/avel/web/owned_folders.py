@@ -8,7 +8,15 @@ from avel.errors import DataError
 from avel.files import disk_error, write_whole
 
 
-def claim_folder(folder: Path, mark: str, text: str, *, option: str, known: bool = False) -> None:
+def claim_folder(
+    folder: Path,
+    mark: str,
+    text: str,
+    *,
+    option: str,
+    known: bool = False,
+    expected: str = "a new folder, an empty one, or one of its own",
+) -> None:
     """Mark a folder as the server's own, or check that it is.
 
     Args:
@@ -16,7 +24,9 @@ def claim_folder(folder: Path, mark: str, text: str, *, option: str, known: bool
         mark: The name of the file that marks it.
         text: The content of that file.
         option: The option that named the folder, for the message.
-        known: Whether the folder is the server's own without a mark: of an older version.
+        known: Whether the folder may be used without a mark: it is of an older version, or a
+            data set.
+        expected: What folders are possible, for the message.
 
     Raises:
         DataError: for a folder that holds something else (nothing in it is touched), and for one
@@ -26,7 +36,7 @@ def claim_folder(folder: Path, mark: str, text: str, *, option: str, known: bool
         if folder.exists() and not (folder / mark).is_file() and not known and _has_content(folder):
             raise DataError(
                 f"{folder} holds files that `avel serve` didn't write",
-                expected="a new folder, an empty one, or one of its own",
+                expected=expected,
                 hint=f"choose another one with {option}",
             )
         folder.mkdir(parents=True, exist_ok=True)

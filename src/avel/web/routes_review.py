@@ -163,8 +163,8 @@ def _add_corrections(app: FastAPI, service: JobService) -> None:
         if service.data is None:
             note = "Start the server with --data DIR, and corrections are kept there to learn from."
             return {"path": None, "clips": clips, "commands": [], "notes": [note]}
-        if service.data.trouble is not None:
-            service.update_data()
+        if service.data.trouble is not None or service.data.notes:
+            service.update_data()  # the reason may be gone
         few = (
             f"{MIN_CLIPS} corrected clips are needed at least: to learn from, choose by and judge."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import threading
 import time
@@ -148,6 +149,8 @@ class Store:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._prepare(path)
+            #: Tells these tables from those of other ``--state`` folders; drawn once.
+            self.identity = self._drawn_identity()
             self._reader = self._opened(path)
             self.keep_reserve()
         except sqlite3.Error as e:
@@ -173,6 +176,13 @@ class Store:
             )
         if version == 0:
             self._db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={VERSION};COMMIT;")
+
+    def _drawn_identity(self) -> int:
+        identity = int(self._db.execute("PRAGMA application_id").fetchone()[0])
+        if not identity:
+            identity = secrets.randbelow(2**31 - 1) + 1
+            self._db.execute(f"PRAGMA application_id={identity}")
+        return identity
 
     def close(self) -> None:
         """Close the file."""
