@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,15 @@ MEDIA_ENDINGS = VIDEO_ENDINGS | SOUND_ENDINGS
 def is_media(path: str | Path) -> bool:
     """Whether a file's ending is one of :data:`MEDIA_ENDINGS`."""
     return Path(path).suffix.lower() in MEDIA_ENDINGS
+
+
+def unused_name(stem: str, used: Container[str], ending: str = "") -> str:
+    """A stem with an ending, numbered where that is used already: ``a.csv``, ``a-2.csv``."""
+    name, number = f"{stem}{ending}", 1
+    while name in used:
+        number += 1
+        name = f"{stem}-{number}{ending}"
+    return name
 
 
 def cache_folder() -> Path:

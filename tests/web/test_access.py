@@ -144,9 +144,11 @@ def roots(tmp_path: Path) -> dict[str, Path]:
 
 def test_roots_list_what_lies_within(roots: dict[str, Path]) -> None:
     content = listing(roots, "videos", "")
-    assert content.folders == ("inner",) and content.files == (("a.mp4", 3), ("in.mp4", 3))
-    assert listing(roots, "videos", "inner").files == (("b.MKV", 3),)
-    assert listing(roots, "videos", "inner").folder == "inner" and not content.more
+    assert content.folders == ["inner"] and not content.more
+    assert [(f.path, f.size) for f in content.files] == [("a.mp4", 3), ("in.mp4", 3)]
+    inner = listing(roots, "videos", "inner")
+    assert [(f.path, f.name, f.size) for f in inner.files] == [("inner/b.MKV", "b.MKV", 3)]
+    assert inner.folder == "inner"
 
 
 OUTSIDE = ("../secret.mp4", "inner/../../secret.mp4", "out.mp4", "up/secret.mp4", "/etc/passwd",

@@ -304,15 +304,15 @@ def test_a_full_disk_has_room_for_a_deletion(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = client.service.store  # type: ignore[attr-defined]
-    id, deleted, reserve = done(client), store._deleted, store._reserve
+    id, changed, reserve = done(client), store._changed, store._reserve
     assert reserve.stat().st_size == RESERVE
 
-    def full(id: str) -> bool:
+    def full(query: str, *values: Any) -> bool:
         if reserve.is_file():
             raise StoreError("full", full=True)
-        return bool(deleted(id))
+        return bool(changed(query, *values))
 
-    monkeypatch.setattr(store, "_deleted", full)
+    monkeypatch.setattr(store, "_changed", full)
     assert client.delete(f"/api/jobs/{id}").status_code == 204
     assert client.get(f"/api/jobs/{id}").status_code == 404
     assert reserve.stat().st_size == RESERVE  # for the next one

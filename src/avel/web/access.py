@@ -110,7 +110,8 @@ class AccessControl:
             not length.isdecimal() or len(length) > 18 or int(length) > BODY
         ):
             return 413, error_body(f"a body of {length[:20]} bytes", f"at most {BODY}", "send less")
-        if self._needs_token(scope["path"]) and not self._token_valid(headers):
+        protected = scope["path"].startswith("/api/") and scope["path"] != "/api/login"
+        if self._token is not None and protected and not _has_token(headers, self._token):
             return 401, error_body("no token, or a wrong one", "the one that the server printed",
                              "send it as 'Authorization: Bearer TOKEN', or log in")  # fmt: skip
         return None
@@ -131,16 +132,13 @@ class AccessControl:
             return False
         return self._any_address
 
-    def _needs_token(self, path: str) -> bool:
-        return self._token is not None and path.startswith("/api/") and path != "/api/login"
 
-    def _token_valid(self, headers: Headers) -> bool:
-        assert self._token is not None
-        kind, _, secret = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and same(secret.strip(), self._token):
-            return True
-        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
-        return same(cookie, cookie_of(self._token))
+def _has_token(headers: Headers, token: str) -> bool:
+    kind, _, secret = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer" and same(secret.strip(), token):
+        return True
+    cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+    return same(cookie, cookie_of(token))
 
 
 def _bounded(receive: Receive, most: int | None) -> Receive:

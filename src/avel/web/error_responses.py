@@ -34,6 +34,11 @@ def error_body(got: str, expected: str = "", hint: str = "") -> dict[str, str]:
     return {n: printable(t).encode("utf-8", "replace").decode() for n, t in parts.items()}
 
 
+def body_of(error: AvelError) -> dict[str, str]:
+    """The three parts of an error of avel."""
+    return error_body(error.got, error.expected, error.hint)
+
+
 def error_response(status: int, parts: dict[str, str], headers: Any = None) -> JSONResponse:
     """The response."""
     return JSONResponse({"error": parts}, status, headers)
@@ -50,13 +55,13 @@ async def on_http_error(_: Request, error: Exception) -> Response:
 async def on_avel_error(_: Request, error: Exception) -> Response:
     """Invalid values, and results that can't be computed."""
     assert isinstance(error, AvelError)
-    return error_response(422, error_body(error.got, error.expected, error.hint))
+    return error_response(422, body_of(error))
 
 
 async def on_store_error(_: Request, error: Exception) -> Response:
     """The list of jobs can't be used at this moment."""
     assert isinstance(error, StoreError)
-    parts = error_body(error.got, error.expected, error.hint)
+    parts = body_of(error)
     return (
         error_response(507, parts)
         if error.full

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from avel.errors import AvelError, UsageError
-from avel.files import write_whole
+from avel.files import unused_name, write_whole
 from avel.formats import format_endings, format_named
 from avel.report.clips import safe_name
 from avel.report.writers import titles
 from avel.types import Event, Timeline
-from avel.web.job_folder import load_result, with_decision
+from avel.web.job_folder import load_result
 from avel.web.worker import renamed
 
 #: Exports besides the label formats: they read the video.
@@ -33,7 +33,7 @@ class ExportJob:
         media: The file itself.
         video: What label files call the video: its path within a root, or an upload's name.
         events: The events of a correction; None for the model's.
-        options: The decision of the model's events, as of ``with_decision``.
+        options: The decision of the model's events, as of ``load_result``.
     """
 
     folder: Path
@@ -53,11 +53,10 @@ class ExportJob:
             DataError: if the result can't be read.
             UsageError: for options out of range.
         """
-        result = replace(load_result(self.folder), video=self.video)
+        result = replace(load_result(self.folder, **self.options), video=self.video)
         if self.events is not None:
             return _corrected(result, self.events, scores=scores)
-        changed = any(v is not None for v in self.options.values())
-        return with_decision(result, **self.options) if changed else result
+        return result
 
 
 def export_endings() -> dict[str, str]:
@@ -85,7 +84,12 @@ def export_name(name: str, format: str) -> str:
             expected=f"one of {', '.join(export_endings())}",
             hint="choose one",
         )
-    return f"{safe_name(Path(name).stem)}{export_endings()[format]}"
+    return f"{export_stem(name)}{export_endings()[format]}"
+
+
+def export_stem(name: str) -> str:
+    """The name of an export without its ending."""
+    return safe_name(Path(name).stem)
 
 
 def label_file(job: ExportJob, format: str) -> bytes:
@@ -119,27 +123,19 @@ def write_archive(jobs: Sequence[ExportJob], format: str, target: Path) -> None:
         format: One of the label formats' names.
         target: The ZIP file.
     """
+    ending = export_endings()[format]
     names: set[str] = set()
     errors: list[str] = []
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for job in jobs:
-            name = _unused(export_name(job.name, format), export_endings()[format], names)
+            name = unused_name(export_stem(job.name), names, ending)
+            names.add(name)
             try:
                 archive.writestr(name, label_file(job, format))
             except AvelError as e:
                 errors.append(f"{job.name}: {e.got}")
         if errors:
             archive.writestr("errors.txt", "\n".join(errors) + "\n")
-
-
-def _unused(name: str, ending: str, names: set[str]) -> str:
-    """A file name that isn't among ``names``, numbered where it must be, and added to them."""
-    stem, unused, number = name.removesuffix(ending), name, 1
-    while unused in names:
-        number += 1
-        unused = f"{stem}-{number}{ending}"
-    names.add(unused)
-    return unused
 
 
 def _corrected(timeline: Timeline, events: Sequence[Event], *, scores: bool) -> Timeline:
@@ -184,7 +180,7 @@ def write_report(job: ExportJob, target: Path) -> None:
         AvelError: if the video can't be read.
     """
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        link = Path(folder) / f"{safe_name(Path(job.name).stem)}{job.media.suffix.lower()}"
+        link = Path(folder) / f"{export_stem(job.name)}{job.media.suffix.lower()}"
         link.symlink_to(job.media.absolute())
         timeline = replace(job.timeline(scores=True), video=str(link))
         try:

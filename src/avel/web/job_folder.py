@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,13 @@ from numpy.typing import NDArray
 
 from avel.errors import DataError
 from avel.files import write_whole
-from avel.inference.decision import Decision
 from avel.inference.localizer import to_events, tuned
 from avel.report.thumbs import jpeg
 from avel.types import MODALITIES, Json, Scores, Timeline
 
-_SCORES, _RESULT, _THUMBS, _SPECTROGRAM = (
-    "scores.safetensors", "result.json", "thumbs.json", "spectrogram.png",
-)  # fmt: skip
+_SCORES, _RESULT, _THUMBS = "scores.safetensors", "result.json", "thumbs.json"
+#: The file of the spectrogram, which may be missing.
+SPECTROGRAM = "spectrogram.png"
 
 
 def save_result(folder: Path, timeline: Timeline) -> None:
@@ -42,11 +40,16 @@ def save_result(folder: Path, timeline: Timeline) -> None:
     write_whole(folder / _RESULT, json.dumps(result))
 
 
-def load_result(folder: Path) -> Timeline:
-    """The timeline that :func:`save_result` wrote, with the model's own decision.
+def load_result(folder: Path, **options: float | None) -> Timeline:
+    """The timeline that :func:`save_result` wrote.
+
+    Args:
+        folder: The job's.
+        options: Of the decision in place of the model's own, see ``Decision.override``.
 
     Raises:
         DataError: if it isn't there, or damaged.
+        UsageError: for options out of range.
     """
     try:
         result: Json = json.loads((folder / _RESULT).read_text("utf-8"))
@@ -55,17 +58,19 @@ def load_result(folder: Path) -> Timeline:
         raise DataError(
             f"the saved result can't be read ({type(e).__name__})", hint="let the job run again"
         ) from e
-    return with_decision(
-        Timeline(
-            video=result["video"],
-            events=(),
-            duration=scores.grid.duration,
-            classes=scores.classes,
-            scores=scores,
-            model=result["model"],
-            notes=tuple(result["notes"]),
-            player_start=float(result.get("player_start", 0.0)),
-        )
+    decision = tuned(result["model"]).override(**options)  # type: ignore[arg-type]
+    events = {m: tuple(to_events(scores, decision=decision, modality=m)) for m in MODALITIES}
+    return Timeline(
+        video=result["video"],
+        events=events["both"],
+        duration=scores.grid.duration,
+        classes=scores.classes,
+        scores=scores,
+        model=result["model"],
+        notes=tuple(result["notes"]),
+        audio_only=events["audio"],
+        visual_only=events["visual"],
+        player_start=float(result.get("player_start", 0.0)),
     )
 
 
@@ -78,27 +83,6 @@ def event_facts(timeline: Timeline) -> Json:
     }
 
 
-def decision_of(timeline: Timeline, **options: float | None) -> Decision:
-    """The decision that a model was tuned to, with other options (see ``Decision.asked``)."""
-    return tuned(timeline.model).override(**options)  # type: ignore[arg-type]
-
-
-def with_decision(timeline: Timeline, **options: float | None) -> Timeline:
-    """The same scores with the events of another decision.
-
-    Raises:
-        UsageError: for values out of range.
-    """
-    assert timeline.scores is not None
-    decision = decision_of(timeline, **options)
-    events = {
-        m: tuple(to_events(timeline.scores, decision=decision, modality=m)) for m in MODALITIES
-    }
-    return replace(
-        timeline, events=events["both"], audio_only=events["audio"], visual_only=events["visual"]
-    )
-
-
 def save_pictures(
     folder: Path, thumbs: Sequence[tuple[float, NDArray[np.uint8]]], spectrogram: bytes
 ) -> None:
@@ -107,7 +91,7 @@ def save_pictures(
         write_whole(folder / thumb_name(number), jpeg(image))
     write_whole(folder / _THUMBS, json.dumps([time for time, _ in thumbs]))
     if spectrogram:
-        write_whole(folder / _SPECTROGRAM, spectrogram)
+        write_whole(folder / SPECTROGRAM, spectrogram)
 
 
 def thumb_name(number: int) -> str:
@@ -124,14 +108,9 @@ def thumb_times(folder: Path) -> list[float]:
     return [float(t) for t in times]
 
 
-def spectrogram_path(folder: Path) -> Path:
-    """The path of the spectrogram, which may be missing."""
-    return folder / _SPECTROGRAM
-
-
 def clear_result(folder: Path) -> None:
     """Remove the result and its pictures; the uploaded file stays."""
-    for name in (_RESULT, _SCORES, _THUMBS, _SPECTROGRAM):
+    for name in (_RESULT, _SCORES, _THUMBS, SPECTROGRAM):
         (folder / name).unlink(missing_ok=True)
     for path in folder.glob("thumb-*.jpg"):
         path.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from avel.types import Json
 from avel.web import job_folder
 from avel.web.bounded_process import BoundedProcess
 from avel.web.dataset import CorrectedDataset
-from avel.web.error_responses import error_body, http_error
+from avel.web.error_responses import body_of, http_error
 from avel.web.owned_folders import claim_folder
 from avel.web.progress import ProgressFeed
 from avel.web.roots import media_inside
@@ -277,7 +277,7 @@ class JobService:
     def troubles(self) -> list[Json]:
         """What keeps jobs from running at this moment, as error bodies."""
         errors = [self.workers.trouble, self.data.trouble if self.data is not None else None]
-        return [error_body(e.got, e.expected, e.hint) for e in errors if e is not None]
+        return [body_of(e) for e in errors if e is not None]
 
     # --- changes ---------------------------------------------------------------------------------
 
@@ -307,10 +307,8 @@ class JobService:
                 may, 507 where all uploads together would take too many bytes.
         """
         with self._lock:
-            uploads, most = (
-                [c for c, _ in self._receiving].count(client),
-                max(1, self.limits.queue // 4),
-            )
+            uploads = [c for c, _ in self._receiving].count(client)
+            most = max(1, self.limits.queue // 4)
             if client and uploads >= most:
                 raise http_error(
                     429, f"{uploads} uploads at once", f"at most {most}",

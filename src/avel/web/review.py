@@ -7,9 +7,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from avel.errors import UsageError
+from avel.inference.localizer import tuned
 from avel.report import cards, view
 from avel.types import Event, Json, Timeline
-from avel.web.job_folder import decision_of, load_result, with_decision
+from avel.web.job_folder import load_result
 from avel.web.jobs import JobService
 from avel.web.label_import import MOST_EVENTS, mistakes_of
 from avel.web.schemas import EventIn
@@ -31,9 +32,7 @@ def load_timeline(service: JobService, job: Job, **options: float | None) -> Tim
         UsageError: for values out of range.
         DataError: if the saved result can't be read.
     """
-    timeline = replace(load_result(service.folder_of(job)), video=job.name)
-    changed = any(v is not None for v in options.values())
-    return with_decision(timeline, **options) if changed else timeline
+    return replace(load_result(service.folder_of(job), **options), video=job.name)
 
 
 def timeline_info(service: JobService, job: Job, **options: float | None) -> Json:
@@ -43,7 +42,7 @@ def timeline_info(service: JobService, job: Job, **options: float | None) -> Jso
     events = highest_scores(timeline.events)
     rows = view.lanes(timeline, view.shown_events(timeline), more=MORE)
     page = view.page_data(timeline, events, rows)
-    rule = decision_of(timeline, **options).rule
+    rule = tuned(timeline.model).override(**options).rule  # type: ignore[arg-type]
     notes = list(timeline.notes)
     if len(events) < len(timeline.events):
         notes.append(

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from avel.errors import UsageError
+from avel.files import unused_name
 from avel.media.file import ENDINGS
+from avel.web.schemas import FileInfo, Folder
 
 #: Most folders and files that are listed of one folder.
 MOST = 2000
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The content of a folder: names of folders, and media files with their bytes."""
-
-    folder: str
-    folders: tuple[str, ...]
-    files: tuple[tuple[str, int], ...]
-    more: bool
 
 
 def named_roots(folders: Sequence[Path]) -> dict[str, Path]:
@@ -36,11 +27,7 @@ def named_roots(folders: Sequence[Path]) -> dict[str, Path]:
         if not folder.is_dir():
             raise UsageError(f"--root {folder} is no folder", expected="a folder of videos")
         target = folder.resolve()
-        name, number = target.name or "root", 1
-        while name in roots:
-            number += 1
-            name = f"{target.name}-{number}"
-        roots[name] = target
+        roots[unused_name(target.name or "root", roots)] = target
     return roots
 
 
@@ -92,7 +79,7 @@ def media_inside(roots: Mapping[str, Path], root: str, path: str) -> Path:
     return target
 
 
-def listing(roots: Mapping[str, Path], root: str, folder: str) -> Listing:
+def listing(roots: Mapping[str, Path], root: str, folder: str) -> Folder:
     """The folders and media files of a folder, by name; hidden ones and ways out are left out.
 
     Raises:
@@ -106,9 +93,17 @@ def listing(roots: Mapping[str, Path], root: str, folder: str) -> Listing:
     except OSError as e:
         raise UsageError(f"{folder[:200]!r} is no folder that can be read") from e
     shown = list(islice((e for e in entries if _listed(e, base)), MOST + 1))
-    folders = tuple(e.name for e in shown[:MOST] if e.is_dir())
-    files = tuple((e.name, e.stat().st_size) for e in shown[:MOST] if e.is_file())
-    return Listing("" if inner == "." else inner, folders, files, len(shown) > MOST)
+    front = "" if inner == "." else f"{inner}/"
+    return Folder(
+        folder=front.removesuffix("/"),
+        folders=[e.name for e in shown[:MOST] if e.is_dir()],
+        files=[
+            FileInfo(path=front + e.name, name=e.name, size=e.stat().st_size)
+            for e in shown[:MOST]
+            if e.is_file()
+        ],
+        more=len(shown) > MOST,
+    )
 
 
 def _listed(entry: os.DirEntry[str], base: Path) -> bool:

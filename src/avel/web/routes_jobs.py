@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Query, Request
@@ -20,27 +21,10 @@ from avel.web.progress import Listener
 from avel.web.roots import listing
 from avel.web.schemas import About, ErrorResponse, Folder, JobInfo, Jobs, PathIn, RetryIn
 from avel.web.store import Job
-from avel.web.uploads import receive_form, too_large
+from avel.web.uploads import form_schema, receive_form, too_large
 
 #: A client's key for a request: a repeated one returns the job that the first one made.
 Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=100)]
-_FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        "model": {"type": "string"},
-                    },
-                }
-            }
-        },
-    }
-}
 _Responses = dict[int | str, dict[str, Any]]
 _FULL: _Responses = {429: {"model": ErrorResponse}}
 _UPLOAD: _Responses = {408: {"model": ErrorResponse}, 415: {"model": ErrorResponse}, **_FULL}
@@ -63,23 +47,11 @@ def add(app: FastAPI, service: JobService) -> None:
         folder: Annotated[str, Query(max_length=4000)] = "",
     ) -> Folder:
         """The media files and folders of a folder within a root."""
-        content = listing(service.roots, root, folder)
-        front = f"{content.folder}/" if content.folder else ""
-        return Folder.model_validate(
-            {
-                "folder": content.folder,
-                "folders": content.folders,
-                "files": [
-                    {"path": front + name, "name": name, "size": size}
-                    for name, size in content.files
-                ],
-                "more": content.more,
-            }
-        )
+        return listing(service.roots, root, folder)
 
     @app.post(
         "/api/jobs", status_code=201, response_model=JobInfo, tags=["jobs"],
-        openapi_extra=_FORM, responses=_UPLOAD,
+        openapi_extra=form_schema("model"), responses=_UPLOAD,
     )  # fmt: skip
     async def upload(request: Request, key: Key = None) -> Any:
         """Add a job for a file of a form: `file`, and the name of a `model` if not the first."""
@@ -187,16 +159,10 @@ def _about(service: JobService) -> dict[str, Any]:
         for number, (name, card) in enumerate(service.cards.items())
     ]
     read, titles = format_endings(), exports.export_titles()
-    limits = service.limits
     return {
         "version": __version__,
         "models": models,
-        "limits": {
-            "upload_bytes": limits.upload_bytes,
-            "minutes": limits.minutes,
-            "queue": limits.queue,
-            "job_minutes": limits.job_minutes,
-        },
+        "limits": asdict(service.limits),
         "roots": [{"name": n, "path": str(p)} for n, p in service.roots.items()],
         "formats": [
             {"name": n, "title": titles[n], "ending": e, "reads": n in read, "writes": True}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -29,26 +30,30 @@ from avel.web.schemas import (
     TimelineInfo,
 )
 from avel.web.store import ConflictError, Job
-from avel.web.uploads import receive_form
+from avel.web.uploads import form_schema, receive_form
 
 #: Most bytes of a label file.
 LABEL_FILE_BYTES = 16 * 2**20
-_FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                }
-            }
-        },
-    }
-}
 _Share = Annotated[float | None, Query(gt=0, le=1, allow_inf_nan=False)]
 _Length = Annotated[float | None, Query(ge=0, le=3600, allow_inf_nan=False)]
+
+
+def _options(
+    threshold: _Share = None,
+    low_threshold: _Share = None,
+    min_duration: _Length = None,
+    max_gap: _Length = None,
+) -> dict[str, float | None]:
+    """The options of a request in place of the model's own decision; None leaves one out."""
+    return {
+        "threshold": threshold,
+        "low_threshold": low_threshold,
+        "min_duration": min_duration,
+        "max_gap": max_gap,
+    }
+
+
+Options = Annotated[dict[str, float | None], Depends(_options)]
 
 
 def add(app: FastAPI, service: JobService) -> None:
@@ -62,18 +67,9 @@ def _add_results(app: FastAPI, service: JobService) -> None:
     @app.get("/api/jobs/{id}/timeline", response_model=TimelineInfo, tags=["results"])
     def timeline(
         id: str,
-        threshold: _Share = None,
-        low_threshold: _Share = None,
-        min_duration: _Length = None,
-        max_gap: _Length = None,
+        options: Options,
     ) -> Any:
         """The events by other decision options; without options the model's own decision."""
-        options = {
-            "threshold": threshold,
-            "low_threshold": low_threshold,
-            "min_duration": min_duration,
-            "max_gap": max_gap,
-        }
         return review.timeline_info(service, service.done(id), **options)
 
     @app.get(
@@ -109,9 +105,8 @@ def _add_results(app: FastAPI, service: JobService) -> None:
     @app.get("/api/jobs/{id}/spectrogram.png", tags=["results"], response_class=FileResponse)
     def spectrogram(id: str) -> Response:
         """The spectrogram of the sound; 404 where there is none."""
-        return _picture(
-            job_folder.spectrogram_path(service.folder_of(service.done(id))), "image/png"
-        )
+        folder = service.folder_of(service.done(id))
+        return _picture(folder / job_folder.SPECTROGRAM, "image/png")
 
 
 def _picture(path: Path, kind: str) -> Response:
@@ -187,11 +182,8 @@ def _add_files(app: FastAPI, service: JobService) -> None:
     async def export(
         id: str,
         format: Annotated[str, Query(max_length=40)],
+        options: Options,
         of: Literal["corrected", "found"] = "corrected",
-        threshold: _Share = None,
-        low_threshold: _Share = None,
-        min_duration: _Length = None,
-        max_gap: _Length = None,
     ) -> Response:
         """The events as a label file, the report's page, or a copy of the video.
 
@@ -199,24 +191,9 @@ def _add_files(app: FastAPI, service: JobService) -> None:
         """
         job = await run_in_threadpool(service.done, id)
         name = exports.export_name(job.name, format)
-        options = {
-            "threshold": threshold,
-            "low_threshold": low_threshold,
-            "min_duration": min_duration,
-            "max_gap": max_gap,
-        }
         export_job = await run_in_threadpool(_export_job, service, job, of, options)
-        folder = service.incoming / secrets.token_hex(16)
-        target = folder / f"export{exports.export_endings()[format]}"
-        try:
-            await _write_export(service, job, export_job, format, target)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return FileResponse(
-            target, media_type="application/octet-stream", filename=name,
-            background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
-        )  # fmt: skip
+        write = partial(_write_export, service, job, export_job, format)
+        return await _file_response(service, name, write)
 
     @app.get("/api/export", tags=["results"], response_class=Response,
              responses={200: {"content": {"application/zip": {}}},
@@ -230,24 +207,17 @@ def _add_files(app: FastAPI, service: JobService) -> None:
         if format in exports.REPORT_FORMATS:
             raise http_error(422, f"no archive of {format}", "a label format", "choose another")
         jobs = await run_in_threadpool(_export_jobs, service, of)
-        folder = service.incoming / secrets.token_hex(16)
-        folder.mkdir()
-        try:
-            await service.exports.run(
-                exports.write_archive, jobs, format, folder / "all.zip", name="all files",
-                seconds=60 * service.limits.job_minutes,
-            )  # fmt: skip
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return FileResponse(
-            folder / "all.zip", media_type="application/zip", filename=f"events-{format}.zip",
-            background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
+        write = partial(
+            service.exports.run, exports.write_archive, jobs, format, name="all files",
+            seconds=60 * service.limits.job_minutes,
         )  # fmt: skip
+        return await _file_response(service, f"events-{format}.zip", write, "application/zip")
 
-    @app.post("/api/import", response_model=Imported, tags=["corrections"], openapi_extra=_FORM,
-              responses={408: {"model": ErrorResponse}, 415: {"model": ErrorResponse},
-                         429: {"model": ErrorResponse}})  # fmt: skip
+    @app.post("/api/import", response_model=Imported, tags=["corrections"],
+              openapi_extra=form_schema(), responses={
+                  408: {"model": ErrorResponse}, 415: {"model": ErrorResponse},
+                  429: {"model": ErrorResponse},
+              })  # fmt: skip
     async def import_labels(request: Request, job: Annotated[str, Query(max_length=40)]) -> Any:
         """Read the events of a label file of any format; nothing is saved."""
         target_job = await run_in_threadpool(service.done, job)
@@ -280,11 +250,29 @@ def _export_jobs(service: JobService, of: str) -> list[exports.ExportJob]:
     return [_export_job(service, job, of, {}) for job in done]
 
 
+async def _file_response(
+    service: JobService,
+    name: str,
+    write: Callable[[Path], Awaitable[None]],
+    kind: str = "application/octet-stream",
+) -> Response:
+    """A file, written into a folder of its own that is removed once it is sent."""
+    folder = service.incoming / secrets.token_hex(16)
+    folder.mkdir()
+    target = folder / f"export{Path(name).suffix}"
+    try:
+        await write(target)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    remove = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
+    return FileResponse(target, media_type=kind, filename=name, background=remove)
+
+
 async def _write_export(
     service: JobService, job: Job, export_job: exports.ExportJob, format: str, target: Path
 ) -> None:
     """Write an export: in a bounded process wherever the media file may be read for it."""
-    target.parent.mkdir()
     if format in exports.REPORT_FORMATS:
         service.media_of(job)  # an error where it is missing in its root
         write = partial(exports.write_report, export_job, target)

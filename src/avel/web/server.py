@@ -13,6 +13,7 @@ from pathlib import Path
 import uvicorn
 
 from avel.errors import UsageError
+from avel.files import unused_name
 from avel.web.access import LOCAL
 from avel.web.app import create_app
 from avel.web.connections import MOST, Connection
@@ -122,9 +123,5 @@ def named_models(models: Sequence[str]) -> dict[str, str]:
     named: dict[str, str] = {}
     for model in models:
         stem = Path(model).resolve().name.removesuffix(".onnx")
-        name, number = stem, 1
-        while name in named:
-            number += 1
-            name = f"{stem}-{number}"
-        named[name] = model
+        named[unused_name(stem, named)] = model
     return named

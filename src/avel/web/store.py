@@ -133,16 +133,18 @@ class Store:
 
     Args:
         path: The SQLite file, created where it is missing.
-        patience: Seconds that a change waits for another one.
 
     Raises:
         DataError: if it can't be opened, or was written by a newer avel.
         StoreError: by every method, if the tables can't be used at that moment.
     """
 
-    def __init__(self, path: Path, *, patience: float = 5.0) -> None:
+    def __init__(self, path: Path) -> None:
         self._lock, self._reading = threading.Lock(), threading.Lock()
-        self._patience, self._writer = patience, 0  # the writer is a thread's number
+        self._patience, self._writer = (
+            5.0,
+            0,
+        )  # seconds that a change waits for another one; the writer is a thread's number
         self._reserve = path.with_name("reserve.bin")
         try:
             self._db = self._opened(path)
@@ -285,28 +287,21 @@ class Store:
 
     def finish(self, id: str, state: State, *, facts: Json = {}, error: Json = {}) -> bool:  # noqa: B006
         """End a running job; False where it is no longer running."""
-        values = state, time.time(), json.dumps(facts), json.dumps(error), id
-        with self._change() as db:
-            done = db.execute(
-                "UPDATE jobs SET state=?, finished=?, facts=?, error=?, tries=0"
-                " WHERE id=? AND state='running'", values,
-            )  # fmt: skip
-        return done.rowcount > 0
+        return self._changed(
+            "UPDATE jobs SET state=?, finished=?, facts=?, error=?, tries=0"
+            " WHERE id=? AND state='running'",
+            state, time.time(), json.dumps(facts), json.dumps(error), id,
+        )  # fmt: skip
 
     def set_facts(self, id: str, facts: Json) -> None:
         """Replace the facts of a job that is done."""
-        with self._change() as db:
-            db.execute(
-                "UPDATE jobs SET facts=? WHERE id=? AND state='done'", (json.dumps(facts), id)
-            )
+        self._changed("UPDATE jobs SET facts=? WHERE id=? AND state='done'", json.dumps(facts), id)
 
     def put_back(self, id: str) -> None:
         """Put a running job back into the queue at its old position, not counted as a try."""
-        with self._change() as db:
-            db.execute(
-                "UPDATE jobs SET state='queued', tries=tries-1 WHERE id=? AND state='running'",
-                (id,),
-            )
+        self._changed(
+            "UPDATE jobs SET state='queued', tries=tries-1 WHERE id=? AND state='running'", id
+        )
 
     def recover(self) -> list[str]:
         """After a start: running jobs wait again; returns the ids of those with too many tries."""
@@ -320,36 +315,35 @@ class Store:
 
     def cancel(self, id: str) -> bool:
         """Cancel a job that waits or runs; False where it does neither."""
-        with self._change() as db:
-            done = db.execute(
-                "UPDATE jobs SET state='cancelled', finished=?, tries=0"
-                " WHERE id=? AND state IN ('queued', 'running')", (time.time(), id),
-            )  # fmt: skip
-        return done.rowcount > 0
+        return self._changed(
+            "UPDATE jobs SET state='cancelled', finished=?, tries=0"
+            " WHERE id=? AND state IN ('queued', 'running')",
+            time.time(), id,
+        )  # fmt: skip
 
     def retry(self, id: str, model: str) -> bool:
         """Put a job that has ended at the queue's end again; False where it hasn't ended."""
-        with self._change() as db:
-            done = db.execute(
-                "UPDATE jobs SET state='queued', model=?, finished=NULL, tries=0, facts='{}',"
-                " error='{}', turn=(SELECT MAX(turn) + 1 FROM jobs)"
-                " WHERE id=? AND state IN ('done', 'failed', 'cancelled')", (model, id),
-            )  # fmt: skip
-        return done.rowcount > 0
+        return self._changed(
+            "UPDATE jobs SET state='queued', model=?, finished=NULL, tries=0, facts='{}',"
+            " error='{}', turn=(SELECT MAX(turn) + 1 FROM jobs)"
+            " WHERE id=? AND state IN ('done', 'failed', 'cancelled')",
+            model, id,
+        )  # fmt: skip
 
     def delete(self, id: str) -> bool:
         """Delete a job and its correction, on a full disk too; False where there is none."""
         try:
-            return self._deleted(id)
+            return self._changed("DELETE FROM jobs WHERE id=?", id)
         except StoreError as e:
             if not e.full or not self._reserve.is_file():
                 raise
         self._reserve.unlink(missing_ok=True)  # until its files are gone: see keep_reserve
-        return self._deleted(id)
+        return self._changed("DELETE FROM jobs WHERE id=?", id)
 
-    def _deleted(self, id: str) -> bool:
+    def _changed(self, query: str, *values: Any) -> bool:
+        """Make a change of one statement; whether a row has changed."""
         with self._change() as db:
-            return db.execute("DELETE FROM jobs WHERE id=?", (id,)).rowcount > 0
+            return db.execute(query, values).rowcount > 0
 
     # --- corrections -----------------------------------------------------------------------------
 

@@ -16,9 +16,9 @@ from typing import Literal
 
 from avel.errors import AvelError, DataError
 from avel.files import disk_error, write_whole
-from avel.processes import ChildProcess, ProcessDiedError, lower_priority, outcome_of
+from avel.processes import ChildProcess, ProcessDiedError, lower_priority, outcome_of, unexpected
 from avel.types import Json
-from avel.web.error_responses import error_body, http_error
+from avel.web.error_responses import body_of, error_body, http_error
 from avel.web.training_process import Report, TrainingRequest, train
 
 #: Most models that are stored; more are refused until one is deleted.
@@ -101,15 +101,10 @@ class TrainingService:
         folder: Of the models and the last training's status; created where it is missing.
         options: Models, device, recipe.
         limit: Longest time of a training, in seconds.
-        changed: Called from another thread when the models have changed.
     """
 
-    def __init__(
-        self, folder: Path, options: TrainingOptions, *, limit: float,
-        changed: Callable[[], None] = lambda: None,
-    ) -> None:  # fmt: skip
+    def __init__(self, folder: Path, options: TrainingOptions, *, limit: float) -> None:
         self._folder, self._options, self._limit = folder, options, limit
-        self._changed = changed
         self._lock = threading.RLock()
         self._cancelled = threading.Event()
         self._stopping = False
@@ -219,7 +214,6 @@ class TrainingService:
             trained.folder.rename(gone)  # in one step: half a model would be served
             self.models = {n: m for n, m in self.models.items() if n != name}
         shutil.rmtree(gone, ignore_errors=True)
-        self._changed()
 
     def stop(self) -> None:
         """End the training; after the next start it counts as failed."""
@@ -244,21 +238,18 @@ class TrainingService:
                 self._store_model(request, finished)
                 state, changes = "done", {"result": finished["result"]}
         except AvelError as e:
-            changes = {"error": error_body(e.got, e.expected, e.hint)}
+            changes = {"error": body_of(e)}
         except OSError as e:
-            error = disk_error(e, request.name)
-            changes = {"error": error_body(error.got, error.expected, error.hint)}
+            changes = {"error": body_of(disk_error(e, request.name))}
         except Exception as e:  # a bug: the server goes on
             _log.exception("training %s", request.name)
-            changes = {"error": error_body(f"an unexpected error occurred ({type(e).__name__})")}
+            changes = {"error": body_of(unexpected(request.name, e))}
         finally:
             shutil.rmtree(out, ignore_errors=True)
         status = replace(self._status, state=state, finished=time.time(), **changes)
         with suppress(OSError):
             self._save(status)
         self._status = status
-        if state == "done":
-            self._changed()
 
     def _watch(self, request: TrainingRequest) -> Json | None:
         """The card and result of a training, or None where it was cancelled.

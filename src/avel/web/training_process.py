@@ -127,19 +127,14 @@ def _folded(
     report: Report,
 ) -> tuple[Run, list[Json], str]:  # fmt: skip
     """Cross-validate, train on everything, and evaluate the other model on the same folds."""
-    from avel.evaluation.cross_validation import (
-        assign_folds,
-        cross_validate,
-        fit_all,
-        pooled,
-    )
-
-    def fold_progress(fold: int, record: Json, epochs: int) -> None:
-        report(f"fold {fold} of {folds}", int(record["epoch"]), epochs)
+    from avel.evaluation.cross_validation import assign_folds, cross_validate, fit_all, pooled
 
     validated = cross_validate(
-        MODEL, data, folds, recipe=recipe, device=request.device, progress=fold_progress
-    )
+        MODEL, data, folds, recipe=recipe, device=request.device,
+        progress=lambda fold, record, epochs: report(
+            f"fold {fold} of {folds}", int(record["epoch"]), epochs
+        ),
+    )  # fmt: skip
     run = fit_all(
         MODEL, data, validated, recipe=recipe, out=request.out, device=request.device,
         progress=lambda record, epochs: report("all clips", int(record["epoch"]), epochs),

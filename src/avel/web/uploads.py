@@ -43,7 +43,16 @@ class UploadedForm:
     fields: dict[str, str] = field(default_factory=dict)
 
 
-def plain_name(text: str, default: str = "upload") -> str:
+def form_schema(*fields: str) -> dict[str, Any]:
+    """A form with a file and some text fields, as /openapi.json describes it."""
+    properties = {"file": {"type": "string", "format": "binary"}}
+    properties |= {name: {"type": "string"} for name in fields}
+    schema = {"type": "object", "required": ["file"], "properties": properties}
+    content = {"multipart/form-data": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def plain_name(text: str) -> str:
     """A file's name as text for people: no folders, no control signs, at most 200 characters."""
     bare = PureWindowsPath(text.replace("/", "\\")).name
     hidden = {"Cc", "Cs", "Zl", "Zp", "Cn", "Co"}
@@ -53,7 +62,7 @@ def plain_name(text: str, default: str = "upload") -> str:
     if len(name) > _MAX_NAME:
         ending = Path(name).suffix[:20]
         name = name[: _MAX_NAME - len(ending)] + ending
-    return name if name.strip(". ") else default
+    return name if name.strip(". ") else "upload"
 
 
 async def receive_form(

@@ -18,6 +18,7 @@ from avel.features.workers import cannot_start
 from avel.files import disk_error
 from avel.processes import ChildProcess, ProcessDiedError, cores, outcome_of, unexpected
 from avel.types import Json
+from avel.web.error_responses import body_of
 from avel.web.store import Job, Store, StoreError
 from avel.web.worker import JobFunction, WorkerJob, renamed
 
@@ -230,8 +231,7 @@ class WorkerPool:
         return worker, _loaded(worker)
 
     def _failed(self, job: Job, error: AvelError) -> None:
-        body = {"got": error.got, "expected": error.expected, "hint": error.hint}
-        self._retried(lambda: self._store.finish(job.id, "failed", error=body))
+        self._retried(lambda: self._store.finish(job.id, "failed", error=body_of(error)))
 
     def _wait_for(self, job: Job, worker: ChildProcess) -> Json | None:
         """The facts of a job, or None where it was stopped.
