@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from avel.cli._outputs import is_ending, is_folder, named_output, unwritable, write_events
+from avel.cli._outputs import named_output, parse_outputs, unwritable, write_events
 from avel.cli._terminal import note
 from avel.errors import AvelError, UsageError, printable
 from avel.files import file_exists
@@ -57,38 +57,29 @@ def label_outputs(
         folders: ``clips`` and ``thumbnails``, as in :class:`Outputs`.
 
     Raises:
-        UsageError: for two output_folders, an unknown format, or a folder without a format for it.
+        UsageError: for two output folders, an unknown format, or a folder without a format for it.
     """
-    from avel.formats import format_endings, format_named
+    from avel.formats import format_named
     from avel.report.writers import writer_for
 
-    if "-" in values:
-        raise UsageError("-o - names no output", expected="a file, an ending or a folder")
-    endings = [v for v in values if is_ending(v)]
-    paths = [Path(v) for v in values if not is_ending(v)]
-    output_folders = [p for p in paths if is_folder(p)]
-    if len(output_folders) > 1:
-        raise UsageError(
-            f"-o names two output output_folders, {output_folders[0]} and {output_folders[1]}",
-            expected="one folder",
-        )
+    parsed = parse_outputs(values)
+    endings = parsed.endings
     if format is not None:
         format_named(format)
-    if output_folders and not endings:
+    if parsed.folder and not endings:
         if format is None:
             raise UsageError(
-                f"-o names the folder {output_folders[0]} without a format",
+                f"-o names the folder {parsed.folder} without a format",
                 expected="an ending after it, or --format",
-                hint=f"-o {output_folders[0]} .vtt",
+                hint=f"-o {parsed.folder} .vtt",
             )
-        endings = [format_endings()[format]]
-    names = tuple(p for p in paths if p not in output_folders)
-    for path in (*names, *(Path(f"video{ending}") for ending in endings)):
+        endings = [format_named(format).ending]
+    for path in (*parsed.names, *(Path(f"video{ending}") for ending in endings)):
         writer_for(path, format=format)
-    folder = output_folders[0] if output_folders else None
     return Outputs(
-        names, tuple(endings), folder, format, overwrite=overwrite, scores=scores, **folders
-    )
+        tuple(parsed.names), tuple(endings), parsed.folder, format, overwrite=overwrite,
+        scores=scores, **folders,
+    )  # fmt: skip
 
 
 def convert_labels(

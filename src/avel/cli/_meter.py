@@ -9,8 +9,6 @@ from avel import clock
 from avel.cli._terminal import progress_console
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from avel.features.corpus import JobOutcome
 
 #: Seconds between lines where the output is no terminal.
@@ -45,12 +43,7 @@ class Meter:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def add(self, outcome: JobOutcome) -> None:

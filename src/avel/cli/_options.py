@@ -39,6 +39,23 @@ Modality = Annotated[
 Clips = Annotated[Path | None, typer.Option(help="A folder for a clip of every event.")]
 Thumbnails = Annotated[Path | None, typer.Option(help="A folder for a picture of every event.")]
 
+Split = Annotated[str, typer.Option(help="train, val, test, or another of the data.")]
+OtherData = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE...]", help="For other data: data=DIR, or data=ave root=DIR."
+    ),
+]
+AudioTrack = Annotated[
+    int | None, typer.Option(help="The number of the audio track to read, from 0.")
+]
+VideoTrack = Annotated[
+    int | None, typer.Option(help="The number of the video track to read, from 0.")
+]
+Seeds = Annotated[int, typer.Option(min=1, max=100, help="How many seeds to train.")]
+KeepState = Annotated[
+    bool, typer.Option("--keep-state", help="Keep the state that resumes finished trainings.")
+]
 ShowScores = Annotated[
     bool,
     typer.Option("--scores", help="Show the scores in subtitles (.srt, .vtt): Bark (score 0.88)."),
@@ -72,6 +89,27 @@ def check_precision(precision: str) -> None:
     if precision not in PRECISIONS:
         raise UsageError(
             f"--precision can't be {precision!r}", expected=f"one of {', '.join(PRECISIONS)}"
+        )
+
+
+def need_packages(verb: str, names: Sequence[str], extra: str) -> None:
+    """Refuse a call whose packages aren't installed.
+
+    Args:
+        verb: Of the call.
+        names: The packages to import.
+        extra: Avel's extra that brings them.
+
+    Raises:
+        UsageError: that names what is missing.
+    """
+    from importlib.util import find_spec
+
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"avel {verb} needs {', '.join(missing)}, not installed",
+            hint=f"pip install 'avel[{extra}]'",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -127,6 +128,42 @@ def is_folder(path: Path) -> bool:
     return path.is_dir() or not path.suffix
 
 
+@dataclass(frozen=True)
+class OutputNames:
+    """The values of ``-o``, sorted: bare endings, the folder that they go into, and file names."""
+
+    endings: list[str]
+    folder: Path | None
+    names: list[Path]
+
+
+def parse_outputs(outputs: Sequence[str]) -> OutputNames:
+    """Sort the values of ``-o``.
+
+    Raises:
+        UsageError: for ``-``, and for two folders.
+    """
+    if "-" in outputs:
+        raise UsageError(
+            "-o - names no output",
+            expected="a file, an ending or a folder",
+            hint="--json prints events",
+        )
+    paths = [Path(o) for o in outputs if not is_ending(o)]
+    folders = [path for path in paths if is_folder(path)]
+    if len(folders) > 1:
+        raise UsageError(
+            f"-o names two output folders, {folders[0]} and {folders[1]}",
+            expected="one folder; a file to write needs an ending",
+            hint="give outputs as NAME.json, NAME.csv, NAME.html",
+        )
+    return OutputNames(
+        endings=[o for o in outputs if is_ending(o)],
+        folder=folders[0] if folders else None,
+        names=[path for path in paths if path not in folders],
+    )
+
+
 def table_paths(
     videos: Sequence[Path], outputs: Sequence[str], *, format: str | None = None
 ) -> list[Path]:
@@ -139,7 +176,7 @@ def table_paths(
 
     if len(videos) < 2:
         return []
-    names = [Path(o) for o in outputs if not is_ending(o) and not is_folder(Path(o))]
+    names = parse_outputs(outputs).names
     for name in names:
         if not getattr(writer_for(name, format=format), "many", False):
             raise UsageError(
@@ -168,33 +205,21 @@ def output_paths(
         UsageError: for an ending without a writer, for two outputs under one name, and for a file
             name or two folders where that leaves open what is meant.
     """
+    from avel.formats import format_named
     from avel.report.writers import writer_for
 
-    if "-" in outputs:
-        raise UsageError(
-            "-o - names no output",
-            expected="a file, an ending or a folder",
-            hint="--json prints events",
-        )
     tables = table_paths(videos, outputs, format=format)
-    endings = [o for o in outputs if is_ending(o)]
-    folders = [Path(o) for o in outputs if not is_ending(o) and is_folder(Path(o))]
-    names = [Path(o) for o in outputs if not is_ending(o) and not is_folder(Path(o))]
-    if len(folders) > 1:
-        raise UsageError(
-            f"-o names two output folders, {folders[0]} and {folders[1]}",
-            expected="one folder; a file to write needs an ending",
-            hint="give outputs as NAME.json, NAME.csv, NAME.html",
-        )
-    if folders and not endings:
-        endings = [_ending_of(format)]
-    bases = {video: folders[0] / video.name if folders else video for video in videos}
+    parsed = parse_outputs(outputs)
+    endings, folder = parsed.endings, parsed.folder
+    if folder and not endings:
+        endings = [".json" if format is None else format_named(format).ending]
+    bases = {video: folder / video.name if folder else video for video in videos}
     stems = Counter(base.with_suffix("") for base in bases.values())
     paths: dict[Path, list[Path]] = {}
     for video, base in bases.items():
         stem = base if stems[base.with_suffix("")] > 1 else base.with_suffix("")
         beside = [stem.with_name(named_output(stem.name, ending)) for ending in endings]
-        paths[video] = beside if tables else names + beside
+        paths[video] = beside if tables else parsed.names + beside
     every = tables + [path for of_video in paths.values() for path in of_video]
     for path, count in Counter(every).items():
         writer_for(path, format=format)
@@ -205,15 +230,6 @@ def output_paths(
                 hint="localize videos of the same name one by one, into different folders",
             )
     return paths
-
-
-def _ending_of(format: str | None) -> str:
-    if format is None:
-        return ".json"
-    from avel.formats import format_endings, format_named
-
-    format_named(format)
-    return format_endings()[format]
 
 
 def write_events(timeline: Timeline, *, clips: Path | None, thumbnails: Path | None) -> list[str]:

@@ -76,6 +76,35 @@ def parse_pairs(pairs: Iterable[str]) -> DataArguments:
     return arguments
 
 
+def runs_and_data(words: Iterable[str], verb: str) -> tuple[list[Path], DataArguments]:
+    """The folders of runs among a call's words, and the ``key=value`` arguments of the data.
+
+    Args:
+        words: As a person gave them; a folder may have ``=`` in its name.
+        verb: Of the call.
+
+    Raises:
+        UsageError: for a pair of another form, and for fields of a recipe.
+    """
+    pairs: list[str] = []
+    runs: list[str] = []
+    for word in words:
+        (pairs if "=" in word and not Path(word).is_dir() else runs).append(word)
+    return [Path(run) for run in runs], data_arguments(pairs, verb)
+
+
+def data_arguments(pairs: Iterable[str] | None, verb: str) -> DataArguments:
+    """The arguments of a call that name data and no recipe; errors as :func:`runs_and_data`."""
+    arguments = parse_pairs(pairs or ())
+    if arguments.recipe:
+        raise UsageError(
+            f"{arguments.recipe[0]!r} has no meaning for `avel {verb}`",
+            expected="data=DIR, or data=ave root=DIR",
+            hint="recipes are for `avel train`",
+        )
+    return arguments
+
+
 def check_all(*checks: Callable[[], Any]) -> list[Any]:
     """The results of several checks, or one error with the mistakes of all.
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from avel.cli._options import OtherData, Split
 from avel.errors import UsageError
 
 
@@ -15,13 +16,8 @@ def compare(
         Path, typer.Argument(metavar="RUN", help="A run's folder, or that of its seeds.")
     ],
     second: Annotated[Path, typer.Argument(metavar="RUN", help="Another run of the same classes.")],
-    pairs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE...]", help="For other data: data=DIR, or data=ave root=DIR."
-        ),
-    ] = None,
-    split: Annotated[str, typer.Option(help="train, val, test, or another of the data.")] = "test",
+    pairs: OtherData = None,
+    split: Split = "test",
 ) -> None:
     """Compare two runs on the same clips by a paired bootstrap.
 
@@ -31,7 +27,7 @@ def compare(
     import numpy as np
 
     from avel import metrics
-    from avel.cli._pairs import load_data_arguments, open_data, parse_pairs, seed_folders
+    from avel.cli._pairs import data_arguments, load_data_arguments, open_data, seed_folders
     from avel.evaluation.evaluate import evaluate
     from avel.evaluation.inputs import align_classes, choose_split
     from avel.inference.load import load_trained
@@ -39,11 +35,7 @@ def compare(
     from avel.tasks import task_named
 
     keep_memory()
-    arguments = parse_pairs(pairs or [])
-    if arguments.recipe:
-        raise UsageError(
-            f"{arguments.recipe[0]!r} has no meaning for `avel compare`", expected="data=… root=…"
-        )
+    arguments = data_arguments(pairs, "compare")
     runs = [[load_trained(f) for f in seed_folders(folder)] for folder in (first, second)]
     one, other = (group[0] for group in runs)
     if one.classes != other.classes or one.card["task"] != other.card["task"]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.cli._options import Device
+from avel.cli._options import Device, Split
 from avel.device import check_device
 from avel.errors import UsageError
 
@@ -26,7 +26,7 @@ def evaluate(
             "on: data=DIR, or data=ave root=DIR.",
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val, test, or another of the data.")] = "test",
+    split: Split = "test",
     baselines: Annotated[
         bool, typer.Option("--baselines", help="Evaluate constant baselines alone.")
     ] = False,
@@ -50,18 +50,11 @@ def evaluate(
     that its model wasn't trained on.
     """
     check_device(device)
-    from avel.cli._pairs import parse_pairs
+    from avel.cli._pairs import runs_and_data
     from avel.memory import keep_memory
 
     keep_memory()
-    words = arguments or []
-    data_arguments = parse_pairs(w for w in words if "=" in w and not Path(w).is_dir())
-    runs = [Path(w) for w in words if "=" not in w or Path(w).is_dir()]
-    if data_arguments.recipe:
-        raise UsageError(
-            f"{data_arguments.recipe[0]!r} has no meaning for `avel evaluate`",
-            hint="recipes are for `avel train`",
-        )
+    runs, data_arguments = runs_and_data(arguments or [], "evaluate")
     if reliability is not None:
         from avel.figures.style import check_ending
 

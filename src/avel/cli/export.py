@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from avel.cli._options import need_packages
 from avel.cli._outputs import check_writable, unwritable
 from avel.errors import UsageError
 
@@ -27,7 +28,7 @@ def export(
     """Write a model and its backbones as ONNX, after comparing their outputs with torch's."""
     if path.suffix.lower() != ".onnx":
         raise UsageError(f"{path} doesn't end in .onnx", expected="a file name that does")
-    _need_packages()
+    need_packages("export", ("onnx", "onnxscript", "onnxruntime"), "onnx")
     check_writable([path])
     from avel.inference.load import load_trained
     from avel.onnx.export import export_model
@@ -39,14 +40,3 @@ def export(
     for written in exported.paths:
         print(f"wrote {written} ({written.stat().st_size / 10**6:.1f} MB)")
     print(f"outputs differ from torch's by at most {exported.difference:.1e}")
-
-
-def _need_packages() -> None:
-    from importlib.util import find_spec
-
-    missing = [n for n in ("onnx", "onnxscript", "onnxruntime") if find_spec(n) is None]
-    if missing:
-        raise UsageError(
-            f"avel export needs {', '.join(missing)}, not installed",
-            hint="pip install 'avel[onnx]'",
-        )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.cli._options import Device, Precision, note_ignored_files
+from avel.cli._options import AudioTrack, Device, Precision, VideoTrack, note_ignored_files
 from avel.device import check_device, sleep_while_waiting
 from avel.errors import DataError, all_at_once
 
@@ -55,12 +55,8 @@ def extract(
         bool,
         typer.Option("--compile", help="Compile the visual network first: 10 to 35 s a worker."),
     ] = False,
-    audio_track: Annotated[
-        int | None, typer.Option(help="The number of the audio track to read, from 0.")
-    ] = None,
-    video_track: Annotated[
-        int | None, typer.Option(help="The number of the video track to read, from 0.")
-    ] = None,
+    audio_track: AudioTrack = None,
+    video_track: VideoTrack = None,
     jobs: Annotated[
         int | None,
         typer.Option(

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from avel.cli._options import progress_bar
+
 
 def fetch(
     what: Annotated[str, typer.Argument(help="`ave`, or `weights`.")],
@@ -35,12 +37,11 @@ def fetch(
 def _fetch_ave(folder: Path, *, labels: bool, videos: bool) -> None:
     from avel.data.ave.fetch import fetch_ave
     from avel.files import human_size
-    from avel.progress import terminal_progress
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
 
-    with terminal_progress("downloading") as progress:
+    with progress_bar("downloading") as progress:
         paths = fetch_ave(folder, labels_only=labels, videos=videos, progress=progress, say=say)
     for path in paths:
         typer.echo(f"{path} ({human_size(path.stat().st_size)})")
@@ -51,7 +52,6 @@ def _fetch_weights(name: str | None, file: Path | None) -> None:
     from avel.backbones.base import backbones
     from avel.backbones.weights import take_weights, weights_file
     from avel.errors import UsageError, unknown_name
-    from avel.progress import terminal_progress
 
     known = {
         f"{backbone}:{weights.name}": weights
@@ -71,6 +71,6 @@ def _fetch_weights(name: str | None, file: Path | None) -> None:
     if file is not None:
         path = take_weights(known[full], file)
     else:
-        with terminal_progress(full) as progress:
+        with progress_bar(full) as progress:
             path = weights_file(known[full], progress=progress)
     typer.echo(f"{full} is in {path}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avel.cli._options import (
+    AudioTrack,
     Clips,
     Device,
     Modality,
@@ -19,6 +20,7 @@ from avel.cli._options import (
     Precision,
     ShowScores,
     Thumbnails,
+    VideoTrack,
     check_modality,
     check_precision,
     note_ignored_files,
@@ -108,12 +110,8 @@ def localize(
         ),
     ] = False,
     modality: Modality = "both",
-    audio_track: Annotated[
-        int | None, typer.Option(help="The number of the audio track to read, from 0.")
-    ] = None,
-    video_track: Annotated[
-        int | None, typer.Option(help="The number of the video track to read, from 0.")
-    ] = None,
+    audio_track: AudioTrack = None,
+    video_track: VideoTrack = None,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print one JSON object for each file in place of a table."),

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from avel.cli._options import progress_bar
+
 
 def pack(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data folder, or its features.")],
@@ -22,14 +24,13 @@ def pack(
     from avel.errors import DataError, UsageError
     from avel.features.store import FOLDER
     from avel.files import human_size
-    from avel.progress import terminal_progress
 
     if dtype not in ("float16", "float32"):
         raise UsageError(f"--dtype can't be {dtype!r}", expected="float16 or float32")
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}", hint="give a folder of `avel extract`")
     source = folder / FOLDER if (folder / FOLDER).is_dir() else folder
-    with terminal_progress("packing") as progress:
+    with progress_bar("packing") as progress:
         packed = pack_features(source, dtype=dtype, progress=progress)  # type: ignore[arg-type]
     size = human_size(packed.nbytes)
     typer.echo(f"{len(packed.entries)} files, {len(packed.audio)} segments, {size} in "

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from avel.cli._options import Split
+from avel.cli._outputs import unwritable
 from avel.cli._terminal import note
 from avel.errors import DataError, UsageError
 
@@ -30,13 +32,12 @@ _ON = (
     "data=ave root=DIR."
 )
 Words = Annotated[list[str], typer.Argument(metavar="RUN... KEY=VALUE...", help=_ON)]
-Split = Annotated[str, typer.Option(help="train, val, test, or another of the data.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")]
 Dpi = Annotated[int, typer.Option(min=20, max=1200, help="Dots per inch of a .png.")]
 Videos = Annotated[
     Path | None,
     typer.Option(help="The folder of AVE's videos, NAME.mp4; other data sets know their files."),
 ]
-
 
 #: Models whose attention can be drawn, most of their variants'.
 ATTENDING = ("av", "avsdn", "cspa_csea", "dam", "jca", "linear")
@@ -44,15 +45,11 @@ ATTENDING = ("av", "avsdn", "cspa_csea", "dam", "jca", "linear")
 CLIPS = 3
 
 
-def _output(name: str) -> Any:
-    return typer.Option("--output", "-o", help="The figure to write.")
-
-
 @plot.command()
 def confusion(
     words: Words,
     split: Split = "test",
-    out: Annotated[Path, _output("confusion")] = Path("confusion.png"),
+    out: Output = Path("confusion.png"),
     dpi: Dpi = 200,
 ) -> None:
     """The confusion matrix of the segments; a panel for each kind of run (xue2021 fig. 4 a, b)."""
@@ -73,7 +70,7 @@ def confusion(
 def difference(
     words: Words,
     split: Split = "test",
-    out: Annotated[Path, _output("difference")] = Path("difference.png"),
+    out: Output = Path("difference.png"),
     dpi: Dpi = 200,
 ) -> None:
     """What the second run gains on the first in each class (xue2021 fig. 4 c)."""
@@ -93,7 +90,7 @@ def difference(
 @plot.command(name="lambda")
 def lambda_(
     tables: Annotated[list[Path], typer.Argument(metavar="CSV...", help="Tables of `avel sweep`.")],
-    out: Annotated[Path, _output("lambda")] = Path("lambda.png"),
+    out: Output = Path("lambda.png"),
     dpi: Dpi = 200,
 ) -> None:
     """Accuracy over the weight of the two streams, a panel a sweep (xue2021 fig. 5)."""
@@ -128,7 +125,7 @@ def attention(
     split: Split = "test",
     videos: Videos = None,
     frames: Annotated[int, typer.Option(min=1, max=60, help="Pictures at most.")] = 10,
-    out: Annotated[Path, _output("attention")] = Path("attention.png"),
+    out: Output = Path("attention.png"),
     dpi: Dpi = 200,
 ) -> None:
     """A model's attention by segment, with sound and predictions (xue2021 fig. 6; tian2018)."""
@@ -173,7 +170,7 @@ def tsne(
     limit: Annotated[int, typer.Option(min=10, help="Segments at most.")] = 1500,
     perplexity: Annotated[float, typer.Option(min=1.0, help="The perplexity of t-SNE.")] = 30.0,
     seed: Annotated[int, typer.Option(help="The seed of the sample and of t-SNE.")] = 0,
-    out: Annotated[Path, _output("tsne")] = Path("tsne.png"),
+    out: Output = Path("tsne.png"),
     dpi: Dpi = 200,
 ) -> None:
     """Segments' features before and after each module, in the plane (xue2021 fig. 7).
@@ -208,7 +205,7 @@ def timeline(
     split: Split = "test",
     videos: Videos = None,
     frames: Annotated[int, typer.Option(min=0, max=60, help="Pictures at most; 0 none.")] = 10,
-    out: Annotated[Path, _output("timeline")] = Path("timeline.png"),
+    out: Output = Path("timeline.png"),
     dpi: Dpi = 200,
 ) -> None:
     """Clips with true and predicted classes, a row a run (xue2021 fig. 8).
@@ -323,15 +320,9 @@ def _default_clips(ids: Sequence[str]) -> list[str]:
 
 def _runs_and_data(words: Sequence[str]) -> tuple[list[Path], DataArguments]:
     """The runs' folders, and the ``key=value`` arguments of the data."""
-    from avel.cli._pairs import parse_pairs
+    from avel.cli._pairs import runs_and_data
 
-    arguments = parse_pairs(w for w in words if "=" in w and not Path(w).is_dir())
-    if arguments.recipe:
-        raise UsageError(
-            f"{arguments.recipe[0]!r} has no meaning for `avel plot`",
-            hint="recipes are for `avel train`",
-        )
-    runs = [Path(w) for w in words if "=" not in w or Path(w).is_dir()]
+    runs, arguments = runs_and_data(words, "plot")
     if not runs:
         raise UsageError("no run is named", hint="give the folder that `avel train` wrote")
     return runs, arguments
@@ -409,7 +400,5 @@ def _save(figure: Any, out: Path, dpi: int) -> None:
     try:
         save_figure(figure, out, dpi=dpi)
     except OSError as e:
-        raise DataError(
-            f"{out} can't be written ({e.strerror or e})", hint="make room there, or choose another"
-        ) from e
+        raise unwritable(out, e.strerror or str(e)) from e
     print(out)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.cli._options import Device
+from avel.cli._options import Device, KeepState, Seeds
 from avel.cli._terminal import fail, note
 from avel.device import check_device
 
@@ -34,14 +34,11 @@ def reproduce(
             "--output", "-o", help="The folder for runs and tables; by default reproduced/DATA."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds to train.")] = 1,
+    seeds: Seeds = 1,
     listed: Annotated[
         bool, typer.Option("--list", help="List the tables and how many trainings they need.")
     ] = False,
-    keep_state: Annotated[
-        bool,
-        typer.Option("--keep-state", help="Keep the state that resumes finished trainings."),
-    ] = False,
+    keep_state: KeepState = False,
     test_chosen: Annotated[
         bool,
         typer.Option(

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from avel.cli._options import Device, Precision, check_precision
+from avel.cli._options import Device, Precision, check_precision, need_packages
 from avel.device import check_device, sleep_while_waiting
-from avel.errors import UsageError
 
 
 def serve(
@@ -70,7 +69,7 @@ def serve(
     sleep_while_waiting()
     check_precision(precision)
     check_device(device)
-    _need_packages()
+    need_packages("serve", ("fastapi", "uvicorn", "python_multipart"), "serve")
     from avel.web.jobs import JobService, Limits
     from avel.web.roots import named_roots
     from avel.web.server import bind, named_models, run, token_for
@@ -104,14 +103,3 @@ def serve(
     shown = f"{binding.address}?token={secret}" if secret and token is None else binding.address
     print(f"avel serves at {shown} (Ctrl-C ends it)", flush=True)
     run(service, binding, secret)
-
-
-def _need_packages() -> None:
-    from importlib.util import find_spec
-
-    missing = [n for n in ("fastapi", "uvicorn", "python_multipart") if find_spec(n) is None]
-    if missing:
-        raise UsageError(
-            f"avel serve needs {', '.join(missing)}, not installed",
-            hint="pip install 'avel[serve]'",
-        )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avel.cli._options import Device
+from avel.cli._options import Device, KeepState, Seeds
 from avel.cli._terminal import fail, note
 from avel.device import check_device
 
@@ -28,11 +28,8 @@ def sweep(
             "--output", "-o", help="The folder for runs and table; by default sweeps/NAME."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds to train.")] = 1,
-    keep_state: Annotated[
-        bool,
-        typer.Option("--keep-state", help="Keep the state that resumes finished trainings."),
-    ] = False,
+    seeds: Seeds = 1,
+    keep_state: KeepState = False,
     device: Device = "auto",
 ) -> None:
     """Run table V's rows or figure 5's lambdas; the same command resumes a stopped sweep."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avel.cli._options import progress_bar
 from avel.errors import UsageError
-from avel.progress import Progress
 
 if TYPE_CHECKING:
     from avel.data.composer import ComposerPlan
@@ -111,12 +110,10 @@ def _toybox(
         f"--seconds {seconds:g} --fps {fps}"
     )
 
-    def work(progress: Progress) -> Path:
-        return synthesize(
+    with progress_bar("rendering") as progress:
+        annotations = synthesize(
             folder, clips=clips, plan=plan, jobs=jobs, command=command, progress=progress
         )
-
-    annotations = _with_progress(work)
     print(f"{clips_of(folder / TOYBOX_CARD)} clips, {annotations}")
 
 
@@ -163,28 +160,10 @@ def _compose(folder: Path, plan: ComposerPlan, clips: int | None, jobs: int, com
     from avel.data.composer import compose
     from avel.data.rendered import COMPOSER_CARD, clips_of
 
-    def work(progress: Progress) -> Path:
-        return compose(folder, plan, clips=clips, jobs=jobs, command=command, progress=progress)
-
-    annotations = _with_progress(work)
+    with progress_bar("rendering") as progress:
+        annotations = compose(
+            folder, plan, clips=clips, jobs=jobs, command=command, progress=progress
+        )
     print(f"{clips_of(folder / COMPOSER_CARD)} clips, {annotations}")
     if plan.bank.twins:
         print(f"{plan.bank.twins} files left out: the same bytes are on another side")
-
-
-def _with_progress(work: Callable[[Progress], Path]) -> Path:
-    """Run work that reports (clips done, clips in all), with a bar where there is a terminal."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-        return work(lambda done, total: bar.update(task, completed=done, total=total))

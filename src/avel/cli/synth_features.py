@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from avel.cli._options import progress_bar
+
 
 def synth_features(
     folder: Annotated[Path, typer.Argument(help="The folder for the files.")],
@@ -31,10 +33,9 @@ def synth_features(
     of `av`.
     """
     from avel.data.ave.simulate import simulate
-    from avel.progress import terminal_progress
 
     extras: dict[Any, bool] = {"audio_maps": audio_maps, "c3d": c3d}
-    with terminal_progress("simulating") as progress:
+    with progress_bar("simulating") as progress:
         count = simulate(
             folder, labels=labels or folder, scale=scale, seed=seed, progress=progress,
             extras=[name for name, requested in extras.items() if requested],

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.cli._options import Device
+from avel.cli._options import Device, OtherData
 from avel.device import check_device
-from avel.errors import UsageError
 
 if TYPE_CHECKING:
     from avel.inference.decision import Decision, Thresholds
@@ -20,12 +19,7 @@ def tune(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="A run's folder, or that of its seeds.")
     ],
-    pairs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE...]", help="For other data: data=DIR, or data=ave root=DIR."
-        ),
-    ] = None,
+    pairs: OtherData = None,
     calibrate: Annotated[
         bool, typer.Option(help="Fit the temperature of the probabilities too.")
     ] = True,
@@ -36,18 +30,14 @@ def tune(
 ) -> None:
     """Choose thresholds, gaps and the least duration on validation, and store them in the run."""
     check_device(device)
-    from avel.cli._pairs import load_data_arguments, open_data, parse_pairs, seed_folders
+    from avel.cli._pairs import data_arguments, load_data_arguments, open_data, seed_folders
     from avel.evaluation.tuning import tune as choose
     from avel.inference.load import load_trained
     from avel.inference.localizer import tuned as stored
     from avel.memory import keep_memory
 
     keep_memory()
-    arguments = parse_pairs(pairs or [])
-    if arguments.recipe:
-        raise UsageError(
-            f"{arguments.recipe[0]!r} has no meaning for `avel tune`", expected="data=… root=…"
-        )
+    arguments = data_arguments(pairs, "tune")
     folders = seed_folders(run)
     data = open_data(arguments if arguments.data else load_data_arguments(folders[0]))
     for folder in folders:
