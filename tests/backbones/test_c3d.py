@@ -270,10 +270,10 @@ class Deaf(nn.Module):
 def test_a_segments_frames_go_through_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    def load(name: str, *, modality: str) -> tuple[nn.Module, dict[str, str]]:
-        return (Deaf() if modality == "audio" else Watching()), {"name": name}
+    def find(name: str, *, modality: str) -> tuple[dict[str, str], type[nn.Module]]:
+        return {"name": name}, Deaf if modality == "audio" else Watching
 
-    monkeypatch.setattr("avel.features.extractor.load_backbone", load)
+    monkeypatch.setattr("avel.features.extractor.find_backbone", find)
     pictures = [(i / 10, grey(20 + 5 * i)) for i in range(34)]  # ends at 3.4 s
     path = mux(tmp_path / "a.mkv", pictures=pictures, sounds=[(0.0, tone(5.0, RATE))])
     found = Extractor(batch=batch)(path)

@@ -59,11 +59,11 @@ class Hearing(nn.Module):
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(name: str, *, modality: str) -> tuple[nn.Module, dict[str, Any]]:
-        network = Hearing() if modality == "audio" else Seeing()
-        return network, {"name": name, "modality": modality, "hash": "md5:0", "output": (1, 2)}
+    def find(name: str, *, modality: str) -> tuple[dict[str, Any], type[nn.Module]]:
+        card = {"name": name, "modality": modality, "hash": "md5:0", "output": (1, 2)}
+        return card, Hearing if modality == "audio" else Seeing
 
-    monkeypatch.setattr(f"{MODULE}.load_backbone", load)
+    monkeypatch.setattr(f"{MODULE}.find_backbone", find)
 
 
 @pytest.fixture
@@ -294,6 +294,9 @@ def test_cache_goes_by_content_and_cards(
     again = cached(renamed, make)
     assert len(make.visual_network.backbone.seen) == calls and again.source == "other name.mkv"
     assert np.array_equal(again.visual, first.visual)
+    other = Extractor()  # what is cached needs no networks
+    assert np.array_equal(cached(renamed, other).visual, first.visual)
+    assert not {"audio_network", "visual_network"} & set(vars(other))
     entries[0].write_bytes(b"damaged")
     assert np.array_equal(cached(renamed, make).visual, first.visual)
     assert len(make.visual_network.backbone.seen) > calls

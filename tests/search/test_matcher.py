@@ -40,7 +40,7 @@ from avel.search.costs import best, costs
 from avel.search.index import Index
 from avel.search.matcher import Matcher, check_model, parse_query
 from avel.search.profiles import Profile, distances
-from avel.types import Grid, Json
+from avel.types import Grid, Json, Modality
 from tests.conftest import ROOT, load_script
 from tests.docs_pages import check_command
 from tests.training_data import AUDIO_CARD, CLASSES, VISUAL_CARD
@@ -341,6 +341,50 @@ def test_an_index_keeps_what_stays_and_takes_what_is_new(shelf: Shelf, tmp_path:
     names = sorted(Path(e.name).name for e in Index(index).entries)
     assert names == ["b.mp4", "c.mp4", "moved.mp4"]
     assert [p.name for p in index.parent.iterdir()] == ["i.safetensors"]
+
+
+@pytest.mark.parametrize("modality", ["audio", "visual"])
+def test_a_query_of_the_index_is_not_extracted(
+    shelf: Shelf, tmp_path: Path, modality: Modality
+) -> None:
+    for i in range(4):
+        shelf.put(f"in/{i}.mp4", rows(noise(9 + i, 5), noise(i, 5)))
+    query, index, find = shelf.folder / "in" / "2.mp4", tmp_path / "i.safetensors", matcher()
+
+    def search(text: str | Path, **options: Any) -> Any:
+        shelf.asked.clear()
+        return find(text, shelf.folder / "in", modality=modality, top=9, **options)
+
+    search(query, index=index)
+    for text in (query, f"{query}@1-3"):
+        plain = search(text)
+        assert "2.mp4" in shelf.asked
+        indexed = search(text, index=index)
+        assert shelf.asked == []
+        assert (indexed.start, indexed.end, indexed.notes) == (plain.start, plain.end, plain.notes)
+        assert [(m.file, m.start) for m in indexed] == [(m.file, m.start) for m in plain]
+        assert np.allclose([m.distance for m in indexed], [m.distance for m in plain], atol=1e-6)
+    content = query.read_bytes() + b"!"
+    shelf.held[content], shelf.durations[content] = rows(noise(1, 3), noise(2, 3)), 3.0
+    query.write_bytes(content)  # changed since: its rows are no longer those of the index
+    assert search(query, index=index).end == 3.0
+    assert shelf.asked == ["2.mp4", "2.mp4"]
+    assert search(query, index=index).end == 3.0 and shelf.asked == []
+
+
+def test_copies_are_extracted_once_for_an_index(shelf: Shelf, tmp_path: Path) -> None:
+    query = shelf.put("q.wav", rows(audio=noise(0, 2)))
+    for i in range(3):
+        shelf.put(f"in/{i}.mp4", rows(visual=noise(i, 4 + i)))
+    shutil.copyfile(shelf.folder / "in" / "1.mp4", shelf.folder / "in" / "copy.mp4")
+    find, index = matcher(), tmp_path / "i.safetensors"
+    plain = find(query, shelf.folder / "in", top=99)
+    shelf.asked.clear()
+    indexed = find(query, shelf.folder / "in", top=99, index=index)
+    assert shelf.asked == ["q.wav", "0.mp4", "1.mp4", "2.mp4"]
+    assert [(m.file, m.start) for m in indexed] == [(m.file, m.start) for m in plain]
+    again = find(query, shelf.folder / "in", top=99, index=index)
+    assert [(m.file, m.distance) for m in again] == [(m.file, m.distance) for m in indexed]
 
 
 def test_no_window_reaches_from_one_file_into_the_next(shelf: Shelf, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -35,9 +36,22 @@ def load_backbone(
             fit together.
         WeightsError: if the weights aren't there and can't be had, or aren't the right file.
     """
+    card, load = find_backbone(name, modality=modality, weights=weights)
+    return load(), card
+
+
+def find_backbone(
+    name: str, *, modality: Literal["audio", "visual"], weights: str | None = None
+) -> tuple[Json, Callable[[], Backbone]]:
+    """A backbone's card, and what loads it: its weights are there and checked, but not read yet.
+
+    Combined ones are loaded at once, since their card depends on the networks. Arguments and errors
+    as for :func:`load_backbone`.
+    """
     name, _, suffix = name.partition(":")
     if "+" in name and modality == "visual":
-        return _load_joint(name.split("+"), (suffix or weights or "").split("+"))
+        joint, card = _load_joint(name.split("+"), (suffix or weights or "").split("+"))
+        return card, lambda: joint
     cls = backbones.get(name)
     if cls.card.modality != modality:
         fitting = [n for n, c in backbones if c.card.modality == modality]
@@ -46,10 +60,14 @@ def load_backbone(
     if expected not in cls.weights:
         raise unknown_name(f"{name} weight", expected, cls.weights)
     chosen = cls.weights[expected]
-    network = cls()
-    network.load_weights(_fetched(name, chosen), chosen)
-    network.eval().requires_grad_(False)
-    return network, network.describe(chosen)
+    path = _fetched(name, chosen)
+
+    def load() -> Backbone:
+        network = cls()
+        network.load_weights(path, chosen)
+        return network.eval().requires_grad_(False)
+
+    return cls.describe(chosen), load
 
 
 def load_classifier(name: str) -> tuple[tuple[Tensor, Tensor], Json]:

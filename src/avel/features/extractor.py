@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from avel.backbones.base import ClipBackbone, default_backbone
-from avel.backbones.load import load_backbone
+from avel.backbones.load import find_backbone
 from avel.device import torch_device
 from avel.errors import UsageError
 from avel.features.logmel import log_mel
@@ -68,6 +68,9 @@ def extract(
 class Extractor:
     """Two backbones, loaded once, that make features of many files.
 
+    Their weights are read when the first file is extracted, in float32: features that are all
+    cached need no networks.
+
     A file's features don't depend on the files and batches they were computed with: on a CPU they
     are the same bits.
 
@@ -101,22 +104,33 @@ class Extractor:
             raise UsageError(f"the batch must be at least 1 frame, got {batch}")
         self.device = torch_device(device)
         self.step, self.batch = step, batch
-        backbone, card = load_backbone(audio or default_backbone("audio"), modality="audio")
-        self.audio_network = Network(
-            backbone, card, precision=precision, device=self.device, batch=AUDIO_BATCH
+        self._precision, self._compile = precision, compile
+        self._audio = find_backbone(audio or default_backbone("audio"), modality="audio")
+        self._visual = find_backbone(visual or default_backbone("visual"), modality="visual")
+        if precision != "float32" or compile:  # what the cards say depends on the networks
+            _ = self.audio_network, self.visual_network
+
+    @cached_property
+    def audio_network(self) -> Network:
+        """The audio backbone as it runs here."""
+        card, load = self._audio
+        return Network(
+            load(), card, precision=self._precision, device=self.device, batch=AUDIO_BATCH
         )
-        visual_backbone, card = load_backbone(
-            visual or default_backbone("visual"), modality="visual"
-        )
-        self._clip = isinstance(visual_backbone, ClipBackbone)
-        self._frames = max(1, visual_backbone.card.frames)
-        self.visual_network = Network(
-            visual_backbone,
+
+    @cached_property
+    def visual_network(self) -> Network:
+        """The visual backbone as it runs here."""
+        card, load = self._visual
+        backbone = load()
+        clip = isinstance(backbone, ClipBackbone)
+        return Network(
+            backbone,
             card,
-            precision=precision,
+            precision=self._precision,
             device=self.device,
-            batch=max(1, batch // self._frames) if self._clip else batch,
-            compiled=compile,
+            batch=max(1, self.batch // max(1, backbone.card.frames)) if clip else self.batch,
+            compiled=self._compile,
         )
 
     @property
@@ -126,6 +140,8 @@ class Extractor:
         They say what features are comparable with, and are the same in every run; features' own
         cards have the ``error`` of a faster precision besides.
         """
+        if self._precision == "float32":
+            return self._audio[0], self._visual[0]
         return self.audio_network.card, self.visual_network.card
 
     @property
@@ -232,14 +248,15 @@ class Extractor:
 
     @property
     def _networks(self) -> Networks:
+        visual = self.visual_network.backbone
         return Networks(
             embed_audio=self._embed_audio,
             embed_visual=self._embed_visual,
             audio_shape=self.audio_network.backbone.card.output,
-            visual_shape=self.visual_network.backbone.card.output,
-            frames=self._frames,
+            visual_shape=visual.card.output,
+            frames=max(1, visual.card.frames),
             batch=self.visual_network.batch,
-            clip=self._clip,
+            clip=isinstance(visual, ClipBackbone),
             patch_hop=self.audio_network.backbone.card.patch_hop,
         )
 

@@ -178,11 +178,31 @@ class Index:
         audio, visual = (tuple(self.arrays[n].get_shape()[1:]) for n in ("audio", "visual"))
         return audio, visual
 
+    def current_entry(self, file: Path) -> IndexEntry | None:
+        """A file's entry; None where there is none, or the file's size or time has changed."""
+        name = _name(file, self.path)
+        entry = next((e for e in self.entries if e.name == name), None)
+        with suppress(OSError):
+            if entry is not None and _state(file) == (entry.size, entry.mtime_ns):
+                return entry
+        return None
+
     def rows(self, entry: IndexEntry, name: str) -> Iterator[NDArray[Any]]:
         """A file's rows of one array, at most ``ROWS`` at a time."""
         stop = entry.first + entry.count
         for first in range(entry.first, stop, ROWS):
             yield np.asarray(self.arrays[name][first : min(first + ROWS, stop)])
+
+
+def _name(file: Path, index: Path) -> str:
+    """What an index calls a file."""
+    return os.path.relpath(absolute(file), absolute(index.parent))
+
+
+def _state(file: Path) -> tuple[int, int]:
+    """A file's size and time of modification."""
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 Extract = Callable[[Path], FeatureStream]
@@ -273,7 +293,7 @@ class _Builder:
         self.written = False
         entries = old.entries if old else ()
         self._by_name = {e.name: e for e in entries}
-        self._by_content = {e.content: e for e in entries}
+        self._by_content = {e.content: _RowSource(e, new=False) for e in entries}
         self._sources: dict[str, _RowSource] = {}
         self._changed = False
         self._shapes: tuple[Any, ...] | None = old.row_shapes if old else None
@@ -309,20 +329,22 @@ class _Builder:
         from avel.media.probe import check_file, unreadable
 
         check_file(file)
-        name = os.path.relpath(absolute(file), absolute(self.path.parent))
-        stat, known = file.stat(), self._by_name.get(name)
-        is_now: Json = {"name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-        if known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+        name = _name(file, self.path)
+        (size, mtime_ns), known = _state(file), self._by_name.get(name)
+        is_now: Json = {"name": name, "size": size, "mtime_ns": mtime_ns}
+        if known is not None and (known.size, known.mtime_ns) == (size, mtime_ns):
             return _RowSource(known, new=False)
         try:
             content = file_hash(file)
         except OSError as e:
             raise unreadable(file, e.strerror or str(e)) from e
-        moved = self._by_content.get(content)
-        if moved is None:
-            return self._extract(extract(file), content=content, **is_now)
+        same = self._by_content.get(content)  # moved, renamed, or a copy
+        if same is None:
+            source = self._extract(extract(file), content=content, **is_now)
+            self._by_content[content] = source
+            return source
         self._changed = True
-        return _RowSource(replace(moved, **is_now), new=False)
+        return replace(same, entry=replace(same.entry, **is_now))
 
     def _extract(self, stream: FeatureStream, **known: Any) -> _RowSource:
         from avel.media.probe import names_track

@@ -30,7 +30,7 @@ from avel.models.base import Model, Query
 from avel.models.named_events import NamedEvents
 from avel.progress import Progress
 from avel.search.costs import best, costs
-from avel.search.index import Index, Kind, rows_of, update
+from avel.search.index import Arrays, Index, Kind, open_index, rows_of, update
 from avel.search.profiles import Profile, distances, evidence, perceived, shared_events
 from avel.search.results import WORDS, Match, SearchResult
 from avel.tasks import task_named
@@ -92,6 +92,15 @@ class _QueryRows:
     rows: Floats
     present: Bools
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _QuerySource:
+    """Where a query's rows come from: the file's grid and notes, and the rows of its segments."""
+
+    grid: Grid
+    notes: Sequence[str]
+    rows: Callable[[int, int], Arrays]
 
 
 @dataclass(frozen=True)
@@ -239,7 +248,7 @@ class Matcher:
             raise UsageError(f"top must be at least 1, got {top}")
         modality = _query_modality(modality, within)
         files = named_files(candidates)
-        query_rows = self._load_query(query, modality, within)
+        query_rows = self._load_query(query, modality, within, index)
         comparison: _Comparison = (
             _ProfileComparison if self._named or within else _CostComparison
         )(self.model.network, query_rows)
@@ -260,16 +269,16 @@ class Matcher:
         query: str | Path | Media | Features,
         modality: Modality | None,
         within: Modality | None,
+        index: str | Path | None,
     ) -> _QueryRows:
+        span = None
         if isinstance(query, str | Path):
             file, span = parse_query(query)
-            stream, _ = self._stream(file)
+            source = self._indexed_query(file, index) or self._extracted_query(file)
         else:
             file = Path(query.source) if isinstance(query, Features) else query.path
-            stream, _ = self._stream(query)
-            span = None
-            check_features(self.model.card, stream)
-        grid = stream.grid
+            source = self._extracted_query(query)
+        grid = source.grid
         start, end = span or (0.0, grid.duration)
         if start >= grid.duration:
             raise UsageError(
@@ -283,8 +292,7 @@ class Matcher:
                 expected=f"{LONGEST} at most",
                 hint=f"search with a part of it: {file}@START-END",
             )
-        blocks = [rows_of(block, means=self.kind.means) for block in _until(stream, stop)]
-        rows = {name: np.concatenate([h[name] for h in blocks])[first:stop] for name in blocks[0]}
+        rows = source.rows(first, stop)
         modality = modality or ("audio" if rows["heard"].any() else "visual")
         bounds = grid.bounds(first)[0], grid.bounds(stop - 1)[1]
         present = rows[_PRESENT[modality]].astype(bool)
@@ -298,8 +306,36 @@ class Matcher:
         other: Modality = "visual" if modality == "audio" else "audio"
         return _QueryRows(
             file, *bounds, modality, within or other, rows[modality], present,
-            _track_notes(stream.notes, modality),
+            _track_notes(source.notes, modality),
         )  # fmt: skip
+
+    def _extracted_query(self, query: Path | Media | Features) -> _QuerySource:
+        stream, _ = self._stream(query)
+        if not isinstance(query, Path):
+            check_features(self.model.card, stream)
+
+        def rows(first: int, stop: int) -> Arrays:
+            blocks = [rows_of(block, means=self.kind.means) for block in _until(stream, stop)]
+            return {n: np.concatenate([b[n] for b in blocks])[first:stop] for n in blocks[0]}
+
+        return _QuerySource(stream.grid, stream.notes, rows)
+
+    def _indexed_query(self, file: Path, path: str | Path | None) -> _QuerySource | None:
+        """A query that is one of the index's own files, unchanged: it needn't be decoded."""
+        index = None if path is None else open_index(path, self.kind)
+        entry = None if index is None else index.current_entry(file)
+        if index is None or entry is None or index.kind.means != self.kind.means:
+            return None
+        self._check_shapes(index)
+        place = entry.first
+        return _QuerySource(
+            Grid(entry.duration, index.kind.step),
+            entry.notes,
+            lambda first, stop: {
+                name: np.asarray(rows[place + first : place + stop])
+                for name, rows in index.arrays.items()
+            },
+        )
 
     def _read_files(
         self,
