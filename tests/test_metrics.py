@@ -196,6 +196,59 @@ def test_what_does_not_differ_is_seldom_called_real() -> None:
     assert all(c.real and c.gain > 0 for c in apart)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 40))
+def test_event_counts_by_clip_are_those_of_event_f1(seed: int, clips: int) -> None:
+    rng = np.random.default_rng(seed)
+    pred, truth = rng.integers(0, 3, (2, clips, 8))
+    truth[:, 6:] = -1
+    paired, total = metrics.event_counts(pred, truth, 2, 0.5)
+    assert paired.shape == total.shape == (clips,) and (paired <= total).all()
+    f1 = metrics.event_f1(pred, truth, 2, 0.5)
+    assert paired.sum() / total.sum() == pytest.approx(f1) if total.any() else np.isnan(f1)
+    alone = [metrics.event_counts(pred[[i]], truth[[i]], 2, 0.5) for i in range(clips)]
+    assert [int(p[0]) for p, _ in alone] == paired.tolist()
+
+
+def test_the_bootstrap_of_event_f1_divides_by_each_systems_own_events() -> None:
+    """Checked against F1 computed anew on the resampled clips."""
+    rng = np.random.default_rng(5)
+    truth = rng.integers(0, 3, (30, 10))
+    preds = [np.where(rng.random(truth.shape) < p, truth, 2) for p in (0.95, 0.8, 0.7)]
+    counts = [metrics.event_counts(pred, truth, 2, 0.5) for pred in preds]
+    first, first_of = (np.stack(c) for c in zip(*counts[:2], strict=True))
+    second, second_of = (np.stack(c) for c in zip(*counts[2:], strict=True))
+    result = metrics.paired_bootstrap(first, second, (first_of, second_of), resamples=400, seed=3)
+    f1 = [metrics.event_f1(pred, truth, 2, 0.5) for pred in preds]
+    assert result.gain == pytest.approx(f1[2] - np.mean(f1[:2]))
+    drawn = metrics.draw_clips(np.random.default_rng(3), 30, 400)
+    gains = []
+    for times in drawn:
+        rows = np.repeat(np.arange(30), times)
+        again = [metrics.event_f1(pred[rows], truth[rows], 2, 0.5) for pred in preds]
+        gains.append(again[2] - np.mean(again[:2]))
+    np.testing.assert_allclose(result.clips, np.percentile(gains, (2.5, 97.5)))
+    same = metrics.paired_bootstrap(first, first, (first_of, first_of), resamples=100)
+    assert (same.gain, same.clips) == (0.0, (0.0, 0.0))
+
+
+def test_resamples_without_an_event_are_left_out() -> None:
+    one, none = np.array([[2, 0, 0]]), np.array([[0, 0, 0]])
+    of = np.array([[2, 0, 0]])
+    result = metrics.paired_bootstrap(none, one, (of, of), resamples=200)
+    assert result.gain == 1.0 and result.clips == (1.0, 1.0)
+    with pytest.raises(ValueError, match="no prediction"):
+        metrics.paired_bootstrap(one, one, (of, none))
+    with pytest.raises(ValueError, match="expected"):
+        metrics.paired_bootstrap(one, one, (of, of[:, :2]))
+
+
+def test_students_quantiles() -> None:
+    # from the tables of Fisher and Yates
+    for degrees, exact in ((1, 12.7062), (2, 4.3027), (4, 2.7764), (9, 2.2622), (120, 1.9799)):
+        assert metrics.student_quantile(0.975, degrees) == pytest.approx(exact, abs=2e-4)
+
+
 def test_what_the_bootstrap_refuses() -> None:
     first, second, of = systems(0)
     with pytest.raises(ValueError, match="expected"):

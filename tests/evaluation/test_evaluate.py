@@ -270,27 +270,6 @@ def test_commands_train_evaluate_and_resume(
     assert "can't be read" in capsys.readouterr().err
 
 
-def test_two_runs_are_compared_on_the_same_clips(
-    data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root = write_folder(tmp_path / "clips", data)
-    train = ["train", "cspa_csea", f"data={root}", "batch=8", "precision=float32", *SMALL]
-    one, other = str(tmp_path / "one"), str(tmp_path / "other")
-    assert main([*train, "epochs=2", "-o", one, "--seeds", "2"]) == 0
-    assert main([*train, "epochs=1", "lr=1e-9", "-o", other]) == 0
-    capsys.readouterr()
-    assert main(["compare", one, one]) == 0
-    same = capsys.readouterr().out
-    assert "+0.00  segment_accuracy, 9 clips of test of clips" in same
-    assert "over clips +0.00 to +0.00" in same and "no difference can be told" in same
-    assert main(["compare", one, other]) == 0
-    text = capsys.readouterr().out
-    scores = [float(line.split()[0]) for line in text.splitlines()[:3]]
-    assert scores[2] == pytest.approx(scores[1] - scores[0], abs=0.011)
-    assert main(["compare", one, other, "epochs=3"]) == 2
-    assert "has no meaning" in capsys.readouterr().err
-
-
 def test_command_trains_cml_from_mmel(
     data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from avel.data.base import Dataset, Split
 from avel.errors import DataError, UsageError
+from avel.metrics import event_counts
 from avel.models.base import TASK_TRAITS, TaskName
 
 if TYPE_CHECKING:
@@ -217,6 +218,36 @@ class Task(ABC):
         Raises:
             DataError: if the predictions are of other clips.
         """
+        arrays, truth = self._arrays(predictions, split, classes)
+        return self._count_correct(arrays, truth)
+
+    def event_counts_by_clip(
+        self, predictions: Mapping[str, list[Any]], split: Split, classes: int, *, iou: float = 0.5
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What event F1 divides, see :func:`avel.metrics.event_counts`.
+
+        Args:
+            predictions, split, classes: As for :meth:`correct_by_clip`.
+            iou: Intersection over union from which events are a pair.
+
+        Raises:
+            UsageError: for a task that detects no events.
+            DataError: if the predictions are of other clips.
+        """
+        if not self.classifies:
+            raise UsageError(f"{self.name} detects no events, so there is no event F1",
+                             expected="runs of sel or wsel")  # fmt: skip
+        arrays, truth = self._arrays(predictions, split, classes)
+        return event_counts(arrays[0], truth, classes, iou)
+
+    def _arrays(
+        self, predictions: Mapping[str, list[Any]], split: Split, classes: int
+    ) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+        """The arrays of predictions, and what they are compared with.
+
+        Raises:
+            DataError: if the predictions are of other clips.
+        """
         truth = self._truth(split, classes)
         arrays = [np.asarray(predictions.get(key, ()), np.int64) for key in self._keys]
         if any(array.shape != truth.shape for array in arrays):
@@ -225,7 +256,7 @@ class Task(ABC):
                 expected=f"{truth.shape}, those of {split.name}",
                 hint="evaluate on the same data",
             )
-        return self._count_correct(arrays, truth)
+        return arrays, truth
 
     _keys: ClassVar[tuple[str, ...]] = ("labels",)
 
