@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from avel.backbones.base import Tagger, Weights
+from avel.backbones.weights import fill
+from avel.errors import WeightsError
 
 #: Inputs that go through convolutions of small maps together at least.
 FEWEST = 16
@@ -58,6 +65,50 @@ def fold_all(network: nn.Module) -> None:
     for module in list(network.modules()):
         if isinstance(module, FoldableConv):
             module.fold()
+
+
+class FoldedTagger(Tagger):
+    """A tagger whose weights' file has batch normalisation, which is folded into convolutions.
+
+    A child's constructor takes ``norm``: whether normalisation is there, as in the file.
+    """
+
+    @classmethod
+    @abstractmethod
+    def read_tensors(cls, path: Path) -> Mapping[str, Tensor]:
+        """The tensors of the weights' file by the names that they have with ``norm``.
+
+        Raises:
+            WeightsError: if it can't be read.
+        """
+
+    def load_weights(self, path: Path, weights: Weights) -> None:
+        """Fill from the weights' file, and fold.
+
+        Raises:
+            WeightsError: if the file can't be read, naming each tensor that is missing or of
+                another shape.
+        """
+        with torch.device("meta"):
+            raw = type(self)(norm=True)
+        fill(raw, self.read_tensors(path), source=path)
+        fold_all(raw)
+        self.load_state_dict(raw.state_dict(), assign=True)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def read_classifier(cls, path: Path) -> tuple[Tensor, Tensor]:
+        """The dense layer alone, of the weights' checked file: weight and bias, float32.
+
+        Raises:
+            WeightsError: if it isn't there.
+        """
+        tensors = cls.read_tensors(path)
+        try:
+            return tensors["dense.weight"].float(), tensors["dense.bias"].float()
+        except KeyError as e:
+            hint = "remove it and fetch it again"
+            raise WeightsError(f"{path} has no dense layer", hint=hint) from e
 
 
 class SameBlock(FoldableConv):

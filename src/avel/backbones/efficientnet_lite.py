@@ -14,9 +14,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from avel.backbones.base import Card, Tagger, VisualBackbone, Weights, backbones, class_names
-from avel.backbones.blocks import SameBlock, fold_all, pad_batch
-from avel.backbones.weights import dense_of, fill, read_state
+from avel.backbones.base import Card, VisualBackbone, Weights, backbones, class_names
+from avel.backbones.blocks import FoldedTagger, SameBlock, pad_batch
+from avel.backbones.weights import read_state
 
 #: Channels of the maps.
 WIDTH = 1280
@@ -76,7 +76,7 @@ class Inverted(nn.Module):
 
 
 @backbones.register("efficientnet_lite0")
-class EfficientNetLite0(VisualBackbone, Tagger):
+class EfficientNetLite0(VisualBackbone, FoldedTagger):
     """A convolution, sixteen inverted blocks and a last convolution; one dense layer for classes.
 
     Args:
@@ -132,24 +132,10 @@ class EfficientNetLite0(VisualBackbone, Tagger):
         self.dense = nn.Linear(WIDTH, len(self.classes))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def load_weights(self, path: Path, weights: Weights) -> None:
-        """Fill from the ``.pth`` of efficientnet-lite-pytorch, and fold.
-
-        Raises:
-            WeightsError: if the file can't be read, naming each tensor that is missing or of
-                another shape.
-        """
-        with torch.device("meta"):
-            raw = type(self)(norm=True)
-        fill(raw, dict(_renamed(read_state(path))), source=path)
-        fold_all(raw)
-        self.load_state_dict(raw.state_dict(), assign=True)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
     @classmethod
-    def read_classifier(cls, path: Path) -> tuple[Tensor, Tensor]:
-        """The dense layer's weight (1000, 1280) and bias (1000,)."""
-        return dense_of(dict(_renamed(read_state(path))), path)
+    def read_tensors(cls, path: Path) -> Mapping[str, Tensor]:
+        """The ``.pth`` of efficientnet-lite-pytorch by our names."""
+        return dict(_renamed(read_state(path)))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 RGB -> (N, H / 32, W / 32, 1280), none negative; 7x7 for 224x224."""

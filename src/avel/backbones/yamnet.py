@@ -17,13 +17,12 @@ from avel.backbones.base import (
     AudioBackbone,
     Card,
     Source,
-    Tagger,
     Weights,
     backbones,
     class_names,
 )
-from avel.backbones.blocks import SameBlock, fold_all, pad_batch
-from avel.backbones.weights import dense_of, fill, read_safetensors
+from avel.backbones.blocks import FoldedTagger, SameBlock, pad_batch
+from avel.backbones.weights import read_safetensors
 from avel.backbones.yamnet_files import read_yamnet
 
 #: Width of the features.
@@ -38,7 +37,7 @@ _EPSILON, _LIMIT = 1e-4, float("inf")
 
 
 @backbones.register("yamnet")
-class YAMNet(AudioBackbone, Tagger):
+class YAMNet(AudioBackbone, FoldedTagger):
     """One convolution and thirteen separable ones, the mean over time and bands; a dense layer.
 
     Args:
@@ -101,24 +100,10 @@ class YAMNet(AudioBackbone, Tagger):
         self.dense = nn.Linear(WIDTH, len(self.classes))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def load_weights(self, path: Path, weights: Weights) -> None:
-        """Fill from what :func:`~avel.backbones.yamnet_files.read_yamnet` reads, and fold.
-
-        Raises:
-            WeightsError: if the file can't be read, naming each tensor that is missing or of
-                another shape.
-        """
-        with torch.device("meta"):
-            raw = type(self)(norm=True)
-        fill(raw, read_safetensors(path), source=path)
-        fold_all(raw)
-        self.load_state_dict(raw.state_dict(), assign=True)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
     @classmethod
-    def read_classifier(cls, path: Path) -> tuple[Tensor, Tensor]:
-        """The dense layer's weight (521, 1024) and bias (521,)."""
-        return dense_of(read_safetensors(path), path)
+    def read_tensors(cls, path: Path) -> Mapping[str, Tensor]:
+        """What :func:`~avel.backbones.yamnet_files.read_yamnet` made of the released file."""
+        return read_safetensors(path)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, 96, 64) log-mel patches -> (N, 1024), none negative."""

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from avel.backbones.base import Backbone, ClipBackbone, backbones
+from avel.backbones.identity import backbone_option
 from avel.backbones.load import load_backbone
 from avel.errors import AvelError, CheckpointError
 from avel.files import write_whole
@@ -101,13 +102,8 @@ def export_model(
 
 def backbone_file(card: Mapping[str, Any]) -> str:
     """``vgg19-keras.onnx``: the name of an exported backbone."""
-    plain = "".join(c if c.isalnum() or c in "_+" else "-" for c in _option(card))
+    plain = "".join(c if c.isalnum() or c in "_+" else "-" for c in backbone_option(card))
     return f"{plain}.onnx"
-
-
-def _option(card: Mapping[str, Any]) -> str:
-    name, weights = str(card.get("name", "")), str(card.get("weights", ""))
-    return f"{name}:{weights}" if weights else name
 
 
 def _rule(model: Trained) -> str:
@@ -318,7 +314,7 @@ def _with_meta(proto: onnx.ModelProto, meta: Json) -> bytes:
 
 def _backbone_file(card: Json, modality: Any) -> bytes:
     """An exported backbone with its card, compared with torch."""
-    network, description = load_backbone(_option(card), modality=modality)
+    network, description = load_backbone(backbone_option(card), modality=modality)
     if description.get("hash") != card.get("hash"):
         raise CheckpointError(
             f"the model was trained on other weights of {card.get('name')}",

@@ -348,8 +348,8 @@ def _card(
         "classes": list(classes),
         "step": STEP,
         "window": WINDOW,
-        "audio_card": _backbone(VGGish, VGGish.card.output),
-        "visual_card": _backbone(VGG19, VGG19.card.output),
+        "audio_card": VGGish.describe(next(iter(VGGish.weights.values()))),
+        "visual_card": VGG19.describe(next(iter(VGG19.weights.values()))),
         "recipe": to_json(recipe),
         "precision": "float32",
         "seed": -1,
@@ -361,12 +361,4 @@ def _card(
         "init": None,
         "leak": 0,
         "metrics": {},
-    }  # fmt: skip
-
-
-def _backbone(cls: Any, output: Sequence[int]) -> Json:
-    weights = next(iter(cls.weights.values()))
-    return {
-        "name": cls.card.name, "modality": cls.card.modality, "output": list(output),
-        "weights": weights.name, "hash": weights.hash,
     }  # fmt: skip

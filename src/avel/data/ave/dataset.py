@@ -250,14 +250,7 @@ def _card(modality: str, shape: tuple[int, ...], simulated: bool, kind: str) -> 
     from avel.backbones.vggish import VGGish
 
     backbone = VGGish if modality == "audio" else VGG19
-    weights = next(iter(backbone.weights.values()))
-    card: Json = {
-        "name": backbone.card.name,
-        "modality": modality,
-        "output": list(shape),
-        "weights": weights.name,
-        "hash": weights.hash,
-    }
+    card = backbone.describe(next(iter(backbone.weights.values()))) | {"output": list(shape)}
     name = card["name"]
     if modality == "visual" and kind.startswith("vector") and not simulated:
         name += "-mean"
