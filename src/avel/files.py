@@ -9,12 +9,14 @@ import os
 import re
 import secrets
 import shutil
+import tomllib
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avel.errors import DataError
+from avel.errors import DataError, UsageError
 
 _VIDEO = (
     "264 265 3g2 3gp asf avi av1 divx dv f4v flv gif h264 h265 hevc ivf m1v m2t m2ts m2v m4v mjpeg "
@@ -30,6 +32,7 @@ _SOUND = (
 VIDEO_ENDINGS = frozenset(f".{name}" for name in _VIDEO.split())
 SOUND_ENDINGS = frozenset(f".{name}" for name in _SOUND.split())
 MEDIA_ENDINGS = VIDEO_ENDINGS | SOUND_ENDINGS
+_DOTS = 2000  # of a line: TOML's parser needs very long for a key of many parts
 
 
 def is_media(path: str | Path) -> bool:
@@ -63,6 +66,28 @@ def human_size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+def read_toml(path: str | Path, *, expected: str, hint: str) -> dict[str, Any]:
+    """The table of a person's TOML file of at most 1 MB.
+
+    Args:
+        path: The file.
+        expected, hint: Of the error.
+
+    Raises:
+        UsageError: if it can't be read, is too large, or is no TOML.
+    """
+    wrong = partial(UsageError, expected=expected, hint=hint)
+    try:
+        if Path(path).stat().st_size > 2**20:
+            raise wrong(f"{path} has over 1 MB")
+        text = Path(path).read_text("utf-8-sig")
+        if max(line.count(".") for line in text.split("\n")) > _DOTS:
+            raise wrong(f"{path} has a line of over {_DOTS} dots")
+        return tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as e:
+        raise wrong(f"{path} can't be read: {e}") from e
 
 
 def check_room(folder: Path, size: int, *, hint: str = "make room") -> None:

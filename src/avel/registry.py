@@ -11,7 +11,6 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatchcase
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -140,10 +139,10 @@ class Registry(Generic[T]):
             )
         return names[0]
 
-    def names(self, pattern: str = "*") -> list[str]:
-        """The names that match a shell pattern, sorted."""
+    def names(self) -> list[str]:
+        """All names, sorted."""
         self._scan()
-        return sorted(name for name in self._entries if fnmatchcase(name, pattern))
+        return sorted(self._entries)
 
     def get(self, name: str) -> type[T]:
         """The class under a name.

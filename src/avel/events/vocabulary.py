@@ -14,7 +14,7 @@ from typing import Any
 from avel.backbones import tagger_classes as taggers
 from avel.errors import UsageError, all_at_once
 from avel.events.phrase_keys import phrase_key
-from avel.files import config_folder
+from avel.files import config_folder, read_toml
 from avel.types import Modality
 
 #: The taggers, and the files of their classes in ``backbones/classes/``.
@@ -30,13 +30,10 @@ ALL, DEFAULT = "all", "default"
 _NOT_DEFAULT = {"noises", "scenery"}
 #: Sets of events that people play: "playing X" is another name of X.
 _PLAYED = {"instruments", "sports"}
-_LARGEST = 2**20  # bytes of a file
 _MOST = 5000  # entries of a table, or of a list
 _LONGEST = 120  # characters of a name
-_DOTS = 2000  # of a line: the parser needs very long for a key of many parts
 _DEEPEST = 8  # groups within groups
 _SHOWN = 50  # mistakes that an error lists
-_EXPECTED, _HINT = "events in TOML", "see docs/events.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +111,7 @@ def load_vocabulary(extra: str | Path | None = None) -> Vocabulary:
     if extra is None:
         own_file = config_folder() / OWN_FILE
         extra = own_file if own_file.is_file() else None
-    return _shipped() if extra is None else _resolve(_merge(_read_shipped(), _read(Path(extra))))
+    return _shipped() if extra is None else _resolve(_merge(_read_shipped(), _read(extra)))
 
 
 @dataclass
@@ -138,25 +135,8 @@ def _read_shipped() -> _Tables:
     return _check(tomllib.loads(text), "vocabulary.toml")
 
 
-def _read(path: Path) -> _Tables:
-    if not path.is_file():
-        raise UsageError(
-            f"{path} can't be read: there is no such file", expected=_EXPECTED, hint=_HINT
-        )
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise UsageError(f"{path} has over 1 MB", expected=_EXPECTED, hint=_HINT)
-        with path.open("rb") as f:
-            text = f.read(_LARGEST + 1)[:_LARGEST].decode("utf-8-sig")
-        if max(line.count(".") for line in text.split("\n")) > _DOTS:
-            raise UsageError(
-                f"{path} has a line of over {_DOTS} dots",
-                expected=_EXPECTED,
-                hint=_HINT,
-            )
-        table = tomllib.loads(text)
-    except (OSError, ValueError, RecursionError) as e:
-        raise UsageError(f"{path} can't be read: {e}", expected=_EXPECTED, hint=_HINT) from e
+def _read(path: str | Path) -> _Tables:
+    table = read_toml(path, expected="events in TOML", hint="see docs/events.md")
     return _check(table, str(path))
 
 

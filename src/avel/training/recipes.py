@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avel.errors import UsageError, all_at_once, unknown_name
+from avel.files import read_toml
 from avel.models.base import Model, Recipe, TaskName, models
 from avel.tasks import TASKS, task_named
 from avel.types import Json
@@ -160,7 +160,7 @@ def _all_given(
     """(where, key, value) of all changes, the file's first so that the others override it."""
     triples: list[tuple[str, str, Any]] = []
     if file is not None:
-        table = read_toml(file)
+        table = read_toml(file, expected="a recipe in TOML", hint="correct the file")
         options = table.pop("options", {})
         if not isinstance(options, dict):
             mistakes.append(f"{file}: options: expected a table")
@@ -242,22 +242,6 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     names = {f.name for f in fields(recipe)}
     options = {**recipe.options, **{k: v for k, v in changes.items() if k not in names}}
     return replace(recipe, options=options, **{k: v for k, v in changes.items() if k in names})
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """The table of a TOML file.
-
-    Raises:
-        UsageError: if it isn't there or is no TOML.
-    """
-    try:
-        if Path(path).stat().st_size > 2**20:
-            raise UsageError(f"{path}: over 1 MB", expected="a recipe", hint="give another file")
-        return tomllib.loads(Path(path).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as e:
-        raise UsageError(
-            f"{path}: {e}", expected="a recipe in TOML", hint="correct the file"
-        ) from e
 
 
 def to_json(recipe: Recipe) -> Json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
@@ -12,14 +11,14 @@ from typing import Any
 
 from avel.data.composer.pairs import KINDS, Pair, Pairs, Ranges, SideRule, Sides, form_parts
 from avel.data.rendered import size_mistakes
-from avel.errors import UsageError, all_at_once
+from avel.errors import all_at_once
+from avel.files import read_toml
 from avel.types import BACKGROUND
 
 #: Most clips of one split.
 MOST = 100_000
 #: Classes that an act with an event, a rival sound and a rival thing needs.
 FEWEST = 3
-_LARGEST = 2**20
 
 
 def shipped(name: str) -> Path | None:
@@ -40,14 +39,8 @@ def read_pairs(path: str | Path) -> Pairs:
         UsageError: if it can't be read, or with every mistake in it at once.
     """
     file = shipped(str(path)) or Path(path)
-    try:
-        if file.stat().st_size > _LARGEST:
-            raise UsageError(f"{file}: over 1 MB", expected="pairs in TOML")
-        table = tomllib.loads(file.read_text("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as e:
-        raise UsageError(
-            f"{file}: {e}", expected="pairs in TOML, pairs10 or toybox", hint="see docs/composer.md"
-        ) from e
+    expected = "pairs in TOML, pairs10 or toybox"
+    table = read_toml(file, expected=expected, hint="see docs/composer.md")
     return parse_pairs(table, name=file.stem)
 
 
