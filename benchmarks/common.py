@@ -69,8 +69,7 @@ def given_or_toybox(clip: Path | None, folder: Path, *, seconds: float) -> tuple
     """A video and what it is called: the one given, else a Toybox clip rendered into ``folder``."""
     if clip is not None:
         return clip, clip.name
-    from avel.data.toybox import ToyboxPlan
-    from avel.data.toybox.dataset import render_clip
+    from avel.data.toybox.dataset import ToyboxPlan, render_clip
 
     rendered = render_clip(ToyboxPlan(seed=1_000_000_001, seconds=seconds), 0, folder)
     return folder / "videos" / f"{rendered}.mp4", "toybox"

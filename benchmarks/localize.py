@@ -25,8 +25,7 @@ import torch
 from common import RESULTS, machine, run_avel, write_csv
 
 from avel.backbones.base import backbones
-from avel.data.toybox import ToyboxPlan
-from avel.data.toybox.dataset import render_clip
+from avel.data.toybox.dataset import ToyboxPlan, render_clip
 from avel.figures.curves import read_rows
 from avel.inference.checkpoint import Trained
 from avel.inference.load import load_trained

@@ -20,7 +20,9 @@ from common import RESULTS, machine, write_csv
 
 def render(folder: Path, given: argparse.Namespace, *, clips: int | None, jobs: int) -> list[Path]:
     """The truths of a folder's clips, rendered."""
-    from avel.data.composer import ComposerPlan, compose, find_sources, read_pairs
+    from avel.data.composer.bank import find_sources
+    from avel.data.composer.dataset import ComposerPlan, compose
+    from avel.data.composer.reading import read_pairs
 
     pairs = read_pairs("pairs10")
     bank = find_sources(pairs, sounds=given.sounds, images=given.images)

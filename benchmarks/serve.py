@@ -28,8 +28,7 @@ import psutil
 import requests
 from common import RESULTS, machine, write_csv
 
-from avel.data.toybox import ToyboxPlan
-from avel.data.toybox.dataset import render_clip
+from avel.data.toybox.dataset import ToyboxPlan, render_clip
 
 PATIENCE = 3600.0  # seconds that a client goes on trying
 #: Memory counts from this job after a start on: models and decoders have been loaded by then.

@@ -123,7 +123,7 @@ def main() -> None:
         return one(engine, Path(folder), Path(out), settings)
     if given.clips <= 2 * _FIRST:
         parser.error(f"--clips: more than {2 * _FIRST}")
-    from avel.data.toybox import ToyboxPlan, synthesize
+    from avel.data.toybox.dataset import ToyboxPlan, synthesize
 
     with tempfile.TemporaryDirectory() as folder:
         synthesize(Path(folder), clips=given.clips, plan=ToyboxPlan(seed=1_000_000_003), jobs=0,

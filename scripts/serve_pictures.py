@@ -25,8 +25,7 @@ import httpx2
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from avel.data.toybox import ToyboxPlan
-from avel.data.toybox.dataset import render_clip
+from avel.data.toybox.dataset import ToyboxPlan, render_clip
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 #: What the clips are called, their seeds and seconds; seeds that no data set and training has.

@@ -46,8 +46,8 @@ from avel.backbones.mini_audio import MiniAudio
 from avel.backbones.mini_common import packaged_card
 from avel.backbones.mini_visual import TRUNK_WIDTH, MiniVisual, Trunk
 from avel.data.composer.bank import Bank, find_sources
-from avel.data.toybox import CLASSES
 from avel.data.toybox.scene import VERSION
+from avel.data.toybox.things import CLASSES
 from avel.errors import AvelError
 from avel.files import file_hash, write_whole
 from avel.memory import keep_memory

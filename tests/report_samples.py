@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from avel.inference.localizer import to_events
-from avel.media.file import write_video
+from avel.media.encode import write_video
 from avel.types import Grid, Scores, Timeline
 
 CLASSES = ("Church bell", "Bark", "Siren")

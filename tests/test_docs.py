@@ -23,8 +23,7 @@ import torch
 
 from avel.cli.main import main
 from avel.data.ave.files import ORDER_KEY, ORDERS
-from avel.data.toybox import ToyboxPlan
-from avel.data.toybox.dataset import render_clip, synthesize
+from avel.data.toybox.dataset import ToyboxPlan, render_clip, synthesize
 from avel.types import Event, Timeline
 from tests.conftest import ROOT
 from tests.docs_pages import (

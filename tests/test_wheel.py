@@ -93,8 +93,7 @@ def test_it_has_the_command_and_the_licence(wheel: Path) -> None:
 
 
 def test_it_works_away_from_its_source(wheel: Path, tmp_path: Path) -> None:
-    from avel.data.toybox import ToyboxPlan
-    from avel.data.toybox.dataset import render_clip
+    from avel.data.toybox.dataset import ToyboxPlan, render_clip
 
     site = tmp_path / "site"
     with zipfile.ZipFile(wheel) as z:

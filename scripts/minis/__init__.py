@@ -1,7 +1,7 @@
 """What the mini backbones learn from, and how: for ``scripts/train_minis.py``."""
 
 from avel.data.composer.reading import read_pairs
-from avel.data.toybox import CLASSES
+from avel.data.toybox.things import CLASSES
 
 #: The composed world: whose sources stand on which side is Pairs-10's own rule.
 PAIRS = read_pairs("pairs10")

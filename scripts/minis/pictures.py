@@ -20,7 +20,6 @@ from torch.nn import functional
 from avel.data.composer.bank import Bank
 from avel.data.composer.pictures import cut_out, draw_ground, read_picture
 from avel.data.composer.scene import SHAPES
-from avel.data.toybox import CLASSES
 from avel.data.toybox.render import Camera, Sprite, paste_sprite, sprite_box
 from avel.data.toybox.scene import (
     crowding,
@@ -29,7 +28,7 @@ from avel.data.toybox.scene import (
     draw_thing_script,
     scene_rng,
 )
-from avel.data.toybox.things import draw_thing
+from avel.data.toybox.things import CLASSES, draw_thing
 from minis import NAMES, PAIRS
 
 TOYS, C = len(CLASSES), len(NAMES)

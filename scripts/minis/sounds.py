@@ -22,9 +22,9 @@ from avel.data.composer.recordings import (
     read_recording,
 )
 from avel.data.composer.scene import BED_LEVELS, BEDS, LOUDEST
-from avel.data.toybox import CLASSES
 from avel.data.toybox.scene import draw_bed, draw_sound_script, scene_rng
 from avel.data.toybox.sounds import loudness, noise_bed, play
+from avel.data.toybox.things import CLASSES
 from avel.features.logmel import log_mel
 from minis import NAMES, PAIRS
 

@@ -16,7 +16,9 @@ from avel.backbones.mini_common import ConvBlock, packaged_card, packaged_weight
 from avel.backbones.mini_visual import MiniVisual
 from avel.backbones.weights import weights_file
 from avel.data.composer.reading import read_pairs
-from avel.data.toybox import CLASSES, make_scene, render_boxes, render_frames, render_sound
+from avel.data.toybox.render import render_boxes, render_frames, render_sound
+from avel.data.toybox.scene import make_scene
+from avel.data.toybox.things import CLASSES
 from avel.errors import WeightsError
 from avel.features.logmel import log_mel
 from avel.files import file_hash

@@ -223,7 +223,8 @@ def test_clips_begin_and_end_at_the_event(tmp_path: Path) -> None:
 
 
 def test_clips_of_sound_alone_and_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    from avel.media.file import open_media, write_video
+    from avel.media.encode import write_video
+    from avel.media.file import open_media
 
     tone = np.sin(np.arange(3 * 16000) / 5).astype(np.float32) * 0.2
     write_video("tone.wav.mp4", frames=(), fps=10, audio=tone, rate=16000)

@@ -21,17 +21,12 @@ from avel import clock
 from avel.cli.main import main
 from avel.cli.synth import parse_offset
 from avel.data.annotations import read_rows
-from avel.data.composer import (
-    ComposerPlan,
-    compose,
-    find_sources,
-    make_scene,
-    parse_pairs,
-    read_pairs,
-)
 from avel.data.composer import dataset as composed
+from avel.data.composer.bank import find_sources
+from avel.data.composer.dataset import ComposerPlan, compose
 from avel.data.composer.pairs import SPLITS, name_parts
 from avel.data.composer.pictures import cut_out, draw_ground, read_picture
+from avel.data.composer.reading import parse_pairs, read_pairs
 from avel.data.composer.recordings import (
     RATE,
     lay_out,
@@ -40,10 +35,10 @@ from avel.data.composer.recordings import (
     read_recording,
 )
 from avel.data.composer.render import DrawnScene, render_sound
-from avel.data.composer.scene import script_json, segment_labels, whole_events
+from avel.data.composer.scene import make_scene, script_json, segment_labels, whole_events
 from avel.data.folder import segment_labels as folder_labels
 from avel.data.rendered import origin_of
-from avel.data.toybox import synthesize
+from avel.data.toybox.dataset import synthesize
 from avel.data.toybox.render import on_at
 from avel.errors import DataError, UsageError
 from avel.media.file import open_media

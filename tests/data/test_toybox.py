@@ -13,21 +13,11 @@ import pytest
 
 from avel.cli.main import main
 from avel.cli.synth import parse_size
-from avel.data.toybox import (
-    CLASSES,
-    ToyboxPlan,
-    ToyScene,
-    make_scene,
-    render_boxes,
-    render_frames,
-    render_sound,
-    synthesize,
-)
-from avel.data.toybox.dataset import RATE, truth_json
-from avel.data.toybox.render import on_at
-from avel.data.toybox.scene import draw_look, scene_rng, split_of
+from avel.data.toybox.dataset import RATE, ToyboxPlan, synthesize, truth_json
+from avel.data.toybox.render import on_at, render_boxes, render_frames, render_sound
+from avel.data.toybox.scene import ToyScene, draw_look, make_scene, scene_rng, split_of
 from avel.data.toybox.sounds import noise_bed, play
-from avel.data.toybox.things import draw_thing
+from avel.data.toybox.things import CLASSES, draw_thing
 from avel.errors import UsageError
 from avel.media.file import open_media
 

@@ -25,7 +25,8 @@ from avel.inference.decision import Decision, Thresholds, soften
 from avel.inference.localizer import EventStream, Localizer, localize, to_events
 from avel.inference.predictor import Predictor
 from avel.inference.windows import RowBuffer, WindowOutput
-from avel.media.file import open_media, write_video
+from avel.media.encode import write_video
+from avel.media.file import open_media
 from avel.models.base import build_model
 from avel.types import Choice, Event, EventModality, Grid, Scores
 from tests.report_samples import write_clip

@@ -24,7 +24,8 @@ from avel import clock
 from avel.errors import MediaError, UsageError
 from avel.media import excerpt as cutting
 from avel.media.decode import Damage, SoundBlock, SoundLine, blocks, decoded, on_clock, packets
-from avel.media.file import RATE, Media, Segment, audio_track, frames_at, open_media, write_video
+from avel.media.encode import write_video
+from avel.media.file import RATE, Media, Segment, audio_track, frames_at, open_media
 from avel.media.probe import _true_end
 from tests.conftest import shared_folder
 from tests.media_files import click, grey, mux, tone
@@ -586,8 +587,9 @@ def test_write_video_is_whole_or_not_at_all(tmp_path: Path) -> None:
 _ENCODE = """
 import hashlib, sys
 from pathlib import Path
-from avel.data.toybox import ToyboxPlan, render_frames, render_sound
-from avel.media.file import write_video
+from avel.data.toybox.dataset import ToyboxPlan
+from avel.data.toybox.render import render_frames, render_sound
+from avel.media.encode import write_video
 scene = ToyboxPlan(seed=1, seconds=3).scene(0)
 frames = list(render_frames(scene, width=320, height=240, fps=12))
 sound = render_sound(scene, rate=16000)

@@ -399,8 +399,7 @@ def test_damaged_and_missing_files_are_named(default: Exported, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from avel.data.toybox import ToyboxPlan
-    from avel.data.toybox.dataset import render_clip
+    from avel.data.toybox.dataset import ToyboxPlan, render_clip
 
     folder = tmp_path_factory.mktemp("clip")
     name = render_clip(ToyboxPlan(seed=1_000_000_068, seconds=30), 0, folder)

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from avel.cli.main import main
 from avel.errors import MediaError, UsageError
 from avel.media.annotated_copy import AGAIN, write_copy
+from avel.media.encode import write_video
 from avel.media.excerpt import frame_size
-from avel.media.file import RATE, audio_track, frames_at, open_media, write_video
+from avel.media.file import RATE, audio_track, frames_at, open_media
 from avel.report.annotated_video import is_copy
 from avel.report.overlay import Overlay, active_events, colour, fitted, font_for, heat_picture
 from avel.types import Event, Timeline

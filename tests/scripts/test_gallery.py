@@ -16,8 +16,7 @@ from avel.cli._pairs import DataArguments, save_data_arguments
 from avel.cli.main import main
 from avel.data import load_dataset
 from avel.data.ave.files import ORDER_KEY, ORDERS
-from avel.data.toybox import ToyboxPlan
-from avel.data.toybox.dataset import synthesize
+from avel.data.toybox.dataset import ToyboxPlan, synthesize
 from avel.evaluation.results import table
 from avel.training.loop import fit
 from avel.training.recipes import resolve

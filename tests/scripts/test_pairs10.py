@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avel.data.toybox import ToyboxPlan
-from avel.data.toybox.dataset import render_clip
+from avel.data.toybox.dataset import ToyboxPlan, render_clip
 from avel.errors import DataError
 from avel.experiments.extra_tables import modalities
 from avel.inference.load import load_trained

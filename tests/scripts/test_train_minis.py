@@ -13,8 +13,8 @@ from PIL import Image
 import train_minis
 from avel.data.composer.bank import Bank, find_sources
 from avel.data.composer.recordings import RATE, Recording
-from avel.data.toybox import CLASSES
 from avel.data.toybox.scene import scene_rng
+from avel.data.toybox.things import CLASSES
 from minis import NAMES, PAIRS, composed, learning, pictures, sounds
 from tests.conftest import ROOT
 

@@ -866,8 +866,7 @@ COMMANDS = [
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the page names, and a small model as the one that ships."""
-    from avel.data.toybox import ToyboxPlan
-    from avel.data.toybox.dataset import render_clip
+    from avel.data.toybox.dataset import ToyboxPlan, render_clip
     from avel.features.extractor import Extractor
     from tests.media_files import grey, mux, tone
 

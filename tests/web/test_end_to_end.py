@@ -14,8 +14,7 @@ import pytest
 import requests
 
 from avel.cli.main import main
-from avel.data.toybox import ToyboxPlan
-from avel.data.toybox.dataset import render_clip
+from avel.data.toybox.dataset import ToyboxPlan, render_clip
 from avel.web.jobs import Limits
 from avel.web.training import TrainingOptions
 from avel.web.worker import ModelWorker

@@ -253,7 +253,7 @@ def _with_video(
 
 def _video_beside(name: str, source: Path, one: bool) -> Path | None:
     """A file of the video's name, or of the labels' own with a media ending, beside the labels."""
-    from avel.media.file import ENDINGS
+    from avel.files import MEDIA_ENDINGS
 
     inner = PurePosixPath(name.replace("\\", "/"))
     safe = bool(inner.parts) and not inner.is_absolute() and ".." not in inner.parts
@@ -261,7 +261,7 @@ def _video_beside(name: str, source: Path, one: bool) -> Path | None:
     candidates = [source.parent / inner] if safe else []
     candidates += [source.parent / inner.name] if inner.name not in ("", "..") else []
     if one:
-        candidates += [source.parent / f"{stem}{e}" for e in sorted(ENDINGS)]
+        candidates += [source.parent / f"{stem}{e}" for e in sorted(MEDIA_ENDINGS)]
     return next((c for c in candidates if file_exists(c) and c != source), None)
 
 

@@ -32,11 +32,14 @@ def clip_pictures(
 
 def find_video(name: str, folders: Sequence[Path]) -> Path | None:
     """A clip's file: by its path, or for AVE (``row:video``) by the video's name."""
-    from avel.media.file import ENDINGS
+    from avel.files import MEDIA_ENDINGS
 
     video = name.partition(":")[2]
     for folder in folders:
-        candidates = [folder / name, *(folder / f"{video}{e}" for e in sorted(ENDINGS) if video)]
+        candidates = [
+            folder / name,
+            *(folder / f"{video}{e}" for e in sorted(MEDIA_ENDINGS) if video),
+        ]
         for path in candidates:
             if file_exists(path) and path.resolve().is_relative_to(folder.resolve()):
                 return path

@@ -67,8 +67,7 @@ def _toy(folder: Path, seed: int | None, seconds: float) -> None:
     """Render a new clip, and print the detected events below the true ones."""
     import secrets
 
-    from avel.data.toybox import ToyboxPlan
-    from avel.data.toybox.dataset import render_clip
+    from avel.data.toybox.dataset import ToyboxPlan, render_clip
     from avel.inference.localizer import localize
 
     if seed is None:

@@ -12,7 +12,7 @@ from avel.cli._options import progress_bar
 from avel.errors import UsageError
 
 if TYPE_CHECKING:
-    from avel.data.composer import ComposerPlan
+    from avel.data.composer.dataset import ComposerPlan
 
 #: The configuration that needs no folders: its objects are drawn and its sounds synthesized.
 TOYBOX = "toybox"
@@ -101,7 +101,7 @@ def _toybox(
     folder: Path, *, clips: int, seed: int, size: str, seconds: float, fps: int, jobs: int
 ) -> None:
     from avel.data.rendered import TOYBOX_CARD, clips_of
-    from avel.data.toybox import ToyboxPlan, synthesize
+    from avel.data.toybox.dataset import ToyboxPlan, synthesize
 
     width, height = parse_size(size)
     plan = ToyboxPlan(seed=seed, seconds=seconds, fps=fps, width=width, height=height)
@@ -127,7 +127,9 @@ def _plan(
     offset: str,
     settings: dict[str, Any],
 ) -> ComposerPlan:
-    from avel.data.composer import ComposerPlan, changed, find_sources, read_pairs
+    from avel.data.composer.bank import find_sources
+    from avel.data.composer.dataset import ComposerPlan
+    from avel.data.composer.reading import changed, read_pairs
 
     offsets = parse_offset(offset)
     config = read_pairs(pairs)
@@ -157,7 +159,7 @@ def _command(
 
 
 def _compose(folder: Path, plan: ComposerPlan, clips: int | None, jobs: int, command: str) -> None:
-    from avel.data.composer import compose
+    from avel.data.composer.dataset import compose
     from avel.data.rendered import COMPOSER_CARD, clips_of
 
     with progress_bar("rendering") as progress:

@@ -459,8 +459,3 @@ def features_of(
     if entry is not None:
         stream = caching(stream, entry, media)
     return stream, lambda: Facts.of(media)
-
-
-def cached(path: str | Path, extractor: FeatureExtractor, **options: Any) -> Features:
-    """All features of a media file at once; arguments and errors as for :func:`features_of`."""
-    return features_of(path, extractor, **options)[0].gather()

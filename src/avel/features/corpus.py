@@ -26,7 +26,8 @@ from avel.files import file_hash
 from avel.types import Features, Json
 
 if TYPE_CHECKING:
-    from avel.features.extractor import Extractor, Precision
+    from avel.features.extractor import Extractor
+    from avel.features.network import Precision
     from avel.progress import Progress
 
 #: Most files that a worker gets at a time.
@@ -141,15 +142,8 @@ class Settings:
         from avel.memory import keep_memory
 
         keep_memory()
-        make = Extractor(
-            audio=self.audio,
-            visual=self.visual,
-            step=self.step,
-            batch=self.batch,
-            precision=self.precision,
-            compile=self.compile,
-            device=self.device,
-        )
+        names = ("audio", "visual", "step", "batch", "precision", "compile", "device")
+        make = Extractor(**{name: getattr(self, name) for name in names})
         return _ProcessWork(self, make, progress)
 
     @property

@@ -23,8 +23,6 @@ from avel.media.file import Media, opened
 from avel.progress import Progress
 from avel.types import Features, Grid, Json
 
-__all__ = ["Extractor", "Precision", "Progress", "extract"]
-
 
 def extract(
     video: str | Path | Media,
@@ -143,14 +141,6 @@ class Extractor:
         if self._precision == "float32":
             return self._audio[0], self._visual[0]
         return self.audio_network.card, self.visual_network.card
-
-    @property
-    def errors(self) -> tuple[float | None, float | None]:
-        """1 - cosine of the audio's and the picture's features, against float32 on real inputs.
-
-        None where a network runs in float32, or has read nothing yet.
-        """
-        return self.audio_network.error, self.visual_network.error
 
     def __call__(
         self,
@@ -279,5 +269,6 @@ class Extractor:
 
 
 def _drained(blocks: deque[FeatureBlock]) -> Iterator[FeatureBlock]:
+    """Blocks that are freed as they are read."""
     while blocks:
         yield blocks.popleft()

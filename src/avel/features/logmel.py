@@ -14,10 +14,7 @@ import torch
 from torch import Tensor
 
 from avel.media import mel
-from avel.media.mel import BANDS, FFT, FRAMES, HOP, NEEDED, OFFSET, RATE, WINDOW
-
-__all__ = ["BANDS", "FFT", "FRAMES", "HOP", "NEEDED", "OFFSET", "RATE", "WINDOW"]
-__all__ += ["log_mel", "mel_matrix"]
+from avel.media.mel import FFT, HOP, NEEDED, OFFSET, WINDOW
 
 
 @cache

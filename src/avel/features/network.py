@@ -24,8 +24,8 @@ from torch import Tensor
 
 from avel.backbones.base import Backbone, ClipBackbone, VisualBackbone
 from avel.errors import UsageError
-from avel.features.logmel import BANDS, FRAMES
 from avel.files import cache_folder, write_whole
+from avel.media.mel import BANDS, FRAMES
 from avel.types import Json
 
 Precision = Literal["auto", "float32", "bf16"]

@@ -181,8 +181,9 @@ def _sound(
     """Log-mel patches of some segments, and the peaks of the whole sound, in constant memory."""
     import torch
 
-    from avel.features.logmel import NEEDED, RATE, log_mel
+    from avel.features.logmel import log_mel
     from avel.media.file import audio_track
+    from avel.media.mel import NEEDED, RATE
 
     firsts = [clock.sample_bounds(i, step, RATE)[0] for i in index]
     samples = np.zeros((len(index), NEEDED), np.float32)
@@ -250,7 +251,7 @@ def audio_regions(count: int) -> tuple[int, int]:
     >>> sound_regions(24), sound_regions(1), sound_regions(7)
     ((6, 4), (1, 1), (7, 1))
     """
-    from avel.features.logmel import BANDS, FRAMES
+    from avel.media.mel import BANDS, FRAMES
 
     pairs = [(count // n, n) for n in range(1, count + 1) if count % n == 0]
     return min(pairs, key=lambda p: abs(math.log(p[0] / p[1] * BANDS / FRAMES)))

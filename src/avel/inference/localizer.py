@@ -246,24 +246,14 @@ class Localizer:
         *,
         ahead: bool,
         decision: Decision | None = None,
-        threshold: float | None = None,
-        low_threshold: float | None = None,
-        min_duration: float | None = None,
-        max_gap: float | None = None,
-        require_both: bool = True,
         modality: Choice = "both",
         audio_track: int | None = None,
         video_track: int | None = None,
         progress: Progress | None = None,
+        **changes: Any,
     ) -> EventStream:
         check_choice(modality, CHOICES)
-        chosen = (decision or tuned(self.model.card)).override(
-            threshold=threshold,
-            low_threshold=low_threshold,
-            min_duration=min_duration,
-            max_gap=max_gap,
-            require_both=require_both,
-        )
+        chosen = (decision or tuned(self.model.card)).override(**changes)
         features, facts = features_of(
             video,
             self._extract,

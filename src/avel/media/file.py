@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from avel import clock
 from avel.errors import UsageError
-from avel.files import MEDIA_ENDINGS
 from avel.media.decode import (
     Damage,
     FramesAhead,
@@ -43,23 +42,8 @@ from avel.media.decode import (
     on_clock,
 )
 from avel.media.downmix import MEAN, Downmix
-from avel.media.encode import write_video
 from avel.media.probe import Track, probe
 from avel.types import Grid, Timeline
-
-__all__ = [
-    "ENDINGS",
-    "RATE",
-    "Media",
-    "Segment",
-    "Track",
-    "audio_track",
-    "frames_at",
-    "media_of",
-    "open_media",
-    "opened",
-    "write_video",
-]
 
 #: Samples a second of a segment's sound.
 RATE = 16000
@@ -67,8 +51,6 @@ RATE = 16000
 STEPS = (0.1, 600.0)
 #: The level of silence in dBFS.
 SILENCE = -120.0
-#: Endings by which media files are found in a folder.
-ENDINGS = MEDIA_ENDINGS
 # thumbnails nearer than this (seconds) are reached by decoding on instead of seeking
 _NEAR = 3.0
 
@@ -390,7 +372,6 @@ def frames_at(
     times: Sequence[float],
     *,
     width: int,
-    video_track: int | None = None,
 ) -> list[NDArray[np.uint8] | None]:
     """Single frames, for thumbnails.
 
@@ -398,13 +379,12 @@ def frames_at(
         video: The file, or what :func:`open_media` gave.
         times: Seconds, in any order.
         width: Pixels; the height follows the picture's shape.
-        video_track: As for :func:`open_media`; for paths only.
 
     Returns:
         For each time an upright (height, width, 3) uint8 RGB picture, the one shown then, or None
         where none is.
     """
-    media = opened(video, video_track=video_track)
+    media = opened(video)
     images: list[NDArray[np.uint8] | None] = [None] * len(times)
     if media.video is None:
         return images
@@ -428,9 +408,7 @@ def frames_at(
     return images
 
 
-def audio_track(
-    video: str | Path | Media, rate: int = RATE, *, audio_track: int | None = None
-) -> Iterator[NDArray[np.float32]]:
+def audio_track(video: str | Path | Media, rate: int = RATE) -> Iterator[NDArray[np.float32]]:
     """The sound of a file as float32 mono chunks of a second (the last one shorter).
 
     The sum of their lengths is the file's duration; silence where the file has none.
@@ -438,9 +416,8 @@ def audio_track(
     Args:
         video: The file, or what :func:`open_media` gave.
         rate: Samples a second.
-        audio_track: As for :func:`open_media`; for paths only.
     """
-    media = opened(video, audio_track=audio_track)
+    media = opened(video)
     sound = SoundLine(media._blocks(Damage()), rate)
     left = clock.sample_index(media.duration, rate)
     while left > 0:

@@ -15,7 +15,7 @@ from typing import Any
 
 from avel.errors import AvelError, DataError, UsageError
 from avel.features.content_hashes import ContentHashes
-from avel.media.file import ENDINGS
+from avel.files import MEDIA_ENDINGS
 from avel.types import Json
 from avel.web import job_folder
 from avel.web.bounded_process import BoundedProcess
@@ -348,7 +348,7 @@ class JobService:
             key: The client's idempotency key, or None.
         """
         ending = Path(name).suffix.lower()
-        media = f"media{ending if ending in ENDINGS else '.bin'}"
+        media = f"media{ending if ending in MEDIA_ENDINGS else '.bin'}"
         job = Job(secrets.token_hex(8), name, model, media, size, key=key)
         with self._new_folder(job) as folder:
             file.replace(folder / media)

@@ -8,8 +8,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from avel.errors import UsageError
-from avel.files import unused_name
-from avel.media.file import ENDINGS
+from avel.files import MEDIA_ENDINGS, unused_name
 from avel.web.schemas import FileInfo, Folder
 
 #: Most folders and files that are listed of one folder.
@@ -72,9 +71,10 @@ def media_inside(roots: Mapping[str, Path], root: str, path: str) -> Path:
         UsageError: also if it is no regular file, or has another ending.
     """
     target = inside(roots, root, path)
-    if not target.is_file() or target.suffix.lower() not in ENDINGS:
+    if not target.is_file() or target.suffix.lower() not in MEDIA_ENDINGS:
         raise UsageError(
-            f"{path[:200]!r} is no media file", expected=f"one of {', '.join(sorted(ENDINGS))}"
+            f"{path[:200]!r} is no media file",
+            expected=f"one of {', '.join(sorted(MEDIA_ENDINGS))}",
         )
     return target
 
@@ -114,7 +114,7 @@ def _listed(entry: os.DirEntry[str], base: Path) -> bool:
         target = Path(entry.path).resolve(strict=True)
     except (OSError, RuntimeError):  # a link to nothing, or to itself
         return False
-    media = entry.is_file() and Path(entry.name).suffix.lower() in ENDINGS
+    media = entry.is_file() and Path(entry.name).suffix.lower() in MEDIA_ENDINGS
     return target.is_relative_to(base) and (media or entry.is_dir())
 
 

@@ -264,14 +264,14 @@ def open_array(path: Path, key: str = KEY) -> Iterator[h5py.Dataset]:
         yield array
 
 
-def read_small(path: Path, key: str = KEY, *, limit: int = 2**26) -> NDArray[Any]:
+def read_small(path: Path, key: str = KEY) -> NDArray[Any]:
     """A label or order array, in memory.
 
     Raises:
-        DataError: if it has more than ``limit`` numbers, or can't be read.
+        DataError: if it has more than 2**26 numbers, or can't be read.
     """
     with open_array(path, key) as array:
-        if array.size > limit:
+        if array.size > 2**26:
             raise DataError(f"{path} has the shape {array.shape}", expected="a small array")
         try:
             return np.asarray(array[()])

@@ -92,9 +92,7 @@ def simulate(
     labels: str | Path,
     scale: float = 1.0,
     seed: int = 0,
-    knobs: Knobs | None = None,
     extras: Collection[Extra] = (),
-    extra_knobs: ExtraKnobs | None = None,
     progress: Progress | None = None,
 ) -> int:
     """Write a folder of simulated AVE.
@@ -109,11 +107,9 @@ def simulate(
         labels: A folder with the release's Annotations.txt and order files.
         scale: Share of the rows that are no validation or test rows of SEL, in (0, 1].
         seed: Same seed, same bytes.
-        knobs: How hard it is; see :class:`avel.data.ave.synth_features.Knobs`.
         extras: What the release lacks and tian2018's supplement reads: ``"audio_maps"``, VGGish's
             last pooling (2 GB of float32 at full scale), ``"c3d"``, C3D's vectors. With or
             without, the other files are the same.
-        extra_knobs: How hard those are; see :class:`avel.data.ave.synth_extras.ExtraKnobs`.
         progress: Called with (clips done, clips in all).
 
     Returns:
@@ -123,7 +119,7 @@ def simulate(
         UsageError: for a scale at which a class or a split would vanish, or an unknown extra.
         DataError: if labels are missing, or the folder holds features that aren't simulated.
     """
-    target, knobs, own = Path(target), knobs or Knobs(), extra_knobs or ExtraKnobs()
+    target, knobs, own = Path(target), Knobs(), ExtraKnobs()
     _check(scale, extras)
     (annotations,) = need(labels, [ANNOTATIONS])
     rows = read_annotations(annotations)
@@ -255,24 +251,24 @@ class _Simulation:
 
     def blocks(
         self, sources: Sequence[_Source]
-    ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
-        """Where they go, audio (n, T, 128) and visual (n, T, 7, 7, 512), a few clips at a time."""
+    ) -> Iterator[tuple[slice, Sequence[NDArray[np.float32]]]]:
+        """Where they go, audio (n, T, 128), visual (n, T, 7, 7, 512) and its mean over regions."""
         world = make_world(self.seed, self.classes, self.knobs)
         for where, part in self._parts(sources):
             clips = [make_clip(*self._scene(source), world, self.knobs) for source in part]
             audio, visual = (np.stack(arrays) for arrays in zip(*clips, strict=True))
-            yield where, audio, visual
+            yield where, (audio, visual, visual.mean(axis=(2, 3)))
 
     def extra(
         self, sources: Sequence[_Source], extra: Extra
-    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    ) -> Iterator[tuple[slice, Sequence[NDArray[np.float32]]]]:
         """Where they go, and one of the extras of those clips."""
         world = make_extra_world(extra, self.seed, self.classes, self.knobs, self.own)
         for where, part in self._parts(sources):
-            yield where, np.stack([
+            yield where, [np.stack([
                 make_extra(extra, self.seed, s.number, self._scene(s)[1], world, self.own)
                 for s in part
-            ])  # fmt: skip
+            ])]  # fmt: skip
 
     def _parts(self, sources: Sequence[_Source]) -> Iterator[tuple[slice, Sequence[_Source]]]:
         for start in range(0, len(sources), _BLOCK):
@@ -292,52 +288,46 @@ def _write_all(
     target: Path, sources: Sequence[_Source], noisy: Sequence[_Source], work: _Simulation,
     extras: Collection[Extra],
 ) -> None:  # fmt: skip
-    """Every feature file; extras of an earlier set that aren't requested are deleted."""
-    _write_features(target, sources, work, AUDIO.name, VISUAL.name, VISUAL_VECTOR.name)
-    _write_features(target, noisy, work, AUDIO_NOISY.name, VISUAL_NOISY.name)
-    for extra, (name, name_noisy, _) in _EXTRA.items():
-        if extra in extras:
-            _write_extra(target / name, sources, work, extra)
-            _write_extra(target / name_noisy, noisy, work, extra)
-        else:
-            (target / name).unlink(missing_ok=True)
-            (target / name_noisy).unlink(missing_ok=True)
+    """Every feature file; extras of an earlier set that aren't requested are deleted.
+
+    Features are float64, as the release has them; extras float32, as no file of it asks for more.
+    """
+    shapes = {AUDIO.name: (AUDIO_WIDTH,), VISUAL.name: (SIDE, SIDE, VISUAL_WIDTH),
+              VISUAL_VECTOR.name: (VISUAL_WIDTH,)}  # fmt: skip
+    _write_blocks(target, shapes, len(sources), np.float64, work.blocks(sources))
+    shapes = {AUDIO_NOISY.name: shapes[AUDIO.name], VISUAL_NOISY.name: shapes[VISUAL.name]}
+    _write_blocks(target, shapes, len(noisy), np.float64, work.blocks(noisy))
+    for extra, (*names, shape) in _EXTRA.items():
+        for name, clips in zip(names, (sources, noisy), strict=True):
+            if extra in extras:
+                blocks = work.extra(clips, extra)
+                _write_blocks(target, {name: shape}, len(clips), np.float32, blocks)
+            else:
+                (target / name).unlink(missing_ok=True)
 
 
-def _write_features(
-    target: Path,
-    sources: Sequence[_Source],
-    work: _Simulation,
-    audio: str,
-    visual: str,
-    vector: str = "",
-) -> None:
-    """Float64, contiguous, as the release has them; a block of clips in memory at a time."""
+def _write_blocks(
+    target: Path, shapes: Mapping[str, tuple[int, ...]], count: int, dtype: type,
+    blocks: Iterator[tuple[slice, Sequence[NDArray[np.float32]]]],
+) -> None:  # fmt: skip
+    """Write files of clips, contiguous; a block of clips in memory at a time.
+
+    Args:
+        target: The folder.
+        shapes: Of a second's features, by the file's name.
+        count: How many clips.
+        dtype: As stored.
+        blocks: Where they go, and the arrays of as many files at least, in their order.
+    """
     import h5py
 
-    shapes = {audio: (AUDIO_WIDTH,), visual: (SIDE, SIDE, VISUAL_WIDTH)}
-    shapes |= {vector: (VISUAL_WIDTH,)} if vector else {}
     with ExitStack() as stack:
-        arrays = {}
+        arrays = []
         for name, shape in shapes.items():
             temporary = stack.enter_context(whole(target / name))
             file = stack.enter_context(h5py.File(temporary, "w"))
-            arrays[name] = file.create_dataset(
-                KEY, (len(sources), SECONDS, *shape), np.float64, track_times=False
-            )
-        for where, sounds, maps in work.blocks(sources):
-            arrays[audio][where] = sounds
-            arrays[visual][where] = maps
-            if vector:
-                arrays[vector][where] = maps.mean(axis=(2, 3))
-
-
-def _write_extra(path: Path, sources: Sequence[_Source], work: _Simulation, extra: Extra) -> None:
-    """Float32: no file of the release asks for more."""
-    import h5py
-
-    shape = (len(sources), SECONDS, *_EXTRA[extra][2])
-    with whole(path) as temporary, h5py.File(temporary, "w") as f:
-        array = f.create_dataset(KEY, shape, np.float32, track_times=False)
-        for where, values in work.extra(sources, extra):
-            array[where] = values
+            size = (count, SECONDS, *shape)
+            arrays.append(file.create_dataset(KEY, size, dtype, track_times=False))
+        for where, values in blocks:
+            for array, rows in zip(arrays, values, strict=False):
+                array[where] = rows
