@@ -33,7 +33,7 @@ def measure(model: str) -> list[dict[str, Any]]:
     from avel.models.base import build_model
     from avel.models.precision import has_bf16_units
     from avel.training.recipes import resolve
-    from avel.training.step import Objective, Stepper, make_adam
+    from avel.training.step import Objective, Stepper, make_optimizer
 
     rng, count = np.random.default_rng(0), 128
     name, options = MODELS[model]
@@ -49,8 +49,8 @@ def measure(model: str) -> list[dict[str, Any]]:
     torch.manual_seed(0)
     net = build_model(name, audio_dim=128, visual_dim=512, classes=28, **options)
     fabric = Fabric(accelerator="cpu", devices=1)
-    objective, adam = fabric.setup(Objective(net, bf16), make_adam(net, recipe, device))
-    take = Stepper(fabric, objective, adam, clips, recipe)
+    objective, optimizer = fabric.setup(Objective(net, bf16), make_optimizer(net, recipe, device))
+    take = Stepper(fabric, objective, optimizer, clips, recipe)
     rows = [torch.randperm(count)[: recipe.batch] for _ in range(STEPS)]
     for ids in rows:  # first steps choose kernels
         take(ids)

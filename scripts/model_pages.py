@@ -54,9 +54,12 @@ def page(name: str) -> str:
 
 def recipes(cls: type[Model]) -> str:
     """The recipe of each task."""
-    keys = ("epochs", "batch", "lr", "weight_decay", "validate_every")
-    found = [[t, *(f"{getattr(cls.recipe(t), k):g}" for k in keys)] for t in cls.card.tasks]
-    parts = ["Adam; any value can be changed by `key=value`.", table(["task", *keys], found)]
+    keys = ("optimizer", "epochs", "batch", "lr", "weight_decay", "validate_every")
+    found = []
+    for task in cls.card.tasks:
+        values = [getattr(cls.recipe(task), key) for key in keys]
+        found.append([task, *(v if isinstance(v, str) else f"{v:g}" for v in values)])
+    parts = ["Any value can be changed by `key=value`.", table(["task", *keys], found)]
     for task in cls.card.tasks:
         for value in cls.choices.get("variant", ()):
             plain, variant = cls.recipe(task), cls.recipe_of(task, {"variant": value})

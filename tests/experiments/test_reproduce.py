@@ -272,7 +272,7 @@ def test_the_baselines_stand_on_top_and_the_columns_name_the_data(
     last = rows[-1]
     assert (last["paper"], last["n"], last["seeds"]) == ("46.9", "2", "0 1")
     assert float(last["difference"]) == pytest.approx(float(last["ours_on_made_up"]) - 46.9)
-    assert last["changed"] == "epochs=1 batch=8 precision=float32" and last["epochs"] == "1"
+    assert last["changed"] == "epochs=1 precision=float32" and last["epochs"] == "1"
     values = [
         o.evaluation["metrics"]["segment_accuracy"]["mean"] for o in whole.results[-1].outcomes
     ]
@@ -334,7 +334,7 @@ def shown(results: tuple[RowResult, ...]) -> Reproduction:
 def test_what_was_trained_stands_in_the_row() -> None:
     row = tables(["tian2018:6.3"])["tian2018:6.3"][0]
     line = read(shown((result(row),)).csv())[-1]
-    assert (line["epochs"], line["time"], line["remark"]) == ("12 of 300", "00:01:01", "")
+    assert (line["epochs"], line["time"], line["remark"]) == ("12 of 200", "00:01:01", "")
     assert line["ours_on_ave"] == "50.0" and line["difference"] == "3.1"
 
 

@@ -22,11 +22,12 @@ from avel.errors import AvelError, CheckpointError, DataError, UsageError
 from avel.files import locked
 from avel.inference.checkpoint import weights_hash
 from avel.inference.load import load_trained
+from avel.models.base import Recipe
 from avel.training import loop as training
 from avel.training.loop import HISTORY, RECIPE, Stopped, fit
 from avel.training.mmel import fit_cml, spared_clips
 from avel.training.state import STATE, load_state
-from avel.training.step import Objective
+from avel.training.step import Objective, make_optimizer
 from tests.conftest import shared_folder
 from tests.training_data import CLASSES, make_dataset, make_split, small_recipe
 
@@ -79,21 +80,49 @@ def test_training_leaves_the_global_generator_alone() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_resumed_equals_unbroken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_resumed_equals_unbroken(optimizer: str, tmp_path: Path) -> None:
     data = make_dataset()
-    whole = fit("cspa_csea", data, recipe=small_recipe("sel", "epochs=5"), out=tmp_path / "a")
-    fit("cspa_csea", data, recipe=small_recipe("sel", "epochs=2"), out=tmp_path / "b")
-    resumed = fit(
-        "cspa_csea", data, recipe=small_recipe("sel", "epochs=5"), out=tmp_path / "b", resume=True
+    short, long = (
+        small_recipe("sel", f"optimizer={optimizer}", f"epochs={epochs}") for epochs in (2, 5)
     )
+    whole = fit("cspa_csea", data, recipe=long, out=tmp_path / "a")
+    fit("cspa_csea", data, recipe=short, out=tmp_path / "b")
+    resumed = fit("cspa_csea", data, recipe=long, out=tmp_path / "b", resume=True)
+    assert resumed.trained.card["recipe"]["optimizer"] == optimizer
     assert weights(resumed) == weights(whole)
     assert json.dumps(resumed.history) == json.dumps(whole.history)
     a, b = load_state(tmp_path / "a"), load_state(tmp_path / "b")
     assert a and b
     assert all(torch.equal(t, b.model[n]) for n, t in a.model.items())
+    assert a.optimizer["state"]
     for number, slot in a.optimizer["state"].items():
         for key, value in slot.items():
             assert torch.equal(value, b.optimizer["state"][number][key])
+
+
+def test_rmsprop_is_that_of_keras_by_hand() -> None:
+    """Its mean of squares keeps 0.9 a step, and epsilon is added to the root."""
+    layer = torch.nn.Linear(2, 1, bias=False)
+    weight, mean = layer.weight.detach().clone(), torch.zeros(1, 2)
+    recipe = Recipe(optimizer="rmsprop", lr=0.01)
+    optimizer = make_optimizer(layer, recipe, torch.device("cpu"))
+    for x in ([1.0, -2.0], [0.5, 3.0], [-1.0, 0.25]):
+        gradient = torch.tensor([x])
+        optimizer.zero_grad()
+        layer(gradient).sum().backward()
+        optimizer.step()
+        mean = 0.9 * mean + 0.1 * gradient**2
+        weight = weight - 0.01 * gradient / (mean.sqrt() + 1e-8)
+        torch.testing.assert_close(layer.weight.detach(), weight)
+
+
+def test_a_run_of_another_optimizer_is_not_resumed(tmp_path: Path) -> None:
+    data = make_dataset()
+    fit("cspa_csea", data, recipe=small_recipe("sel", "epochs=1"), out=tmp_path)
+    other = small_recipe("sel", "epochs=2", "optimizer=rmsprop")
+    with pytest.raises(CheckpointError, match="its recipe differ"):
+        fit("cspa_csea", data, recipe=other, out=tmp_path, resume=True)
 
 
 def test_stopped_in_the_midst_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

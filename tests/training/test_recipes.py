@@ -6,14 +6,30 @@ from typing import Any
 import pytest
 
 from avel.errors import UsageError
-from avel.models.base import Recipe
-from avel.training.recipes import resolve, to_toml
+from avel.experiments.reproduce import plan, tables
+from avel.models.base import Recipe, models
+from avel.training.recipes import for_small_data, resolve, to_toml
 
 
 def test_the_papers_recipe_by_default() -> None:
     assert resolve("cspa_csea", "sel") == Recipe(epochs=300, batch=64, lr=1e-3)
     assert resolve("cspa_csea", "cml").epochs == 30
     assert resolve("cspa_csea", "cml").batch == 32
+
+
+def test_ed_tcn_takes_the_optimizer_of_its_authors_code() -> None:
+    recipe = resolve("ed_tcn")
+    assert (recipe.optimizer, recipe.lr, recipe.epochs, recipe.batch) == ("rmsprop", 1e-3, 200, 8)
+    (cell,) = plan(tables(["tian2018:6.3"]))
+    assert cell.training.recipe.optimizer == "rmsprop"
+    assert cell.training.identity()["recipe"]["optimizer"] == "rmsprop"
+    assert all(
+        resolve(name, task).optimizer == "adam"
+        for name, cls in models for task in cls.card.tasks if name != "ed_tcn"
+    )  # fmt: skip
+    assert for_small_data(models.get("ed_tcn"), "sel").optimizer == "adam"
+    with pytest.raises(UsageError, match="optimizer='sgd': expected adam, rmsprop"):
+        resolve("ed_tcn", pairs=["optimizer=sgd"])
 
 
 def test_pairs_are_typed_by_their_defaults() -> None:

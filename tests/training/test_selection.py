@@ -201,7 +201,7 @@ def trained_rows(
     take = Stepper.__call__
 
     def noted(self: Stepper, rows: Tensor, weight: float = 1.0) -> Tensor:
-        steps.append((rows.tolist(), self.adam.param_groups[0]["lr"]))
+        steps.append((rows.tolist(), self.optimizer.param_groups[0]["lr"]))
         return take(self, rows, weight)
 
     monkeypatch.setattr(training.Stepper, "__call__", noted)
@@ -252,7 +252,7 @@ def test_a_recipe_that_leaves_no_clip_is_refused() -> None:
 def test_a_run_of_an_earlier_version_resumes_and_is_averaged(tmp_path: Path) -> None:
     """Its recipe lacks the fields that came later: they are at their defaults."""
     data = make_dataset()
-    later = ("selection", "shuffle", "drop_last", "lr_step")
+    later = ("selection", "shuffle", "drop_last", "lr_step", "optimizer")
     run = fit("cspa_csea", data, recipe=small_recipe("sel", "epochs=1"))
     card = json.loads(json.dumps(run.trained.card))
     for name in later:

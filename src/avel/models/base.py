@@ -126,8 +126,8 @@ class Recipe:
     Args:
         epochs: Passes over the training split.
         batch: Clips a step.
-        lr: Adam's learning rate.
-        weight_decay: Adam's weight decay.
+        lr: The optimizer's learning rate.
+        weight_decay: The optimizer's weight decay.
         validate_every: Epochs between validations.
         patience: Validations without a better one before stopping; 0 never stops early.
         clip_norm: Largest gradient norm; 0 for no clipping.
@@ -147,6 +147,8 @@ class Recipe:
         shuffle: Whether the clips of an epoch are shuffled; else they keep the split's order.
         drop_last: Whether the clips after the last full batch of an epoch aren't trained on.
         lr_step: Steps after which the learning rate falls to a tenth, each time; 0 keeps it.
+        optimizer: ``"adam"``, or ``"rmsprop"`` as ED-TCN's code has it (Keras' default: the mean of
+            squares keeps 0.9 a step).
         options: The model's constructor options (ablations, lambdas).
     """
 
@@ -167,6 +169,7 @@ class Recipe:
     shuffle: bool = True
     drop_last: bool = False
     lr_step: int = 0
+    optimizer: Literal["adam", "rmsprop"] = "adam"
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -36,7 +36,7 @@ from avel.training.provenance import (
 )
 from avel.training.recipes import check_task, to_json, to_toml
 from avel.training.state import STATE, State, load_state, save_state
-from avel.training.step import Objective, Stepper, make_adam, restore_adam
+from avel.training.step import Objective, Stepper, make_optimizer, restore_optimizer
 from avel.types import Json
 
 if TYPE_CHECKING:
@@ -243,8 +243,8 @@ class _Loop:
         self.fabric, self.network, self.recipe, self.task = fabric, network, recipe, task
         self.seed, self.bf16, self.folder, self.card, self.ids = seed, bf16, folder, card, ids
         self.final = final
-        adam = make_adam(network, recipe, fabric.device)
-        self.objective, self.adam = fabric.setup(Objective(network, bf16), adam)
+        optimizer = make_optimizer(network, recipe, fabric.device)
+        self.objective, self.optimizer = fabric.setup(Objective(network, bf16), optimizer)
         self.best: dict[str, Tensor] = {}
         self.metrics: Json = {}
         self.last: Trained | None = None
@@ -262,7 +262,7 @@ class _Loop:
             if split is not None
         ]
         history = self._restore() if resume else []
-        step = Stepper(self.fabric, self.objective, self.adam, clips, self.recipe)
+        step = Stepper(self.fabric, self.objective, self.optimizer, clips, self.recipe)
         board = _board(self.folder) if tensorboard else None
         try:
             while len(history) < self.recipe.epochs and not self._patience_ended(history):
@@ -440,7 +440,7 @@ class _Loop:
             return
         save_state(
             self.folder,
-            State(self.network.state_dict(), self.adam.state_dict(), self.best, history,
+            State(self.network.state_dict(), self.optimizer.state_dict(), self.best, history,
                   self.metrics, run_identity(self.card)),
         )  # fmt: skip
         self._write_tables(self.folder, history)
@@ -484,7 +484,7 @@ class _Loop:
             )
         try:
             self.network.load_state_dict(state.model)
-            restore_adam(self.adam, state.optimizer)
+            restore_optimizer(self.optimizer, state.optimizer)
         except (RuntimeError, ValueError, KeyError) as e:
             raise CheckpointError(
                 f"{self.folder}: {e}", hint="start again in another folder"

@@ -18,6 +18,7 @@ from avel.types import Json
 
 _CHOICES = {
     "precision": ("auto", "float32", "bf16"), "selection": ("metric", "tag_loss", "last"),
+    "optimizer": ("adam", "rmsprop"),
 }  # fmt: skip
 _LEAST: dict[str, float] = {
     "epochs": 1, "batch": 1, "validate_every": 1, "weight_decay": 0, "patience": 0, "clip_norm": 0,
