@@ -49,7 +49,7 @@ IMAGES ?= images
 JOBS ?= 2
 PAIRS := data/pairs10
 # The minis' features are 128 wide, a quarter of the published ones; so are the models' own widths.
-TRAINED := data=$(PAIRS) -o reproduced/pairs10 --seeds 5 epochs=10 batch=16 ed_tcn.optimizer=adam \
+TRAINED := data=$(PAIRS) -o reproduced/pairs10 --seeds 5 epochs=10 batch=16 ed_tcn.optimizer=adam avdln.selection=metric \
   cspa_csea.hidden=128 cspa_csea.state=64 av.hidden=128 av.state=64 avsdn.hidden=128 avsdn.state=64 \
   dam.hidden=128 dam.width=128 jca.audio_out=64 jca.visual_out=64 jca.joint_out=128 jca.hidden=64 \
   mmel.epochs=10 mmel.batch=16 avdln.epochs=20 avdln.batch=8 dcca.epochs=100 dcca.batch=256

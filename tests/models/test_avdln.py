@@ -12,9 +12,12 @@ from torch import Tensor
 
 from avel.cli.main import main
 from avel.errors import UsageError
+from avel.experiments.result import RowResult
+from avel.experiments.spec import prepare
 from avel.models.avdln import Avdln
 from avel.models.base import Batch, Output, Query, build_model
 from avel.models.layers import pair_distance
+from avel.papers import Row
 from avel.training.loop import fit
 from avel.training.mmel import start_task
 from avel.training.recipes import resolve
@@ -175,6 +178,23 @@ def test_it_is_trained_at_once_with_no_sel_model_before() -> None:
     run = fit("avdln", data, task="cml", recipe=recipe)
     assert run.trained.card["options"] == {"negatives": "sync"}
     assert run.trained.card["init"] is None
+
+
+def test_the_releases_negatives_keep_the_last_epoch_and_sync_the_best() -> None:
+    assert resolve("avdln", "cml").selection == "last"
+    assert resolve("avdln", "cml", setting="release").selection == "last"
+    assert resolve("avdln", "cml", setting="sync").selection == "metric"
+    assert resolve("avdln", "cml", pairs=["negatives=sync"]).selection == "metric"
+    assert resolve("avdln", "cml", pairs=["selection=metric"]).selection == "metric"
+    data = make_dataset(cml=True)
+    run = fit("avdln", data, task="cml", recipe=resolve("avdln", "cml", pairs=["epochs=4"]))
+    assert run.best["epoch"] == 4 and run.best["selection"] == "the last epoch"
+    rules = {s: fit("avdln", data, task="cml", setting=s).best["selection"]
+             for s in ("release", "sync")}  # fmt: skip
+    assert rules == {"release": "the last epoch", "sync": "best mean_accuracy on validation"}
+    for setting in ("release", "sync"):
+        row = Row("", "x", "AVDLN", "avdln", "cml", {}, {}, setting=setting)
+        assert RowResult("x", row, prepare("avdln", "cml", {}, setting=setting)).changed() == {}
 
 
 def test_what_belongs_to_a_sel_model_is_refused(

@@ -94,7 +94,7 @@ def train(
     file = None if recipe in ("paper", "small") else recipe
     setting, chosen, trains_mmel, _ = check_all(
         lambda: task_named(task).check_setting(arguments.setting),
-        lambda: resolve(model, task, file=file, pairs=arguments.recipe),
+        lambda: resolve(model, task, file=file, pairs=arguments.recipe, setting=arguments.setting),
         lambda: _trains_mmel(model, task, arguments.mmel, init),
         lambda: _check_folds(task, folds, init, test_chosen),
     )

@@ -11,6 +11,7 @@ from avel.experiments.spec import Outcome, Training
 from avel.models.base import models
 from avel.papers import BY_CLASS, CLASS_NAMES, PARAMETERS, Row
 from avel.tasks import task_named
+from avel.training.recipes import setting_options
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,10 @@ class RowResult:
     def changed(self) -> dict[str, Any]:
         """Fields and options that differ from the row's own recipe."""
         recipe = self.training.recipe
-        usual = models.get(self.row.model).recipe_of(self.training.task, self.row.options)
-        options = {**models.get(self.row.model).options(), **usual.options, **self.row.options}
-        options |= task_named(self.row.task).model_options(self.training.setting, options)
+        model, task = models.get(self.row.model), self.training.task
+        implied = setting_options(model, task, self.training.setting)
+        usual = model.recipe_of(task, {**self.row.options, **implied})
+        options = {**model.options(), **usual.options, **self.row.options, **implied}
         names = [f.name for f in fields(usual) if f.name != "options"]
         plain = {n: getattr(recipe, n) for n in names if getattr(recipe, n) != getattr(usual, n)}
         return plain | {k: v for k, v in recipe.options.items() if options[k] != v}

@@ -109,8 +109,8 @@ def prepare(
     """
     kind = task_named(task)
     setting = kind.check_setting(setting)
-    options = {**options, **kind.model_options(setting, models.get(model).options())}
-    recipe = resolve(model, task, values=options, pairs=_pairs_for(pairs, model, task))
+    own = _pairs_for(pairs, model, task)
+    recipe = resolve(model, task, values=options, pairs=own, setting=setting)
     start = None
     if before := start_task(model, task):
         first = mmel_recipe(model, recipe, _pairs_for(mmel, model, task))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -46,8 +47,9 @@ class Avdln(Model):
         tasks=("cml",),
         summary="Two perceptrons learn a distance between a segment's sound and picture.",
         open_points=(
-            "widths 512-128-64 and 128-128-64, LeakyReLU 0.3 after the first layer, batches of 8 "
-            "and 20 epochs are the release's",
+            "widths 512-128-64 and 128-128-64, LeakyReLU 0.3 after the first layer, batches of 8, "
+            "20 epochs and, of `negatives=release`, keeping the last epoch are the release's; its "
+            "batches are 8 segments of any videos, ours 8 clips",
             "the picture is the mean over its regions",
             "`release` labels a segment by the event's relevance; the paper's words, y = 1 for "
             "synchronized pairs, are `sync`: mismatched pairs are negatives too and weigh the same",
@@ -79,6 +81,15 @@ class Avdln(Model):
     def recipe(cls, task: TaskName) -> Recipe:
         """The release's: Adam 1e-3, 20 epochs of batches of 8."""
         return Recipe(epochs=20, batch=8)
+
+    @classmethod
+    def recipe_of(cls, task: TaskName, options: Mapping[str, Any]) -> Recipe:
+        """Of ``negatives="release"``, the default, the last epoch, as the released code keeps it.
+
+        ``"sync"`` selects its epoch on validation.
+        """
+        released = options.get("negatives", "release") == "release"
+        return replace(cls.recipe(task), selection="last" if released else "metric")
 
     def forward(self, *, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Output:
         """Embeddings (B, T, 64) as parts ``audio`` and ``visual``.

@@ -34,7 +34,7 @@ from avel.training.provenance import (
     with_recipe_defaults,
     without,
 )
-from avel.training.recipes import check_task, to_json, to_toml
+from avel.training.recipes import check_task, setting_options, to_json, to_toml
 from avel.training.state import STATE, State, load_state, save_state
 from avel.training.step import Objective, Stepper, make_optimizer, restore_optimizer
 from avel.types import Json
@@ -153,10 +153,10 @@ def fit(
             expected="one: its loss is the whole batch's, and devices would share it out",
             hint="leave --devices out",
         )
-    recipe = recipe or models.get(model).recipe(task)
+    implied = setting_options(models.get(model), task, setting)
+    recipe = recipe or models.get(model).recipe_of(task, implied)
     check_task(recipe, task)
-    known = models.get(model).options()
-    options = {**recipe.options, **kind.model_options(setting, known)}
+    options = {**recipe.options, **implied}
     recipe = replace(recipe, options=options)
     setting = kind.setting_of(setting, options)
     train, val, test = kind.splits(data, setting)

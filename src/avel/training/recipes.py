@@ -41,6 +41,7 @@ def resolve(
     file: str | Path | None = None,
     pairs: Iterable[str] = (),
     values: Mapping[str, Any] | None = None,
+    setting: str | None = None,
     small: bool = False,
 ) -> Recipe:
     """The recipe of a training: the paper's, changed by a TOML file, ``pairs`` and ``values``.
@@ -51,6 +52,7 @@ def resolve(
         file: TOML, as :func:`to_toml` writes it: recipe fields, model options under ``[options]``.
         pairs: ``"key=value"``; a key is a recipe field or an option of the model.
         values: The same as plain values.
+        setting: The task's; the model options that it stands for are among the changes.
         small: Start with :func:`for_small_data` in place of the paper's values.
 
     Raises:
@@ -63,10 +65,11 @@ def resolve(
                              expected=f"task={' or '.join(cls.card.tasks)}",
                              hint="choose another model: `avel ls models`")  # fmt: skip
         raise unknown_name("task", task, cls.card.tasks)
+    values = {**(values or {}), **setting_options(cls, task, setting)}
     known = _known(cls.recipe(task), cls.options())
     changes: dict[str, Any] = {}
     mistakes: list[str] = []
-    for where, key, value in _all_given(file, pairs, values or {}, mistakes):
+    for where, key, value in _all_given(file, pairs, values, mistakes):
         if key not in known:
             mistakes.append(where + _unknown(key, known))
             continue
@@ -80,6 +83,16 @@ def resolve(
     if mistakes:
         raise all_at_once(f"recipe of {model}", mistakes)
     return changed
+
+
+def setting_options(model: type[Model], task: TaskName, setting: str | None) -> dict[str, str]:
+    """The model options that a task's setting stands for; those of its default for None.
+
+    Raises:
+        UsageError: if the task has no such setting.
+    """
+    kind = task_named(task)
+    return kind.model_options(kind.check_setting(setting), model.options())
 
 
 def for_small_data(model: type[Model], task: TaskName) -> Recipe:
