@@ -9,6 +9,7 @@ import torch
 
 from avel.errors import UsageError
 from avel.experiments.sweep import CONTROL, plan_sweep, rows, sweep
+from avel.figures.curves import lambda_curves
 from avel.figures.sweeps import plot
 from avel.models.base import models
 from avel.papers import TABLE_V
@@ -58,6 +59,19 @@ def test_table_five_has_its_rows_and_a_control() -> None:
         rows("lambda_x")
     with pytest.raises(UsageError, match="no row of task cml"):
         rows("lambda_s", ["cml"])
+
+
+def test_the_lambda_of_dam_is_a_training_each(tmp_path: Path) -> None:
+    cells = plan_sweep("dam_lambda", pairs=["epochs=2"])
+    assert [c.row.name for c in cells] == [f"lambda={i / 10}" for i in range(1, 11)]
+    assert {c.row.task for c in cells} == {"sel"}
+    assert [c.training.recipe.options["lambda_s"] for c in cells] == [i / 10 for i in range(1, 11)]
+    assert len({str(c.training.identity()) for c in cells}) == 10
+    assert [c.row.values for c in cells if c.row.values] == [{"segment_accuracy": 74.5}]
+    row = {"task": "sel", "metric": "segment_accuracy", "paper": "", "simulated": False}
+    lines = [{**row, "row": c.row.name, "ours": 60.0} for c in cells]
+    label = lambda_curves(lines)[0].lines[0].axes.get_xlabel()
+    assert "category" in label and "CSPA" not in label
 
 
 def test_a_sweep_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -328,6 +328,48 @@ def test_windows_of_a_long_file_are_decided_by_the_papers_rule() -> None:
 # ---- CML
 
 
+def test_scaled_divides_every_product_by_the_root_of_the_width() -> None:
+    """Weights of the unscaled model: each logit is that model's by the root of 8."""
+    audio, visual = clips(2, 5)
+    batch = Batch(audio, visual, labels=one_event(2, 5))
+    plain, scaled = (build(task="sel", scaled=s).double() for s in (False, True))
+    audio, visual = audio.double(), visual.double()
+    matches = [m(audio=audio, visual=visual).parts for m in (plain, scaled)]
+    for name in ("audio_match", "visual_match"):
+        torch.testing.assert_close(matches[1][name], matches[0][name] / math.sqrt(D))
+    torch.testing.assert_close(matches[1]["category"], matches[0]["category"])
+    for negatives in ("release", "sync"):
+        plain, scaled = (
+            build(task="cml", negatives=negatives, embedding="mean", scaled=s)
+            for s in (False, True)
+        )
+        answer = plain(audio=batch.audio, visual=batch.visual)
+        smaller = {k: v / D**0.25 for k, v in answer.parts.items()}  # means scale alike
+        torch.testing.assert_close(
+            scaled.loss(answer, batch), plain.loss(Output(parts=smaller), batch)
+        )
+    query = Query("audio", 0, 2)
+    costs = scaled.window_costs(audio=batch.audio, visual=batch.visual, query=query)
+    f_audio, f_visual, _ = plain.local(batch.audio, batch.visual)
+    whole = f_audio[:, :2].mean(1, keepdim=True)
+    p = torch.sigmoid((whole * f_visual).sum(-1) / math.sqrt(D))
+    torch.testing.assert_close(costs.float(), -(p[:, 1:] + p[:, :-1]))
+
+
+def test_depth_repeats_the_block() -> None:
+    model = build(depth=3)
+    x = clips(2, 4)[0][..., :1].expand(-1, -1, D)
+    embed = model.audio_whole
+    assert embed.block is not None and len(embed.further) == 2
+    expected = x
+    for block in (embed.block, *embed.further):
+        expected = block(expected)
+    torch.testing.assert_close(embed(x), expected.mean(1))
+    sizes = [sum(p.numel() for p in m.audio_whole.parameters()) for m in (build(), model)]
+    assert sizes[1] == 3 * sizes[0]
+    assert not any("further" in name for name in build().state_dict()), "as earlier checkpoints"
+
+
 def test_windows_by_hand() -> None:
     """Mean embedding of width 1: A2V asks f_V with phi_A of the query alone, V2A f_A with phi_V."""
     model = build(task="cml", embedding="mean", width=1, audio_dim=1, visual_dim=1)
@@ -409,7 +451,8 @@ def test_a_candidate_never_hears_its_own_sound() -> None:
 
 VARIANTS: list[dict[str, Any]] = [
     *({"embedding": e} for e in Dam.choices["embedding"]),
-    {"matching": "self"}, {"regions": "mean"}, {"regions": "guided"},
+    {"matching": "self"}, {"regions": "mean"}, {"regions": "guided"}, {"depth": 3},
+    {"scaled": True},
 ]  # fmt: skip
 
 
@@ -465,7 +508,8 @@ def test_bfloat16_is_near(task: str) -> None:
     "options",
     [{"embedding": "conv"}, {"matching": "both"}, {"regions": "max"}, {"lambda_s": 1.5},
      {"dropout": 1.0}, {"width": 0}, {"width": 9}, {"heads": 0},
-     {"width": 9, "embedding": "bilstm"}],
+     {"width": 9, "embedding": "bilstm"}, {"depth": 0}, {"depth": 2, "embedding": "mean"},
+     {"scaled": True, "matching": "none"}],
     ids=str,
 )  # fmt: skip
 def test_bad_options(options: dict[str, Any]) -> None:

@@ -84,12 +84,13 @@ def _tasks() -> dict[str, str]:
 
 
 def _sweeps() -> dict[str, str]:
-    from avel.experiments.sweep import SWEEPS
+    from avel.experiments.sweep import DAM_LAMBDA, SWEEPS
 
-    return {
-        n: "table V's rows and a control" if n == "table5" else f"fig. 5: {n} from 0 to 1"
-        for n in SWEEPS
+    special = {
+        "table5": "xue2021 table V's rows and a control",
+        DAM_LAMBDA: "wu2019 fig. 5: DAM's lambda_s from 0.1 to 1",
     }
+    return {n: special.get(n, f"xue2021 fig. 5: {n} from 0 to 1") for n in SWEEPS}
 
 
 def _pretrained() -> dict[str, str]:

@@ -93,7 +93,7 @@ def lambda_(
     out: Output = Path("lambda.png"),
     dpi: Dpi = 200,
 ) -> None:
-    """Accuracy over the weight of the two streams, a panel a sweep (xue2021 fig. 5)."""
+    """Accuracy over a weight of the loss, a panel a sweep (xue2021 fig. 5, wu2019 fig. 5)."""
     _check_output(out)
     from avel.figures.curves import lambda_curves, read_rows
     from avel.figures.style import new_figure

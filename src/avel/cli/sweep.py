@@ -13,7 +13,9 @@ from avel.device import check_device
 
 
 def sweep(
-    name: Annotated[str, typer.Argument(help="table5, lambda_s, lambda_w or lambda_c.")],
+    name: Annotated[
+        str, typer.Argument(help="table5, lambda_s, lambda_w, lambda_c or dam_lambda.")
+    ],
     pairs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -32,7 +34,7 @@ def sweep(
     keep_state: KeepState = False,
     device: Device = "auto",
 ) -> None:
-    """Run table V's rows or figure 5's lambdas; the same command resumes a stopped sweep."""
+    """Run table V's rows, or xue2021's or wu2019's figure 5; the same command resumes a sweep."""
     check_device(device)
     from avel.memory import keep_memory
 
@@ -41,6 +43,7 @@ def sweep(
     from avel.experiments import reproduce as reproduction
     from avel.experiments import sweep as sweeps
     from avel.figures.sweeps import plot
+    from avel.papers import FIGURE_5
     from avel.training.loop import Stopped
 
     arguments = parse_pairs(pairs or [])
@@ -72,7 +75,7 @@ def sweep(
               f"{_number(row['sd'])}{row['n']:3}{_number(row['paper'])}")  # fmt: skip
     plot(name, rows, folder / f"{name}.png")
     suffix = ", simulated features" if data.simulated else ""
-    if name != "table5" and "heads=shared" not in arguments.recipe:
+    if name in FIGURE_5 and "heads=shared" not in arguments.recipe:
         print(sweeps.LAMBDA_NOTE)
     print(f"{folder / name}.csv, {folder / name}.png{suffix}")
 

@@ -1,4 +1,4 @@
-"""Sweeps: table V's ablations with a control, and fig. 5's lambdas, to a table."""
+"""Sweeps: table V's ablations with a control, and the lambdas of two papers, to a table."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ LAMBDA_NOTE = (
 )
 #: Ours, beside table V's six rows: raw audio and the mean over regions, no co-attention at all.
 CONTROL = "neither module (ours)"
-SWEEPS = ("table5", *FIGURE_5)
+#: wu2019's figure 5: the category's share of DAM's loss.
+DAM_LAMBDA = "dam_lambda"
+SWEEPS = ("table5", *FIGURE_5, DAM_LAMBDA)
 
 
 def rows(name: str, only: Sequence[str] = ()) -> list[Row]:
     """What a sweep trains.
 
     Args:
-        name: ``"table5"``, ``"lambda_s"``, ``"lambda_w"`` or ``"lambda_c"``.
+        name: ``"table5"``, ``"lambda_s"``, ``"lambda_w"`` or ``"lambda_c"`` of xue2021, or
+            ``"dam_lambda"`` of wu2019.
         only: Tasks to keep; all if empty.
 
     Raises:
@@ -46,6 +49,8 @@ def rows(name: str, only: Sequence[str] = ()) -> list[Row]:
     if name == "table5":
         control = [Row("", name, CONTROL, MODEL, task, {"modules": "none"}) for task in TASKS]
         rows_of_paper = [*printed["xue2021:V"], *control]
+    elif name == DAM_LAMBDA:
+        rows_of_paper = printed["wu2019:fig5"]
     else:
         rows_of_paper = [row for row in printed["xue2021:fig5"] if name in row.options]
     selected = [row for row in rows_of_paper if not only or row.task in only]
@@ -63,8 +68,8 @@ def plan_sweep(
 ) -> list[Cell]:
     """The rows of a sweep with their trainings.
 
-    With separate heads all lambdas strictly between 0 and 1 are one training, that of the paper's
-    lambda (:data:`LAMBDA_NOTE`); with ``heads=shared`` each is its own.
+    Of xue2021 with separate heads all lambdas strictly between 0 and 1 are one training, that of
+    the paper's lambda (:data:`LAMBDA_NOTE`); with ``heads=shared`` each is its own.
 
     Arguments and errors are those of :func:`rows` and :func:`avel.experiments.spec.prepare`.
     """
@@ -101,7 +106,7 @@ def sweep(
 ) -> list[Json]:
     """Train every row of a sweep; what is done already is taken as it is.
 
-    Of the lambdas strictly between 0 and 1 see :data:`LAMBDA_NOTE`.
+    Of xue2021's lambdas strictly between 0 and 1 see :data:`LAMBDA_NOTE`.
 
     After each training ``OUT/NAME.csv`` is written anew, so that a sweep which was stopped goes on
     where it was when it is called again; :func:`avel.figures.sweeps.plot` draws the rows.

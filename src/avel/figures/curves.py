@@ -1,4 +1,4 @@
-"""Accuracy over the weight of the two streams (xue2021 fig. 5)."""
+"""Accuracy over a weight of the loss (xue2021 fig. 5, wu2019 fig. 5)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.container import ErrorbarContainer
 
+_STREAMS = "weight of CSPA, the rest is CSEA's"
 #: Names of a sweep's weights, metrics and tasks in the figure.
-WEIGHTS = {"lambda_s": r"$\lambda_s$", "lambda_w": r"$\lambda_w$", "lambda_c": r"$\lambda_c$"}
+WEIGHTS = {
+    "lambda_s": rf"$\lambda_s$: {_STREAMS}", "lambda_w": rf"$\lambda_w$: {_STREAMS}",
+    "lambda_c": rf"$\lambda_c$: {_STREAMS}",
+    "lambda": r"$\lambda$: weight of the category, the rest is the relevance's",
+}  # fmt: skip
 CURVES = {
     "a2v": "A2V", "v2a": "V2A", "mean_accuracy": "mean of A2V and V2A",
     "segment_accuracy": "segments",
@@ -78,7 +83,7 @@ def lambda_curves(
     for i, floor in enumerate(sorted(f for f in floors if f is not None)):
         label = "best baseline" if not i else None
         ax.axhline(floor, ls=":", color=GREY, lw=1.2, label=label)
-    ax.set_xlabel(f"{WEIGHTS.get(weight, plain(weight))}: weight of CSPA, the rest is CSEA's")
+    ax.set_xlabel(WEIGHTS.get(weight, plain(weight)))
     ax.set_ylabel("accuracy (%)")
     ax.grid(alpha=0.3)
     ax.set_title(_title(listed, weight), fontsize="medium")
@@ -90,7 +95,7 @@ def lambda_curves(
 
 def _check(rows: Sequence[Mapping[str, Any]]) -> str:
     """The weight that was swept."""
-    expected = "rows of `avel sweep lambda_s`, `lambda_w` or `lambda_c`"
+    expected = "rows of `avel sweep lambda_s`, `lambda_w`, `lambda_c` or `dam_lambda`"
     if not rows:
         raise DataError("the sweep has no rows", expected=expected, hint="run the sweep")
     missing = sorted({n for n in _NEEDED for row in rows if n not in row})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar, cast
 
 import torch
@@ -45,18 +46,24 @@ class Embed(nn.Module):
         kind: A value of :class:`Dam`'s ``embedding``. Whatever reads the sequence, the mean over
             time of what it gives is the global feature; ``"max"`` is the largest of each channel.
         width: d, of a segment and of the global feature.
-        heads, dropout: Of self-attention, one encoder block of Vaswani et al. 2017.
+        heads, dropout: Of self-attention, encoder blocks of Vaswani et al. 2017.
+        depth: How many of those blocks follow one another.
     """
 
-    def __init__(self, kind: str, width: int, *, heads: int, dropout: float) -> None:
+    def __init__(
+        self, kind: str, width: int, *, heads: int, dropout: float, depth: int = 1
+    ) -> None:
         super().__init__()
         self.pool = masked_max if kind == "max" else masked_mean
         self.block: nn.TransformerEncoderLayer | None = None
+        self.further = nn.ModuleList()
         self.recurrent: Recurrent | None = None
         if kind == "self-attention":
-            self.block = nn.TransformerEncoderLayer(
-                width, heads, 4 * width, dropout, batch_first=True
+            self.block, *further = (
+                nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, batch_first=True)
+                for _ in range(depth)
             )
+            self.further.extend(further)
         elif kind not in ("mean", "max"):
             self.recurrent = Recurrent(
                 kind.removeprefix("bi"), width, width, bidirectional=kind == "bilstm"
@@ -72,7 +79,9 @@ class Embed(nn.Module):
             x, mask = to_front(x, keep)
             mask[:, 0] = True
         if self.block is not None:
-            x = self.block(x, src_key_padding_mask=None if mask is None else ~mask)
+            padding = None if mask is None else ~mask
+            for block in (self.block, *self.further):
+                x = block(x, src_key_padding_mask=padding)
         elif self.recurrent is not None:
             x, _ = self.recurrent(x, mask)
         return self.pool(x, mask)
@@ -96,6 +105,9 @@ class Dam(Model):
             ``"auto"``: guided in SEL, the mean in CML.
         width: d, to which both modalities are projected.
         heads, dropout: Of self-attention.
+        depth: Its encoder blocks, one after another.
+        scaled: Whether the matching's dot products are divided by the root of d, as in attention;
+            self-matching in CML compares by the cosine, which stays as it is.
         lambda_s: The category's share of SEL's loss (eq. 8). 1 equals ``matching="none"``.
         hidden, common: Widths d and 49 of :class:`avel.models.layers.AVGA`.
 
@@ -118,6 +130,8 @@ class Dam(Model):
             "scores are p_t times the category's probabilities, and 1 - p_t for background: the "
             "decision is background where that exceeds 0.5, else the best class, which isn't "
             "always the argmax; of a long file the windows' mean scores are decided likewise",
+            "the dot products of eq. 5 and 6 aren't scaled, as printed; `scaled` and `depth` are "
+            "switches of ours with rows of their own in tables 3 and 5",
             "CML reads the mean over regions: attention would show a candidate its own sound",
             "`sync` in CML: a single segment as the whole matches no other of its clip; the "
             "two kinds weigh the same",
@@ -148,12 +162,16 @@ class Dam(Model):
         width: int = 256,
         heads: int = 8,
         dropout: float = 0.1,
+        depth: int = 1,
+        scaled: bool = False,
         lambda_s: float = 0.5,
         hidden: int = 512,
         common: int = 49,
     ) -> None:
         super().__init__()
+        self.check_sizes(depth=depth)
         _check(task, embedding, matching, width, heads, lambda_s, dropout)
+        _check_together(embedding, matching, depth, scaled)
         self.task, self.background, self.negatives = task, classes, negatives
         classifies = TASK_TRAITS[task].classifies
         self.share = 1.0 if matching == "none" else float(lambda_s)
@@ -166,8 +184,10 @@ class Dam(Model):
             )
         self.audio_in = nn.Linear(audio_dim, width)
         self.visual_in = nn.Linear(visual_dim, width)
-        self.audio_whole = Embed(embedding, width, heads=heads, dropout=dropout)
-        self.visual_whole = Embed(embedding, width, heads=heads, dropout=dropout)
+        #: What a dot product of two features is multiplied by.
+        self.scale = width**-0.5 if scaled else 1.0
+        embed = partial(Embed, embedding, width, heads=heads, dropout=dropout, depth=depth)
+        self.audio_whole, self.visual_whole = embed(), embed()
         self.category = nn.Linear(2 * width, classes) if classifies else None
 
     @classmethod
@@ -230,7 +250,7 @@ class Dam(Model):
         phi_audio, phi_visual = wholes if self.matching == "self" else wholes[::-1]
         audio_logits = (widened(f_audio) * widened(phi_audio)[:, None]).sum(-1)
         visual_logits = (widened(f_visual) * widened(phi_visual)[:, None]).sum(-1)
-        return audio_logits, visual_logits
+        return self.scale * audio_logits, self.scale * visual_logits
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """SEL: eq. 8. CML: cross-entropy of the relevance, the wholes of the event's segments.
@@ -279,7 +299,11 @@ class Dam(Model):
         audio_logits = phi_visual @ widened(f_audio).transpose(1, 2)  # (B, T, T): query, candidate
         visual_logits = phi_audio @ widened(f_visual).transpose(1, 2)
         return average(
-            relevance_entropy(audio_logits, visual_logits, torch.zeros_like(audio_logits)),
+            relevance_entropy(
+                self.scale * audio_logits,
+                self.scale * visual_logits,
+                torch.zeros_like(audio_logits),
+            ),
             mismatches(known),
         )
 
@@ -311,7 +335,7 @@ class Dam(Model):
         if self.matching == "self":
             cost = 1 - F.cosine_similarity(whole, candidates.double(), dim=-1)
         else:
-            cost = -(whole * candidates.double()).sum(-1).sigmoid()
+            cost = -(self.scale * (whole * candidates.double()).sum(-1)).sigmoid()
         return window_sums(cost[:, None].expand(-1, query.length, -1))
 
 
@@ -325,6 +349,13 @@ def relevance_entropy(audio: Tensor, visual: Tensor, y: Tensor) -> Tensor:
     yes = torch.logaddexp(F.logsigmoid(audio), F.logsigmoid(visual)) - math.log(2)
     no = torch.logaddexp(F.logsigmoid(-audio), F.logsigmoid(-visual)) - math.log(2)
     return -(y * yes + (1 - y) * no)
+
+
+def _check_together(embedding: str, matching: str, depth: int, scaled: bool) -> None:
+    if depth > 1 and embedding != "self-attention":
+        raise ValueError(f"depth={depth}: expected 1 with embedding={embedding!r}, without blocks")
+    if scaled and matching == "none":
+        raise ValueError("scaled=True: expected false with matching='none', without products")
 
 
 def _check(
