@@ -267,6 +267,7 @@ VERBS = {
     "clip": "attention --model runs/ours/seed-0 --clip test0 --frames 3",
     "plain": "attention data=data --model runs/ours --clip test1.mp4 --split test",
     "named": "confusion runs/other data=data",
+    "dataset": "dataset data",
 }
 
 

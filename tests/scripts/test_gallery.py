@@ -93,7 +93,7 @@ def test_the_page_runs_and_draws_what_it_shows(
         script.run(PAGE)
     shown = [place / name for name in script.pictures(PAGE)]
     written = [place / line for line in capsys.readouterr().out.split()]
-    assert len(shown) == 8 and len(written) == PAGE.count("avel plot") - 1  # one is prose
+    assert len(shown) == 9 and len(written) == PAGE.count("avel plot") - 1  # one is prose
     for path in [*shown, *written]:
         assert path.stat().st_size > 2000
         if path.suffix == ".png":

@@ -109,6 +109,24 @@ def lambda_(
 
 
 @plot.command()
+def dataset(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A folder of the AVE data set, or of your own clips."),
+    ],
+    out: Output = Path("dataset.png"),
+    dpi: Dpi = 200,
+) -> None:
+    """Clips of each class and lengths of events (tian2018 fig. 2), from the annotations alone."""
+    _check_output(out)
+    from avel.data.overview import overview
+    from avel.figures.dataset import dataset_panels
+
+    bars, _ = dataset_panels(overview(folder))
+    _save(bars.patches[0].figure, out, dpi)
+
+
+@plot.command()
 def attention(
     words: Annotated[
         list[str] | None,

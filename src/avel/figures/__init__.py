@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from avel.figures.clip_timelines import timeline as timeline
     from avel.figures.clip_timelines import timelines as timelines
     from avel.figures.curves import lambda_curves as lambda_curves
+    from avel.figures.dataset import dataset_panels as dataset_panels
     from avel.figures.embeddings import neighbour_share as neighbour_share
     from avel.figures.embeddings import project as project
     from avel.figures.embeddings import scatter as scatter
@@ -48,6 +49,7 @@ _MODULES = {
     "attention": ("Attention", "attention_strip", "clip_attention", "video_attention"),
     "clip_timelines": ("clip_frames", "timeline", "timelines"),
     "curves": ("lambda_curves",),
+    "dataset": ("dataset_panels",),
     "embeddings": ("neighbour_share", "project", "scatter", "tsne"),
     "matrices": ("class_difference", "confusion_matrix"),
     "predictions": ("Predictions", "predict_split"),
