@@ -1,17 +1,20 @@
 """How soon systems begin to learn: soft-margin heads and JCA's form, before and after.
 
 python benchmarks/soft_margin_start.py data/sim10 [--epochs 105] [--seeds 1] [--only NAME]
+    [--runs runs/soft_margin_start] [--csv results/soft_margin_start.csv]
 
 The data are simulated AVE whose training split is a tenth (`avel synth-features --scale 0.1`: 335
 clips, validation and test whole). Every training has the same steps; its validation accuracy is
-recorded as it goes, and the test accuracy is that of the epoch chosen on validation. What is done
-is taken from results/soft_margin_start.csv.
+recorded as it goes, and the test accuracy is that of the epoch chosen on validation. The same
+command resumes: systems of as many steps are taken from the CSV, a training that was stopped goes
+on from its folder in --runs. JCA has its other learning rates, its former and its printed form.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -44,24 +47,30 @@ SYSTEMS: dict[str, tuple[str, list[str]]] = {
 }
 
 
-def run(name: str, data: Any, epochs: int, seed: int) -> list[dict[str, Any]]:
-    """The curve of one training, a row every fifth epoch, and its test accuracy in the last."""
+def run(name: str, data: Any, epochs: int, seed: int, runs: Path) -> list[dict[str, Any]]:
+    """The curve of one training, a row every fifth epoch, and its test accuracy in the last.
+
+    The seconds are those of this call, whatever an earlier one trained.
+    """
     model, changes = SYSTEMS[name]
     recipe = resolve(model, pairs=[f"epochs={epochs}", "batch=64", "validate_every=5", *changes])
-    began, rows = time.perf_counter(), []
-    steps = -(-len(data.train) // recipe.batch)
-
-    def record(entry: dict[str, Any], _: int) -> None:
-        if "segment_accuracy" in entry:
-            rows.append({"system": name, "seed": seed, "step": entry["epoch"] * steps,
-                         "loss": round(entry["loss"], 4),
-                         "val": round(100 * entry["segment_accuracy"], 2)})  # fmt: skip
-
-    made = fit(model, data, recipe=recipe, seed=seed, progress=record)
+    began = time.perf_counter()
+    folder = runs / "_".join(filter(None, re.split(r"[^a-z0-9]+", name.lower()))) / f"seed-{seed}"
+    made = fit(model, data, recipe=recipe, seed=seed, out=folder, resume=True)
+    rows: list[dict[str, Any]] = [
+        {"system": name, "seed": seed, "step": entry["epoch"] * steps_of(data),
+         "loss": round(entry["loss"], 4), "val": round(100 * entry["segment_accuracy"], 2)}
+        for entry in made.history if "segment_accuracy" in entry
+    ]  # fmt: skip
     test = evaluate(made)["segment_accuracy"].mean
     rows[-1] |= {"test": round(100 * test, 2), "best_epoch": made.best["epoch"],
                  "seconds": round(time.perf_counter() - began), **machine()}  # fmt: skip
     return rows
+
+
+def steps_of(data: Any) -> int:
+    """Steps of an epoch."""
+    return -(-len(data.train) // 64)
 
 
 def plot(rows: list[dict[str, Any]]) -> None:
@@ -88,25 +97,32 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", default="", help="a part of the names")
     parser.add_argument("--plot", action="store_true", help="only draw what is measured")
-    given = parser.parse_args()
-    if given.plot:
-        with CSV.open(newline="", encoding="utf-8") as f:
-            return plot([r for r in csv.DictReader(f) if r["seed"] == "0"])
-    data = load_dataset("ave", root=given.root)
-    rows: list[dict[str, Any]] = []
-    if CSV.is_file():
-        with CSV.open(newline="", encoding="utf-8") as f:
-            rows = list(csv.DictReader(f))
-    done = {(r["system"], int(r["seed"])) for r in rows}
-    for seed in range(given.seeds):
+    parser.add_argument("--runs", type=Path, default=Path("runs/soft_margin_start"))
+    parser.add_argument("--csv", type=Path, default=CSV)
+    options = parser.parse_args()
+    rows = read(options.csv)
+    if options.plot:
+        return plot([r for r in rows if r["seed"] == "0"])
+    data = load_dataset("ave", root=options.root)
+    last = options.epochs * steps_of(data)
+    done = {(r["system"], int(r["seed"])) for r in rows if int(r["step"]) == last}
+    for seed in range(options.seeds):
         for name in SYSTEMS:
-            if given.only in name and (name, seed) not in done:
-                rows += run(name, data, given.epochs, seed)
-                head = dict.fromkeys((k for row in rows for k in row), "")
-                write_whole(CSV, table([{**head, **row} for row in rows]))
-                print(
-                    name, seed, rows[-1]["val"], rows[-1]["test"], rows[-1]["seconds"], flush=True
-                )
+            if options.only not in name or (name, seed) in done:
+                continue
+            others = [r for r in rows if (r["system"], int(r["seed"])) != (name, seed)]
+            rows = others + run(name, data, options.epochs, seed, options.runs)
+            head = dict.fromkeys((k for row in rows for k in row), "")
+            write_whole(options.csv, table([{**head, **row} for row in rows]))
+            print(name, seed, rows[-1]["val"], rows[-1]["test"], rows[-1]["seconds"], flush=True)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows that are measured already."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as f:
+        return list(csv.DictReader(f))
 
 
 if __name__ == "__main__":
