@@ -11,12 +11,13 @@ import pytest
 
 from avel import formats, report
 from avel.cli.main import main
-from avel.data.annotations import AnnotationRow, read_rows
+from avel.data.annotations import AnnotationRow
 from avel.errors import DataError, MediaError
 from avel.formats import format_endings
 from avel.report import clips
 from avel.types import Event, Timeline
 from tests.conftest import ROOT
+from tests.data.rows import read_rows
 from tests.report_samples import hand_timeline, write_clip
 
 EVENTS = (Event(0.0, 1.6, "Bark"), Event(2.0, 3.0, "Church bell"))

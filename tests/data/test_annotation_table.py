@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from avel.data.annotation_table import AnnotationTable, LabelledClip
-from avel.data.annotations import read_rows
 from avel.types import Event
+from tests.data.rows import read_rows
 
 _CELLS = st.text(st.characters(codec="utf-8", exclude_characters='\0"\r\n'), max_size=8)
 _QUOTED = _CELLS.map(lambda cell: f'"{cell}\n{cell}"')

@@ -335,6 +335,14 @@ def test_label_files_are_compared_with_the_annotations(tmp_path: Path) -> None:
     assert "2 of 6 rows differ" in note and "mil_labels.h5" in note
 
 
+@pytest.mark.parametrize("text", ["{", "[" * 10000, "[]"])
+def test_a_damaged_mark_of_simulated_features_is_named(tmp_path: Path, text: str) -> None:
+    root = release(tmp_path)
+    (root / "SIMULATED.json").write_text(text)
+    with pytest.raises(DataError, match=r"SIMULATED\.json"):
+        ave.load(root)
+
+
 def test_simulated_features_are_marked(tmp_path: Path) -> None:
     root = release(tmp_path)
     (root / "SIMULATED.json").write_text(json.dumps({"seed": 3, "scale": 1.0}))

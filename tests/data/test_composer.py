@@ -20,7 +20,6 @@ from PIL import Image
 from avel import clock
 from avel.cli.main import main
 from avel.cli.synth import parse_offset
-from avel.data.annotations import read_rows
 from avel.data.composer import dataset as composed
 from avel.data.composer.bank import find_sources
 from avel.data.composer.dataset import ComposerPlan, compose
@@ -43,6 +42,7 @@ from avel.data.toybox.render import on_at
 from avel.errors import DataError, UsageError
 from avel.media.file import open_media
 from tests.conftest import ROOT
+from tests.data.rows import read_rows
 
 LABELS = ("hum-red", "beep-green", "hiss-blue", "tock-grey")
 TONES = (200, 900, 2500, 4000)

@@ -9,7 +9,6 @@ import pytest
 
 from avel.cli.main import main
 from avel.data import load_dataset
-from avel.data.annotations import read_rows
 from avel.data.base import fingerprint
 from avel.data.check import check_folder
 from avel.data.folder import assign_splits, segment_labels
@@ -17,6 +16,7 @@ from avel.data.packed import Windows, open_pack, pack
 from avel.errors import DataError
 from avel.features.manifest import COLUMNS
 from avel.features.store import feature_path
+from tests.data.rows import read_rows
 from tests.training_data import features
 
 HEAD = "file,start,end,label\n"

@@ -13,7 +13,7 @@ import pytest
 from avel import report
 from avel.cli.main import main
 from avel.data import load_dataset
-from avel.data.annotations import read_annotations, read_rows
+from avel.data.annotations import read_annotations
 from avel.data.packed import pack
 from avel.errors import DataError
 from avel.features.listing import media_files, passed_over, plan
@@ -22,6 +22,7 @@ from avel.files import MEDIA_ENDINGS
 from avel.formats import format_endings
 from avel.types import Event, Timeline
 from tests.conftest import ROOT
+from tests.data.rows import read_rows
 from tests.report_samples import hand_timeline, write_clip
 from tests.training_data import features
 

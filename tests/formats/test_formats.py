@@ -865,7 +865,7 @@ def test_a_table_tells_the_modality_where_there_is_one_to_tell(tmp_path: Path) -
 
 
 def test_labels_of_training_are_those_of_audio_visual_events(tmp_path: Path) -> None:
-    from avel.data.annotations import read_rows
+    from tests.data.rows import read_rows
 
     write_clip(tmp_path / "a.mp4", 2)
     timeline = lane_timeline("a.mp4", [3, 3, 0, 0, 3, 3, 3, 3], scores=None, model={})

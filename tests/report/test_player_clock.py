@@ -9,11 +9,11 @@ import pytest
 
 from avel import clock
 from avel.cli.main import main
-from avel.data.annotations import read_rows
 from avel.formats import on_file, read
 from avel.media.file import open_media
 from avel.media.probe import player_start_of
 from avel.types import Event, Timeline
+from tests.data.rows import read_rows
 from tests.media_files import grey, mux, tone
 
 EVENTS = (Event(1.0, 3.0, "bell", 1.0), Event(4.25, 5.0, "bark", 1.0))

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from avel.data.annotations import SERVE_MARK, TABLES, read_annotations, read_rows
+from avel.data.annotations import SERVE_MARK, TABLES, read_annotations
 from avel.errors import DataError
 from avel.features.content_hashes import ContentHashes
 from avel.features.listing import media_files
@@ -24,6 +24,7 @@ from avel.formats.base import timeline_of
 from avel.types import Event
 from avel.web.dataset import CorrectedDataset
 from avel.web.store import Job, Store
+from tests.data.rows import read_rows
 from tests.web.client import GATE, done, put, serving
 
 BARK = Event(0.5, 2.25, "bark")

@@ -83,16 +83,6 @@ class Annotations:
     notes: list[str] = field(default_factory=list)
 
 
-def read_rows(root: Path) -> tuple[list[AnnotationRow], list[str]]:
-    """The rows of a folder's annotations, and what is wrong with those that couldn't be read.
-
-    Raises:
-        DataError: if the folder or its annotations aren't there.
-    """
-    annotations = read_annotations(root)
-    return annotations.rows, annotations.mistakes + annotations.left_out
-
-
 def read_annotations(root: Path, *, predictions: bool = False) -> Annotations:
     """The annotations of a folder.
 

@@ -89,7 +89,7 @@ def check_card(card: Path, expected: Mapping[str, Any]) -> None:
                 hint="name another folder",
             )
         return
-    stored = _read_card(card)
+    stored = read_card(card)
     other = [
         f"{key}: others than those there (files were added, removed or changed)"
         if key == "sources"
@@ -105,13 +105,18 @@ def check_card(card: Path, expected: Mapping[str, Any]) -> None:
         )
 
 
-def _read_card(card: Path) -> dict[str, Any]:
+def read_card(card: Path) -> dict[str, Any]:
+    """What a folder of made clips or features says of itself.
+
+    Raises:
+        DataError: if it is no JSON of an object.
+    """
     try:
         content = json.loads(card.read_text("utf-8"))
     except (ValueError, RecursionError) as e:
         raise DataError(f"{card}: not JSON ({e})", hint="remove the folder or name another") from e
     if not isinstance(content, dict):
-        raise DataError(f"{card}: no card of rendered clips", hint="remove the folder")
+        raise DataError(f"{card}: no card of made clips", hint="remove the folder")
     return content
 
 
@@ -130,14 +135,14 @@ def origin_of(root: Path) -> str:
     plans = []
     for card in (root / name for name in CARDS):
         if card.is_file():
-            content = _read_card(card)
+            content = read_card(card)
             plans.append({k: v for k, v in content.items() if k not in ("clips", "command")})
     return json_hash(plans) if plans else ""
 
 
 def clips_of(card: Path) -> int:
     """How many clips a folder's card says there are."""
-    return int(_read_card(card)["clips"])
+    return int(read_card(card)["clips"])
 
 
 def render_all(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +37,7 @@ from avel.data.ave.files import (
 from avel.data.ave.labels import compare_labels, second_labels, video_tags
 from avel.data.ave.store import Beside, Dtype, store_folder, stored
 from avel.data.base import Dataset, Split
+from avel.data.rendered import read_card
 from avel.errors import DataError, all_at_once
 from avel.files import json_hash
 from avel.progress import Progress, terminal_progress
@@ -135,7 +135,7 @@ def load(
 def _simulation(root: Path) -> Json | None:
     """What a folder's features were simulated with, None where they weren't."""
     marker = find(root, MARKER)
-    return None if marker is None else cast(Json, json.loads(marker.read_text()))
+    return None if marker is None else read_card(marker)
 
 
 def _files(audio: Audio, visual: Visual, *, noisy: bool = False) -> tuple[Remote, ...]:
