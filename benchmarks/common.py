@@ -32,17 +32,23 @@ try:
     lines = open("/proc/self/status").read().splitlines()
 except OSError:
     lines = []
-open(sys.argv[1], "w").write("".join(l.split()[1] for l in lines if l.startswith("VmHWM")))
+import os
+peak = "".join(l.split()[1] for l in lines if l.startswith("VmHWM"))
+open(sys.argv[1], "w").write(f"{sum(os.times()[:2]):.2f} {peak}")
 sys.exit(code)
 """
 
 
 @dataclass(frozen=True)
 class Ran:
-    """One command: exit code, wall-clock seconds with start-up, peak MB (None where unknown)."""
+    """One command: exit code, wall-clock seconds with start-up, peak MB (None where unknown).
+
+    ``core_seconds`` is the processor time of all its threads; NaN where the command was killed.
+    """
 
     code: int
     seconds: float
+    core_seconds: float
     peak_mb: float | None
     out: str
     err: str
@@ -58,11 +64,21 @@ def run_avel(*arguments: str | Path) -> Ran:
         note = Path(folder) / "peak"
         command = [sys.executable, "-c", _RUN, str(note), *map(str, arguments)]
         start = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, env=child_environment())
         seconds = time.perf_counter() - start
         text = note.read_text() if note.is_file() else ""
-    peak = int(text) / 1024 if text else None
-    return Ran(done.returncode, seconds, peak, done.stdout, done.stderr)
+    spent, _, peak = text.partition(" ")
+    megabytes = int(peak) / 1024 if peak else None
+    core_seconds = float(spent or "nan")
+    return Ran(done.returncode, seconds, core_seconds, megabytes, done.stdout, done.stderr)
+
+
+def child_environment() -> dict[str, str]:
+    """The environment, without the switch that keeps Python from storing compiled modules.
+
+    A user's Python stores them; without them every start compiles all of avel anew.
+    """
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 def given_or_toybox(clip: Path | None, folder: Path, *, seconds: float) -> tuple[Path, str]:
@@ -144,12 +160,32 @@ def _cpuinfo(key: str) -> str:
     return next(named, "")
 
 
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows of the same keys, whole or not at all, and print them."""
+def write_csv(path: Path, rows: Sequence[dict[str, Any]], *, beside: bool = False) -> None:
+    """Write rows of the same keys, whole or not at all, and print them.
+
+    Args:
+        path: The table.
+        rows: With the columns of :func:`machine`, if ``beside``.
+        beside: Whether the rows that the table has of other machines (another processor, other
+            units or number of cores) stay, before these; a column that they lack is empty.
+    """
+    others = _rows_of_other_machines(path, rows[0]) if beside else []
     out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(
+        out, list(rows[0]), restval="", extrasaction="ignore", lineterminator="\n"
+    )
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows([*others, *rows])
     write_whole(path, out.getvalue())
     print(out.getvalue(), end="")
     print(f"wrote {path}", file=sys.stderr)
+
+
+def _rows_of_other_machines(path: Path, row: dict[str, Any]) -> list[dict[str, str]]:
+    here = [str(row[key]) for key in ("cpu", "cores", "units")]
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as f:
+        return [
+            r for r in csv.DictReader(f) if [r.get(k) for k in ("cpu", "cores", "units")] != here
+        ]

@@ -120,7 +120,11 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def load_weights(self, path: Path, weights: Weights) -> None:
-        """Fill the network from a file whose hash was checked, or raise WeightsError."""
+        """Fill the network from a file whose hash was checked, or raise WeightsError.
+
+        The network may be on the meta device, without any numbers: tensors are assigned
+        (:func:`avel.backbones.weights.fill`), never copied into those it has.
+        """
 
     @classmethod
     def describe(cls, weights: Weights) -> Json:

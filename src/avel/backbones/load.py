@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from avel.backbones.base import Backbone, Tagger, Weights, backbones
@@ -63,7 +64,8 @@ def find_backbone(
     path = _fetched(name, chosen)
 
     def load() -> Backbone:
-        network = cls()
+        with torch.device("meta"):  # no random weights are drawn, only to be replaced
+            network = cls()
         network.load_weights(path, chosen)
         return network.eval().requires_grad_(False)
 
