@@ -194,11 +194,11 @@ def write_whole(path: str | Path, data: bytes | str) -> None:
 
 
 @contextmanager
-def locked(folder: str | Path, *, wait: bool = True) -> Iterator[bool]:
-    """Lock a folder for this process; the system releases it however the process ends.
+def locked(path: str | Path, *, wait: bool = True) -> Iterator[bool]:
+    """Lock a folder or file for this process; the system releases it however the process ends.
 
     Args:
-        folder: An existing folder; nothing is written into it.
+        path: An existing folder, into which nothing is written; or a file, created where missing.
         wait: Whether to wait until no other process has locked it.
 
     Yields:
@@ -208,7 +208,7 @@ def locked(folder: str | Path, *, wait: bool = True) -> Iterator[bool]:
     try:
         import fcntl
 
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY | (0 if Path(path).is_dir() else os.O_CREAT), 0o666)
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         mine = False

@@ -365,13 +365,6 @@ class Event:
         return self.label + SUFFIXES[self.modality]
 
 
-def _moved(events: Sequence[Event], to: Callable[[float], float]) -> tuple[Event, ...]:
-    """Events on another clock, without those that end before it begins."""
-    return tuple(
-        replace(e, start=max(0.0, to(e.start)), end=to(e.end)) for e in events if to(e.end) > 0
-    )
-
-
 class ProbedFile(Protocol):
     """A media file that was probed: :class:`avel.media.file.Media`."""
 
@@ -506,14 +499,22 @@ class Timeline:
         """The same events on the clock of a browser's player, as subtitles need them."""
         if not self.player_start:
             return self
-        shown = clock.Clock(self.player_start).from_file
+        return self._moved(clock.Clock(self.player_start).from_file, player_start=0.0)
+
+    def _moved(self, to: Callable[[float], float], *, player_start: float) -> Timeline:
+        """The same on another clock; events that end before it begins are left out."""
+
+        def moved(events: Sequence[Event]) -> tuple[Event, ...]:
+            inside = (e for e in events if to(e.end) > 0)
+            return tuple(replace(e, start=max(0.0, to(e.start)), end=to(e.end)) for e in inside)
+
         return replace(
             self,
-            events=_moved(self.events, shown),
-            audio_only=_moved(self.audio_only, shown),
-            visual_only=_moved(self.visual_only, shown),
-            duration=shown(self.duration),
-            player_start=0.0,
+            events=moved(self.events),
+            audio_only=moved(self.audio_only),
+            visual_only=moved(self.visual_only),
+            duration=max(0.0, to(self.duration)),
+            player_start=player_start,
         )
 
     def from_player(self, player_start: float) -> Timeline:
@@ -522,15 +523,7 @@ class Timeline:
         Args:
             player_start: What the player calls second 0 of the file, seconds.
         """
-        to_file = clock.Clock(player_start).to_file
-        moved = replace(
-            self,
-            events=_moved(self.events, to_file),
-            audio_only=_moved(self.audio_only, to_file),
-            visual_only=_moved(self.visual_only, to_file),
-            duration=max(0.0, to_file(self.duration)),
-            player_start=player_start,
-        )
+        moved = self._moved(clock.Clock(player_start).to_file, player_start=player_start)
         dropped = len(self.events) - len(moved.events)
         if not dropped:
             return moved

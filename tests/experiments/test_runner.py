@@ -15,6 +15,7 @@ from avel.errors import AvelError, CheckpointError, UsageError
 from avel.experiments import runner as runner_module
 from avel.experiments.runner import DONE, SPENT, Runner
 from avel.experiments.spec import Outcome, Training, check_owners, prepare
+from avel.files import locked
 from avel.models.base import models
 from avel.training.loop import Stopped, fit
 from avel.training.state import STATE
@@ -134,7 +135,9 @@ def test_two_processes_share_the_work(data: Dataset, sel: Training, tmp_path: Pa
     runner = Runner(tmp_path, data)
     quick = prepare("avdln", "cml", {}, pairs=["epochs=1"])
     done: list[str] = []
-    with runner_module._locked(runner.folder_of(sel, 0), wait=True) as mine:
+    folder = runner.folder_of(sel, 0)
+    folder.parent.mkdir(parents=True)
+    with locked(folder.with_name(f".{folder.name}.lock")) as mine:
         assert mine
         assert runner.train(sel, 0, wait=False) is None
         work = runner.work([(sel, 0), (quick, 0)], lambda t, s: None)

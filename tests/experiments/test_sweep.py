@@ -33,7 +33,7 @@ def test_the_plot_has_a_panel_a_metric_and_says_that_it_is_simulated(
         {**row, "row": "CSPA+CSEA", "ours": 70.0, "paper": 76.5},
         {**row, "row": "neither", "ours": 60.0, "paper": ""},
     ]
-    plot("table5", [*two, {**two[0], "task": "cml", "metric": "a2v", "sd": ""}], tmp_path / "x")
+    plot("table5", [*two, {**two[0], "task": "cml", "metric": "a2v", "sd": ""}], tmp_path / "x.png")
     left, right = drawn[0].axes
     assert (left.get_title(), right.get_title()) == ("SEL", "CML, A2V")
     assert [p.get_width() for p in left.patches] == [70.0, 60.0]  # type: ignore[attr-defined]
@@ -41,10 +41,10 @@ def test_the_plot_has_a_panel_a_metric_and_says_that_it_is_simulated(
     marks = {line.get_label(): list(line.get_xdata()) for line in left.lines}  # type: ignore[arg-type]
     assert marks["paper (on AVE)"] == [76.5] and 82.0 in marks["best baseline"]
     assert "SIMULATED" in drawn[0].get_suptitle()
-    plot("table5", [{**r, "simulated": False} for r in two], tmp_path / "x")
+    plot("table5", [{**r, "simulated": False} for r in two], tmp_path / "x.png")
     assert "SIMULATED" not in drawn[1].get_suptitle()
     steps = [{**row, "row": f"lambda_s={x}", "ours": x, "paper": ""} for x in (0.0, 0.5, 1.0)]
-    plot("lambda_s", steps, tmp_path / "x")
+    plot("lambda_s", steps, tmp_path / "x.png")
     assert list(drawn[2].axes[0].lines[0].get_xdata()) == [0.0, 0.5, 1.0]  # type: ignore[arg-type]
     assert "SIMULATED" in drawn[2].axes[0].get_title()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from avel import metrics
 from avel.data.base import Dataset, Split, fingerprint
 from avel.data.stratify import divide
 from avel.errors import CheckpointError, DataError, UsageError
-from avel.evaluation.results import Measured, table
+from avel.evaluation.results import Measured, finite, plain_number, table
 from avel.files import write_whole
 from avel.models.base import Recipe, TaskName, models
 from avel.progress import EpochProgress
@@ -103,7 +103,7 @@ class Folds:
         return [
             {"model": self.model, "task": self.task, "data": self.data, "seed": f.seed,
              "fold": f.number, "clips": f.clips, "segments": f.segments, "epoch": epoch,
-             "system": system, **{k: _plain(v) for k, v in metrics.items()}}
+             "system": system, **{k: plain_number(v) for k, v in metrics.items()}}
             for f in self.folds
             for system, epoch, metrics in (
                 (self.model, f.epoch, f.measured), *((n, "", m) for n, m in f.baselines.items()),
@@ -117,7 +117,7 @@ class Folds:
 
     def to_json(self) -> Json:
         """Everything as plain data; None for what isn't defined."""
-        plain: Json = _numbers(asdict(self))
+        plain: Json = finite(asdict(self))
         return plain
 
     @classmethod
@@ -375,16 +375,3 @@ def constant_baselines(split: Split, classes: int, step: float) -> dict[str, dic
 def _cell(m: Measured) -> str:
     sd = "" if m.sd is None else f" ± {100 * m.sd:.1f}"
     return f"{100 * m.mean:.1f}{sd}"
-
-
-def _plain(value: float) -> float | str:
-    return "" if np.isnan(value) else round(float(value), 6)
-
-
-def _numbers(value: Any) -> Any:
-    """Plain data with None for what isn't a number."""
-    if isinstance(value, Mapping):
-        return {k: _numbers(v) for k, v in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_numbers(v) for v in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, Protocol
 
 from avel.errors import UsageError
@@ -40,14 +41,17 @@ class Measured:
     @property
     def mean(self) -> float:
         """The mean over the runs where it is defined; NaN where it is in none."""
-        return sum(self.defined) / len(self.defined) if self.defined else math.nan
+        return fmean(self.defined) if self.defined else math.nan
 
     @property
     def sd(self) -> float | None:
         """The standard deviation over those runs (n - 1), None for fewer than two."""
-        if len(self.defined) < 2:
-            return None
-        return math.sqrt(sum((v - self.mean) ** 2 for v in self.defined) / (len(self.defined) - 1))
+        return stdev(self.defined) if len(self.defined) > 1 else None
+
+
+#: Fields of an evaluation that stand in every row of its CSV.
+_COMMON = ("model", "task", "setting", "background_clips", "options", "data", "split", "simulated",
+           "fingerprint", "selection")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,10 @@ class Evaluation:
 
     def _foot(self) -> list[str]:
         baselines = [f"{name} {100 * value:.2f}" for name, value in self.baselines.items()]
-        events = [f"{name} {_percent(value)}" for name, value in self.event_baselines.items()]
+        events = [
+            f"{name} {_mean_text(Measured('event_f1_0.5', (value,)))}"
+            for name, value in self.event_baselines.items()
+        ]
         return [
             f"baselines, {task_named(self.task).baseline_metric}: " + ", ".join(baselines),
             *(["baselines, event_f1_0.5: " + ", ".join(events)] if events else []),
@@ -131,48 +138,30 @@ class Evaluation:
     def to_json(self) -> Json:
         """Everything as plain data; shares in [0, 1], None for what isn't defined."""
         return {
-            "model": self.model,
-            "task": self.task,
-            "setting": self.setting,
-            "background_clips": self.background_clips,
-            "options": self.options,
-            "data": self.data,
-            "split": self.split,
-            "fingerprint": self.fingerprint,
-            "simulated": self.simulated,
+            **{name: getattr(self, name) for name in _COMMON},
             "clips": self.clips,
             "seeds": list(self.seeds),
-            "selection": self.selection,
             "metrics": {m.metric: _measured(m) for m in self.measured},
             "baselines": dict(self.baselines),
-            "event_baselines": _finite(dict(self.event_baselines)),
-            "classes": [_finite(dict(c)) for c in self.classes],
+            "event_baselines": finite(dict(self.event_baselines)),
+            "classes": [finite(dict(c)) for c in self.classes],
             "notes": list(self.notes),
         }
 
     def rows(self) -> list[Json]:
         """A flat row a metric, for CSV."""
-        common = {
-            "model": self.model,
-            "task": self.task,
-            "setting": self.setting,
+        common = {name: getattr(self, name) for name in _COMMON} | {
             "background_clips": "" if self.background_clips is None else self.background_clips,
             "options": " ".join(f"{k}={v}" for k, v in self.options.items()),
-            "data": self.data,
-            "split": self.split,
-            "simulated": self.simulated,
-            "fingerprint": self.fingerprint,
-            "selection": self.selection,
         }
         headline = task_named(self.task).baseline_metric
         baselines = [
-            {**common, "metric": f"{headline} of {name}", "mean": _number(v)}
-            for name, v in self.baselines.items()
-        ]
-        baselines += [
-            {**common, "metric": f"event_f1_0.5 of {name}", "mean": _number(v)}
-            for name, v in self.event_baselines.items()
-        ]
+            {**common, "metric": f"{metric} of {name}", "mean": plain_number(v)}
+            for metric, scores in (
+                (headline, self.baselines), ("event_f1_0.5", self.event_baselines),
+            )
+            for name, v in scores.items()
+        ]  # fmt: skip
         by_class = [
             {**common, "class": name, **_row(m)}
             for name, metrics in self.by_class().items()
@@ -254,10 +243,6 @@ def _clips(count: int) -> str:
     return f"{count or 'no'} background clip{'s' * (count != 1)}"
 
 
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.2f}"
-
-
 def _mean_text(m: Measured) -> str:
     """A mean for people: a count, seconds or percent."""
     if math.isnan(m.mean):
@@ -270,26 +255,28 @@ def _mean_text(m: Measured) -> str:
 def _row(m: Measured) -> Json:
     paper = m.paper
     return {
-        "metric": m.metric, "mean": _number(m.mean), "sd": _number(m.sd), "n": len(m.defined),
+        "metric": m.metric, "mean": plain_number(m.mean), "sd": plain_number(m.sd),
+        "n": len(m.defined),
         "paper": paper.value if paper else "",
         "paper_where": f"{paper.paper}, {paper.where}" if paper else "",
     }  # fmt: skip
 
 
-def _number(value: float | None) -> float | str:
+def plain_number(value: float | None) -> float | str:
+    """A number for CSV, six decimals; empty for what isn't defined."""
     return "" if value is None or math.isnan(value) else round(value, 6)
 
 
 def _measured(m: Measured) -> Json:
     paper = None if m.paper is None else {**vars(m.paper)}
     values = {"mean": m.mean, "sd": m.sd, "n": len(m.defined), "values": list(m.values)}
-    return {**_finite(values), "paper": paper}
+    return {**finite(values), "paper": paper}
 
 
-def _finite(value: Any) -> Any:
-    """The same with None for what isn't a number: JSON has no NaN."""
+def finite(value: Any) -> Any:
+    """Plain data with None for what isn't a number: JSON has no NaN."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
-    return [_finite(v) for v in value] if isinstance(value, list) else value
+        return {k: finite(v) for k, v in value.items()}
+    return [finite(v) for v in value] if isinstance(value, list | tuple) else value

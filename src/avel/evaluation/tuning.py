@@ -61,9 +61,7 @@ class SplitScores:
         return self if temperature == 1 else replace(self, values=soften(self.values, temperature))
 
 
-def split_scores(
-    run: Trained, split: Split, *, batch: int = 64, device: str = "auto"
-) -> SplitScores:
+def split_scores(run: Trained, split: Split, *, device: str = "auto") -> SplitScores:
     """A run's scores, decisions and the truth of a split prepared for its task.
 
     Raises:
@@ -74,9 +72,7 @@ def split_scores(
     task, target = task_named(run.card["task"]), torch_device(device)
     if not task.classifies:
         raise UsageError(f"a run of {task.name} detects no events", expected="task sel or wsel")
-    predict = task.predictor(
-        run.network.to(target), resident(split), batch=batch, device=target
-    )  # fmt: skip
+    predict = task.predictor(run.network.to(target), resident(split), device=target)
     labels, scores = (np.asarray(a) for a in predict(split)[:2])
     return padded_scores(scores, labels, np.asarray(split.labels))
 
@@ -94,7 +90,7 @@ def padded_scores(scores: Array, labels: Array, truth: Array) -> SplitScores:
 
 
 def event_counts(
-    scores: SplitScores, rule: Thresholds, class_id: int, *, step: float = 1.0, iou: float = IOU
+    scores: SplitScores, rule: Thresholds, class_id: int, *, step: float = 1.0
 ) -> tuple[int, int, int]:
     """Of one class: correct predicted events, predicted events, true events."""
     allowed = scores.truth >= 0
@@ -105,7 +101,7 @@ def event_counts(
         if clock.lasts(0.0, clock.segments_to_seconds(int(stop - first), step), rule.min_duration):
             in_event[first:stop] = True
     predicted, true = _runs(in_event), _runs(scores.truth == class_id)
-    return len(match_events(predicted, true, iou)[0]), len(predicted), len(true)
+    return len(match_events(predicted, true, IOU)[0]), len(predicted), len(true)
 
 
 def _runs(in_event: Bools) -> Any:
@@ -119,8 +115,7 @@ def event_f1(
 
     The scores are taken as they are: soften them first.
     """
-    counts = [event_counts(scores, decision.of(name), c, step=step) for c, name in enumerate(names)]
-    return _f1(np.sum(counts, axis=0))
+    return _f1(_counts(scores, decision, names, step))
 
 
 def _f1(counts: Any) -> float:
@@ -305,7 +300,7 @@ def _check_unseen(run: Trained, data: Dataset) -> None:
 
 
 def tune(
-    run: Trained, data: Dataset, *, calibrate: bool = True, batch: int = 64, device: str = "auto"
+    run: Trained, data: Dataset, *, calibrate: bool = True, device: str = "auto"
 ) -> tuple[Trained, Json]:
     """Choose a run's decision on the validation split; the test split is only reported.
 
@@ -313,7 +308,6 @@ def tune(
         run: Of task sel or wsel.
         data: What it was trained on, or other data of its classes and backbones.
         calibrate: False leaves the temperature at 1.
-        batch: Clips that go through the network together.
         device: As for :func:`avel.device.check_device`.
 
     Returns:
@@ -335,7 +329,7 @@ def tune(
     folds: Json = {}
     for name in ("val", "test"):
         split = choose_split(data, task, name, len(names))
-        scores = split_scores(run, split, batch=batch, device=device)
+        scores = split_scores(run, split, device=device)
         if name == "val":
             groups = [data.recordings.get(clip, clip) for clip in split.ids]
             decision, folds = choose_checked(scores, groups, names, step=step, calibrate=calibrate)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from avel import papers
 from avel.data.base import Dataset
@@ -39,6 +39,26 @@ _READS: dict[str, tuple[Reading, str]] = {
 _PLAIN = "features without maps of the sound or C3D"
 ALL = "all"
 TITLES = {**papers.titles(), **extra_tables.TITLES}
+
+
+class Options(TypedDict, total=False):
+    """How trainings of tables are carried out.
+
+    Args:
+        keep_state, test_chosen, device: See :class:`avel.experiments.runner.Runner`.
+        reopen: Opens the data set with other features (:class:`Cell`); rows that need them aren't
+            trained without it, or where it raises an error: the tables say so.
+        note: Called with the folder of each training that is done, and the options that its data
+            were opened with besides.
+        progress: Called with a line before each training.
+    """
+
+    keep_state: bool
+    test_chosen: bool
+    device: str
+    reopen: Reopen | None
+    note: Note | None
+    progress: Callable[[str], None] | None
 
 
 @dataclass(frozen=True)
@@ -162,12 +182,7 @@ def reproduce(
     only: Sequence[str] = (),
     pairs: Sequence[str] = (),
     mmel: Sequence[str] = (),
-    keep_state: bool = False,
-    test_chosen: bool = False,
-    device: str = "auto",
-    reopen: Reopen | None = None,
-    note: Note | None = None,
-    progress: Callable[[str], None] | None = None,
+    **options: Unpack[Options],
 ) -> Reproduction:
     """Train what tables need; what is done already is taken as it is.
 
@@ -183,12 +198,7 @@ def reproduce(
         seeds: Of each training.
         only: Tasks whose rows are taken; all if empty.
         pairs, mmel: ``key=value`` for the recipes, see :func:`avel.experiments.spec.prepare`.
-        keep_state, test_chosen, device: See :class:`avel.experiments.runner.Runner`.
-        reopen: Opens the data set with other features (:class:`Cell`); rows that need them aren't
-            trained without it, or where it raises an error: the tables say so.
-        note: Called with the folder of each training that is done, and the options that its data
-            were opened with besides.
-        progress: Called with a line before each training.
+        options: See :class:`Options`.
 
     Raises:
         UsageError: for unknown tables and mistakes in pairs.
@@ -197,10 +207,7 @@ def reproduce(
     """
     cells = plan(tables(names, only), pairs=pairs, mmel=mmel)
     reproduction = _empty(", ".join(names), cells, data, seeds)
-    for results in carry_out(
-        cells, data, out=out, seeds=seeds, keep_state=keep_state, test_chosen=test_chosen,
-        device=device, reopen=reopen, note=note, progress=progress,
-    ):  # fmt: skip
+    for results in carry_out(cells, data, out=out, seeds=seeds, **options):
         reproduction = replace(reproduction, results=results)
         reproduction.save(out)
     return reproduction
@@ -221,7 +228,7 @@ def carry_out(
 ) -> Iterator[tuple[RowResult, ...]]:
     """Train what cells need: the results of all of them, first as they are, then after each one.
 
-    Arguments and errors are those of :func:`reproduce`.
+    Arguments and errors are those of :func:`reproduce` and :class:`Options`.
     """
     opened, missing = _open(cells, data, reopen)
     outcomes: Outcomes = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -15,17 +14,12 @@ from avel.data.base import Dataset, fingerprint
 from avel.errors import AvelError, CheckpointError
 from avel.evaluation.evaluate import evaluate
 from avel.experiments.spec import Outcome, Training
-from avel.files import json_hash, write_whole
+from avel.files import json_hash, locked, write_whole
 from avel.training.loop import Run, fit
 from avel.training.mmel import has_own_partition, spared_clips
 from avel.training.recipes import to_json
 from avel.training.state import STATE
 from avel.types import Json
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - no such locks there: one process a folder, then
-    fcntl = None  # type: ignore[assignment]
 
 #: In a training's folder: its outcome, and the time it took so far.
 DONE, SPENT = "done.json", "spent.json"
@@ -133,8 +127,9 @@ class Runner:
             wait: Wait for another process that does it; else None.
         """
         folder = self.folder_of(training, seed)
-        with _locked(folder, wait) as locked:
-            if not locked:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder.with_name(f".{folder.name}.lock"), wait=wait) as mine:
+            if not mine:
                 return None
             if (done := self.outcome(training, seed)) is not None:  # by another process
                 return done
@@ -196,20 +191,6 @@ class _Meter:
         spent = {"seconds": self.seconds, "epochs": record["epoch"],
                  "start_epochs": self.start_epochs}  # fmt: skip
         write_whole(self.folder / SPENT, json.dumps(spent) + "\n")
-
-
-@contextmanager
-def _locked(folder: Path, wait: bool) -> Iterator[bool]:
-    """Whether this process has a training's folder for itself; the system frees it if it dies."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-        yield True
 
 
 def _read(path: Path) -> dict[str, Any]:

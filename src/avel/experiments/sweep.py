@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 from avel import papers
 from avel.data.base import Dataset
 from avel.errors import UsageError, unknown_name
 from avel.evaluation.evaluate import table
-from avel.experiments.reproduce import Cell, Note, carry_out, plan
-from avel.experiments.result import RowResult
+from avel.experiments.reproduce import Cell, Options, carry_out, plan
+from avel.experiments.result import RowResult, pairs_text
 from avel.files import write_whole
 from avel.models.base import models
 from avel.papers import FIGURE_5, Row
@@ -80,14 +81,12 @@ def plan_sweep(
     interior = next((c.training for c in cells if c.row.options[name] == usual), None)
     return [
         replace(cell, training=interior)
-        if interior and 0 < cell.row.options[name] < 1 and _separate(cell)
+        if interior
+        and 0 < cell.row.options[name] < 1
+        and cell.training.recipe.options["heads"] != "shared"
         else cell
         for cell in cells
     ]
-
-
-def _separate(cell: Cell) -> bool:
-    return bool(cell.training.recipe.options["heads"] != "shared")
 
 
 def sweep(
@@ -99,10 +98,7 @@ def sweep(
     only: Sequence[str] = (),
     pairs: Sequence[str] = (),
     mmel: Sequence[str] = (),
-    keep_state: bool = False,
-    device: str = "auto",
-    note: Note | None = None,
-    progress: Callable[[str], None] | None = None,
+    **options: Unpack[Options],
 ) -> list[Json]:
     """Train every row of a sweep; what is done already is taken as it is.
 
@@ -118,26 +114,14 @@ def sweep(
         seeds: Of each row.
         only: Tasks to keep.
         pairs, mmel: ``key=value`` for the recipes, see :func:`avel.experiments.spec.prepare`.
-        keep_state: Keep the states that training goes on from, several times a model's size.
-        device: As for :class:`avel.experiments.runner.Runner`.
-        note: See :func:`avel.experiments.reproduce.reproduce`.
-        progress: Called with a line before each training.
+        options: See :class:`avel.experiments.reproduce.Options`.
 
     Returns:
         The table's rows.
     """
     folder, table_rows = Path(out), list[Json]()
     cells = plan_sweep(name, only, pairs=pairs, mmel=mmel)
-    for results in carry_out(
-        cells,
-        data,
-        out=folder,
-        seeds=seeds,
-        keep_state=keep_state,
-        device=device,
-        note=note,
-        progress=progress,
-    ):
+    for results in carry_out(cells, data, out=folder, seeds=seeds, **options):
         table_rows = [line for result in results for line in _lines(name, result)]
         write_whole(folder / f"{name}.csv", table(table_rows))
     return table_rows
@@ -162,7 +146,7 @@ def _lines(name: str, result: RowResult) -> Iterator[Json]:
             "paper": row.values.get(metric, ""),
             "best_baseline": round(100 * max(first["baselines"].values()), 2),
             "epochs": result.training.recipe.epochs,
-            "changed": " ".join(f"{k}={v}" for k, v in result.changed().items()),
+            "changed": pairs_text(result.changed()),
             "mmel_epochs": result.training.start.recipe.epochs if result.training.start else "",
             "setting": first["setting"],
             "background_clips": "" if (b := first["background_clips"]) is None else b,

@@ -133,7 +133,6 @@ def clip_attention(
     clip: str | int,
     *,
     split: str | None = None,
-    frames: Sequence[NDArray[np.uint8] | None] | None = None,
     limit: int = LIMIT,
 ) -> Attention:
     """The same of a clip of a data set, from its features; no backbone is needed.
@@ -143,9 +142,7 @@ def clip_attention(
         data: A data set with the run's classes and backbones.
         clip: Its name, a unique part of its name, or its position in the split.
         split: The test split if None.
-        frames: Pictures as :func:`avel.figures.clip_frames` gives them, where the clip's file
-            exists; as many as are shown.
-        limit: Maps at most without pictures.
+        limit: Maps at most.
 
     Raises:
         UsageError: for an unknown clip, and a run of cml.
@@ -165,11 +162,10 @@ def clip_attention(
         audible=np.ones(count, bool), visible=np.ones(count, bool),
         audio_card=data.audio_card, visual_card=data.visual_card, source=chosen.ids[at],
     )  # fmt: skip
-    attention, _ = _attention(trained, features, len(frames or ()) or limit)
+    attention, _ = _attention(trained, features, limit)
     return replace(
         attention,
         model=titles["name"],
-        frames=tuple(frames or attention.frames),
         data=titles["data"],
         simulated=titles["simulated"],
     )
@@ -248,7 +244,7 @@ def has_attention(trained: Trained) -> bool:
 def audio_regions(count: int) -> tuple[int, int]:
     """Rows (time) and columns (bands) of ``count`` regions, shaped like a log-mel patch.
 
-    >>> sound_regions(24), sound_regions(1), sound_regions(7)
+    >>> audio_regions(24), audio_regions(1), audio_regions(7)
     ((6, 4), (1, 1), (7, 1))
     """
     from avel.media.mel import BANDS, FRAMES
@@ -267,7 +263,7 @@ def attention_strip(
     them); ``prediction``: the classes.
 
     Args:
-        watched: See :func:`video_attention`.
+        attention: See :func:`video_attention`.
         axes: One for each of :func:`row_names`; new ones if None.
 
     Returns:

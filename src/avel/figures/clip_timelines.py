@@ -22,7 +22,6 @@ from avel.figures.strips import (
     time_axis,
 )
 from avel.figures.style import heading, margin, stacked_axes
-from avel.types import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,18 +35,15 @@ def timeline(
     clip: str | int,
     *,
     frames: Frames | None = None,
-    maps: Sequence[Floats] | None = None,
     axes: Sequence[Axes] | None = None,
 ) -> list[list[Rectangle]]:
     """A clip's truth and below it the runs' predictions: ✓ green where right, ✗ red where wrong.
 
     Args:
-        judged: Of one or several runs for the same clips; a row each.
+        predictions: Of one or several runs for the same clips; a row each.
         clip: Its name, a unique part of its name, or its position.
         frames: Pictures spread evenly over the clip, see :func:`clip_frames`; drawn above.
-        maps: (H, W) attention for each picture, or, without pictures, for as many equal spans.
-        axes: One for the truth and one a run, and one before them for pictures or maps; new ones
-            if None.
+        axes: One for the truth and one a run, and one before them for pictures; new ones if None.
 
     Returns:
         For each run its boxes, see :func:`avel.figures.label_strip`.
@@ -60,9 +56,9 @@ def timeline(
     at = first.find(clip)
     length = int((first.truth[at] >= 0).sum())
     duration = clock.segments_to_seconds(length, first.step)
-    count = len(frames or maps or ())
+    count = len(frames or ())
     if axes is None:
-        axes = _stack(runs, [_heights(len(runs), frames, count)])
+        axes = _stack(runs, [row_heights(1 + len(runs), frames)])
     expected = 1 + len(runs) + bool(count)
     if len(axes) != expected:
         raise UsageError(
@@ -70,8 +66,7 @@ def timeline(
             expected="pictures (if there are any), truth, a row a run",
         )
     if count:
-        where = equal_spans(count, duration)
-        frame_strip(frames or [None] * count, where, ax=axes[0], maps=maps)
+        frame_strip(frames or (), equal_spans(count, duration), ax=axes[0])
     rows = axes[1:] if count else axes
     truth = first.truth[at, :length]
     label_strip(truth, first.classes, ax=rows[0], step=first.step)
@@ -99,7 +94,7 @@ def timelines(
     """Several clips, one under another, on a new figure.
 
     Args:
-        judged, clips: As for :func:`timeline`.
+        predictions, clips: As for :func:`timeline`.
         frames: Pictures by clip, where there are any.
 
     Returns:
@@ -112,7 +107,7 @@ def timelines(
     if not clips:
         raise UsageError("no clip is named", hint="name at least one")
     shown = [(frames or {}).get(clip) or None for clip in clips]
-    heights = [_heights(len(runs), pictures, len(pictures or ())) for pictures in shown]
+    heights = [row_heights(1 + len(runs), pictures) for pictures in shown]
     axes, drawn = _stack(runs, heights), []
     for clip, pictures, part in zip(clips, shown, heights, strict=True):
         drawn.append(timeline(runs, clip, frames=pictures, axes=axes[: len(part)]))
@@ -143,10 +138,10 @@ def stack_clips(
     return stacked_axes(all_heights, width=STRIP, left=margin(names), top=room, gap=gaps[:-1])
 
 
-def _heights(runs: int, frames: Frames | None, count: int) -> list[float]:
-    """Inches of a timeline's rows: pictures or maps where ``count`` isn't 0, truth, runs."""
-    picture = [picture_height(frames or [None], count)] if count else []
-    return [*picture, 0.34, *[0.34] * runs]
+def row_heights(rows: int, frames: Frames | None) -> list[float]:
+    """Inches of a timeline's rows: pictures, where there are any, and ``rows`` below them."""
+    picture = [picture_height(frames, len(frames))] if frames else []
+    return [*picture, *[0.34] * rows]
 
 
 def clip_frames(

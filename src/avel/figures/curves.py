@@ -159,11 +159,12 @@ def _title(rows: Sequence[Mapping[str, Any]], weight: str) -> str:
     first = rows[0]
     counts = sorted({int(float(r["n"])) for r in rows if _number(r.get("n"))})
     epochs = sorted({int(float(r["epochs"])) for r in rows if _number(r.get("epochs"))})
-    parts = [f"n = {_span(counts)}"] if counts else []
-    parts += [f"{_span(epochs)} epochs"] if epochs else []
+    parts = [f"n = {number_range(counts)}"] if counts else []
+    parts += [f"{number_range(epochs)} epochs"] if epochs else []
     simulated = any(str(r.get("simulated", "")).lower() in ("true", "1") for r in rows)
     return heading(", ".join([str(first.get("data") or weight), *parts]), simulated=simulated)
 
 
-def _span(numbers: Sequence[int]) -> str:
+def number_range(numbers: Sequence[int]) -> str:
+    """``30``, or ``20 to 30`` of rising numbers that differ."""
     return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"

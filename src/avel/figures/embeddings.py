@@ -134,8 +134,8 @@ def tsne(
     Below each panel stands :func:`neighbour_share`, since distances in the plane can mislead.
 
     Args:
-        staged: See :func:`avel.figures.collect_activations`.
-        axes: One a stage, in the order of ``staged.stages``; a new figure if None.
+        activations: See :func:`avel.figures.collect_activations`.
+        axes: One a stage, in the order of ``activations.stages``; a new figure if None.
         perplexity, seed: Of t-SNE.
 
     Returns:

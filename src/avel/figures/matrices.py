@@ -40,15 +40,15 @@ def confusion_matrix(
     predictions: Predictions | Sequence[Predictions],
     *,
     ax: Axes | None = None,
-    numbers: bool | None = None,
     colorbar: bool = True,
 ) -> AxesImage:
     """The predicted classes of each true class's segments in percent: a row sums to 100.
 
+    Up to 15 classes the percent is written into the cells.
+
     Args:
-        judged: Of a run; of several seeds, their segments together.
+        predictions: Of a run; of several seeds, their segments together.
         ax: Where to draw; a new figure if None (``.figure`` of what is returned).
-        numbers: Whether the percent is written into the cells; None: up to 15 classes.
         colorbar: Whether a colour bar is drawn beside the axes.
 
     Returns:
@@ -73,7 +73,7 @@ def confusion_matrix(
     ax.set_xlabel("answered")
     ax.set_ylabel("true")
     ax.set_title(_matrix_title(runs), fontsize="medium")
-    if len(names) <= NUMBERED + 1 if numbers is None else numbers:
+    if len(names) <= NUMBERED + 1:
         _number_cells(ax, 100 * share, 0.72 * width)
     if colorbar:
         bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.02, 0, 0.03, 1)))
@@ -187,17 +187,12 @@ def _ratio(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
 def _difference_title(first: Sequence[Predictions], second: Sequence[Predictions]) -> str:
     means = [100 * float(np.mean([one.accuracy for one in runs])) for runs in (first, second)]
     seeds = max(len(first), len(second))
-    difference = (
-        f"all segments: {means[1]:.1f} − {means[0]:.1f} = {_signed(means[1] - means[0])} points"
-    )
+    gain = f"{means[1] - means[0]:+.1f}".replace("-", "−")
+    difference = f"all segments: {means[1]:.1f} − {means[0]:.1f} = {gain} points"
     difference += f", {len(first)} and {len(second)} seeds" if seeds > 1 else ""
     what = f"{second[0].name or 'second'} − {first[0].name or 'first'}"
     simulated = first[0].simulated or second[0].simulated
     return heading(what, second[0].data, difference, simulated=simulated)
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
 
 
 def _explain(ax: Axes, first: str, second: str) -> None:

@@ -120,7 +120,7 @@ def spread_clips(ids: Sequence[str], count: int) -> list[str]:
 
 
 def predict_split(
-    run: Trained | str | Path, data: Dataset, *, split: str | None = None, batch: int = 64
+    run: Trained | str | Path, data: Dataset, *, split: str | None = None
 ) -> Predictions:
     """The classes that a run predicts for a split, in float32.
 
@@ -128,7 +128,6 @@ def predict_split(
         run: A loaded model or its folder, of task sel or wsel.
         data: A data set with the run's classes and backbones.
         split: The test split if None.
-        batch: Clips that go through the network together.
 
     Raises:
         UsageError: for a run of cml, which names no classes.
@@ -145,7 +144,7 @@ def predict_split(
             f"a run of {task.name} predicts windows, not classes", expected="a run of sel or wsel"
         )
     chosen, titles = run_split(trained, data, split)
-    labels, _ = task.predictor(trained.network, resident(chosen), batch=batch)(chosen)
+    labels, _ = task.predictor(trained.network, resident(chosen))(chosen)
     return Predictions(
         labels=labels,
         truth=chosen.labels,

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from avel import clock
 from avel.errors import UsageError
-from avel.figures.attention import picture_height
-from avel.figures.clip_timelines import Frames, stack_clips
+from avel.figures.clip_timelines import Frames, row_heights, stack_clips
 from avel.figures.predictions import clip_index, loaded_run, run_split
 from avel.figures.strips import bare, equal_spans, frame_strip, name_box, row_name, time_axis
 from avel.figures.style import FAINT, RIGHT, WRONG, heading, short_names
@@ -66,16 +65,13 @@ class Retrieval:
         return clip_index(self.ids, clip)
 
 
-def retrieve(
-    run: Trained | str | Path, data: Dataset, *, split: str | None = None, batch: int = 64
-) -> Retrieval:
+def retrieve(run: Trained | str | Path, data: Dataset, *, split: str | None = None) -> Retrieval:
     """The windows that a run of cml chooses in a split, in both directions.
 
     Args:
         run: A loaded model or its folder, of task cml.
         data: A data set with the run's classes and backbones.
         split: The test split of cml if None.
-        batch: Clips that go through the network together.
 
     Raises:
         UsageError: for a run of another task.
@@ -92,7 +88,7 @@ def retrieve(
         raise UsageError(f"the run is of task {task.name}", expected="a run of cml")
     chosen, titles = run_split(trained, data, split)
     cases = usable(chosen, len(trained.classes))
-    costs = task.predictor(trained.network, resident(chosen), batch=batch)
+    costs = task.predictor(trained.network, resident(chosen))
     windows: dict[Direction, NDArray[np.int64]] = {
         "a2v": choose(costs, chosen, cases, "audio"),
         "v2a": choose(costs, chosen, cases, "visual"),
@@ -118,7 +114,7 @@ def retrieval_timeline(
     the right one is dashed.
 
     Args:
-        matched: See :func:`retrieve`.
+        retrieval: See :func:`retrieve`.
         clip: Its name, a unique part of its name, or its position.
         direction: ``"a2v"``: from an audio query to a visual window; ``"v2a"``: the reverse.
         frames: Pictures spread evenly over the clip, drawn above.
@@ -137,7 +133,7 @@ def retrieval_timeline(
     rows = _ROWS[direction]
     count = len(frames or ())
     if axes is None:
-        axes = stack_clips(rows, [_heights(frames)], simulated=retrieval.simulated)
+        axes = stack_clips(rows, [row_heights(2, frames)], simulated=retrieval.simulated)
     if len(axes) != 2 + bool(count):
         raise UsageError(
             f"the figure has {2 + bool(count)} rows, got {len(axes)} axes",
@@ -174,7 +170,7 @@ def retrieval_timelines(
     """Several clips in both directions, one under another, on a new figure.
 
     Args:
-        matched, clips: As for :func:`retrieval_timeline`.
+        retrieval, clips: As for :func:`retrieval_timeline`.
         frames: Pictures by clip, where there are any.
 
     Returns:
@@ -189,7 +185,7 @@ def retrieval_timelines(
         (c, direction) for c in clips for direction in ("a2v", "v2a")
     ]
     shown = [(frames or {}).get(clip) or None for clip, _ in each]
-    heights = [_heights(pictures) for pictures in shown]
+    heights = [row_heights(2, pictures) for pictures in shown]
     names = [name for rows in _ROWS.values() for name in rows]
     axes, drawn = stack_clips(names, heights, simulated=retrieval.simulated), []
     for (clip, direction), pictures, part in zip(each, shown, heights, strict=True):
@@ -198,11 +194,6 @@ def retrieval_timelines(
             retrieval_timeline(retrieval, clip, direction=direction, frames=pictures, axes=panel)
         )
     return drawn
-
-
-def _heights(frames: Frames | None) -> list[float]:
-    picture = [picture_height(frames, len(frames))] if frames else []
-    return [*picture, 0.34, 0.34]
 
 
 def _window(

@@ -37,9 +37,9 @@ def shown_segments(count: int, step: float, duration: float, limit: int) -> list
     All of them while there are at most ``limit``; of more, the middle ones of ``limit`` spans of
     equal length.
 
-    >>> spans(3, 1.0, 3.0, 12)
+    >>> shown_segments(3, 1.0, 3.0, 12)
     [(0, (0.0, 1.0)), (1, (1.0, 2.0)), (2, (2.0, 3.0))]
-    >>> [index for index, _ in spans(60, 1.0, 60.0, 4)]
+    >>> [index for index, _ in shown_segments(60, 1.0, 60.0, 4)]
     [7, 22, 37, 52]
     """
     if count <= limit:
@@ -148,7 +148,7 @@ def _scale(top: float) -> tuple[Any, Any]:
     return LinearSegmentedColormap.from_list("attention", HEAT), PowerNorm(0.5, 1.0, top)
 
 
-def heat_bar(ax: Axes, top: float, *, words: str = "× even share") -> None:
+def heat_bar(ax: Axes, top: float) -> None:
     """A colour bar for maps drawn over pictures, to the right of some axes."""
     from matplotlib.cm import ScalarMappable
 
@@ -162,7 +162,7 @@ def heat_bar(ax: Axes, top: float, *, words: str = "× even share") -> None:
         label.set_verticalalignment(side)
     bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=7, length=2)
-    bar.set_label(words, fontsize=7)
+    bar.set_label("× even share", fontsize=7)
     bar.outline.set_visible(False)
 
 

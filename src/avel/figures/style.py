@@ -59,20 +59,20 @@ def new_figure(width: float, height: float) -> Figure:
 
 def stacked_axes(
     heights: Sequence[float], *, width: float, left: float = 0.9, right: float = 0.15,
-    top: float = 0.3, bottom: float = 0.45, gap: float | Sequence[float] = 0.08,
+    top: float = 0.3, gap: float | Sequence[float] = 0.08,
 ) -> list[Axes]:  # fmt: skip
     """Axes one above the other, of one width; all measures are inches.
 
     Args:
         heights: Of the rows, the uppermost first.
         width: Between the margins.
-        left, right, top, bottom: Margins.
+        left, right, top: Margins; below is room for a time axis.
         gap: Between two rows, the same everywhere or one number for each pair.
     """
     from matplotlib.figure import Figure
 
     gaps = [gap] * (len(heights) - 1) if isinstance(gap, int | float) else list(gap)
-    total = top + sum(heights) + sum(gaps) + bottom
+    total = top + sum(heights) + sum(gaps) + 0.45
     full = left + width + right
     figure = Figure(figsize=(full, total))
     axes: list[Axes] = []

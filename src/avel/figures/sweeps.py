@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avel.figures.curves import lambda_curves
-from avel.figures.style import new_figure
-from avel.files import whole
+from avel.figures.curves import lambda_curves, number_range
+from avel.figures.style import new_figure, save_figure
 from avel.types import Json
 
 if TYPE_CHECKING:
@@ -38,8 +37,7 @@ def plot(name: str, rows: Sequence[Json], path: Path) -> None:
     else:
         figure = new_figure(5.6, 4.2)
         lambda_curves(rows, ax=figure.subplots())
-    with whole(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save_figure(figure, path, dpi=150)
 
 
 def _panels(rows: Sequence[Json]) -> Figure:
@@ -60,9 +58,9 @@ def _panels(rows: Sequence[Json]) -> Figure:
 def _title(rows: Sequence[Json]) -> str:
     first = rows[0]
     simulated = ", SIMULATED features (says nothing about AVE)" if first["simulated"] else ""
-    epochs = sorted({int(r["epochs"]) for r in rows})
-    last = f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
-    return f"Table V (Xue et al. 2021), {last} epochs, n = {first['n']}\n{first['data']}{simulated}"
+    epochs = number_range(sorted({int(r["epochs"]) for r in rows}))
+    head = f"Table V (Xue et al. 2021), {epochs} epochs, n = {first['n']}"
+    return f"{head}\n{first['data']}{simulated}"
 
 
 def _bars(axes: Axes, rows: Sequence[Json], names: Sequence[str]) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from avel import clock
 from avel.formats.base import (
-    MAX_ROWS,
     Format,
     SkippedRows,
+    check_count,
     decimal_times,
     event_of,
     formats,
     label_with_modality,
+    lines_of,
     split_label,
     stem_of,
     timeline_of,
@@ -38,15 +39,14 @@ class Audacity(Format):
 
     def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         r"""The labels; lines that begin with ``\`` hold frequencies and are passed over."""
-        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        if len(lines) > MAX_ROWS:
-            raise ValueError(f"more than {MAX_ROWS} lines")
+        lines = lines_of(text)
+        check_count(len(lines), "lines")
         events = []
         for number, line in enumerate(lines, start=1):
             if line.strip() and not line.startswith("\\\t"):
                 with skipped.row(number):
                     events.append(_event(line))
-        return [timeline_of(stem_of(path), sorted(events, key=lambda e: (e.start, e.end)))]
+        return [timeline_of(stem_of(path), events)]
 
     def recognizes(self, text: str) -> bool:
         """Recognized by two numbers and a tab in its first line."""

@@ -290,17 +290,23 @@ def _line_and_column(text: str, index: int) -> tuple[int, int]:
 
 
 def timeline_of(
-    video: str, events: Iterable[Event], *, duration: float = 0.0, notes: Sequence[str] = ()
+    video: str,
+    events: Iterable[Event],
+    *,
+    duration: float = 0.0,
+    notes: Sequence[str] = (),
+    keep_order: bool = False,
 ) -> Timeline:
-    """A timeline of annotations, with the classes in order of their first event.
+    """A timeline of annotations in order of time, with the classes in order of their first event.
 
     Args:
         video: The name of the media file.
-        events: At most ``MAX_ROWS``.
+        events: At most ``MAX_ROWS``, in any order.
         duration: Seconds; at least the last event's end is taken.
         notes: A sentence each.
+        keep_order: Whether the events stay in the order in which they come.
     """
-    rows = tuple(events)
+    rows = tuple(events if keep_order else sorted(events, key=lambda e: (e.start, e.end)))
     return Timeline(
         video=video,
         events=rows,
@@ -374,6 +380,21 @@ def names_apart(addresses: Iterable[str], default: str) -> dict[str, str]:
         names |= {path: "/".join(path[-n:]) for path, n in waiting.items() if path not in ambiguous}
         waiting = ambiguous
     return {address: names[path] for address, path in parts.items()}
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, whatever ends them."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def check_count(count: int, what: str) -> None:
+    """Refuse more than ``MAX_ROWS`` of something.
+
+    Raises:
+        ValueError: that says so.
+    """
+    if count > MAX_ROWS:
+        raise ValueError(f"more than {MAX_ROWS} {what}")
 
 
 def no_constant(name: str) -> NoReturn:

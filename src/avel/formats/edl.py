@@ -8,12 +8,13 @@ from pathlib import Path
 
 from avel import clock
 from avel.formats.base import (
-    MAX_ROWS,
     Format,
     SkippedRows,
+    check_count,
     event_of,
     formats,
     label_with_modality,
+    lines_of,
     media_name,
     names_apart,
     split_label,
@@ -78,10 +79,9 @@ class Edl(Format):
 
     def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         """The edits that a comment names; a timeline a clip."""
-        lines = re.split(r"\r\n|\r|\n", text)
+        lines = lines_of(text)
         edits = [i for i, line in enumerate(lines) if _EDIT.fullmatch(line)]
-        if len(edits) > MAX_ROWS:
-            raise ValueError(f"more than {MAX_ROWS} edits")
+        check_count(len(edits), "edits")
         known = re.search(rf"^{_COUNT.pattern}\s*$", text, re.M)
         if not edits and not known and not text.lstrip().startswith("TITLE:"):
             raise ValueError("no TITLE and no edit")
@@ -97,7 +97,7 @@ class Edl(Format):
         mark = re.search(rf"^{re.escape(_MARK)} (.*)$", text, re.M)
         return [
             with_mark(
-                timeline_of(name, sorted(clip_events, key=lambda e: (e.start, e.end))),
+                timeline_of(name, clip_events),
                 mark[1] if mark and len(by_clip) < 2 else "",
             )
             for name, clip_events in (by_clip or {stem_of(path): []}).items()

@@ -15,9 +15,9 @@ from xml.sax.saxutils import quoteattr
 
 from avel import clock
 from avel.formats.base import (
-    MAX_ROWS,
     Format,
     SkippedRows,
+    check_count,
     event_of,
     file_uri,
     formats,
@@ -116,7 +116,6 @@ class Elan(Format):
                 f"ELAN's times begin {-media_clock.zero:g} s into the file: they were moved by it."
             )
         video = media_name(address, stem_of(path))
-        events.sort(key=lambda e: (e.start, e.end))
         notes = [unescape(v) for k, v in document.properties.items() if k.startswith(NOTE)]
         timeline = timeline_of(video, events, notes=notes_of(notes)).choose("both")
         return [with_mark(timeline, document.properties.get(KEY, ""))]
@@ -245,8 +244,7 @@ class _ElanReader:
             self.document.properties[self._attributes.get("NAME", "")] = "".join(self._text)
         elif name == "ALIGNABLE_ANNOTATION" and self.document.tiers:
             self._count += 1
-            if self._count > MAX_ROWS:
-                raise ValueError(f"more than {MAX_ROWS} annotations")
+            check_count(self._count, "annotations")
             begin, end = (self._attributes.get(f"TIME_SLOT_REF{k}", "") for k in (1, 2))
             value = "".join(self._text or [])
             self.document.tiers[-1][1].append(_Annotation(self._line, begin, end, value))

@@ -148,7 +148,6 @@ def _timeline(task: Json, video: str, where: str, skipped: SkippedRows) -> Timel
     notes = [f"Frames were read as {rate:g} a second."] * framed
     task_notes = object_of(task.get("data", task)).get("avel_notes")
     notes += notes_of(task_notes) if isinstance(task_notes, list) else ()
-    events.sort(key=lambda e: (e.start, e.end))
     timeline = timeline_of(video, events, duration=max(lengths), notes=notes)
     return timeline if predicted is None else replace(timeline, model={"model": predicted})
 

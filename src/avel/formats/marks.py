@@ -100,7 +100,7 @@ def check_overwrite(path: Path, existing: Sequence[Timeline] | None) -> None:
 
     Args:
         path: Where predictions are to be written.
-        held: The timelines that lie there, or None where it is something else.
+        existing: The timelines that lie there, or None where it is something else.
 
     Raises:
         DataError: if a person has made or corrected any.

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from avel import clock
 from avel.formats.base import (
-    MAX_ROWS,
     Format,
     SkippedRows,
+    check_count,
     event_of,
     file_uri,
     formats,
@@ -100,7 +100,7 @@ class Otio(Format):
             earlier = timelines[names[address]].events if names[address] in timelines else ()
             timelines[names[address]] = timeline_of(
                 names[address],
-                sorted([*earlier, *events], key=lambda e: (e.start, e.end)),
+                [*earlier, *events],
                 duration=round(lengths.get(address, 0.0), 6),
             )
         notes = _ours(data).get("notes")
@@ -173,8 +173,7 @@ def _items(root: Json) -> Iterator[Json]:
     while waiting:
         item = waiting.pop()
         count += 1
-        if count > MAX_ROWS:
-            raise ValueError(f"more than {MAX_ROWS} items")
+        check_count(count, "items")
         yield item
         waiting += [object_of(c) for c in reversed(rows_of(item.get("children") or []))]
 

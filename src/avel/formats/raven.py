@@ -7,13 +7,14 @@ from pathlib import Path
 
 from avel import clock
 from avel.formats.base import (
-    MAX_ROWS,
     Format,
     SkippedRows,
+    check_count,
     decimal_times,
     event_of,
     formats,
     label_with_modality,
+    lines_of,
     media_name,
     names_apart,
     split_label,
@@ -54,9 +55,8 @@ class Raven(Format):
 
     def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         """The selections; one that stands there for several views is taken once."""
-        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        if len(lines) > MAX_ROWS:
-            raise ValueError(f"more than {MAX_ROWS} lines")
+        lines = lines_of(text)
+        check_count(len(lines), "lines")
         header = [c.strip().lower() for c in lines[0].split("\t")]
         label = next((c for c in _LABELS if c in header), "")
         if not label or _START.lower() not in header or _END.lower() not in header:
@@ -76,7 +76,7 @@ class Raven(Format):
                 selections = by_file.setdefault(names[_file(row)], {})
                 selections.setdefault((row.get("selection") or str(number), event), event)
         return [
-            timeline_of(file, sorted(events.values(), key=lambda e: (e.start, e.end)))
+            timeline_of(file, events.values())
             for file, events in (by_file or {_stem(path): {}}).items()
         ]
 

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 from avel import clock
 from avel.formats.base import (
-    MAX_ROWS,
     Format,
     SkippedRows,
+    check_count,
     event_of,
     formats,
     label_with_modality,
+    lines_of,
     notes_of,
     split_label,
     stem_of,
@@ -26,7 +27,6 @@ from avel.types import Event, Timeline
 
 # what would be taken for a tag or for the arrow between two times
 _TAG = re.compile(r"<(?=[^>]*>)|(?<=--)>|\{(?=\\)")
-_LINE_ENDS = re.compile(r"\r\n|\r")
 #: The line of a cue's times, and the tags that are left out of its text: HTML's, and SubRip's
 #: ``{\an8}``.
 _TIMES = re.compile(r"\s*(\S+)\s*-->\s*(\S+)")
@@ -88,7 +88,7 @@ class SubRip(Format):
         blocks = []
         for number, event in enumerate(timeline.for_player(), start=1):
             start, end = (str(t).replace(".", ",") for t in _times(event))
-            label = _TAG.sub(_escape_char, _text(event, scores=self.with_scores))
+            label = _TAG.sub(lambda m: f"\\x{ord(m[0]):02x}", _text(event, scores=self.with_scores))
             blocks.append(f"{number}\n{start} --> {end}\n{label}\n")
         return "\n".join(blocks)
 
@@ -103,10 +103,6 @@ def _text(event: Event, *, scores: bool) -> str:
     if (match := _SCORE.search(text)) is not None:  # it is part of the label itself
         text = f"{text[: match.start()]} \\x28{text[match.start() + 2 :]}"
     return f"{text} (score {event.score:.2f})" if scores else text
-
-
-def _escape_char(match: re.Match[str]) -> str:
-    return f"\\x{ord(match.group()):02x}"
 
 
 def _times(event: Event) -> tuple[str, str]:
@@ -128,8 +124,7 @@ def _cues(lines: list[str], skipped: SkippedRows, *, web: bool) -> Iterator[_Cue
     What stands elsewhere and isn't a cue's number or name is left out.
     """
     arrows = [i for i, line in enumerate(lines) if "-->" in line]
-    if len(arrows) > MAX_ROWS:
-        raise ValueError(f"more than {MAX_ROWS} cues")
+    check_count(len(arrows), "cues")
     starts = {i: i - 1 if _is_name(lines, i - 1, web=web) else i for i in arrows}
     at = 0
     for number, i in enumerate(arrows):
@@ -166,9 +161,8 @@ def _skip_stray_text(
 
 def _events(text: str, skipped: SkippedRows, *, web: bool) -> list[Event]:
     """The events of the cues; each that can't be read is left out by its line."""
-    lines = _LINE_ENDS.sub("\n", text).split("\n")
     events = []
-    for cue in _cues(lines, skipped, web=web):
+    for cue in _cues(lines_of(text), skipped, web=web):
         with skipped.row(cue.line):
             times = _TIMES.match(cue.times)
             if not times:
@@ -183,4 +177,4 @@ def _events(text: str, skipped: SkippedRows, *, web: bool) -> list[Event]:
             events.append(event_of(start, end, label, float(score[1]) if score else 1.0, modality))
     if not events and not skipped.count and text.strip() and not web:
         raise ValueError("no cue")
-    return sorted(events, key=lambda e: (e.start, e.end))
+    return events

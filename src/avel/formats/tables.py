@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from avel import clock
 from avel.formats.base import (
-    MAX_ROWS,
     Format,
     SkippedRows,
+    check_count,
     event_of,
     formats,
     label_with_modality,
@@ -191,7 +191,7 @@ def _load(text: str, path: Path, skipped: SkippedRows, *, coded: bool = False) -
             by_file.setdefault(file, []).extend([event] if event else [])
     if not by_file:
         by_file[stem] = []
-    return [timeline_of(file, events) for file, events in by_file.items()]
+    return [timeline_of(file, events, keep_order=True) for file, events in by_file.items()]
 
 
 def _event(row: dict[str, str], *, coded: bool) -> Event:
@@ -303,8 +303,7 @@ def _rows(text: str, delimiter: str) -> Iterator[LocatedRow]:
                 cells = e
         if isinstance(cells, ValueError) or any(cells):
             count += 1
-            if count > MAX_ROWS:
-                raise ValueError(f"more than {MAX_ROWS} rows")
+            check_count(count, "rows")
             yield LocatedRow(line, at, behind, cells)
         line += len(_LINE_END.findall(text, at, behind)) if '"' in whole else 1
         at = behind

@@ -97,8 +97,7 @@ class TextGrid(Format):
                     skipped.skip(where, "a point has no length")
                 else:
                     raise ValueError(f"a tier of class {kind[:40]!r}")
-        ordered = sorted(events, key=lambda e: (e.start, e.end))
-        return [timeline_of(stem_of(path), ordered, duration=duration)]
+        return [timeline_of(stem_of(path), events, duration=duration)]
 
 
 def _tiers(timeline: Timeline) -> list[tuple[str, list[_Interval]]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avel.formats import Format, read, read_all
-from avel.report.writers import check_output, writer_for
+from avel.report.writers import Writer, check_output, writer_for
 from avel.types import Timeline
 
 __all__ = ["read", "read_all", "save", "save_all"]
@@ -33,11 +33,7 @@ def save(
         UsageError: if no writer has that ending or name; the known ones are named.
         DataError: if predictions would be written over a person's labels.
     """
-    writer = writer_for(path, format=format)
-    writer.with_scores = scores
-    if timeline.predicted and isinstance(writer, Format):
-        check_output(writer, timeline.video, Path(path), overwrite=overwrite)
-    writer.write(timeline, Path(path))
+    _writer([timeline], timeline.video, path, format, overwrite, scores).write(timeline, Path(path))
 
 
 def save_all(
@@ -53,8 +49,16 @@ def save_all(
     Raises:
         UsageError: as for :func:`save`, or if the format holds one video a file.
     """
+    _writer(timelines, "", path, format, overwrite, scores).write_all(timelines, Path(path))
+
+
+def _writer(
+    timelines: Sequence[Timeline], video: str, path: str | Path, format: str | None,
+    overwrite: bool, scores: bool,
+) -> Writer:  # fmt: skip
+    """The writer, after the check that it replaces no labels of a person."""
     writer = writer_for(path, format=format)
     writer.with_scores = scores
     if any(t.predicted for t in timelines) and isinstance(writer, Format):
-        check_output(writer, "", Path(path), overwrite=overwrite)
-    writer.write_all(timelines, Path(path))
+        check_output(writer, video, Path(path), overwrite=overwrite)
+    return writer

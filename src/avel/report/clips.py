@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from unicodedata import category
@@ -21,32 +21,27 @@ _FPS, _MAX_FPS = 25.0, 60.0
 _WIDTH, _QUALITY, _BATCH = 640, 88, 16
 
 
-def safe_name(text: str, *, most: int = 80) -> str:
+def safe_name(text: str) -> str:
     """A text as part of a file name on any system: letters and digits of all scripts, ``-_.``.
 
-    Args:
-        text: Anything.
-        most: Bytes of UTF-8 at most.
+    It has 80 bytes of UTF-8 at most.
     """
     name = "".join(c if category(c)[0] in "LNM" or c in "-_." else "_" for c in text)
     name = "_".join(filter(None, name.split("_"))).strip("._-")
-    return name.encode()[:most].decode(errors="ignore") or "_"
+    return name.encode()[:80].decode(errors="ignore") or "_"
 
 
 def event_names(timeline: Timeline, events: Sequence[Event], ending: str) -> list[str]:
     """``street_00003.000-00007.500_Church_bell.mp4``, in the order of the events, all different."""
     names: list[str] = []
     for event in events:
-        first, last = (f"{t // 1000:05d}.{t % 1000:03d}" for t in _ticks(event))
+        edges = clock.span_ticks(event.start, event.end)
+        first, last = (f"{t // 1000:05d}.{t % 1000:03d}" for t in edges)
         label = safe_name(event.marked_label)
         name = f"{safe_name(Path(timeline.video).stem)}_{first}-{last}_{label}"
         count = sum(n == name or n.startswith(f"{name}~") for n in names)
         names.append(name if not count else f"{name}~{count + 1}")
     return [f"{name}{ending}" for name in names]
-
-
-def _ticks(event: Event) -> tuple[int, int]:
-    return clock.span_ticks(event.start, event.end)
 
 
 def check_bounds(timeline: Timeline, *, clips: bool) -> None:
@@ -144,7 +139,8 @@ def save_thumbnails(timeline: Timeline, folder: str | Path) -> list[Path]:
     instants = sorted((best_instant(timeline, e), n) for e, n in zip(timeline, names, strict=True))
     media = media_of(timeline)
     written = []
-    for batch in _batches(instants):
+    for i in range(0, len(instants), _BATCH):
+        batch = instants[i : i + _BATCH]
         images = frames_at(media, [t for t, _ in batch], width=_WIDTH)
         for (_, name), image in zip(batch, images, strict=True):
             if image is not None:
@@ -168,11 +164,6 @@ def best_instant(timeline: Timeline, event: Event) -> float:
         return clock.middle(event.start, event.end)
     start, end = grid.bounds(max(inside, key=lambda i: float(values[i, column])))
     return clock.middle(max(start, event.start), min(end, event.end))
-
-
-def _batches(instants: Sequence[tuple[float, str]]) -> Iterator[Sequence[tuple[float, str]]]:
-    for i in range(0, len(instants), _BATCH):
-        yield instants[i : i + _BATCH]
 
 
 def _save_jpeg(image: NDArray[np.uint8], path: Path) -> Path:

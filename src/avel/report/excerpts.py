@@ -50,14 +50,10 @@ class ExcerptCutter:
     """Cuts excerpts out of files, as long as the cuts together stay within limits.
 
     The first cut that would exceed a limit isn't made, nor any after it; images still are.
-
-    Args:
-        size, seconds: Most bytes and seconds of all cuts; ``BYTES`` and ``SECONDS`` if None.
     """
 
-    def __init__(self, *, size: int | None = None, seconds: float | None = None) -> None:
-        self._bytes = BYTES if size is None else size
-        self._seconds = SECONDS if seconds is None else seconds
+    def __init__(self) -> None:
+        self._bytes, self._seconds = BYTES, SECONDS
         self._opened: dict[str, Media | None] = {}
 
     def excerpt(self, file: str, start: float, end: float, *, picture: bool) -> Excerpt | None:

@@ -85,11 +85,10 @@ class Strip:
     summary: str
 
 
-def short_time(seconds: float, *, duration: float = 0.0) -> str:
+def short_time(seconds: float) -> str:
     """``0:07``, ``0:07.5`` or ``1:02:03``: as players write it, hours only where needed."""
     decimals = 0 if abs(seconds - round(seconds)) < 0.005 else 1
-    hours = max(seconds, duration) >= 3600
-    text = clock.format_time(seconds, decimals=decimals, hours=hours)
+    text = clock.format_time(seconds, decimals=decimals, hours=seconds >= 3600)
     return text[1:] if text.startswith("0") else text
 
 
@@ -111,24 +110,21 @@ def shown_name(name: str) -> str:
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
-def single_modality_text(timeline: Timeline, *, most: int = 3) -> str:
+def single_modality_text(timeline: Timeline) -> str:
     """Events that are only heard or only seen, in words; empty if there are none.
 
-    ``Heard only: speech 0:03-0:09.`` If no event is both, the first sentence says so.
-
-    Args:
-        timeline: The events.
-        most: The longest events of each modality that are named; others are counted.
+    ``Heard only: speech 0:03-0:09.`` The three longest of each modality are named, others
+    counted. If no event is both, the first sentence says so.
     """
     sentences = []
     for what, events in (("Heard", timeline.lane("audio")), ("Seen", timeline.lane("visual"))):
         if events:
-            longest = sorted(events, key=lambda e: e.start - e.end)[:most]
+            longest = sorted(events, key=lambda e: e.start - e.end)[:3]
             named = [
                 f"{shown_name(e.label)} {short_time(e.start)}-{short_time(e.end)}"
                 for e in sorted(longest)
             ]
-            more = f", and {len(events) - most} more" if len(events) > most else ""
+            more = f", and {len(events) - 3} more" if len(events) > 3 else ""
             sentences.append(f"{what} only: {', '.join(named)}{more}.")
     if sentences and not timeline.events:
         sentences.insert(0, "No event is both seen and heard.")
