@@ -25,14 +25,7 @@ from avel.report.annotated_video import is_copy
 from avel.report.overlay import Overlay, active_events, colour, fitted, font_for, heat_picture
 from avel.types import Event, Timeline
 from tests.media_files import click, grey, mux, tone
-from tests.report_samples import hand_timeline, write_clip
-
-LABELS = [3, 0, 0, 0, 3, 1, 1, 3]
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("clip") / "street.mp4")
+from tests.report_samples import LABELS, hand_timeline
 
 
 def times_of(path: Path) -> list[float]:

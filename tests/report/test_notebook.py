@@ -13,14 +13,7 @@ import pytest
 from avel.report import notebook
 from avel.types import Event, Timeline
 from tests.report.test_report import HOSTILE, Elements
-from tests.report_samples import hand_timeline, write_clip
-
-LABELS = [3, 0, 0, 0, 3, 1, 1, 3]
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("clip") / "street.mp4")
+from tests.report_samples import LABELS, hand_timeline
 
 
 def shown(timeline: Timeline) -> tuple[dict[str, str | None], str]:
@@ -34,7 +27,7 @@ def shown(timeline: Timeline) -> tuple[dict[str, str | None], str]:
 def test_the_frame_holds_the_report_and_may_do_little(clip: Path) -> None:
     attributes, page = shown(hand_timeline(clip, LABELS))
     assert attributes["sandbox"] == "allow-scripts allow-downloads"  # no origin: no way out
-    assert attributes["title"] == "street.mp4"
+    assert attributes["title"] == "street & square.mp4"
     assert page.startswith("<!doctype html>") and "Church bell" in page
     assert base64.b64encode(clip.read_bytes()).decode() in page
     assert "spectrogram" in page

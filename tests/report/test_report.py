@@ -32,10 +32,16 @@ from avel.report.thumbs import attention_bytes, thumb_times
 from avel.types import Event, Grid, Scores, Timeline
 from tests.conftest import ROOT
 from tests.media_files import grey, mux, tone
-from tests.report_samples import CLASSES, hand_scores, hand_timeline, lane_timeline, write_clip
+from tests.report_samples import (
+    CLASSES,
+    LABELS,
+    hand_scores,
+    hand_timeline,
+    lane_timeline,
+    write_clip,
+)
 
 NOWHERE = "no-such-folder/clip.mp4"
-LABELS = [3, 0, 0, 0, 3, 1, 1, 3]
 
 
 class Elements(HTMLParser):
@@ -63,11 +69,6 @@ class Elements(HTMLParser):
 def rendered(timeline: Timeline, folder: Path) -> tuple[str, Elements]:
     text = page.render(timeline, page=folder / "page.html")
     return text, Elements(text)
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("clip") / "street & square.mp4")
 
 
 def test_the_page_holds_the_video_itself_and_refers_to_nothing(clip: Path, tmp_path: Path) -> None:

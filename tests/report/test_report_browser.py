@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from avel.types import Event, Timeline
-from tests.report_samples import hand_timeline, lane_timeline, write_clip
+from tests.report_samples import LABELS, hand_timeline, lane_timeline, write_clip
 
 pytestmark = pytest.mark.browser
-LABELS = [3, 0, 0, 0, 3, 1, 1, 3]
 SIZES = {"laptop": (1280, 900), "phone": (390, 844)}
 
 

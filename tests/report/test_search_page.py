@@ -21,12 +21,6 @@ from avel.report import excerpts, search_page
 from avel.search.results import Match, SearchResult
 from avel.types import Modality
 from tests.report.test_report import HOSTILE, Elements
-from tests.report_samples import write_clip
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("clip") / "street & square.mp4")
 
 
 def search_result(

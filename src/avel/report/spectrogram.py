@@ -83,9 +83,9 @@ def mel_columns(
             np.add.at(total, column, power)
             np.add.at(count, column, 1)
             done += ready
-    render_page = np.maximum.accumulate(np.where(count > 0, np.arange(columns), 0))
+    filled = np.maximum.accumulate(np.where(count > 0, np.arange(columns), 0))
     mean = total / np.maximum(count, 1)[:, None]
-    return np.asarray(mean[render_page].T)
+    return np.asarray(mean[filled].T)
 
 
 def spectrogram_png(power: NDArray[np.floating[Any]]) -> bytes:
