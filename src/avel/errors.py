@@ -70,6 +70,11 @@ def printable(text: str) -> str:
     )
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """``1 file``, ``3 files``; ``many`` is a plural without a mere s: ``2 matches``."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that no registry knows, with the nearest names suggested."""
     names = sorted(known)
@@ -103,4 +108,4 @@ def all_at_once(
     """
     total = len(mistakes) if count is None else count
     lines = listed(mistakes, count=count)
-    return UsageError(f"{what}: {total} mistake{'s' * (total != 1)}{lines}", hint=hint)
+    return UsageError(f"{what}: {counted(total, 'mistake')}{lines}", hint=hint)

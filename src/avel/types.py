@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel import clock
-from avel.errors import DataError, UsageError
+from avel.errors import DataError, UsageError, counted
 
 Json = dict[str, Any]
 Floats = NDArray[np.floating[Any]]
@@ -114,7 +114,7 @@ def _load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Json]:
 
 
 def _segment_count(grid: Grid) -> str:
-    return f"{len(grid)} segment{'s' * (len(grid) != 1)} of {grid.step:g} s"
+    return f"{counted(len(grid), 'segment')} of {grid.step:g} s"
 
 
 @dataclass(frozen=True)
@@ -432,7 +432,7 @@ class Timeline:
         return len(self.events)
 
     def __repr__(self) -> str:
-        kinds = f"{len(self.events)} event{'s' * (len(self.events) != 1)}"
+        kinds = counted(len(self.events), "event")
         labels = list(dict.fromkeys(e.label for e in self.events))
         named = f" ({', '.join(labels[:4])}{', …' * (len(labels) > 4)})" if labels else ""
         return f"<Timeline of {Path(self.video).name!r}, {self.duration:g} s: {kinds}{named}>"

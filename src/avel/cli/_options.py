@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avel.cli._terminal import is_quiet, note, progress_console
-from avel.errors import UsageError, printable
+from avel.errors import UsageError, counted, printable
 from avel.progress import Progress
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def note_ignored_files(inputs: Sequence[Path]) -> None:
     names = passed_over(inputs)
     if names:
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        count = f"{len(names)} file{'s' * (len(names) != 1)}"
+        count = f"{counted(len(names), 'file')}"
         note(f"ignored {count}, no media by the ending: {', '.join(names[:5])}{more}")
 
 

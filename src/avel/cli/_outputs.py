@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from avel.errors import DataError, UsageError, printable
+from avel.errors import DataError, UsageError, counted, printable
 from avel.files import is_address, is_media
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def write_events(timeline: Timeline, *, clips: Path | None, thumbnails: Path | N
                 paths = make(timeline, folder)
             except OSError as e:
                 raise unwritable(folder, e.strerror or str(e)) from e
-            files = f"{len(paths)} file{'s' * (len(paths) != 1)}"
+            files = f"{counted(len(paths), 'file')}"
             lines.append(f"wrote {files} into {printable(str(folder))}")
     return lines
 

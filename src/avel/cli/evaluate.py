@@ -151,12 +151,11 @@ def _draw(run: Trained, data: Dataset, split: str, path: Path, *, device: str) -
     scores = split_scores(run, chosen, device=device)
     soft = scores.softened(tuned(run.card).temperature)
     after = None if soft is scores else reliability(soft.values, soft.truth)
-    simulated = " (simulated features)" if data.simulated else ""
     figure = new_figure(4.2, 4.0)
     reliability_diagram(
         reliability(scores.values, scores.truth),
         after,
-        title=f"{run.card['model']} on {data.name}{simulated}, {split}",
+        title=f"{run.card['model']} on {data.title}, {split}",
         ax=figure.add_subplot(),
     )
     save_figure(figure, path)
@@ -186,8 +185,7 @@ def _baselines(data_arguments: DataArguments, split: str, out: list[Path]) -> No
                 "fingerprint": fingerprint(data),
             })  # fmt: skip
             print(f"{task:6}{baseline:20}{100 * value:7.2f}   {name}, {len(chosen)} clips")
-    simulated = " (simulated features)" if data.simulated else ""
-    print(f"{data.name}{simulated}, data {fingerprint(data)[:12]}")
+    print(f"{data.title}, data {fingerprint(data)[:12]}")
     for path in out:
         as_json = path.suffix.lower() == ".json"
         write_whole(path, json.dumps(rows, indent=1) + "\n" if as_json else table(rows))

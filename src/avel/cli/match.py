@@ -19,7 +19,7 @@ from avel.cli._options import (
 from avel.cli._outputs import check_writable, unwritable
 from avel.cli._terminal import fail, note
 from avel.device import check_device, sleep_while_waiting
-from avel.errors import printable
+from avel.errors import counted, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -171,7 +171,7 @@ def _table(result: SearchResult) -> Table:
 
     span = f"{format_time(result.start, decimals=2)} - {format_time(result.end, decimals=2)}"
     query = f"the {WORDS[result.modality]} of {printable(Path(result.query).name)}, {span}"
-    files = f"{result.files} file{'s' * (result.files != 1)}"
+    files = f"{counted(result.files, 'file')}"
     title = f"{query}, in {files} of {result.segments} segments"
     table = Table(title=Text(title), title_justify="left")
     for heading in ("", "start", "end", "distance"):

@@ -10,6 +10,7 @@ import typer
 from avel.cli._options import Device, KeepState, Seeds
 from avel.cli._terminal import fail, note
 from avel.device import check_device
+from avel.errors import counted
 
 
 def sweep(
@@ -54,8 +55,7 @@ def sweep(
     folder = out or Path("sweeps") / name
     data = open_data(arguments)
     count = len(reproduction.trainings(cells))
-    print(f"{count} trainings of {seeds} seed{'s' if seeds > 1 else ''} on {data.name}"
-          f"{' (simulated features)' if data.simulated else ''}")  # fmt: skip
+    print(f"{count} trainings of {counted(seeds, 'seed')} on {data.title}")
 
     def note_data(path: Path, **_: object) -> None:
         save_data_arguments(arguments, path)

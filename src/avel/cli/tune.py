@@ -44,8 +44,7 @@ def tune(
         tuned_run, measured = choose(
             load_trained(folder), data, calibrate=calibrate, device=device
         )  # fmt: skip
-        simulated = " (simulated features)" if data.simulated else ""
-        print(f"{folder}, tuned on val of {data.name}{simulated}")
+        print(f"{folder}, tuned on val of {data.title}")
         print(_table(measured))
         print(_words(stored(tuned_run.card)))
         if folds := tuned_run.card["tuning"]["folds"]:

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from avel import clock
-from avel.errors import DataError
+from avel.errors import DataError, counted
 from avel.features.store import FOLDER
 from avel.files import MEDIA_ENDINGS, SOUND_ENDINGS, file_exists, is_media
 from avel.formats import ending_of, format_endings, on_file, read, read_all
@@ -202,11 +202,6 @@ def _predictions_note(clips: Sequence[str], where: str) -> str:
         f"model that nobody corrected ({some(clips)}). Correct them, or train on them as they are "
         "with data.predictions=true."
     )
-
-
-def counted(count: int, what: str) -> str:
-    """``1 clip``, ``3 clips``."""
-    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def some(names: Sequence[str], *, shown: int = 5) -> str:

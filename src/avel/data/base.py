@@ -111,6 +111,11 @@ class Dataset:
         sizes = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())
         return f"<Dataset {self.name!r}: {len(self.classes)} classes, clips: {sizes}>"
 
+    @property
+    def title(self) -> str:
+        """Its name for people, which says so where the features are simulated."""
+        return f"{self.name} (simulated features)" if self.simulated else self.name
+
     def recordings_of(self, clips: Iterable[str]) -> set[str]:
         """The recordings that clips, by name, were cut from."""
         return {self.recordings.get(clip, clip) for clip in clips}

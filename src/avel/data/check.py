@@ -12,10 +12,10 @@ from statistics import median
 from typing import Literal, TypeAlias
 
 from avel.backbones.identity import backbone_identity, backbone_name
-from avel.data.annotations import SPLITS, AnnotationRow, counted, read_annotations, some
+from avel.data.annotations import SPLITS, AnnotationRow, read_annotations, some
 from avel.data.base import Dataset
 from avel.data.folder import Clip, assign_splits, gather_clips, usable_clips
-from avel.errors import AvelError
+from avel.errors import AvelError, counted
 from avel.features.content_hashes import ContentHashes, is_current
 from avel.features.listing import media_files
 from avel.features.store import FOLDER, header
@@ -106,7 +106,7 @@ class FolderCheck:
         """One line."""
         text = (
             f"{self.folder}: {counted(self.events, 'event')} of "
-            f"{len(self.classes)} class{'es' * (len(self.classes) != 1)} in "
+            f"{counted(len(self.classes), 'class', 'classes')} in "
             f"{counted(self.files, 'file')}"
         )
         if self.background is not None:
@@ -201,7 +201,7 @@ def dataset_summary(data: Dataset) -> str:
     sizes = _splits({name: len(s) for name, s in data.splits.items()})
     return (
         f"{data.name}: {counted(len(files), 'file')}, {of} ({sizes}), "
-        f"{len(data.classes)} class{'es' * (len(data.classes) != 1)}, "
+        f"{counted(len(data.classes), 'class', 'classes')}, "
         f"{100 * background / max(1, segments):.0f} % of the segments are background"
     )
 

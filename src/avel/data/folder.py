@@ -22,7 +22,6 @@ from avel.data.annotations import (
     REQUIRED,
     SPLITS,
     AnnotationRow,
-    counted,
     read_annotations,
     some,
 )
@@ -30,7 +29,7 @@ from avel.data.base import Dataset, Split
 from avel.data.packed import Pack, Windows, is_packed, open_pack
 from avel.data.rendered import COMPOSER_CARD, TOYBOX_CARD, origin_of
 from avel.data.stratify import divide
-from avel.errors import DataError, listed
+from avel.errors import DataError, counted, listed
 from avel.features.content_hashes import ContentHashes, is_current
 from avel.features.listing import media_files
 from avel.features.manifest import NAME as MANIFEST
@@ -245,7 +244,7 @@ def _stop(root: Path, mistakes: Sequence[str]) -> NoReturn:
     if not os.access(root, os.W_OK):  # a folder that can only be read
         cure += " -o FEATURES, and give data.features=FEATURES"
     raise DataError(
-        f"{root}: {len(mistakes)} mistake{'s' * (len(mistakes) > 1)}{listed(mistakes)}",
+        f"{root}: {counted(len(mistakes), 'mistake')}{listed(mistakes)}",
         expected=f"annotations.csv with {','.join(REQUIRED)}, and {', '.join(OPTIONAL)} if needed",
         hint=f"correct them; where features are missing, or of other files, run: {cure}",
     )

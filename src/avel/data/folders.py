@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from avel.data import folder
-from avel.data.annotations import counted, some
+from avel.data.annotations import some
 from avel.data.base import Dataset, Split
 from avel.data.concat import after, join
-from avel.errors import DataError
+from avel.errors import DataError, counted
 from avel.features.store import FeatureNames, header, stored_path
 
 

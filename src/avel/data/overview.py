@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from avel.data.annotations import TABLES, counted, read_annotations
+from avel.data.annotations import TABLES, read_annotations
 from avel.data.ave import files as ave
-from avel.errors import DataError
+from avel.errors import DataError, counted
 
 
 @dataclass(frozen=True)

@@ -318,11 +318,7 @@ def _rows(split: Split, name: str) -> Any:
 def recordings(data: Dataset, split: str | None = None) -> int:
     """How many recordings the clips of a data set, or of one of its splits, were cut from."""
     splits = [s for name, s in data.splits.items() if split in (None, name)]
-    return len({_recording(data, name) for s in splits for name in s.ids})
-
-
-def _recording(data: Dataset, clip: str) -> str:
-    return data.recordings.get(clip, clip)
+    return len(data.recordings_of(clip for s in splits for clip in s.ids))
 
 
 def assign_folds(data: Dataset, whole: Split, count: int, *, seed: int) -> list[NDArray[np.int64]]:
@@ -334,7 +330,7 @@ def assign_folds(data: Dataset, whole: Split, count: int, *, seed: int) -> list[
         UsageError: for fewer than 2 folds.
         DataError: if there are fewer recordings than folds.
     """
-    names = [_recording(data, clip) for clip in whole.ids]
+    names = [data.recordings.get(clip, clip) for clip in whole.ids]
     recordings = list(dict.fromkeys(names))
     if count < 2:
         raise UsageError(f"--folds must be at least 2, got {count}", hint="give --folds 5")

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Protocol
 
-from avel.errors import UsageError
+from avel.errors import UsageError, counted
 from avel.files import write_whole
 from avel.papers import Reported
 from avel.tasks import task_named
@@ -240,7 +240,7 @@ def table(rows: Sequence[Json]) -> str:
 
 
 def _clips(count: int) -> str:
-    return f"{count or 'no'} background clip{'s' * (count != 1)}"
+    return counted(count, "background clip") if count else "no background clips"
 
 
 def _mean_text(m: Measured) -> str:

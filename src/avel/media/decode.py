@@ -20,7 +20,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from avel import clock
-from avel.errors import MediaError
+from avel.errors import MediaError, counted
 from avel.media.downmix import MEAN, Downmix, measured
 
 #: Demuxers for media that people hand in. Playlists (which open other files), devices and text
@@ -66,19 +66,15 @@ class Damage:
     def sentences(self, what: str) -> Iterator[str]:
         """A sentence for each kind of damage."""
         if self.packets:
-            yield f"{what}: {_count(self.packets, 'packet')} couldn't be decoded"
+            yield f"{what}: {counted(self.packets, 'packet')} couldn't be decoded"
         if self.corrupt:
             damaged = "frame is" if self.corrupt == 1 else "frames are"
             yield f"{what}: {self.corrupt} {damaged} damaged (used as it came)"
         if self.dropped:
-            left = _count(self.dropped, "frame")
+            left = counted(self.dropped, "frame")
             yield f"{what}: {left} left out, out of order or not convertible"
         if self.reads:
-            yield f"{what}: the file couldn't be read on at {_count(self.reads, 'place')}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+            yield f"{what}: the file couldn't be read on at {counted(self.reads, 'place')}"
 
 
 def open_container(path: Path) -> Any:

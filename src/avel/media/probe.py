@@ -12,7 +12,7 @@ import av
 import av.error
 
 from avel import clock
-from avel.errors import AvelError, MediaError, UsageError
+from avel.errors import AvelError, MediaError, UsageError, counted
 from avel.files import DOWNLOAD, IS_ADDRESS, is_address
 from avel.media.decode import (
     MAX_PIXELS,
@@ -72,7 +72,7 @@ class Track:
 
     def __str__(self) -> str:
         sight = f"{self.width}x{self.height}, {self.fps:g} frames/s"
-        sound = f"{self.rate} Hz, {self.channels} channel{'s' * (self.channels != 1)}"
+        sound = f"{self.rate} Hz, {counted(self.channels, 'channel')}"
         spoken = f", {self.language}" if self.language not in ("", "und") else ""
         return f"{self.number} ({self.codec}, {sight if self.kind == 'video' else sound}{spoken})"
 

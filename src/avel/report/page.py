@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avel.errors import AvelError
+from avel.errors import AvelError, counted
 from avel.files import write_whole
 from avel.report import view
 from avel.report.layout import address, model_context, render_page
@@ -166,8 +166,7 @@ def context(
 
 
 def _facts(timeline: Timeline) -> tuple[str, ...]:
-    count = len(timeline.events)
-    facts = [f"{count} event{'s' * (count != 1)}"]
+    facts = [counted(len(timeline.events), "event")]
     lanes = (("heard", timeline.audio_only), ("seen", timeline.visual_only))
     facts += [f"{len(events)} only {how}" for how, events in lanes if events]
     facts += ["corrected by a person"] * timeline.corrected

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avel import clock
+from avel.errors import counted
 from avel.report import view
 from avel.report.excerpts import Excerpt, ExcerptCutter
 from avel.report.layout import address, model_context, render_page
@@ -84,8 +85,8 @@ def render(result: SearchResult, *, page: str | Path) -> str:
         "name": f"The {modality} of {Path(result.query).name or 'a query'}",
         "facts": (
             query.times,
-            _count(len(result), "match", "matches"),
-            f"{_count(result.files, 'file')} of {_count(result.segments, 'segment')} searched",
+            counted(len(result), "match", "matches"),
+            f"{counted(result.files, 'file')} of {counted(result.segments, 'segment')} searched",
         ),
         "notes": (*result.notes, *_failures(result), *_omissions(len(result), query, matches)),
         "modality": modality,
@@ -157,16 +158,12 @@ def _data(card: ExcerptCard) -> Json:
     }  # fmt: skip
 
 
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or f'{one}s'}"
-
-
 def _failures(result: SearchResult) -> Iterator[str]:
     for name, error in result.failed[:MAX_FAILED]:
         yield error.got if name in error.got else f"{name}: {error.got}"
     more = len(result.failed) - MAX_FAILED
     if more > 0:
-        yield f"{_count(more, 'more file')} couldn't be searched."
+        yield f"{counted(more, 'more file')} couldn't be searched."
 
 
 def _omissions(count: int, query: ExcerptCard, matches: Sequence[ExcerptCard]) -> Iterator[str]:
@@ -175,7 +172,7 @@ def _omissions(count: int, query: ExcerptCard, matches: Sequence[ExcerptCard]) -
         yield f"This page shows the {len(matches)} nearest of {count} matches."
     unread = sum(c.excerpt is None for c in (query, *matches))
     if unread:
-        yield f"{_count(unread, 'excerpt')} couldn't be read again."
+        yield f"{counted(unread, 'excerpt')} couldn't be read again."
     uncut = sum(c.excerpt is not None and not c.excerpt.cut for c in (query, *matches))
     if uncut:
         yield (

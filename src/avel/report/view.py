@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avel import clock
+from avel.errors import counted
 from avel.report.thumbs import attention_bytes
 from avel.types import BACKGROUND, Bools, Event, EventModality, Json, Scores, Timeline
 
@@ -177,11 +178,7 @@ def _lane(timeline: Timeline, name: str, hue: int, events: Sequence[Event]) -> L
     values = curve(timeline.scores, name)
     path, points = curve_path(values, timeline.scores)
     spent = length_text(sum(e.end - e.start for e in class_events))
-    count = (
-        f"{len(class_events)} event{'s' * (len(class_events) != 1)}, {spent}"
-        if class_events
-        else ""
-    )
+    count = f"{counted(len(class_events), 'event')}, {spent}" if class_events else ""
     peak = f"peak {max(values) / 1000:.2f}" if values and not class_events else ""
     return Lane(shown_name(name), hue, class_events, count or peak, path, points, values)
 
@@ -226,7 +223,7 @@ def _single_modality_lane(
         if row is not None:
             row.append(event)
     shown = [tuple(event_view(e, timeline.duration, 0) for e in sorted(row)) for row in rows]
-    count = f"{len(events)} event{'s' * (len(events) != 1)}"
+    count = counted(len(events), "event")
     left_out = len(events) - sum(map(len, shown))
     summary = f"{count}, {len(events) - left_out} shown" if left_out else count
     return SingleModalityLane(modality, label, summary, tuple(shown), left_out)

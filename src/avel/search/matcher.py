@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from avel import clock
-from avel.errors import AvelError, DataError, MediaError, UsageError
+from avel.errors import AvelError, DataError, MediaError, UsageError, counted
 from avel.features.cache import Facts, features_of
 from avel.features.listing import named_files
 from avel.inference.predictor import check_features
@@ -501,10 +501,12 @@ def _notes(
 ) -> Iterator[str]:
     short = sum(not len(c) for c in cost)
     if short:
-        yield f"{_count(short, 'is', 'are')} shorter than the query and can't be compared."
+        files = counted(short, "file is", "files are")
+        yield f"{files} shorter than the query and can't be compared."
     empty = sum(not t.present.any() for t in tracks)
     if empty:
-        yield f"{_count(empty, 'has', 'have')} no {WORDS[query_rows.candidate_modality]} to search."
+        files = counted(empty, "file has", "files have")
+        yield f"{files} no {WORDS[query_rows.candidate_modality]} to search."
 
 
 def _track_notes(notes: Iterable[str], modality: Modality) -> tuple[str, ...]:
@@ -522,10 +524,6 @@ def _tracks_used(
     tracks_taken = [(query_rows.file, n) for n in query_rows.notes]
     tracks_taken += [(t.file, n) for t in tracks if str(t.file) in shown for n in t.notes]
     yield from dict.fromkeys(f"{file}: {note}." for file, note in tracks_taken)
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"1 file {one}" if number == 1 else f"{number} files {many}"
 
 
 def _load(model: str | Path) -> Trained:
