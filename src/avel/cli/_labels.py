@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from avel.cli._outputs import named_output, parse_outputs, unwritable, write_events
+from avel.cli._outputs import named_output, parse_outputs, write_events, writing
 from avel.cli._terminal import note
 from avel.errors import AvelError, UsageError, printable
 from avel.files import file_exists
@@ -187,16 +187,16 @@ def _write(path: Path, timelines: Sequence[Timeline], outputs: Outputs) -> list[
     options: dict[str, Any] = {"format": outputs.format, "overwrite": outputs.overwrite}
     options["scores"] = outputs.scores
     try:
-        if path in outputs.names:
-            save_all(timelines, path, **options)
-        else:
-            save(timelines[0], path, **options)
+        with writing(path):
+            if path in outputs.names:
+                save_all(timelines, path, **options)
+            else:
+                save(timelines[0], path, **options)
     except UsageError:
         raise
-    except (AvelError, OSError) as e:
-        error = unwritable(path, e.strerror or str(e)) if isinstance(e, OSError) else e
-        note(str(error))
-        return [error]
+    except AvelError as e:
+        note(str(e))
+        return [e]
     print(f"wrote {printable(str(path))}")
     return []
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.cli._terminal import is_quiet, note, progress_console
+from avel.cli._terminal import fail, is_quiet, note, progress_console
 from avel.errors import UsageError, counted, printable
 from avel.progress import Progress
 
@@ -133,6 +133,22 @@ def progress_bar(title: str) -> Iterator[Progress]:
     with Bar(console=console, transient=True, disable=off) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def exits_when_stopped(message: str = "") -> Iterator[None]:
+    """A context in which Ctrl-C prints how to resume, and ends with exit code 130.
+
+    Args:
+        message: What is printed; the training's own words if empty.
+    """
+    from avel.training.loop import Stopped
+
+    try:
+        yield
+    except Stopped as e:
+        fail(message or str(e))
+        raise typer.Exit(130) from e
 
 
 def print_json(value: Json) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -250,17 +251,27 @@ def write_events(timeline: Timeline, *, clips: Path | None, thumbnails: Path | N
     lines = []
     for make, folder in ((cut_clips, clips), (save_thumbnails, thumbnails)):
         if folder is not None:
-            try:
+            with writing(folder):
                 paths = make(timeline, folder)
-            except OSError as e:
-                raise unwritable(folder, e.strerror or str(e)) from e
             files = f"{counted(len(paths), 'file')}"
             lines.append(f"wrote {files} into {printable(str(folder))}")
     return lines
 
 
-def unwritable(path: Path, why: str) -> DataError:
-    """The error for a path that can't be written."""
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A context in which a path is written.
+
+    Raises:
+        DataError: where it can't be, in place of the system's error.
+    """
+    try:
+        yield
+    except OSError as e:
+        raise _unwritable(path, e.strerror or str(e)) from e
+
+
+def _unwritable(path: Path, why: str) -> DataError:
     return DataError(f"{path} can't be written ({why})", hint="make room there, or choose another")
 
 
@@ -273,9 +284,9 @@ def check_writable(paths: Sequence[Path]) -> None:
     for path in paths:
         folder = next(p for p in path.absolute().parents if p.exists())
         if not folder.is_dir():
-            raise unwritable(path, f"{folder} is no folder")
+            raise _unwritable(path, f"{folder} is no folder")
         try:
             with TemporaryFile(dir=folder):
                 pass
         except OSError as e:
-            raise unwritable(path, f"nothing can be written into {folder}: {e.strerror}") from e
+            raise _unwritable(path, f"nothing can be written into {folder}: {e.strerror}") from e

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avel.cli._options import need_packages
-from avel.cli._outputs import check_writable, unwritable
+from avel.cli._outputs import check_writable, writing
 from avel.errors import UsageError
 
 
@@ -33,10 +33,8 @@ def export(
     from avel.inference.load import load_trained
     from avel.onnx.export import export_model
 
-    try:
+    with writing(path):
         exported = export_model(load_trained(model), path, with_backbones=not no_backbones)
-    except OSError as e:
-        raise unwritable(path, e.strerror or str(e)) from e
     for written in exported.paths:
         print(f"wrote {written} ({written.stat().st_size / 10**6:.1f} MB)")
     print(f"outputs differ from torch's by at most {exported.difference:.1e}")

@@ -32,8 +32,8 @@ from avel.cli._outputs import (
     check_writable,
     output_paths,
     table_paths,
-    unwritable,
     write_events,
+    writing,
 )
 from avel.cli._terminal import detail, fail, note
 from avel.device import check_device, sleep_while_waiting
@@ -294,10 +294,10 @@ class _Batch:
             whole, shown = _run(source, localizer, self.modality, self._title(video), **options)
         for path in paths:
             lanes = writer_for(path, format=self.format).lanes
-            shown_there = whole if lanes else shown
-            _save(
-                shown_there, path, format=self.format, overwrite=self.overwrite, scores=self.scores
-            )
+            with writing(path):
+                (whole if lanes else shown).save(
+                    path, format=self.format, overwrite=self.overwrite, scores=self.scores
+                )
         detail(_pace(video, whole, time.perf_counter() - began))
         lines = write_events(shown, clips=self.clips, thumbnails=self.thumbnails)
         if not self.warned:
@@ -322,10 +322,8 @@ class _Batch:
         from avel.report import save_all
 
         for path in self.tables if self.rows else ():
-            try:
+            with writing(path):
                 save_all(self.rows, path, format=self.format, overwrite=self.overwrite)
-            except OSError as e:
-                raise unwritable(path, e.strerror or str(e)) from e
             if not (self.as_json or self.stream):
                 note(f"wrote {path}")
 
@@ -364,13 +362,6 @@ def _check_writers(
         writer = writer_for(path, format=format)
         probed = check_output(writer, video, path, overwrite=overwrite) or probed
     return probed if isinstance(probed, Media) else None
-
-
-def _save(timeline: Timeline, path: Path, **options: Any) -> None:
-    try:
-        timeline.save(path, **options)
-    except OSError as e:
-        raise unwritable(path, e.strerror or str(e)) from e
 
 
 def _run(

@@ -16,7 +16,7 @@ from avel.cli._options import (
     print_table,
     progress_bar,
 )
-from avel.cli._outputs import check_writable, unwritable
+from avel.cli._outputs import check_writable, writing
 from avel.cli._terminal import fail, note
 from avel.device import check_device, sleep_while_waiting
 from avel.errors import counted, printable
@@ -122,10 +122,8 @@ def match(
     for caution in cautions(result.model)[:1]:
         note(caution)
     for path in outputs:
-        try:
+        with writing(path):
             result.save(path)
-        except OSError as e:
-            raise unwritable(path, e.strerror or str(e)) from e
     _show(result, outputs, as_json=as_json)
     hint = _direction_hint(result)
     if hint:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from avel.cli._options import Split
-from avel.cli._outputs import unwritable
+from avel.cli._outputs import writing
 from avel.cli._terminal import note
 from avel.errors import DataError, UsageError
 
@@ -415,8 +415,6 @@ def _axes(figure: Figure, count: int) -> list[Any]:
 def _save(figure: Any, out: Path, dpi: int) -> None:
     from avel.figures.style import save_figure
 
-    try:
+    with writing(out):
         save_figure(figure, out, dpi=dpi)
-    except OSError as e:
-        raise unwritable(out, e.strerror or str(e)) from e
     print(out)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avel.cli._options import Device, KeepState, Seeds
-from avel.cli._terminal import fail, note
+from avel.cli._options import Device, KeepState, Seeds, exits_when_stopped
+from avel.cli._terminal import note
 from avel.device import check_device
 
 if TYPE_CHECKING:
@@ -54,12 +54,11 @@ def reproduce(
     from avel.memory import keep_memory
 
     keep_memory()
-    from avel.cli._outputs import unwritable
+    from avel.cli._outputs import writing
     from avel.cli._pairs import open_data, parse_pairs, save_data_arguments
     from avel.errors import UsageError
     from avel.experiments import reproduce as reproduction
     from avel.experiments.tables import slug
-    from avel.training.loop import Stopped
 
     names = [text for text in words or [] if "=" not in text]
     arguments = parse_pairs([text for text in words or [] if "=" in text])
@@ -76,10 +75,8 @@ def reproduce(
     reproduction.plan(tables, pairs=arguments.recipe, mmel=arguments.mmel)
     data = open_data(arguments)
     folder = out or Path("reproduced") / slug(data)
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise unwritable(folder, e.strerror or str(e)) from e
 
     def reading(reads: dict[str, str]) -> DataArguments:
         return replace(arguments, options={**arguments.options, **reads})
@@ -90,7 +87,7 @@ def reproduce(
     def note_data(path: Path, reads: dict[str, str]) -> None:
         save_data_arguments(reading(reads), path)
 
-    try:
+    with exits_when_stopped("stopped; the same command resumes it"):
         result = reproduction.reproduce(
             names, data, out=folder, seeds=range(seeds), only=only, pairs=arguments.recipe,
             mmel=arguments.mmel, keep_state=keep_state, test_chosen=test_chosen,
@@ -98,9 +95,6 @@ def reproduce(
             reopen=reopen if arguments.data == "ave" else None, note=note_data,
             progress=note,
         )  # fmt: skip
-    except Stopped as e:
-        fail("stopped; the same command resumes it")
-        raise typer.Exit(130) from e
     print(result.text())
     print()
     print(", ".join(map(str, result.save(folder))))

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from avel.cli._options import Device, KeepState, Seeds
-from avel.cli._terminal import fail, note
+from avel.cli._options import Device, KeepState, Seeds, exits_when_stopped
+from avel.cli._terminal import note
 from avel.device import check_device
 from avel.errors import counted
 
@@ -45,7 +45,6 @@ def sweep(
     from avel.experiments import sweep as sweeps
     from avel.figures.sweeps import plot
     from avel.papers import FIGURE_5
-    from avel.training.loop import Stopped
 
     arguments = parse_pairs(pairs or [])
     only = [t for t in arguments.task.split(",") if t]
@@ -60,15 +59,12 @@ def sweep(
     def note_data(path: Path, **_: object) -> None:
         save_data_arguments(arguments, path)
 
-    try:
+    with exits_when_stopped("stopped; the same command resumes it"):
         rows = sweeps.sweep(
             name, data, out=folder, seeds=range(seeds), only=only, pairs=arguments.recipe,
             mmel=arguments.mmel, keep_state=keep_state, device=device, note=note_data,
             progress=note,
         )  # fmt: skip
-    except Stopped as e:
-        fail("stopped; the same command resumes it")
-        raise typer.Exit(130) from e
     print(f"{'':28}{'task':6}{'metric':18}{'ours':>7}{'sd':>7}{'n':>3}{'paper':>7}")
     for row in rows:
         print(f"{row['row']:28}{row['task']:6}{row['metric']:18}{row['ours']:7.2f}"

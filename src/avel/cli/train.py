@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avel.cli._options import Device
-from avel.cli._terminal import fail, progress_console
+from avel.cli._options import Device, exits_when_stopped
+from avel.cli._terminal import progress_console
 from avel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def _one(
     from avel.training.loop import fit
     from avel.training.mmel import fit_cml
 
-    with _stopped():
+    with exits_when_stopped():
         if "mmel" in rest:
             return fit_cml(model, data, recipe=recipe, progress=step, **rest)
         return fit(
@@ -240,7 +240,7 @@ def _folded(
     """Cross-validate, then train on everything."""
     from avel.evaluation.cross_validation import cross_validate, fit_all
 
-    with _stopped():
+    with exits_when_stopped():
         cross_validation = cross_validate(
             model, data, folds, task=task, recipe=recipe,
             progress=lambda k, record, epochs: step(f"fold {k} of {folds}", record, epochs), **rest,
@@ -250,18 +250,6 @@ def _folded(
             progress=lambda record, epochs: step("everything", record, epochs), **rest,
         )  # fmt: skip
     return cross_validation, run
-
-
-@contextlib.contextmanager
-def _stopped() -> Iterator[None]:
-    """Ctrl-C prints how to resume, and ends with exit code 130."""
-    from avel.training.loop import Stopped
-
-    try:
-        yield
-    except Stopped as e:
-        fail(str(e))
-        raise typer.Exit(130) from e
 
 
 @contextlib.contextmanager
