@@ -83,15 +83,14 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {kind} {name!r}", expected=f"one of {', '.join(names)}", hint=hint)
 
 
-def listed(mistakes: Sequence[str], *, shown: int = 40, count: int | None = None) -> str:
-    """The mistakes, each on a line of its own; of many the first ones, and how many more.
+def listed(mistakes: Sequence[str], *, count: int | None = None) -> str:
+    """The mistakes, each on a line of its own; of many the first 40, and how many more.
 
     Args:
         mistakes: A clause each.
-        shown: At most so many of them.
         count: How many there are, where not all of them are in ``mistakes``.
     """
-    lines = list(mistakes[:shown])
+    lines = list(mistakes[:40])
     more = (len(mistakes) if count is None else count) - len(lines)
     return "".join(f"\n    {line}" for line in [*lines, *([f"and {more} more"] if more else [])])
 

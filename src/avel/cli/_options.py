@@ -120,7 +120,7 @@ def note_ignored_files(inputs: Sequence[Path]) -> None:
     names = passed_over(inputs)
     if names:
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        count = f"{counted(len(names), 'file')}"
+        count = counted(len(names), "file")
         note(f"ignored {count}, no media by the ending: {', '.join(names[:5])}{more}")
 
 

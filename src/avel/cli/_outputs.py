@@ -253,7 +253,7 @@ def write_events(timeline: Timeline, *, clips: Path | None, thumbnails: Path | N
         if folder is not None:
             with writing(folder):
                 paths = make(timeline, folder)
-            files = f"{counted(len(paths), 'file')}"
+            files = counted(len(paths), "file")
             lines.append(f"wrote {files} into {printable(str(folder))}")
     return lines
 

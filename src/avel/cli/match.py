@@ -169,7 +169,7 @@ def _table(result: SearchResult) -> Table:
 
     span = f"{format_time(result.start, decimals=2)} - {format_time(result.end, decimals=2)}"
     query = f"the {WORDS[result.modality]} of {printable(Path(result.query).name)}, {span}"
-    files = f"{counted(result.files, 'file')}"
+    files = counted(result.files, "file")
     title = f"{query}, in {files} of {result.segments} segments"
     table = Table(title=Text(title), title_justify="left")
     for heading in ("", "start", "end", "distance"):
