@@ -26,7 +26,7 @@ from avel.figures.strips import (
     time_axis,
     waveform,
 )
-from avel.figures.style import heading, margin, stacked_axes
+from avel.figures.style import check_axes, heading, margin, stacked_axes
 from avel.types import Features, Floats, Grid, Scores
 
 if TYPE_CHECKING:
@@ -277,10 +277,7 @@ def attention_strip(
         heights = [_height(attention, r) for r in rows]
         top = 0.3 + 0.17 * attention.simulated
         axes = stacked_axes(heights, width=STRIP, left=margin(rows), right=0.6, top=top)
-    if len(axes) != len(rows):
-        raise UsageError(
-            f"the figure has {len(rows)} rows, got {len(axes)} axes", expected=", ".join(rows)
-        )
+    check_axes(axes, len(rows), ", ".join(rows))
     by_row = dict(zip(rows, axes, strict=True))
     draw: dict[str, Callable[[Axes], list[Any]]] = {
         "frames": lambda ax: frame_strip(attention.frames, attention.spans, ax=ax),

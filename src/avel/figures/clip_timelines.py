@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from avel.figures.strips import (
     shown_segments,
     time_axis,
 )
-from avel.figures.style import heading, margin, stacked_axes
+from avel.figures.style import check_axes, heading, margin, stacked_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,21 +59,17 @@ def timeline(
     duration = clock.segments_to_seconds(length, first.step)
     count = len(frames or ())
     if axes is None:
-        axes = _stack(runs, [row_heights(1 + len(runs), frames)])
-    expected = 1 + len(runs) + bool(count)
-    if len(axes) != expected:
-        raise UsageError(
-            f"the figure has {expected} rows, got {len(axes)} axes",
-            expected="pictures (if there are any), truth, a row a run",
-        )
+        axes = _stack(runs, [row_heights(1 + len(runs), frames)])[0]
+    rows = 1 + len(runs) + bool(count)
+    check_axes(axes, rows, "pictures (if there are any), truth, a row a run")
     if count:
         frame_strip(frames or (), equal_spans(count, duration), ax=axes[0])
-    rows = axes[1:] if count else axes
+    truth_ax, *run_axes = axes[bool(count) :]
     truth = first.truth[at, :length]
-    label_strip(truth, first.classes, ax=rows[0], step=first.step)
-    row_name(rows[0], "true")
+    label_strip(truth, first.classes, ax=truth_ax, step=first.step)
+    row_name(truth_ax, "true")
     drawn = []
-    for run, ax in zip(runs, rows[1:], strict=True):
+    for run, ax in zip(runs, run_axes, strict=True):
         labels = run.labels[at, :length]
         drawn.append(label_strip(labels, run.classes, ax=ax, truth=truth, step=run.step))
         row_name(ax, run.name or "predicted")
@@ -108,22 +105,21 @@ def timelines(
         raise UsageError("no clip is named", hint="name at least one")
     shown = [(frames or {}).get(clip) or None for clip in clips]
     heights = [row_heights(1 + len(runs), pictures) for pictures in shown]
-    axes, drawn = _stack(runs, heights), []
-    for clip, pictures, part in zip(clips, shown, heights, strict=True):
-        drawn.append(timeline(runs, clip, frames=pictures, axes=axes[: len(part)]))
-        axes = axes[len(part) :]
-    return drawn
+    return [
+        timeline(runs, clip, frames=pictures, axes=axes)
+        for clip, pictures, axes in zip(clips, shown, _stack(runs, heights), strict=True)
+    ]
 
 
-def _stack(runs: Sequence[Predictions], heights: Sequence[Sequence[float]]) -> list[Axes]:
+def _stack(runs: Sequence[Predictions], heights: Sequence[Sequence[float]]) -> list[list[Axes]]:
     names = ["true", *(run.name for run in runs)]
     return stack_clips(names, heights, simulated=any(run.simulated for run in runs))
 
 
 def stack_clips(
     names: Sequence[str], heights: Sequence[Sequence[float]], *, simulated: bool
-) -> list[Axes]:
-    """Axes for several clips, with room for time axis and title between two clips.
+) -> list[list[Axes]]:
+    """The axes of each of several clips, with room for time axis and title between two clips.
 
     Args:
         names: Of the rows; the left margin is as wide as the longest.
@@ -135,7 +131,9 @@ def stack_clips(
     for part in heights:
         gaps += [*[0.08] * (len(part) - 1), 0.45 + room]
     all_heights = [h for part in heights for h in part]
-    return stacked_axes(all_heights, width=STRIP, left=margin(names), top=room, gap=gaps[:-1])
+    axes = stacked_axes(all_heights, width=STRIP, left=margin(names), top=room, gap=gaps[:-1])
+    left = iter(axes)
+    return [list(islice(left, len(part))) for part in heights]
 
 
 def row_heights(rows: int, frames: Frames | None) -> list[float]:

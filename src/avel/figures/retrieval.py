@@ -15,7 +15,7 @@ from avel.errors import UsageError
 from avel.figures.clip_timelines import Frames, row_heights, stack_clips
 from avel.figures.predictions import clip_index, loaded_run, run_split
 from avel.figures.strips import bare, equal_spans, frame_strip, name_box, row_name, time_axis
-from avel.figures.style import FAINT, RIGHT, WRONG, heading, short_names
+from avel.figures.style import FAINT, RIGHT, WRONG, check_axes, heading, short_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,12 +133,8 @@ def retrieval_timeline(
     rows = _ROWS[direction]
     count = len(frames or ())
     if axes is None:
-        axes = stack_clips(rows, [row_heights(2, frames)], simulated=retrieval.simulated)
-    if len(axes) != 2 + bool(count):
-        raise UsageError(
-            f"the figure has {2 + bool(count)} rows, got {len(axes)} axes",
-            expected="pictures (if there are any), query, match",
-        )
+        axes = stack_clips(rows, [row_heights(2, frames)], simulated=retrieval.simulated)[0]
+    check_axes(axes, 2 + bool(count), "pictures (if there are any), query, match")
     length, event = int(retrieval.length[at]), int(retrieval.start[at])
     window = int(retrieval.chosen[direction][at])
     duration = clock.segments_to_seconds(int(retrieval.count[at]), retrieval.step)
@@ -187,13 +183,11 @@ def retrieval_timelines(
     shown = [(frames or {}).get(clip) or None for clip, _ in each]
     heights = [row_heights(2, pictures) for pictures in shown]
     names = [name for rows in _ROWS.values() for name in rows]
-    axes, drawn = stack_clips(names, heights, simulated=retrieval.simulated), []
-    for (clip, direction), pictures, part in zip(each, shown, heights, strict=True):
-        panel, axes = axes[: len(part)], axes[len(part) :]
-        drawn.append(
-            retrieval_timeline(retrieval, clip, direction=direction, frames=pictures, axes=panel)
-        )
-    return drawn
+    panels = stack_clips(names, heights, simulated=retrieval.simulated)
+    return [
+        retrieval_timeline(retrieval, clip, direction=direction, frames=pictures, axes=axes)
+        for (clip, direction), pictures, axes in zip(each, shown, panels, strict=True)
+    ]
 
 
 def _window(

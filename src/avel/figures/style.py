@@ -84,6 +84,16 @@ def stacked_axes(
     return axes
 
 
+def check_axes(axes: Sequence[Axes], rows: int, expected: str) -> None:
+    """Refuse another number of axes than a figure has rows.
+
+    Raises:
+        UsageError: that says what the rows are.
+    """
+    if len(axes) != rows:
+        raise UsageError(f"the figure has {rows} rows, got {len(axes)} axes", expected=expected)
+
+
 def margin(names: Iterable[str]) -> float:
     """Inches that the longest of some row names takes."""
     return 0.25 + 0.068 * max((len(n) for n in names), default=0)
