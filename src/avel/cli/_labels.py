@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from avel.cli._outputs import named_output, parse_outputs, write_events, writing
+from avel.cli._outputs import OutputNames, WriteOptions, named_output, parse_outputs
 from avel.cli._terminal import note
 from avel.errors import AvelError, UsageError, printable
 from avel.files import file_exists
@@ -16,45 +16,12 @@ if TYPE_CHECKING:
     from avel.types import Choice, Timeline
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """Where labels are written.
-
-    Args:
-        names: Files that hold all videos together.
-        endings: Endings that each video gets a file with.
-        folder: The folder of those; None for beside their source.
-        format: The format's name, where the ending doesn't choose it.
-        clips, thumbnails: Folders for clips and pictures of the events, or None.
-        overwrite: Whether predictions may be written over a person's labels.
-        scores: Whether subtitles show the scores.
-    """
-
-    names: tuple[Path, ...]
-    endings: tuple[str, ...]
-    folder: Path | None
-    format: str | None = None
-    clips: Path | None = None
-    thumbnails: Path | None = None
-    overwrite: bool = False
-    scores: bool = False
-
-
-def label_outputs(
-    values: Sequence[str],
-    *,
-    format: str | None,
-    overwrite: bool = False,
-    scores: bool = False,
-    **folders: Path | None,
-) -> Outputs:
+def label_outputs(values: Sequence[str], format: str | None) -> OutputNames:
     """The outputs that the values of ``-o`` name: files, bare endings, or a folder.
 
     Args:
         values: The values of ``-o``.
         format: The format's name, where the ending doesn't choose it.
-        overwrite, scores: As in :class:`Outputs`.
-        folders: ``clips`` and ``thumbnails``, as in :class:`Outputs`.
 
     Raises:
         UsageError: for two output folders, an unknown format, or a folder without a format for it.
@@ -62,29 +29,26 @@ def label_outputs(
     from avel.formats import format_named
     from avel.report.writers import writer_for
 
-    parsed = parse_outputs(values)
-    endings = parsed.endings
+    outputs = parse_outputs(values)
     if format is not None:
         format_named(format)
-    if parsed.folder and not endings:
+    if outputs.folder and not outputs.endings:
         if format is None:
             raise UsageError(
-                f"-o names the folder {parsed.folder} without a format",
+                f"-o names the folder {outputs.folder} without a format",
                 expected="an ending after it, or --format",
-                hint=f"-o {parsed.folder} .vtt",
+                hint=f"-o {outputs.folder} .vtt",
             )
-        endings = [format_named(format).ending]
-    for path in (*parsed.names, *(Path(f"video{ending}") for ending in endings)):
+        outputs = replace(outputs, endings=[format_named(format).ending])
+    for path in (*outputs.names, *(Path(f"video{ending}") for ending in outputs.endings)):
         writer_for(path, format=format)
-    return Outputs(
-        tuple(parsed.names), tuple(endings), parsed.folder, format, overwrite=overwrite,
-        scores=scores, **folders,
-    )  # fmt: skip
+    return outputs
 
 
 def convert_labels(
     sources: Sequence[Path],
-    outputs: Outputs,
+    outputs: OutputNames,
+    options: WriteOptions,
     *,
     read_as: str | None,
     video: Path | None,
@@ -96,7 +60,9 @@ def convert_labels(
 
     Args:
         sources: Label files.
-        outputs: Where the labels are written.
+        outputs: Files that hold all videos together, and endings that each video gets a file with,
+            in their folder or beside their source.
+        options: How the labels are written.
         read_as: The format's name, where the sources' endings don't choose it.
         video: The video of the labels, where it isn't beside them.
         modality: Which events are written; those that the source lists if None.
@@ -113,16 +79,16 @@ def convert_labels(
         timelines = [t.choose(modality) for t in timelines]
     _check_video(timelines, video)
     jobs = list(_jobs(labels, outputs))
-    _check_targets(sources, [path for path, _ in jobs] + list(outputs.names))
+    _check_targets(sources, [path for path, _ in jobs] + outputs.names)
     for path, index in jobs:
-        failed += _write(path, [timelines[index]], outputs)
+        failed += _write(path, [timelines[index]], options)
     for name in outputs.names:
         if len(failed) and len(sources) > 1:
             note(f"{name} isn't written, since not every source could be read")
         elif timelines:
-            failed += _write(name, timelines, outputs)
+            failed += _write(name, timelines, options, table=True)
     for timeline, (source, _, _) in zip(timelines, labels, strict=True):
-        failed += _write_events(timeline, outputs)
+        failed += _write_events(timeline, options)
         for text in timeline.notes:
             note(f"{source}: {text}")
     return len(failed)
@@ -150,7 +116,7 @@ def _read(sources: Sequence[Path], read_as: str | None) -> tuple[_Labels, list[A
     return labels, failed
 
 
-def _jobs(labels: _Labels, outputs: Outputs) -> Iterator[tuple[Path, int]]:
+def _jobs(labels: _Labels, outputs: OutputNames) -> Iterator[tuple[Path, int]]:
     """Each output beside its source or in the folder, with the index of its timeline.
 
     It has the source's name, or the video's where a source holds many.
@@ -181,17 +147,11 @@ def _check_targets(sources: Sequence[Path], targets: Sequence[Path]) -> None:
         seen.add(target.resolve())
 
 
-def _write(path: Path, timelines: Sequence[Timeline], outputs: Outputs) -> list[AvelError]:
-    from avel.report import save, save_all
-
-    options: dict[str, Any] = {"format": outputs.format, "overwrite": outputs.overwrite}
-    options["scores"] = outputs.scores
+def _write(
+    path: Path, timelines: Sequence[Timeline], options: WriteOptions, *, table: bool = False
+) -> list[AvelError]:
     try:
-        with writing(path):
-            if path in outputs.names:
-                save_all(timelines, path, **options)
-            else:
-                save(timelines[0], path, **options)
+        options.save(timelines, path, table=table)
     except UsageError:
         raise
     except AvelError as e:
@@ -201,9 +161,9 @@ def _write(path: Path, timelines: Sequence[Timeline], outputs: Outputs) -> list[
     return []
 
 
-def _write_events(timeline: Timeline, outputs: Outputs) -> list[AvelError]:
+def _write_events(timeline: Timeline, options: WriteOptions) -> list[AvelError]:
     try:
-        for line in write_events(timeline, clips=outputs.clips, thumbnails=outputs.thumbnails):
+        for line in options.write_events(timeline):
             print(line)
     except AvelError as e:
         note(str(e))

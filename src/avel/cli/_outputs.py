@@ -233,29 +233,57 @@ def output_paths(
     return paths
 
 
-def write_events(timeline: Timeline, *, clips: Path | None, thumbnails: Path | None) -> list[str]:
-    """Cut the clips and save the thumbnails of a timeline's events.
+@dataclass(frozen=True)
+class WriteOptions:
+    """How events are written.
 
     Args:
-        timeline: The events.
-        clips, thumbnails: The folders they go into, or None for none.
-
-    Returns:
-        A line for each folder: how many files were written into it.
-
-    Raises:
-        AvelError: if the video can't be read, or a file can't be written.
+        format: The format's name, where the ending doesn't choose it.
+        overwrite: Whether predictions may be written over a person's labels.
+        scores: Whether subtitles show the scores.
+        clips, thumbnails: Folders for clips and pictures of the events, or None.
     """
-    from avel.report.clips import cut_clips, save_thumbnails
 
-    lines = []
-    for make, folder in ((cut_clips, clips), (save_thumbnails, thumbnails)):
-        if folder is not None:
-            with writing(folder):
-                paths = make(timeline, folder)
-            files = counted(len(paths), "file")
-            lines.append(f"wrote {files} into {printable(str(folder))}")
-    return lines
+    format: str | None = None
+    overwrite: bool = False
+    scores: bool = False
+    clips: Path | None = None
+    thumbnails: Path | None = None
+
+    def save(self, timelines: Sequence[Timeline], path: Path, *, table: bool = False) -> None:
+        """Write one timeline, or several into a table.
+
+        Raises:
+            AvelError: if that can't be done.
+        """
+        from avel.report import save, save_all
+
+        options = {"format": self.format, "overwrite": self.overwrite, "scores": self.scores}
+        with writing(path):
+            if table:
+                save_all(timelines, path, **options)  # type: ignore[arg-type]
+            else:
+                save(timelines[0], path, **options)  # type: ignore[arg-type]
+
+    def write_events(self, timeline: Timeline) -> list[str]:
+        """Cut the clips and save the thumbnails of a timeline's events.
+
+        Returns:
+            A line for each folder: how many files were written into it.
+
+        Raises:
+            AvelError: if the video can't be read, or a file can't be written.
+        """
+        from avel.report.clips import cut_clips, save_thumbnails
+
+        lines = []
+        for make, folder in ((cut_clips, self.clips), (save_thumbnails, self.thumbnails)):
+            if folder is not None:
+                with writing(folder):
+                    paths = make(timeline, folder)
+                files = counted(len(paths), "file")
+                lines.append(f"wrote {files} into {printable(str(folder))}")
+        return lines
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import typer
 
 from avel.cli._labels import convert_labels, label_outputs
 from avel.cli._options import Clips, Overwrite, ShowScores, Thumbnails, check_modality
-from avel.cli._outputs import is_ending, is_folder
+from avel.cli._outputs import WriteOptions, is_ending, is_folder
 from avel.cli._weights import WEIGHTS, convert_weights_file
 from avel.errors import UsageError
 
@@ -96,16 +96,10 @@ def convert(
 
         for source in sources:
             check_readable(source)
-    outputs = label_outputs(
-        targets,
-        format=format,
-        overwrite=overwrite,
-        scores=scores,
-        clips=clips,
-        thumbnails=thumbnails,
-    )
+    outputs = label_outputs(targets, format)
+    options = WriteOptions(format, overwrite, scores, clips, thumbnails)
     chosen = None if modality is None else check_modality(modality)
-    if convert_labels(sources, outputs, read_as=read_as, video=video, modality=chosen):
+    if convert_labels(sources, outputs, options, read_as=read_as, video=video, modality=chosen):
         raise typer.Exit(1)
 
 

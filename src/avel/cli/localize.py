@@ -28,13 +28,7 @@ from avel.cli._options import (
     print_table,
     progress_bar,
 )
-from avel.cli._outputs import (
-    check_writable,
-    output_paths,
-    table_paths,
-    write_events,
-    writing,
-)
+from avel.cli._outputs import WriteOptions, check_writable, output_paths, table_paths
 from avel.cli._terminal import detail, fail, note
 from avel.device import check_device, sleep_while_waiting
 from avel.errors import AvelError, UsageError, printable
@@ -170,9 +164,8 @@ def localize(
     Decision().override(**settings)  # refused before a model is loaded
     check_precision(precision)
     check_device(device)
-    batch = _Batch(
-        paths, tables, chosen, format, overwrite, scores, clips, thumbnails, as_json, stream
-    )  # fmt: skip
+    written = WriteOptions(format, overwrite, scores, clips, thumbnails)
+    batch = _Batch(paths, tables, chosen, written, as_json=as_json, stream=stream)
     batch.check_tables()
     localizer = Localizer(
         model,
@@ -237,21 +230,14 @@ class _Batch:
         paths: The outputs of each video.
         tables: The outputs that hold the events of all videos.
         modality: Which events are shown and written.
-        format: The format's name, where the endings don't choose it.
-        overwrite: Whether predictions may be written over a person's labels.
-        scores: Whether subtitles show the scores.
-        clips, thumbnails: Folders for clips and thumbnails of the events, or None.
+        written: How they are written.
         as_json, stream: Whether results are printed as JSON, at a file's end or by event.
     """
 
     paths: dict[Path, list[Path]]
     tables: list[Path]
     modality: Choice
-    format: str | None
-    overwrite: bool
-    scores: bool
-    clips: Path | None
-    thumbnails: Path | None
+    written: WriteOptions
     as_json: bool
     stream: bool
     done: int = 0
@@ -268,7 +254,7 @@ class _Batch:
             AvelError: that says why.
         """
         check_writable(self.tables)
-        _check_writers("", self.tables, self.format, overwrite=self.overwrite)
+        _check_writers("", self.tables, self.written)
 
     def localize(self, video: Path, localizer: Localizer, options: dict[str, Any]) -> None:
         """Localize one file and write its outputs; an error is printed and counted."""
@@ -285,7 +271,7 @@ class _Batch:
         paths = self.paths[video]
         began = time.perf_counter()
         check_writable(paths)
-        probed = _check_writers(str(video), paths, self.format, overwrite=self.overwrite)
+        probed = _check_writers(str(video), paths, self.written)
         default_tracks = options["audio_track"] is None and options["video_track"] is None
         source = probed if probed is not None and default_tracks else video
         if self.stream:
@@ -293,13 +279,10 @@ class _Batch:
         else:
             whole, shown = _run(source, localizer, self.modality, self._title(video), **options)
         for path in paths:
-            lanes = writer_for(path, format=self.format).lanes
-            with writing(path):
-                (whole if lanes else shown).save(
-                    path, format=self.format, overwrite=self.overwrite, scores=self.scores
-                )
+            lanes = writer_for(path, format=self.written.format).lanes
+            self.written.save([whole if lanes else shown], path)
         detail(_pace(video, whole, time.perf_counter() - began))
-        lines = write_events(shown, clips=self.clips, thumbnails=self.thumbnails)
+        lines = self.written.write_events(shown)
         if not self.warned:
             for caution in cautions(whole.model)[:1]:
                 note(caution)
@@ -319,11 +302,8 @@ class _Batch:
 
     def save_tables(self) -> None:
         """Write the tables of all videos localized so far."""
-        from avel.report import save_all
-
         for path in self.tables if self.rows else ():
-            with writing(path):
-                save_all(self.rows, path, format=self.format, overwrite=self.overwrite)
+            self.written.save(self.rows, path, table=True)
             if not (self.as_json or self.stream):
                 note(f"wrote {path}")
 
@@ -350,17 +330,15 @@ def _pace(video: Path, timeline: Timeline, seconds: float) -> str:
     return f"{video}: {seconds:.1f} s, outputs included, {times}"
 
 
-def _check_writers(
-    video: str, paths: Sequence[Path], format: str | None, *, overwrite: bool
-) -> Media | None:
+def _check_writers(video: str, paths: Sequence[Path], written: WriteOptions) -> Media | None:
     """Check the outputs before any work; the probed video, where a writer had to probe it."""
     from avel.media.file import Media
     from avel.report.writers import check_output, writer_for
 
     probed = None
     for path in paths:
-        writer = writer_for(path, format=format)
-        probed = check_output(writer, video, path, overwrite=overwrite) or probed
+        writer = writer_for(path, format=written.format)
+        probed = check_output(writer, video, path, overwrite=written.overwrite) or probed
     return probed if isinstance(probed, Media) else None
 
 

@@ -20,18 +20,9 @@ def save(
     overwrite: bool = False,
     scores: bool = False,
 ) -> None:
-    """Write a timeline, whole or not at all; the ending, or a format's name, chooses the writer.
+    """Write a timeline, whole or not at all.
 
-    Args:
-        timeline: The events.
-        path: Where to.
-        format: The format's name, where the ending isn't to choose.
-        overwrite: Whether predictions may be written over labels that a person made or corrected.
-        scores: Whether subtitles show the score behind the label: ``Bark (score 0.88)``.
-
-    Raises:
-        UsageError: if no writer has that ending or name; the known ones are named.
-        DataError: if predictions would be written over a person's labels.
+    Arguments and errors are those of :meth:`avel.types.Timeline.save`.
     """
     _writer([timeline], timeline.video, path, format, overwrite, scores).write(timeline, Path(path))
 
