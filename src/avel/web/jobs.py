@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from avel.web.workers import Start, WorkerPool
 
 #: Most labels that the list shows of a job.
 MAX_LABELS = 6
+#: What of a job is shown as it is stored.
+_SHOWN = ("id", "name", "state", "model", "created", "finished", "size", "root")
 _MARK = "made-by-avel-serve.txt"
 _TEXT = """The jobs, uploads, results and corrections of `avel serve --state` here.
 The server removes whatever in jobs and incoming belongs to no job.
@@ -232,17 +234,10 @@ class JobService:
             events = self.store.correction(job.id).events or ()
             facts, labels = facts | {"events": len(events)}, Counter(e.label for e in events)
         return {
-            "id": job.id,
-            "name": job.name,
-            "state": job.state,
+            **{name: getattr(job, name) for name in _SHOWN},
             "position": queue.index(job.id) + 1 if job.id in queue else None,
-            "progress": None if step is None else asdict(step),
+            "progress": None if step is None else step.model_dump(),
             "error": job.error or None,
-            "model": job.model,
-            "created": job.created,
-            "finished": job.finished,
-            "size": job.size,
-            "root": job.root,
             "duration": facts.get("duration"),
             "events": facts.get("events"),
             "labels": dict(labels.most_common(MAX_LABELS)),

@@ -59,12 +59,7 @@ def timeline_info(service: JobService, job: Job, **options: float | None) -> Jso
         "single_modality": [asdict(lane) for lane in view.single_modality_lanes(timeline)],
         "scores": {"bin": page["bin"], "lanes": page["lanes"]},
         "attention": _attention(page["attention"]),
-        "decision": {
-            "threshold": rule.threshold,
-            "low_threshold": rule.low_threshold,
-            "min_duration": rule.min_duration,
-            "max_gap": rule.max_gap,
-        },
+        "decision": asdict(rule),
         "cautions": cards.cautions(timeline.model),
         "notes": notes,
         "model": {"name": job.model, "rows": dict(cards.rows(timeline.model))},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI
@@ -62,4 +61,4 @@ def _info(service: JobService) -> Json:
         {"name": name, "finished": model.finished, "result": model.result}
         for name, model in reversed(training.models.items())
     ]
-    return {**asdict(training.status), "models": models}
+    return {**training.status.model_dump(), "models": models}

@@ -95,7 +95,7 @@ class Folder(BaseModel):
 
 
 class Progress(BaseModel):
-    """Segments done and in all."""
+    """Segments done and in all; `seconds_left` by the pace so far, null before there is one."""
 
     done: int
     total: int
@@ -313,21 +313,27 @@ class TrainedModelInfo(BaseModel):
     result: TrainingResult
 
 
-class TrainingInfo(BaseModel):
-    """The present training, or the last one; `models` are the trained ones, newest first.
+class TrainingStatus(BaseModel):
+    """The present training, or the last one; `none` before the first.
 
-    `stage` is `extract` (files), `fold K of N`, `all clips`, `training split` (epochs) or
-    `evaluate`.
+    `compared` is the model that the new one, `model`, is compared with. `stage` is `extract`
+    (files), `fold K of N`, `all clips`, `training split` (epochs) or `evaluate`, `done` and `total`
+    how much of it; `started` and `finished` are seconds since 1970.
     """
 
-    state: Literal["none", "running", "done", "failed", "cancelled"]
-    model: str
-    compared: str
-    stage: str
-    done: int
-    total: int
-    started: float | None
-    finished: float | None
-    error: ErrorBody | None
-    result: TrainingResult | None
+    state: Literal["none", "running", "done", "failed", "cancelled"] = "none"
+    model: str = ""
+    compared: str = ""
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    started: float | None = None
+    finished: float | None = None
+    error: ErrorBody | None = None
+    result: TrainingResult | None = None
+
+
+class TrainingInfo(TrainingStatus):
+    """The same, and the models that were trained here, newest first."""
+
     models: list[TrainedModelInfo]

@@ -9,16 +9,16 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Literal
 
 from avel.errors import AvelError, DataError
 from avel.files import disk_error, write_whole
 from avel.processes import ChildProcess, ProcessDiedError, lower_priority, outcome_of, unexpected
 from avel.types import Json
 from avel.web.error_responses import body_of, error_body, http_error
+from avel.web.schemas import TrainingResult, TrainingStatus
 from avel.web.training_process import Report, TrainingRequest, train
 
 #: Most models that are stored; more are refused until one is deleted.
@@ -28,36 +28,6 @@ PREFIX = "corrected-"
 _RESULT, _STATUS, _UNFINISHED = "result.json", "training.json", ".unfinished"
 _TICK = 0.2  # seconds between checks for cancellation and time limit
 _log = logging.getLogger("avel.web")
-
-State = Literal["none", "running", "done", "failed", "cancelled"]
-
-
-@dataclass(frozen=True)
-class TrainingStatus:
-    """The present training, or the last one.
-
-    Args:
-        state: ``none`` before the first one.
-        model: Name of the new model.
-        compared: Name of the model that it is compared with.
-        stage: ``extract`` (files), ``fold K of N``, ``all clips``, ``training split`` (epochs),
-            ``evaluate``; empty before the first one.
-        done, total: How much of the stage.
-        started, finished: Seconds since 1970.
-        error: ``got``, ``expected`` and ``hint`` where it failed.
-        result: See :func:`avel.web.training_process.train`, where it is done.
-    """
-
-    state: State = "none"
-    model: str = ""
-    compared: str = ""
-    stage: str = ""
-    done: int = 0
-    total: int = 0
-    started: float | None = None
-    finished: float | None = None
-    error: Json | None = None
-    result: Json | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +121,10 @@ class TrainingService:
                 compared=compared, compared_model=self._model_path(compared),
                 device=self._options.device, recipe=self._options.recipe,
             )  # fmt: skip
-            status = TrainingStatus("running", name, compared, "extract", started=time.time())
+            status = TrainingStatus(
+                state="running", model=name, compared=compared, stage="extract",
+                started=time.time(),
+            )  # fmt: skip
             self._save(status)
             self._status = status
             self._cancelled.clear()
@@ -226,7 +199,7 @@ class TrainingService:
 
     def _run(self, request: TrainingRequest) -> None:
         out = Path(request.out)
-        state: State = "failed"
+        state = "failed"
         changes: Json
         try:
             finished = self._watch(request)
@@ -235,8 +208,9 @@ class TrainingService:
                     return
                 state, changes = "cancelled", {}
             else:
+                result = TrainingResult.model_validate(finished["result"])
                 self._store_model(request, finished)
-                state, changes = "done", {"result": finished["result"]}
+                state, changes = "done", {"result": result}
         except AvelError as e:
             changes = {"error": body_of(e)}
         except OSError as e:
@@ -246,7 +220,8 @@ class TrainingService:
             changes = {"error": body_of(unexpected(request.name, e))}
         finally:
             shutil.rmtree(out, ignore_errors=True)
-        status = replace(self._status, state=state, finished=time.time(), **changes)
+        changes |= {"state": state, "finished": time.time()}
+        status = TrainingStatus.model_validate(self._status.model_dump() | changes)
         with suppress(OSError):
             self._save(status)
         self._status = status
@@ -275,7 +250,9 @@ class TrainingService:
                 if kind == "failed":
                     raise content
                 stage, done, total = content
-                self._status = replace(self._status, stage=stage, done=done, total=total)
+                self._status = self._status.model_copy(
+                    update={"stage": stage, "done": done, "total": total}
+                )
             return None
         except ProcessDiedError as e:
             raise DataError(
@@ -293,7 +270,7 @@ class TrainingService:
             self.models = {**self.models, request.name: _load_model(folder)}
 
     def _save(self, status: TrainingStatus) -> None:
-        write_whole(self._folder / _STATUS, json.dumps(asdict(status)))
+        write_whole(self._folder / _STATUS, status.model_dump_json())
 
 
 def _load_model(folder: Path) -> TrainedModel:
@@ -322,13 +299,13 @@ def _stored_models(folder: Path) -> dict[str, TrainedModel]:
 def _stored_status(path: Path) -> TrainingStatus:
     """The last training; one that was running has failed."""
     try:
-        status = TrainingStatus(**json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+        status = TrainingStatus.model_validate_json(path.read_text("utf-8"))
+    except (OSError, ValueError):
         return TrainingStatus()
     if status.state != "running":
         return status
     error = error_body("the server stopped during the training", hint="train again")
-    return replace(status, state="failed", error=error)
+    return TrainingStatus.model_validate(status.model_dump() | {"state": "failed", "error": error})
 
 
 def _run_training(

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,6 +18,7 @@ from avel.files import disk_error
 from avel.processes import ChildProcess, ProcessDiedError, cores, outcome_of, unexpected
 from avel.types import Json
 from avel.web.error_responses import body_of
+from avel.web.schemas import Progress
 from avel.web.store import Job, Store, StoreError
 from avel.web.worker import JobFunction, WorkerJob, renamed
 
@@ -32,20 +32,6 @@ _TICK = 0.2  # seconds between checks for cancellation and time limit
 _LOADING = 300.0  # most seconds for loading the models
 _REPORT = 0.2  # seconds between two reports of progress
 _RETRY = 1.0  # seconds until the store is tried again
-
-
-@dataclass(frozen=True)
-class Step:
-    """The progress of a running job.
-
-    Args:
-        done, total: Segments.
-        seconds_left: Estimated from the pace so far; None before there is one.
-    """
-
-    done: int
-    total: int
-    seconds_left: float | None
 
 
 class WorkerPool:
@@ -77,7 +63,7 @@ class WorkerPool:
         self._wakings = 0  # number of jobs that were enqueued
         self._take_lock = threading.Lock()  # held while a job is taken
         self._taking = False
-        self._busy: dict[str, Step | None] = {}
+        self._busy: dict[str, Progress | None] = {}
         self._cancelled: set[str] = set()
         self._first: ChildProcess | None = None
         self._threads_running: list[threading.Thread] = []
@@ -124,7 +110,7 @@ class WorkerPool:
                 self._cancelled.add(id)
             return id in self._busy
 
-    def step_of(self, id: str) -> Step | None:
+    def step_of(self, id: str) -> Progress | None:
         """The progress of a running job."""
         return self._busy.get(id)
 
@@ -262,7 +248,7 @@ class WorkerPool:
     def _step(self, job: Job, done: int, total: int, *, since: float) -> None:
         spent = time.monotonic() - since
         left = spent / done * (total - done) if done and spent > 1 else None
-        self._busy[job.id] = Step(done, total, left)
+        self._busy[job.id] = Progress(done=done, total=total, seconds_left=left)
         self._changed(job.id)
 
 
