@@ -258,6 +258,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, data: Dataset) -> Path:
 VERBS = {
     "confusion": "confusion runs/ours runs/other",
     "difference": "difference runs/other runs/ours --split val",
+    "learning": "learning runs/ours runs/other",
+    "learning of cml": "learning runs/match",
     "lambda": "lambda lambda_s.csv lambda_s.csv",
     "tsne": "tsne runs/ours --perplexity 5 --classes 2 --limit 30",
     "timeline": "timeline runs/ours runs/other --clip test0 --clip test1.mp4",
@@ -357,6 +359,8 @@ def test_models_that_attend_are_known() -> None:
         ("confusion runs/match", "cml"),
         ("difference runs/ours", "two"),
         ("difference runs runs/ours", "no trained model"),
+        ("learning runs/none", "no trained model"),
+        ("learning runs/ours -o x.gif", "no ending of a figure"),
         ("lambda nothing.csv", "can't be read"),
         ("lambda data/annotations.csv", "annotations.csv: no table of a sweep: no columns metric"),
         ("attention --clip test0 --model runs/other", "modules=csea state=4 has no attention"),

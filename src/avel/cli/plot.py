@@ -87,6 +87,26 @@ def difference(
     _save(class_difference(first, second)[0].figure, out, dpi)
 
 
+@plot.command()
+def learning(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs (or of several seeds).")
+    ],
+    out: Output = Path("learning.png"),
+    dpi: Dpi = 200,
+) -> None:
+    """Learning curves: loss and validation over the epochs, of all seeds or folds of a run."""
+    _check_output(out)
+    from avel.cli._pairs import seed_folders
+    from avel.figures.learning import learning_curves, read_histories
+
+    histories = {
+        str(run): [history for folder in seed_folders(run) for history in read_histories(folder)]
+        for run in runs
+    }
+    _save(learning_curves(histories)[0][0].figure, out, dpi)
+
+
 @plot.command(name="lambda")
 def lambda_(
     tables: Annotated[list[Path], typer.Argument(metavar="CSV...", help="Tables of `avel sweep`.")],

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from avel.figures.embeddings import project as project
     from avel.figures.embeddings import scatter as scatter
     from avel.figures.embeddings import tsne as tsne
+    from avel.figures.learning import History as History
+    from avel.figures.learning import learning_curves as learning_curves
+    from avel.figures.learning import read_histories as read_histories
     from avel.figures.matrices import class_difference as class_difference
     from avel.figures.matrices import confusion_matrix as confusion_matrix
     from avel.figures.predictions import Predictions as Predictions
@@ -51,6 +54,7 @@ _MODULES = {
     "curves": ("lambda_curves",),
     "dataset": ("dataset_panels",),
     "embeddings": ("neighbour_share", "project", "scatter", "tsne"),
+    "learning": ("History", "learning_curves", "read_histories"),
     "matrices": ("class_difference", "confusion_matrix"),
     "predictions": ("Predictions", "predict_split"),
     "reliability": ("reliability_diagram",),
