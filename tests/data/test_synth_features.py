@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,7 +16,14 @@ from avel.data.ave import dataset as ave
 from avel.data.ave.files import KEY, ORDER_KEY, ORDERS, AveRow, read_annotations
 from avel.data.ave.simulate import simulate, subset
 from avel.data.ave.synth_extras import EXTRAS, ExtraKnobs, make_extra, make_extra_world
-from avel.data.ave.synth_features import Knobs, make_clip, make_scene, make_world
+from avel.data.ave.synth_features import (
+    Knobs,
+    SimulatedScene,
+    make_clip,
+    make_scene,
+    make_world,
+)
+from avel.data.base import fingerprint
 from avel.errors import DataError, UsageError
 
 CLASSES = ("Bark", "Bus", "Cat")
@@ -78,10 +86,90 @@ def test_the_vector_is_the_mean_of_the_maps(made: Path) -> None:
 def test_values_look_like_a_network_s(made: Path) -> None:
     sound, sight = read(made / "audio_feature.h5"), read(made / "visual_feature.h5")
     assert sound.min() == sight.min() == 0
-    assert 0.6 < (sound == 0).mean() < 0.7 and 0.10 < sound.mean() < 0.14
+    assert 0.5 < (sound == 0).mean() < 0.7 and 0.10 < sound.mean() < 0.3
     assert 0.6 < (sight == 0).mean() < 0.7 and sight.max() < 100
     off = (sound == 0).mean((0, 1))  # some channels nearly always off, some hardly ever
     assert off.max() > 0.9 and off.min() < 0.4
+
+
+# ---- the background sound, against what was counted in the release's audio_feature_noisy.h5
+
+
+def counted(sounds: NDArray[Any]) -> dict[str, float]:
+    """Of (N, T, 128): what the module's docstring lists of the real file."""
+    flat = sounds.reshape(-1, sounds.shape[-1]).astype(np.float64)
+    shares = np.linalg.eigvalsh(np.cov(flat.T))[::-1]
+    return {
+        "first": shares[0] / shares.sum(), "five": shares[:5].sum() / shares.sum(),
+        "twenty": shares[:20].sum() / shares.sum(),
+        "next": cosine(sounds[:, :-1], sounds[:, 1:]), "last": cosine(sounds[:, 0], sounds[:, 9]),
+        "largest": flat.max(), "zeros": (flat == 0).mean(), "mean": flat.mean(),
+    }  # fmt: skip
+
+
+def cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return float(((a * b).sum(-1) / np.maximum(norms, 1e-9)).mean())
+
+
+#: Of the real file, and how far 178 drawn clips may be from it.
+REAL = {
+    "first": (0.180, 0.025), "five": (0.464, 0.04), "twenty": (0.772, 0.03),
+    "next": (0.763, 0.02), "last": (0.677, 0.03), "largest": (4.54, 0.9),
+    "zeros": (0.653, 0.015), "mean": (0.122, 0.008),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_background_sound_has_the_spectrum_of_the_real_file(seed: int) -> None:
+    knobs = Knobs()
+    world = make_world(seed, 28, knobs)
+    silent = np.zeros((10, 28), np.float32)
+    scene = SimulatedScene(silent, silent, silent)
+    drawn = np.stack([
+        make_clip(np.random.default_rng([seed, i]), scene, world, knobs)[0] for i in range(178)
+    ])  # fmt: skip
+    found = counted(drawn)
+    assert {n: abs(found[n] - real) <= width for n, (real, width) in REAL.items()} == dict.fromkeys(
+        REAL, True
+    ), found
+
+
+def test_the_real_file_is_what_the_simulation_aims_at(shared: Path) -> None:
+    found = counted(read(shared / "ave" / "audio_feature_noisy.h5"))
+    assert {n: round(v, 3) for n, v in found.items()} == {
+        "first": 0.18, "five": 0.464, "twenty": 0.772, "next": 0.763, "last": 0.677,
+        "largest": 4.537, "zeros": 0.653, "mean": 0.122,
+    }  # fmt: skip
+
+
+def test_background_videos_are_heard_as_background_alone(made: Path) -> None:
+    noisy = read(made / "audio_feature_noisy.h5")
+    world = make_world(4, 3, Knobs())
+    for i, clip in enumerate(noisy):
+        rng = np.random.default_rng([4, 2**30 + i])
+        make_scene(rng, i % 3, (0, 0), 3, Knobs())
+        silent = np.zeros((10, 3), np.float32)
+        sound, _ = make_clip(rng, SimulatedScene(silent, silent, silent), world, Knobs())
+        np.testing.assert_allclose(clip, sound, rtol=1e-6)
+
+
+def test_features_of_an_earlier_simulation_say_how_to_write_them_again(
+    made: Path, labels: Path, tmp_path: Path
+) -> None:
+    assert ave.load(made).notes == ()
+    simulate(tmp_path, labels=labels, scale=0.5, seed=3)
+    marker = json.loads((tmp_path / "SIMULATED.json").read_text())
+    new = ave.load(tmp_path, labels_only=True)
+    del marker["arithmetic"]
+    (tmp_path / "SIMULATED.json").write_text(json.dumps(marker))
+    old = ave.load(tmp_path, labels_only=True)
+    (note,) = old.notes
+    assert "avel synth-features FOLDER --labels LABELS --scale 0.5 --seed 3" in note
+    assert old.simulated and fingerprint(old) != fingerprint(new)
+
+
+# ---- the data set
 
 
 def test_it_loads_as_ave_and_says_that_it_is_simulated(made: Path) -> None:
@@ -105,6 +193,17 @@ def test_same_seed_same_bytes_other_seed_other_features(
     assert np.array_equal(whole[kept], part)  # a clip is the same at every scale
     simulate(tmp_path / "once", labels=labels, scale=0.5, seed=5)
     assert not np.array_equal(part, read(tmp_path / "once" / "audio_feature.h5"))
+
+
+def test_knobs_change_the_features_and_stand_in_the_mark(labels: Path, tmp_path: Path) -> None:
+    for name, knobs in (("usual", None), ("loud", Knobs(noise_audio=2.0))):
+        simulate(tmp_path / name, labels=labels, scale=0.5, knobs=knobs)
+    usual, loud = (read(tmp_path / n / "audio_feature.h5") for n in ("usual", "loud"))
+    assert not np.array_equal(usual, loud)
+    marker = json.loads((tmp_path / "loud" / "SIMULATED.json").read_text())
+    assert marker["knobs"]["noise_audio"] == 2.0
+    data = [ave.load(tmp_path / n, labels_only=True) for n in ("usual", "loud")]
+    assert fingerprint(data[0]) != fingerprint(data[1])
 
 
 def test_a_smaller_scale_keeps_orders_and_labels_consistent(labels: Path, tmp_path: Path) -> None:

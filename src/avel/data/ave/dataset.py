@@ -48,6 +48,8 @@ Audio = Literal["vector", "maps"]
 Visual = Literal["maps", "vector", "maps+c3d", "vector+c3d"]
 #: What `avel synth-features` leaves beside the files it makes.
 MARKER = "SIMULATED.json"
+#: Of the simulation: another number, other features of the same seed and knobs.
+ARITHMETIC = 2
 
 
 def load(
@@ -125,6 +127,7 @@ def load(
         visual_card=_card("visual", maps.shape[2:], simulated, visual),
         simulated=simulated,
         note=_note(root, rows, simulation),
+        notes=_outdated(root, simulation),
         recordings=dict(zip(all_rows.ids, (row.video for row in rows), strict=True)),
         origin=""
         if simulation is None
@@ -136,6 +139,18 @@ def _simulation(root: Path) -> Json | None:
     """What a folder's features were simulated with, None where they weren't."""
     marker = find(root, MARKER)
     return None if marker is None else read_card(marker)
+
+
+def _outdated(root: Path, simulation: Json | None) -> tuple[str, ...]:
+    """What to do with features that an earlier version simulated."""
+    if simulation is None or simulation.get("arithmetic") == ARITHMETIC:
+        return ()
+    scale, seed = simulation.get("scale", 1.0), simulation.get("seed", 0)
+    return (
+        f"{root} was simulated by another version, whose sounds differ: results on it can't be "
+        "compared with those of this version's; to write it again: avel synth-features FOLDER "
+        f"--labels LABELS --scale {scale} --seed {seed}",
+    )
 
 
 def _files(audio: Audio, visual: Visual, *, noisy: bool = False) -> tuple[Remote, ...]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avel._version import __version__
-from avel.data.ave.dataset import MARKER
+from avel.data.ave.dataset import ARITHMETIC, MARKER
 from avel.data.ave.files import (
     ANNOTATIONS,
     AUDIO,
@@ -79,11 +79,12 @@ _BLOCK = 16
 
 @dataclass(frozen=True)
 class _Source:
-    """A clip to be made: its random numbers' name, class and event."""
+    """A clip to be made: its random numbers' name, class, event, and whether it may be audible."""
 
     number: int
     category: int
     event: tuple[int, int]
+    audible: bool = True
 
 
 def simulate(
@@ -92,6 +93,7 @@ def simulate(
     labels: str | Path,
     scale: float = 1.0,
     seed: int = 0,
+    knobs: Knobs | None = None,
     extras: Collection[Extra] = (),
     progress: Progress | None = None,
 ) -> int:
@@ -107,6 +109,7 @@ def simulate(
         labels: A folder with the release's Annotations.txt and order files.
         scale: Share of the rows that are no validation or test rows of SEL, in (0, 1].
         seed: Same seed, same bytes.
+        knobs: How hard it is; the defaults if None (benchmarks/simulation_misfit.py fits them).
         extras: What the release lacks and tian2018's supplement reads: ``"audio_maps"``, VGGish's
             last pooling (2 GB of float32 at full scale), ``"c3d"``, C3D's vectors. With or
             without, the other files are the same.
@@ -119,7 +122,7 @@ def simulate(
         UsageError: for a scale at which a class or a split would vanish, or an unknown extra.
         DataError: if labels are missing, or the folder holds features that aren't simulated.
     """
-    target, knobs, own = Path(target), Knobs(), ExtraKnobs()
+    target, knobs, own = Path(target), knobs or Knobs(), ExtraKnobs()
     _check(scale, extras)
     (annotations,) = need(labels, [ANNOTATIONS])
     rows = read_annotations(annotations)
@@ -140,7 +143,7 @@ def simulate(
         for i in rows_taken
     ]
     count = max(1, round(NOISY * len(sources)))
-    noisy = [_Source(2**30 + i, i % len(classes), (0, 0)) for i in range(count)]
+    noisy = [_Source(2**30 + i, i % len(classes), (0, 0), audible=False) for i in range(count)]
     total = (1 + len(extras)) * (len(sources) + len(noisy))
     _write_all(
         target, sources, noisy, _Simulation(seed, len(classes), knobs, own, total, progress), extras
@@ -211,6 +214,7 @@ def _mark(
         "seed": seed,
         "scale": scale,
         "knobs": asdict(knobs),
+        "arithmetic": ARITHMETIC,
         "avel": __version__,
     }
     if extras:
@@ -281,7 +285,10 @@ class _Simulation:
     def _scene(self, source: _Source) -> tuple[np.random.Generator, SimulatedScene]:
         """What happens in a clip, and the clip's own random numbers from there on."""
         rng = np.random.default_rng([self.seed, source.number])
-        return rng, make_scene(rng, source.category, source.event, self.classes, self.knobs)
+        scene = make_scene(rng, source.category, source.event, self.classes, self.knobs)
+        if not source.audible:  # a background video: its sound is background alone
+            scene = replace(scene, audio=np.zeros_like(scene.audio))
+        return rng, scene
 
 
 def _write_all(

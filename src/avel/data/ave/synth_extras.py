@@ -16,7 +16,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from avel.data.ave.files import SECONDS
-from avel.data.ave.synth_features import Floats, Knobs, SimulatedScene, cut, make_scene, normal
+from avel.data.ave.synth_background import Floats
+from avel.data.ave.synth_features import Knobs, SimulatedScene, cut, make_scene, normal
 
 Extra = Literal["audio_maps", "c3d"]
 EXTRAS: tuple[Extra, ...] = get_args(Extra)
