@@ -256,14 +256,14 @@ class WriteOptions:
         Raises:
             AvelError: if that can't be done.
         """
-        from avel.report import save, save_all
+        from avel.report import save_all
 
         options = {"format": self.format, "overwrite": self.overwrite, "scores": self.scores}
         with writing(path):
             if table:
                 save_all(timelines, path, **options)  # type: ignore[arg-type]
             else:
-                save(timelines[0], path, **options)  # type: ignore[arg-type]
+                timelines[0].save(path, **options)  # type: ignore[arg-type]
 
     def write_events(self, timeline: Timeline) -> list[str]:
         """Cut the clips and save the thumbnails of a timeline's events.
