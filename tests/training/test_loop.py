@@ -534,9 +534,10 @@ def test_the_command_on_two_devices_gives_the_curve_of_one(tmp_path: Path) -> No
 def run_python(*arguments: str | Path) -> str:
     """What a Python process of its own prints."""
     root = Path(__file__).parents[2]
+    path = os.pathsep.join((str(root / "src"), str(root)))
     done = subprocess.run(
         [sys.executable, *map(str, arguments)], capture_output=True, text=True, cwd=root,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -252,7 +252,7 @@ def test_a_recipe_that_leaves_no_clip_is_refused() -> None:
 def test_a_run_of_an_earlier_version_resumes_and_is_averaged(tmp_path: Path) -> None:
     """Its recipe lacks the fields that came later: they are at their defaults."""
     data = make_dataset()
-    later = ("selection", "shuffle", "drop_last", "lr_step", "optimizer")
+    later = ("selection", "shuffle", "drop_last", "lr_step", "optimizer", "average")
     run = fit("cspa_csea", data, recipe=small_recipe("sel", "epochs=1"))
     card = json.loads(json.dumps(run.trained.card))
     for name in later:

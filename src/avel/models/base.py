@@ -149,6 +149,9 @@ class Recipe:
         lr_step: Steps after which the learning rate falls to a tenth, each time; 0 keeps it.
         optimizer: ``"adam"``, or ``"rmsprop"`` as ED-TCN's code has it (Keras' default: the mean of
             squares keeps 0.9 a step).
+        average: Decay of an exponential moving average of the weights, in [0, 1); 0 for none. The
+            average keeps ``min(average, n / (n + 10))`` of itself at training step n = 1, 2, ...
+            Validation and the saved models have the averaged weights.
         options: The model's constructor options (ablations, lambdas).
     """
 
@@ -170,6 +173,7 @@ class Recipe:
     drop_last: bool = False
     lr_step: int = 0
     optimizer: Literal["adam", "rmsprop"] = "adam"
+    average: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -36,7 +36,13 @@ from avel.training.provenance import (
 )
 from avel.training.recipes import check_task, setting_options, to_json, to_toml
 from avel.training.state import STATE, State, load_state, save_state
-from avel.training.step import Objective, Stepper, make_optimizer, restore_optimizer
+from avel.training.step import (
+    Objective,
+    Stepper,
+    WeightAverage,
+    make_optimizer,
+    restore_optimizer,
+)
 from avel.types import Json
 
 if TYPE_CHECKING:
@@ -245,6 +251,7 @@ class _Loop:
         self.final = final
         optimizer = make_optimizer(network, recipe, fabric.device)
         self.objective, self.optimizer = fabric.setup(Objective(network, bf16), optimizer)
+        self.average = WeightAverage(network, recipe.average) if recipe.average else None
         self.best: dict[str, Tensor] = {}
         self.metrics: Json = {}
         self.last: Trained | None = None
@@ -286,11 +293,12 @@ class _Loop:
             scores = {k[len(TEST) :]: v for k, v in best.items() if k.startswith(TEST)}
             self.metrics |= {"test_chosen": {"epoch": best["epoch"], "metrics": scores}}
         if self.task.shows_last_epoch and history and not self.final:
-            self.last = self._model(
-                self.network.state_dict(),
-                {"epoch": len(history), "metric": metric, "value": history[-1].get(metric),
-                 "selection": "the last epoch"},
-            )  # fmt: skip
+            with self._averaged():
+                self.last = self._model(
+                    self.network.state_dict(),
+                    {"epoch": len(history), "metric": metric, "value": history[-1].get(metric),
+                     "selection": "the last epoch"},
+                )  # fmt: skip
         if self.folder is None or not self.fabric.is_global_zero:
             return
         with self._disk_errors(history):
@@ -304,20 +312,29 @@ class _Loop:
         torch.manual_seed(_mixed(self.seed, epoch))
         record: Json = {"epoch": epoch + 1, "loss": self._train(epoch, step)}
         last = epoch + 1 == self.recipe.epochs
-        if self.final:
-            if last:
+        due = last or (not self.final and (epoch + 1) % self.recipe.validate_every == 0)
+        if due:
+            with self._averaged():
                 self._finish(step.clips)
-                self._select({**self.final, "epoch": epoch + 1})
-        elif last or (epoch + 1) % self.recipe.validate_every == 0:
-            self._finish(step.clips)
-            record |= self._validate(validation[0])
-            if self.recipe.selection == "tag_loss":
-                record["tag_loss"] = self._tag_loss(validation[0])
-            for clips in validation[1:]:
-                record |= {TEST + k: v for k, v in self._validate(clips).items()}
-            if (metrics := self._better(record)) is not None:
-                self._select(metrics)
+                self._evaluate(record, validation)
         return record
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """The network with its averaged weights, where the recipe has an average."""
+        return self.average.applied() if self.average else nullcontext()
+
+    def _evaluate(self, record: Json, validation: list[Resident]) -> None:
+        """Validate into an epoch's record and select the epoch if it is better; final: select."""
+        if self.final:
+            self._select({**self.final, "epoch": record["epoch"]})
+            return
+        record |= self._validate(validation[0])
+        if self.recipe.selection == "tag_loss":
+            record["tag_loss"] = self._tag_loss(validation[0])
+        for clips in validation[1:]:
+            record |= {TEST + k: v for k, v in self._validate(clips).items()}
+        if (metrics := self._better(record)) is not None:
+            self._select(metrics)
 
     def _better(self, record: Json) -> Json | None:
         """The card's ``metrics`` where this epoch is to be selected, None where it isn't."""
@@ -355,10 +372,12 @@ class _Loop:
         trained_on, steps = self._sizes(len(stepper.clips))
         alone, losses = self.fabric.world_size == 1, list[Tensor]()
         for positions, share, size in self._shares(stepper.clips, epoch):
+            done = epoch * steps + len(losses)
             if self.recipe.lr_step:
-                done = epoch * steps + len(losses)
                 stepper.set_rate(self.recipe.lr * 0.1 ** (done // self.recipe.lr_step))
             loss = stepper(positions, share * self.fabric.world_size)
+            if self.average:
+                self.average.update(done + 1)
             losses.append(loss * (share * size))
             if alone and loss.device.type == "cpu":  # anything else would have to be waited for
                 _check_finite(losses[-1:], epoch, len(losses))
@@ -441,7 +460,8 @@ class _Loop:
         save_state(
             self.folder,
             State(self.network.state_dict(), self.optimizer.state_dict(), self.best, history,
-                  self.metrics, run_identity(self.card)),
+                  self.metrics, run_identity(self.card),
+                  self.average.values if self.average else {}),
         )  # fmt: skip
         self._write_tables(self.folder, history)
         if self.metrics and self.metrics["epoch"] == len(history):
@@ -485,6 +505,8 @@ class _Loop:
         try:
             self.network.load_state_dict(state.model)
             restore_optimizer(self.optimizer, state.optimizer)
+            if self.average:
+                self.average.restore(state.average)
         except (RuntimeError, ValueError, KeyError) as e:
             raise CheckpointError(
                 f"{self.folder}: {e}", hint="start again in another folder"

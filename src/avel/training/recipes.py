@@ -22,8 +22,9 @@ _CHOICES = {
 }  # fmt: skip
 _LEAST: dict[str, float] = {
     "epochs": 1, "batch": 1, "validate_every": 1, "weight_decay": 0, "patience": 0, "clip_norm": 0,
-    "input_dropout": 0, "balance": 0, "lr_step": 0,
+    "input_dropout": 0, "balance": 0, "lr_step": 0, "average": 0,
 }  # fmt: skip
+_BELOW_1 = ("input_dropout", "average")
 #: Fewer training clips than this are small data.
 SMALL = 300
 #: The recipe of small data, in place of the paper's values; docs/your-own-videos.md has the table
@@ -110,6 +111,7 @@ def small_recipe_text(recipe: Recipe, count: int) -> str:
         "rare classes drawn more often" if recipe.balance else "",
         "mirrored copies" if recipe.mirror else "",
         "time-shifted copies" if recipe.roll else "",
+        f"weights averaged with decay {recipe.average:g}" if recipe.average else "",
         f"batches of {recipe.batch}", f"at most {recipe.epochs} epochs",
     ]  # fmt: skip
     listed = ", ".join(p for p in parts if p)
@@ -209,8 +211,8 @@ def typed(key: str, value: Any, default: Any) -> Any:
         raise ValueError(f"{key}={value!r}: expected {', '.join(_CHOICES[key])}")
     if key == "lr" and result <= 0:
         raise ValueError(f"lr={value!r}: expected more than 0")
-    if key == "input_dropout" and result >= 1:
-        raise ValueError(f"input_dropout={value!r}: expected less than 1")
+    if key in _BELOW_1 and result >= 1:
+        raise ValueError(f"{key}={value!r}: expected less than 1")
     if key in _LEAST and result < _LEAST[key]:
         raise ValueError(f"{key}={value!r}: expected at least {_LEAST[key]:g}")
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class State:
         history: The epochs' records.
         metrics: The best epoch: number, metric, value.
         identity: What a run must have in common to resume from here.
+        average: The moving average of the parameters, where the recipe has one.
     """
 
     model: Mapping[str, Tensor]
@@ -38,6 +39,7 @@ class State:
     history: list[Json]
     metrics: Json
     identity: Json
+    average: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def save_state(folder: Path, state: State) -> None:
@@ -46,6 +48,7 @@ def save_state(folder: Path, state: State) -> None:
 
     tensors = {f"model.{n}": t for n, t in state.model.items()}
     tensors |= {f"best.{n}": t for n, t in state.best.items()}
+    tensors |= {f"average.{n}": t for n, t in state.average.items()}
     plain: dict[str, Json] = {}
     for number, slot in state.optimizer["state"].items():
         for key, value in slot.items():
@@ -88,6 +91,7 @@ def load_state(folder: Path) -> State | None:
             history=list(meta["history"]),
             metrics=dict(meta["metrics"]),
             identity=dict(meta["identity"]),
+            average=_under(tensors, "average."),
         )
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError) as e:
         raise CheckpointError(

@@ -1,13 +1,15 @@
-"""A training step: gather clips, loss, gradients, the optimizer."""
+"""A training step: gather clips, loss, gradients, the optimizer, the average of the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from avel.data.resident import Resident
 from avel.models.base import Batch, Model, Recipe
@@ -136,3 +138,57 @@ class Stepper:
         """Take another learning rate from the next step on."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+
+
+class WeightAverage:
+    """The exponential moving average of a network's parameters over training steps.
+
+    Buffers aren't averaged: where the average is applied, they stay the network's own. PyTorch's
+    ``AveragedModel`` isn't used, because it would wait for the device at every step.
+
+    Args:
+        network: On the device that it is trained on; the average starts at its weights.
+        decay: The share of itself that the average keeps at a step, in [0, 1). Step n keeps
+            n / (n + 10) where that is less, so that the initial weights are soon forgotten.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.parameters: dict[str, Tensor] = dict(network.named_parameters())
+        self.values = {n: p.detach().clone() for n, p in self.parameters.items()}
+        self.decay = decay
+
+    def update(self, step: int) -> None:
+        """Take in the weights after a step, the first of which is 1."""
+        decay = min(self.decay, step / (step + 10))
+        blend = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        blend([*self.values.values()], [*self.parameters.values()], step)
+
+    def restore(self, values: Mapping[str, Tensor]) -> None:
+        """Continue from other values, on any device.
+
+        Raises:
+            ValueError: if their names or shapes aren't the parameters'.
+        """
+        if _shapes(values) != _shapes(self.values):
+            raise ValueError("its averaged weights aren't those of this network")
+        _copy(values, self.values)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Give the network its averaged weights, and in the end those of the last step again."""
+        raw = {n: p.detach().clone() for n, p in self.parameters.items()}
+        _copy(self.values, self.parameters)
+        try:
+            yield
+        finally:
+            _copy(raw, self.parameters)
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {n: t.shape for n, t in tensors.items()}
+
+
+@torch.no_grad()
+def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    for name, tensor in target.items():
+        tensor.copy_(source[name])
