@@ -125,6 +125,9 @@ def test_what_is_missing_is_zeros(fakes: None, tmp_path: Path) -> None:
     mute = mux(tmp_path / "b.mkv", pictures=[(i / 4, grey(200)) for i in range(8)])
     found = extract(mute)
     assert not found.audible.any() and not found.audio.any() and found.visual.min() > 150
+    silent = np.concatenate([tone(1, RATE), np.zeros(RATE, np.float32)])
+    found = extract(mux(tmp_path / "c.wav", sounds=[(0.0, silent)]))
+    assert found.audio[0].any() and not found.audio[1].any()
 
 
 def test_a_still_picture_is_computed_once(fakes: None, tmp_path: Path) -> None:

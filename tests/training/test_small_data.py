@@ -77,6 +77,16 @@ def test_channels_that_hardly_vary_do_not_become_huge() -> None:
     assert torch.isfinite(layer("visual", torch.zeros(1, 1, 1, 1, 2))).all()
 
 
+def test_a_segment_without_signal_stays_zeros() -> None:
+    layer = Standardize(3, 2)
+    layer.take("audio", torch.ones(3), torch.ones(3))
+    layer.take("visual", torch.ones(2), torch.ones(2))
+    x = torch.rand(1, 2, 3)
+    x[0, 1] = 0
+    assert layer("audio", x)[0, 0].all() and not layer("audio", x)[0, 1].any()
+    assert not layer("visual", torch.zeros(1, 1, 2, 2, 2)).any()
+
+
 def test_dropout_takes_a_channel_from_all_regions_and_only_in_training() -> None:
     layer = Standardize(4, 4, standardize=False, dropout=0.5)
     torch.manual_seed(0)

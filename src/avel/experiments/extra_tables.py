@@ -17,7 +17,7 @@ TITLES = {
 #: What `systems` calls the models, and which of their variants it holds besides the default.
 _NAMES = {
     "av": "A+V-att", "avdln": "AVDLN", "avsdn": "AVSDN", "cspa_csea": "CSPA+CSEA", "dam": "DAM",
-    "dcca": "DCCA", "ed_tcn": "ED-TCN", "jca": "JCA",
+    "dcca": "DCCA", "ed_tcn": "ED-TCN", "evidence": "Evidence (ours)", "jca": "JCA",
 }  # fmt: skip
 #: Baselines of a person's own small data, with no row in a table of papers' systems.
 _BASELINES = ("linear",)

@@ -268,7 +268,7 @@ class _Batches:
             np.zeros(networks.visual_shape, np.float32),
         )
         file.rows.append(row)
-        audible = segment.n_samples_present > 0
+        audible = segment.n_samples_present > 0 and bool(segment.audio.any())  # digital silence
         self._sounds += file.track.add(row, segment.audio, audible=audible)
         for image, share in self._images(segment):
             if file.last is None or not np.array_equal(image, file.last.image):

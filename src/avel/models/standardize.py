@@ -20,7 +20,8 @@ class Standardize(nn.Module):
 
     A visual channel has one mean and one sd, those of its mean over the regions, and is dropped in
     all regions of a segment together. Then a segment is divided by the root mean square of its
-    channels, a map by that of its mean over the regions.
+    channels, a map by that of its mean over the regions. A segment of zeros, which had no signal,
+    stays one.
 
     Args:
         audio_dim, visual_dim: Widths A and V.
@@ -61,7 +62,9 @@ class Standardize(nn.Module):
         centred = (x - mean) / sd
         whole = centred.flatten(2, -2).mean(2) if x.ndim > 3 else centred  # (B, T, width)
         strength = (whole.square().mean(-1) + _EPSILON).sqrt()  # (B, T)
-        scaled: Tensor = (centred / strength.reshape(*x.shape[:2], *[1] * (x.ndim - 2))).to(x.dtype)
+        each = (*x.shape[:2], *[1] * (x.ndim - 2))
+        signal = (x != 0).flatten(2).any(-1)
+        scaled: Tensor = (centred / strength.reshape(each) * signal.reshape(each)).to(x.dtype)
         return scaled
 
 

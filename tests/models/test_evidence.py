@@ -1,0 +1,183 @@
+"""The model of our own: its soft AND, its lags, its losses by hand, and late sound."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from avel.models.base import Batch, Query, build_model
+from avel.models.evidence import Evidence, _moved, _tag_cost
+
+C, T = 2, 8
+
+
+def small(task: str = "sel", **options: object) -> Evidence:
+    torch.manual_seed(0)
+    widths = {"hidden": 16, "state": 8, "width": 8}
+    model = build_model(
+        "evidence", audio_dim=4, visual_dim=4, classes=C, task=task, **{**widths, **options}
+    )
+    assert isinstance(model, Evidence)
+    return model
+
+
+def pairs(clips: int, late: int = 0, seed: int = 0) -> Batch:
+    """Clips of both classes in sound and picture; an event is where they are of one class."""
+    draw = torch.Generator().manual_seed(seed)
+    start = torch.randint(0, 3, (clips,), generator=draw)
+    end = torch.randint(5, T + 1, (clips,), generator=draw)
+    heard, seen = torch.randint(0, 2, (2, clips), generator=draw).unbind()
+    on = (torch.arange(T) >= start[:, None]) & (torch.arange(T) < end[:, None])
+    audio = torch.full((clips, T, 4), 0.1) + 0.05 * torch.rand(clips, T, 4, generator=draw)
+    visual = torch.full((clips, T, 2, 2, 4), 0.1)
+    visual = visual + 0.05 * torch.rand(clips, T, 2, 2, 4, generator=draw)
+    for i in range(clips):
+        audio[i, on[i], heard[i]] += 1
+        visual[i, on[i], 0, 1, seen[i]] += 1
+    if late:
+        audio = torch.cat([torch.zeros(clips, late, 4), audio[:, :-late]], 1)
+    labels = torch.where(on & (heard == seen)[:, None], heard[:, None], C)
+    return Batch(audio=audio, visual=visual, labels=labels)
+
+
+def test_the_soft_and_by_hand() -> None:
+    model = small()
+    one = torch.ones(1, 1, 1)
+    a, v = torch.tensor([[[2.0]]]), torch.tensor([[[-1.0]]])
+    expected = -math.log(math.exp(-2.0) + math.exp(1.0))
+    assert float(model._join(a, v, (one, one))) == pytest.approx(expected, rel=1e-6)
+    # without a weight the sound doesn't count
+    assert float(model._join(a, v, (0 * one, one))) == pytest.approx(-1.0, abs=1e-4)
+    assert float(small(joint="sum")._join(a, v, (one, 2 * one))) == 0.0
+
+
+def test_a_late_sound_is_moved_back() -> None:
+    x = torch.arange(1.0, 6.0).reshape(1, 5, 1)
+    two_late = torch.zeros(1, 7, 1)
+    two_late[0, 3 + 2] = 1
+    assert _moved(x, two_late)[0, :, 0].tolist() == [3, 4, 5, 0, 0]
+
+
+def test_the_lag_is_where_sound_and_picture_match() -> None:
+    model = small()
+    seen = torch.zeros(1, T, C)
+    seen[0, 2:4] = 1
+    heard = torch.zeros(1, T, C)
+    heard[0, 4:6, 0] = 1  # class 0 two segments later, class 1 at the same time
+    heard[0, 2:4, 1] = 1
+    with torch.no_grad():
+        model.lag_scale.fill_(20.0)
+    weight, parts = model._lags(heard, seen, torch.zeros(1, 7))
+    assert weight[0, :, 0].argmax() == 3 + 2
+    assert parts["lag"][0].tolist() == pytest.approx([2.0, 0.0], abs=1e-3)
+
+
+def test_sounds_are_moved_while_training_and_the_lag_loss_knows_how_far() -> None:
+    model = small(shift=0.9, lost=0.0)
+    batch = pairs(32)
+    real = torch.ones(32, T, dtype=torch.bool)
+    audio, visual, late = model._perturbed(batch.audio, batch.visual.flatten(2, 3), real)
+    assert torch.equal(visual, batch.visual.flatten(2, 3))
+    assert late.abs().max() == 3 and late.min() < 0 < late.max()
+    for i, k in enumerate(late.tolist()):
+        if k >= 0:
+            assert torch.equal(audio[i, k:], batch.audio[i, : T - k])
+            assert not audio[i, :k].any()
+        else:
+            assert torch.equal(audio[i, :k], batch.audio[i, -k:])
+            assert not audio[i, k:].any()
+
+
+def test_no_sound_comes_from_padding() -> None:
+    model = small(shift=0.9, lost=0.0)
+    batch = pairs(32)
+    real = torch.arange(T).expand(32, T) < 5
+    audio = torch.where(real[..., None], batch.audio, torch.full_like(batch.audio, 9.0))
+    moved, _, _ = model._perturbed(audio, batch.visual.flatten(2, 3), real)
+    assert moved.max() < 9
+
+
+def test_a_lost_track_is_zeros() -> None:
+    model = small(shift=0.0, lost=0.9)
+    batch = pairs(64)
+    real = torch.ones(64, T, dtype=torch.bool)
+    audio, visual, late = model._perturbed(batch.audio, batch.visual.flatten(2, 3), real)
+    silent, dark = ~audio.flatten(1).any(1), ~visual.flatten(1).any(1)
+    assert not late.any() and silent.any() and dark.any()
+    assert not (silent & dark).any()
+
+
+def test_tags_by_hand() -> None:
+    p = torch.tensor([0.9, 0.3])
+    logits = torch.logit(p).reshape(1, 2, 1)
+    pooled = (0.81 + 0.09) / 1.2
+    cost = _tag_cost(logits, torch.ones(1, 1), None)
+    assert float(cost) == pytest.approx(-math.log(pooled), rel=1e-5)
+
+
+def test_the_share_of_the_sound_is_between_0_and_1_and_half_without_a_gate() -> None:
+    batch = pairs(4)
+    with torch.no_grad():
+        parts = small().eval()(audio=batch.audio, visual=batch.visual).parts
+        even = small(gate=False, reach=0).eval()(audio=batch.audio, visual=batch.visual).parts
+    assert bool(((parts["audio_weight"] >= 0) & (parts["audio_weight"] <= 1)).all())
+    assert even["audio_weight"].tolist() == [[0.5] * T] * 4
+
+
+def trained(**options: object) -> Evidence:
+    model = small(**options)
+    adam = torch.optim.Adam(model.parameters(), 1e-2)
+    for step in range(200):
+        batch = pairs(32, seed=step)
+        cost = model.loss(model(audio=batch.audio, visual=batch.visual), batch)
+        adam.zero_grad()
+        cost.backward()
+        adam.step()
+    return model.eval()
+
+
+def accuracy(model: Evidence, batch: Batch) -> float:
+    with torch.no_grad():
+        labels = model(audio=batch.audio, visual=batch.visual).labels
+    assert labels is not None and batch.labels is not None
+    return float((labels == batch.labels).float().mean())
+
+
+def test_late_sound_is_learnt_and_reported() -> None:
+    aligned, late = pairs(200, seed=999), pairs(200, late=2, seed=999)
+    model = trained()
+    assert accuracy(model, aligned) > 0.9
+    assert accuracy(model, late) > accuracy(model, aligned) - 0.05
+    with torch.no_grad():
+        lag = model(audio=late.audio, visual=late.visual).parts["lag"]
+    assert late.labels is not None
+    label = late.labels.amin(1)
+    event = label != C
+    reported = lag[event].gather(1, label[event][:, None])[:, 0]
+    assert float(reported.median()) == pytest.approx(2, abs=0.5)
+
+
+def test_windows_of_the_event_cost_least() -> None:
+    model = small("cml", hidden=32)
+    adam = torch.optim.Adam(model.parameters(), 1e-2)
+    for step in range(100):
+        batch = pairs(32, seed=step)
+        cost = model.loss(model(audio=batch.audio, visual=batch.visual), batch)
+        adam.zero_grad()
+        cost.backward()
+        adam.step()
+    model.eval()
+    batch = pairs(100, seed=999)
+    assert batch.labels is not None
+    hits: list[bool] = []
+    for audio, visual, label in zip(batch.audio, batch.visual, batch.labels, strict=True):
+        event = (label != C).nonzero()[:, 0]
+        if len(event):
+            query = Query("audio", int(event[0]), len(event))
+            costs: Tensor = model.window_costs(audio=audio[None], visual=visual[None], query=query)
+            assert costs.shape == (1, T - len(event) + 1)
+            hits.append(int(costs.argmin()) == int(event[0]))
+    assert sum(hits) > 0.8 * len(hits)
