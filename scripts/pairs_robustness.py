@@ -42,6 +42,7 @@ from avel.evaluation.inputs import align_classes
 from avel.evaluation.results import table
 from avel.experiments.extra_tables import modalities, systems
 from avel.features.extractor import Extractor
+from avel.features.store import header
 from avel.figures.curves import read_rows
 from avel.files import whole, write_whole
 from avel.inference.checkpoint import Trained
@@ -51,12 +52,14 @@ from avel.memory import keep_memory
 from avel.tasks import task_named
 from avel.tasks.sel import segment_metrics
 from avel.types import Json
+from project_features import PROJECTED, Projection
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PICTURE = "pairs10_robustness.csv", "pairs10-robustness.png"
+MINIS = "mini_audio", "mini_visual"
 #: Frames of a second that dropping chooses from: as many as the clips have.
 FPS = 12
 #: Kinds and levels, in the order of the figure; "" is the clip as it is.
@@ -160,18 +163,33 @@ def degraded_picture(
 
 
 def features(
-    clips: Sequence[Path], kind: str, level: str, work: Path
+    clips: Sequence[Path],
+    kind: str,
+    level: str,
+    work: Path,
+    backbones: tuple[str, str],
+    projection: Projection | None,
 ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
     """(N, T, A) and (N, T, H, W, V) of clips of one length, kept in a file of ``work``.
 
     What the condition leaves as it was is zeros.
+
+    Args:
+        clips: The clips' paths.
+        kind, level: The condition.
+        work: Folder of the files.
+        backbones: The audio and the visual one.
+        projection: What the maps are projected by; None leaves them as they are.
 
     Raises:
         AvelError: if a clip can't be read.
     """
     path = work / f"{kind}{level}-{len(clips)}.npz"
     if not path.is_file():
-        extractor = Extractor(audio="mini_audio", visual="mini_visual")
+        # the modality that stays as it was is read by the quickest backbone, and not kept
+        audio = MINIS[0] if kind in TRUNK_WIDTH else backbones[0]
+        visual = MINIS[1] if kind in HEARD else backbones[1]
+        extractor = Extractor(audio=audio, visual=visual)
         heard, seen = [], []
         media = [open_media(clip) for clip in clips]
         made = extractor.many(
@@ -180,6 +198,8 @@ def features(
         for _, found in made:
             if isinstance(found, Exception):
                 raise found
+            if projection is not None and kind not in HEARD:
+                found = projection(found)
             heard.append(found.audio.astype(np.float16))
             seen.append(found.visual.astype(np.float16))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,18 +209,27 @@ def features(
         return kept["audio"], kept["visual"]
 
 
-def splits(root: Path, test: Split, work: Path) -> Iterator[tuple[str, str, Split]]:
-    """The test clips in every condition."""
+def splits(
+    root: Path, test: Split, work: Path, only: Sequence[str]
+) -> Iterator[tuple[str, str, Split]]:
+    """The test clips in every condition of some kinds."""
     clips = [root / clip for clip in test.ids]
-    audio, visual = features(clips, "clean", "", work)
+    first = header(next((root / "features").rglob("*.safetensors")))
+    cards = first["audio_card"]["name"], first["visual_card"]["name"]
+    backbones = cards[0], cards[1].partition(PROJECTED)[0]
+    projection = Projection.load(root) if PROJECTED in cards[1] else None
+    given = work, backbones, projection
+    audio, visual = features(clips, "clean", "", *given)
     for kind, level in CONDITIONS:
+        if kind not in ("clean", *only):
+            continue
         heard, seen = audio, visual
         if kind == "lost":
             heard, seen = (0 * audio, visual) if level == "sound" else (audio, 0 * visual)
         elif kind in HEARD:
-            heard, _ = features(clips, kind, level, work)
+            heard, _ = features(clips, kind, level, *given)
         elif kind in TRUNK_WIDTH:
-            _, seen = features(clips, kind, level, work)
+            _, seen = features(clips, kind, level, *given)
         yield kind, level, replace(test, audio=heard, visual=seen, rows=None)
 
 
@@ -322,6 +351,8 @@ def main() -> None:
     parser.add_argument(
         "--clips", type=int, default=300, help="the first so many of the test split"
     )
+    parser.add_argument("--only", default=",".join(PANELS), help="kinds of degradation, by commas")
+    parser.add_argument("--name", default=RESULTS, help=f"of the table in --results [{RESULTS}]")
     parser.add_argument("--work", type=Path, default=Path("runs/robustness"))
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images")
@@ -329,7 +360,8 @@ def main() -> None:
     keep_memory()
     data = load_dataset("folder", root=given.data)
     work = given.work / fingerprint(data)[:12]
-    made = splits(given.data, first_clips(data.test, given.clips), work)
+    only = given.only.split(",")
+    made = splits(given.data, first_clips(data.test, given.clips), work, only)
     if given.runs is None:  # features alone
         for kind, level, _ in made:
             print(kind, level, flush=True)
@@ -340,8 +372,10 @@ def main() -> None:
     for kind, level, split in made:
         rows += rows_of(kind, level, split, runs, data.name)
         print(kind, level, flush=True)
-    write_whole(given.results / RESULTS, table(rows))
-    draw(read_rows(given.results / RESULTS), given.images / PICTURE)
+    write_whole(given.results / given.name, table(rows))
+    if set(only) >= set(PANELS):
+        picture = PICTURE if given.name == RESULTS else f"{Path(given.name).stem}.png"
+        draw(read_rows(given.results / given.name), given.images / picture)
 
 
 if __name__ == "__main__":

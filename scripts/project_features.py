@@ -25,6 +25,8 @@ from avel.files import write_whole
 from avel.types import Features
 
 PROJECTION = "projection.safetensors"
+#: What stands between a backbone's name and its width in the name of projected ones.
+PROJECTED = "-pca"
 #: Every so many training clips is read.
 EVERY, LEAST = 5, 100
 
@@ -69,11 +71,12 @@ class Projection:
         )
 
     def __call__(self, features: Features) -> Features:
-        """The features with their maps projected; the card says so."""
+        """The features with their maps projected, none staying none; the card says so."""
         visual = (features.visual - self.mean) @ self.components
+        visual[~features.visual.any((1, 2, 3))] = 0
         card = dict(features.visual_card)
         card["output"] = [*visual.shape[1:-1], visual.shape[-1]]
-        card["name"] = f"{card['name']}-pca{visual.shape[-1]}"
+        card["name"] = f"{card['name']}{PROJECTED}{visual.shape[-1]}"
         return replace(features, visual=visual, visual_card=card)
 
 
