@@ -3,9 +3,10 @@
     avel reproduce systems modalities data=data/pairs10 --seeds 5 ... -o reproduced/pairs10
     python scripts/pairs_results.py reproduced/pairs10
     python scripts/pairs_results.py      # the figure and the page anew, from results/pairs10*.csv
+    python scripts/pairs_results.py reproduced/pairs10-256 --name pairs10_taggers
 
 Writes results/pairs10.csv, results/pairs10_differences.csv, docs/images/pairs10-systems.png and the
-tables in docs/pairs10.md. Rows that aren't trained yet stay, marked open.
+tables in docs/pairs10.md, or those of another name. Rows that aren't trained yet stay, marked open.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS, DIFFERENCES = "pairs10.csv", "pairs10_differences.csv"
-PICTURE = "pairs10-systems.png"
-#: What `avel reproduce systems modalities` calls its tables.
-MADE = "systems_modalities"
+#: The tables of the bundled mini backbones, and of the taggers.
+NAMES = ("pairs10", "pairs10_taggers")
+#: What `avel reproduce systems modalities`, or of them the first alone, calls its tables.
+MADE = ("systems_modalities", "systems")
 OURS = "ours_on_pairs10"
 COLUMNS = (
     "table", "system", "model", "task", "options", "metric", "paper", OURS, "sd", "n", "epochs",
@@ -50,9 +51,9 @@ ONE_MODALITY = ("ED-TCN",)
 Row: TypeAlias = dict[str, str]
 
 
-def page(text: str, rows: Sequence[Row], pairs: Sequence[Row]) -> str:
-    """The page with its tables put in."""
-    return put(text, "tables", "\n\n".join(tables(rows, pairs)))
+def page(text: str, rows: Sequence[Row], pairs: Sequence[Row], name: str = NAMES[0]) -> str:
+    """The page with the tables of a name put in."""
+    return put(text, f"{name} tables", "\n\n".join(tables(rows, pairs)))
 
 
 def put(text: str, name: str, told: str) -> str:
@@ -72,6 +73,8 @@ def tables(rows: Sequence[Row], pairs: Sequence[Row]) -> Iterator[str]:
     for name in ("systems", "modalities"):
         for task in TASKS:
             own = [r for r in rows if (r["table"], r["task"]) == (name, task)]
+            if not any(r[OURS] and r["model"] for r in own):
+                continue
             told = {p["second"]: p for p in pairs
                     if (p["table"], p["task"], p["order"]) == (name, task, "table")}  # fmt: skip
             yield "\n".join(_lines(own, told, task, seeds))
@@ -164,18 +167,27 @@ def _bars(ax: Axes, rows: Sequence[Row]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("made", nargs="?", type=Path, help="folder of `avel reproduce`")
+    parser.add_argument("--name", choices=NAMES, default=NAMES[0], help=f"[{NAMES[0]}]")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs")
     given = parser.parse_args()
+    results = given.results / f"{given.name}.csv"
+    differences = given.results / f"{given.name}_differences.csv"
     if given.made is not None:
-        rows = [{k: r.get(k, "") for k in COLUMNS} for r in read_rows(given.made / f"{MADE}.csv")]
-        write_whole(given.results / RESULTS, table(rows))
-        pairs = read_rows(given.made / f"{MADE}_differences.csv")
-        write_whole(given.results / DIFFERENCES, table(pairs))
-    held, told = (read_rows(given.results / name) for name in (RESULTS, DIFFERENCES))
-    draw(held, given.docs / "images" / PICTURE)
+        made = next(n for n in MADE if (given.made / f"{n}.csv").is_file())
+        rows = [as_ours(r) for r in read_rows(given.made / f"{made}.csv")]
+        write_whole(results, table([{k: r.get(k, "") for k in COLUMNS} for r in rows]))
+        write_whole(differences, table(read_rows(given.made / f"{made}_differences.csv")))
+    rows, pairs = read_rows(results), read_rows(differences)
+    draw(rows, given.docs / "images" / f"{given.name.replace('_', '-')}-systems.png")
     path = given.docs / PAGE
-    write_whole(path, page(path.read_text("utf-8"), held, told))
+    write_whole(path, page(path.read_text("utf-8"), rows, pairs, given.name))
+
+
+def as_ours(row: Row) -> Row:
+    """A row whose score stands under one name, whatever the folder of its data is called."""
+    column = next(k for k in row if k.startswith("ours_on_"))
+    return {OURS if k == column else k: v for k, v in row.items()}
 
 
 if __name__ == "__main__":
