@@ -141,6 +141,11 @@ def is_address(path: str | Path) -> bool:
     return bool(_ADDRESS.match(str(path)))
 
 
+def address_message(path: str | Path) -> str:
+    """The message about an address, which is written as a person typed it."""
+    return f"{re.sub(':/+', '://', str(path), count=1)} {IS_ADDRESS}"
+
+
 def disk_error(error: OSError, where: str | Path = "") -> DataError:
     """An error of the system as a sentence that names the file and the cure.
 

@@ -187,5 +187,6 @@ def test_addresses_are_told_from_files_that_are_missing(
     monkeypatch.chdir(tmp_path)
     assert main(call) in (1, 2)
     errors = capsys.readouterr().err
-    assert "is an address, and avel reads nothing from the network" in errors
+    address = next(word for word in call if "://" in word).removeprefix("data=")
+    assert f"{address} is an address, and avel reads nothing from the network" in errors
     assert "download it first" in errors and not list(tmp_path.iterdir())

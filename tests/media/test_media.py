@@ -841,7 +841,7 @@ def test_sound_of_a_few_samples_a_second_is_none(tmp_path: Path, rate: int) -> N
 
 def test_an_address_is_told_from_a_missing_file() -> None:
     for address in ("http://host/a.mp4", "https://host/a.mp4", "rtsp://host/a", "s3://bucket/a"):
-        with pytest.raises(MediaError, match="is an address") as caught:
+        with pytest.raises(MediaError, match=f"{address} is an address") as caught:
             open_media(address)
         assert "download" in str(caught.value.hint)
 

@@ -198,7 +198,7 @@ def test_equal_names_of_roots_and_models_are_numbered(tmp_path: Path) -> None:
     assert list(named_roots([tmp_path / "a/v", tmp_path / "b/v"])) == ["v", "v-2"]
     named = named_models(["default", "runs/toy", "old/toy", "toy.onnx"])
     assert list(named) == ["default", "toy", "toy-2", "toy-3"] and named["toy-2"] == "old/toy"
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="no such folder"):
         named_roots([tmp_path / "none"])
 
 
@@ -224,7 +224,7 @@ def test_called_wrongly_it_says_so(
 ) -> None:
     state = f"--state={tmp_path / 'state'}"
     assert main(["serve", state, "--root", str(tmp_path / "none")]) == 2
-    assert "no folder" in capsys.readouterr().err
+    assert "no such folder" in capsys.readouterr().err
     assert main(["serve", state, "--token", "short", "--port", "0"]) == 2
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -424,9 +424,18 @@ def test_the_list_shows_labels_and_sorts_by_doubt(go: Go, site: Site, tmp_path: 
 def test_a_model_is_trained_watched_compared_and_chosen(go: Go, site: Site) -> None:
     data = site.service.data
     assert data is not None
-    confirmed(site, 3)
+    confirmed(site, 1)
+    with (data.folder / "annotations.csv").open("a", encoding="utf-8") as table:
+        for k in range(2):  # labelled by a person in the data set
+            (data.folder / f"own {k}.mp4").write_bytes(b"own %d" % k)
+            table.write(f"own {k}.mp4,0.5,2.0,gate,\n")
+    confirmed(site, 1)
     opened = go(width=1366, height=768)
     page, card = opened.page, opened.page.locator("#learn")
+    counts = site.api.get("api/dataset").json()
+    title = f"Learn from {counts['clips'] + 2} labelled files, {counts['clips']} of them corrected"
+    assert counts["labelled"] == counts["clips"] + 2
+    assert card.locator("h2").inner_text().startswith(title)
     # it runs, says how far it is, and can be cancelled
     card.get_by_role("button", name="Train", exact=True).click()
     card.get_by_text("Cross-validation, fold 1 of 2: epoch 3 of 30").wait_for()

@@ -139,12 +139,35 @@ def test_too_few_corrections_no_data_set_and_unknown_models_are_refused(
     with serve() as client:
         corrected(client, 2)
         few = client.post("/api/training")
-        assert few.status_code == 409 and few.json()["error"]["got"] == "2 corrected files"
+        assert few.status_code == 409
+        assert few.json()["error"]["got"] == "the data set has 2 labelled clips"
         assert client.post("/api/training", json={"model": "none"}).status_code == 422
         assert client.post("/api/training", json={"epochs": 3}).status_code == 422
     with serve(data=None) as client:
         none = client.post("/api/training")
         assert none.status_code == 409 and "--data" in none.json()["error"]["hint"]
+
+
+def test_clips_that_a_person_labelled_count_too(serve: Serve, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("yard.mp4", "hof.mp4", "new.mp4"):
+        (data / name).write_bytes(name.encode())
+    table = "file;start;end;label\nyard.mp4;0,5;2,0;dog\nmissing.mp4;0,5;2,0;dog\n"
+    (data / "annotations.csv").write_text(table)
+    with serve() as client:
+        corrected(client, 1)
+        about = client.get("/api/dataset").json()
+        assert (about["clips"], about["labelled"]) == (1, 2)
+        assert "3 labelled clips" in about["notes"][0]
+        assert client.post("/api/training").status_code == 409
+        (data / "annotations.csv").write_text(
+            (data / "annotations.csv").read_text() + "hof.mp4;;;\n"
+        )
+        about = client.get("/api/dataset").json()
+        assert (about["clips"], about["labelled"], about["notes"]) == (1, 3, [])
+        assert client.post("/api/training").status_code == 202
+        assert training_ended(client)["state"] == "done"
 
 
 def test_models_are_bounded_and_damaged_ones_left_out(

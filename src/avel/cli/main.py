@@ -17,7 +17,7 @@ import typer
 from avel._version import __version__
 from avel.cli._terminal import NORMAL, QUIET, VERBOSE, is_verbose, set_level
 from avel.errors import AvelError, UsageError, printable
-from avel.files import DOWNLOAD, IS_ADDRESS, disk_error, is_address
+from avel.files import DOWNLOAD, IS_ADDRESS, address_message, disk_error, is_address
 
 #: Which extra of avel brings a package that isn't needed to localize.
 _EXTRAS = {"sklearn": "figures", "gdown": "ave", "h5py": "ave"}
@@ -186,7 +186,7 @@ def _address_error(error: AvelError, arguments: Sequence[str]) -> AvelError:
         return error  # `fetch` and Ray do open some
     values = [v for a in arguments for v in (a, a.partition("=")[2]) if is_address(v)]
     address = next((v for v in values if v in error.got or str(Path(v)) in error.got), None)
-    return type(error)(f"{address} {IS_ADDRESS}", hint=DOWNLOAD) if address else error
+    return type(error)(address_message(address), hint=DOWNLOAD) if address else error
 
 
 def _is_dash_file(argument: str) -> bool:

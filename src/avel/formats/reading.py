@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from avel.errors import AvelError, DataError, UsageError
-from avel.files import DOWNLOAD, IS_ADDRESS, file_exists, is_address
+from avel.files import DOWNLOAD, address_message, file_exists, is_address
 from avel.formats import base
 from avel.formats.base import (
     Format,
@@ -166,7 +166,7 @@ def text_of(path: Path, largest: int) -> str:
             data = f.read(largest + 1)
     except (OSError, ValueError) as e:
         if is_address(path) and isinstance(e, FileNotFoundError):
-            raise DataError(f"{path}: {IS_ADDRESS}", hint=DOWNLOAD) from e
+            raise DataError(address_message(path), hint=DOWNLOAD) from e
         why = getattr(e, "strerror", None) or e
         cure = "correct the path, or its rights"
         raise DataError(f"{path} can't be read ({why})", hint=cure) from e

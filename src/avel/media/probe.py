@@ -13,7 +13,7 @@ import av.error
 
 from avel import clock
 from avel.errors import AvelError, MediaError, UsageError, counted
-from avel.files import DOWNLOAD, IS_ADDRESS, is_address
+from avel.files import DOWNLOAD, address_message, is_address
 from avel.media.decode import (
     MAX_PIXELS,
     RATES,
@@ -100,7 +100,7 @@ def check_file(path: Path) -> None:
             raise unreadable(path, "is a folder", hint="give a file within it")
         if not path.exists():
             if is_address(path):
-                raise unreadable(path, IS_ADDRESS, hint=DOWNLOAD)
+                raise MediaError(address_message(path), hint=DOWNLOAD)
             kind = "file" if path.suffix else "file or folder"
             raise unreadable(path, f"there is no such {kind}", hint="check the name")
         if not path.is_file():

@@ -97,6 +97,8 @@ class CorrectedDataset:
         self.trouble: AvelError | None = None
         #: What was left out, a sentence each.
         self.notes: list[str] = []
+        #: How many clips of the folder have labels, corrected or not.
+        self.labelled = 0
         has_clips = folder.is_dir() and any(True for _ in media_files(folder))
         if has_clips and not (folder / SERVE_MARK).is_file():
             label_target(folder, (), {})  # refused before anything is written
@@ -123,7 +125,8 @@ class CorrectedDataset:
 
     def _update(self) -> None:
         before, others = self._read_mark()
-        clips, notes = self._clips(before, others, self._labels(before))
+        target = self._labels(before)
+        clips, notes = self._clips(before, others, target)
         labelled = [_labelled(clip) for clip in clips]
         plan = self._labels(before).plan(labelled)
         files = {clip.entry.file for clip in clips}
@@ -139,6 +142,7 @@ class CorrectedDataset:
         self._remove(dropped)
         self._write_mark([_settled(entry) for entry in now], others)
         self._hashes.save()
+        self.labelled = sum(file_exists(self.folder / f) for f in files | target.labelled)
         self.notes = [*notes, *plan.notes]
 
     def _put(

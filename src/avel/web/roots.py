@@ -24,7 +24,12 @@ def named_roots(folders: Sequence[Path]) -> dict[str, Path]:
     roots: dict[str, Path] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise UsageError(f"--root {folder} is no folder", expected="a folder of videos")
+            missing = not folder.exists()
+            raise UsageError(
+                f"--root {folder}: "
+                + ("there is no such folder" if missing else "it is no folder"),
+                expected="a folder of videos",
+            )
         target = folder.resolve()
         roots[unused_name(target.name or "root", roots)] = target
     return roots

@@ -153,21 +153,21 @@ def _add_corrections(app: FastAPI, service: JobService) -> None:
 
     @app.get("/api/dataset", response_model=DatasetInfo, tags=["corrections"])
     def dataset() -> Any:
-        """The corrections as a data set, and the commands that train on it."""
+        """The data set of the corrections, and the commands that train on it."""
         clips = len(service.store.corrected_ids())
         if service.data is None:
             note = "Start the server with --data DIR, and corrections are kept there to learn from."
-            return {"path": None, "clips": clips, "commands": [], "notes": [note]}
-        if service.data.trouble is not None or service.data.notes:
+            return {"path": None, "clips": clips, "labelled": 0, "commands": [], "notes": [note]}
+        data = service.data
+        if data.trouble is not None or data.notes or data.labelled < MIN_CLIPS:
             service.update_data()  # the reason may be gone
-        few = (
-            f"{MIN_CLIPS} corrected clips are needed at least: to learn from, choose by and judge."
-        )
+        few = f"{MIN_CLIPS} labelled clips are needed at least, for training, validation and test."
         return {
-            "path": str(service.data.folder),
+            "path": str(data.folder),
             "clips": clips,
-            "commands": review.commands(service.data.folder, service.cards),
-            "notes": ([few] if clips < MIN_CLIPS else []) + service.data.notes,
+            "labelled": data.labelled,
+            "commands": review.commands(data.folder, service.cards),
+            "notes": ([few] if data.labelled < MIN_CLIPS else []) + data.notes,
         }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.responses import Response
 
+from avel.errors import counted
 from avel.types import Json
 from avel.web.dataset import MIN_CLIPS
 from avel.web.error_responses import http_error
@@ -19,21 +20,21 @@ def add(app: FastAPI, service: JobService) -> None:
 
     @app.post("/api/training", status_code=202, response_model=TrainingInfo, tags=["training"])
     def begin(body: TrainingIn | None = None) -> Any:
-        """Train a model on the corrections, in a process of its own; 409 where one runs."""
+        """Train a model on the data set, in a process of its own; 409 where one runs."""
         compared = service.model_named(body.model if body else None)
         if service.data is None:
             raise http_error(
                 409, "the server keeps no corrections as a data set", "a server with --data",
                 "start it with --data DIR",
             )  # fmt: skip
-        clips = len(service.store.corrected_ids())
-        if clips < MIN_CLIPS:
-            raise http_error(
-                409, f"{clips} corrected files", f"{MIN_CLIPS} or more", "correct more files"
-            )
         service.update_data()
         if service.data.trouble is not None:
             raise service.data.trouble
+        if service.data.labelled < MIN_CLIPS:
+            raise http_error(
+                409, f"the data set has {counted(service.data.labelled, 'labelled clip')}",
+                f"{MIN_CLIPS} or more", "correct more files",
+            )  # fmt: skip
         service.training.begin(service.data.folder, compared, service.cards)
         return _info(service)
 

@@ -268,10 +268,14 @@ class ThumbInfo(BaseModel):
 
 
 class DatasetInfo(BaseModel):
-    """The corrections as a data set, and the commands that train on it."""
+    """The data set of the corrections, and the commands that train on it.
+
+    `clips` counts the corrected files, `labelled` all clips of the folder that have labels.
+    """
 
     path: str | None
     clips: int
+    labelled: int
     commands: list[str]
     notes: list[str]
 

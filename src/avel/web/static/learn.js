@@ -1,4 +1,4 @@
-// The card about training: what was corrected, the training as it runs, and the models that came of it.
+// The card about training: the labelled files, the training as it runs, and the models that came of it.
 import { call, get, post } from "./api.js";
 import { announce, ask, button, byId, count, el, problem, toast } from "./dom.js";
 
@@ -108,13 +108,13 @@ export class LearnCard {
   render() {
     const { dataset, training } = this,
       box = byId("learn");
-    box.hidden = !dataset.clips && !training.models.length && training.state === "none";
+    box.hidden = !dataset.labelled && !training.models.length && training.state === "none";
     if (box.hidden) return;
     box.replaceChildren(
       el(
         "div",
         { className: "card-head" },
-        el("h2", { id: "learn-title", tabIndex: -1 }, `Learn from ${count(dataset.clips, "corrected file")}`),
+        el("h2", { id: "learn-title", tabIndex: -1 }, this.title()),
         !this.running && this.controls(),
       ),
       el(
@@ -129,6 +129,12 @@ export class LearnCard {
     if (this.running) this.showProgress();
   }
 
+  title() {
+    const { clips, labelled } = this.dataset;
+    if (labelled <= clips) return `Learn from ${count(clips, "corrected file")}`;
+    return `Learn from ${count(labelled, "labelled file")}${clips ? `, ${clips} of them corrected here` : ""}`;
+  }
+
   controls() {
     const before = this.compared?.value;
     this.compared = el(
@@ -140,11 +146,11 @@ export class LearnCard {
       "div",
       { className: "buttons" },
       this.about.models.length > 1 && this.compared,
-      button("tune", "Train a model on the corrected files, and compare it", () => this.begin(), {
+      button("tune", "Train a model on the labelled files, and compare it", () => this.begin(), {
         text: "Train",
         id: "train",
         className: "primary",
-        disabled: this.dataset.clips < FEWEST,
+        disabled: this.dataset.labelled < FEWEST,
       }),
     );
   }
@@ -172,7 +178,7 @@ export class LearnCard {
     const { state, error } = this.training;
     if (state === "failed") return problem(error);
     if (state === "cancelled") return el("p", { className: "soft" }, "The training was cancelled.");
-    return state === "none" && el("p", { className: "soft" }, "A model can be trained on what you corrected.");
+    return state === "none" && el("p", { className: "soft" }, "A model can be trained on the labelled files.");
   }
 
   // A trained model with its figures beside the other model's.
@@ -235,9 +241,9 @@ export class LearnCard {
       el(
         "p",
         { className: "soft" },
-        "The corrected files lie in ",
+        "The data set is ",
         el("code", {}, this.dataset.path ?? ""),
-        "; these commands train on them:",
+        "; these commands train on it:",
       ),
       el("pre", { tabIndex: 0 }, commands),
       button("", "Copy the commands", copy, { text: "Copy" }),
