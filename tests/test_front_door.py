@@ -116,6 +116,16 @@ def test_the_version_and_both_forms_of_help(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == short and "--install-completion" in short
 
 
+def test_no_verb_is_described_by_half_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["-h"]) == 0
+    verbs = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+    assert len(verbs) == len(build_app().registered_commands) + 1  # `plot` has verbs of its own
+    assert all(line.endswith(".") and not line.endswith("...") for line in verbs)
+
+
 @pytest.mark.parametrize("level", [["-q", "ls"], ["ls", "-q"]])
 def test_levels_may_stand_anywhere(level: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*level, "tasks"]) == 0

@@ -79,7 +79,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that no registry knows, with the nearest names suggested."""
     names = sorted(known)
     near = get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "take one of these"
+    hint = f"did you mean {' or '.join(near)}?" if near else ""
     return UsageError(f"unknown {kind} {name!r}", expected=f"one of {', '.join(names)}", hint=hint)
 
 

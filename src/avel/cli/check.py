@@ -24,7 +24,9 @@ def check(
         bool, typer.Option("--json", help="Print JSON, for programs (of a folder only).")
     ] = False,
 ) -> None:
-    """Print versions, devices, codecs, cache and weights; or what a folder holds.
+    """Check the installation, or a folder of clips.
+
+    Prints versions, devices, codecs, cache and weights.
 
     Of a folder of your own clips: files and events of each class and split, lengths, background,
     and every problem of labels, media and features with file and line. The exit code is 1 where

@@ -77,7 +77,10 @@ def convert(
         ),
     ] = None,
 ) -> None:
-    """Turn labels of one tool into another's, or the released code's weights into a checkpoint."""
+    """Convert labels between formats, or released weights.
+
+    Labels of one tool become another's; the weights of the released code become a checkpoint.
+    """
     cuts = clips is not None or thumbnails is not None
     sources, targets = _split(files, output or [], needs_target=not cuts)
     weights = [s for s in sources if s.suffix.lower() in WEIGHTS]

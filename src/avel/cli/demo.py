@@ -42,7 +42,10 @@ def demo(
         typer.Option(help=f"With --toy: the clip's length in seconds; {SECONDS:g} by default."),
     ] = None,
 ) -> None:
-    """Find the events of ten seconds of a film, and write a report."""
+    """Find the events of ten seconds of a film.
+
+    Writes a report of them.
+    """
     sleep_while_waiting()
     if toy:
         _toy(folder, seed, SECONDS if seconds is None else seconds)

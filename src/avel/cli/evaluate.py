@@ -44,7 +44,9 @@ def evaluate(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Evaluate runs: mean and sd over seeds | the paper's number | baselines.
+    """Evaluate runs beside their paper and the baselines.
+
+    Prints mean and standard deviation over seeds | the paper's number | baselines.
 
     For a cross-validated run (`--folds` of `avel train`): the scores of its folds, each on clips
     that its model wasn't trained on.

@@ -25,7 +25,10 @@ def export(
         bool, typer.Option("--no-backbones", help="Write the model alone.")
     ] = False,
 ) -> None:
-    """Write a model and its backbones as ONNX, after comparing their outputs with torch's."""
+    """Write a model and its backbones as ONNX.
+
+    Their outputs are compared with torch's before.
+    """
     if path.suffix.lower() != ".onnx":
         raise UsageError(f"{path} doesn't end in .onnx", expected="a file name that does")
     need_packages("export", ("onnx", "onnxscript", "onnxruntime"), "onnx")

@@ -81,10 +81,10 @@ def extract(
         bool, typer.Option("--retry", help="Try again what is in quarantine.")
     ] = False,
 ) -> None:
-    """Compute the features of videos, which `avel train` reads: one file a clip.
+    """Compute the features of videos, for `avel train`.
 
-    What is done is skipped. A file that can't be used goes to quarantine, with the reason in
-    manifest.csv beside the features, until it changes or --retry.
+    Writes one file a clip. What is done is skipped. A file that can't be used goes to quarantine,
+    with the reason in manifest.csv beside the features, until it changes or --retry.
     """
     sleep_while_waiting()
     check_device(device)

@@ -23,7 +23,10 @@ def fetch(
         typer.Option("--from", help="weights: a file to install, in place of a download."),
     ] = None,
 ) -> None:
-    """Download the files of AVE's release into a folder, or weights into the cache."""
+    """Download AVE's release, or weights of backbones.
+
+    The files of AVE go into a folder, weights into the cache.
+    """
     from avel.errors import unknown_name
 
     if what == "ave":

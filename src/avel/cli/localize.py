@@ -139,7 +139,7 @@ def localize(
         typer.Option("--skip-existing", help="Skip videos whose outputs all exist already."),
     ] = False,
 ) -> None:
-    """Find the events of videos that are both seen and heard, and when.
+    """Find the events of videos: seen and heard, and when.
 
     What is only heard or only seen is in .json, .html and .eaf files too, and with --modality in
     any output.

@@ -24,7 +24,10 @@ def ls(
         Path | None, typer.Option(help="A TOML file of your own events (docs/events.md).")
     ] = None,
 ) -> None:
-    """List models, backbones, data sets, tasks, sweeps, packaged models, events and formats."""
+    """List models, backbones, data sets, events and more.
+
+    Tasks, sweeps, packaged models and formats too.
+    """
     from avel.cli._events import print_events
 
     expected = kind if kind.endswith("s") or kind in ("", "pretrained") else f"{kind}s"

@@ -202,6 +202,8 @@ def _nearest_verb(message: str, words: Sequence[str]) -> str:
     word = next((w for w in words if w[:1] != "-"), "")
     if not message.startswith("No such command") or repr(word) not in message:
         return ""
+    if "Did you mean" in message:  # newer versions of typer suggest the nearest themselves
+        return ""
     names = [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)])]
     verbs = [n.replace("_", "-") for n in names if n != "main" and not n.startswith("_")]
     near = get_close_matches(word, verbs, n=3, cutoff=0.5)

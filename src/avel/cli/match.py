@@ -96,7 +96,10 @@ def match(
         ),
     ] = False,
 ) -> None:
-    """Search recordings for what looks like a sound, or sounds like a picture."""
+    """Search recordings across modalities.
+
+    Finds what looks like a sound, or sounds like a picture.
+    """
     sleep_while_waiting()
     from avel.report.cards import cautions
     from avel.search.matcher import Matcher

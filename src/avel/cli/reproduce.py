@@ -49,7 +49,10 @@ def reproduce(
     ] = False,
     device: Device = "auto",
 ) -> None:
-    """Train what tables need, skip what is done, and write paper | ours | difference."""
+    """Reproduce tables of the papers: paper | ours.
+
+    Trains what the tables need, skips what is done, and writes paper | ours | difference.
+    """
     check_device(device)
     from avel.memory import keep_memory
 

@@ -65,7 +65,10 @@ def serve(
         bool, typer.Option("--no-cache", help="Store no features for other models.")
     ] = False,
 ) -> None:
-    """Serve a page where videos are localized and corrected, for export and training."""
+    """Serve a page that localizes videos in a browser.
+
+    Events can be corrected there, for export and training.
+    """
     sleep_while_waiting()
     check_precision(precision)
     check_device(device)

@@ -35,7 +35,11 @@ def sweep(
     keep_state: KeepState = False,
     device: Device = "auto",
 ) -> None:
-    """Run table V's rows, or xue2021's or wu2019's figure 5; the same command resumes a sweep."""
+    """Run the rows of a paper's table V or figure 5.
+
+    These are xue2021's table V, and figure 5 of xue2021 or wu2019. The same command resumes a
+    sweep.
+    """
     check_device(device)
     from avel.memory import keep_memory
 

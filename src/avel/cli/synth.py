@@ -74,7 +74,10 @@ def synth(
         str, typer.Option(help="Compose: seconds from sight to sound, 1.5 or 0.5:3.")
     ] = "0",
 ) -> None:
-    """Render Toybox's drawn objects, or compose clips of your recordings and photographs."""
+    """Render or compose a data set.
+
+    Renders Toybox's drawn objects, or composes clips of your recordings and photographs.
+    """
     settings = {"clips": clips, "size": size, "seconds": seconds, "fps": fps}
     folders = {"sounds": sounds, "images": images, "backgrounds": backgrounds}
     if pairs.lower() == TOYBOX:

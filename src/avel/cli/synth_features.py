@@ -26,7 +26,9 @@ def synth_features(
     ] = False,
     c3d: Annotated[bool, typer.Option("--c3d", help="C3D's vectors too.")] = False,
 ) -> None:
-    """Write simulated features in the layout of AVE's release, 9 GB at full scale.
+    """Write simulated features in AVE's layout.
+
+    They take 9 GB at full scale.
 
     --audio-maps and --c3d are inputs of tian2018's supplement that the release lacks. Training
     reads them by `data.audio=maps` and `data.visual=vector+c3d`, for the `amaps` and `c3d` inputs

@@ -75,7 +75,10 @@ def train(
         ),
     ] = False,
 ) -> None:
-    """Train a model and evaluate it on the test split, or by cross-validation."""
+    """Train a model, and evaluate it.
+
+    It is evaluated on the test split, or by cross-validation.
+    """
     from avel.memory import keep_memory
 
     keep_memory()

@@ -28,7 +28,10 @@ def tune(
     ] = False,
     device: Device = "auto",
 ) -> None:
-    """Choose thresholds, gaps and the least duration on validation, and store them in the run."""
+    """Choose a run's decision on validation.
+
+    Thresholds, gaps and the least duration are stored in the run.
+    """
     check_device(device)
     from avel.cli._pairs import data_arguments, load_data_arguments, open_data, seed_folders
     from avel.evaluation.tuning import tune as choose

@@ -33,7 +33,7 @@ class Act:
 
     Args:
         event: Class and span of what is seen and heard, or None.
-        seen, heard: Class and span of every thing and every sound, the event's own first.
+        visible, audible: Class and span of every thing and every sound, the event's own first.
         rivals: (has a rival sound, has a rival thing).
     """
 

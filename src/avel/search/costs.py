@@ -24,7 +24,7 @@ def costs(
     Args:
         network: A model of CML for separate recordings.
         query: (l, A) or (l, H, W, V), its features.
-        pieces: The answering track in pieces of any length, (n, H, W, V) or (n, A).
+        blocks: The candidate's features in blocks of any length, (n, H, W, V) or (n, A).
         modality: Of the query.
 
     Returns:

@@ -96,7 +96,7 @@ class SimulatedScene:
     """What happens in a clip, before any feature: strengths by second.
 
     Args:
-        heard, seen: (T, C) how much of each class is heard, and seen.
+        audio, visual: (T, C) how much of each class is heard, and seen.
         rival_visual: (T, C) objects elsewhere in the picture.
     """
 
