@@ -288,6 +288,11 @@ def test_strips_tell_where_the_file_is_heard() -> None:
     assert visible.spans == ((0.0, 100.0),)
 
 
+def test_the_page_says_what_counts_as_heard(tmp_path: Path) -> None:
+    text, _ = rendered(hand_timeline(NOWHERE, LABELS), tmp_path)
+    assert "above \N{MINUS SIGN}50 dBFS and within 20 dB of the file’s loudest segment" in text
+
+
 def test_attention_is_clear_where_even_and_faint_where_unfocused() -> None:
     maps = np.array([[[0.0, 0.0], [0.0, 1.0]], [[0.1, 0.2], [0.3, 0.4]], [[0.25] * 2] * 2])
     assert list(attention_bytes(maps, [0])) == [0, 0, 0, 255]  # 4 times its even share

@@ -45,7 +45,7 @@ def _named(card: Json) -> list[tuple[str, str]]:
         ("Audio backbone", _backbone(_object(card.get("audio_card")))),
         ("Visual backbone", _backbone(_object(card.get("visual_card")))),
         ("Detects", f"{len(_object(card.get('events')))} events"),
-        ("Parameters", f"of fusion and decision: chosen {numbers}" if numbers else ""),
+        ("Parameters", f"those of fusion and decision, chosen {numbers}" if numbers else ""),
         ("Score", "both taggers' confidence that the event is heard and seen, the mean over its "
                   "segments; of what is only heard or only seen, that tagger's alone. It ranks "
                   "events, and isn't the probability that one is true."),

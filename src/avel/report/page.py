@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avel.errors import AvelError, counted
+from avel.features.stream import AUDIBLE_ABOVE, AUDIBLE_WITHIN
 from avel.files import write_whole
 from avel.report import view
 from avel.report.layout import address, model_context, render_page
@@ -150,6 +151,7 @@ def context(
             for e in events
         ],
         "strips": view.strips(timeline.scores),
+        "audible": (f"\N{MINUS SIGN}{-AUDIBLE_ABOVE:g}", f"{AUDIBLE_WITHIN:g}"),
         "has_attention": timeline.scores is not None and timeline.scores.attention is not None,
         "has_scores": timeline.scores is not None,
         "corrected": timeline.corrected,
