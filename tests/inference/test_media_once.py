@@ -18,6 +18,7 @@ from avel.errors import CheckpointError, UsageError
 from avel.inference.checkpoint import Trained
 from avel.inference.localizer import Localizer
 from avel.media import file as media_file
+from avel.media.encode import write_video
 from avel.models.base import build_model
 from avel.search.matcher import Matcher
 from tests.report_samples import write_clip
@@ -162,7 +163,7 @@ def test_features_say_what_a_file_lacks(tmp_path: Path, untrained: Trained, miss
     clip = tmp_path / "clip.mkv"
     frames = () if missing == "picture" else [grey(60)] * 20
     audio = None if missing == "sound" else tone(2, 16000)
-    media_file.write_video(clip, frames=frames, fps=10, audio=audio, rate=16000)
+    write_video(clip, frames=frames, fps=10, audio=audio, rate=16000)
     media = avel.open(clip)
     whole = avel.localize(media, model=untrained)
     found = avel.localize(avel.extract(media, **untrained.feature_options), model=untrained)
