@@ -278,6 +278,8 @@ def test_convert_cuts_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", "clip.vtt", "--clips", "cuts", "--thumbnails", "pictures"]) == 0
     assert len(list(Path("cuts").iterdir())) == len(list(Path("pictures").iterdir())) == 2
     labels("lost.vtt")
+    assert main(["convert", "lost.vtt", "--clips", "none"]) == 1
+    assert "--video FILE" in capsys.readouterr().err and not Path("none").exists()
     assert main(["convert", "lost.vtt", "--video", "no.mp4", "--clips", "none"]) == 2
     assert "no.mp4" in capsys.readouterr().err and not Path("none").exists()
 

@@ -181,6 +181,19 @@ def test_many_files_go_into_one_table(table: str, capsys: pytest.CaptureFixture[
     assert labels.read_bytes() == before
 
 
+def test_reports_in_a_folder_get_an_index_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["localize", "a.mp4", "bad.mp4", "b.mp4", "-o", "out", ".json", ".html"]) == 1
+    assert "wrote out/index.html" in capsys.readouterr().err
+    text = Path("out/index.html").read_text("utf-8")
+    assert 'href="a.html"' in text and 'href="b.html"' in text and "bad.html" not in text
+    assert "1 file more: not localized." in text
+    assert main(["localize", "b.mp4", "-o", "out", ".html"]) == 0
+    assert Path("out/index.html").read_text("utf-8") == text, "one file is no folder"
+    Path("out/index.html").write_text("a page of mine")
+    assert main(["localize", "a.mp4", "b.mp4", "-o", "out", ".html"]) == 0
+    assert Path("out/index.html").read_text() == "a page of mine"
+
+
 def test_ctrl_c_loses_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
     find = Finder.__call__
 
@@ -203,6 +216,10 @@ def test_existing_outputs_are_skipped(capsys: pytest.CaptureFixture[str]) -> Non
     Path("a.vtt").unlink()
     assert main(["localize", "a.mp4", "-o", ".json", ".vtt", "--skip-existing"]) == 0
     assert Path("a.vtt").exists(), "one of its outputs was missing"
+    assert main(["localize", "a.mp4", "b.mp4", "-o", "out", ".html"]) == 0
+    assert main(["localize", "a.mp4", "b.mp4", "-o", "out", ".html", "--skip-existing"]) == 0
+    assert "2 skipped" in capsys.readouterr().err
+    assert Path("out/index.html").read_text("utf-8").count("localized earlier") == 2
     for call in ("localize a.mp4 --skip-existing", "localize a b -o x.csv --skip-existing"):
         assert main(call.split()) == 2
         assert "--skip-existing needs an output for each video" in capsys.readouterr().err

@@ -93,9 +93,12 @@ def test_together_plays_one_modality_of_each_and_ends_with_the_match(opened: Ope
     wait_for(opened, "query", 2)
     wait_for(opened, "match", 2)
     opened.page.locator("#together").click()
-    opened.page.wait_for_function("() => document.getElementById('match-media').currentTime > 2.3")
-    assert opened.page.evaluate("document.getElementById('match-media').muted") is True
-    assert opened.page.evaluate("document.getElementById('query-media').muted") is False
+    opened.page.wait_for_function(  # in the page: the pair plays for less than two seconds
+        """() => {
+          const media = (name) => document.getElementById(`${name}-media`), match = media('match');
+          return match.currentTime > 2.3 && match.muted && !media('query').muted;
+        }"""
+    )
     opened.page.wait_for_function(
         "() => ['query', 'match'].every((n) => document.getElementById(`${n}-media`).paused)"
     )

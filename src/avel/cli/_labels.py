@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from avel.cli._outputs import OutputNames, WriteOptions, named_output, parse_outputs
 from avel.cli._terminal import note
-from avel.errors import AvelError, UsageError, printable
+from avel.errors import AvelError, DataError, UsageError, printable
 from avel.files import file_exists
 
 if TYPE_CHECKING:
@@ -163,6 +163,12 @@ def _write(
 
 def _write_events(timeline: Timeline, options: WriteOptions) -> list[AvelError]:
     try:
+        if (options.clips or options.thumbnails) and not file_exists(timeline.video):
+            raise DataError(
+                f"the video {timeline.video or 'of the labels'} doesn't exist, so nothing can be "
+                "cut from it",
+                hint="put it beside the labels, or name it with --video FILE",
+            )
         for line in options.write_events(timeline):
             print(line)
     except AvelError as e:

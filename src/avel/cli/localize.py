@@ -31,13 +31,14 @@ from avel.cli._options import (
 from avel.cli._outputs import WriteOptions, check_writable, output_paths, table_paths
 from avel.cli._terminal import detail, fail, note
 from avel.device import check_device, sleep_while_waiting
-from avel.errors import AvelError, UsageError, printable
+from avel.errors import AvelError, UsageError, counted, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from avel.inference.localizer import Localizer
     from avel.media.file import Media
+    from avel.report.index_page import IndexRow
     from avel.types import Choice, Timeline
 
 
@@ -182,11 +183,12 @@ def localize(
     try:
         for video in files:
             if skip_existing and all(path.exists() for path in paths[video]):
-                batch.skipped += 1
+                batch.skip(video)
             else:
                 batch.localize(video, localizer, options)
     finally:  # Ctrl-C after hours loses no table
         batch.save_tables()
+        batch.save_index()
     batch.finish()
 
 
@@ -246,6 +248,7 @@ class _Batch:
     errors: list[Exception] = field(default_factory=list)
     warned: bool = False
     rows: list[Timeline] = field(default_factory=list)
+    index: list[IndexRow] = field(default_factory=list)
 
     def check_tables(self) -> None:
         """Refuse tables that can't be written, before any work.
@@ -255,6 +258,17 @@ class _Batch:
         """
         check_writable(self.tables)
         _check_writers("", self.tables, self.written)
+
+    def skip(self, video: Path) -> None:
+        """Leave out a file whose outputs exist; the index page links its report."""
+        from avel.report.index_page import IndexRow
+
+        self.skipped += 1
+        self.index += [IndexRow(video.name, report) for report in self._reports(video)]
+
+    def _reports(self, video: Path) -> list[Path]:
+        """The report of a file, where one is written."""
+        return [path for path in self.paths[video] if path.suffix.lower() == ".html"][:1]
 
     def localize(self, video: Path, localizer: Localizer, options: dict[str, Any]) -> None:
         """Localize one file and write its outputs; an error is printed and counted."""
@@ -266,6 +280,7 @@ class _Batch:
 
     def _localize(self, video: Path, localizer: Localizer, options: dict[str, Any]) -> None:
         from avel.report.cards import cautions
+        from avel.report.index_page import IndexRow
         from avel.report.writers import writer_for
 
         paths = self.paths[video]
@@ -291,6 +306,7 @@ class _Batch:
             _show(shown, paths, lines, as_json=self.as_json)
         self.done += 1
         self.events += len(shown)
+        self.index += [IndexRow.of(whole, report) for report in self._reports(video)]
         if self.tables:  # a table has no scores, which would fill the memory
             self.rows.append(replace(shown, scores=None, media=None))
 
@@ -306,6 +322,20 @@ class _Batch:
             self.written.save(self.rows, path, table=True)
             if not (self.as_json or self.stream):
                 note(f"wrote {path}")
+
+    def save_index(self) -> None:
+        """Write the index page of the reports, if they lie in one folder."""
+        from avel.report.index_page import index_path, save_index
+
+        reports = [report for video in self.paths for report in self._reports(video)]
+        path = index_path(reports)
+        if path is None or not self.index:
+            return
+        missing = len(reports) - len(self.index)
+        notes = [f"{counted(missing, 'file')} more: not localized."] if missing else []
+        save_index(self.index, path, notes=notes)
+        if not (self.as_json or self.stream):
+            note(f"wrote {path}")
 
     def finish(self) -> None:
         """Print a line that sums up many files, and end with the exit code.

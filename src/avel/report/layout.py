@@ -22,7 +22,7 @@ def render_page(name: str, context: Mapping[str, Any]) -> str:
     """A page as HTML, from the template, style and script of a name and those of all pages.
 
     Args:
-        name: ``"page"`` or ``"search_page"``.
+        name: ``"page"``, ``"search_page"`` or ``"index_page"``, which has no script of its own.
         context: The template's variables; ``data`` is read by the script, ``media`` lists the
             sources of media for the Content-Security-Policy.
 
@@ -69,7 +69,8 @@ def _read(*names: str) -> str:
 def _script(name: str) -> str:
     """The scripts shared with `avel serve` (a module there), of all pages, and the page's own."""
     shared = re.sub(r"^export ", "", _read("shared.js"), flags=re.MULTILINE)
-    return f'"use strict";\n{shared}\n{_read("base.js", f"{name}.js")}'
+    own = [f"{name}.js"] if (_HERE / f"{name}.js").is_file() else []
+    return f'"use strict";\n{shared}\n{_read("base.js", *own)}'
 
 
 def script_json(data: Mapping[str, Any]) -> str:
