@@ -163,7 +163,11 @@ def as_rgb(frame: Any, *size: int) -> Any:
 def extractor(precision: str, *, compiled: bool, batch: int) -> Any:
     from avel.features import extractor as module
 
-    module.load_backbone = backbone  # random weights will do
+    def find(name: str, *, modality: str) -> Any:
+        network, card = backbone(name, modality=modality)
+        return card, lambda: network
+
+    module.find_backbone = find  # random weights will do
     return module.Extractor(
         audio="vggish",
         visual="vgg19",

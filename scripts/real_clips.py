@@ -49,13 +49,16 @@ def clip_files(folder: Path) -> list[Path]:
 
 def read_clips(folder: Path) -> tuple[list[Clip], list[str]]:
     """Every clip with its features by the default's backbones, and the labels of the truth."""
-    from avel.features.cache import cached
+    from avel.features.cache import features_of
     from avel.features.extractor import Extractor
     from avel.inference.named_events import TAGGERS
 
     truth = read_truth(folder)
     make = Extractor(**TAGGERS)
-    clips = [Clip(p.name, cached(p, make), truth.get(p.name, ())) for p in clip_files(folder)]
+    clips = [
+        Clip(p.name, features_of(p, make)[0].gather(), truth.get(p.name, ()))
+        for p in clip_files(folder)
+    ]
     return clips, sorted({e.label for events in truth.values() for e in events})
 
 

@@ -123,6 +123,8 @@ def test_no_verb_is_described_by_half_a_sentence(
     assert main(["-h"]) == 0
     verbs = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
     assert len(verbs) == len(build_app().registered_commands) + 1  # `plot` has verbs of its own
+    assert main(["plot", "-h"]) == 0
+    verbs += capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
     assert all(line.endswith(".") and not line.endswith("...") for line in verbs)
 
 

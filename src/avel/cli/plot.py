@@ -52,7 +52,10 @@ def confusion(
     out: Output = Path("confusion.png"),
     dpi: Dpi = 200,
 ) -> None:
-    """The confusion matrix of the segments; a panel for each kind of run (xue2021 fig. 4 a, b)."""
+    """The confusion matrix of the segments.
+
+    One panel for each kind of run (xue2021 fig. 4 a, b).
+    """
     runs, arguments = _runs_and_data(words)
     _check_output(out)
     from avel.figures.matrices import confusion_matrix, matrix_size
@@ -73,7 +76,10 @@ def difference(
     out: Output = Path("difference.png"),
     dpi: Dpi = 200,
 ) -> None:
-    """What the second run gains on the first in each class (xue2021 fig. 4 c)."""
+    """The gain of the second run in each class.
+
+    It is the gain on the first run (xue2021 fig. 4 c).
+    """
     runs, arguments = _runs_and_data(words)
     _check_output(out)
     if len(runs) != 2:
@@ -95,7 +101,10 @@ def learning(
     out: Output = Path("learning.png"),
     dpi: Dpi = 200,
 ) -> None:
-    """Learning curves: loss and validation over the epochs, of all seeds or folds of a run."""
+    """Learning curves: loss and validation over the epochs.
+
+    All seeds or folds of a run are drawn.
+    """
     _check_output(out)
     from avel.cli._pairs import seed_folders
     from avel.figures.learning import learning_curves, read_histories
@@ -113,7 +122,10 @@ def lambda_(
     out: Output = Path("lambda.png"),
     dpi: Dpi = 200,
 ) -> None:
-    """Accuracy over a weight of the loss, a panel a sweep (xue2021 fig. 5, wu2019 fig. 5)."""
+    """Accuracy over a weight of the loss.
+
+    One panel a sweep (xue2021 fig. 5, wu2019 fig. 5).
+    """
     _check_output(out)
     from avel.figures.curves import lambda_curves, read_rows
     from avel.figures.style import new_figure
@@ -137,7 +149,10 @@ def dataset(
     out: Output = Path("dataset.png"),
     dpi: Dpi = 200,
 ) -> None:
-    """Clips of each class and lengths of events (tian2018 fig. 2), from the annotations alone."""
+    """Clips of each class, and lengths of events.
+
+    From the annotations alone (tian2018 fig. 2).
+    """
     _check_output(out)
     from avel.data.overview import overview
     from avel.figures.dataset import dataset_panels
@@ -166,7 +181,10 @@ def attention(
     out: Output = Path("attention.png"),
     dpi: Dpi = 200,
 ) -> None:
-    """A model's attention by segment, with sound and predictions (xue2021 fig. 6; tian2018)."""
+    """A model's attention by segment.
+
+    With sound and predictions (xue2021 fig. 6; tian2018).
+    """
     _check_output(out)
     from avel.cli._pairs import seed_folders
     from avel.figures.attention import attention_strip, video_attention
@@ -211,9 +229,9 @@ def tsne(
     out: Output = Path("tsne.png"),
     dpi: Dpi = 200,
 ) -> None:
-    """Segments' features before and after each module, in the plane (xue2021 fig. 7).
+    """Segments' features before and after each module.
 
-    Of several seeds the first is drawn.
+    They are drawn in the plane (xue2021 fig. 7). Of several seeds the first is drawn.
     """
     runs, arguments = _runs_and_data(words)
     _check_output(out)
@@ -246,9 +264,10 @@ def timeline(
     out: Output = Path("timeline.png"),
     dpi: Dpi = 200,
 ) -> None:
-    """Clips with true and predicted classes, a row a run (xue2021 fig. 8).
+    """Clips with true and predicted classes.
 
-    For a run of cml: the windows chosen for an audio query and for a visual query.
+    One row a run (xue2021 fig. 8). For a run of cml: the windows chosen for an audio query and for
+    a visual query.
     """
     runs, arguments = _runs_and_data(words)
     _check_output(out)
