@@ -897,7 +897,7 @@ def test_many_classes_and_events_are_read_in_a_moment(tmp_path: Path) -> None:
 NOTES = ("Sound: of 2 tracks, 0 (aac --> <b> & ]]>) is the one that was taken.", "4 frames\nlost.")
 
 
-@pytest.mark.parametrize("ending", [".vtt", ".eaf", ".otio", ".labelstudio.json", ".json"])
+@pytest.mark.parametrize("ending", [".vtt", ".eaf", ".otio", ".edl", ".labelstudio.json", ".json"])
 def test_notes_of_the_video_stand_in_the_file_where_it_has_room(
     tmp_path: Path, ending: str
 ) -> None:

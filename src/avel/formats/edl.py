@@ -17,6 +17,7 @@ from avel.formats.base import (
     lines_of,
     media_name,
     names_apart,
+    notes_of,
     split_label,
     stem_of,
     timeline_of,
@@ -34,6 +35,7 @@ _EDIT = re.compile(
 #: Our own comment on how times are counted, which the form has no place for.
 _COUNT = re.compile(rf"\* AVEL FRAMES: (\d+(?:\.\d+)?) FROM {_TIMECODE}", re.ASCII)
 _CLIP, _LABEL, _SCORE, _MARK = "* FROM CLIP NAME:", "* COMMENT:", "* AVEL SCORE:", f"* {KEY}"
+_NOTE = "* AVEL NOTE:"
 #: Comments of editors that hold a marker's name; Avid's begins with a timecode and a colour.
 _LOCATOR = re.compile(r"\*\s*LOC:\s*\S+\s+\S+\s+(.*)", re.I)
 _RESOLVE = re.compile(r"\|M:(.*?)\s*(?:\|D:.*)?$")
@@ -58,6 +60,7 @@ class Edl(Format):
         lines = [f"TITLE: {escape(Path(timeline.video).stem)}", f"FCM: {fcm}"]
         ours = [f"* AVEL FRAMES: {count.rate!r} FROM {start}"]
         ours += [f"{_MARK} {self.mark(timeline)}"] if timeline.predicted else []
+        ours += [f"{_NOTE} {escape(note)}" for note in notes_of(timeline.notes)]
         done = 0
         for number, event in enumerate(timeline, start=1):
             first, last = clock.span_ticks(event.start, event.end, count.rate)
@@ -95,9 +98,11 @@ class Edl(Format):
         for clip, event in events:
             by_clip.setdefault(names[clip], []).append(event)
         mark = re.search(rf"^{re.escape(_MARK)} (.*)$", text, re.M)
+        texts = re.findall(rf"^{re.escape(_NOTE)} (.*)$", text, re.M) if len(by_clip) < 2 else []
+        notes = notes_of(map(unescape, texts))
         return [
             with_mark(
-                timeline_of(name, clip_events),
+                timeline_of(name, clip_events, notes=notes),
                 mark[1] if mark and len(by_clip) < 2 else "",
             )
             for name, clip_events in (by_clip or {stem_of(path): []}).items()
