@@ -249,3 +249,40 @@ def test_json_holds_what_is_of_one_modality() -> None:
     assert plain["segments"][4]["audio_scores"]["Siren"] == 0.7
     assert plain["segments"][4]["visual_scores"]["Church bell"] is None
     json.dumps(plain, allow_nan=False)
+
+
+def test_audio_weight_and_lag_come_back(tmp_path: Path) -> None:
+    weight, lag = np.array([0, 0.5, 1], "f4"), np.array([[1.5, -2]] * 3, "f4")
+    replace(scores(), audio_weight=weight, lag=lag).save(tmp_path / "s.safetensors")
+    back = Scores.load(tmp_path / "s.safetensors")
+    assert back.audio_weight is not None and back.lag is not None
+    np.testing.assert_array_equal(back.audio_weight, weight)
+    np.testing.assert_array_equal(back.lag, lag)
+    scores().save(tmp_path / "old.safetensors")
+    old = Scores.load(tmp_path / "old.safetensors")
+    assert old.audio_weight is None and old.lag is None
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("audio_weight", np.zeros((3, 1))),
+        ("audio_weight", np.full(3, 1.1)),
+        ("lag", np.zeros(3)),
+        ("lag", np.full((3, 2), np.inf)),
+        ("lag", np.full((3, 2), -4000)),
+    ],
+)
+def test_audio_weight_and_lag_are_valid(name: str, wrong: np.ndarray) -> None:
+    with pytest.raises(DataError, match=name):
+        replace(scores(), **{name: wrong})
+
+
+def test_events_have_an_audio_weight_and_a_lag_where_they_are_known() -> None:
+    plain, event = Event(1, 2, "bell"), Event(1, 2, "bell", audio_weight=0.7, lag=-1.25)
+    assert not {"audio_weight", "lag"} & set(plain.to_json())
+    assert event.to_json() == {**plain.to_json(), "audio_weight": 0.7, "lag": -1.25}
+    assert str(event) == str(plain) and sorted([event, plain]) == [plain, event]
+    for wrong in ({"audio_weight": 1.5}, {"audio_weight": np.nan}, {"lag": np.inf}):
+        with pytest.raises(DataError, match=r"audio weight|lag"):
+            replace(event, **wrong)

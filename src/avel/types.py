@@ -30,6 +30,10 @@ CHOICES: tuple[Choice, ...] = (*MODALITIES, "all")
 
 #: Audible or visible probabilities below this are left out of a timeline's JSON.
 JSON_FLOOR = 0.01
+#: The largest lag of the sound, in seconds.
+MAX_LAG = 3600.0
+#: What a model may tell besides its probabilities, segment by segment.
+_SCORE_PARTS = ("audio_scores", "visual_scores", "audio_weight", "lag")
 
 #: What is written after the label of an event, where nothing else shows its modality.
 SUFFIXES: Mapping[EventModality, str] = {
@@ -236,6 +240,8 @@ class Scores:
         audio_scores, visual_scores: (T, C) probabilities that a class is audible or visible in the
             segment, NaN where the model can't decide; None where it doesn't distinguish the
             modalities.
+        audio_weight: (T,) the share in [0, 1] of the sound in what the model decides, or None.
+        lag: (T, C) the seconds by which each class is heard later than it is seen, or None.
     """
 
     values: Floats
@@ -247,6 +253,8 @@ class Scores:
     visible: Bools | None = None
     audio_scores: Floats | None = None
     visual_scores: Floats | None = None
+    audio_weight: Floats | None = None
+    lag: Floats | None = None
 
     def __repr__(self) -> str:
         return f"<Scores of {_segment_count(self.grid)}, {len(self.classes)} classes>"
@@ -268,24 +276,26 @@ class Scores:
             "the attention maps have another length than the grid",
             expected=f"({t}, H, W)",
         )
-        for name in ("audio_scores", "visual_scores"):
-            scores = getattr(self, name)
-            if scores is not None:
+        for name in _SCORE_PARTS:
+            part = getattr(self, name)
+            if part is not None:
+                shape = (t,) if name == "audio_weight" else (t, c)
+                low, high = (-MAX_LAG, MAX_LAG) if name == "lag" else (0, 1)
                 _require(
-                    scores.shape == (t, c),
-                    f"{name} of shape {scores.shape}",
-                    expected=f"({t}, {c}): {t} segments and {c} classes, without background",
+                    part.shape == shape,
+                    f"{name} of shape {part.shape}",
+                    expected=f"{shape}: {t} segments and {c} classes, without background",
                 )
                 _require(
-                    bool(((scores >= 0) & (scores <= 1) | np.isnan(scores)).all()),
-                    f"{name} has values outside 0 to 1",
-                    expected="probabilities, or NaN where the model can't decide",
+                    bool(((part >= low) & (part <= high) | np.isnan(part)).all()),
+                    f"{name} has values outside {low:g} to {high:g}",
+                    expected="values in this range, or NaN where the model can't decide",
                 )
 
     def save(self, path: str | Path) -> None:
         """Write a .safetensors file with all of it, attention too; whole or not at all."""
         arrays: dict[str, NDArray[Any]] = {"values": self.values, "labels": self.labels}
-        for name in ("attention", "audible", "visible", "audio_scores", "visual_scores"):
+        for name in ("attention", "audible", "visible", *_SCORE_PARTS):
             values = getattr(self, name)
             if values is not None:
                 arrays[name] = values.astype(np.uint8) if values.dtype == bool else values
@@ -301,6 +311,7 @@ class Scores:
         """
         arrays, meta = _load_arrays(Path(path))
         known = {n: arrays[n].astype(bool) for n in ("audible", "visible") if n in arrays}
+        parts = {n: arrays[n] for n in _SCORE_PARTS if n in arrays}
         try:
             return cls(
                 values=arrays["values"],
@@ -308,9 +319,8 @@ class Scores:
                 grid=Grid(float(meta["duration"]), float(meta["step"])),
                 labels=arrays["labels"].astype(np.int64),
                 attention=arrays.get("attention"),
-                audio_scores=arrays.get("audio_scores"),
-                visual_scores=arrays.get("visual_scores"),
                 **known,
+                **parts,
             )
         except (KeyError, TypeError, ValueError) as e:
             raise DataError(
@@ -326,6 +336,11 @@ class Event:
 
     ``modality`` is ``"both"`` where it is audible and visible, ``"audio"`` where it is only
     audible, ``"visual"`` where it is only visible.
+
+    ``audio_weight`` is the share in [0, 1] of the sound in what the model decided, ``lag`` the
+    seconds by which the event is heard later than it is seen, below 0 where it is seen later. They
+    are None for models that don't give them, and for events that a person corrected or drew.
+    Events that differ in nothing else are equal.
     """
 
     start: float
@@ -333,6 +348,8 @@ class Event:
     label: str
     score: float = 1.0
     modality: EventModality = "both"
+    audio_weight: float | None = field(default=None, compare=False)
+    lag: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         _require(
@@ -345,15 +362,29 @@ class Event:
             f"the event {self.label!r} lasts from {self.start} to {self.end} s",
             expected="0 <= start < end",
         )
+        _require(
+            self.audio_weight is None or 0 <= self.audio_weight <= 1,
+            f"the event {self.label!r} has the audio weight {self.audio_weight}",
+            expected="a number from 0 to 1",
+        )
+        _require(
+            self.lag is None or abs(self.lag) <= MAX_LAG,
+            f"the event {self.label!r} has the lag {self.lag}",
+            expected=f"seconds from {-MAX_LAG:g} to {MAX_LAG:g}",
+        )
 
     def to_json(self) -> Json:
         """``start``, ``end``, ``label`` and ``score`` (six decimals) as plain data.
 
-        ``modality`` is included where it isn't ``"both"``.
+        ``modality`` is included where it isn't ``"both"``, ``audio_weight`` and ``lag`` (six
+        decimals) where they are known.
         """
         score = round(self.score, 6)
         row: Json = {"start": self.start, "end": self.end, "label": self.label, "score": score}
-        return row if self.modality == "both" else {**row, "modality": self.modality}
+        if self.modality != "both":
+            row["modality"] = self.modality
+        known = {"audio_weight": self.audio_weight, "lag": self.lag}
+        return row | {name: round(x, 6) for name, x in known.items() if x is not None}
 
     def __str__(self) -> str:
         span = f"{clock.format_time(self.start)} - {clock.format_time(self.end)}"
@@ -594,14 +625,23 @@ def _segments(scores: Scores) -> list[Json]:
         row |= {
             name: _class_probabilities(scores.classes, getattr(scores, name)[i]) for name in modal
         }
+        if scores.audio_weight is not None:
+            row["audio_weight"] = _rounded(scores.audio_weight[i])
+        if scores.lag is not None:
+            row["lag"] = dict(zip(scores.classes, map(_rounded, scores.lag[i]), strict=True))
         rows.append(row)
     return rows
+
+
+def _rounded(value: np.floating[Any]) -> float | None:
+    """Six decimals, None for NaN."""
+    return None if np.isnan(value) else round(float(value), 6)
 
 
 def _class_probabilities(classes: Sequence[str], values: Floats) -> Json:
     """Probabilities by class: None where the model can't decide; those near 0 are left out."""
     return {
-        name: None if np.isnan(value) else round(float(value), 6)
+        name: _rounded(value)
         for name, value in zip(classes, values, strict=True)
         if not value < JSON_FLOOR
     }

@@ -24,7 +24,13 @@ from avel.formats.text import escape, escape_formula, unescape, unescape_formula
 from avel.report.writers import endings, titles, writer_for
 from avel.types import MODALITIES, Event, Timeline
 from tests.conftest import ROOT
-from tests.report_samples import hand_timeline, lane_timeline, write_clip
+from tests.report_samples import (
+    LABELS,
+    hand_timeline,
+    lane_timeline,
+    weighted_timeline,
+    write_clip,
+)
 
 #: What each format keeps of a time, in seconds; 0 keeps every bit.
 RESOLUTION = {
@@ -932,3 +938,38 @@ def test_names_with_half_letters_are_written_or_refused(tmp_path: Path, ending: 
         assert "U+D800 at character" in str(e) and not path.exists()
     else:
         assert [e.label for e in report.read(path)] == [e.label for e in timeline]
+
+
+@pytest.mark.parametrize("ending", [".json", ".csv"])
+def test_audio_weight_and_lag_are_read_again(ending: str, tmp_path: Path) -> None:
+    timeline = weighted_timeline("clip.mp4", LABELS)
+    path = tmp_path / f"clip{ending}"
+    timeline.save(path)
+    back = report.read(path)
+    assert [(e.audio_weight, e.lag) for e in back] == [(0.25, 1.2), (0.75, -0.5)]
+    if ending == ".json":
+        assert back.scores is not None and back.scores.audio_weight is not None
+        assert timeline.scores is not None and timeline.scores.audio_weight is not None
+        np.testing.assert_array_equal(back.scores.audio_weight, timeline.scores.audio_weight)
+        np.testing.assert_array_equal(back.scores.lag, timeline.scores.lag)
+    path.write_text(path.read_text("utf-8").replace("Church bell", "Gong"), "utf-8")
+    assert [(e.audio_weight, e.lag) for e in report.read(path)] == [(None, None)] * 2
+
+
+def test_a_table_without_audio_weight_and_lag_has_no_such_columns(tmp_path: Path) -> None:
+    hand_timeline("clip.mp4", LABELS).save(tmp_path / "clip.csv")
+    header = (tmp_path / "clip.csv").read_text("utf-8").split("\n")[0].strip()
+    assert header == "start,end,label,score"
+
+
+@pytest.mark.parametrize(("key", "value"), [("audio_weight", 1.5), ("lag", "late"), ("lag", 1e9)])
+def test_an_impossible_audio_weight_or_lag_leaves_out_the_event(
+    key: str, value: object, tmp_path: Path
+) -> None:
+    content = weighted_timeline("clip.mp4", LABELS).to_json()
+    content["events"][0][key] = value
+    path = tmp_path / "clip.json"
+    path.write_text(json.dumps(content), "utf-8")
+    back = report.read(path)
+    assert [e.label for e in back] == ["Bark"]
+    assert "event 1" in " ".join(back.notes)

@@ -27,8 +27,8 @@ from avel.inference.predictor import Predictor
 from avel.inference.windows import RowBuffer, WindowOutput
 from avel.media.encode import write_video
 from avel.media.file import open_media
-from avel.models.base import build_model
-from avel.types import Choice, Event, EventModality, Grid, Scores
+from avel.models.base import Output, build_model
+from avel.types import Choice, Event, EventModality, Features, Grid, Scores
 from tests.report_samples import write_clip
 
 A, B, BG = 0, 1, 2
@@ -371,6 +371,85 @@ def test_scores_of_one_modality_are_means_over_windows(count: int) -> None:
     np.testing.assert_allclose(scores.audio_scores, values[:, :2], rtol=1e-6)
     assert np.isnan(scores.visual_scores).all() and scores.visual_scores.shape == (count, 2)
     assert Made(4).predict(made_stream(values, np.zeros(count), 5)).audio_scores is None
+
+
+class TinyWeighted(torch.nn.Module):
+    """Scores are the audio features; the weight of the sound is the first one of the picture.
+
+    The lag of class c is, in segments, the mean of audio feature c over the window.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(()))  # tells the device
+
+    def forward(self, *, audio: torch.Tensor, visual: torch.Tensor) -> Output:
+        parts = {"audio_weight": visual[:, :, 0, 0, 0], "lag": audio[..., :2].mean(1)}
+        return Output(scores=audio, labels=audio.argmax(-1), parts=parts)
+
+
+class TinyRuled(TinyWeighted):
+    """The same with a decision of its own, which is given all parts."""
+
+    @staticmethod
+    def decision_rule(scores: np.ndarray, parts: dict[str, np.ndarray]) -> np.ndarray:
+        assert {"audio_weight", "lag"} <= set(parts)
+        return scores.argmax(-1)
+
+
+def weighted_features(values: np.ndarray, *, step: float) -> Features:
+    """Features whose audio is the scores and whose picture is the weight 0, 0.1, 0.2 …"""
+    count = len(values)
+    visual = np.zeros((count, 1, 1, 3), np.float32)
+    visual[..., 0] = (np.arange(count) / 10 % 1)[:, None, None]
+    return Features(
+        audio=values, visual=visual, grid=Grid(count * step, step),
+        audible=np.ones(count, bool), visible=np.ones(count, bool), audio_card={}, visual_card={},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [3, 4, 11])
+@pytest.mark.parametrize("network", [TinyWeighted, TinyRuled])
+@pytest.mark.parametrize("step", [1.0, 0.5])
+def test_events_have_the_weight_of_the_sound_and_its_lag(
+    count: int, network: type[TinyWeighted], step: float
+) -> None:
+    """Over windows of 4 segments, 2 apart: the lag of a segment is the mean of its windows'."""
+    card = Made(4).card | {"step": step, "task": "sel", "model": "tiny"}
+    values = make_scores(([BG, A, A, B] * 3)[:count]).values.astype(np.float32)
+    values += np.random.default_rng(0).uniform(0, 0.1, values.shape).astype(np.float32)
+    file = weighted_features(values, step=step)
+    scoring = Trained(network().eval(), card).scoring(file)  # type: ignore[arg-type]
+    stream = EventStream("a.mp4", scoring, Facts, card=card, decision=Decision())
+    events = list(stream)
+    scores = scoring.scores()
+    length = min(4, count)
+    starts = clock.windows(count, 4, 2)
+    lags = [
+        np.mean([values[s : s + length, :2].mean(0) for s in starts if s <= i < s + length], 0)
+        for i in range(count)
+    ]
+    np.testing.assert_allclose(scores.lag, np.array(lags) * step, rtol=1e-5)
+    np.testing.assert_allclose(scores.audio_weight, np.arange(count) / 10 % 1, atol=1e-6)
+    assert spans(events)[0] == (step, 3 * step, "bell")
+    assert events[0].audio_weight == pytest.approx(0.15)
+    assert events[0].lag == pytest.approx(np.mean([lags[1][A], lags[2][A]]) * step, rel=1e-5)
+    details = [(e.start, e.audio_weight, e.lag) for e in events]
+    assert [(e.start, e.audio_weight, e.lag) for e in stream.timeline()] == details
+    if count > 3:
+        assert events[1].label == "dog" and events[1].lag == pytest.approx(lags[3][B] * step)
+
+
+def test_events_of_models_that_do_not_tell_have_neither() -> None:
+    (event,) = to_events(make_scores([BG, A, A]))
+    assert event.audio_weight is None and event.lag is None
+    weight, lag = np.array([0, np.nan, 1]), np.zeros((3, 2))
+    (event,) = to_events(replace(make_scores([BG, A, A]), audio_weight=weight, lag=lag))
+    assert event.audio_weight is None and event.lag == 0
+    alone = replace(make_scores([BG, BG, A]), audio_weight=np.ones(3), lag=lag)
+    alone = replace(alone, audio_scores=np.full((3, 2), 0.9), visual_scores=np.zeros((3, 2)))
+    heard = to_events(alone, modality="audio")
+    assert heard and all(e.audio_weight is None and e.lag is None for e in heard)
 
 
 @pytest.mark.parametrize("modality", ["both", "audio", "all"])

@@ -180,6 +180,53 @@ def test_what_is_of_one_modality_is_an_output_of_its_own(tmp_path: Path) -> None
     np.testing.assert_allclose(theirs.audio_scores, ours.audio_scores, atol=1e-5)
 
 
+class Weighted(torch.nn.Module):
+    """A model that tells the weight of the sound, and the lag of each class over the clip."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *, audio: torch.Tensor, visual: torch.Tensor) -> Output:
+        output = self.network(audio=audio, visual=visual)
+        parts = {"audio_weight": torch.sigmoid(audio[..., 0]), "lag": audio[..., :C].mean(1)}
+        return replace(output, parts=parts)
+
+
+def test_the_weight_of_the_sound_and_its_lag_are_outputs(tmp_path: Path) -> None:
+    model = fresh("ed_tcn")
+    model = replace(model, network=Weighted(model.network))
+    other = exported(model, tmp_path, lengths=(1, 5))
+    names = [o.name for o in other.session.get_outputs()]
+    assert names == ["scores", "labels", "audio_weight", "lag"]
+    check_alike(model, other)
+    file = features(model, 9)
+    ours, theirs = (m.predict(file) for m in (model, other))
+    assert ours.audio_weight is not None and ours.lag is not None
+    expected = 1 / (1 + np.exp(-file.audio[:, 0]))
+    np.testing.assert_allclose(ours.audio_weight, expected, rtol=1e-5)
+    first = file.audio[:4, :C].mean(0)  # the lag of the first window holds until the second begins
+    np.testing.assert_allclose(ours.lag[:2], [first, first], rtol=1e-5)
+    np.testing.assert_allclose(theirs.audio_weight, ours.audio_weight, atol=1e-5)
+    np.testing.assert_allclose(theirs.lag, ours.lag, atol=1e-5)
+
+
+def test_another_lag_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fresh("ed_tcn")
+    model = replace(model, network=Weighted(model.network))
+    graph = onnx.load(str(exported(model, tmp_path, lengths=(1, 5)).path))
+    monkeypatch.setattr(onnx_export, "_graph", lambda *args: graph)
+
+    class Late(Weighted):
+        def forward(self, **inputs: torch.Tensor) -> Output:
+            output = super().forward(**inputs)
+            return replace(output, parts={**output.parts, "lag": output.parts["lag"] + 1e-2})
+
+    late = replace(model, network=Late(model.network.network))
+    with pytest.raises(CheckpointError, match=r"differs from torch by 0\.01"):
+        export_model(late, tmp_path / "late.onnx", with_backbones=False)
+
+
 def test_files_without_these_outputs_have_no_such_scores(small: tuple[Trained, Exported]) -> None:
     other = load_onnx(small[1].paths[0])
     assert other.predict(features(small[0], 9)).audio_scores is None

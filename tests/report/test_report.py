@@ -38,6 +38,7 @@ from tests.report_samples import (
     hand_scores,
     hand_timeline,
     lane_timeline,
+    weighted_timeline,
     write_clip,
 )
 
@@ -550,6 +551,36 @@ def test_what_is_of_one_modality_has_rows_of_its_own(tmp_path: Path) -> None:
         "true"
     ]
     assert "<dt>Heard, not seen</dt>" in text and "No event is both" not in text
+
+
+def test_events_say_what_they_were_decided_by(tmp_path: Path) -> None:
+    text, _ = rendered(weighted_timeline(NOWHERE, LABELS), tmp_path)
+    assert re.findall(r'class="detail">([^<]+)<', text) == [
+        "mostly seen, heard 1.2 s later",
+        "mostly heard, seen 0.5 s later",
+    ]
+    assert "score 0.70, mostly seen, heard 1.2 s later" in text
+    assert "<dt>Mostly heard" in text
+    text, _ = rendered(hand_timeline(NOWHERE, LABELS), tmp_path)
+    assert 'class="detail"' not in text and "ostly heard" not in text
+
+
+@pytest.mark.parametrize(
+    ("weight", "lag", "expected"),
+    [
+        (None, None, ""),
+        (0.6, 0.49, ""),
+        (0.4, -0.49, ""),
+        (0.61, None, "mostly heard"),
+        (0.39, 0.5, "mostly seen, heard 0.5 s later"),
+        (None, -1.234, "seen 1.23 s later"),
+    ],
+)
+def test_audio_weight_and_lag_in_words(
+    weight: float | None, lag: float | None, expected: str
+) -> None:
+    event = Event(0, 1, "bell", audio_weight=weight, lag=lag)
+    assert view.detail_text(event, 1.0) == expected
 
 
 def test_without_such_events_nothing_speaks_of_them(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from avel.files import file_hash
 from avel.types import Json
 from avel.web.job_folder import save_pictures, save_result
 from avel.web.worker import WorkerJob
-from tests.report_samples import CLASSES, apart_scores, hand_timeline
+from tests.report_samples import CLASSES, apart_scores, hand_timeline, weighted_scores
 
 LABELS = [3, 0, 0, 3, 1, 3]
 CARD = {"model": "cspa_csea", "job": "sel", "step": 1.0, "data": {"name": "toybox"}}
@@ -45,6 +45,8 @@ class Fake:
         timeline = hand_timeline(job.media, LABELS)
         if b"apart" in text and timeline.scores is not None:
             timeline = replace(timeline, scores=apart_scores(timeline.scores))
+        if b"weighted" in text and timeline.scores is not None:
+            timeline = replace(timeline, scores=weighted_scores(timeline.scores))
         folder = Path(job.folder)
         save_pictures(folder, [(0.5, np.zeros((9, 16, 3), np.uint8))], b"\x89PNG")
         save_result(folder, timeline)

@@ -398,3 +398,20 @@ def test_a_file_in_a_root_that_is_gone(tmp_path: Path) -> None:
         assert note.startswith("a.mp4 is left out: ")
         client.delete(f"/api/jobs/{id}")
         assert send(client).status_code == 201
+
+
+def test_events_say_which_modality_had_more_weight_until_a_person_corrects_them(
+    client: TestClient,
+) -> None:
+    job = done(client, "far.mp4", b"weighted")
+    events = client.get(f"/api/jobs/{job}/timeline").json()["events"]
+    assert [(e["label"], e["audio_weight"], e["lag"], e["detail"]) for e in events] == [
+        ("Church bell", 0.25, 1.2, "mostly seen, heard 1.2 s later"),
+        ("Bark", 0.75, -0.5, "mostly heard, seen 0.5 s later"),
+    ]
+    exported = client.get(f"/api/jobs/{job}/export?format=json").json()["events"]
+    assert [e["lag"] for e in exported] == [1.2, -0.5]
+    event = {"start": 1.0, "end": 2.0, "label": "Church bell"}
+    put(client, job, 0, event).raise_for_status()
+    exported = client.get(f"/api/jobs/{job}/export?format=json").json()["events"]
+    assert len(exported) == 1 and not {"audio_weight", "lag"} & set(exported[0])

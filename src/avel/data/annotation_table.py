@@ -160,7 +160,10 @@ class AnnotationTable:
         """The rows of a clip."""
         file = escape_formula(escape(clip.file) if self.coded else clip.file)
         cells = {"file": file, "video": clip.video, "split": self._split(clip)}
-        events = [event_cells(event, coded=self.coded)[:3] for event in sorted(clip.events)]
+        events = [
+            event_cells(event, ("start", "end", "label"), coded=self.coded)
+            for event in sorted(clip.events)
+        ]
         for start, end, label in events or [["", "", ""]]:
             if self.comma:
                 start, end = start.replace(".", ","), end.replace(".", ",")

@@ -17,7 +17,16 @@ from avel.files import file_exists, write_whole
 from avel.formats.marks import mark_of, write_beside
 from avel.formats.text import escape, unescape
 from avel.registry import Registry
-from avel.types import MODALITIES, SUFFIXES, Event, EventModality, Json, ProbedFile, Timeline
+from avel.types import (
+    MAX_LAG,
+    MODALITIES,
+    SUFFIXES,
+    Event,
+    EventModality,
+    Json,
+    ProbedFile,
+    Timeline,
+)
 
 #: The largest file that is read or written, in bytes: about a day of segments of 28 classes.
 MAX_BYTES = 128 * 2**20
@@ -316,8 +325,17 @@ def timeline_of(
     )
 
 
-def event_of(start: Any, end: Any, label: Any, score: Any = 1.0, modality: Any = "both") -> Event:
-    """An event with everything checked: times, label, score, modality.
+def event_of(
+    start: Any,
+    end: Any,
+    label: Any,
+    score: Any = 1.0,
+    modality: Any = "both",
+    *,
+    audio_weight: Any = None,
+    lag: Any = None,
+) -> Event:
+    """An event with everything checked: times, label, score, modality, audio weight and lag.
 
     Raises:
         ValueError: that says what is wrong.
@@ -333,7 +351,15 @@ def event_of(start: Any, end: Any, label: Any, score: Any = 1.0, modality: Any =
         raise ValueError(
             f"modality {str(modality)[:40]!r}: expected one of {', '.join(MODALITIES)}"
         )
-    return Event(first, last, name, probability_of(score), modality)
+    return Event(
+        first,
+        last,
+        name,
+        probability_of(score),
+        modality,
+        audio_weight=None if audio_weight is None else probability_of(audio_weight),
+        lag=None if lag is None else lag_of(lag),
+    )
 
 
 def media_name(address: str, default: str) -> str:
@@ -443,6 +469,14 @@ def probability_of(value: Any) -> float:
     number = number_of(value)
     if not 0 <= number <= 1:
         raise ValueError(f"{number}: expected a score from 0 to 1")
+    return number
+
+
+def lag_of(value: Any) -> float:
+    """The value, if it is a lag: seconds within ``MAX_LAG``, of either sign."""
+    number = number_of(value)
+    if not abs(number) <= MAX_LAG:
+        raise ValueError(f"{number} s: expected a lag from {-MAX_LAG:g} to {MAX_LAG:g} s")
     return number
 
 

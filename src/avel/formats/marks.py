@@ -49,14 +49,21 @@ def mark_of(timeline: Timeline, events: Iterable[Event]) -> str:
 
 
 def with_mark(timeline: Timeline, mark: str) -> Timeline:
-    """A timeline read with a mark: predictions, corrected if the mark doesn't match."""
+    """A timeline read with a mark: predictions, corrected if the mark doesn't match.
+
+    Which events a person corrected isn't known, so none keeps its audio weight and lag.
+    """
     events_digest, _, name = mark.strip().partition(" ")
     if not events_digest:
         return timeline
     model = timeline.model
     if not model and timeline.scores is None:
         model = {"model": name or "avel"}
-    return replace(timeline, model=model, corrected=events_digest != digest(all_events(timeline)))
+    timeline = replace(timeline, model=model)
+    if events_digest == digest(all_events(timeline)):
+        return timeline
+    events = tuple(replace(e, audio_weight=None, lag=None) for e in timeline.events)
+    return replace(timeline, events=events, corrected=True)
 
 
 def _mark_path(path: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from avel.formats.base import (
     SkippedRows,
     event_of,
     formats,
+    lag_of,
     name_of,
     no_constant,
     object_of,
@@ -96,8 +97,9 @@ def _event(row: Json, classes: Set[str]) -> Event:
     label = name_of(row["label"])
     if label not in classes:
         raise ValueError(f"an event of the class {label[:40]!r}, which isn't among the classes")
+    details = {name: row.get(name) for name in ("audio_weight", "lag")}
     modality = row.get("modality", "both")
-    return event_of(row["start"], row["end"], label, row["score"], modality)
+    return event_of(row["start"], row["end"], label, row["score"], modality, **details)
 
 
 def _single_modality_events(
@@ -125,9 +127,12 @@ def _scores(rows: list[Any], classes: tuple[str, ...], duration: float, step: An
     ids = {name: i for i, name in enumerate(names)}
     values = np.zeros((len(rows), len(names)), dtype=np.float64)
     labels = np.zeros(len(rows), dtype=np.int64)
-    by_modality = {
-        name: _modality_scores(rows, classes, name) for name in ("audio_scores", "visual_scores")
-    }
+    per_class = {
+        name: _class_values(rows, classes, name, value_of)
+        for name, value_of in (
+            ("audio_scores", probability_of), ("visual_scores", probability_of), ("lag", lag_of),
+        )
+    }  # fmt: skip
     for i, row in enumerate(rows):
         _check_bounds(row, *grid.bounds(i))
         by_class = object_of(row["scores"])
@@ -142,19 +147,30 @@ def _scores(rows: list[Any], classes: tuple[str, ...], duration: float, step: An
         labels=labels,
         audible=_flags(row["audible"] for row in rows),
         visible=_flags(row["visible"] for row in rows),
-        **by_modality,
+        audio_weight=_audio_weight(rows),
+        **per_class,
     )
 
 
-def _modality_scores(rows: list[Any], classes: tuple[str, ...], name: str) -> Floats | None:
-    """(T, C) of ``audio_scores`` or ``visual_scores``; 0 where a class is left out."""
+def _audio_weight(rows: list[Any]) -> Floats | None:
+    """(T,) of ``audio_weight``, NaN where it is null."""
+    if not any("audio_weight" in row for row in rows):
+        return None
+    values = (row["audio_weight"] for row in rows)
+    return np.array([np.nan if v is None else probability_of(v) for v in values])
+
+
+def _class_values(
+    rows: list[Any], classes: tuple[str, ...], name: str, value_of: Callable[[Any], float]
+) -> Floats | None:
+    """(T, C) of ``audio_scores``, ``visual_scores`` or ``lag``; 0 where a class is left out."""
     if not any(name in row for row in rows):
         return None
     ids = {c: i for i, c in enumerate(classes)}
     values = np.zeros((len(rows), len(classes)), dtype=np.float64)
     for i, row in enumerate(rows):
         for label, value in object_of(row[name]).items():
-            values[i, ids[label]] = np.nan if value is None else probability_of(value)
+            values[i, ids[label]] = np.nan if value is None else value_of(value)
     return values
 
 

@@ -33,7 +33,11 @@ COLUMNS = {
     "score": ("score", "confidence"),
     "scene": ("scene", "scene_label"),
     "modality": ("modality",),
+    "audio_weight": ("audio_weight",),
+    "lag": ("lag",),
 }
+#: The columns of every event.
+_EVENT = ("start", "end", "label", "score")
 #: A row of a table as it was split: its line and cells, or why it couldn't be split.
 Row = tuple[int, list[str] | ValueError]
 #: In a table without a header, so many rows are looked at for where the times stand.
@@ -69,7 +73,8 @@ class TableLayout:
 class Csv(Format):
     """Start, end, label, score; in front the file, where one table holds several.
 
-    A column ``modality`` follows where an event isn't audio-visual.
+    A column ``modality`` follows where an event isn't audio-visual, ``audio_weight`` and ``lag``
+    where an event has them.
     """
 
     title = "Table (CSV)"
@@ -80,16 +85,16 @@ class Csv(Format):
     def dump(self, timeline: Timeline, path: Path) -> str:
         """A header and a row an event, comma-separated, as RFC 4180 quotes it."""
         header = _header([timeline])
-        rows = [event_cells(e)[: len(header)] for e in timeline.events]
+        rows = [event_cells(e, header) for e in timeline.events]
         return _table(header, rows, ",", "\r\n")
 
     def write_all(self, timelines: Sequence[Timeline], path: Path) -> None:
         """The same with the column ``file``; a video without events is a row without times."""
         names, header = video_names(timelines), _header(timelines)
         rows = [
-            [escape_formula(name), *cells[: len(header)]]
+            [escape_formula(name), *cells]
             for name, t in zip(names, timelines, strict=True)
-            for cells in ([event_cells(e) for e in t.events] or [[""] * len(header)])
+            for cells in ([event_cells(e, header) for e in t.events] or [[""] * len(header)])
         ]
         self.put(path, _table(["file", *header], rows, ",", "\r\n"), timelines)
 
@@ -117,9 +122,9 @@ class Dcase(Format):
 
     def _text(self, timelines: Sequence[Timeline]) -> str:
         rows = [
-            [escape_formula(escape(name)), *cells[:3]]
+            [escape_formula(escape(name)), *cells]
             for name, t in zip(video_names(timelines), timelines, strict=True)
-            for cells in ([event_cells(e, coded=True) for e in t.events] or [["", "", ""]])
+            for cells in ([event_cells(e, _EVENT[:3], coded=True) for e in t.events] or [[""] * 3])
         ]
         return _table(["filename", "onset", "offset", "event_label"], rows, "\t", "\n")
 
@@ -137,16 +142,33 @@ class Dcase(Format):
 
 
 def _header(timelines: Sequence[Timeline]) -> list[str]:
-    """The columns of events; ``modality`` only where it tells something."""
-    apart = any(e.modality != "both" for t in timelines for e in t.events)
-    return ["start", "end", "label", "score", *["modality"] * apart]
+    """The columns of events; those behind the score only where they tell something."""
+    events = [e for t in timelines for e in t.events]
+    more = {
+        "modality": any(e.modality != "both" for e in events),
+        "audio_weight": any(e.audio_weight is not None for e in events),
+        "lag": any(e.lag is not None for e in events),
+    }
+    return [*_EVENT, *(name for name, known in more.items() if known)]
 
 
-def event_cells(event: Event, *, coded: bool = False) -> list[str]:
-    """Start, end, label, score and modality; ``coded`` keeps a label, marked, on one line."""
-    times = clock.time_text(event.start), clock.time_text(event.end)
+def event_cells(event: Event, columns: Sequence[str], *, coded: bool = False) -> list[str]:
+    """The cells of some columns; ``coded`` keeps a label, marked with the modality, on one line."""
     label = label_with_modality(event) if coded else event.label
-    return [*times, escape_formula(label), repr(round(float(event.score), 6)), event.modality]
+    cells = {
+        "start": clock.time_text(event.start),
+        "end": clock.time_text(event.end),
+        "label": escape_formula(label),
+        "score": _number_cell(event.score),
+        "modality": event.modality,
+        "audio_weight": _number_cell(event.audio_weight),
+        "lag": _number_cell(event.lag),
+    }
+    return [cells[name] for name in columns]
+
+
+def _number_cell(value: float | None) -> str:
+    return "" if value is None else repr(round(float(value), 6))
 
 
 def label_in(cell: str, *, coded: bool = False) -> str:
@@ -195,10 +217,14 @@ def _load(text: str, path: Path, skipped: SkippedRows, *, coded: bool = False) -
 
 
 def _event(row: dict[str, str], *, coded: bool) -> Event:
-    score = float(row["score"].replace(",", ".")) if row.get("score") else 1.0
+    numbers = {
+        name: float(row[name].replace(",", "."))
+        for name in ("score", "audio_weight", "lag")
+        if row.get(name)
+    }
     times = clock.parse_time(row["start"]), clock.parse_time(row["end"])
     label, modality = label_and_modality(row, coded=coded)
-    return event_of(*times, label, score, modality)
+    return event_of(*times, label, modality=modality, **numbers)
 
 
 def read_table(text: str) -> tuple[tuple[str, ...], Iterator[Row]]:

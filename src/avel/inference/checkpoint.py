@@ -27,7 +27,7 @@ from avel.errors import AvelError, CheckpointError, UsageError
 from avel.files import json_hash, write_whole
 from avel.inference.card import FORMAT, WEIGHTS, check_card, upgraded
 from avel.inference.predictor import Predictor
-from avel.inference.windows import MODALITY_PARTS, WindowOutput
+from avel.inference.windows import SCORE_PARTS, WindowOutput
 from avel.models.base import Model, Output, build_model, models
 from avel.models.decision_rules import DecisionRule
 from avel.models.standardize import Standardize
@@ -119,13 +119,13 @@ class Trained(Predictor):
                 expected="a model of task sel or wsel",
                 hint="train one with `avel train MODEL task=sel`",
             )
-        names = output.parts if self.decision_rule is not None else MODALITY_PARTS.values()
-        parts = {name: output.parts[name] for name in names if name in output.parts}
+        names = output.parts if self.decision_rule is not None else SCORE_PARTS.values()
+        parts = {name: output.segment_part(name) for name in names}
         return WindowOutput(
             scores=_array(output.scores),
             labels=output.labels.cpu().numpy(),
             attention=None if output.attention is None else _array(output.attention),
-            parts={name: _array(part) for name, part in parts.items()},
+            parts={name: _array(part) for name, part in parts.items() if part is not None},
         )
 
     def save(self, folder: str | Path, *, dtype: str = "float32") -> Path:

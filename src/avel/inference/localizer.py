@@ -24,6 +24,7 @@ from avel.types import (
     Event,
     EventModality,
     Features,
+    Floats,
     Json,
     Scores,
     Timeline,
@@ -55,7 +56,7 @@ def to_events(
     """The events of a file: runs of segments that a decision gives the same class.
 
     An event starts and ends at segment edges; its score is the mean probability of its class over
-    its segments.
+    its segments. Of an audio-visual event ``audio_weight`` and ``lag`` are means over them, too.
 
     With ``modality="audio"`` the events are what is audible but not visible: the segments where a
     class's ``audio_scores`` reach the decision's ``audio_threshold``, its ``visual_scores`` don't
@@ -192,8 +193,21 @@ def _event(
     values = scores.values if modality == "both" else getattr(scores, f"{modality}_scores")
     mean = np.mean if modality == "both" else np.nanmean  # a bridged gap may hold NaN
     score = float(mean(values[first:stop, class_id], dtype=np.float64))
-    if end > start:
-        yield Event(start, end, scores.classes[class_id], min(max(score, 0.0), 1.0), modality)
+    if end <= start:
+        return
+    event = Event(start, end, scores.classes[class_id], min(max(score, 0.0), 1.0), modality)
+    if modality != "both":
+        yield event
+    else:
+        lag = None if scores.lag is None else scores.lag[:, class_id]
+        weight, lag_mean = (_known_mean(x, first, stop) for x in (scores.audio_weight, lag))
+        yield replace(event, audio_weight=weight, lag=lag_mean)
+
+
+def _known_mean(values: Floats | None, first: int, stop: int) -> float | None:
+    """The mean of some segments' values, None where one isn't known."""
+    mean = np.nan if values is None else float(np.mean(values[first:stop], dtype=np.float64))
+    return None if np.isnan(mean) else mean
 
 
 class Localizer:

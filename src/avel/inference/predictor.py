@@ -14,7 +14,7 @@ from avel.backbones.identity import backbone_identity, backbone_name, backbone_o
 from avel.device import check_device
 from avel.errors import CheckpointError, UsageError
 from avel.features.stream import FeatureStream
-from avel.inference.windows import MODALITY_PARTS, Means, RowBuffer, WindowOutput
+from avel.inference.windows import SCORE_PARTS, Means, RowBuffer, WindowOutput
 from avel.models.decision_rules import DecisionRule
 from avel.types import Features, Floats, Json, Scores
 
@@ -111,8 +111,8 @@ class Predictor(ABC):
         A file longer than the training clips goes through in windows of their length, half a
         window apart; a segment's scores are the mean over its windows, and so are its attention
         maps, renormalised. Labels are the model's own where there is one window; with several, the
-        argmax of the mean scores, or what ``decision_rule`` gives. A model's ``audible`` and
-        ``visible`` parts are averaged in the same way.
+        argmax of the mean scores, or what ``decision_rule`` gives. The parts of
+        :data:`avel.inference.windows.SCORE_PARTS` are averaged in the same way.
 
         Raises:
             CheckpointError: if the features are of other backbones, widths or segment length than
@@ -146,7 +146,7 @@ class Scoring:
         self.values = np.zeros((count, len(self.classes) + 1), np.float32)
         self.labels: NDArray[np.int64] = np.full(count, len(self.classes), np.int64)
         self.attention: NDArray[np.float32] | None = None
-        self.modalities: dict[str, NDArray[np.float32]] = {}  # by the scores' names
+        self.parts: dict[str, NDArray[np.float32]] = {}  # by the scores' names
         self._predictor = predictor
 
     def __iter__(self) -> Iterator[int]:
@@ -182,11 +182,12 @@ class Scoring:
             self.labels[segments] = rule(values, total.parts(segments))
         else:
             self.labels[segments] = values.argmax(axis=1)
-        for name, part in MODALITY_PARTS.items():
+        for name, part in SCORE_PARTS.items():
             if f"part:{part}" in total.sums:
-                if name not in self.modalities:
-                    self.modalities[name] = np.full_like(total.sums[f"part:{part}"], np.nan)
-                self.modalities[name][segments] = total.mean(f"part:{part}", segments)
+                if name not in self.parts:
+                    self.parts[name] = np.full_like(total.sums[f"part:{part}"], np.nan)
+                unit = self.features.grid.step if name == "lag" else 1.0
+                self.parts[name][segments] = total.mean(f"part:{part}", segments) * unit
         if "attention" in total.sums:
             maps = total.mean("attention", segments)
             if self.attention is None:
@@ -203,7 +204,7 @@ class Scoring:
             attention=self.attention,
             audible=self.features.audible,
             visible=self.features.visible,
-            **self.modalities,
+            **self.parts,
         )
 
 

@@ -13,9 +13,15 @@ from avel.errors import DataError
 from avel.features.stream import FeatureBlock
 from avel.types import Floats
 
-#: The parts of an output that become scores of one modality, by their name in the scores:
-#: (B, T, C) probabilities that a class is audible or visible, NaN where the model cannot tell.
-MODALITY_PARTS = {"audio_scores": "audible", "visual_scores": "visible"}
+#: The parts of an output that become part of the scores, by their name there: (B, T, C)
+#: probabilities that a class is audible or visible, NaN where the model cannot tell; (B, T) the
+#: weight of the sound; (B, T, C) the lag of the sound in segments.
+SCORE_PARTS = {
+    "audio_scores": "audible",
+    "visual_scores": "visible",
+    "audio_weight": "audio_weight",
+    "lag": "lag",
+}
 
 
 class RowBuffer:
@@ -76,7 +82,7 @@ class WindowOutput:
         scores: (B, T, C+1) in [0, 1], background last.
         labels: (B, T) class ids by the model's own rule.
         attention: (B, T, H, W), each map summing to 1, or None.
-        parts: (B, T) and (B, T, ...) arrays by name: those of :data:`MODALITY_PARTS` where the
+        parts: (B, T) and (B, T, ...) arrays by name: those of :data:`SCORE_PARTS` where the
             model has them, and all where its decision needs them.
     """
 

@@ -110,13 +110,22 @@ class Output:
         parts: What the loss and the figures need, by name (logits of each stream, embeddings…).
             ``audible`` and ``visible``, where a model has them, are (B, T, C) probabilities that a
             class is audible or visible, NaN where it can't tell: they become the scores'
-            ``audio_scores`` and ``visual_scores``.
+            ``audio_scores`` and ``visual_scores``. ``audio_weight`` (B, T) in [0, 1] is the share
+            of the sound in the decision, ``lag`` (B, C) the segments by which a class is heard
+            later than it is seen.
     """
 
     scores: Tensor | None = None
     labels: Tensor | None = None
     attention: Tensor | None = None
     parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def segment_part(self, name: str) -> Tensor | None:
+        """A part for every segment, (B, T, ...), or None: ``lag`` is repeated for each."""
+        part = self.parts.get(name)
+        if name != "lag" or part is None or self.scores is None:
+            return part
+        return part[:, None].expand(-1, self.scores.shape[1], -1)
 
 
 @dataclass(frozen=True)

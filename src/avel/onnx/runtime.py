@@ -21,7 +21,7 @@ from avel.features.pipeline import Networks, file_blocks
 from avel.features.stream import FeatureStream
 from avel.inference.card import check_card
 from avel.inference.predictor import Predictor
-from avel.inference.windows import MODALITY_PARTS, WindowOutput
+from avel.inference.windows import SCORE_PARTS, WindowOutput
 from avel.media.file import Media
 from avel.media.mel import OFFSET, log_mel
 from avel.models.decision_rules import DECISION_RULES, LARGEST, DecisionRule
@@ -71,7 +71,7 @@ class OnnxModel(Predictor):
             scores=outputs["scores"],
             labels=outputs["labels"],
             attention=outputs.get("attention"),
-            parts={n: outputs[n] for n in MODALITY_PARTS.values() if n in outputs},
+            parts={n: outputs[n] for n in SCORE_PARTS.values() if n in outputs},
         )
 
     def extractor(self, *, precision: Precision = "float32", device: str = "auto") -> OnnxExtractor:

@@ -147,8 +147,7 @@ def context(
         "lanes": rows,
         "single": single,
         "events": [
-            view.event_view(e, timeline.duration, hues.get(view.shown_name(e.label), 0))
-            for e in events
+            view.event_view(e, timeline, hues.get(view.shown_name(e.label), 0)) for e in events
         ],
         "strips": view.strips(timeline.scores),
         "audible": (f"\N{MINUS SIGN}{-AUDIBLE_ABOVE:g}", f"{AUDIBLE_WITHIN:g}"),

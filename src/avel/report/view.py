@@ -25,6 +25,9 @@ MAX_CELLS, MAX_NAME = 100_000, 120
 #: Most events of a single modality, and rows of them.
 MAX_SINGLE, MAX_SINGLE_ROWS = 200, 4
 
+#: An event is mostly heard above the one audio weight, mostly seen below the other.
+MOSTLY_HEARD, MOSTLY_SEEN = 0.6, 0.4
+
 #: The least peak of the curve of a class without events.
 LIKELY = 0.05
 
@@ -45,6 +48,7 @@ class EventView:
     width: float
     times: str
     length: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,22 @@ def length_text(seconds: float) -> str:
         return f"{round(seconds, 1):g} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min" + (f" {rest} s" if rest else "")
+
+
+def detail_text(event: Event, step: float) -> str:
+    """``mostly heard, heard 1.2 s later``: an event's audio weight and lag in words.
+
+    Args:
+        event: The event; the text is empty where it has neither, or they say little.
+        step: Seconds of a segment: a lag of less than half of it isn't told.
+    """
+    weight, lag = event.audio_weight, event.lag
+    words = []
+    if weight is not None and not MOSTLY_SEEN <= weight <= MOSTLY_HEARD:
+        words.append("mostly heard" if weight > MOSTLY_HEARD else "mostly seen")
+    if lag is not None and abs(lag) >= step / 2:
+        words.append(f"{'heard' if lag > 0 else 'seen'} {round(abs(lag), 2):g} s later")
+    return ", ".join(words)
 
 
 def shown_name(name: str) -> str:
@@ -174,7 +194,7 @@ def _likely(scores: Scores | None, count: int) -> list[str]:
 
 
 def _lane(timeline: Timeline, name: str, hue: int, events: Sequence[Event]) -> Lane:
-    class_events = tuple(event_view(e, timeline.duration, hue) for e in events if e.label == name)
+    class_events = tuple(event_view(e, timeline, hue) for e in events if e.label == name)
     values = curve(timeline.scores, name)
     path, points = curve_path(values, timeline.scores)
     spent = length_text(sum(e.end - e.start for e in class_events))
@@ -183,12 +203,20 @@ def _lane(timeline: Timeline, name: str, hue: int, events: Sequence[Event]) -> L
     return Lane(shown_name(name), hue, class_events, count or peak, path, points, values)
 
 
-def event_view(event: Event, duration: float, hue: int) -> EventView:
-    """An event with its position, colour and texts."""
-    left, width = _place(event.start, event.end, duration)
+def step_of(timeline: Timeline) -> float:
+    """Seconds of a segment; 1 where the timeline has no scores."""
+    return timeline.scores.grid.step if timeline.scores else 1.0
+
+
+def event_view(event: Event, timeline: Timeline, hue: int) -> EventView:
+    """An event of a timeline with its position, colour and texts."""
+    left, width = _place(event.start, event.end, timeline.duration)
     times, length = span_text(event.start, event.end), length_text(event.end - event.start)
     name = shown_name(event.label)
-    return EventView(event.start, event.end, name, event.score, hue, left, width, times, length)
+    detail = detail_text(event, step_of(timeline))
+    return EventView(
+        event.start, event.end, name, event.score, hue, left, width, times, length, detail
+    )
 
 
 def bin_size(count: int) -> int:
@@ -222,7 +250,7 @@ def _single_modality_lane(
             rows.append(row := [])
         if row is not None:
             row.append(event)
-    shown = [tuple(event_view(e, timeline.duration, 0) for e in sorted(row)) for row in rows]
+    shown = [tuple(event_view(e, timeline, 0) for e in sorted(row)) for row in rows]
     count = counted(len(events), "event")
     left_out = len(events) - sum(map(len, shown))
     summary = f"{count}, {len(events) - left_out} shown" if left_out else count
@@ -328,8 +356,7 @@ def page_data(
         thumb_times: Of the thumbnails, in seconds.
         single: The lanes of events of a single modality.
     """
-    scores = timeline.scores
-    step = scores.grid.step if scores else 1.0
+    scores, step = timeline.scores, step_of(timeline)
     return {
         "duration": timeline.duration,
         "step": step,

@@ -54,7 +54,7 @@ def timeline_info(service: JobService, job: Job, **options: float | None) -> Jso
         "player_start": timeline.player_start,
         "step": page["step"],
         "classes": list(timeline.classes),
-        "events": [e.to_json() for e in events],
+        "events": [e.to_json() | {"detail": view.detail_text(e, page["step"])} for e in events],
         "finding": "" if events else view.single_modality_text(timeline),
         "single_modality": [asdict(lane) for lane in view.single_modality_lanes(timeline)],
         "scores": {"bin": page["bin"], "lanes": page["lanes"]},

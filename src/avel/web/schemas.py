@@ -168,6 +168,14 @@ class EventInfo(BaseModel):
     score: float
 
 
+class DetectedEventInfo(EventInfo):
+    """One event of the model; `detail` says its audio weight and lag in words, or is empty."""
+
+    audio_weight: float | None = None
+    lag: float | None = None
+    detail: str
+
+
 class EventIn(_In):
     """One event of a correction."""
 
@@ -249,7 +257,7 @@ class TimelineInfo(BaseModel):
     player_start: float
     step: float
     classes: list[str]
-    events: list[EventInfo]
+    events: list[DetectedEventInfo]
     finding: str
     single_modality: list[SingleModalityRows]
     scores: Curves

@@ -32,12 +32,12 @@ export class Editor extends EventTarget {
     this.undone = [];
     this.savedText = bare([]);
     this.number = 0;
-    this.model = new Set(); // keys of the model's events, by whatever decision
+    this.model = new Map(); // the details of the model's events by key, by whatever decision
   }
 
   // Events of the model: others are a person's, and have no score.
   addModelEvents(events) {
-    for (const event of events) this.model.add(key(event));
+    for (const event of events) this.model.set(key(event), event.detail);
   }
   byModel(event) {
     return this.model.has(key(event));
@@ -45,6 +45,11 @@ export class Editor extends EventTarget {
   // An event's score in words; "" for a person's event.
   scoreWords(event) {
     return this.byModel(event) ? event.score.toFixed(2) : "";
+  }
+
+  // "mostly heard, heard 1.2 s later"; "" where the model doesn't tell, and for a person's event.
+  detail(event) {
+    return this.model.get(key(event)) ?? "";
   }
 
   // Events of the server, with numbers of their own; nothing before them can be brought back.

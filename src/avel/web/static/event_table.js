@@ -83,6 +83,7 @@ export class EventTable {
   }
 
   row(event, hue) {
+    const detail = this.editor.detail(event);
     const times = `${this.words(event.start)} – ${this.words(event.end)}`;
     return el(
       "tr",
@@ -96,6 +97,7 @@ export class EventTable {
           el("i", { className: "dot" }),
           el("span", { title: event.label }, event.label),
         ),
+        detail ? el("small", { className: "detail" }, detail) : "",
       ),
       el("td", { className: "time" }, times),
       el("td", { className: "number" }, lengthWords(+(event.end - event.start).toFixed(2))),
