@@ -448,8 +448,8 @@ def test_events_of_models_that_do_not_tell_have_neither() -> None:
     assert event.audio_weight is None and event.lag == 0
     alone = replace(make_scores([BG, BG, A]), audio_weight=np.ones(3), lag=lag)
     alone = replace(alone, audio_scores=np.full((3, 2), 0.9), visual_scores=np.zeros((3, 2)))
-    heard = to_events(alone, modality="audio")
-    assert heard and all(e.audio_weight is None and e.lag is None for e in heard)
+    audible = to_events(alone, modality="audio")
+    assert audible and all(e.audio_weight is None and e.lag is None for e in audible)
 
 
 @pytest.mark.parametrize("modality", ["both", "audio", "all"])
