@@ -26,7 +26,7 @@ MAX_CELLS, MAX_NAME = 100_000, 120
 MAX_SINGLE, MAX_SINGLE_ROWS = 200, 4
 
 #: An event is mostly heard above the one audio weight, mostly seen below the other.
-MOSTLY_HEARD, MOSTLY_SEEN = 0.6, 0.4
+MOSTLY_AUDIBLE, MOSTLY_VISIBLE = 0.6, 0.4
 
 #: The least peak of the curve of a class without events.
 LIKELY = 0.05
@@ -119,8 +119,8 @@ def detail_text(event: Event, step: float) -> str:
     """
     weight, lag = event.audio_weight, event.lag
     words = []
-    if weight is not None and not MOSTLY_SEEN <= weight <= MOSTLY_HEARD:
-        words.append("mostly heard" if weight > MOSTLY_HEARD else "mostly seen")
+    if weight is not None and not MOSTLY_VISIBLE <= weight <= MOSTLY_AUDIBLE:
+        words.append("mostly heard" if weight > MOSTLY_AUDIBLE else "mostly seen")
     if lag is not None and abs(lag) >= step / 2:
         words.append(f"{'heard' if lag > 0 else 'seen'} {round(abs(lag), 2):g} s later")
     return ", ".join(words)
