@@ -28,6 +28,22 @@ def test_a_row_counts_the_labels_of_what_is_seen_and_heard(tmp_path: Path) -> No
     assert index_path([row.report for row in rows]) == path, "avel wrote it"
 
 
+def test_rows_of_earlier_calls_stay(tmp_path: Path) -> None:
+    a, b, c = (tmp_path / f"{name}.html" for name in "abc")
+    timeline = Timeline("a.mp4", (Event(0, 1, "Bark"),), 65.0, ("Bark",))
+    path = tmp_path / "index.html"
+    save_index([IndexRow.of(timeline, a), IndexRow("b.mp4", b)], path)
+    for _ in range(2):
+        save_index([IndexRow("a.mp4", a), IndexRow("b.mp4", b), IndexRow("c.mp4", c)], path)
+        text = path.read_text("utf-8")
+        assert "<li>Bark</li>" in text and "1 min 5 s" in text
+        assert text.count("localized earlier") == 2
+    for damaged in ('["a.html",1e999,{},""]', '["a.html"]', '["a.html",1,{"x":"y"},""]', "{"):
+        path.write_text(f'<script id="avel-data">{{"rows":[{damaged}]}}</script>')
+        save_index([IndexRow("a.mp4", a)], path)
+        assert "localized earlier" in path.read_text("utf-8")
+
+
 def test_only_several_reports_of_one_folder_have_an_index(tmp_path: Path) -> None:
     a, b = tmp_path / "a.html", tmp_path / "b.html"
     assert index_path([]) is None and index_path([a]) is None

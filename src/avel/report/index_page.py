@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from avel.errors import counted
@@ -17,6 +20,8 @@ from avel.types import Timeline
 NAME = "index.html"
 #: What the page says it was made by, within so many bytes of its start.
 _MARK, _HEAD = b'<meta name="generator" content="avel index">', 2000
+#: The rows within a page, for the page that replaces it; a larger page isn't read.
+_DATA, _LARGEST = re.compile(r'id="avel-data">(.*?)</script>'), 64 * 2**20
 #: Most labels of a row.
 _MOST_LABELS = 12
 
@@ -28,7 +33,8 @@ class IndexRow:
     Args:
         name: The file's name.
         report: Its report.
-        duration: In seconds; None for a report of an earlier call, of which nothing else is known.
+        duration: In seconds; None for a report of an earlier call, whose row the page that is
+            replaced may have.
         labels: How many events have each label.
         finding: What is only heard or only seen, where no event is both.
     """
@@ -78,15 +84,39 @@ def save_index(rows: Sequence[IndexRow], path: Path, *, notes: Sequence[str] = (
         path: In the folder of the reports.
         notes: Sentences above the table.
     """
+    earlier = _earlier_rows(path)
+    rows = [
+        replace(earlier[row.report.name], name=row.name, report=row.report)
+        if row.duration is None and row.report.name in earlier
+        else row
+        for row in rows
+    ]
     events = sum(sum(row.labels.values()) for row in rows)
     context = {
         "name": path.resolve().parent.name or "reports",
         "facts": (counted(len(rows), "file"), counted(events, "event")),
         "notes": notes,
         "rows": [_cells(row, path) for row in rows],
-        "cautions": (), "model": (), "classes": (), "data": {}, "media": "'none'",
+        "data": {"rows": [[r.report.name, r.duration, dict(r.labels), r.finding] for r in rows]},
+        "cautions": (), "model": (), "classes": (), "media": "'none'",
     }  # fmt: skip
     write_whole(path, render_page("index_page", context).encode("utf-8", "replace"))
+
+
+def _earlier_rows(path: Path) -> dict[str, IndexRow]:
+    """The rows of a page by the names of their reports; none of a page that isn't as it was."""
+    if not path.is_file() or path.stat().st_size > _LARGEST:
+        return {}
+    data = _DATA.search(path.read_text("utf-8", "replace"))
+    rows = {}
+    try:
+        for report, duration, labels, finding in json.loads(data[1])["rows"] if data else ():
+            counts = {str(label): int(count) for label, count in labels.items()}
+            if duration is not None and math.isfinite(duration):
+                rows[str(report)] = IndexRow("", path, float(duration), counts, str(finding))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return {}
+    return rows
 
 
 def _cells(row: IndexRow, page: Path) -> dict[str, object]:
