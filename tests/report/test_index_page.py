@@ -23,7 +23,7 @@ def test_a_row_counts_the_labels_of_what_is_seen_and_heard(tmp_path: Path) -> No
     save_index(rows, path)
     text = path.read_text("utf-8")
     assert 'href="yard%201.html"' in text and ">yard 1.mp4<" in text
-    assert "<li>Bark 2</li><li>Bell</li>" in text and "1 min 5 s" in text
+    assert "<li>Bark \N{MULTIPLICATION SIGN}2</li><li>Bell</li>" in text and "1 min 5 s" in text
     assert "Heard only: Speech 0:04-0:05." in text
     assert index_path([row.report for row in rows]) == path, "avel wrote it"
 

@@ -126,7 +126,10 @@ def _cells(row: IndexRow, page: Path) -> dict[str, object]:
         "link": address(row.report, page),
         "length": "" if row.duration is None else view.length_text(row.duration),
         "events": "" if row.duration is None else sum(row.labels.values()),
-        "labels": [f"{label} {count}" if count > 1 else label for label, count in most],
+        "labels": [
+            f"{label} \N{MULTIPLICATION SIGN}{count}" if count > 1 else label
+            for label, count in most
+        ],
         "more": len(row.labels) - len(most),
         "finding": row.finding or ("localized earlier" if row.duration is None else ""),
     }
