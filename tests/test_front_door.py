@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import importlib
 import inspect
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,35 @@ def test_no_verb_is_described_by_half_a_sentence(
     assert main(["plot", "-h"]) == 0
     verbs += capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
     assert all(line.endswith(".") and not line.endswith("...") for line in verbs)
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ("avel ls mo", ["models"]),
+        ("avel localize --device c", ["cpu", "cuda"]),
+        ("avel localize --modality a", ["audio", "all"]),
+    ],
+)
+def test_a_shell_completes_values_too(
+    words: str, values: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (
+        ("_AVEL_COMPLETE", "complete_bash"),
+        ("COMP_WORDS", words),
+        ("COMP_CWORD", str(len(words.split()) - 1)),
+    ):
+        monkeypatch.setenv(name, value)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.argv = ['avel']; from avel.cli.main import main; main()",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == values, done.stderr
 
 
 @pytest.mark.parametrize("level", [["-q", "ls"], ["ls", "-q"]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,14 +26,26 @@ Precision = Annotated[
         help="float32; bf16 (faster, error about 1 %); or auto: the faster one on this machine."
     ),
 ]
+
+
+def completing(*values: str) -> Callable[[str], list[str]]:
+    """What a shell completes an argument to: those of the values that begin like it."""
+    return lambda incomplete: [value for value in values if value.startswith(incomplete)]
+
+
 Device = Annotated[
-    str, typer.Option(help="auto (the processor, or AVEL_DEVICE), cpu, cuda, cuda:N or mps.")
+    str,
+    typer.Option(
+        help="auto (the processor, or AVEL_DEVICE), cpu, cuda, cuda:N or mps.",
+        autocompletion=completing("auto", "cpu", "cuda", "mps"),
+    ),
 ]
 Modality = Annotated[
     str,
     typer.Option(
         help="Which events: both (seen and heard), audio (only heard), visual (only seen), or all, "
-        "each with its modality."
+        "each with its modality.",
+        autocompletion=completing("both", "audio", "visual", "all"),
     ),
 ]
 Clips = Annotated[Path | None, typer.Option(help="A folder for a clip of every event.")]

@@ -7,13 +7,19 @@ from typing import Annotated
 
 import typer
 
+from avel.cli._options import completing
 from avel.errors import unknown_name
 
 KINDS = ("models", "backbones", "datasets", "tasks", "sweeps", "pretrained", "events", "formats")
 
 
 def ls(
-    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}; all by default.")] = "",
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help=f"One of {', '.join(KINDS)}; all by default.", autocompletion=completing(*KINDS)
+        ),
+    ] = "",
     pattern: Annotated[
         str,
         typer.Argument(
