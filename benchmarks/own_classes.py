@@ -36,6 +36,7 @@ MODELS: dict[str, tuple[str, list[str]]] = {
     "DAM": ("dam", []),
     "JCA": ("jca", ["audio_out=128", "visual_out=128", "joint_out=256"]),
     "CSPA+CSEA": ("cspa_csea", []),
+    "Evidence (ours)": ("evidence", []),
 }
 #: Those that every pair of backbones is measured with; the others with the taggers alone.
 EVERYWHERE = ("linear", "A+V-att", "CSPA+CSEA")
