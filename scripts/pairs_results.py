@@ -181,7 +181,23 @@ def main() -> None:
     rows, pairs = read_rows(results), read_rows(differences)
     draw(rows, given.docs / "images" / f"{given.name.replace('_', '-')}-systems.png")
     path = given.docs / PAGE
-    write_whole(path, page(path.read_text("utf-8"), rows, pairs, given.name))
+    text = page(path.read_text("utf-8"), rows, pairs, given.name)
+    degraded = given.results / f"{given.name}_robustness.csv"
+    if given.name != NAMES[0] and degraded.is_file():  # of the minis there is a figure
+        text = put(text, f"{given.name} robustness", robustness(read_rows(degraded)))
+    write_whole(path, text)
+
+
+def robustness(rows: Sequence[Row]) -> str:
+    """Segment accuracy of every system under every condition, a line a system."""
+    rows = [as_ours(r) for r in rows if r["metric"] == "segment_accuracy"]
+    conditions = dict.fromkeys((r["condition"], r["level"]) for r in rows)
+    cells = {(r["system"], r["condition"], r["level"]): f"{float(r[OURS]):.1f}" for r in rows}
+    lines = [_line(["system", *(" ".join(c).strip() for c in conditions)])]
+    lines.append(_line(["---"] * (len(conditions) + 1)))
+    for name in dict.fromkeys(r["system"] for r in rows):
+        lines.append(_line([name, *(cells[(name, *c)] for c in conditions)]))
+    return "\n".join(lines)
 
 
 def as_ours(row: Row) -> Row:

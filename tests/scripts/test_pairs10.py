@@ -181,6 +181,9 @@ def test_the_page_holds_the_tables(results: ModuleType, name: str) -> None:
     rows, pairs = (results.read_rows(path) for path in files)
     page = (ROOT / "docs" / "pairs10.md").read_text("utf-8")
     assert results.page(page, rows, pairs, name) == page, "run scripts/pairs_results.py"
+    degraded = ROOT / "results" / f"{name}_robustness.csv"
+    if name != "pairs10":
+        assert results.robustness(results.read_rows(degraded)) in page, "run pairs_results.py"
 
 
 # ---- where they look

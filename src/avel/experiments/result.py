@@ -35,7 +35,8 @@ class RowResult:
     @property
     def metrics(self) -> tuple[str, ...]:
         """What is shown: the paper's, or for a row of our own the task's."""
-        return tuple(self.row.values) or task_named(self.row.task).metrics
+        printed = tuple(self.row.values) if self.row.paper else ()
+        return printed or task_named(self.row.task).metrics
 
     def measured(self, metric: str, classes: Sequence[str] = ()) -> Measured:
         """Ours over the seeds: shares, and parameters in millions; by class where it is AVE's."""
