@@ -13,7 +13,7 @@ import pytest
 from avel.cli.main import main
 from avel.data.base import Dataset, Split, load_dataset
 from avel.errors import UsageError
-from avel.evaluation.comparison import compare_evaluations, compare_folds
+from avel.evaluation.comparison import MetricComparison, compare_evaluations, compare_folds
 from avel.evaluation.cross_validation import Fold, Folds
 from avel.evaluation.evaluate import Evaluation, Measured, evaluate
 from avel.inference.load import load_trained
@@ -37,8 +37,10 @@ def evaluation(predictions: dict[str, Any]) -> Evaluation:
 
 
 def test_two_runs_are_compared_on_the_same_clips(
-    data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("avel.evaluation.comparison.LEAST_CLIPS", 9)
     root = write_folder(tmp_path / "clips", data)
     train = ["train", "cspa_csea", f"data={root}", "batch=8", "precision=float32", *SMALL]
     one, other = str(tmp_path / "one"), str(tmp_path / "other")
@@ -61,6 +63,14 @@ def test_two_runs_are_compared_on_the_same_clips(
         assert f"{metric}, " in block[2] and "(2 seeds)" in block[0] and "(1 seed)" in block[1]
     assert main(["compare", one, other, "epochs=3"]) == 2
     assert "has no meaning" in capsys.readouterr().err
+
+
+def test_no_difference_is_claimed_over_a_few_clips() -> None:
+    apart = (("clips", (0.2, 0.4)),)
+    assert MetricComparison("m", (0.1, 0.4), 0.3, apart, clips=20).real
+    assert MetricComparison("m", (0.1, 0.4), 0.3, apart).real, "over folds"
+    few = MetricComparison("m", (0.1, 0.4), 0.3, apart, clips=19)
+    assert few.too_few and not few.real
 
 
 def test_cross_validations_are_compared_fold_by_fold(

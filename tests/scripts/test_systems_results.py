@@ -20,7 +20,8 @@ def test_every_system_is_there_on_every_data_set(script: ModuleType) -> None:
     rows = script.read(script.RESULTS)
     assert script.data_of(rows[0]) == ["simulated_ave", "pairs10"]
     held = {(r["system"], r["task"]) for r in rows if r["model"]}
-    assert held == {(r.name, r.task) for r in systems()}
+    # our own model is measured with the taggers' features: docs/our-model.md
+    assert held == {(r.name, r.task) for r in systems() if r.model != "evidence"}
     ours = [r[f"ours_on_{data}"] for r in rows for data in script.data_of(r)]
     assert all(0 <= float(value) <= 100 for value in ours)
     baselines = [not r["model"] for r in rows]

@@ -75,6 +75,8 @@ def _print(
     compared: Sequence[MetricComparison], folders: Sequence[Path], seeds: Sequence[int], where: str
 ) -> None:
     """A block of lines for each metric."""
+    from avel.evaluation.comparison import LEAST_CLIPS
+
     for comparison in compared:
         if comparison.missing:
             typer.echo(f"{comparison.metric} isn't compared: {comparison.missing}")
@@ -87,5 +89,10 @@ def _print(
             for what, (low, high) in comparison.intervals
         )
         typer.echo(f"         95 % interval {over}")
-        verdict = "the runs differ" if comparison.real else "no difference can be told from chance"
+        if comparison.too_few:
+            verdict = f"too few clips to tell a difference from chance: it takes {LEAST_CLIPS}"
+        elif comparison.real:
+            verdict = "the runs differ"
+        else:
+            verdict = "no difference can be told from chance"
         typer.echo(f"         {verdict}")

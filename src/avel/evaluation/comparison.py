@@ -18,6 +18,8 @@ from avel.tasks import task_named
 #: Event F1 at this intersection over union is compared beside the headline metric.
 IOU = 0.5
 EVENT_F1 = f"event_f1_{IOU}"
+#: A bootstrap over fewer clips than this is too narrow to tell a difference from chance.
+LEAST_CLIPS = 20
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class MetricComparison:
         gain: The second's score less the first's.
         intervals: Ends of the gain's 95 % interval, by what it is over.
         missing: Why the metric can't be compared, in a sentence; the rest is nothing then.
+        clips: How many clips a bootstrap resampled, None over folds.
     """
 
     metric: str
@@ -37,11 +40,17 @@ class MetricComparison:
     gain: float = 0.0
     intervals: tuple[tuple[str, tuple[float, float]], ...] = ()
     missing: str = ""
+    clips: int | None = None
 
     @property
     def real(self) -> bool:
-        """Whether no interval contains zero."""
-        return all(low > 0 or high < 0 for _, (low, high) in self.intervals)
+        """Whether no interval contains zero, and no bootstrap was over too few clips."""
+        return not self.too_few and all(low > 0 or high < 0 for _, (low, high) in self.intervals)
+
+    @property
+    def too_few(self) -> bool:
+        """Whether a bootstrap was over fewer clips than :data:`LEAST_CLIPS`."""
+        return self.clips is not None and self.clips < LEAST_CLIPS
 
 
 def compare_evaluations(
@@ -60,7 +69,7 @@ def compare_evaluations(
     ]
     one, other = (np.stack([right for right, _ in by_seed]) for by_seed in correct)
     headline = metrics.paired_bootstrap(one, other, correct[0][0][1])
-    comparisons = [_of_clips(task.selection_metric, evaluations, headline)]
+    comparisons = [_of_clips(task.selection_metric, evaluations, headline, len(split))]
     try:
         counts = [
             [task.event_counts_by_clip(p, split, classes, iou=IOU) for p in e.predictions]
@@ -74,15 +83,15 @@ def compare_evaluations(
     one, other = (np.stack([paired for paired, _ in by_seed]) for by_seed in counts)
     total, more = (np.stack([total for _, total in by_seed]) for by_seed in counts)
     events = metrics.paired_bootstrap(one, other, (total, more))
-    return [*comparisons, _of_clips(EVENT_F1, evaluations, events)]
+    return [*comparisons, _of_clips(EVENT_F1, evaluations, events, len(split))]
 
 
 def _of_clips(
-    metric: str, evaluations: Sequence[Evaluation], difference: metrics.Difference
+    metric: str, evaluations: Sequence[Evaluation], difference: metrics.Difference, clips: int
 ) -> MetricComparison:
     first, second = (e[metric].mean for e in evaluations)
     intervals = (("clips", difference.clips), ("clips and seeds", difference.both))
-    return MetricComparison(metric, (first, second), difference.gain, intervals)
+    return MetricComparison(metric, (first, second), difference.gain, intervals, clips=clips)
 
 
 def load_folds(
