@@ -76,11 +76,11 @@ from avel.device import sleep_while_waiting
 sleep_while_waiting()
 with Stage("torch"):
     import torch
-import avel.cli.localize, avel.features.extractor as extractor, avel.features.pipeline as pipeline
+import avel.cli._outputs, avel.features.extractor as extractor, avel.features.pipeline as pipeline
 import avel.inference.localizer, avel.media.file
 timed(avel.inference.localizer, "_load", "model")
 timed(avel.media.file, "open_media", "probe")
-timed(avel.cli.localize, "_save", "report")
+timed(avel.cli._outputs.WriteOptions, "save", "report")
 timed_items(extractor, "file_blocks", "extract")
 timed_items(pipeline, "_decoded", "decode")
 for embed in ("_embed_audio", "_embed_visual"):
