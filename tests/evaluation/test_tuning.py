@@ -249,6 +249,14 @@ def test_wrong_calls(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_the_temperature_of_few_recordings_is_shrunk() -> None:
+    values, truth = drawn(400, 0.25)
+    scores, names = padded_scores(values, values.argmax(-1), truth), ("a", "b", "c")
+    whole, few = (choose(scores, names, recordings=n).temperature for n in (20, 3))
+    assert whole < 0.35 and few == pytest.approx(whole**0.15, abs=1e-3)
+    assert choose(scores, names, recordings=200).temperature == whole
+
+
 def test_a_temperature_that_makes_calibration_worse_is_left_out() -> None:
     changed = 0
     for seed in range(12):

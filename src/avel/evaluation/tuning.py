@@ -136,7 +136,12 @@ def candidates(step: float) -> Iterator[Thresholds]:
 
 
 def choose(
-    scores: SplitScores, names: Sequence[str], *, step: float = 1.0, calibrate: bool = True
+    scores: SplitScores,
+    names: Sequence[str],
+    *,
+    step: float = 1.0,
+    calibrate: bool = True,
+    recordings: int = LEAVE_ONE_OUT,
 ) -> Decision:
     """The decision with the highest event F1; of equal ones the simplest.
 
@@ -150,11 +155,16 @@ def choose(
         names: The C class names.
         step: Seconds a segment.
         calibrate: False leaves the temperature at 1.
+        recordings: How many the scores are of: of fewer than 20 the logarithm of the temperature
+            is shrunk in their proportion.
 
     Raises:
         UsageError: if the scores are no distributions and ``calibrate`` is True.
     """
-    temperature = calibration.fit_temperature(scores.values, scores.truth) if calibrate else 1.0
+    temperature = 1.0
+    if calibrate:
+        fitted = calibration.fit_temperature(scores.values, scores.truth)
+        temperature = round(fitted ** min(1.0, recordings / LEAVE_ONE_OUT), 4)
     soft = scores.softened(temperature)
     if calibrate and _ece(soft) >= _ece(scores):  # few clips, or a model at chance
         temperature, soft = 1.0, scores
@@ -226,7 +236,8 @@ def choose_checked(
         where nothing was chosen that could be worse.
     """
     recordings = list(dict.fromkeys(groups))
-    decision = choose(scores, names, step=step, calibrate=calibrate)
+    known = len(recordings)
+    decision = choose(scores, names, step=step, calibrate=calibrate, recordings=known)
     if decision == Decision():
         return decision, {}
     if len(recordings) < 2:
@@ -238,7 +249,8 @@ def choose_checked(
         rest, out = (
             _clips(scores, len(groups), mask) for mask in (fold_of != fold, fold_of == fold)
         )
-        chosen = choose(rest, names, step=step, calibrate=calibrate)
+        others = known - len({g for g, f in zip(groups, fold_of, strict=True) if f == fold})
+        chosen = choose(rest, names, step=step, calibrate=calibrate, recordings=others)
         softened = out.softened(chosen.temperature)
         soft.append(softened)
         paper.append(_counts(out, Decision(), names, step))
