@@ -54,7 +54,9 @@ def page(name: str) -> str:
 
 def recipes(cls: type[Model]) -> str:
     """The recipe of each task."""
-    keys = ("optimizer", "epochs", "batch", "lr", "weight_decay", "validate_every")
+    keys = ["optimizer", "epochs", "batch", "lr", "weight_decay", "validate_every"]
+    if any(cls.recipe(task).average for task in cls.card.tasks):
+        keys.append("average")
     found = []
     for task in cls.card.tasks:
         values = [getattr(cls.recipe(task), key) for key in keys]
