@@ -40,7 +40,7 @@ Videos = Annotated[
 ]
 
 #: Models whose attention can be drawn, most of their variants'.
-ATTENDING = ("av", "avsdn", "cspa_csea", "dam", "jca", "linear")
+ATTENDING = ("av", "avsdn", "cspa_csea", "dam", "evidence", "jca", "linear")
 #: Clips that a timeline shows where none is named.
 CLIPS = 3
 

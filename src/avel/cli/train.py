@@ -95,9 +95,11 @@ def train(
     arguments = parse_pairs(pairs or [])
     task: Any = arguments.task or DEFAULT
     file = None if recipe in ("paper", "small") else recipe
+    # an unknown setting is said once, beside the recipe's own mistakes
+    known = arguments.setting if arguments.setting in task_named(task).settings else None
     setting, chosen, trains_mmel, _ = check_all(
         lambda: task_named(task).check_setting(arguments.setting),
-        lambda: resolve(model, task, file=file, pairs=arguments.recipe, setting=arguments.setting),
+        lambda: resolve(model, task, file=file, pairs=arguments.recipe, setting=known),
         lambda: _trains_mmel(model, task, arguments.mmel, init),
         lambda: _check_folds(task, folds, init, test_chosen),
     )

@@ -112,8 +112,8 @@ class Evidence(Model):
         self.task, self.background, self.joint = task, classes, joint
         self.reach, self.lost, self.shift = reach, lost, shift if reach else 0.0
         self.mismatch, self.auxiliary, self.lag_loss = mismatch, auxiliary, lag_loss
-        self.audio_in = _encoder(audio_dim, hidden, dropout)
-        self.visual_in = _encoder(visual_dim, hidden, dropout)
+        self.audio_encoder = _encoder(audio_dim, hidden, dropout)
+        self.visual_encoder = _encoder(visual_dim, hidden, dropout)
         self.audio_lstm = BiLSTM(hidden, hidden // 2)
         if not TASK_TRAITS[task].classifies:
             self.audio_embedding = nn.Linear(hidden, width)
@@ -158,9 +158,9 @@ class Evidence(Model):
         moved = None
         if self.training and classifies and (self.lost or self.shift):
             audio, visual, moved = self._perturbed(audio, visual, real)
-        sounds = self.audio_in(audio)
+        sounds = self.audio_encoder(audio)
         sounds = sounds + self.audio_lstm(sounds, mask)
-        regions = self.visual_in(visual)
+        regions = self.visual_encoder(visual)
         if not classifies:
             embedded = self.audio_embedding(sounds), self.visual_embedding(regions)
             unit = (F.normalize(widened(x), dim=-1) for x in embedded)
