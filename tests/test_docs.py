@@ -59,6 +59,7 @@ NOT_RUN = {
     "docs/onnx-and-caching.md": 2,
     "docs/gallery.md": 1,
     "docs/bundled-backbones.md": 1,
+    "docs/our-model.md": 1,
     "docs/pairs10.md": 2,
     "docs/reproduce.md": 1,
     "docs/serve.md": 3,
