@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -148,8 +148,9 @@ class Evidence(Model):
         ``audio_evidence`` and ``visual_evidence`` (B, T, C), the sound's as aligned;
         ``audio_weight`` (B, T) in [0, 1], the gate's share of the sound; ``lag`` (B, C), the
         segments by which each class is heard later than it is seen, and ``lag_logits``
-        (B, 2 reach + 1) of the clip. CML: ``audio`` (B, T, D) and ``visual`` (B, T, K, D) of unit
-        length.
+        (B, 2 reach + 1) of the clip; for the loss ``gates`` (B, T, 2), and in training ``moved``
+        (B,), the segments by which the sound was moved. CML: ``audio`` (B, T, D) and ``visual``
+        (B, T, K, D) of unit length.
         """
         rows, columns = visual.shape[2:4]
         audio, visual = as_read(self, audio, visual)
@@ -168,7 +169,7 @@ class Evidence(Model):
         a = widened(self.audio_head(sounds))
         each = widened(self.region_head(regions))  # (B, T, K, C)
         sharp = widened(self.sharpness).exp()
-        v = ((each * sharp).logsumexp(2) - math.log(each.shape[2])) / sharp
+        v = _log_mean_exp(each, 2, sharp)
         attention = torch.einsum("btkc,btc->btk", each, a.softmax(-1)).softmax(-1)
         attended = torch.einsum("btk,btkd->btd", attention.to(regions.dtype), regions)
         inside = real[..., None].to(a.dtype)
@@ -236,11 +237,8 @@ class Evidence(Model):
             audible, visible: (B, T, C) probabilities.
             head: (B, 2 reach + 1) logits of the clip.
         """
-        reach, segments = self.reach, audible.shape[1]
-        padded = F.pad(audible, (0, 0, reach, reach))
-        match = torch.stack(
-            [(padded[:, i : i + segments] * visible).sum(1) for i in range(2 * reach + 1)], 1
-        )
+        reach = self.reach
+        match = torch.stack([(x * visible).sum(1) for x in _shifts(audible, reach)], 1)
         scale = widened(self.lag_scale)
         weight = (head[..., None] + scale * match).softmax(1)
         lags = torch.arange(-reach, reach + 1, device=audible.device, dtype=audible.dtype)
@@ -301,25 +299,20 @@ class Evidence(Model):
         real = valid(audio, batch.mask).to(audio.dtype)
         event = batch.relevance(self.background).to(audio.dtype) * real
         own = self._match(audio, visual)  # (B, T, T)
-        counts = torch.maximum(event[:, :, None] * real[:, None], real[:, :, None] * event[:, None])
         positive = event[:, :, None] * event[:, None]
-        cost = _weighted(F.softplus(-own), positive)
-        cost = cost + _weighted(F.softplus(own), counts - positive)
+        cost = average(F.softplus(-own), positive)
+        cost = cost + average(F.softplus(own), _with_event(event, real, event, real) - positive)
         others = []
         for i in range(1, min(_OTHERS, len(audio) - 1) + 1):
-            known, relevant = real.roll(i, 0), event.roll(i, 0)
-            pairs = torch.maximum(
-                event[:, :, None] * known[:, None], real[:, :, None] * relevant[:, None]
-            )
-            others.append(_weighted(F.softplus(self._match(audio, visual.roll(i, 0))), pairs))
+            pairs = _with_event(event, real, event.roll(i, 0), real.roll(i, 0))
+            others.append(average(F.softplus(self._match(audio, visual.roll(i, 0))), pairs))
         return cost + torch.stack(others).mean() if others else cost
 
     def _match(self, audio: Tensor, visual: Tensor) -> Tensor:
         """Logits that segments match: (B, T, D), (B, S, K, D) -> (B, T, S)."""
         scale, sharp = widened(self.log_scale).exp()
-        each = torch.einsum("btd,bskd->btsk", audio, visual) * scale * sharp
-        pooled = (each.logsumexp(-1) - math.log(each.shape[-1])) / sharp
-        return cast(Tensor, pooled + widened(self.offset))
+        each = torch.einsum("btd,bskd->btsk", audio, visual) * scale
+        return _log_mean_exp(each, -1, sharp) + widened(self.offset)
 
     def window_costs(self, *, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
         """Minus the sum, over a window, of its segments' mean match with the query's.
@@ -354,11 +347,20 @@ def _moved(x: Tensor, weight: Tensor) -> Tensor:
         x: Of the sound.
         weight: (B, 2 reach + 1, C), the first of the sound ``reach`` segments earlier.
     """
-    lags, segments = weight.shape[1], x.shape[1]
-    reach = lags // 2
+    shifts = _shifts(x, weight.shape[1] // 2)
+    return torch.stack([weight[:, i, None] * moved for i, moved in enumerate(shifts)]).sum(0)
+
+
+def _shifts(x: Tensor, reach: int) -> list[Tensor]:
+    """Copies of (B, T, D) moved from ``reach`` segments later to as many earlier, zeros beyond."""
     padded = F.pad(x, (0, 0, reach, reach))
-    moved = [weight[:, i, None] * padded[:, i : i + segments] for i in range(lags)]
-    return torch.stack(moved).sum(0)
+    return [padded[:, i : i + x.shape[1]] for i in range(2 * reach + 1)]
+
+
+def _log_mean_exp(x: Tensor, dim: int, sharp: Tensor) -> Tensor:
+    """Between the mean and the maximum along a dimension: the log of the mean exponential."""
+    pooled: Tensor = ((x * sharp).logsumexp(dim) - math.log(x.shape[dim])) / sharp
+    return pooled
 
 
 def _binary(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -378,6 +380,16 @@ def _tag_cost(logits: Tensor, tags: Tensor, mask: Tensor | None) -> Tensor:
     return F.binary_cross_entropy(pooled, tags, reduction="none").sum(-1).mean()
 
 
-def _weighted(values: Tensor, weight: Tensor) -> Tensor:
-    """Mean under weights, 0 where there are none."""
-    return (values * weight).sum() / weight.sum().clamp(min=1)
+def _with_event(event: Tensor, real: Tensor, other_event: Tensor, other_real: Tensor) -> Tensor:
+    """Pairs of real segments of two clips that have an event in one of them.
+
+    Args:
+        event, real: (B, T), 1 or 0, of the one clip.
+        other_event, other_real: (B, S) of the other.
+
+    Returns:
+        (B, T, S), 1 or 0.
+    """
+    return torch.maximum(
+        event[:, :, None] * other_real[:, None], real[:, :, None] * other_event[:, None]
+    )
