@@ -116,9 +116,13 @@ class Dataset:
         """Its name for people, which says so where the features are simulated."""
         return f"{self.name} (simulated features)" if self.simulated else self.name
 
+    def recording_of(self, clip: str) -> str:
+        """The recording that a clip, by name, was cut from; its own name where it wasn't cut."""
+        return self.recordings.get(clip, clip)
+
     def recordings_of(self, clips: Iterable[str]) -> set[str]:
         """The recordings that clips, by name, were cut from."""
-        return {self.recordings.get(clip, clip) for clip in clips}
+        return {self.recording_of(clip) for clip in clips}
 
     @property
     def train(self) -> Split:

@@ -330,7 +330,7 @@ def assign_folds(data: Dataset, whole: Split, count: int, *, seed: int) -> list[
         UsageError: for fewer than 2 folds.
         DataError: if there are fewer recordings than folds.
     """
-    names = [data.recordings.get(clip, clip) for clip in whole.ids]
+    names = [data.recording_of(clip) for clip in whole.ids]
     recordings = list(dict.fromkeys(names))
     if count < 2:
         raise UsageError(f"--folds must be at least 2, got {count}", hint="give --folds 5")

@@ -343,7 +343,7 @@ def tune(
         split = choose_split(data, task, name, len(names))
         scores = split_scores(run, split, device=device)
         if name == "val":
-            groups = [data.recordings.get(clip, clip) for clip in split.ids]
+            groups = [data.recording_of(clip) for clip in split.ids]
             decision, folds = choose_checked(scores, groups, names, step=step, calibrate=calibrate)
         measured[name] = {
             "paper": event_metrics(scores, Decision(), names, step=step),

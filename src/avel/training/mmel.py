@@ -70,7 +70,7 @@ def _clips_of(data: Dataset, ids: Collection[str]) -> frozenset[str]:
         clip
         for split in data.splits.values()
         for clip in split.ids
-        if data.recordings.get(clip, clip) in recordings
+        if data.recording_of(clip) in recordings
     )
 
 

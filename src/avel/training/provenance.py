@@ -89,7 +89,7 @@ def _seen(
     recordings = data.recordings_of(known) - data.recordings_of(own)
     return frozenset(
         clip for clip in evaluated
-        if clip in known or data.recordings.get(clip, clip) in recordings
+        if clip in known or data.recording_of(clip) in recordings
     )  # fmt: skip
 
 
