@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from avel.figures.style import FIRST, SECOND, margin, name_ticks, new_figure, plain, short_names
+from avel.figures.style import (
+    FIRST,
+    SECOND,
+    margin,
+    name_ticks,
+    new_figure,
+    plain,
+    short_names,
+    whole_numbers,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.container import BarContainer
 
     from avel.data.overview import Overview
@@ -71,7 +79,7 @@ def _classes(
     ax.bar_label(bars, padding=2, fontsize=size)
     ax.set_ylim(len(ranked) - 0.4, -0.6)
     ax.set_xlim(0, 1.12 * max(numbers))
-    _whole_numbers(ax.xaxis)
+    whole_numbers(ax.xaxis)
     shown = f"the {len(ranked)} most frequent of {count} classes" if count > len(ranked) else ""
     ax.set_title(f"Clips of each class{': ' * bool(shown)}{shown}", fontsize="medium")
     ax.set_xlabel("clips")
@@ -108,7 +116,7 @@ def _lengths(ax: Axes, data: Overview) -> BarContainer:
         ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
         ax.set_xticks([], minor=True)
     ax.set_ylim(0, 1.08 * counts.max())
-    _whole_numbers(ax.yaxis)
+    whole_numbers(ax.yaxis)
     ax.set_title(f"Lengths of events, median {median(data.lengths):g} s", fontsize="medium")
     ax.set_xlabel("seconds")
     ax.set_ylabel("events")
@@ -130,12 +138,6 @@ def length_bins(lengths: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool
     if most > _WIDE * float(np.median(lengths)):
         return np.geomspace(least, most * 1.001, _BINS + 1), True
     return np.linspace(0, most * 1.001, _BINS + 1), False
-
-
-def _whole_numbers(axis: Axis) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _plain_frame(ax: Axes) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel.errors import DataError, UsageError
-from avel.figures.style import COLOURS, heading, new_figure, plain
+from avel.figures.style import COLOURS, heading, new_figure, plain, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -197,8 +197,6 @@ def _mark_selected(ax: Axes, history: History, metric: str, colour: str) -> None
 
 
 def _finish(left: Axes, right: Axes, histories: Sequence[History]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     simulated = any(h.simulated for h in histories)
     left.set_ylabel("loss")
     right.set_ylabel("validation (%)")
@@ -209,7 +207,7 @@ def _finish(left: Axes, right: Axes, histories: Sequence[History]) -> None:
     right.set_ylim(-2, 102)
     for ax in (left, right):
         ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        whole_numbers(ax.xaxis)
         ax.grid(alpha=0.3)
         ax.legend(fontsize="small", frameon=False, loc="upper center",
                   bbox_to_anchor=(0.5, -0.16))  # fmt: skip

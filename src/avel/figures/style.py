@@ -11,6 +11,7 @@ from avel.files import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 #: Right and wrong, first and second of two: pairs for colour-blind people too (Okabe, Ito).
@@ -154,6 +155,13 @@ def name_ticks(axis: Any, names: Sequence[str], *, inches: float, **text: Any) -
     size, interval = letter_size(inches, len(names))
     positions = range(0, len(names), interval)
     axis.set_ticks(list(positions), [names[i] for i in positions], fontsize=size, **text)
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Put the ticks of an axis on whole numbers alone."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def ink_on(colour: Any) -> str:
