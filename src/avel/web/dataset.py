@@ -128,7 +128,7 @@ class CorrectedDataset:
         target = self._labels(before)
         clips, notes = self._clips(before, others, target)
         labelled = [_labelled(clip) for clip in clips]
-        plan = self._labels(before).plan(labelled)
+        plan = target.plan(labelled)
         files = {clip.entry.file for clip in clips}
         dropped = [entry for entry in before if entry.file not in files]
         now = [replace(clip.entry, labels=plan.files.get(clip.entry.file)) for clip in clips]
