@@ -26,15 +26,14 @@ from avel.evaluation.results import table
 from avel.figures.curves import read_rows
 from avel.files import write_whole
 from avel.inference.checkpoint import Trained
-from avel.tasks import task_named
-from avel.tasks.sel import segment_metrics
 from avel.training.loop import fit
 from avel.training.recipes import resolve
 from avel.types import Json
+from pairs_results import put
+from pairs_robustness import judge
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = "evidence_ablation.csv", ROOT / "docs" / "our-model.md"
-BEGIN, END = "<!-- ablation: begin -->", "<!-- ablation: end -->"
 EPOCHS = 12
 #: Variants: the model, and what differs from its default.
 VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -73,15 +72,13 @@ def conditions(split: Split) -> Iterator[tuple[str, Split]]:
 
 def scores(trained: Trained, split: Split) -> Json:
     """Segment accuracy under each condition, in percent."""
-    result = {}
-    for name, clips in conditions(split):
-        labels, _ = task_named("sel").predictor(trained.network, resident(clips))(clips)
-        metrics = segment_metrics(labels, clips.labels, len(trained.classes))
-        result[name] = round(100 * metrics["segment_accuracy"], 2)
-    return result
+    return {
+        name: round(100 * judge(trained, resident(clips))["segment_accuracy"], 2)
+        for name, clips in conditions(split)
+    }
 
 
-def page(rows: list[dict[str, str]]) -> str:
+def ablation_table(rows: list[dict[str, str]]) -> str:
     """The rows as the docs show them: mean, and standard deviation over several seeds."""
     lines = [f"| variant | {' | '.join(CONDITIONS)} |", "|---" * (len(CONDITIONS) + 1) + "|"]
     for name in VARIANTS:
@@ -122,10 +119,7 @@ def main() -> None:
             rows.append({k: str(v) for k, v in row.items()})
             write_whole(path, table(rows))
             print(row, flush=True)
-    text = PAGE.read_text("utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    write_whole(PAGE, f"{before}{BEGIN}\n\n{page(rows)}\n\n{END}{after}")
+    write_whole(PAGE, put(PAGE.read_text("utf-8"), "ablation", ablation_table(rows)))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def put(text: str, name: str, told: str) -> str:
     before, _, rest = text.partition(begin)
     _, found, after = rest.partition(end)
     if not found:
-        raise SystemExit(f"docs/{PAGE} lacks {begin.strip()} or {end.strip()}")
+        raise SystemExit(f"the page lacks {begin.strip()} or {end.strip()}")
     return f"{before}{begin}\n{told}\n{end}{after}"
 
 

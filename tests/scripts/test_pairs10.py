@@ -186,6 +186,12 @@ def test_the_page_holds_the_tables(results: ModuleType, name: str) -> None:
         assert results.robustness(results.read_rows(degraded)) in page, "run pairs_results.py"
 
 
+def test_our_model_s_page_holds_what_its_parts_give(results: ModuleType) -> None:
+    ablation = load_script("evidence_ablation")
+    rows = results.read_rows(ROOT / "results" / ablation.RESULTS)
+    assert ablation.ablation_table(rows) in ablation.PAGE.read_text("utf-8")
+
+
 # ---- where they look
 
 
