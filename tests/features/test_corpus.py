@@ -583,8 +583,10 @@ def test_the_meter_tells_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> 
 def test_ctrl_c_stops_the_workers_and_leaves_a_whole_manifest(tmp_path: Path) -> None:
     pictures = [(k / 16, grey(k % 250)) for k in range(160)]
     mux(tmp_path / "00.mkv", pictures=pictures)
-    for i in range(1, 200):
-        (tmp_path / f"{i:02d}.mkv").hardlink_to(tmp_path / "00.mkv")
+    content = (tmp_path / "00.mkv").read_bytes()
+    for i in range(1, 200):  # each of its own content, by an element that says nothing, so that
+        void = b"\xec\x84" + i.to_bytes(4, "big")  # none is done before the signal comes
+        (tmp_path / f"{i:02d}.mkv").write_bytes(content + void)
     out = tmp_path / "features"
     command = [sys.executable, "-m", "avel", "extract", str(tmp_path), "-j", "2"]
     with subprocess.Popen(
