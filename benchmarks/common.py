@@ -160,7 +160,16 @@ def _cpuinfo(key: str) -> str:
     return next(named, "")
 
 
-def write_csv(path: Path, rows: Sequence[dict[str, Any]], *, beside: bool = False) -> None:
+def machine_class(units: str) -> str:
+    """What results call machines of these ``units`` (a column of :func:`machine`)."""
+    flags = units.split()
+    classes = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 bf16", "avx512f": "AVX-512"}
+    return next((name for flag, name in classes.items() if flag in flags), "AVX2")
+
+
+def write_csv(
+    path: Path, rows: Sequence[dict[str, Any]], *, beside: bool = False, case: Sequence[str] = ()
+) -> None:
     """Write rows of the same keys, whole or not at all, and print them.
 
     Args:
@@ -168,8 +177,10 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]], *, beside: bool = Fals
         rows: With the columns of :func:`machine`, if ``beside``.
         beside: Whether the rows that the table has of other machines (another processor, other
             units or number of cores) stay, before these; a column that they lack is empty.
+        case: Columns that say what a row is of; with ``beside``, this machine's rows of cases that
+            aren't among ``rows`` stay too. By default all its rows are replaced.
     """
-    others = _rows_of_other_machines(path, rows[0]) if beside else []
+    others = _rows_that_stay(path, rows, case) if beside else []
     out = io.StringIO(newline="")
     writer = csv.DictWriter(
         out, list(rows[0]), restval="", extrasaction="ignore", lineterminator="\n"
@@ -181,11 +192,12 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]], *, beside: bool = Fals
     print(f"wrote {path}", file=sys.stderr)
 
 
-def _rows_of_other_machines(path: Path, row: dict[str, Any]) -> list[dict[str, str]]:
-    here = [str(row[key]) for key in ("cpu", "cores", "units")]
+def _rows_that_stay(
+    path: Path, rows: Sequence[dict[str, Any]], case: Sequence[str]
+) -> list[dict[str, str]]:
     if not path.is_file():
         return []
+    columns = ("cpu", "cores", "units", *case)
+    replaced = {tuple(str(row[c]) for c in columns) for row in rows}
     with path.open(newline="", encoding="utf-8") as f:
-        return [
-            r for r in csv.DictReader(f) if [r.get(k) for k in ("cpu", "cores", "units")] != here
-        ]
+        return [r for r in csv.DictReader(f) if tuple(r.get(c) for c in columns) not in replaced]

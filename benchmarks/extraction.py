@@ -393,7 +393,7 @@ def main() -> None:
             for _ in range(given.runs)
         ]
         rows = [measured(name, files, turns, out) for name, files in groups.items()]
-    write_csv(given.csv, rows)
+    write_csv(given.csv, rows, beside=True, case=("files",))
     for row in rows:
         print(judged(row))
 

@@ -137,7 +137,7 @@ def main() -> None:
             "units_ms_a_frame": f"{best['bf16' if rung.get('bf16') else 'float32']:.1f}",
         }
         rows.append(row | machine())
-    write_csv(given.csv, rows)
+    write_csv(given.csv, rows, beside=True)
 
 
 if __name__ == "__main__":

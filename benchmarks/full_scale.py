@@ -11,19 +11,17 @@ results/full_scale_scores.csv (what the runs score on test; simulated features, 
 from __future__ import annotations
 
 import argparse
-import csv
 import os
-import platform
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import torch
+from common import RESULTS, machine, write_csv
 
 from avel.files import whole
 
-ROOT = Path(__file__).resolve().parents[1]
 AVEL = [sys.executable, "-m", "avel"]
 
 
@@ -71,17 +69,10 @@ def main() -> None:
         if not (runs / name / "card.json").is_file():
             train = [*AVEL, "train", "cspa_csea", *data, *recipe, "-o", str(runs / name)]
             rows.append(measured(f"train {name}: {' '.join(recipe)}", train))
-    where = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "threads": torch.get_num_threads(),
-        "load": round(os.getloadavg()[0], 1),
-        "torch": torch.__version__,
-    }
-    with whole(ROOT / "results" / "full_scale.csv") as temporary, temporary.open("w") as f:
-        writer = csv.DictWriter(f, [*rows[0], *where], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row | where for row in rows)
-    table = str(ROOT / "results" / "full_scale_scores.csv")
+    where = {"threads": torch.get_num_threads()} | machine()
+    rows = [row | where for row in rows]
+    write_csv(RESULTS / "full_scale.csv", rows, beside=True, case=("step",))
+    table = RESULTS / "full_scale_scores.csv"
     for i, name in enumerate(kinds):
         own = given.folder / f"scores-{i}.csv"
         command = [*AVEL, "evaluate", str(runs / name), *data, "-o", str(own)]

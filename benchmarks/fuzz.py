@@ -16,7 +16,6 @@ process had.
 from __future__ import annotations
 
 import argparse
-import csv
 import gzip
 import json
 import os
@@ -112,17 +111,13 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a folder for files that failed")
     asked = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    table = RESULTS / "fuzz.csv"
-    if asked.only and table.is_file():
-        with table.open(newline="") as f:
-            rows += [row for row in csv.DictReader(f) if row["what"] != asked.only]
     with tempfile.TemporaryDirectory() as place:
         for what, (seeds, use) in kinds(Path(place), asked.only).items():
             for source in seeds:
                 counts = _run(what, source, use, asked, Path(place))
                 print(*counts.values(), flush=True)
                 rows.append(counts | machine())
-    write_csv(table, rows)
+    write_csv(RESULTS / "fuzz.csv", rows, beside=True, case=("what",))
 
 
 def kinds(place: Path, only: str | None) -> dict[str, tuple[list[Path], Callable[[Path], None]]]:

@@ -26,7 +26,6 @@ from common import RESULTS, machine, run_avel, write_csv
 
 from avel.backbones.base import backbones
 from avel.data.toybox.dataset import ToyboxPlan, render_clip
-from avel.figures.curves import read_rows
 from avel.inference.checkpoint import Trained
 from avel.inference.load import load_trained
 from avel.inference.localizer import Localizer
@@ -175,19 +174,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="length of the minis' files")
     parser.add_argument("--large-seconds", type=float, default=10, help="length of vgg19's file")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--keep-large", action="store_true", help="vgg19's rows stay as they are")
+    parser.add_argument("--minis", action="store_true", help="leave vgg19 out; its rows stay")
     parser.add_argument("--csv", type=Path, default=RESULTS / "localize.csv")
     given = parser.parse_args()
-    kept = list[dict[str, Any]]()
-    if given.keep_large:
-        kept = [r for r in read_rows(given.csv) if "vgg19" in r["what"]]
     rows = starts(given.runs)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with mock.patch.dict("os.environ", {"AVEL_CACHE": str(folder / "cache")}):
             rows += minis(folder, seconds=given.seconds, runs=given.runs)
-            rows += kept or large(folder, seconds=given.large_seconds, runs=given.runs)
-    write_csv(given.csv, rows)
+            if not given.minis:
+                rows += large(folder, seconds=given.large_seconds, runs=given.runs)
+    write_csv(given.csv, rows, beside=True, case=("what", "precision"))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 
 import av
 import av.error
-from common import RESULTS, run_avel, write_csv
+from common import RESULTS, machine, run_avel, write_csv
 
 import avel
 from avel.errors import AvelError
@@ -82,9 +82,10 @@ def measure(path: Path, folder: Path) -> dict[str, Any]:
         "peak_mb": ran.peak,
     }
     try:
-        return row | check_times(path)
+        row |= check_times(path)
     except AvelError:
-        return row | {"frames": "", "frames_expected": "", "max_difference_s": ""}
+        row |= {"frames": "", "frames_expected": "", "max_difference_s": ""}
+    return row | machine()
 
 
 def main() -> None:
@@ -94,7 +95,8 @@ def main() -> None:
     given = parser.parse_args()
     files = sorted(p for p in given.folder.iterdir() if p.is_file())
     with tempfile.TemporaryDirectory() as folder:
-        write_csv(given.csv, [measure(path, Path(folder)) for path in files])
+        rows = [measure(path, Path(folder)) for path in files]
+    write_csv(given.csv, rows, beside=True)
 
 
 if __name__ == "__main__":

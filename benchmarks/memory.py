@@ -88,7 +88,7 @@ def main() -> None:
         clip, name = given_or_toybox(given.clip, folder, seconds=30)
         os.environ["AVEL_CACHE"] = str(folder / "cache")
         rows = measure(clip, folder, given, name=name)
-    write_csv(given.csv, rows)
+    write_csv(given.csv, rows, beside=True, case=("clip", "what", "minutes"))
     longest = f"{max(given.minutes):g}"
     worst = max(float(row["ratio_to_shorter"]) for row in rows if row["minutes"] == longest)
     most = max(float(row["most_mb"]) for row in rows)

@@ -92,7 +92,7 @@ def main() -> None:
             for packed, held in kinds.items():
                 held.append(once(root, packed=packed))
     rows = [row("files", kinds[False], given.clips), row("pack", kinds[True], given.clips)]
-    write_csv(given.csv, rows)
+    write_csv(given.csv, rows, beside=True)
 
 
 if __name__ == "__main__":

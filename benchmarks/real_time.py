@@ -86,7 +86,7 @@ def main() -> None:
         video = Path(folder) / given.video.name
         loop(given.video, video, seconds=given.seconds)
         rows = measured(video, Path(folder), given.runs)
-    write_csv(given.csv, rows)
+    write_csv(given.csv, rows, beside=True)
 
 
 def measured(video: Path, folder: Path, runs: int) -> list[dict[str, Any]]:

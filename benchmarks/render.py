@@ -70,7 +70,7 @@ def main() -> None:
     where = machine()
     with tempfile.TemporaryDirectory() as folder:
         row = measure(given, Path(folder))
-    write_csv(given.csv, [row | where])
+    write_csv(given.csv, [row | where], beside=True)
     print(row)
 
 

@@ -81,7 +81,7 @@ def main() -> None:
         folder = Path(temporary)
         clip, name = given_or_toybox(given.clip, folder, seconds=10)
         rows = [measure(clip, folder, m, name=name) for m in sorted(given.minutes)]
-    write_csv(given.csv, rows)
+    write_csv(given.csv, rows, beside=True, case=("clip", "minutes"))
     largest = max(float(row["report_mb"]) for row in rows)
     print(f"at most {largest:.2f} MB: {'bounded' if largest < MOST / 1e6 else 'TOO LARGE'}")
 

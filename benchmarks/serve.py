@@ -216,7 +216,7 @@ def main() -> None:
             ]
             paths = [folder / "videos" / f"{name}.mp4" for name in names]
         row = run([path.read_bytes() for path in paths], given, folder)
-    write_csv(given.csv, [row | machine()])
+    write_csv(given.csv, [row | machine()], beside=True)
     right = row["lost"] == row["doubled"] == row["unexplained"] == 0
     right &= row["results"] == row["uploads"] - row["damaged"]
     print("all answered for" if right else "NOT ALL ANSWERED FOR")

@@ -13,7 +13,6 @@ root gives up what lets it read everything.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import random
@@ -458,12 +457,7 @@ def main() -> None:
                 continue
             GROUPS[group](places, tried)
     rows = [{"label": given.label} | row | machine() for row in tried.rows()]
-    kept = []
-    if given.csv.is_file():
-        with given.csv.open(newline="") as f:
-            mine = {(row["label"], row["group"]) for row in rows}
-            kept = [r for r in csv.DictReader(f) if (r["label"], r["group"]) not in mine]
-    write_csv(given.csv, [*kept, *rows])
+    write_csv(given.csv, rows, beside=True, case=("label", "group"))
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def main() -> None:
         synthesize(Path(folder), clips=given.clips, plan=ToyboxPlan(seed=1_000_000_003), jobs=0,
                    command="benchmarks/workers.py")  # fmt: skip
         rows = measure(Path(folder), given)
-    write_csv(given.csv, rows)
+    write_csv(given.csv, rows, beside=True, case=("backbones", "precision"))
 
 
 if __name__ == "__main__":
