@@ -21,7 +21,7 @@ from avel.models.base import (
     TaskName,
     models,
 )
-from avel.models.layers import BiLSTM, as_read, average, masked_mean, share_entropy, valid
+from avel.models.layers import BiLSTM, Dropout, as_read, average, masked_mean, share_entropy, valid
 from avel.models.precision import widened
 
 #: The least share of a modality in the joint evidence, so that its logarithm is finite.
@@ -134,7 +134,7 @@ class Evidence(Model):
             self.lag_scale = nn.Parameter(torch.ones(()))
         self.recurrent = BiLSTM(3 * classes, state) if context else None
         inner = 2 * state if context else 3 * classes
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(inner, classes + 1))
+        self.head = nn.Sequential(Dropout(dropout), nn.Linear(inner, classes + 1))
 
     @classmethod
     def recipe(cls, task: TaskName) -> Recipe:
@@ -336,7 +336,7 @@ class Evidence(Model):
 def _encoder(width: int, hidden: int, dropout: float) -> nn.Sequential:
     """A layer, normalised, and dropout."""
     return nn.Sequential(
-        nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Dropout(dropout)
+        nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.GELU(), Dropout(dropout)
     )
 
 
