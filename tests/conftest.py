@@ -47,11 +47,11 @@ def _chosen_precision() -> Iterator[None]:
 
             fast = {"always": True, "never": False}[chosen]
 
-            @functools.wraps(network.gain)  # a test of the measurement itself unwraps it
-            def gain(*_: object) -> float:
-                return 10.0 if fast else 0.0
+            @functools.wraps(network.eager_speed)  # a test of the measurement itself unwraps it
+            def eager_speed(*_: object) -> dict[str, float]:
+                return {"float32": 1e-9, "bf16": 1e-10 if fast else 1e-8}
 
-            patch.setattr(network, "gain", gain)
+            patch.setattr(network, "eager_speed", eager_speed)
             patch.setattr("avel.training.loop.has_bf16_units", lambda _: fast)
         yield
 

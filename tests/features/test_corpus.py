@@ -28,8 +28,17 @@ from avel.errors import (
     UsageError,
     WeightsError,
 )
-from avel.features.corpus import BATCH, BATCH_IN_PROCESS, JobOutcome, JobQueue, MediaJob, in_process
-from avel.features.listing import plan
+from avel.features import listing
+from avel.features.corpus import (
+    BATCH,
+    BATCH_IN_PROCESS,
+    JobOutcome,
+    JobQueue,
+    MediaJob,
+    Settings,
+    in_process,
+)
+from avel.features.listing import pending_seconds, plan
 from avel.features.manifest import COLUMNS, Manifest, quarantine, read_manifest
 from avel.features.workers import in_processes
 from avel.types import Features
@@ -391,6 +400,96 @@ def test_float32_is_made_again_where_float16_lies(
                         ("float16", "3 already")):  # fmt: skip
         assert main(["extract", str(clips), "--dtype", dtype]) == 0
         assert told in capfd.readouterr().out
+
+
+# --- what is to come, for --precision auto -------------------------------------------------------
+
+
+#: Seconds of a file of ``clips``.
+LENGTH = 1.751
+
+
+def test_seconds_of_what_is_to_be_extracted(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = plan([clips], None)
+    assert pending_seconds(files.jobs()) == 0  # so few bytes aren't probed
+    monkeypatch.setattr(listing, "_WORTH_PROBING", 0)
+    (clips / "bad.mp4").write_bytes(b"")
+    jobs = list(files.jobs())
+    assert pending_seconds(jobs) == pytest.approx(3 * LENGTH)
+    assert pending_seconds(jobs[:1]) == pytest.approx(LENGTH)
+    done = next(job for job in jobs if job.name == "1.mkv")
+    Path(done.target).parent.mkdir()
+    Path(done.target).write_bytes(b"features")
+    assert pending_seconds(jobs) == pytest.approx(2 * LENGTH)
+    assert pending_seconds(jobs, again=True) == pytest.approx(3 * LENGTH)
+    assert pending_seconds([]) == 0 and pending_seconds([MediaJob("x", "gone.mp4", "gone")]) == 0
+
+
+def test_sound_alone_has_no_seconds_of_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_WORTH_PROBING", 0)
+    file = mux(tmp_path / "a.wav", sounds=[(0.0, np.zeros(16000, np.float32))])
+    assert pending_seconds([MediaJob("a", str(file), str(tmp_path / "a.out"))]) == 0
+
+
+def test_of_many_files_a_few_are_probed(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from avel.media import file
+
+    monkeypatch.setattr(listing, "_WORTH_PROBING", 0)
+    probed = []
+    open_file = file.opened
+    monkeypatch.setattr(file, "opened", lambda path: probed.append(path) or open_file(path))
+    jobs = [MediaJob(str(i), str(clips / f"{i % 3}.mkv"), f"{i}.none") for i in range(300)]
+    assert pending_seconds(jobs) == pytest.approx(300 * LENGTH, rel=0.05)
+    assert 16 <= len(probed) < 32 and len(set(probed)) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "files"),
+    [
+        ([], 3.0),
+        (["-j", "2"], 1.5),
+        (["-j", "99"], 0.75),  # of four files
+        (["--precision", "bf16"], 0.0),
+        (["--compile"], 0.0),
+        (["--engine", "ray"], 0.0),  # as many workers as there are cores for
+        (["--engine", "ray", "-j", "2"], 1.5),
+    ],
+)
+def test_each_worker_is_told_what_it_has_to_do(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], files: float
+) -> None:
+    from avel.cli import extract
+
+    def run(plan: object, settings: Settings, engine: object) -> object:
+        settings_seen.append(settings)
+        return extract._Tally()
+
+    settings_seen: list[Settings] = []
+    monkeypatch.setattr(extract, "_run", run)
+    monkeypatch.setattr(listing, "_WORTH_PROBING", 0)
+    (clips / "bad.mp4").write_bytes(b"")
+    assert main(["extract", str(clips), *options]) == 0
+    assert settings_seen[0].media_seconds == pytest.approx(files * LENGTH)
+
+
+def test_compiled_features_count_as_done_where_any_precision_does(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CXX", "true")
+    monkeypatch.setattr("torch.compile", lambda run, **_: run)
+    (clips / "bad.mp4").unlink()
+    command = ["extract", str(clips), "--precision"]
+    assert main([*command, "bf16", "--compile"]) == 0
+    assert "3 extracted" in capfd.readouterr().out
+    assert {r["precision"] for r in rows_of(clips / "features").values()} == {"bf16+bf16 compiled"}
+    for options, expected in ((["auto"], "3 already"), (["bf16"], "3 extracted")):
+        assert main([*command, *options]) == 0
+        assert expected in capfd.readouterr().out
+
+
+# --- what goes wrong -----------------------------------------------------------------------------
 
 
 def test_a_full_disk_stops_the_run(

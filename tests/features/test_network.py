@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from avel.backbones.base import AudioBackbone, Card, Weights, backbones
+from avel.backbones.base import AudioBackbone, Card, ClipBackbone, Weights, backbones
 from avel.backbones.c3d import C3D
 from avel.backbones.load import load_backbone
 from avel.backbones.vgg19 import VGG19
 from avel.backbones.vggish import VGGish
 from avel.errors import UsageError
-from avel.features import network
-from avel.features.network import Network, gain, worst_cosine
+from avel.features.network import Network, worst_cosine
+from avel.features.speed import example
 
 CPU = torch.device("cpu")
 
@@ -45,9 +44,8 @@ class Halves(AudioBackbone):
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AVEL_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "speed.json"
 
 
 def patches(n: int) -> Tensor:
@@ -105,60 +103,28 @@ def test_worst_cosine() -> None:
     assert worst_cosine(np.zeros((0, 2)), np.zeros((0, 2))) == 0
 
 
-def timed(slow: float, fast: float) -> Callable[..., float]:
-    def seconds(backbone: nn.Module, *_: Any) -> float:
-        return fast if next(backbone.parameters()).dtype == torch.bfloat16 else slow
-
-    return seconds
-
-
-@pytest.mark.parametrize(("slow", "fast", "chosen"), [(2.0, 1.0, "bf16"), (1.0, 1.0, "float32")])
-def test_auto_takes_the_faster_and_remembers(
-    monkeypatch: pytest.MonkeyPatch, own_cache: Path, slow: float, fast: float, chosen: str
-) -> None:
-    monkeypatch.setattr(network, "gain", getattr(network.gain, "__wrapped__", network.gain))
-    monkeypatch.setattr(network, "_seconds", timed(slow, fast))
-    assert of(Halves(), precision="auto").precision == chosen
-    assert list(json.loads(own_cache.read_text()).values()) == [slow / fast]
-    monkeypatch.setattr(network, "_seconds", timed(fast, slow))  # not asked again
-    assert of(Halves(), precision="auto").precision == chosen
-
-
-@pytest.mark.parametrize("held", [b"\xff", b"[1]", b'{"a": "b"}', b'{"a": 1e999}'])
-def test_a_damaged_memory_is_measured_anew(own_cache: Path, held: bytes) -> None:
-    own_cache.parent.mkdir(parents=True)
-    own_cache.write_bytes(held)
-    backbone = Halves().eval()
-    assert gain(backbone, backbone, CPU) > 0
-    assert len(json.loads(own_cache.read_text())) == 1
-
-
-def test_measuring_leaves_the_threads_as_they_were() -> None:
-    before = torch.get_num_threads()
-    backbone = Halves().eval()
-    assert gain(backbone, backbone, CPU) > 0 and torch.get_num_threads() == before
-
-
 def test_a_compiled_network_knows_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "true")
     monkeypatch.setattr(torch, "compile", lambda run, **_: run)
     backbone = Halves()
-    found = of(backbone, batch=4, compiled=True)(patches(6))
+    network = of(backbone, batch=4, compile=True)
+    found = network(patches(6))
     assert backbone.sizes == [4, 4] and found.shape == (6, 8)
+    assert network.card == {"name": "x", "compiled": True}
     assert np.abs(found - of(backbone)(patches(6))).max() < 1e-6
 
 
 def test_without_a_compiler_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UsageError, match="no-such-compiler isn't there"):
-        of(Halves(), compiled=True)
+        of(Halves(), compile=True)
 
 
 @pytest.mark.slow
 def test_really_compiled() -> None:
     backbone = VGG19((2, 3, 4, 5, 6)).eval().requires_grad_(False)
     frames = torch.randint(0, 256, (3, 64, 64, 3), generator=torch.manual_seed(1)).byte()
-    compiled = of(backbone, batch=2, compiled=True)(frames)
+    compiled = of(backbone, batch=2, compile=True)(frames)
     assert worst_cosine(compiled, of(backbone)(frames)) < 1e-6
 
 
@@ -179,7 +145,7 @@ def test_nonsense_is_refused() -> None:
 )
 def test_every_backbone_runs_in_bf16_near_its_float32(make: Callable[[], Any]) -> None:
     backbone = make().eval().requires_grad_(False)
-    inputs = network._example(backbone)[:2]
+    inputs = example(backbone, 1 if isinstance(backbone, ClipBackbone) else 2)
     fast, slow = of(backbone, precision="bf16"), of(backbone)
     assert worst_cosine(fast(inputs), slow(inputs)) < 5e-3
     assert fast.error is not None and fast.error < 5e-3
@@ -190,7 +156,7 @@ def test_every_backbone_runs_in_bf16_near_its_float32(make: Callable[[], Any]) -
 def test_pictures_are_the_same_bits_in_any_company(name: str, precision: str) -> None:
     modality: Any = backbones.get(name).card.modality
     backbone, _ = load_backbone(name, modality=modality)
-    inputs = torch.cat([network._example(backbone)] * 4)[:16]
+    inputs = torch.cat([example(backbone, 4)] * 4)
     whole = of(backbone, precision=precision, batch=16)(inputs)
     if modality == "visual":
         for batch in (1, 3, 5):

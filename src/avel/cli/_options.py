@@ -23,7 +23,8 @@ PRECISIONS = ("auto", "float32", "bf16")
 Precision = Annotated[
     str,
     typer.Option(
-        help="float32; bf16 (faster, error about 1 %); or auto: the faster one on this machine."
+        help="float32; bf16 (faster, error about 1 %); or auto: the faster one on this machine "
+        "(`avel extract` also compiles where it pays)."
     ),
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -101,6 +101,9 @@ def extract(
         dtype=dtype, audio_track=audio_track, video_track=video_track, again=again, retry=retry,
     )  # fmt: skip
     file_plan = plan(inputs, out)
+    if precision == "auto" and not compile:
+        seconds = _seconds_a_worker(file_plan, again=again, engine=engine, jobs=jobs)
+        settings = replace(settings, media_seconds=seconds)
     note_ignored_files(inputs)
     _print_summaries(inputs)
     start = partial(_engine, engine=engine, count=jobs, threads=threads, address=address)
@@ -110,6 +113,17 @@ def extract(
         typer.echo(f"see {store / 'manifest.csv'}")
     if tally.failed or tally.skipped:
         raise typer.Exit(2 if tally.wrong_calls == file_plan.count else 1)
+
+
+def _seconds_a_worker(plan: FilePlan, *, again: bool, engine: str, jobs: int | None) -> float:
+    """About how many seconds of video one worker extracts; 0 where that isn't known."""
+    from avel.features.listing import pending_seconds
+    from avel.processes import cores
+
+    if engine == "ray" and not jobs:  # as many as the cluster has cores for
+        return 0.0
+    count = 1 if jobs is None else jobs or cores()
+    return pending_seconds(plan.jobs(), again=again) / max(1, min(count, plan.count))
 
 
 def _print_summaries(inputs: list[Path]) -> None:

@@ -73,7 +73,7 @@ class JobOutcome:
         fatal: True where all other jobs would fail too, e.g. on a full disk.
         seconds, segments: Length of the file.
         backbones: Both names with their weights.
-        precision: That of both networks.
+        precision: That of both networks, with ``compiled`` where one was.
         error: 1 - cosine of the features against float32 where they are less precise: the worse
             of both networks' on the inputs compared.
         written: When the features were written, in seconds since 1970, 0 for never.
@@ -106,9 +106,9 @@ class Settings:
     """How every file of a corpus is extracted; picklable, so that each worker can start from it.
 
     Args:
-        audio, visual, step, batch, precision, compile, device: As for
-            :class:`avel.features.extractor.Extractor`.
-            With ``"auto"``, features of either precision count as done.
+        audio, visual, step, batch, precision, compile, media_seconds, device: As for
+            :class:`avel.features.extractor.Extractor`; the seconds are those of one worker. With
+            ``"auto"``, features of either precision count as done.
         dtype: ``"float16"`` or ``"float32"``, as stored.
         audio_track, video_track: As for :func:`avel.open`.
         again: Whether files that are up to date, or in quarantine, are extracted again.
@@ -121,6 +121,7 @@ class Settings:
     batch: int = 32
     precision: Precision = "float32"
     compile: bool = False
+    media_seconds: float = 0.0
     device: str = "auto"
     dtype: str = "float16"
     audio_track: int | None = None
@@ -142,8 +143,8 @@ class Settings:
         from avel.memory import keep_memory
 
         keep_memory()
-        names = ("audio", "visual", "step", "batch", "precision", "compile", "device")
-        make = Extractor(**{name: getattr(self, name) for name in names})
+        names = ("audio", "visual", "step", "batch", "precision", "compile", "media_seconds")
+        make = Extractor(**{name: getattr(self, name) for name in (*names, "device")})
         return _ProcessWork(self, make, progress)
 
     @property
@@ -261,7 +262,7 @@ class _ProcessWork:
         self, job: MediaJob, status: Status, content: str, cards: Sequence[Json] = ()
     ) -> JobOutcome:
         cards = cards or self.make.cards
-        precisions = dict.fromkeys(str(card.get("precision", "float32")) for card in cards)
+        precisions = dict.fromkeys(map(_precision, cards))
         return JobOutcome(
             job,
             status,
@@ -270,6 +271,11 @@ class _ProcessWork:
             precision="+".join(precisions),
             error=max(float(card.get("error", 0)) for card in cards),
         )
+
+
+def _precision(card: Json) -> str:
+    name = str(card.get("precision", "float32"))
+    return f"{name} compiled" if card.get("compiled") else name
 
 
 def _is_media_fault(error: Exception) -> bool:

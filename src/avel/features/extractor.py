@@ -76,10 +76,13 @@ class Extractor:
         audio, visual, step, batch: As for :func:`extract`.
         precision: ``"float32"``; ``"bf16"`` runs both backbones in bfloat16, several times faster
             on processors with units for it, with an error of about 1 %; ``"auto"`` takes the one
-            that is faster here (measured once, then remembered in the cache folder). Other than
-            float32 is noted in the cards, and in those of features with the measured ``error``.
+            that is faster here, and compiles the visual backbone where that makes all of
+            ``media_seconds`` faster (measured once, then remembered in the cache folder). Other
+            than float32 is noted in the cards, and in those of features with the measured
+            ``error``.
         compile: Whether the visual backbone is compiled at its first batch, which takes 10 to 35 s
             and, on a CPU, a C++ compiler: for corpora.
+        media_seconds: Of all files that are to come, about; 0 where it isn't known.
         device: As for :func:`avel.device.check_device`.
 
     Raises:
@@ -96,6 +99,7 @@ class Extractor:
         batch: int = 32,
         precision: Precision = "float32",
         compile: bool = False,
+        media_seconds: float = 0.0,
         device: str = "auto",
     ) -> None:
         if batch < 1:
@@ -103,6 +107,7 @@ class Extractor:
         self.device = torch_device(device)
         self.step, self.batch = step, batch
         self._precision, self._compile = precision, compile
+        self._media_seconds = media_seconds
         self._audio = find_backbone(audio or default_backbone("audio"), modality="audio")
         self._visual = find_backbone(visual or default_backbone("visual"), modality="visual")
         if precision != "float32" or compile:  # what the cards say depends on the networks
@@ -121,14 +126,15 @@ class Extractor:
         """The visual backbone as it runs here."""
         card, load = self._visual
         backbone = load()
-        clip = isinstance(backbone, ClipBackbone)
+        clip, frames = isinstance(backbone, ClipBackbone), max(1, backbone.card.frames)
         return Network(
             backbone,
             card,
             precision=self._precision,
             device=self.device,
-            batch=max(1, self.batch // max(1, backbone.card.frames)) if clip else self.batch,
-            compiled=self._compile,
+            batch=max(1, self.batch // frames) if clip else self.batch,
+            compile=self._compile,
+            inputs=self._media_seconds / self.step * (1 if clip else frames),
         )
 
     @property

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath
 
-from avel.errors import DataError, UsageError, all_at_once
+from avel.errors import AvelError, DataError, UsageError, all_at_once
 from avel.features.corpus import MediaJob
 from avel.features.store import FOLDER, FeatureNames, feature_path
 from avel.files import is_media
@@ -20,6 +21,8 @@ LISTS = (".txt", ".lst", ".list")
 #: A list above this size isn't read: 256 MiB are a few million paths.
 LARGEST = 256 * 2**20
 _LONGEST = 4096  # characters of a path
+#: Files at least whose length is probed, and the bytes below which none is.
+_PROBED, _WORTH_PROBING = 16, 8 * 2**20
 _ENDING = ".safetensors"
 
 
@@ -192,6 +195,39 @@ def named_files(within: str | Path | Iterable[str | Path]) -> list[Path]:
     if not files:
         raise UsageError("no files are named", expected="a file or a folder, or several")
     return list(files.values())
+
+
+def pending_seconds(jobs: Iterable[MediaJob], *, again: bool = False) -> float:
+    """About how many seconds of video are to be extracted: by bytes, from a few that are probed.
+
+    Args:
+        jobs: Those whose features are there don't count.
+        again: Whether they do.
+
+    Returns:
+        0 where all of it is so little that probing isn't worth it.
+    """
+    from avel.media.file import opened
+
+    total, stride, sample = 0, 1, list[tuple[str, int]]()
+    pending = (job for job in jobs if again or not Path(job.target).exists())
+    for i, job in enumerate(pending):
+        with suppress(OSError):  # it is named when it is extracted
+            size = Path(job.media).stat().st_size
+            total += size
+            if i % stride == 0:
+                sample.append((job.media, size))
+        if len(sample) == 2 * _PROBED:
+            stride, sample = 2 * stride, sample[::2]
+    if total < _WORTH_PROBING:
+        return 0.0
+    seconds, probed = 0.0, 0
+    for media, size in sample:
+        with suppress(AvelError, OSError, ValueError):
+            file = opened(media)
+            seconds += 0.0 if file.video is None else file.duration
+            probed += size
+    return total * seconds / max(1, probed)
 
 
 def _is_list(path: Path) -> bool:

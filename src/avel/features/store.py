@@ -108,12 +108,13 @@ def up_to_date(
         cards: The cards of the audio and the visual backbone.
         step: Seconds a segment.
         dtype: What it has to be stored as at least: a float32 file also serves as float16.
-        any_precision: Whether the networks may have run in another precision than the cards'.
+        any_precision: Whether the networks may have run in another precision than the cards', and
+            compiled or not.
     """
     meta = header(path)
     if dtype != "float16" and meta.get("dtype") != dtype:
         return False
-    left_out = {"error", "precision"} if any_precision else {"error"}
+    left_out = {"error", "precision", "compiled"} if any_precision else {"error"}
     stored = [meta.get("audio_card"), meta.get("visual_card")]
     same = [_without(card, left_out) for card in stored] == [
         _without(card, left_out) for card in _plain(cards)
