@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,28 @@ def loop(clip: Path, target: Path, *, seconds: float) -> None:
                     packet.dts, packet.pts = packet.dts + shift, packet.pts + shift
                     packet.stream = copies[index]
                     out.mux(packet)
+
+
+def random_backbone(name: str, *, modality: str) -> tuple[Any, dict[str, Any]]:
+    """A backbone of its true shape with random weights, and a card that says so."""
+    import torch
+
+    from avel.backbones.base import backbones
+
+    cls = backbones.get(name.partition(":")[0])
+    torch.manual_seed(0)
+    network = cls().eval().requires_grad_(False)
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.kaiming_normal_(parameter)
+    card = network.describe(next(iter(cls.weights.values())))
+    return network, {**card, "weights": "random", "hash": "none"}
+
+
+def find_random_backbone(name: str, *, modality: str) -> tuple[dict[str, Any], Callable[[], Any]]:
+    """The same, as :func:`avel.backbones.load.find_backbone` gives backbones: card and loader."""
+    network, card = random_backbone(name, modality=modality)
+    return card, lambda: network
 
 
 def machine() -> dict[str, str]:

@@ -22,9 +22,15 @@ from typing import Any
 from unittest import mock
 
 import torch
-from common import RESULTS, machine, run_avel, write_csv
+from common import (
+    RESULTS,
+    find_random_backbone,
+    machine,
+    random_backbone,
+    run_avel,
+    write_csv,
+)
 
-from avel.backbones.base import backbones
 from avel.data.toybox.dataset import ToyboxPlan, render_clip
 from avel.inference.checkpoint import Trained
 from avel.inference.load import load_trained
@@ -132,23 +138,14 @@ def minis(folder: Path, *, seconds: float, runs: int) -> list[dict[str, Any]]:
     return rows
 
 
-def random_backbone(name: str, *, modality: str) -> tuple[Any, dict[str, Any]]:
-    """A backbone of its true shape with random weights, and a card that says so."""
-    cls = backbones.get(name.partition(":")[0])
-    torch.manual_seed(0)
-    network = cls().eval().requires_grad_(False)
-    for parameter in network.parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.kaiming_normal_(parameter)
-    card = network.describe(next(iter(cls.weights.values())))
-    return network, {**card, "weights": "random", "hash": "none"}
-
-
 @contextmanager
 def random_weights() -> Iterator[None]:
     with ExitStack() as stack:
-        for place in ("avel.features.extractor", "avel.onnx.export"):
-            stack.enter_context(mock.patch(f"{place}.load_backbone", random_backbone))
+        for name, substitute in (
+            ("avel.features.extractor.find_backbone", find_random_backbone),
+            ("avel.onnx.export.load_backbone", random_backbone),
+        ):
+            stack.enter_context(mock.patch(name, substitute))
         yield
 
 

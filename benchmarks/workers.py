@@ -5,7 +5,8 @@
 
 The same Toybox clips by every engine, in turns, each run in a process of its own. The rate leaves
 start-up out: it is taken from when the feature files were written, from the eighth to the last.
-VGG-19 and VGGish have random weights here: time doesn't depend on them.
+VGG-19 and VGGish have random weights here: time doesn't depend on them. Without Ray (`avel[ray]`)
+its engine is left out.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import sys
 import tempfile
 import time
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, machine, write_csv
+from common import RESULTS, find_random_backbone, machine, write_csv
 
 from avel.features.corpus import Settings, Work, in_process
 from avel.features.listing import plan
@@ -31,21 +33,16 @@ _FIRST = 8  # by then every worker has begun
 
 def start_random(settings: Settings) -> Work:
     """The work with networks of random weights, for those whose weights aren't here."""
-    import torch
-
     import avel.features.extractor as module
-    from avel.backbones.base import backbones
 
-    shipped = module.load_backbone
+    shipped = module.find_backbone
 
-    def load(name: str, *, modality: Any) -> Any:
-        if name.startswith("mini"):
-            return shipped(name, modality=modality)
-        torch.manual_seed(0)
-        network = backbones.get(name)().eval().requires_grad_(False)
-        return network, {"name": name, "weights": "random", "hash": ""}
+    def find(name: str, *, modality: Any) -> Any:
+        if name.startswith("vgg"):
+            return find_random_backbone(name, modality=modality)
+        return shipped(name, modality=modality)
 
-    module.load_backbone = load
+    module.find_backbone = find
     return settings.start()
 
 
@@ -81,9 +78,10 @@ def timed(engine: str, folder: Path, given: argparse.Namespace) -> tuple[float, 
 
 
 def measure(folder: Path, given: argparse.Namespace) -> list[dict[str, Any]]:
-    runs: dict[str, list[tuple[float, float]]] = {engine: [] for engine in ENGINES}
+    engines = [e for e in ENGINES if "ray" not in e or find_spec("ray")]
+    runs: dict[str, list[tuple[float, float]]] = {engine: [] for engine in engines}
     for i in range(given.runs):
-        for engine in ENGINES:
+        for engine in engines:
             runs[engine].append(timed(engine, folder, given))
             print(f"run {i + 1}, {engine}: {runs[engine][-1][0]:.3f} files/s", file=sys.stderr)
     rates = {engine: [rate for rate, _ in told] for engine, told in runs.items()}
@@ -129,7 +127,7 @@ def main() -> None:
         synthesize(Path(folder), clips=given.clips, plan=ToyboxPlan(seed=1_000_000_003), jobs=0,
                    command="benchmarks/workers.py")  # fmt: skip
         rows = measure(Path(folder), given)
-    write_csv(given.csv, rows, beside=True, case=("backbones", "precision"))
+    write_csv(given.csv, rows, beside=True, case=("engine", "backbones", "precision"))
 
 
 if __name__ == "__main__":
