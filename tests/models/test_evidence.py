@@ -16,7 +16,7 @@ C, T = 2, 8
 
 def small(task: str = "sel", **options: object) -> Evidence:
     torch.manual_seed(0)
-    widths = {"hidden": 16, "state": 8, "width": 8}
+    widths = {"hidden": 16, "state": 8}
     model = build_model(
         "evidence", audio_dim=4, visual_dim=4, classes=C, task=task, **{**widths, **options}
     )

@@ -42,13 +42,16 @@ class Evidence(Model):
     the sound is 0 where the moved sound has ended. A BiLSTM over these logits, and nothing else,
     corrects them in context.
 
+    CML takes the same evidence without lag, gates and context: two segments match where some class
+    is audible in the one and visible in the other, the log-sum-exp over the classes of the soft
+    AND. No candidate knows the query.
+
     Args:
         audio_dim, visual_dim: Widths A and V.
         classes: C, without background.
         task: ``"sel"``, ``"wsel"`` or ``"cml"``.
         hidden: Width of each modality's encoder.
         state: A BiLSTM direction's width.
-        width: CML's width of the embeddings.
         joint: ``"and"``, or ``"sum"``: a + v in its place.
         reach: The largest lag, in segments; 0 aligns nothing.
         gate: Whether the weights of the modalities depend on the segment; else both are 1.
@@ -72,10 +75,11 @@ class Evidence(Model):
             "WSEL: binary cross-entropy of each class's probability, pooled over time with itself "
             "as the weight, so that background needs no tag",
             "a track of zeros counts as lost; while training, tracks are lost and moved at random",
-            "CML is unpaired: regions and sounds are embedded alone, a window's cost is minus the "
-            "sum of its segments' mean match with the query",
-            "CML learns from relevance alone: a clip's event segments match each other, its "
-            "background and up to three other clips don't",
+            "CML is unpaired: a window's cost is minus the sum of its segments' mean match with "
+            "the query",
+            "CML learns the classes as SEL does, by the binary cross-entropy of the joint logits, "
+            "and that a clip's event segments match each other but neither its background nor up "
+            "to three other clips",
         ),
     )
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"joint": ("and", "sum")}
@@ -90,7 +94,6 @@ class Evidence(Model):
         task: TaskName = "sel",
         hidden: int = 256,
         state: int = 64,
-        width: int = 64,
         joint: str = "and",
         reach: int = 3,
         gate: bool = True,
@@ -103,7 +106,7 @@ class Evidence(Model):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        self.check_sizes(hidden=hidden, state=state, width=width, reach=reach + 1)
+        self.check_sizes(hidden=hidden, state=state, reach=reach + 1)
         if hidden % 2:
             raise ValueError(f"hidden={hidden}: expected an even number")
         for name, share in (("lost", lost), ("shift", shift), ("dropout", dropout)):
@@ -115,15 +118,12 @@ class Evidence(Model):
         self.audio_encoder = _encoder(audio_dim, hidden, dropout)
         self.visual_encoder = _encoder(visual_dim, hidden, dropout)
         self.audio_lstm = BiLSTM(hidden, hidden // 2)
-        if not TASK_TRAITS[task].classifies:
-            self.audio_embedding = nn.Linear(hidden, width)
-            self.visual_embedding = nn.Linear(hidden, width)
-            self.log_scale = nn.Parameter(torch.tensor([math.log(10.0), 0.0]))
-            self.offset = nn.Parameter(torch.tensor(-2.0))
-            return
         self.audio_head = nn.Linear(hidden, classes)
         self.region_head = nn.Linear(hidden, classes)
         self.sharpness = nn.Parameter(torch.zeros(()))
+        if not TASK_TRAITS[task].classifies:
+            self.offset = nn.Parameter(torch.zeros(()))
+            return
         self.gates = nn.ModuleList(nn.Linear(hidden, 1) for _ in range(2)) if gate else None
         if reach:
             self.lag_lstm = BiLSTM(2 * hidden, 32)
@@ -149,8 +149,8 @@ class Evidence(Model):
         ``audio_weight`` (B, T) in [0, 1], the gate's share of the sound; ``lag`` (B, C), the
         segments by which each class is heard later than it is seen, and ``lag_logits``
         (B, 2 reach + 1) of the clip; for the loss ``gates`` (B, T, 2), and in training ``moved``
-        (B,), the segments by which the sound was moved. CML: ``audio`` (B, T, D) and ``visual``
-        (B, T, K, D) of unit length.
+        (B,), the segments by which the sound was moved. CML: ``audio_evidence`` and
+        ``visual_evidence``, of tracks that need not be of the same length.
         """
         rows, columns = visual.shape[2:4]
         audio, visual = as_read(self, audio, visual)
@@ -162,14 +162,11 @@ class Evidence(Model):
         sounds = self.audio_encoder(audio)
         sounds = sounds + self.audio_lstm(sounds, mask)
         regions = self.visual_encoder(visual)
-        if not classifies:
-            embedded = self.audio_embedding(sounds), self.visual_embedding(regions)
-            unit = (F.normalize(widened(x), dim=-1) for x in embedded)
-            return Output(parts=dict(zip(("audio", "visual"), unit, strict=True)))
         a = widened(self.audio_head(sounds))
         each = widened(self.region_head(regions))  # (B, T, K, C)
-        sharp = widened(self.sharpness).exp()
-        v = _log_mean_exp(each, 2, sharp)
+        v = _log_mean_exp(each, 2, widened(self.sharpness).exp())
+        if not classifies:
+            return Output(parts={"audio_evidence": a, "visual_evidence": v})
         attention = torch.einsum("btkc,btc->btk", each, a.softmax(-1)).softmax(-1)
         attended = torch.einsum("btk,btkd->btd", attention.to(regions.dtype), regions)
         inside = real[..., None].to(a.dtype)
@@ -221,8 +218,12 @@ class Evidence(Model):
         shown = (chance < self.lost / 2) | (chance >= self.lost)
         return audio, visual * shown[:, None, None, None], late
 
-    def _join(self, a: Tensor, v: Tensor, gates: tuple[Tensor, Tensor]) -> Tensor:
-        """The joint logits (B, T, C) of both modalities'."""
+    def _join(
+        self, a: Tensor, v: Tensor, gates: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:  # fmt: skip
+        """The joint logits (..., C) of both modalities', whose weights are 1 without gates."""
+        if gates is None:
+            return a + v if self.joint == "sum" else -torch.logaddexp(-a, -v)
         if self.joint == "sum":
             return a * gates[0] + v * gates[1]
         logs = [g.clamp(min=_LEAST).log() for g in gates]
@@ -291,28 +292,29 @@ class Evidence(Model):
         return average(each, real & real.roll(1, 0))
 
     def _match_loss(self, output: Output, batch: Batch) -> Tensor:
-        """CML: matched pairs, and those of the own clip and of others that don't match.
+        """CML: the classes, the pairs of segments that match, and those that don't.
 
         Pairs without a segment of an event don't count.
         """
-        audio, visual = output.parts["audio"], output.parts["visual"]
-        real = valid(audio, batch.mask).to(audio.dtype)
-        event = batch.relevance(self.background).to(audio.dtype) * real
-        own = self._match(audio, visual)  # (B, T, T)
+        a, v = output.parts["audio_evidence"], output.parts["visual_evidence"]
+        real = valid(a, batch.mask).to(a.dtype)
+        event = batch.relevance(self.background).to(a.dtype) * real
+        target = batch.one_hot(self.background)[..., :-1].to(a.dtype)
+        cost = self.auxiliary * average(_binary(self._join(a, v), target), batch.mask)
+        own = self._match(a, v)  # (B, T, T)
         positive = event[:, :, None] * event[:, None]
-        cost = average(F.softplus(-own), positive)
+        cost = cost + average(F.softplus(-own), positive)
         cost = cost + average(F.softplus(own), _with_event(event, real, event, real) - positive)
         others = []
-        for i in range(1, min(_OTHERS, len(audio) - 1) + 1):
+        for i in range(1, min(_OTHERS, len(a) - 1) + 1):
             pairs = _with_event(event, real, event.roll(i, 0), real.roll(i, 0))
-            others.append(average(F.softplus(self._match(audio, visual.roll(i, 0))), pairs))
+            others.append(average(F.softplus(self._match(a, v.roll(i, 0))), pairs))
         return cost + torch.stack(others).mean() if others else cost
 
-    def _match(self, audio: Tensor, visual: Tensor) -> Tensor:
-        """Logits that segments match: (B, T, D), (B, S, K, D) -> (B, T, S)."""
-        scale, sharp = widened(self.log_scale).exp()
-        each = torch.einsum("btd,bskd->btsk", audio, visual) * scale
-        return _log_mean_exp(each, -1, sharp) + widened(self.offset)
+    def _match(self, a: Tensor, v: Tensor) -> Tensor:
+        """Logits that segments match: (B, T, C), (B, S, C) -> (B, T, S)."""
+        joint = self._join(a[:, :, None], v[:, None])
+        return joint.logsumexp(-1) + widened(self.offset)
 
     def window_costs(self, *, audio: Tensor, visual: Tensor, query: Query) -> Tensor:
         """Minus the sum, over a window, of its segments' mean match with the query's.
@@ -327,7 +329,7 @@ class Evidence(Model):
         else:
             visual = visual[:, span]
         parts = self(audio=audio, visual=visual).parts
-        match = self._match(parts["audio"], parts["visual"])
+        match = self._match(parts["audio_evidence"], parts["visual_evidence"])
         match = match.mean(1) if query.modality == "audio" else match.mean(2)  # (B, N)
         sums = F.pad(match.cumsum(-1), (1, 0))
         return sums[:, : -query.length] - sums[:, query.length :]
