@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from avel.models.base import Batch, Query, build_model
-from avel.models.evidence import Evidence, _moved, _tag_cost
+from avel.models.evidence import Evidence, _moved, _tag_cost, agreed_logits
 
 C, T = 2, 8
 
@@ -52,6 +52,20 @@ def test_the_soft_and_by_hand() -> None:
     # without a weight the sound doesn't count
     assert float(model._join(a, v, (0 * one, one))) == pytest.approx(-1.0, abs=1e-4)
     assert float(small(joint="sum")._join(a, v, (one, 2 * one))) == 0.0
+
+
+def test_neighbours_agree_and_padding_has_no_say() -> None:
+    logits = torch.tensor([1.0, 1.0, -0.5, 1.0, 1.0, 9.0])
+    logits = torch.stack([logits, -logits], -1)[None]
+    inside = torch.ones(1, 6, 1)
+    inside[:, 5] = 0
+    agreed = agreed_logits(logits, inside, 1.0)
+    assert agreed[0, :5].argmax(-1).tolist() == [0] * 5
+    assert torch.equal(agreed_logits(logits, inside, 0.0), logits)
+    shorter = agreed_logits(logits[:, :5], inside[:, :5], 1.0)
+    torch.testing.assert_close(agreed[:, :5], shorter)
+    one = torch.tensor([[[0.3, -0.2]]])
+    torch.testing.assert_close(agreed_logits(one, torch.ones(1, 1, 1), 1.0), one)
 
 
 def test_a_late_sound_is_moved_back() -> None:

@@ -26,6 +26,8 @@ from avel.models.precision import widened
 
 #: The least share of a modality in the joint evidence, so that its logarithm is finite.
 _LEAST = 1e-6
+#: How segments agree with their neighbours: rounds, and the weight of each, by its distance.
+_ROUNDS, _NEIGHBOURS = 6, (1.0, 0.7, 0.5)
 #: CML compares a clip with so many others of its batch, at most.
 _OTHERS = 3
 
@@ -40,7 +42,8 @@ class Evidence(Model):
     correlation of both chooses, class by class. The joint logit is that of a soft AND,
     ``-log(w_a exp(-a) + w_v exp(-v))``, whose weights come from a gate of each modality; that of
     the sound is 0 where the moved sound has ended. A BiLSTM over these logits, and nothing else,
-    corrects them in context.
+    corrects them in context. Last, and not while training, neighbours agree: the scores are
+    those of a chain in which near segments tend to be of one class, by mean-field rounds.
 
     CML takes the same evidence without lag, gates and context: two segments match where some class
     is audible in the one and visible in the other, the log-sum-exp over the classes of the soft
@@ -56,6 +59,7 @@ class Evidence(Model):
         reach: The largest lag, in segments; 0 aligns nothing.
         gate: Whether the weights of the modalities depend on the segment; else both are 1.
         context: Whether the BiLSTM over the logits follows; else a linear layer.
+        chain: How strongly a segment tends to be of its neighbours' class; 0 for not at all.
         lost: Share of the training clips that lose a track, half of them the sound.
         shift: Share of the training clips whose sound is moved by up to ``reach`` segments.
         mismatch: Weight of the loss of mismatched pairs, each clip's sound with another's picture.
@@ -98,6 +102,7 @@ class Evidence(Model):
         reach: int = 3,
         gate: bool = True,
         context: bool = True,
+        chain: float = 1.0,
         lost: float = 0.3,
         shift: float = 0.6,
         mismatch: float = 0.3,
@@ -112,7 +117,7 @@ class Evidence(Model):
         for name, share in (("lost", lost), ("shift", shift), ("dropout", dropout)):
             if not 0 <= share < 1:
                 raise ValueError(f"{name}={share}: expected 0 or more and less than 1")
-        self.task, self.background, self.joint = task, classes, joint
+        self.task, self.background, self.joint, self.chain = task, classes, joint, chain
         self.reach, self.lost, self.shift = reach, lost, shift if reach else 0.0
         self.mismatch, self.auxiliary, self.lag_loss = mismatch, auxiliary, lag_loss
         self.audio_encoder = _encoder(audio_dim, hidden, dropout)
@@ -200,7 +205,8 @@ class Evidence(Model):
         if moved is not None:
             parts["moved"] = moved
         maps = attention.reshape(*attention.shape[:2], rows, columns)
-        return Output(logits.softmax(-1), logits.argmax(-1), maps, parts)
+        agreed = logits if self.training else agreed_logits(logits, inside, self.chain)
+        return Output(agreed.softmax(-1), agreed.argmax(-1), maps, parts)
 
     def _perturbed(self, audio: Tensor, visual: Tensor, real: Tensor) -> tuple[Tensor, ...]:
         """Clips that lose a track or whose sound is late, and by how many segments (B,)."""
@@ -333,6 +339,25 @@ class Evidence(Model):
         match = match.mean(1) if query.modality == "audio" else match.mean(2)  # (B, N)
         sums = F.pad(match.cumsum(-1), (1, 0))
         return sums[:, : -query.length] - sums[:, query.length :]
+
+
+def agreed_logits(logits: Tensor, inside: Tensor, strength: float) -> Tensor:
+    """Logits (B, T, C+1) of a chain whose near segments tend to be of one class.
+
+    Mean-field rounds, in which every segment's logits gain its neighbours' probabilities.
+
+    Args:
+        logits: Of each segment alone.
+        inside: (B, T, 1), 1 on real segments and 0 on padding.
+        strength: What the next segment's probability adds; 0 changes nothing.
+    """
+    x, reach = logits, len(_NEIGHBOURS)
+    for _ in range(_ROUNDS if strength else 0):
+        shifts = _shifts(x.softmax(-1) * inside, reach)
+        x = logits
+        for i, weight in enumerate(_NEIGHBOURS, start=1):
+            x = x + strength * weight * (shifts[reach - i] + shifts[reach + i])
+    return x
 
 
 def _encoder(width: int, hidden: int, dropout: float) -> nn.Sequential:
