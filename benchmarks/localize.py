@@ -108,9 +108,9 @@ def ways(model: Trained, folder: Path) -> Finders:
     """With torch in two precisions, and with onnxruntime."""
     exported = export_model(model, folder / "model.onnx").paths[0]
     return {
-        ("torch", "float32"): Localizer(model),
-        ("torch", "auto"): Localizer(model, precision="auto"),
-        ("onnxruntime", "float32"): Localizer(load_onnx(exported)),
+        ("torch", "float32"): Localizer(model, cache=False),
+        ("torch", "auto"): Localizer(model, precision="auto", cache=False),
+        ("onnxruntime", "float32"): Localizer(load_onnx(exported), cache=False),
     }
 
 

@@ -67,7 +67,7 @@ def check_times(path: Path) -> dict[str, Any]:
 def measure(path: Path, folder: Path) -> dict[str, Any]:
     """One row: what came out, how long it took, and whether the times are the file's own."""
     written = folder / f"{path.name}.json", folder / f"{path.name}.html"
-    ran = run_avel("localize", path, "-o", *written)
+    ran = run_avel("localize", path, "--no-cache", "-o", *written)
     found = json.loads(written[0].read_text()) if written[0].is_file() else None
     message = ran.err.strip().splitlines()
     row: dict[str, Any] = {

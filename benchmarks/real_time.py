@@ -94,7 +94,7 @@ def measured(video: Path, folder: Path, runs: int) -> list[dict[str, Any]]:
     size = f"{media.video.width}x{media.video.height}" if media.video else "no picture"
     named = f"{media.duration:.0f} s, {size}"
     env = dict(os.environ)
-    find = Localizer("default")
+    find = Localizer("default", cache=False)
     factor(find, video)  # warms up
     factors = [factor(find, video) for _ in range(runs)]
     first_answer(video, env)

@@ -136,6 +136,21 @@ def run(clips: list[bytes], given: argparse.Namespace, folder: Path) -> dict[str
     stop = threading.Event()
     watcher = threading.Thread(target=watch, args=(server, seen, stop))
     watcher.start()
+    try:
+        return drive(server, clips, given, seen)
+    finally:
+        stop.set()
+        watcher.join()
+        server.stop()
+
+
+def drive(
+    server: Server,
+    clips: list[bytes],
+    given: argparse.Namespace,
+    seen: list[tuple[int, float, float]],
+) -> dict[str, Any]:
+    """Send all to a running server; ``seen`` is what :func:`watch` notes meanwhile."""
     begun = time.monotonic()
     bad = {n for n in range(given.uploads) if n % 10 == 7}
     with ThreadPoolExecutor(given.at_once) as pool:
@@ -156,11 +171,7 @@ def run(clips: list[bytes], given: argparse.Namespace, folder: Path) -> dict[str
     while ended(listed(server.url)) < given.uploads:
         time.sleep(0.5)
     seconds = time.monotonic() - begun
-    stop.set()
-    watcher.join()
-    row = judged(server.url, answered, bad, seen[killed_at:]) | {"seconds": f"{seconds:.0f}"}
-    server.stop()
-    return row
+    return judged(server.url, answered, bad, seen[killed_at:]) | {"seconds": f"{seconds:.0f}"}
 
 
 def judged(
@@ -176,7 +187,7 @@ def judged(
         requests.get(f"{url}/api/jobs/{job['id']}/timeline", timeout=60).ok
         for job in whole if job["state"] == "done"
     )  # fmt: skip
-    unexplained = sum(job["state"] == "failed" and not job["error"]["do"] for job in jobs)
+    unexplained = sum(job["state"] == "failed" and not job["error"]["hint"] for job in jobs)
     first = seen[0][0]
     warm = [s for s in seen if s[0] >= first + WARM] or seen
     early, late = warm[: max(1, len(warm) // 5)], warm[-max(1, len(warm) // 5) :]

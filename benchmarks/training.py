@@ -5,17 +5,18 @@
 
 DIR gets simulated AVE features where it has none (8.3 GB, and a float16 store of 2.1 GB beside
 them), or with --made-up a small data set of other widths: 1024 and 1280 are those of yamnet and
-efficientnet_lite0. --devices 2 trains with two processes as well, which share every batch. The
-plain loop is written below the way the field's scripts are: all features as float64 in
-memory, a batch is ``x[ids]`` cast to float32, backward, Adam; float32, eager, the C library's own
-memory management. Both train every seed in a process of its own, plain and avel in turn; an epoch
-is timed with its validation (and avel's with its checkpoint).
+efficientnet_lite0. --devices 2 trains with two processes as well, which share every batch.
+
+The plain loop is written below the way the field's scripts are: all features as float64 in memory,
+a batch is ``x[ids]`` cast to float32, backward, Adam; float32, eager, the C library's own memory
+management. Both train every seed in a process of its own, plain and avel in turn; an epoch is timed
+with its validation (and avel's with its checkpoint).
 
 Writes results/training.csv (seconds, peak memory, ratios, accuracy on validation; ``ready_s`` are
 the seconds from the process's start to its first step), results/training_curves.csv (every epoch
-of every seed) and results/training_startup.csv (how soon the command answers); ``cpu_s`` of two
-processes is that of the first. Rows of other
-machines and of other features stay.
+of every seed) and results/training_startup.csv (how soon the command answers). ``cpu_s`` of two
+processes is that of the first, ``peak_mb`` of both. Rows of other machines and of other features
+stay.
 """
 
 from __future__ import annotations
