@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from avel.models.base import Batch, Query, build_model
-from avel.models.evidence import Evidence, _moved, _tag_cost, agreed_logits
+from avel.models.evidence import Evidence, _moved, _tag_cost, agreed_scores
 
 C, T = 2, 8
 
@@ -54,18 +54,26 @@ def test_the_soft_and_by_hand() -> None:
     assert float(small(joint="sum")._join(a, v, (one, 2 * one))) == 0.0
 
 
-def test_neighbours_agree_and_padding_has_no_say() -> None:
-    logits = torch.tensor([1.0, 1.0, -0.5, 1.0, 1.0, 9.0])
-    logits = torch.stack([logits, -logits], -1)[None]
+def test_segments_agree_on_the_class_and_padding_has_no_say() -> None:
+    first = torch.tensor([1.0, 1.0, -0.5, 1.0, 1.0, -9.0])
+    logits = torch.stack([first, -first, torch.full((6,), -1.0)], -1)[None]
     inside = torch.ones(1, 6, 1)
     inside[:, 5] = 0
-    agreed = agreed_logits(logits, inside, 1.0)
-    assert agreed[0, :5].argmax(-1).tolist() == [0] * 5
-    assert torch.equal(agreed_logits(logits, inside, 0.0), logits)
-    shorter = agreed_logits(logits[:, :5], inside[:, :5], 1.0)
-    torch.testing.assert_close(agreed[:, :5], shorter)
-    one = torch.tensor([[[0.3, -0.2]]])
-    torch.testing.assert_close(agreed_logits(one, torch.ones(1, 1, 1), 1.0), one)
+    alone = logits.softmax(-1)
+    scores = agreed_scores(logits, inside, 2.0)
+    assert alone[0, 2].argmax() == 1 and scores[0, :5].argmax(-1).tolist() == [0] * 5
+    torch.testing.assert_close(scores.sum(-1), torch.ones(1, 6))
+    torch.testing.assert_close(scores[..., -1], alone[..., -1])
+    torch.testing.assert_close(agreed_scores(logits, inside, 0.0), alone)
+    shorter = agreed_scores(logits[:, :5], inside[:, :5], 2.0)
+    torch.testing.assert_close(scores[:, :5], shorter)
+    one = agreed_scores(logits[:, :1], inside[:, :1], 2.0)
+    torch.testing.assert_close(one, alone[:, :1])
+
+
+def test_neighbours_without_an_event_have_no_say() -> None:
+    logits = torch.tensor([[[-9.0, 9.0, 30.0], [0.1, 0.0, -9.0], [-9.0, 9.0, 30.0]]])
+    assert agreed_scores(logits, torch.ones(1, 3, 1), 2.0)[0, 1].argmax() == 0
 
 
 def test_a_late_sound_is_moved_back() -> None:

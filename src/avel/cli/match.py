@@ -178,7 +178,7 @@ def _table(result: SearchResult) -> Table:
     for heading in ("", "start", "end", "distance"):
         table.add_column(heading, justify="right", no_wrap=True)
     shares = any(m.shared for m in result.matches)
-    for heading in ("both",) * shares + ("file",):
+    for heading in ("in both",) * shares + ("file",):
         table.add_column(heading, overflow="fold")
     for i, m in enumerate(result.matches, 1):
         times = (format_time(m.start, decimals=2), format_time(m.end, decimals=2))

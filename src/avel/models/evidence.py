@@ -26,7 +26,7 @@ from avel.models.precision import widened
 
 #: The least share of a modality in the joint evidence, so that its logarithm is finite.
 _LEAST = 1e-6
-#: How segments agree with their neighbours: rounds, and the weight of each, by its distance.
+#: How segments agree on a class: rounds, and the weight of each neighbour, by its distance.
 _ROUNDS, _NEIGHBOURS = 6, (1.0, 0.7, 0.5)
 #: CML compares a clip with so many others of its batch, at most.
 _OTHERS = 3
@@ -42,8 +42,9 @@ class Evidence(Model):
     correlation of both chooses, class by class. The joint logit is that of a soft AND,
     ``-log(w_a exp(-a) + w_v exp(-v))``, whose weights come from a gate of each modality; that of
     the sound is 0 where the moved sound has ended. A BiLSTM over these logits, and nothing else,
-    corrects them in context. Last, and not while training, neighbours agree: the scores are
-    those of a chain in which near segments tend to be of one class, by mean-field rounds.
+    corrects them in context. Last, and not while training, an
+    event's segments agree on its class, by mean-field rounds of a chain; whether a segment has an
+    event isn't changed by it.
 
     CML takes the same evidence without lag, gates and context: two segments match where some class
     is audible in the one and visible in the other, the log-sum-exp over the classes of the soft
@@ -59,7 +60,7 @@ class Evidence(Model):
         reach: The largest lag, in segments; 0 aligns nothing.
         gate: Whether the weights of the modalities depend on the segment; else both are 1.
         context: Whether the BiLSTM over the logits follows; else a linear layer.
-        chain: How strongly a segment tends to be of its neighbours' class; 0 for not at all.
+        chain: How strongly segments near each other tend to be of one class; 0 for not at all.
         lost: Share of the training clips that lose a track, half of them the sound.
         shift: Share of the training clips whose sound is moved by up to ``reach`` segments.
         mismatch: Weight of the loss of mismatched pairs, each clip's sound with another's picture.
@@ -102,7 +103,7 @@ class Evidence(Model):
         reach: int = 3,
         gate: bool = True,
         context: bool = True,
-        chain: float = 1.0,
+        chain: float = 2.0,
         lost: float = 0.3,
         shift: float = 0.6,
         mismatch: float = 0.3,
@@ -205,8 +206,8 @@ class Evidence(Model):
         if moved is not None:
             parts["moved"] = moved
         maps = attention.reshape(*attention.shape[:2], rows, columns)
-        agreed = logits if self.training else agreed_logits(logits, inside, self.chain)
-        return Output(agreed.softmax(-1), agreed.argmax(-1), maps, parts)
+        scores = agreed_scores(logits, inside, 0.0 if self.training else self.chain)
+        return Output(scores, scores.argmax(-1), maps, parts)
 
     def _perturbed(self, audio: Tensor, visual: Tensor, real: Tensor) -> tuple[Tensor, ...]:
         """Clips that lose a track or whose sound is late, and by how many segments (B,)."""
@@ -341,23 +342,26 @@ class Evidence(Model):
         return sums[:, : -query.length] - sums[:, query.length :]
 
 
-def agreed_logits(logits: Tensor, inside: Tensor, strength: float) -> Tensor:
-    """Logits (B, T, C+1) of a chain whose near segments tend to be of one class.
+def agreed_scores(logits: Tensor, inside: Tensor, strength: float) -> Tensor:
+    """Probabilities (B, T, C+1) whose near segments tend to agree on the class of an event.
 
-    Mean-field rounds, in which every segment's logits gain its neighbours' probabilities.
+    Mean-field rounds of a chain over the classes: every segment's logits gain its neighbours'
+    probabilities, as far as these have an event. That of background is the softmax's.
 
     Args:
-        logits: Of each segment alone.
+        logits: (B, T, C+1) of each segment alone, background last.
         inside: (B, T, 1), 1 on real segments and 0 on padding.
         strength: What the next segment's probability adds; 0 changes nothing.
     """
-    x, reach = logits, len(_NEIGHBOURS)
+    scores = logits.softmax(-1)
+    event, classes = 1 - scores[..., -1:], logits[..., :-1]
+    x, reach = classes, len(_NEIGHBOURS)
     for _ in range(_ROUNDS if strength else 0):
-        shifts = _shifts(x.softmax(-1) * inside, reach)
-        x = logits
+        shifts = _shifts(x.softmax(-1) * event * inside, reach)
+        x = classes
         for i, weight in enumerate(_NEIGHBOURS, start=1):
             x = x + strength * weight * (shifts[reach - i] + shifts[reach + i])
-    return x
+    return torch.cat([event * x.softmax(-1), scores[..., -1:]], -1)
 
 
 def _encoder(width: int, hidden: int, dropout: float) -> nn.Sequential:
