@@ -118,21 +118,21 @@ def docs_table(rows: list[dict[str, Any]]) -> str:
     def cell(row: dict[str, Any], metric: str) -> str:
         return f"{100 * float(row[metric]):.1f} ± {100 * float(row[metric + '_sd']):.1f}"
 
-    lines = ["| backbones | model | segment accuracy | event F1 at IoU 0.5 | minutes |",
-             "| --- | --- | --- | --- | --- |"]  # fmt: skip
+    lines = ["| backbones | model | divisions | segment accuracy | event F1 at IoU 0.5 | minutes |",
+             "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
     lines += [
-        f"| {r['backbones']} | {r['model']} | {cell(r, METRICS[0])} | {cell(r, METRICS[1])} | "
-        f"{r['train_minutes']} |"
+        f"| {r['backbones']} | {r['model']} | {r['partitions']} | {cell(r, METRICS[0])} | "
+        f"{cell(r, METRICS[1])} | {r['train_minutes']} |"
         for r in rows
         if r["maps"] == "float16" and not r["changed"] and r["recipe"] == "small"
     ]
     for name in CONSTANT:
         values = [f"{100 * float(rows[0][f'{name}_{m}']):.1f}" for m in METRICS]
-        lines.append(f"| | {name.replace('_', ' ')} | {values[0]} | {values[1]} | |")
+        lines.append(f"| | {name.replace('_', ' ')} | | {values[0]} | {values[1]} | |")
     first = rows[0]
     told = (
         f"Mean ± standard deviation over {first['folds']} folds of {first['clips']} clips "
-        f"({first['segments']} segments; partitions: {first['partitions']}), in percent; minutes "
+        f"({first['segments']} segments), of one or several divisions, in percent; minutes "
         f"of training all folds, on {first['cores']} cores of {first['cpu']} that other programs "
         f"kept busy (load {first['load']})."
     )

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from avel.models.base import Batch, Query, build_model
+from avel.errors import UsageError
+from avel.models.base import Batch, Output, Query, build_model
 from avel.models.evidence import Evidence, _moved, _tag_cost, agreed_scores
 
 C, T = 2, 8
@@ -52,6 +53,69 @@ def test_the_soft_and_by_hand() -> None:
     # without a weight the sound doesn't count
     assert float(model._join(a, v, (0 * one, one))) == pytest.approx(-1.0, abs=1e-4)
     assert float(small(joint="sum")._join(a, v, (one, 2 * one))) == 0.0
+
+
+def few_clips(**options: object) -> Evidence:
+    """As the small-data recipe has it, but small."""
+    plain = {"linear": True, "joint": "sum", "reach": 0, "gate": False, "context": False}
+    return small(**{**plain, **options})
+
+
+def test_with_linear_layers_it_starts_as_the_linear_model() -> None:
+    model, linear = few_clips().eval(), build_model("linear", audio_dim=4, visual_dim=4, classes=C)
+    batch = pairs(3)
+    visual = batch.visual.mean((2, 3), keepdim=True)
+    assert model.linear is not None
+    with torch.no_grad():
+        start = model(audio=batch.audio, visual=visual).parts["logits"]
+        assert 0 < start.abs().max() < 0.2
+        for part in (model.audio_head, model.region_head, model.head):
+            for weight in part.parameters():
+                weight.zero_()
+        for part, other in zip(model.linear, (linear.audio, linear.visual), strict=True):
+            for name, weight in part.named_parameters():
+                weight.normal_()
+                if name in dict(other.named_parameters()):
+                    other.get_parameter(name).copy_(weight)
+        model.linear[1].bias.zero_()
+        logits = [m(audio=batch.audio, visual=visual).parts["logits"] for m in (model, linear)]
+    torch.testing.assert_close(*logits)
+
+
+def test_the_classes_of_a_clip_weigh_in_its_segments_by_hand() -> None:
+    batch = pairs(2)
+    model, without = few_clips(clip=2.0).eval(), few_clips().eval()
+    with torch.no_grad():
+        for part in model.linear:  # type: ignore[union-attr]
+            part.weight.normal_()  # type: ignore[operator]
+        without.load_state_dict(model.state_dict())
+        mask = torch.arange(T) < torch.tensor([[T], [3]])
+        plain, clip = (
+            m(audio=batch.audio, visual=batch.visual, mask=mask).parts["logits"]
+            for m in (without, model)
+        )
+    for i, length in enumerate((T, 3)):
+        shares = plain[i, :length, :C].log_softmax(-1).mean(0)
+        expected = plain[i, :length].clone()
+        expected[:, :C] += 2 * (shares - shares.max())
+        torch.testing.assert_close(clip[i, :length], expected)
+
+
+def test_a_segment_of_background_weighs_by_the_option() -> None:
+    logits = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 0.0, 3.0]]])
+    model = small(background_weight=0.25, auxiliary=0.0, mismatch=0.0)
+    zeros = torch.zeros(1, 2, C)
+    batch = Batch(audio=torch.zeros(1, 2, 4), visual=torch.zeros(1, 2, 1, 1, 4),
+                  labels=torch.tensor([[0, C]]))  # fmt: skip
+    cost = model.loss(Output(parts={"logits": logits, "joint": zeros}), batch)
+    each = -logits.log_softmax(-1)
+    assert float(cost) == pytest.approx(float(each[0, 0, 0] + 0.25 * each[0, 1, C]) / 1.25)
+
+
+@pytest.mark.parametrize("options", [{"clip": -1.0}, {"background_weight": -1.0}])
+def test_values_out_of_range_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(options))}=.*: expected"):
+        small(**options)
 
 
 def test_segments_agree_on_the_class_and_padding_has_no_say() -> None:

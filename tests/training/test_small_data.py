@@ -32,7 +32,7 @@ from avel.inference.load import load_trained
 from avel.models.base import Batch, Recipe
 from avel.models.standardize import Standardize
 from avel.training.loop import Stopped, fit
-from avel.training.recipes import SMALL, resolve, to_toml
+from avel.training.recipes import SMALL, resolve, small_recipe_text, to_toml
 from avel.training.step import augmented
 from tests.evaluation.test_evaluate import write_folder
 from tests.training_data import features, make_dataset, make_split
@@ -368,6 +368,11 @@ def test_what_measured_otherwise_for_a_model_goes_over_the_small_recipe() -> Non
     assert resolve("av", small=True).input_dropout == 0.5
     assert resolve("linear", small=True).input_dropout == 0
     assert resolve("linear", small=True, pairs=["input_dropout=0.1"]).input_dropout == 0.1
+    options = resolve("evidence", small=True, pairs=["clip=0"]).options
+    assert options["linear"] and options["clip"] == 0
+    assert not resolve("evidence").options
+    text = small_recipe_text(resolve("evidence", small=True), 20)
+    assert "linear=true" in text and "batches of 8" in text
 
 
 def test_folds_by_command_in_one_go_or_resumed(

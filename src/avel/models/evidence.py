@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,16 @@ from avel.models.base import (
     TaskName,
     models,
 )
-from avel.models.layers import BiLSTM, Dropout, as_read, average, masked_mean, share_entropy, valid
+from avel.models.layers import (
+    BiLSTM,
+    Dropout,
+    as_read,
+    average,
+    masked_mean,
+    region_mean,
+    share_entropy,
+    valid,
+)
 from avel.models.precision import widened
 
 #: The least share of a modality in the joint evidence, so that its logarithm is finite.
@@ -61,9 +70,14 @@ class Evidence(Model):
         gate: Whether the weights of the modalities depend on the segment; else both are 1.
         context: Whether the BiLSTM over the logits follows; else a linear layer.
         chain: How strongly segments near each other tend to be of one class; 0 for not at all.
+        linear: Whether linear layers of the features give logits too, background's among them
+            (SEL, WSEL). They start at zero, and what the other layers add starts near it. The
+            regions then have a mean, and the picture's encoder reads theirs.
+        clip: How strongly a segment tends to be of the classes of its clip; 0 for not at all.
         lost: Share of the training clips that lose a track, half of them the sound.
         shift: Share of the training clips whose sound is moved by up to ``reach`` segments.
         mismatch: Weight of the loss of mismatched pairs, each clip's sound with another's picture.
+        background_weight: Weight of a segment of background in SEL's cross-entropy.
         auxiliary: Weight of the joint logits' own loss.
         lag_loss: Weight of the loss of the lag by which the sound was moved.
         dropout: Of both encoders, and before the last layer.
@@ -87,6 +101,15 @@ class Evidence(Model):
             "to three other clips",
         ),
     )
+    small_values: ClassVar[Mapping[str, Any]] = {
+        "input_dropout": 0.0,
+        "average": 0.97,
+        "options": {
+            "hidden": 64, "linear": True, "clip": 1.0, "joint": "sum",
+            "reach": 0, "gate": False, "chain": 0.0, "dropout": 0.5,
+            "mismatch": 0.0, "auxiliary": 0.0, "background_weight": 0.5,
+        },
+    }  # fmt: skip
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"joint": ("and", "sum")}
     shares_batches: ClassVar[bool] = False
 
@@ -104,9 +127,12 @@ class Evidence(Model):
         gate: bool = True,
         context: bool = True,
         chain: float = 2.0,
+        linear: bool = False,
+        clip: float = 0.0,
         lost: float = 0.3,
         shift: float = 0.6,
         mismatch: float = 0.3,
+        background_weight: float = 1.0,
         auxiliary: float = 0.5,
         lag_loss: float = 0.3,
         dropout: float = 0.2,
@@ -118,15 +144,20 @@ class Evidence(Model):
         for name, share in (("lost", lost), ("shift", shift), ("dropout", dropout)):
             if not 0 <= share < 1:
                 raise ValueError(f"{name}={share}: expected 0 or more and less than 1")
+        for name, value in (("clip", clip), ("background_weight", background_weight)):
+            if value < 0:
+                raise ValueError(f"{name}={value}: expected 0 or more")
         self.task, self.background, self.joint, self.chain = task, classes, joint, chain
         self.reach, self.lost, self.shift = reach, lost, shift if reach else 0.0
         self.mismatch, self.auxiliary, self.lag_loss = mismatch, auxiliary, lag_loss
+        self.clip, self.background_weight = clip, background_weight
         self.audio_encoder = _encoder(audio_dim, hidden, dropout)
         self.visual_encoder = _encoder(visual_dim, hidden, dropout)
         self.audio_lstm = BiLSTM(hidden, hidden // 2)
         self.audio_head = nn.Linear(hidden, classes)
         self.region_head = nn.Linear(hidden, classes)
-        self.sharpness = nn.Parameter(torch.zeros(()))
+        self.sharpness: nn.Parameter | None = nn.Parameter(torch.zeros(()))
+        self.linear: nn.ModuleList | None = None
         if not TASK_TRAITS[task].classifies:
             self.offset = nn.Parameter(torch.zeros(()))
             return
@@ -141,6 +172,16 @@ class Evidence(Model):
         self.recurrent = BiLSTM(3 * classes, state) if context else None
         inner = 2 * state if context else 3 * classes
         self.head = nn.Sequential(Dropout(dropout), nn.Linear(inner, classes + 1))
+        if linear:
+            self.sharpness = None
+            self.linear = nn.ModuleList(
+                nn.Linear(width, classes + 1) for width in (audio_dim, visual_dim)
+            )
+            for weight in self.linear.parameters():
+                nn.init.zeros_(weight)
+            for part in (self.audio_head, self.region_head, self.head):
+                for weight in part.parameters():
+                    nn.init.normal_(weight, std=0.01)
 
     @classmethod
     def recipe(cls, task: TaskName) -> Recipe:
@@ -167,10 +208,24 @@ class Evidence(Model):
             audio, visual, moved = self._perturbed(audio, visual, real)
         sounds = self.audio_encoder(audio)
         sounds = sounds + self.audio_lstm(sounds, mask)
-        regions = self.visual_encoder(visual)
+        regions = visual
+        if self.linear is not None:  # only the linear layer reads the regions
+            regions = region_mean(visual).to(visual.dtype)[:, :, None]
+        regions = self.visual_encoder(regions)
         a = widened(self.audio_head(sounds))
         each = widened(self.region_head(regions))  # (B, T, K, C)
-        v = _log_mean_exp(each, 2, widened(self.sharpness).exp())
+        background: Tensor | float = 0.0
+        if self.linear is not None:
+            of_audio, of_visual = (
+                widened(layer(x)) for layer, x in zip(self.linear, (audio, visual), strict=True)
+            )
+            a, each = a + of_audio[..., :-1], each + of_visual[..., :-1]
+            background = of_audio[..., -1:] + of_visual[..., -1:].mean(2)
+            background = F.pad(background, (self.background, 0))  # (B, T, C+1)
+        if self.sharpness is None:
+            v = each.mean(2)
+        else:
+            v = _log_mean_exp(each, 2, widened(self.sharpness).exp())
         if not classifies:
             return Output(parts={"audio_evidence": a, "visual_evidence": v})
         attention = torch.einsum("btkc,btc->btk", each, a.softmax(-1)).softmax(-1)
@@ -198,7 +253,11 @@ class Evidence(Model):
         x = reads.to(sounds.dtype)
         if self.recurrent is not None:
             x = self.recurrent(x, mask)
-        logits = widened(self.head(x)) + F.pad(joint, (0, 1))
+        logits = widened(self.head(x)) + F.pad(joint, (0, 1)) + background
+        if self.clip:
+            shares = masked_mean(logits[..., :-1].log_softmax(-1), mask)
+            shares = self.clip * (shares - shares.amax(-1, keepdim=True))
+            logits = logits + F.pad(shares, (0, 1))[:, None]
         parts |= {
             "logits": logits, "joint": joint, "audio_evidence": a, "visual_evidence": v,
             "audio_weight": share, "gates": torch.stack([g.mean(-1) for g in gates], -1),
@@ -272,7 +331,9 @@ class Evidence(Model):
             target = tags[:, None].expand_as(parts["joint"])
         else:
             one_hot = batch.one_hot(self.background)
-            cost = average(share_entropy(parts["logits"], one_hot), batch.mask)
+            weight = 1 - (1 - self.background_weight) * one_hot[..., -1]
+            weight = weight * valid(weight, batch.mask)
+            cost = average(share_entropy(parts["logits"], one_hot), weight)
             target = one_hot[..., :-1].to(parts["joint"].dtype)
             joint = average(_binary(parts["joint"], target), batch.mask)
         cost = cost + self.auxiliary * joint

@@ -113,6 +113,7 @@ def small_recipe_text(recipe: Recipe, count: int) -> str:
         "time-shifted copies" if recipe.roll else "",
         f"weights averaged with decay {recipe.average:g}" if recipe.average else "",
         f"batches of {recipe.batch}", f"at most {recipe.epochs} epochs",
+        *(f"{name}={json.dumps(value)}" for name, value in recipe.options.items()),
     ]  # fmt: skip
     listed = ", ".join(p for p in parts if p)
     return f"{count} clips: small-data recipe ({listed}); --recipe paper keeps the paper's"
