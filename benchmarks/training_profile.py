@@ -8,7 +8,7 @@ Writes results/training_cost.csv: parameters, milliseconds of a step and of infe
 model, in float32 and in bfloat16 where the processor has units for it, and how many times those of
 A+V-att they are; the models take turns, median, least and most of the turns. Writes
 results/training_profile.csv: milliseconds a step and share of every operation above a hundredth, by
-torch's profiler. Rows of other machines and widths stay.
+torch's profiler. Rows of other machines, widths and batches stay.
 """
 
 from __future__ import annotations
@@ -181,17 +181,20 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=(16, 64), help="the last one's"
                         " operations are shown")  # fmt: skip
     parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--no-operations", action="store_true", help="leave the profile out")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     from avel.memory import keep_memory
 
     keep_memory()
-    where = machine()
+    where, case = machine(), ("audio", "visual", "batch")
     rows = [row | where for row in costs(given.widths, given.batches, given.runs)]
-    write_csv(given.results / "training_cost.csv", rows, beside=True, case=("audio", "visual"))
+    write_csv(given.results / "training_cost.csv", rows, beside=True, case=case)
+    if given.no_operations:
+        return
     batch = given.batches[-1]
     rows = [row | where for model in MODELS for row in operations(model, given.widths, batch)]
-    write_csv(given.results / "training_profile.csv", rows, beside=True, case=("audio", "visual"))
+    write_csv(given.results / "training_profile.csv", rows, beside=True, case=case)
 
 
 if __name__ == "__main__":
