@@ -161,8 +161,10 @@ def machine() -> dict[str, str]:
 
 
 def cpu_model() -> str:
-    """The processor's name."""
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
+    """The processor's name, with family and model: rented machines hide the rest of the name."""
+    name = _cpuinfo("model name") or platform.processor() or platform.machine()
+    family, model = _cpuinfo("cpu family"), _cpuinfo("model\t")
+    return f"{name} (family {family} model {model})" if family and model else name
 
 
 def matrix_units() -> list[str]:

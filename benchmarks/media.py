@@ -53,13 +53,13 @@ def check_times(path: Path) -> dict[str, Any]:
     worst = 0.0
     for segment in media.segments(frames=FRAMES, size=8):
         instants = [segment.index + k / FRAMES for k in range(FRAMES)]
-        expected = [
+        true_times = [
             times[max(0, bisect_right(times, instant + _EPS) - 1)]
             for instant in instants
             if instant < end - _EPS and (times[0] <= instant + _EPS or times[0] < instants[0] + 1)
         ]
-        chosen, expected = chosen + len(segment.frame_times), expected + len(expected)
-        both = zip(segment.frame_times, expected, strict=False)
+        chosen, expected = chosen + len(segment.frame_times), expected + len(true_times)
+        both = zip(segment.frame_times, true_times, strict=False)
         worst = max([worst, *(abs(a - b) for a, b in both)])
     return {"frames": chosen, "frames_expected": expected, "max_difference_s": f"{worst:.6f}"}
 

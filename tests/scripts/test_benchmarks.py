@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import avel.features.extractor as extractor
+from avel.cli.demo import CLIP
 from avel.features.corpus import Settings
 from tests.conftest import ROOT, load_script
 
@@ -14,6 +15,12 @@ SCRIPTS = sorted(p.stem for p in (ROOT / "benchmarks").glob("*.py"))
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_it_can_be_loaded(name: str) -> None:
     assert load_script(name, folder="benchmarks").__doc__
+
+
+def test_media_compares_the_frame_times_with_the_files_own() -> None:
+    row = load_script("media", folder="benchmarks").check_times(CLIP)
+    assert row["frames"] == row["frames_expected"] > 100
+    assert float(row["max_difference_s"]) < 1e-3
 
 
 def test_localize_gives_its_backbones_random_weights() -> None:
