@@ -32,8 +32,8 @@ Run = Callable[[Tensor], Tensor]
 #: of one input, and ``compiling``; empty where compiling failed.
 Speed = Mapping[str, float]
 
-#: Compiling is tried where the frames to come take longer than this without, in seconds: it takes
-#: a tenth of that or less.
+#: Compiling is tried where the frames to come take longer than this without, in seconds: trying
+#: takes about a tenth of that on idle cores.
 TRIAL = 600.0
 #: A run is compiled where it gets so many times faster, the compiling included.
 WORTH_COMPILING = 1.1
@@ -160,7 +160,7 @@ def _tried(
         return None, {}
     if not timed:
         return run, {}
-    turns = [[_wall_seconds(way, inputs, device) for way in (backbone, run)] for _ in range(3)]
+    turns = [[_wall_seconds(way, inputs, device) for way in (backbone, run)] for _ in range(2)]
     eager, after = (min(taken) for taken in zip(*turns, strict=True))
     count = len(inputs)
     return run, {
