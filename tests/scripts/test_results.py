@@ -21,7 +21,6 @@ NOT_SPEED = {
     "evidence_ablation.csv": "a training beside other work, which no page quotes",
     "evidence_ablation_cml.csv": "likewise",
     "full_scale.csv": "measured before the script named the processor",
-    "media.csv": "measured before the script named the processor",
     "training_curves.csv": "the rows at AVE's scale were, likewise",
 }
 
