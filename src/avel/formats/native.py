@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Callable, Iterable, Set
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,9 @@ from avel.formats.base import (
 )
 from avel.formats.marks import KEY, all_events, mark_of, with_mark
 from avel.types import BACKGROUND, Bools, Event, EventModality, Floats, Grid, Json, Scores, Timeline
+
+#: Parts of the text, of some bytes each, that are encoded at a time.
+_PARTS = 10_000
 
 
 @formats.register("json")
@@ -49,14 +54,13 @@ class NativeJson(Format):
                 content[KEY] = mark_of(timeline, all_events(timeline))
             elif timeline.corrected:
                 content["corrected"] = True
-            text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
+            return _encoded(content)
         except ValueError as e:
             raise DataError(
                 f"{timeline.video}: a score that is no finite number",
                 expected="probabilities",
                 hint="look at the model: its weights may hold NaN",
             ) from e
-        return text.encode("utf-8", "surrogatepass") + b"\n"
 
     def load(self, text: str, path: Path, skipped: SkippedRows) -> list[Timeline]:
         """One timeline, with its scores where the file has any; events that can't be are left out.
@@ -91,6 +95,16 @@ class NativeJson(Format):
     def recognizes(self, text: str) -> bool:
         """Recognized by its list of segments."""
         return text.lstrip()[:1] == "{" and '"segments"' in text
+
+
+def _encoded(content: Json) -> bytes:
+    """The JSON text and a line end, without every number as a string in memory at once."""
+    parts = json.JSONEncoder(ensure_ascii=False, allow_nan=False, indent=1).iterencode(content)
+    out = io.BytesIO()
+    while text := "".join(islice(parts, _PARTS)):
+        out.write(text.encode("utf-8", "surrogatepass"))
+    out.write(b"\n")
+    return out.getvalue()
 
 
 def _event(row: Json, classes: Set[str]) -> Event:
