@@ -189,14 +189,17 @@ def main() -> None:
 
 
 def robustness(rows: Sequence[Row]) -> str:
-    """Segment accuracy of every system under every condition, a line a system."""
-    rows = [as_ours(r) for r in rows if r["metric"] == "segment_accuracy"]
+    """Segment accuracy of every system under every condition, and the clean clips' event F1."""
+    rows = [as_ours(r) for r in rows]
+    clean = [r for r in rows if (r["metric"], r["condition"]) == ("event_f1_0.5", "clean")]
+    event_f1 = {r["system"]: f"{float(r[OURS]):.1f}" for r in clean}
+    rows = [r for r in rows if r["metric"] == "segment_accuracy"]
     conditions = dict.fromkeys((r["condition"], r["level"]) for r in rows)
     cells = {(r["system"], r["condition"], r["level"]): f"{float(r[OURS]):.1f}" for r in rows}
-    lines = [_line(["system", *(" ".join(c).strip() for c in conditions)])]
-    lines.append(_line(["---"] * (len(conditions) + 1)))
+    lines = [_line(["system", "event F1, clean", *(" ".join(c).strip() for c in conditions)])]
+    lines.append(_line(["---"] * (len(conditions) + 2)))
     for name in dict.fromkeys(r["system"] for r in rows):
-        lines.append(_line([name, *(cells[(name, *c)] for c in conditions)]))
+        lines.append(_line([name, event_f1[name], *(cells[(name, *c)] for c in conditions)]))
     return "\n".join(lines)
 
 

@@ -212,7 +212,7 @@ def features(
 def splits(
     root: Path, test: Split, work: Path, only: Sequence[str]
 ) -> Iterator[tuple[str, str, Split]]:
-    """The test clips in every condition of some kinds."""
+    """The test clips in every condition of some kinds, or of single ones (``blur:1``)."""
     clips = [root / clip for clip in test.ids]
     first = header(next((root / "features").rglob("*.safetensors")))
     cards = first["audio_card"]["name"], first["visual_card"]["name"]
@@ -221,7 +221,7 @@ def splits(
     given = work, backbones, projection
     audio, visual = features(clips, "clean", "", *given)
     for kind, level in CONDITIONS:
-        if kind not in ("clean", *only):
+        if not {"clean", *only} & {kind, f"{kind}:{level}"}:
             continue
         heard, seen = audio, visual
         if kind == "lost":
@@ -351,7 +351,9 @@ def main() -> None:
     parser.add_argument(
         "--clips", type=int, default=300, help="the first so many of the test split"
     )
-    parser.add_argument("--only", default=",".join(PANELS), help="kinds of degradation, by commas")
+    parser.add_argument(
+        "--only", default=",".join(PANELS), help="kinds of degradation, or kind:level, by commas"
+    )
     parser.add_argument("--name", default=RESULTS, help=f"of the table in --results [{RESULTS}]")
     parser.add_argument("--work", type=Path, default=Path("runs/robustness"))
     parser.add_argument("--results", type=Path, default=ROOT / "results")

@@ -190,7 +190,7 @@ def test_our_model_s_page_holds_what_its_parts_give(results: ModuleType) -> None
     ablation = load_script("evidence_ablation")
     page = ablation.PAGE.read_text("utf-8")
     for name, columns in (
-        (ablation.RESULTS, ablation.CONDITIONS), (ablation.CML_RESULTS, ablation.CML_METRICS),
+        (ablation.RESULTS, ablation.COLUMNS), (ablation.CML_RESULTS, ablation.CML_METRICS),
     ):  # fmt: skip
         assert ablation.ablation_table(results.read_rows(ROOT / "results" / name), columns) in page
 
