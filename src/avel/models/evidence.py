@@ -51,9 +51,8 @@ class Evidence(Model):
     correlation of both chooses, class by class. The joint logit is that of a soft AND,
     ``-log(w_a exp(-a) + w_v exp(-v))``, whose weights come from a gate of each modality; that of
     the sound is 0 where the moved sound has ended. A BiLSTM over these logits, and nothing else,
-    corrects them in context. Last, and not while training, an
-    event's segments agree on its class, by mean-field rounds of a chain; whether a segment has an
-    event isn't changed by it.
+    corrects them in context. Last, and not while training, an event's segments agree on its class,
+    by mean-field rounds of a chain; whether a segment has an event isn't changed by it.
 
     CML takes the same evidence without lag, gates and context: two segments match where some class
     is audible in the one and visible in the other, the log-sum-exp over the classes of the soft
