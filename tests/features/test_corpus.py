@@ -688,9 +688,11 @@ def test_ctrl_c_stops_the_workers_and_leaves_a_whole_manifest(tmp_path: Path) ->
         (tmp_path / f"{i:02d}.mkv").write_bytes(content + void)
     out = tmp_path / "features"
     command = [sys.executable, "-m", "avel", "extract", str(tmp_path), "-j", "2"]
+    # a shell starts its background jobs, and the tests with them, with the signal ignored
     with subprocess.Popen(
-        [*command, "--precision", "float32"], stderr=subprocess.PIPE, start_new_session=True
-    ) as running:
+        [*command, "--precision", "float32"], stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as running:  # fmt: skip
         while running.poll() is None and len(list(out.glob("*.safetensors"))) < 3:
             time.sleep(0.05)
         os.killpg(running.pid, signal.SIGINT)  # as a terminal does
