@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from avel.backbones.base import AudioBackbone, Card, ClipBackbone, Weights, backbones
+from avel.backbones.base import ClipBackbone, backbones
 from avel.backbones.c3d import C3D
 from avel.backbones.load import load_backbone
 from avel.backbones.vgg19 import VGG19
@@ -19,28 +19,9 @@ from avel.backbones.vggish import VGGish
 from avel.errors import UsageError
 from avel.features.network import Network, worst_cosine
 from avel.features.speed import example
+from tests.backbone_samples import OneLayer
 
 CPU = torch.device("cpu")
-
-
-class Halves(AudioBackbone):
-    """One linear layer: (N, 96, 64) -> (N, 8)."""
-
-    card = Card("halves", "audio", (8,), "", "")
-    weights: ClassVar[dict[str, Weights]] = {}
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(2)
-        self.layer = nn.Linear(96 * 64, 8)
-        self.sizes: list[int] = []
-
-    def load_weights(self, path: Path, weights: Weights) -> None: ...
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        self.sizes.append(len(inputs))
-        row: Tensor = self.layer(inputs.flatten(1).to(self.layer.weight.dtype))
-        return row
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +38,7 @@ def of(backbone: Any, **options: Any) -> Network:
 
 
 def test_float32_is_the_backbone_itself() -> None:
-    backbone = Halves()
+    backbone = OneLayer()
     plain = of(backbone, batch=3)
     found = plain(patches(8))
     assert found.dtype == np.float32 and backbone.sizes == [3, 3, 2]
@@ -67,7 +48,7 @@ def test_float32_is_the_backbone_itself() -> None:
 
 @pytest.mark.parametrize("before", [True, False])
 def test_float32_on_a_gpu_is_no_tf32(before: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Watching(Halves):
+    class Watching(OneLayer):
         def forward(self, inputs: Tensor) -> Tensor:
             told.append(torch.backends.cudnn.allow_tf32)
             return super().forward(inputs)
@@ -80,7 +61,7 @@ def test_float32_on_a_gpu_is_no_tf32(before: bool, monkeypatch: pytest.MonkeyPat
 
 
 def test_bf16_measures_its_error_once_on_what_it_reads() -> None:
-    backbone = Halves()
+    backbone = OneLayer()
     fast = of(backbone, precision="bf16")
     assert backbone.layer.weight.dtype == torch.float32
     assert fast.card == fast.measured_card == {"name": "x", "precision": "bf16"}
@@ -106,7 +87,7 @@ def test_worst_cosine() -> None:
 def test_a_compiled_network_knows_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "true")
     monkeypatch.setattr(torch, "compile", lambda run, **_: run)
-    backbone = Halves()
+    backbone = OneLayer()
     network = of(backbone, batch=4, compile=True)
     found = network(patches(6))
     assert backbone.sizes == [4, 4] and found.shape == (6, 8)
@@ -117,7 +98,7 @@ def test_a_compiled_network_knows_one_size(monkeypatch: pytest.MonkeyPatch) -> N
 def test_without_a_compiler_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UsageError, match="no-such-compiler isn't there"):
-        of(Halves(), compile=True)
+        of(OneLayer(), compile=True)
 
 
 @pytest.mark.slow
@@ -130,7 +111,7 @@ def test_really_compiled() -> None:
 
 def test_nonsense_is_refused() -> None:
     with pytest.raises(UsageError, match="precision int8"):
-        of(Halves(), precision="int8")
+        of(OneLayer(), precision="int8")
 
 
 @pytest.mark.parametrize(

@@ -6,35 +6,18 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from avel.backbones.base import AudioBackbone, Card, Weights
 from avel.features import network, speed
 from avel.features.network import Network
 from avel.features.speed import TRIAL, compiling_pays, eager_speed
+from tests.backbone_samples import OneLayer
 
 CPU = torch.device("cpu")
-
-
-class Layer(AudioBackbone):
-    """One linear layer: (N, 96, 64) -> (N, 8)."""
-
-    card = Card("layer", "audio", (8,), "", "")
-    weights: ClassVar[dict[str, Weights]] = {}
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(96 * 64, 8)
-
-    def load_weights(self, path: Path, weights: Weights) -> None: ...
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        row: Tensor = self.layer(inputs.flatten(1).to(self.layer.weight.dtype))
-        return row
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +74,7 @@ class Machine:
 
 def auto(inputs: float = 0.0, *, batch: int = 4, **options: Any) -> Network:
     return Network(
-        Layer().eval(), {"name": "x"}, device=CPU, precision="auto", batch=batch, inputs=inputs,
+        OneLayer().eval(), {"name": "x"}, device=CPU, precision="auto", batch=batch, inputs=inputs,
         **options,
     )  # fmt: skip
 
@@ -159,7 +142,7 @@ def test_what_was_asked_for_is_not_measured(monkeypatch: pytest.MonkeyPatch, sto
     machine = Machine(monkeypatch)
     for precision in ("float32", "bf16"):
         plain = Network(
-            Layer().eval(), {}, device=CPU, precision=precision, inputs=MANY  # type: ignore[arg-type]
+            OneLayer().eval(), {}, device=CPU, precision=precision, inputs=MANY  # type: ignore[arg-type]
         )  # fmt: skip
         assert way(plain) == precision
     assert machine.compilings == 0 and not stored.exists()
@@ -214,7 +197,7 @@ def test_a_gpu_is_left_to_the_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
     options = {"batch": 4, "inputs": MANY, "seconds": 1.0}
     gpu = torch.device("cuda")
-    assert speed.compiled_if_faster(Layer(), gpu, **options) is None and not machine.compilings
+    assert speed.compiled_if_faster(OneLayer(), gpu, **options) is None and not machine.compilings
 
 
 # --- the stored file -----------------------------------------------------------------------------
@@ -243,11 +226,11 @@ def test_a_damaged_measurement_is_made_anew(
     monkeypatch: pytest.MonkeyPatch, stored: Path, content: bytes
 ) -> None:
     Machine(monkeypatch)
-    backbone = Layer().eval()
+    backbone = OneLayer().eval()
     key = speed._key(backbone, CPU)
     stored.parent.mkdir(parents=True)
     stored.write_bytes(content.replace(b"KEY", key.encode()))
-    fast = Layer().eval().to(torch.bfloat16)
+    fast = OneLayer().eval().to(torch.bfloat16)
     assert eager_speed(backbone, fast, CPU) == {"float32": 2.0, "bf16": 1.0}
     assert json.loads(stored.read_text()) == {key: {"float32": 2.0, "bf16": 1.0}}
 
@@ -272,7 +255,7 @@ def test_the_file_is_bounded_and_the_newest_stay(
     stored.parent.mkdir(parents=True)
     old = {str(i): {"float32": 1.0, "bf16": 1.0} for i in range(5)} | {"x" * 501: {}}
     stored.write_text(json.dumps(old))
-    eager_speed(Layer().eval(), Layer().eval(), CPU)
+    eager_speed(OneLayer().eval(), OneLayer().eval(), CPU)
     assert list(json.loads(stored.read_text()))[:2] == ["3", "4"]
     assert len(json.loads(stored.read_text())) == 3
     assert not list(stored.parent.glob("*.tmp*"))
@@ -280,7 +263,7 @@ def test_the_file_is_bounded_and_the_newest_stay(
 
 def test_measuring_leaves_the_threads_as_they_were() -> None:
     before = torch.get_num_threads()
-    backbone = Layer().eval()
+    backbone = OneLayer().eval()
     measured = eager_speed(backbone, backbone, CPU)
     assert set(measured) == {"float32", "bf16"} and min(measured.values()) > 0
     assert torch.get_num_threads() == before
