@@ -30,7 +30,7 @@ from avel.figures.curves import read_rows
 from avel.files import write_whole
 from avel.inference.checkpoint import Trained
 from avel.models.base import TaskName
-from avel.models.evidence import agreed_scores
+from avel.models.evidence import Evidence, agreed_scores
 from avel.tasks import task_named
 from avel.tasks.cml import keep_usable
 from avel.tasks.sel import segment_metrics
@@ -71,7 +71,6 @@ CML_VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 CML_METRICS = ("mean_accuracy", "a2v", "v2a", "overlap", "second")
 CONDITIONS = ("aligned", "late 1", "late 2", "late 3", "no sound", "no picture")
-CHAIN = 2.0  #: our model's default
 COLUMNS = (*CONDITIONS, "event F1", "chain", "chain: event F1")
 
 
@@ -100,7 +99,9 @@ def scores(trained: Trained, split: Split) -> Json:
         return {**row, "chain": "", "chain: event F1": ""}
     _, probabilities = task_named("sel").predictor(trained.network, resident(split))(split)
     logits = torch.from_numpy(probabilities).clamp(min=1e-6).log()
-    agreed = agreed_scores(logits, torch.ones_like(logits[..., :1]), CHAIN).numpy()
+    agreed = agreed_scores(
+        logits, torch.ones_like(logits[..., :1]), Evidence.options()["chain"]
+    ).numpy()
     values = segment_metrics(agreed.argmax(-1), split.labels, len(trained.classes))
     row["chain"] = _percent(values["segment_accuracy"])
     return {**row, "chain: event F1": _percent(values["event_f1_0.5"])}

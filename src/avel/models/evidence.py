@@ -414,9 +414,11 @@ def agreed_scores(logits: Tensor, inside: Tensor, strength: float) -> Tensor:
         strength: What the next segment's probability adds; 0 changes nothing.
     """
     scores = logits.softmax(-1)
+    if not strength:
+        return scores
     event, classes = 1 - scores[..., -1:], logits[..., :-1]
     x, reach = classes, len(_NEIGHBOURS)
-    for _ in range(_ROUNDS if strength else 0):
+    for _ in range(_ROUNDS):
         shifts = _shifts(x.softmax(-1) * event * inside, reach)
         x = classes
         for i, weight in enumerate(_NEIGHBOURS, start=1):

@@ -59,8 +59,8 @@ class Dropout(nn.Module):
             return F.dropout(x, self.share)
         drawn = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         choices = drawn.view(torch.int16)[: x.numel()].view(x.shape)
-        kept = (choices >= dropped - 2**15).to(x.dtype)
-        return x * kept.mul_(2**16 / (2**16 - dropped))
+        factors = (choices >= dropped - 2**15).to(x.dtype)
+        return x * factors.mul_(2**16 / (2**16 - dropped))
 
 
 #: How the last bias of a soft-margin head starts: every class at the share 1 / (C+1), or near 0.
