@@ -49,6 +49,7 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "a sum in place of the soft AND": ("evidence", ("joint=sum",)),
     "no lag": ("evidence", ("reach=0",)),
     "no sounds moved in training": ("evidence", ("shift=0",)),
+    "six sounds in ten moved": ("evidence", ("shift=0.6",)),
     "no tracks lost in training": ("evidence", ("lost=0",)),
     "no mismatched pairs": ("evidence", ("mismatch=0",)),
     "no gate": ("evidence", ("gate=false",)),
@@ -176,6 +177,7 @@ def train(
                 **evaluate(run.trained, data.val), "seconds": round(time.perf_counter() - start),
             }  # fmt: skip
             rows.append({k: str(v) for k, v in row.items()})
+            rows.sort(key=lambda r: (int(r["seed"]), list(variants).index(r["variant"])))
             write_whole(path, table(rows))
             print(row, flush=True)
     return rows

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from avel.errors import UsageError
 from avel.models.base import Batch, Output, Query, build_model
@@ -194,6 +196,29 @@ def test_a_lost_track_is_zeros() -> None:
     silent, dark = ~audio.flatten(1).any(1), ~visual.flatten(1).any(1)
     assert not late.any() and silent.any() and dark.any()
     assert not (silent & dark).any()
+
+
+def test_a_lost_track_mismatches_nothing() -> None:
+    model = small(lost=0.0, shift=0.0, mismatch=1.0).train()
+    batch = pairs(2)
+    silent = torch.cat([torch.zeros_like(batch.audio[:1]), batch.audio[1:]])
+    batch = replace(batch, audio=silent, labels=torch.zeros_like(batch.labels))
+
+    def mismatched() -> tuple[Tensor, Tensor]:
+        output = model(audio=batch.audio, visual=batch.visual)
+        cost = model._mismatched(output.parts, batch.one_hot(C)[..., :-1].float(), batch)
+        joint = model._join(
+            output.parts["audio_evidence"].roll(1, 0), output.parts["visual_evidence"],
+            (output.parts["gates"][..., :1].roll(1, 0), output.parts["gates"][..., 1:]),
+        )  # fmt: skip
+        target = batch.one_hot(C)[..., :-1].float()
+        each = functional.binary_cross_entropy_with_logits(joint, target, reduction="none")
+        return cost.detach(), each.sum(-1).mean(1).detach()
+
+    cost, each = mismatched()
+    assert float(cost) == pytest.approx(float(each[0])), "the first picture, the second's sound"
+    model.mismatch = 0.0
+    assert "tracks" not in model(audio=batch.audio, visual=batch.visual).parts
 
 
 def test_tags_by_hand() -> None:

@@ -129,7 +129,7 @@ class Evidence(Model):
         linear: bool = False,
         clip: float = 0.0,
         lost: float = 0.3,
-        shift: float = 0.6,
+        shift: float = 0.75,
         mismatch: float = 0.3,
         background_weight: float = 1.0,
         auxiliary: float = 0.5,
@@ -195,8 +195,9 @@ class Evidence(Model):
         ``audio_weight`` (B, T) in [0, 1], the gate's share of the sound; ``lag`` (B, C), the
         segments by which each class is heard later than it is seen, and ``lag_logits``
         (B, 2 reach + 1) of the clip; for the loss ``gates`` (B, T, 2), and in training ``moved``
-        (B,), the segments by which the sound was moved. CML: ``audio_evidence`` and
-        ``visual_evidence``, of tracks that need not be of the same length.
+        (B,), the segments by which the sound was moved, and ``tracks`` (B, 2), whether sound and
+        picture weren't lost. CML: ``audio_evidence`` and ``visual_evidence``, of tracks that need
+        not be of the same length.
         """
         rows, columns = visual.shape[2:4]
         audio, visual = as_read(self, audio, visual)
@@ -263,6 +264,8 @@ class Evidence(Model):
         }  # fmt: skip
         if moved is not None:
             parts["moved"] = moved
+        if self.training and self.mismatch:
+            parts["tracks"] = torch.stack([x.flatten(1).any(1) for x in (audio, visual)], -1)
         maps = attention.reshape(*attention.shape[:2], rows, columns)
         scores = agreed_scores(logits, inside, 0.0 if self.training else self.chain)
         return Output(scores, scores.argmax(-1), maps, parts)
@@ -346,17 +349,21 @@ class Evidence(Model):
     def _mismatched(self, parts: Mapping[str, Tensor], target: Tensor, batch: Batch) -> Tensor:
         """Each clip's picture with the sound of the one before: no event, but of a common class.
 
-        Where only tags are known, a common class costs nothing.
+        Where only tags are known, a common class costs nothing. A lost track mismatches nothing.
         """
         gates = parts["gates"][..., :1].roll(1, 0), parts["gates"][..., 1:]
         joint = self._join(parts["audio_evidence"].roll(1, 0), parts["visual_evidence"], gates)
         common = target * target.roll(1, 0)
         real = valid(joint, batch.mask)
+        real = real & real.roll(1, 0)
+        if "tracks" in parts:
+            audible, visible = parts["tracks"].unbind(-1)
+            real = real & (audible.roll(1, 0) & visible)[:, None]
         if TASK_TRAITS[self.task].weak:
             each = _binary(joint, torch.zeros_like(joint), weight=1 - common)
         else:
             each = _binary(joint, common)
-        return average(each, real & real.roll(1, 0))
+        return average(each, real)
 
     def _match_loss(self, output: Output, batch: Batch) -> Tensor:
         """CML: the classes, the pairs of segments that match, and those that don't.
