@@ -3,12 +3,15 @@
     avel reproduce systems modalities data=data/pairs10 --seeds 5 ... -o reproduced/pairs10
     python scripts/pairs_maps.py data/pairs10 reproduced/pairs10
     python scripts/pairs_maps.py              # the page anew, from results/pairs10_maps.csv
+    python scripts/pairs_maps.py data/pairs10-256 reproduced/pairs10-256 --name pairs10_taggers
 
-Writes results/pairs10_maps.csv and the table in docs/pairs10.md. Nothing is trained: the SEL runs
-whose models attend to regions are judged on every second of the test clips that belongs to an event
-whose thing is on screen in the middle of that second. `thing` is the share of seconds whose map is
-highest on the event's own thing (`avel.metrics.pointing`), `rival` on another thing, of the seconds
-that have one. The boxes were never trained on: only which class is when.
+Writes results/pairs10_maps.csv and the table in docs/pairs10.md, or those of another name. Nothing
+is trained: the SEL runs whose models attend to regions are judged on every second of the test clips
+that belongs to an event whose thing is on screen in the middle of that second. `thing` is the share
+of seconds whose map is highest on the event's own thing (`avel.metrics.pointing`), `rival` on
+another thing, of the seconds that have one, and `swapped`, the control, on the event's own thing
+where the map is that of another clip with an event of the same class. The boxes were never trained
+on: only which class is when.
 """
 
 from __future__ import annotations
@@ -35,12 +38,16 @@ from avel.inference.checkpoint import Trained
 from avel.memory import keep_memory
 from avel.metrics import cells_in, pointing
 from avel.types import Json
-from pairs_results import PAGE, put
+from pairs_results import NAMES, OURS, PAGE, put
 from pairs_robustness import find_runs, ours
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = "pairs10_maps.csv"
 BATCH = 64
+#: The measures, and what the page calls them.
+MEASURES = {
+    "thing": "the event's thing", "rival": "another thing",
+    "swapped": "the event's thing, by another clip's map",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,19 +56,21 @@ class Seconds:
 
     Args:
         clip, second: (n,) where each lies.
+        swapped: (n,) of each one of another clip with an event of the same class.
         thing: (n, 4) the box of its event's thing, in shares of the picture.
         rivals: Of each the boxes (k, 4) of the other things on screen.
     """
 
     clip: NDArray[np.int64]
     second: NDArray[np.int64]
+    swapped: NDArray[np.int64]
     thing: NDArray[np.float64]
     rivals: tuple[NDArray[np.float64], ...]
 
 
 def seconds_of(root: Path, test: Split) -> Seconds:
     """From the truths of a split's clips."""
-    places, things, rivals = [], [], []
+    places, labels, things, rivals = [], [], [], []
     for i, clip in enumerate(test.ids):
         truth = json.loads((root / "truth" / f"{Path(clip).stem}.json").read_text("utf-8"))
         shape = np.array([*truth["size"], *truth["size"]], dtype=np.float64)
@@ -71,11 +80,30 @@ def seconds_of(root: Path, test: Split) -> Seconds:
             own = [box for name, box in shown if name == label and box]
             if label and len(own) == 1:
                 places.append((i, second))
+                labels.append(label)
                 things.append(np.array(own[0]) / shape)
                 others = [box for name, box in shown if name != label and box]
                 rivals.append(np.array(others, dtype=np.float64).reshape(-1, 4) / shape)
     clip, second = np.array(places).T
-    return Seconds(clip, second, np.stack(things), tuple(rivals))
+    swapped = other_clips(clip, np.array(labels))
+    return Seconds(clip, second, swapped, np.stack(things), tuple(rivals))
+
+
+def other_clips(clip: NDArray[np.int64], labels: NDArray[np.str_]) -> NDArray[np.int64]:
+    """(n,) of each second the next one, in a circle, of another clip with the same label.
+
+    Raises:
+        ValueError: if a label is of one clip alone.
+    """
+    count = len(clip)
+    others = np.empty(count, np.int64)
+    for i in range(count):
+        later = (i + 1 + np.arange(count - 1)) % count
+        fits = later[(labels[later] == labels[i]) & (clip[later] != clip[i])]
+        if not len(fits):
+            raise ValueError(f"only one clip has {labels[i]}")
+        others[i] = fits[0]
+    return others
 
 
 def attention(run: Trained, held: Resident) -> NDArray[np.float32] | None:
@@ -99,20 +127,24 @@ def judge(maps: NDArray[np.float32], at: Seconds) -> dict[str, float]:
     more = [i for i, boxes in enumerate(at.rivals) if len(boxes)]
     on_rival = [pointing(np.repeat(own[i : i + 1], len(at.rivals[i]), 0), at.rivals[i]).any()
                 for i in more]  # fmt: skip
-    return {"thing": float(pointing(own, at.thing).mean()), "rival": float(np.mean(on_rival))}
+    return {
+        "thing": float(pointing(own, at.thing).mean()), "rival": float(np.mean(on_rival)),
+        "swapped": float(pointing(own[at.swapped], at.thing).mean()),
+    }  # fmt: skip
 
 
 def baselines(at: Seconds, height: int, width: int) -> Iterator[tuple[str, dict[str, float]]]:
     """What a cell by chance and the middle cell score."""
     own = cells_in(at.thing, height, width).mean((1, 2))
     rivals = [cells_in(boxes, height, width).any(0).mean() for boxes in at.rivals if len(boxes)]
-    yield "random cell", {"thing": float(own.mean()), "rival": float(np.mean(rivals))}
+    chance = float(own.mean())
+    yield "random cell", {"thing": chance, "rival": float(np.mean(rivals)), "swapped": chance}
     middle = np.zeros((at.clip.max() + 1, at.second.max() + 1, height, width), np.float32)
     middle[..., height // 2, width // 2] = 1
     yield "middle of the picture", judge(middle, at)
 
 
-def rows_of(runs: dict[str, list[Trained]], held: Resident, at: Seconds, data: str) -> list[Json]:
+def rows_of(runs: dict[str, list[Trained]], held: Resident, at: Seconds) -> list[Json]:
     """A row a system and measure, the baselines first."""
     height, width = (int(n) for n in held.visual.shape[2:4])
     found: dict[str, list[dict[str, float]]] = {
@@ -126,27 +158,29 @@ def rows_of(runs: dict[str, list[Trained]], held: Resident, at: Seconds, data: s
     return [
         {
             "system": name, "measure": measure,
-            f"ours_on_{data}": round(100 * mean(r[measure] for r in results), 2),
+            OURS: round(100 * mean(r[measure] for r in results), 2),
             "sd": round(100 * stdev(r[measure] for r in results), 2) if len(results) > 1 else "",
             "n": "" if name.startswith("baseline") else len(results), "seconds": len(at.clip),
         }
-        for name, results in found.items() for measure in ("thing", "rival")
+        for name, results in found.items() for measure in MEASURES
     ]  # fmt: skip
 
 
-def page(text: str, rows: Sequence[dict[str, str]]) -> str:
-    """docs/pairs10.md with its table of maps put in."""
-    return put(text, "maps", told(rows))
+def page(text: str, rows: Sequence[dict[str, str]], name: str = NAMES[0]) -> str:
+    """docs/pairs10.md with the table of maps of a name put in."""
+    return put(text, f"{name} maps", told(rows))
 
 
 def told(rows: Sequence[dict[str, str]]) -> str:
     """The page's table."""
-    lines = ["| where it looks | the event's thing | another thing |", "| --- | --- | --- |"]
+    names = [m for m in MEASURES if any(r["measure"] == m for r in rows)]
+    head = ["where it looks", *(MEASURES[m] for m in names)]
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     cells: dict[str, dict[str, str]] = {}
     for row in rows:
         sd = f" ± {float(row['sd']):.1f}" if row["sd"] else ""
         cells.setdefault(row["system"], {})[row["measure"]] = f"{float(ours(row)):.1f}{sd}"
-    lines += [f"| {name} | {own['thing']} | {own['rival']} |" for name, own in cells.items()]
+    lines += [f"| {n} | {' | '.join(own[m] for m in names)} |" for n, own in cells.items()]
     return "\n".join(lines)
 
 
@@ -154,9 +188,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("runs", type=Path, nargs="?")
+    parser.add_argument("--name", choices=NAMES, default=NAMES[0], help=f"[{NAMES[0]}]")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs")
     given = parser.parse_args()
+    results = given.results / f"{given.name}_maps.csv"
     if given.data is not None:
         if given.runs is None:
             parser.error("name the folder of runs too")
@@ -165,10 +201,10 @@ def main() -> None:
         for one in (run for own in runs.values() for run in own):
             data = align_classes(one, data)
         at = seconds_of(given.data, data.test)
-        rows = rows_of(runs, resident(data.test), at, data.name)
-        write_whole(given.results / RESULTS, table(rows))
+        rows = rows_of(runs, resident(data.test), at)
+        write_whole(results, table(rows))
     path = given.docs / PAGE
-    write_whole(path, page(path.read_text("utf-8"), read_rows(given.results / RESULTS)))
+    write_whole(path, page(path.read_text("utf-8"), read_rows(results), given.name))
 
 
 if __name__ == "__main__":

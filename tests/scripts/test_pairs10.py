@@ -208,20 +208,29 @@ def test_maps_are_judged_by_the_boxes_of_the_truth(tmp_path: Path) -> None:
         ],
     }  # fmt: skip
     (tmp_path / "truth").mkdir()
-    (tmp_path / "truth" / "x.json").write_text(json.dumps(truth))
-    at = made.seconds_of(tmp_path, replace(make_dataset().test, ids=("videos/x.mp4",)))
-    assert at.second.tolist() == [0, 3], "the second event's thing isn't on screen"
-    assert at.thing.tolist() == [[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]]
-    assert [len(r) for r in at.rivals] == [1, 0]
-    maps = np.zeros((1, 4, 2, 2), np.float32)
-    maps[0, 0, 1, 1] = maps[0, 3, 1, 1] = 1  # first on the rival, then on the thing
-    assert made.judge(maps, at) == {"thing": 0.5, "rival": 1.0}
-    assert dict(made.baselines(at, 2, 2))["random cell"] == {"thing": 0.25, "rival": 0.25}
+    for name in "xy":
+        (tmp_path / "truth" / f"{name}.json").write_text(json.dumps(truth))
+    clips = make_dataset().test
+    with pytest.raises(ValueError, match="only one clip has a"):
+        made.seconds_of(tmp_path, replace(clips, ids=("videos/x.mp4",)))
+    at = made.seconds_of(tmp_path, replace(clips, ids=("videos/x.mp4", "videos/y.mp4")))
+    assert at.clip.tolist() == [0, 0, 1, 1]
+    assert at.second.tolist() == [0, 3, 0, 3], "the second event's thing isn't on screen"
+    assert at.swapped.tolist() == [2, 2, 0, 0], "the next second of the other clip"
+    assert at.thing[:2].tolist() == [[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]]
+    assert [len(r) for r in at.rivals] == [1, 0, 1, 0]
+    maps = np.zeros((2, 4, 2, 2), np.float32)
+    maps[:, 0, 1, 1] = maps[:, 3, 1, 1] = 1  # first on the rival, then on the thing
+    maps[1, 0, 1, 1], maps[1, 0, 0, 0] = 0, 1  # in the second clip on the thing both times
+    assert made.judge(maps, at) == {"thing": 0.75, "rival": 0.5, "swapped": 0.5}
+    chance = {"thing": 0.25, "rival": 0.25, "swapped": 0.25}
+    assert dict(made.baselines(at, 2, 2))["random cell"] == chance
 
 
 def test_the_page_holds_where_they_look(results: ModuleType) -> None:
     made = load_script("pairs_maps")
-    rows = results.read_rows(ROOT / "results" / made.RESULTS)
     page = (ROOT / "docs" / "pairs10.md").read_text("utf-8")
-    assert made.told(rows) in page, "run scripts/pairs_maps.py"
-    assert made.page(page, rows) == page
+    for name in results.NAMES:
+        rows = results.read_rows(ROOT / "results" / f"{name}_maps.csv")
+        assert made.told(rows) in page, "run scripts/pairs_maps.py"
+        assert made.page(page, rows, name) == page

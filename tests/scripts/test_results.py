@@ -18,6 +18,7 @@ MEASURED = re.compile(r"(^|_)(s|ms|seconds|minutes|mb)(_|$)")
 #: Columns that look so, but show no machine's speed; why.
 NOT_SPEED = {
     "pairs10_maps.csv": "counts seconds of video",
+    "pairs10_taggers_maps.csv": "likewise",
     "evidence_ablation.csv": "a training beside other work, which no page quotes",
     "evidence_ablation_cml.csv": "likewise",
     "full_scale.csv": "measured before the script named the processor",
