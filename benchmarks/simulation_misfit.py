@@ -131,7 +131,8 @@ def trained(
     pairs = recipe_pairs(data, options)
     tasks = {row.task for row in rows} | {row.model for row in rows}
     pairs = [p for p in pairs if "." not in p.partition("=")[0] or p.partition(".")[0] in tasks]
-    mmel = [p.removeprefix("sel.") for p in pairs if p.startswith("sel.epochs")][-1:]
+    of_sel = dict(p.removeprefix("sel.").split("=", 1) for p in pairs if p.startswith("sel."))
+    mmel = [f"{key}={value}" for key, value in of_sel.items()]
     cells = plan({"misfit": list(rows)}, pairs=pairs, mmel=mmel if "cml" in tasks else ())
     states = carry_out(
         cells, data, out=out, seeds=range(options.seeds), progress=lambda s: print(s, flush=True)
@@ -141,10 +142,10 @@ def trained(
 
 def least_steps(rows: Sequence[Row], data: Dataset, options: argparse.Namespace) -> int:
     """The fewest steps of a training of SEL or WSEL."""
+    rows = [row for row in rows if task_named(row.task).classifies]
     tasks = {row.task for row in rows} | {row.model for row in rows}
     pairs = [p for p in recipe_pairs(data, options) if p.partition(".")[0] in tasks]
-    cells = plan({"misfit": [r for r in rows if task_named(r.task).classifies]},
-                 pairs=[p for p in pairs if not p.startswith(("cml.", "dam."))])  # fmt: skip
+    cells = plan({"misfit": rows}, pairs=pairs)
     recipes = [cell.training.recipe for cell in cells]
     return min(r.epochs * math.ceil(len(data.train) / r.batch) for r in recipes)
 

@@ -32,7 +32,7 @@ MADE = ("systems_modalities", "systems")
 OURS = "ours_on_pairs10"
 COLUMNS = (
     "table", "system", "model", "task", "options", "metric", "paper", OURS, "sd", "n", "epochs",
-    "chosen", "mmel_epochs", "batch", "changed", "time", "parameters", "clips",
+    "chosen", "selection", "mmel_epochs", "batch", "changed", "time", "parameters", "clips",
     "fingerprint", "remark",
 )  # fmt: skip
 #: The docs' columns besides the headline.

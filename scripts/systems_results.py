@@ -2,7 +2,8 @@
 
     avel reproduce systems data=ave root=DIR ... -o reproduced/simulated_ave
     make pairs
-    python scripts/systems_results.py reproduced/simulated_ave/systems.csv results/pairs10.csv
+    python scripts/systems_results.py results/pairs10_taggers.csv results/pairs10.csv \
+        reproduced/simulated_ave/systems.csv
     python scripts/systems_results.py results/systems.csv results/pairs10.csv  # one of them anew
     python scripts/systems_results.py --page       # the table of docs/results.md
 
@@ -25,17 +26,26 @@ RESULTS = ROOT / "results" / "systems.csv"
 OURS = "ours_on_"
 #: What a row is, and what each data set has of its own.
 SAME = ("system", "model", "task", "options", "metric", "paper")
-OWN = ("sd", "n", "epochs", "chosen", "mmel_epochs", "changed", "clips",
-       "parameters", "fingerprint")  # fmt: skip
+OWN = ("sd", "n", "epochs", "chosen", "selection", "mmel_epochs", "batch", "changed", "time",
+       "clips", "parameters", "fingerprint")  # fmt: skip
 #: The data sets of the table, in its order, and what docs/results.md calls them.
-TOLD = {"simulated_ave": "simulated AVE, a tenth", "pairs10": "Pairs-10"}
+DATA = {
+    "pairs10_taggers": "Pairs-10, taggers", "pairs10": "Pairs-10, minis",
+    "simulated_ave": "simulated AVE",
+}  # fmt: skip
 #: How many seeds go without saying.
-SEEDS = {"simulated_ave": "3", "pairs10": "5"}
+SEEDS = "5"
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV; of one that holds several tables, those of the systems."""
-    return [row for row in read_rows(path) if row.get("table", "systems") == "systems"]
+    """The rows of a CSV; of one that holds several tables, those of the systems.
+
+    Where the file is called as a data set of ours, so is its data set.
+    """
+    rows = [row for row in read_rows(path) if row.get("table", "systems") == "systems"]
+    if path.stem not in DATA:
+        return rows
+    return [{OURS + path.stem if k.startswith(OURS) else k: v for k, v in r.items()} for r in rows]
 
 
 def data_of(row: dict[str, str]) -> list[str]:
@@ -56,10 +66,10 @@ def join(tables: Sequence[list[dict[str, str]]]) -> list[dict[str, str]]:
         for row in held:
             key = tuple(row[k] for k in SAME)
             whole = rows.setdefault(key, dict(zip(SAME, key, strict=True)))
-            for data in (d for d in found if d in TOLD):
+            for data in (d for d in found if d in DATA):
                 whole[OURS + data] = row[OURS + data]
-                whole |= {f"{k}_on_{data}": row[k if k in row else f"{k}_on_{data}"] for k in OWN}
-    own = [column for data in TOLD for column in (OURS + data, *(f"{k}_on_{data}" for k in OWN))]
+                whole |= {f"{k}_on_{data}": row.get(k, row.get(f"{k}_on_{data}", "")) for k in OWN}
+    own = [column for data in DATA for column in (OURS + data, *(f"{k}_on_{data}" for k in OWN))]
     there = {k for row in rows.values() for k in row}
     return [{k: row.get(k, "") for k in (*SAME, *own) if k in there} for row in rows.values()]
 
@@ -67,7 +77,7 @@ def join(tables: Sequence[list[dict[str, str]]]) -> list[dict[str, str]]:
 def page(rows: Sequence[dict[str, str]]) -> str:
     """The table of docs/results.md: the headline metric of each system and task."""
     data = data_of(rows[0])
-    head = ["system", "task", "paper, on AVE", *(f"ours, on {TOLD[d]}" for d in data)]
+    head = ["system", "task", "paper, on AVE", *(f"ours, on {DATA[d]}" for d in data)]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         if row["metric"] == task_named(row["task"]).selection_metric:
@@ -85,7 +95,7 @@ def cell(row: dict[str, str], data: str) -> str:
     mean, sd = float(row[OURS + data]), row[f"sd_on_{data}"]
     seeds = row[f"n_on_{data}"]
     told = f" ± {float(sd):.1f}" if sd else ""
-    return f"{mean:.1f}{told}" + (f" (n = {seeds})" if seeds not in ("", SEEDS[data]) else "")
+    return f"{mean:.1f}{told}" + (f" (n = {seeds})" if seeds not in ("", SEEDS) else "")
 
 
 def main() -> None:
