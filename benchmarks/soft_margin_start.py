@@ -86,7 +86,7 @@ def plot(rows: list[dict[str, Any]]) -> None:
     axes.set_ylabel("segment accuracy on validation (%)")
     axes.set_title("335 simulated training clips: says nothing about AVE", fontsize=9)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8, loc="center right")
     save_figure(figure, ROOT / "docs" / "images" / "soft-margin-start.png")
 
 
