@@ -265,7 +265,8 @@ class Evidence(Model):
         if moved is not None:
             parts["moved"] = moved
         if self.training and self.mismatch:
-            parts["tracks"] = torch.stack([x.flatten(1).any(1) for x in (audio, visual)], -1)
+            first = visual[:, :, 0, 0]  # a lost picture is zero in every region: one tells
+            parts["tracks"] = torch.stack([x.flatten(1).any(1) for x in (audio, first)], -1)
         maps = attention.reshape(*attention.shape[:2], rows, columns)
         scores = agreed_scores(logits, inside, 0.0 if self.training else self.chain)
         return Output(scores, scores.argmax(-1), maps, parts)
