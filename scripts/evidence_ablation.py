@@ -164,6 +164,7 @@ def train(
         evaluate: Scores of a model on clips, by column.
     """
     rows = read_rows(path) if path.is_file() else []
+    places = {name: i for i, name in enumerate(variants)}  # a CSV may hold former variants too
     for seed in range(seeds):
         for name, (model, own_pairs) in variants.items():
             if any((r["variant"], r["seed"]) == (name, str(seed)) for r in rows):
@@ -177,7 +178,7 @@ def train(
                 **evaluate(run.trained, data.val), "seconds": round(time.perf_counter() - start),
             }  # fmt: skip
             rows.append({k: str(v) for k, v in row.items()})
-            rows.sort(key=lambda r: (int(r["seed"]), list(variants).index(r["variant"])))
+            rows.sort(key=lambda r: (int(r["seed"]), places.get(r["variant"], len(places))))
             write_whole(path, table(rows))
             print(row, flush=True)
     return rows

@@ -20,6 +20,7 @@ from avel.evaluation.results import table
 from avel.figures.curves import read_rows
 from avel.files import write_whole
 from avel.tasks import task_named
+from pairs_results import as_ours
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "systems.csv"
@@ -45,7 +46,7 @@ def read(path: Path) -> list[dict[str, str]]:
     rows = [row for row in read_rows(path) if row.get("table", "systems") == "systems"]
     if path.stem not in DATA:
         return rows
-    return [{OURS + path.stem if k.startswith(OURS) else k: v for k, v in r.items()} for r in rows]
+    return [as_ours(row, OURS + path.stem) for row in rows]
 
 
 def data_of(row: dict[str, str]) -> list[str]:
