@@ -14,7 +14,7 @@ import typer
 
 from avel.cli._options import AudioTrack, Device, Precision, VideoTrack, note_ignored_files
 from avel.device import check_device, sleep_while_waiting
-from avel.errors import DataError, all_at_once
+from avel.errors import DataError, UsageError, all_at_once, counted
 
 if TYPE_CHECKING:
     from avel.cli._meter import Meter
@@ -76,6 +76,13 @@ def extract(
         str | None,
         typer.Option(help="The address of a running Ray cluster; auto for this machine's."),
     ] = None,
+    copies: Annotated[
+        int,
+        typer.Option(
+            help="For a labelled folder: also extract so many altered copies of its training clips "
+            "(noise, blur, light, crop), which `avel train` learns from."
+        ),
+    ] = 0,
     again: Annotated[bool, typer.Option("--again", help="Extract again what is done.")] = False,
     retry: Annotated[
         bool, typer.Option("--retry", help="Try again what is in quarantine.")
@@ -93,7 +100,7 @@ def extract(
     from avel.features.listing import plan
 
     _check(dtype=dtype, precision=precision, batch=batch, step=step, jobs=jobs, threads=threads,
-           engine=engine, address=address)  # fmt: skip
+           engine=engine, address=address, copies=copies)  # fmt: skip
     settings = Settings(
         audio=audio or default_backbone("audio", training=True),
         visual=visual or default_backbone("visual", training=True), step=step, batch=batch,
@@ -101,18 +108,49 @@ def extract(
         dtype=dtype, audio_track=audio_track, video_track=video_track, again=again, retry=retry,
     )  # fmt: skip
     file_plan = plan(inputs, out)
+    copy_plans = _copy_plans(inputs, out, copies)
     if precision == "auto" and not compile:
-        seconds = _seconds_a_worker(file_plan, again=again, engine=engine, jobs=jobs)
+        seconds = sum(
+            _seconds_a_worker(p, again=again, engine=engine, jobs=jobs)
+            for p in (file_plan, *copy_plans)
+        )
         settings = replace(settings, media_seconds=seconds)
     note_ignored_files(inputs)
     _print_summaries(inputs)
     start = partial(_engine, engine=engine, count=jobs, threads=threads, address=address)
-    tally = _run(file_plan, settings, start)
-    typer.echo(str(tally))
-    for store in file_plan.stores if tally.failed or tally.skipped else ():
-        typer.echo(f"see {store / 'manifest.csv'}")
-    if tally.failed or tally.skipped:
-        raise typer.Exit(2 if tally.wrong_calls == file_plan.count else 1)
+    worst = 0
+    for number, one in enumerate((file_plan, *copy_plans)):
+        tally = _run(one, replace(settings, copy=number), start)
+        typer.echo(f"altered copy {number}: {tally}" if number else str(tally))
+        if tally.failed or tally.skipped:
+            for store in one.stores:
+                typer.echo(f"see {store / 'manifest.csv'}")
+            worst = max(worst, 2 if tally.wrong_calls == one.count else 1)
+    if worst:
+        raise typer.Exit(worst)
+
+
+def _copy_plans(inputs: list[Path], out: Path | None, count: int) -> list[FilePlan]:
+    """The training clips of a labelled folder, once for each altered copy.
+
+    Raises:
+        UsageError: if the input isn't one folder.
+        DataError: if it has no labels.
+    """
+    from avel.data.folder import training_files
+    from avel.features.listing import plan
+    from avel.features.store import FOLDER, copy_folder
+
+    if not count:
+        return []
+    if len(inputs) != 1 or not inputs[0].is_dir():
+        raise UsageError(f"--copies {count} of {counted(len(inputs), 'input')}",
+                         expected="one folder with labels, whose training clips are copied",
+                         hint="avel extract DIR --copies 2")  # fmt: skip
+    root = inputs[0]
+    only = frozenset(training_files(root))
+    features = out or root / FOLDER
+    return [plan(inputs, copy_folder(features, n), only=only) for n in range(1, count + 1)]
 
 
 def _seconds_a_worker(plan: FilePlan, *, again: bool, engine: str, jobs: int | None) -> float:
@@ -167,7 +205,7 @@ class _Tally:
 
 def _check(
     *, dtype: str, precision: str, batch: int, step: float, jobs: int | None, threads: int,
-    engine: str, address: str | None,
+    engine: str, address: str | None, copies: int,
 ) -> None:  # fmt: skip
     from avel.media.file import STEPS
 
@@ -180,6 +218,8 @@ def _check(
         mistakes.append(f"--batch {batch}: expected 1 to 4096")
     if not STEPS[0] <= step <= STEPS[1]:
         mistakes.append(f"--step {step}: expected {STEPS[0]} to {STEPS[1]} seconds")
+    if not 0 <= copies <= 100:
+        mistakes.append(f"--copies {copies}: expected 0 to 100")
     if jobs is not None and not 0 <= jobs <= 4096:
         mistakes.append(f"--jobs {jobs}: expected 0 to 4096")
     if not 0 <= threads <= 1024:

@@ -14,7 +14,7 @@ def pack(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data folder, or its features.")],
     dtype: Annotated[str, typer.Option(help="The stored type: float16 or float32.")] = "float16",
 ) -> None:
-    """Pack the features of `avel extract` into one store.
+    """Pack the features of `avel extract` into one store, and those of each altered copy.
 
     The store is memory-mapped: `avel train data=DIR` then starts at once. A store is ignored after
     a feature file has changed or has been added: pack again.
@@ -22,7 +22,7 @@ def pack(
     from avel.data.ave.store import store_folder
     from avel.data.packed import pack as pack_features
     from avel.errors import DataError, UsageError
-    from avel.features.store import FOLDER
+    from avel.features.store import FOLDER, copy_folders
     from avel.files import human_size
 
     if dtype not in ("float16", "float32"):
@@ -30,8 +30,9 @@ def pack(
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}", hint="give a folder of `avel extract`")
     source = folder / FOLDER if (folder / FOLDER).is_dir() else folder
-    with progress_bar("packing") as progress:
-        packed = pack_features(source, dtype=dtype, progress=progress)  # type: ignore[arg-type]
-    size = human_size(packed.nbytes)
-    typer.echo(f"{len(packed.entries)} files, {len(packed.audio)} segments, {size} in "
-               f"{store_folder(source)}")  # fmt: skip
+    for place in (source, *copy_folders(source)):
+        with progress_bar("packing") as progress:
+            packed = pack_features(place, dtype=dtype, progress=progress)  # type: ignore[arg-type]
+        size = human_size(packed.nbytes)
+        typer.echo(f"{len(packed.entries)} files, {len(packed.audio)} segments, {size} in "
+                   f"{store_folder(place)}")  # fmt: skip

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,18 @@ from numpy.typing import NDArray
 from avel.backbones.identity import backbone_identity
 from avel.errors import unknown_name
 from avel.types import Json
+
+
+class Copy(NamedTuple):
+    """The features of an altered copy of every clip, in the rows of the clips' own.
+
+    Args:
+        audio: (N, T, A), an array or a memory map.
+        visual: (N, T, H, W, V) likewise.
+    """
+
+    audio: NDArray[Any]
+    visual: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,7 @@ class Split:
         tags: (N, C+1) float32 of the weak setting; where None, made from the labels.
         rows: (N,) rows of ``audio`` and ``visual`` that belong to the clips, or None for all in
             order: splits of one store share its arrays without copying them.
+        copies: Altered copies of the clips (:mod:`avel.media.altered`), which training alone reads.
     """
 
     name: str
@@ -43,6 +56,7 @@ class Split:
     labels: NDArray[np.int64]
     tags: NDArray[np.float32] | None = None
     rows: NDArray[np.int64] | None = None
+    copies: tuple[Copy, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel.backbones.identity import backbone_identity
-from avel.data.base import Dataset, Split
+from avel.data.base import Copy, Dataset, Split
 from avel.errors import DataError, UsageError
 
 
@@ -110,8 +110,9 @@ def _pad(split: Split, length: int) -> Split:
         return np.pad(np.asarray(array[split.store_rows]), pads, constant_values=fill)
 
     labels = np.pad(split.labels, ((0, 0), (0, room)), constant_values=-1)
+    copies = tuple(Copy(*map(padded, copy)) for copy in split.copies)
     return replace(split, audio=padded(split.audio), visual=padded(split.visual), labels=labels,
-                   rows=None)  # fmt: skip
+                   rows=None, copies=copies)  # fmt: skip
 
 
 def _one_origin(origins: Sequence[str]) -> str:
@@ -167,6 +168,8 @@ def _odd(other: Dataset, first: Dataset, *, any_length: bool) -> list[str]:
 def after(first: Split, second: Split) -> Split:
     """The clips of one split, then those of another, no feature copied; tags where both have any.
 
+    Of the altered copies there are as many as both have.
+
     Args:
         first, second: Of features of one shape.
     """
@@ -175,6 +178,10 @@ def after(first: Split, second: Split) -> Split:
     if first.audio is not second.audio or first.visual is not second.visual:
         later = later + len(first.audio)
         arrays = {s: Joined(getattr(first, s), getattr(second, s)) for s in arrays}
+        arrays["copies"] = tuple(
+            Copy(*(Joined(a, b) for a, b in zip(*both, strict=True)))  # type: ignore[arg-type]
+            for both in zip(first.copies, second.copies, strict=False)
+        )
     tags = None
     if first.tags is not None and second.tags is not None:
         tags = np.concatenate([first.tags, second.tags])

@@ -25,7 +25,7 @@ from avel.data.annotations import (
     read_annotations,
     some,
 )
-from avel.data.base import Dataset, Split
+from avel.data.base import Copy, Dataset, Split
 from avel.data.packed import Pack, Windows, is_packed, open_pack
 from avel.data.rendered import COMPOSER_CARD, TOYBOX_CARD, origin_of
 from avel.data.stratify import divide
@@ -34,7 +34,14 @@ from avel.features.content_hashes import ContentHashes, is_current
 from avel.features.listing import media_files
 from avel.features.manifest import NAME as MANIFEST
 from avel.features.manifest import STATUS_NAMES, read_manifest
-from avel.features.store import FOLDER, FeatureNames, stored_path
+from avel.features.store import (
+    FOLDER,
+    FeatureNames,
+    copy_content,
+    copy_folders,
+    is_copy,
+    stored_path,
+)
 from avel.files import file_exists
 from avel.types import Features, Grid, Json
 
@@ -71,6 +78,7 @@ def load(
     predictions: bool = False,
     partial: bool = False,
     whole: bool = False,
+    copies: bool = True,
 ) -> Dataset:
     """A data set from a folder of clips.
 
@@ -96,6 +104,8 @@ def load(
             otherwise their clips are left out, and the data set's notes say so.
         partial: Whether splits may be missing, as for evaluation alone.
         whole: Whether all clips are in ``test`` where the annotations name no split.
+        copies: Whether the altered copies of training clips are read that `avel extract --copies`
+            made.
 
     What can't be read of rows, label files and clips is left out, and the data set's notes say
     which and why; so are clips that `avel extract` gave up.
@@ -116,6 +126,8 @@ def load(
     if mistakes or not clips:
         _stop(root, mistakes + left)
     stored, mistakes = _read_features(root, clips, places, features, dtype)
+    copied, wrong = _read_copies(root, clips, stored, features, dtype) if copies else ([], [])
+    mistakes += wrong
     clips, late = _within(clips, stored, read.rows)
     left += late
     drawn = not any(clip.split for clip in clips)
@@ -129,7 +141,7 @@ def load(
     split_notes = [*_unlearnable(clips), *([_drawn_note(clips)] if drawn else [])]
     notes = [*_left_out(root, left), *read.notes, *unlabelled, *_overlaps(clips, stored.step)]
     notes += split_notes
-    dataset = _assemble(root, clips, classes, stored, window, notes)
+    dataset = _assemble(root, clips, classes, stored, copied, window, notes)
     recordings = {
         name: video
         for split in dataset.splits.values()
@@ -327,7 +339,53 @@ def _replaced(root: Path, folder: Path, contents: Mapping[str, str]) -> list[str
         file for file, content in contents.items() if not is_current(content, root / file, hashes)
     ]
     hashes.save()
-    return [f"{file}: another file now than the one its features were made of" for file in replaced]
+    altered = [f"{f}: features of an altered copy" for f, c in contents.items() if is_copy(c)]
+    return altered + [
+        f"{file}: another file now than the one its features were made of" for file in replaced
+    ]
+
+
+def training_files(root: Path) -> list[str]:
+    """The files, relative to the folder, whose clips may be trained on: not those of test.
+
+    Raises:
+        DataError: if the annotations aren't there.
+    """
+    clips, _ = gather_clips(read_annotations(root).rows)
+    return [clip.file for clip in clips if clip.split != SPLITS[-1]]
+
+
+def _read_copies(
+    root: Path,
+    clips: Sequence[Clip],
+    stored: _Stored,
+    features: str | Path | None,
+    dtype: str,
+) -> tuple[list[_Stored], list[str]]:
+    """The altered copies of the clips that may be trained on, and what is wrong with them."""
+    folder, names = Path(features or root / FOLDER), FeatureNames()
+    copied, mistakes = list[_Stored](), list[str]()
+    clips = [c for c in clips if c.split != SPLITS[-1] and c.file in stored.contents]
+    for number, place in enumerate(copy_folders(folder), 1):
+        places = {c.file: stored_path(root, c.file, out=place, names=names) for c in clips}
+        copy = _packed(root, clips, places, place, dtype)
+        wrong = [] if copy.pack is not None else _read_each(clips, places, copy, dtype)
+        for file, content in copy.contents.items():
+            if content != copy_content(stored.contents[file], number):
+                wrong.append(f"{file}: of another file, or other tracks, than its features")
+        if not wrong and _kind(copy) != _kind(stored):
+            wrong = ["its backbones, or its segments, aren't those of the features"]
+        mistakes += [f"altered copy {number}: {text}" for text in wrong]
+        copied.append(copy)
+    if mistakes:
+        cure = f"avel extract {root} --copies {len(copied)}"
+        mistakes.append(f"altered copies: make them again ({cure}), or give data.copies=false")
+    return copied, mistakes
+
+
+def _kind(stored: _Stored) -> tuple[object, ...]:
+    """What features must have in common."""
+    return stored.step, *(backbone_identity(card) for card in stored.cards)
 
 
 def _read_each(
@@ -481,12 +539,13 @@ def _assemble(
     clips: Sequence[Clip],
     classes: tuple[str, ...],
     stored: _Stored,
+    copied: Sequence[_Stored],
     window: int,
     notes: Sequence[str],
 ) -> Dataset:
     present = {c.split for c in clips}
     splits = {
-        s: _split(s, [c for c in clips if c.split == s], classes, stored, window)
+        s: _split(s, [c for c in clips if c.split == s], classes, stored, copied, window)
         for s in SPLITS
         if s in present
     }
@@ -499,6 +558,7 @@ def _assemble(
     if (root / COMPOSER_CARD).is_file():
         note += "; composed of recordings and photographs that were never filmed together"
     note += f"; {stored.note}" if stored.note else ""
+    note += f"; altered copies of each training clip: {len(copied)}" if copied else ""
     return Dataset(
         name=root.resolve().name, classes=classes, splits=splits, audio_card=stored.cards[0],
         visual_card=stored.cards[1], note=note, step=stored.step, origin=origin_of(root),
@@ -512,8 +572,9 @@ def _lost(clip: Clip, stored: _Stored) -> int:
 
 
 def _split(
-    name: str, clips: Sequence[Clip], classes: tuple[str, ...], stored: _Stored, window: int
-) -> Split:
+    name: str, clips: Sequence[Clip], classes: tuple[str, ...], stored: _Stored,
+    copied: Sequence[_Stored], window: int,
+) -> Split:  # fmt: skip
     """Windows of the clips, padded with zeros (labels with -1) to the longest."""
     windows = [(c, s) for c in clips for s in range(0, len(stored.grids[c.file]), window)]
     lengths = np.array([min(window, len(stored.grids[c.file]) - s) for c, s in windows])
@@ -524,7 +585,12 @@ def _split(
     ids = [c.file if len(stored.grids[c.file]) <= window else f"{c.file}#{s}" for c, s in windows]
     places = [(c.file, s) for c, s in windows]
     audio, visual = _windows(places, lengths, stored)
-    return Split(name, tuple(ids), audio, visual, lengths.astype(np.int64), labels)
+    copies = tuple(
+        Copy(*_windows(places, lengths, copy))
+        for copy in copied
+        if all(clip.file in copy.contents for clip in clips)
+    )
+    return Split(name, tuple(ids), audio, visual, lengths.astype(np.int64), labels, copies=copies)
 
 
 def _windows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,12 +27,13 @@ class Resident:
 
     Args:
         split: Where they come from.
-        audio: (N, T, A).
-        visual: (N, T, H, W, V), bfloat16, float16 or float32.
+        audio: (N (1 + copies), T, A).
+        visual: (N (1 + copies), T, H, W, V), bfloat16, float16 or float32.
         lengths: (N,) int64.
         labels: (N, T) int64.
         tags: (N, C+1) float32 or None.
         equal: True where all clips are of length T, so that no mask is needed.
+        copies: How many altered copies follow the N clips' rows of ``audio`` and ``visual``.
         buffers: Memory that batches are written into again and again, by modality.
     """
 
@@ -42,14 +44,16 @@ class Resident:
     labels: Tensor
     tags: Tensor | None
     equal: bool
+    copies: int = 0
     buffers: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def batch(
-        self, rows: Tensor, *, device: torch.device, length: int | None = None, reuse: bool = False
-    ) -> Batch:
+        self, rows: Tensor, *, device: torch.device, length: int | None = None,
+        reuse: bool = False, copied: float = 0.0,
+    ) -> Batch:  # fmt: skip
         """The clips at some positions, on a device, float32 except for bfloat16 maps.
 
         Args:
@@ -57,6 +61,7 @@ class Resident:
             device: Where the batch goes.
             length: Cut all clips to their first ``length`` segments, all of them real.
             reuse: Write into the memory of the last such batch, which then holds this one.
+            copied: Share of the clips of each modality that are one of the copies, at random.
         """
         t = length or int(self.labels.shape[1])
         lengths = self.lengths[rows]
@@ -65,8 +70,12 @@ class Resident:
             t = int(lengths.max())
             mask = torch.arange(t, device=lengths.device) < lengths[:, None]
         pick = self._reused if reuse else _picked
-        parts = {"audio": self.audio, "visual": self.visual, "labels": self.labels}
-        audio, visual, labels = (pick(n, p, rows)[:, :t].to(device) for n, p in parts.items())
+        parts = {
+            "audio": (self.audio, self._copied(rows, copied)),
+            "visual": (self.visual, self._copied(rows, copied)),
+            "labels": (self.labels, rows),
+        }
+        audio, visual, labels = (pick(n, *p)[:, :t].to(device) for n, p in parts.items())
         return Batch(
             audio=audio.float(),
             visual=visual if visual.dtype == torch.bfloat16 else visual.float(),
@@ -74,6 +83,13 @@ class Resident:
             labels=labels,
             tags=None if self.tags is None else self.tags[rows].to(device),
         )
+
+    def _copied(self, rows: Tensor, share: float) -> Tensor:
+        """Rows of which a share are those of a copy."""
+        if not self.copies or not share:
+            return rows
+        which = torch.randint(1, self.copies + 1, rows.shape, device=rows.device)
+        return rows + len(self) * which * (torch.rand(rows.shape, device=rows.device) < share)
 
     def _reused(self, name: str, tensor: Tensor, rows: Tensor) -> Tensor:
         buffer = self.buffers.get(name)
@@ -87,37 +103,44 @@ def _picked(_: str, tensor: Tensor, rows: Tensor) -> Tensor:
 
 
 def resident(
-    split: Split, *, dtype: torch.dtype | None = None, device: torch.device | None = None
-) -> Resident:
+    split: Split, *, dtype: torch.dtype | None = None, device: torch.device | None = None,
+    copies: bool = False,
+) -> Resident:  # fmt: skip
     """A split's tensors, read once in blocks of rows.
 
     Args:
         split: The clips.
         dtype: Of the visual maps; None leaves them as stored (float16 stays float16).
         device: Where to put them; None for the processor's memory.
+        copies: Whether the split's altered copies are read too.
     """
     rows = split.store_rows
     tags = None if split.tags is None else torch.from_numpy(np.array(split.tags, np.float32))
+    more = split.copies if copies else ()
     tensors = [
-        _read(split.audio, rows, torch.float32),
-        _read(split.visual, rows, dtype),
+        _read([split.audio, *(copy.audio for copy in more)], rows, torch.float32),
+        _read([split.visual, *(copy.visual for copy in more)], rows, dtype),
         torch.from_numpy(np.array(split.lengths, np.int64)),
         torch.from_numpy(np.array(split.labels, np.int64)),
     ]
     audio, visual, lengths, labels = (t.to(device) for t in tensors)
     equal = bool((split.lengths == split.labels.shape[1]).all())
     tags = tags if tags is None else tags.to(device)
-    return Resident(split, audio, visual, lengths, labels, tags, equal)
+    return Resident(split, audio, visual, lengths, labels, tags, equal, len(more))
 
 
-def _read(array: Any, rows: NDArray[np.int64], dtype: torch.dtype | None) -> Tensor:
-    stored = np.dtype(array.dtype)
+def _read(
+    arrays: Sequence[Any], rows: NDArray[np.int64], dtype: torch.dtype | None
+) -> Tensor:  # fmt: skip
+    """The rows of arrays of one shape, one array's after the other's."""
+    stored = np.dtype(arrays[0].dtype)
     kind = dtype or (torch.float16 if stored == np.float16 else torch.float32)
-    result = _own_memory((len(rows), *array.shape[1:]), kind)
-    for i in range(0, len(rows), _ROWS):
-        block = np.asarray(array[rows[i : i + _ROWS]])
-        result[i : i + len(block)] = torch.from_numpy(np.ascontiguousarray(block)).to(kind)
-        _release(array)
+    result = _own_memory((len(arrays) * len(rows), *arrays[0].shape[1:]), kind)
+    for array, part in zip(arrays, result.chunk(len(arrays)), strict=True):
+        for i in range(0, len(rows), _ROWS):
+            block = np.asarray(array[rows[i : i + _ROWS]])
+            part[i : i + len(block)] = torch.from_numpy(np.ascontiguousarray(block)).to(kind)
+            _release(array)
     return result
 
 

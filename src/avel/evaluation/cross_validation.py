@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avel import metrics
-from avel.data.base import Dataset, Split, fingerprint
+from avel.data.base import Copy, Dataset, Split, fingerprint
 from avel.data.stratify import divide
 from avel.errors import CheckpointError, DataError, UsageError
 from avel.evaluation.results import Measured, finite, plain_number, table
@@ -295,24 +295,27 @@ def pooled(data: Dataset) -> Split:
     parts = [data.splits[n] for n in names]
     length = max(int(p.labels.shape[1]) for p in parts)
 
-    def stacked(name: str, fill: float) -> NDArray[Any]:
-        arrays = [np.asarray(_rows(p, name)) for p in parts]
+    def stacked(of_parts: Sequence[Any], fill: float = 0) -> NDArray[Any]:
+        arrays = [np.asarray(array) for array in of_parts]
         pads = [[(0, 0), (0, length - a.shape[1]), *[(0, 0)] * (a.ndim - 2)] for a in arrays]
         return np.concatenate(
             [np.pad(a, pad, constant_values=fill) for a, pad in zip(arrays, pads, strict=True)]
         )
 
     tagged = all(p.tags is not None for p in parts)
+    copies = zip(*(p.copies for p in parts), strict=False)  # as many as all parts have
     return Split(
-        "all", tuple(i for p in parts for i in p.ids), stacked("audio", 0), stacked("visual", 0),
-        np.concatenate([p.lengths for p in parts]), stacked("labels", -1),
+        "all", tuple(i for p in parts for i in p.ids),
+        stacked([p.audio[p.store_rows] for p in parts]),
+        stacked([p.visual[p.store_rows] for p in parts]),
+        np.concatenate([p.lengths for p in parts]), stacked([p.labels for p in parts], -1),
         np.concatenate([np.asarray(p.tags) for p in parts]) if tagged else None,
+        copies=tuple(
+            Copy(*(stacked([a[p.store_rows] for a, p in zip(arrays, parts, strict=True)])
+                   for arrays in zip(*of_parts, strict=True)))
+            for of_parts in copies
+        ),
     )  # fmt: skip
-
-
-def _rows(split: Split, name: str) -> Any:
-    array = getattr(split, name)
-    return array if name == "labels" or split.rows is None else array[split.rows]
 
 
 def recordings(data: Dataset, split: str | None = None) -> int:

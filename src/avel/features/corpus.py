@@ -21,7 +21,7 @@ import numpy as np
 
 from avel import clock
 from avel.errors import AvelError, DataError, MediaError, UsageError, printable
-from avel.features.store import header, up_to_date
+from avel.features.store import copy_content, header, up_to_date
 from avel.files import file_hash
 from avel.types import Features, Json
 
@@ -106,7 +106,7 @@ class Settings:
     """How every file of a corpus is extracted; picklable, so that each worker can start from it.
 
     Args:
-        audio, visual, step, batch, precision, compile, media_seconds, device: As for
+        audio, visual, step, batch, precision, compile, media_seconds, device, copy: As for
             :class:`avel.features.extractor.Extractor`; the seconds are those of one worker. With
             ``"auto"``, features of either precision count as done.
         dtype: ``"float16"`` or ``"float32"``, as stored.
@@ -128,6 +128,7 @@ class Settings:
     video_track: int | None = None
     again: bool = False
     retry: bool = False
+    copy: int = 0
 
     def start(self, progress: Progress | None = None) -> Work:
         """Load the networks.
@@ -144,7 +145,7 @@ class Settings:
 
         keep_memory()
         names = ("audio", "visual", "step", "batch", "precision", "compile", "media_seconds")
-        make = Extractor(**{name: getattr(self, name) for name in (*names, "device")})
+        make = Extractor(**{name: getattr(self, name) for name in (*names, "device", "copy")})
         return _ProcessWork(self, make, progress)
 
     @property
@@ -192,9 +193,10 @@ class _ProcessWork:
         return content, outcome
 
     def _key(self, content: str) -> str:
-        """What identifies the features: the file's hash, and the chosen tracks."""
+        """What identifies the features: the file's hash, the chosen tracks, and the copy."""
         tracks = sorted(self.settings.tracks.items())
-        return ":".join([content, *(f"{name}={number}" for name, number in tracks)])
+        own = ":".join([content, *(f"{name}={number}" for name, number in tracks)])
+        return copy_content(own, self.settings.copy)
 
     def _in_quarantine(self, job: MediaJob, content: str) -> JobOutcome | None:
         settings = self.settings

@@ -19,6 +19,7 @@ from avel.features.logmel import log_mel
 from avel.features.network import Network, Precision
 from avel.features.pipeline import AUDIO_BATCH, FileStart, Networks, file_blocks, run
 from avel.features.stream import FeatureBlock, FeatureStream
+from avel.media.altered import Altered
 from avel.media.file import Media, opened
 from avel.progress import Progress
 from avel.types import Features, Grid, Json
@@ -84,6 +85,8 @@ class Extractor:
             and, on a CPU, a C++ compiler: for corpora.
         media_seconds: Of all files that are to come, about; 0 where it isn't known.
         device: As for :func:`avel.device.check_device`.
+        copy: Which altered copy of each file is read (:mod:`avel.media.altered`), from 1; 0 reads
+            the file as it is.
 
     Raises:
         UsageError: for unknown names, and a batch or precision out of bounds.
@@ -101,11 +104,12 @@ class Extractor:
         compile: bool = False,
         media_seconds: float = 0.0,
         device: str = "auto",
+        copy: int = 0,
     ) -> None:
         if batch < 1:
             raise UsageError(f"the batch must be at least 1 frame, got {batch}")
         self.device = torch_device(device)
-        self.step, self.batch = step, batch
+        self.step, self.batch, self.copy = step, batch, copy
         self._precision, self._compile = precision, compile
         self._media_seconds = media_seconds
         self._audio = find_backbone(audio or default_backbone("audio"), modality="audio")
@@ -181,7 +185,7 @@ class Extractor:
 
         Arguments as for :func:`extract`. What goes wrong in reading comes up while it is read.
         """
-        media = opened(video, audio_track=audio_track, video_track=video_track)
+        media = self._opened(video, audio_track=audio_track, video_track=video_track)
 
         def blocks() -> Iterator[FeatureBlock]:
             for block in file_blocks(media, self._networks, step=self.step, progress=progress):
@@ -218,7 +222,7 @@ class Extractor:
                 paths.append(file.path if isinstance(file, Media) else Path(file))
                 yield file
 
-        open_file = partial(opened, audio_track=audio_track, video_track=video_track)
+        open_file = partial(self._opened, audio_track=audio_track, video_track=video_track)
         started: dict[int, tuple[FileStart, deque[FeatureBlock]]] = {}
         for event in run(noted(), open_file, self._networks, step=self.step):
             if isinstance(event, FileStart):
@@ -232,6 +236,11 @@ class Extractor:
                 start, blocks = started.pop(event.file)
                 stream = self._stream(_drained(blocks), start.media, start.grid)
                 yield paths.popleft(), stream.gather()
+
+    def _opened(self, video: str | Path | Media, **tracks: int | None) -> Media:
+        """What is read of a file."""
+        media = opened(video, **tracks)
+        return Altered.of(media, self.copy) if self.copy else media
 
     def _stream(self, blocks: Iterator[FeatureBlock], media: Media, grid: Grid) -> FeatureStream:
         return FeatureStream(

@@ -36,6 +36,7 @@ class FilePlan:
         named: Whether ``out`` is a feature file.
         count: How many files there are.
         stores: The folders of features that get a manifest.
+        only: Names of the files that are taken; all if None.
     """
 
     inputs: tuple[Path, ...]
@@ -43,6 +44,7 @@ class FilePlan:
     named: bool = False
     count: int = 0
     stores: tuple[Path, ...] = ()
+    only: frozenset[str] | None = None
 
     def jobs(self, quarantine: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[MediaJob]:
         """Each file with the place of its features.
@@ -54,11 +56,15 @@ class FilePlan:
 
         for path in self.inputs:
             for job in _jobs(path, self.out, named=self.named, alone=len(self.inputs) == 1):
+                if self.only is not None and job.name not in self.only:
+                    continue
                 bad = (quarantine or {}).get(job.store, {}).get(plain_name(job.name), "")
                 yield replace(job, quarantine=bad) if bad else job
 
 
-def plan(inputs: Sequence[Path], out: Path | None) -> FilePlan:
+def plan(
+    inputs: Sequence[Path], out: Path | None, *, only: frozenset[str] | None = None
+) -> FilePlan:
     """List the inputs once: how many files there are, and where each one's features go.
 
     Args:
@@ -66,6 +72,7 @@ def plan(inputs: Sequence[Path], out: Path | None) -> FilePlan:
             text files with a path a line, relative to the list's own folder.
         out: A folder for the features, or ``NAME.safetensors`` for one file. Without it features
             go beside a file, to ``DIR/features`` for a folder, and to ``features`` beside a list.
+        only: Names of the files that are taken, relative to the one folder; all if None.
 
     Raises:
         UsageError: if two would be written to one file, or one file is named for several inputs.
@@ -76,7 +83,7 @@ def plan(inputs: Sequence[Path], out: Path | None) -> FilePlan:
         raise UsageError(
             f"one output {out} can't hold several files", expected="a folder", hint="-o FOLDER"
         )
-    walk = FilePlan(tuple(inputs), out, named)
+    walk = FilePlan(tuple(inputs), out, named, only=only)
     count, stores = 0, dict[str, None]()
     taken, twice = set[int](), set[int]()
     mirrored, last = len(inputs) == 1 and inputs[0].is_dir(), ""
@@ -91,7 +98,7 @@ def plan(inputs: Sequence[Path], out: Path | None) -> FilePlan:
         count += 1
     if twice:
         _refuse_clashes(walk, twice)
-    return FilePlan(walk.inputs, out, named, count, tuple(map(Path, stores)))
+    return replace(walk, count=count, stores=tuple(map(Path, stores)))
 
 
 def absolute(path: str | Path) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 from collections import Counter
 from contextlib import suppress
+from itertools import count, takewhile
 from pathlib import Path
 
 from avel.files import file_exists, is_media
@@ -15,6 +16,10 @@ from avel.types import Json
 #: The folder, within a data folder, that holds the features of its clips.
 FOLDER = "features"
 _ENDING = ".safetensors"
+#: The folder, within one of features, that holds those of altered copies, a folder a copy.
+COPIES = ".copies"
+#: What marks an altered copy in the ``content`` of its features, before its number.
+_COPY = ":copy="
 #: The longest name, in bytes, that leaves room for the ending within 255.
 _LONGEST = 255 - len(_ENDING)
 
@@ -47,6 +52,37 @@ class FeatureNames:
                 stems = Counter(Path(n).stem for n in names if is_media(n) and n[0] != ".")
             self._stems[media.parent] = stems
         return self._stems[media.parent][media.stem]
+
+
+def copy_folder(features: str | Path, number: int) -> Path:
+    """Where the features of an altered copy lie.
+
+    Args:
+        features: The folder of the clips' own features.
+        number: Of the copy, from 1.
+    """
+    return Path(features) / COPIES / str(number)
+
+
+def copy_folders(features: str | Path) -> list[Path]:
+    """Those of the altered copies that a folder of features has, from the first on."""
+    numbers = takewhile(lambda n: copy_folder(features, n).is_dir(), count(1))
+    return [copy_folder(features, number) for number in numbers]
+
+
+def copy_content(content: str, number: int) -> str:
+    """What identifies an altered copy's features, given what identifies the clip's own.
+
+    Args:
+        content: As in a header, of the clip's own features.
+        number: Of the copy, from 1; 0 for the clip itself.
+    """
+    return f"{content}{_COPY}{number}" if number else content
+
+
+def is_copy(content: str) -> bool:
+    """Whether features are of an altered copy, by the ``content`` of their header."""
+    return _COPY in content
 
 
 def feature_path(

@@ -150,6 +150,8 @@ class Recipe:
         mirror: Whether half of the maps of a training step are mirrored, left and right.
         roll: Whether a training step begins every clip at a random segment; what stood before
             follows at its end.
+        copied: Share of a training step's clips, of each modality, that one of their altered
+            copies stands for, where the data have any (`avel extract --copies`).
         selection: What selects the epoch: ``"metric"`` the task's metric on validation,
             ``"tag_loss"`` the lowest loss over the tags of its clips (WSEL; no class of a segment
             is read), ``"last"`` takes the last epoch.
@@ -177,6 +179,7 @@ class Recipe:
     balance: float = 0.0
     mirror: bool = False
     roll: bool = False
+    copied: float = 0.5
     selection: Literal["metric", "tag_loss", "last"] = "metric"
     shuffle: bool = True
     drop_last: bool = False

@@ -262,7 +262,7 @@ class _Loop:
     ) -> list[Json]:  # fmt: skip
         """Train to the last epoch, or until patience ends; the history."""
         kind = torch.bfloat16 if self.bf16 else None
-        clips = resident(train, dtype=kind, device=self.fabric.device)
+        clips = resident(train, dtype=kind, device=self.fabric.device, copies=True)
         validation = [
             resident(split, dtype=kind, device=self.fabric.device)
             for split in (None if self.final else val, test)

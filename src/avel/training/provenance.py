@@ -140,6 +140,7 @@ def make_card(
         },
         "train_ids": {"count": len(train), "sha256": ids_hash(train.ids)},
         "selection_ids": {"count": len(selection_ids), "sha256": ids_hash(selection_ids)},
+        "copies": len(train.copies),
         "background_clips": task.background_clips(data, train),
         "init": _origin(initial),
         "leak": leak,
@@ -155,9 +156,10 @@ def _origin(initial: Trained | None) -> Json | None:
 
 
 def with_recipe_defaults(identity: Json) -> Json:
-    """An identity, or a card, whose recipe has the fields that later versions added."""
+    """An identity, or a card, with what later versions added to it and its recipe."""
     usual = {k: v for k, v in to_json(Recipe()).items() if k not in _ANY_LENGTH}
-    return {**identity, "recipe": {**usual, **(identity.get("recipe") or {})}}
+    recipe = {**usual, **(identity.get("recipe") or {})}
+    return {"copies": 0, **identity, "recipe": recipe}
 
 
 #: Fields of a recipe that may change when a run resumes.
@@ -167,7 +169,8 @@ _ANY_LENGTH = ("epochs", "patience")
 def run_identity(card: Json) -> Json:
     """What must be equal for a run to resume from another's state."""
     recipe = {k: v for k, v in card["recipe"].items() if k not in _ANY_LENGTH}
-    keys = ("model", "task", "setting", "options", "dims", "seed", "precision", "train_ids")
+    keys = ("model", "task", "setting", "options", "dims", "seed", "precision", "train_ids",
+            "copies")  # fmt: skip
     same = {k: card[k] for k in keys}
     initial = {k: v for k, v in (card["init"] or {}).items() if k != "weights"}
     return {**same, "recipe": recipe, "data": card["data"]["fingerprint"], "init": initial}

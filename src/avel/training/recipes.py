@@ -22,9 +22,9 @@ _CHOICES = {
 }  # fmt: skip
 _LEAST: dict[str, float] = {
     "epochs": 1, "batch": 1, "validate_every": 1, "weight_decay": 0, "patience": 0, "clip_norm": 0,
-    "input_dropout": 0, "balance": 0, "lr_step": 0, "average": 0,
+    "input_dropout": 0, "balance": 0, "lr_step": 0, "average": 0, "copied": 0,
 }  # fmt: skip
-_BELOW_1 = ("input_dropout", "average")
+_BELOW_1 = ("input_dropout", "average", "copied")
 #: Fewer training clips than this are small data.
 SMALL = 300
 #: The recipe of small data, in place of the paper's values; docs/your-own-videos.md has the table

@@ -106,7 +106,7 @@ class Stepper:
         fabric: Whose device and processes.
         objective, optimizer: As ``fabric.setup`` gave them.
         clips: What is trained on.
-        recipe: ``batch`` and ``clip_norm`` count.
+        recipe: ``clip_norm`` counts, and what changes the clips at random.
     """
 
     def __init__(
@@ -124,7 +124,9 @@ class Stepper:
             weight: What the gradient is multiplied by.
         """
         rows = rows.to(self.clips.lengths.device)
-        batch = self.clips.batch(rows, device=self.fabric.device, reuse=True)
+        batch = self.clips.batch(
+            rows, device=self.fabric.device, reuse=True, copied=self.recipe.copied
+        )
         batch = augmented(batch, mirror=self.recipe.mirror, roll=self.recipe.roll)
         loss: Tensor = self.objective(batch)
         self.optimizer.zero_grad()
