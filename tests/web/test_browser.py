@@ -573,6 +573,27 @@ def test_of_a_long_file_only_what_changes_is_drawn(go: Go, site: Site) -> None:
     assert page.locator("#ruler span").count() < 100
 
 
+def test_a_pane_of_another_size_shows_the_same_time_at_its_left_edge(go: Go, site: Site) -> None:
+    id = site.done()
+    opened = go()
+    page = opened.page
+    page.goto(f"{site.address}#/job/{id}")
+    opened.ready()
+    page.locator("#ruler").focus()
+    for _ in range(4):
+        page.keyboard.press("+")
+    place = (
+        "(s => s.scrollLeft / document.getElementById('ruler').clientWidth)"
+        "(document.getElementById('scroller'))"
+    )
+    page.evaluate("(s => (s.scrollLeft = s.scrollWidth / 3))(document.getElementById('scroller'))")
+    page.wait_for_timeout(200)
+    before = page.evaluate(place)
+    page.set_viewport_size({"width": 900, "height": 700})
+    page.wait_for_timeout(300)
+    assert page.evaluate(place) == pytest.approx(before, abs=0.005)
+
+
 def test_everything_has_a_name(go: Go, site: Site) -> None:
     opened, _ = corrected(go, site)
     opened.event("Bark").click()

@@ -57,12 +57,15 @@ class Runner:
         self.note = note or (lambda folder: None)
 
     def folder_of(self, training: Training, seed: int) -> Path:
-        """A training's folder: other data or another recipe is another folder."""
+        """A training's folder: other data, other copies or another recipe is another folder."""
         what = [training.identity(), self._fingerprint]
         if (training.spares or training.start) and has_own_partition(self.data):
             what.append("spared by recording")  # earlier versions spared clips
         if self.test_chosen and not training.spares:
             what.append("test chosen")
+        copies = max(len(split.copies) for split in self.data.splits.values())
+        if copies and training.recipe.copied:
+            what.append(f"{copies} altered copies")
         key = json_hash(what)
         options = "_".join(f"{k}={v}" for k, v in training.changed.items())
         plain = "".join(c if c.isalnum() or c in "=_.+-" else "-" for c in options)[:80]

@@ -40,10 +40,16 @@ export class Timeline {
     byId("zoom").replaceChildren(this.singleModality.button, this.out, this.in);
     this.dragging = new Dragging(this);
     this.scroller.addEventListener("scroll", () => {
+      this.edge = this.scroller.scrollLeft / this.zoomedWidth;
       if (Math.abs(this.scroller.scrollLeft - this.ruled) > this.scroller.clientWidth * 0.7) this.rule();
     });
     this.scroller.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
-    new ResizeObserver(() => this.duration && this.setZoom(this.zoom)).observe(this.scroller);
+    // What was at the left edge stays there: a scrollbar that appears is a new size too.
+    new ResizeObserver(() => {
+      if (!this.duration) return;
+      const gutter = this.tracks.clientWidth - this.width;
+      this.setZoom(this.zoom, this.edge * this.duration, gutter);
+    }).observe(this.scroller);
   }
 
   load(job, data) {
@@ -337,6 +343,8 @@ export class Timeline {
     const gutter = this.tracks.clientWidth - this.width;
     this.scroller.scrollLeft =
       gutter + (keep / this.duration) * this.width - (x ?? this.scroller.clientWidth / 2);
+    this.zoomedWidth = this.width;
+    this.edge = this.scroller.scrollLeft / this.width;
     this.rule();
     this.out.disabled = this.zoom <= 1;
     this.in.disabled = this.zoom >= this.most - 1e-6;
