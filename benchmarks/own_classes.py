@@ -5,7 +5,9 @@
 REALS holds ``clips/`` and ``truth.csv`` (``file,start,end,label``, seconds). Clips that hold one of
 the six classes are taken; their events of other classes count as background. Every model is trained
 by the small-data recipe, and cross-validated (:mod:`avel.evaluation.cross_validation`), as
-`avel train MODEL data=DIR --folds 5` does. ``--set KEY=VALUE`` changes the recipe.
+`avel train MODEL data=DIR --folds 5` does. ``--set KEY=VALUE`` changes the recipe, and
+``--copies N`` trains on altered copies too. Recipes were chosen on divisions 0 to 3, so others are
+measured.
 """
 
 from __future__ import annotations
@@ -65,14 +67,14 @@ def make_folder(reals: Path, folder: Path) -> Path:
     return folder
 
 
-def extract(folder: Path, pair: str, dtype: str) -> float:
-    """Features of one pair of backbones; the minutes they took."""
+def extract(folder: Path, pair: str, dtype: str, copies: int) -> float:
+    """Features of one pair of backbones and so many altered copies; the minutes they took."""
     from avel.cli.main import main
 
     audio, visual = BACKBONES[pair]
     start = time.perf_counter()
     code = main(["extract", str(folder), "-o", str(folder / pair), "--audio", audio,
-                 "--visual", visual, "--dtype", dtype])  # fmt: skip
+                 "--visual", visual, "--dtype", dtype, "--copies", str(copies)])  # fmt: skip
     if code:
         raise SystemExit(code)
     return (time.perf_counter() - start) / 60
@@ -88,19 +90,25 @@ def measure(
     from avel.evaluation.cross_validation import cross_validate
     from avel.training.recipes import resolve
 
-    data = load_dataset("folder", root=folder, features=folder / pair, dtype=dtype)
+    data = load_dataset(
+        "folder", root=folder, features=folder / pair, dtype=dtype, copies=given.copies > 0
+    )
+    found_copies = {len(split.copies) for split in data.splits.values()}
+    if found_copies != {given.copies}:
+        raise SystemExit(f"{folder / pair} has {found_copies} copies, not {given.copies}")
     (name, options), start = MODELS[title], time.perf_counter()
     recipe = resolve(name, small=not given.paper, pairs=[*options, *given.set])
     found = [
         cross_validate(name, data, given.folds, recipe=recipe, seed=seed)
-        for seed in range(given.partitions)
+        for seed in range(given.first, given.first + given.partitions)
     ]
     took = (time.perf_counter() - start) / 60
     whole = replace(found[0], folds=tuple(f for v in found for f in v.folds))
     row: dict[str, Any] = {
         "backbones": "+".join(BACKBONES[pair]), "maps": dtype, "model": title,
         "recipe": "paper" if given.paper else "small", "changed": " ".join(given.set),
-        "clips": whole.recordings, "partitions": given.partitions, "folds": given.folds,
+        "copies": given.copies, "clips": whole.recordings, "first": given.first,
+        "partitions": given.partitions, "folds": given.folds,
         "segments": sum(f.segments for f in found[0].folds),
     }  # fmt: skip
     for metric in METRICS:
@@ -118,17 +126,18 @@ def docs_table(rows: list[dict[str, Any]]) -> str:
     def cell(row: dict[str, Any], metric: str) -> str:
         return f"{100 * float(row[metric]):.1f} ± {100 * float(row[metric + '_sd']):.1f}"
 
-    lines = ["| backbones | model | divisions | segment accuracy | event F1 at IoU 0.5 | minutes |",
-             "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    lines = ["| backbones | model | altered copies | divisions | segment accuracy | "
+             "event F1 at IoU 0.5 | minutes |",
+             "| --- | --- | --- | --- | --- | --- | --- |"]  # fmt: skip
     lines += [
-        f"| {r['backbones']} | {r['model']} | {r['partitions']} | {cell(r, METRICS[0])} | "
-        f"{cell(r, METRICS[1])} | {r['train_minutes']} |"
+        f"| {r['backbones']} | {r['model']} | {r['copies']} | {divisions(r)} | "
+        f"{cell(r, METRICS[0])} | {cell(r, METRICS[1])} | {r['train_minutes']} |"
         for r in rows
         if r["maps"] == "float16" and not r["changed"] and r["recipe"] == "small"
     ]
     for name in CONSTANT:
         values = [f"{100 * float(rows[0][f'{name}_{m}']):.1f}" for m in METRICS]
-        lines.append(f"| | {name.replace('_', ' ')} | | {values[0]} | {values[1]} | |")
+        lines.append(f"| | {name.replace('_', ' ')} | | | {values[0]} | {values[1]} | |")
     first = rows[0]
     told = (
         f"Mean ± standard deviation over {first['folds']} folds of {first['clips']} clips "
@@ -137,6 +146,12 @@ def docs_table(rows: list[dict[str, Any]]) -> str:
         f"kept busy (load {first['load']})."
     )
     return "\n".join([*lines, "", told, *changes_table(cell)])
+
+
+def divisions(row: dict[str, Any]) -> str:
+    """The seeds of the divisions that a row was measured on."""
+    first, last = int(row["first"]), int(row["first"]) + int(row["partitions"]) - 1
+    return f"{first} to {last}" if last > first else str(first)
 
 
 def changes_table(cell: Any) -> list[str]:
@@ -163,7 +178,9 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     asked.add_argument("reals", type=Path)
     asked.add_argument("--folds", type=int, default=5)
-    asked.add_argument("--partitions", type=int, default=1)
+    asked.add_argument("--partitions", type=int, default=4, help="divisions into folds [4]")
+    asked.add_argument("--first", type=int, default=4, help="of them, by its seed [4]")
+    asked.add_argument("--copies", type=int, default=0, help="altered copies of each clip [0]")
     asked.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     asked.add_argument("--backbones", nargs="+", default=list(BACKBONES), choices=list(BACKBONES))
     asked.add_argument("--paper", action="store_true", help="the papers' recipes")
@@ -178,7 +195,7 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
             make_folder(given.reals, folder)
         for pair in given.backbones:
-            took = extract(folder, pair, "float32")
+            took = extract(folder, pair, "float32", given.copies)
             for title, dtype in cases(pair, given.models, plain=not given.set):
                 row = measure(folder, pair, title, dtype, given)
                 rows.append({**row, "extract_minutes": f"{took:.1f}", **machine()})
@@ -198,7 +215,7 @@ def cases(pair: str, titles: list[str], *, plain: bool) -> list[tuple[str, str]]
 
 
 def _key(row: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(row[k] for k in ("backbones", "maps", "model", "recipe", "changed"))
+    return tuple(row[k] for k in ("backbones", "maps", "model", "recipe", "changed", "copies"))
 
 
 def write(rows: list[dict[str, Any]]) -> None:
@@ -208,8 +225,10 @@ def write(rows: list[dict[str, Any]]) -> None:
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as f:
             known = {_key(row): row for row in csv.DictReader(f)}
-    rows = list((known | {_key(row): row for row in rows}).values())
-    rows.sort(key=lambda r: (r["backbones"].startswith("mini"), r["backbones"], r["maps"]))
+    rows = list((known | {_key({k: str(v) for k, v in row.items()}): row for row in rows}).values())
+    order = list(MODELS)
+    rows.sort(key=lambda r: (r["backbones"].startswith("mini"), r["backbones"], r["maps"],
+                             str(r["copies"]), order.index(r["model"])))  # fmt: skip
     write_csv(path, rows)
     text = PAGE.read_text("utf-8")
     before, after = text.split(BEGIN)[0], text.split(END)[1]

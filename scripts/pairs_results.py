@@ -6,7 +6,8 @@
     python scripts/pairs_results.py reproduced/pairs10-256 --name pairs10_taggers
 
 Writes results/pairs10.csv, results/pairs10_differences.csv, docs/images/pairs10-systems.png and the
-tables in docs/pairs10.md, or those of another name. Rows that aren't trained yet stay, marked open.
+tables in docs/pairs10.md, or those of another name. Rows that aren't trained yet stay, marked open;
+of `pairs10_copies`, which has few systems, they are left out.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROOT = Path(__file__).resolve().parents[1]
-#: The tables of the bundled mini backbones, and of the taggers.
-NAMES = ("pairs10", "pairs10_taggers")
+#: The tables of the bundled mini backbones, of the taggers, and of the taggers with altered copies.
+NAMES = ("pairs10", "pairs10_taggers", "pairs10_copies")
+#: Of which some systems are trained alone: the others' rows are left out, and there is no figure.
+FEW = NAMES[2]
 #: What `avel reproduce systems modalities`, or of them the first alone, calls its tables.
 MADE = ("systems_modalities", "systems")
 OURS = "ours_on_pairs10"
@@ -179,10 +182,13 @@ def main() -> None:
     if given.made is not None:
         made = next(n for n in MADE if (given.made / f"{n}.csv").is_file())
         rows = [as_ours(r) for r in read_rows(given.made / f"{made}.csv")]
+        if given.name == FEW:
+            rows = [r for r in rows if r[OURS] or not r["model"]]
         write_whole(results, table([{k: r.get(k, "") for k in COLUMNS} for r in rows]))
         write_whole(differences, table(read_rows(given.made / f"{made}_differences.csv")))
     rows, pairs = read_rows(results), read_rows(differences)
-    draw(rows, given.docs / "images" / f"{given.name.replace('_', '-')}-systems.png")
+    if given.name != FEW:
+        draw(rows, given.docs / "images" / f"{given.name.replace('_', '-')}-systems.png")
     path = given.docs / PAGE
     text = page(path.read_text("utf-8"), rows, pairs, given.name)
     degraded = given.results / f"{given.name}_robustness.csv"

@@ -16,8 +16,8 @@ from avel.cli.main import main
 from avel.data import load_dataset
 from avel.data.base import Copy, Dataset, Split
 from avel.data.concat import join
-from avel.data.resident import resident
 from avel.data.packed import Windows
+from avel.data.resident import resident
 from avel.errors import CheckpointError, DataError
 from avel.evaluation.cross_validation import pooled
 from avel.features.store import FOLDER, copy_content, copy_folder, header, is_copy
@@ -253,9 +253,7 @@ def test_numbers_of_copies_out_of_bounds(
     assert told in capfd.readouterr().err
 
 
-def test_copies_are_of_one_labelled_folder(
-    films: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_copies_are_of_one_labelled_folder(films: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["extract", str(films / "0.mkv"), "--copies", "1"]) == 2
     assert "one folder with labels" in capfd.readouterr().err
     (films / "annotations.csv").unlink()

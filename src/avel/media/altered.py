@@ -62,8 +62,9 @@ class Alteration:
         least, most = BLUR
         return cls(
             noise=rng.uniform(*NOISE), colour=rng.uniform(*COLOUR), gain=rng.uniform(*GAIN),
-            blur=math.exp(rng.uniform(math.log(least), math.log(most))), brightness=rng.uniform(*LIGHT),
-            contrast=rng.uniform(*LIGHT), crop=(left, top, side), mirrored=bool(rng.random() < 0.5),
+            blur=math.exp(rng.uniform(math.log(least), math.log(most))),
+            brightness=rng.uniform(*LIGHT), contrast=rng.uniform(*LIGHT),
+            crop=(left, top, side), mirrored=bool(rng.random() < 0.5),
         )  # fmt: skip
 
     def sound(

@@ -105,7 +105,7 @@ class Evidence(Model):
         "average": 0.97,
         "options": {
             "hidden": 64, "linear": True, "clip": 1.0, "joint": "sum",
-            "reach": 0, "gate": False, "chain": 0.0, "dropout": 0.5,
+            "reach": 0, "gate": False, "dropout": 0.5,
             "mismatch": 0.0, "auxiliary": 0.0, "background_weight": 0.5,
         },
     }  # fmt: skip
