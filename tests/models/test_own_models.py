@@ -111,7 +111,7 @@ def test_the_command_trains_a_file(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("avel.cli._pairs.open_data", lambda given: make_dataset())
+    monkeypatch.setattr("avel.cli._pairs.open_data", lambda given, **_: make_dataset())
     code = main(["train", str(example), "epochs=2", "hidden=8", "-o", str(tmp_path / "run")])
     told = capsys.readouterr()
     assert code == 0, told.err
@@ -124,7 +124,7 @@ def test_the_command_trains_a_file(
 def test_without_an_output_the_run_bears_the_models_name(
     example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avel.cli._pairs.open_data", lambda given: make_dataset())
+    monkeypatch.setattr("avel.cli._pairs.open_data", lambda given, **_: make_dataset())
     monkeypatch.chdir(tmp_path)
     assert main(["train", str(example), "epochs=1"]) == 0
     assert (tmp_path / "runs" / "by_second_sel" / "model.safetensors").is_file()

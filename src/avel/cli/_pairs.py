@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,14 +193,16 @@ def same_folder(a: DataArguments, b: DataArguments) -> bool:
 
 
 def open_data(
-    arguments: DataArguments, *, partial: bool = False, whole: bool = False, **more: Any
-) -> Dataset:
+    arguments: DataArguments, *, partial: bool = False, whole: bool = False,
+    training: bool = False, **more: Any,
+) -> Dataset:  # fmt: skip
     """Load the data set that the arguments name, and print its notes.
 
     Args:
         arguments: Which data, and its options.
         partial: Whether splits of a folder may be missing, as for evaluation alone.
         whole: Whether all clips of a folder that names no split are in ``test``.
+        training: Whether they are trained on: nothing else reads a folder's altered copies.
         more: Further options of the data set.
 
     Raises:
@@ -212,6 +214,8 @@ def open_data(
 
     if not arguments.data:
         raise UsageError("the call names no data", expected="data=DIR, or data=ave root=DIR")
+    if not training and is_folder(arguments):
+        arguments = replace(arguments, options={**arguments.options, "copies": False})
     if len(arguments.folders) > 1:
         return _with_notes(_open_folders(arguments, partial=partial, whole=whole, **more))
     name, root = (

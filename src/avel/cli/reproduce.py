@@ -76,7 +76,7 @@ def reproduce(
     only = [t for t in arguments.task.split(",") if t]
     tables = reproduction.tables(names, only)  # mistakes are named before any work
     reproduction.plan(tables, pairs=arguments.recipe, mmel=arguments.mmel)
-    data = open_data(arguments)
+    data = open_data(arguments, training=True)
     folder = out or Path("reproduced") / slug(data)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def reproduce(
         return replace(arguments, options={**arguments.options, **reads})
 
     def reopen(reads: dict[str, str]) -> Dataset:
-        return open_data(reading(reads))
+        return open_data(reading(reads), training=True)
 
     def note_data(path: Path, reads: dict[str, str]) -> None:
         save_data_arguments(reading(reads), path)

@@ -56,7 +56,7 @@ def sweep(
         name, only, pairs=arguments.recipe, mmel=arguments.mmel
     )
     folder = out or Path("sweeps") / name
-    data = open_data(arguments)
+    data = open_data(arguments, training=True)
     count = len(reproduction.trainings(cells))
     print(f"{count} trainings of {counted(seeds, 'seed')} on {data.title}")
 

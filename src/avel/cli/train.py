@@ -111,7 +111,7 @@ def train(
     }  # fmt: skip
     if trains_mmel:
         rest["mmel"] = mmel_recipe(model, chosen, arguments.mmel)
-    data = open_data(arguments)
+    data = open_data(arguments, training=True)
     if is_folder(arguments):
         _print(dataset_summary(data))
     count = sum(len(data.splits[n]) for n in (("train",) if folds is None else pool(data)))

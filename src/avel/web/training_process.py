@@ -84,7 +84,8 @@ def train(request: TrainingRequest, report: Report) -> Json:
     keep_memory()
     compared = load_model(request.compared_model)
     _extract(request, compared.feature_options, report)
-    data = load_dataset("folder", root=request.data)
+    # `avel extract --copies` made those of a person's folder by other backbones, or of fewer clips
+    data = load_dataset("folder", root=request.data, copies=False)
     clips = sum(len(data.splits[name]) for name in pool(data))
     recipe = resolve(MODEL, "sel", pairs=request.recipe, small=clips < SMALL)
     count = recordings(data)
