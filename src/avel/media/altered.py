@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from avel.media.file import Media, Segment
 
-#: Segments whose mean power the noise follows: memory doesn't grow with the file's length.
+#: Most segments, and seconds, whose mean power the noise follows: memory doesn't grow with the
+#: file's length.
 _BLOCK = 32
 #: Decibels of the sound above the noise, and by which the sound is louder or quieter.
 NOISE, GAIN = (-5.0, 20.0), (-10.0, 10.0)
@@ -119,7 +120,8 @@ class Altered(Media):
         rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
         alteration = Alteration.draw(rng)
         segments = super().segments(frames=frames, size=size, step=step)
-        while block := list(islice(segments, _BLOCK)):
+        count = max(1, min(_BLOCK, int(_BLOCK / step)))
+        while block := list(islice(segments, count)):
             sound = alteration.sound(np.concatenate([s.audio for s in block]), rng)
             parts = np.split(sound, np.cumsum([len(s.audio) for s in block])[:-1])
             for segment, part in zip(block, parts, strict=True):
