@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +16,20 @@ import torch
 from avel.cli.main import main
 from avel.data import load_dataset
 from avel.data.base import Copy, Dataset, Split
+from avel.data.check import check_folder
 from avel.data.concat import join
+from avel.data.folder import training_files
+from avel.data.folders import load as load_folders
 from avel.data.packed import Windows
 from avel.data.resident import resident
 from avel.errors import CheckpointError, DataError
 from avel.evaluation.cross_validation import pooled
-from avel.features.store import FOLDER, copy_content, copy_folder, header, is_copy
+from avel.features.store import COPIES, FOLDER, copy_content, copy_folder, header, is_copy
 from avel.training.loop import Stopped, fit
 from avel.types import Features
 from tests.data.test_folder import HEAD, write
 from tests.media_files import mux, tone
+from tests.report_samples import hand_timeline
 from tests.training_data import features, make_dataset, small_recipe
 
 CPU = torch.device("cpu")
@@ -88,6 +93,44 @@ def test_copies_that_do_not_fit_the_features_are_named(tmp_path: Path) -> None:
     assert "altered copy 2: its backbones" in told
     assert f"avel extract {root} --copies 2" in told and "data.copies=false" in told
     assert not load_dataset("folder", root=root, copies=False).train.copies
+    found = [p.text for p in check_folder(root).problems if p.level == "error"]
+    assert len(found) == 2 and "copy 1 isn't of the features of v/3.mp4, v/4.mp4:" in found[0]
+
+
+@pytest.mark.parametrize("left", ["", "a file"])
+def test_a_copy_that_is_gone_is_missed(left: str, tmp_path: Path) -> None:
+    root = labelled(tmp_path)
+    shutil.rmtree(copy_folder(root / FOLDER, 1))
+    if left:
+        copy_folder(root / FOLDER, 1).write_text(left)
+    with pytest.raises(DataError, match=r"altered copy 1: v/0\.mp4: no features"):
+        load_dataset("folder", root=root)
+
+
+def test_only_training_reads_copies(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    root, run = labelled(tmp_path / "data", splits=True), str(tmp_path / "run")
+    train = ["train", "linear", f"data={root}", "epochs=1", "-o", run]
+    assert main(train) == 0
+    assert "altered copies of each training clip: 2" in capfd.readouterr().out
+    (copy_folder(root / FOLDER, 2) / "v/3.safetensors").unlink()
+    assert main(["evaluate", run]) == 0
+    assert main(["tune", run, f"data={root}", "data.copies=true", "--dry-run"]) == 0
+    assert main([*train, "--resume"]) == 1
+    assert "altered copy 2: v/3.mp4: no features" in capfd.readouterr().err
+
+
+def test_predictions_that_may_be_trained_on_have_copies(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    hand_timeline("a.wav", [3, 0, 0, 1, 3]).save(tmp_path / "a.eaf")
+    assert training_files(tmp_path) == ["a.wav"]
+
+
+def test_folders_that_lack_copies_are_named(tmp_path: Path) -> None:
+    roots = [labelled(tmp_path / name, splits=True) for name in "ab"]
+    shutil.rmtree(roots[1] / FOLDER / COPIES)
+    data = load_folders(roots)
+    assert not data.train.copies
+    assert "as each folder has: 0 (a 2, b 0; avel" in data.notes[-1]
 
 
 def test_features_of_a_copy_are_not_taken_for_the_clips_own(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import typer
 
 from avel.cli._options import AudioTrack, Device, Precision, VideoTrack, note_ignored_files
 from avel.device import check_device, sleep_while_waiting
-from avel.errors import DataError, UsageError, all_at_once, counted
+from avel.errors import DataError, UsageError, all_at_once
 
 if TYPE_CHECKING:
     from avel.cli._meter import Meter
@@ -144,7 +144,7 @@ def _copy_plans(inputs: list[Path], out: Path | None, count: int) -> list[FilePl
     if not count:
         return []
     if len(inputs) != 1 or not inputs[0].is_dir():
-        raise UsageError(f"--copies {count} of {counted(len(inputs), 'input')}",
+        raise UsageError(f"--copies {count} of {' '.join(map(str, inputs[:3]))}",
                          expected="one folder with labels, whose training clips are copied",
                          hint="avel extract DIR --copies 2")  # fmt: skip
     root = inputs[0]
@@ -207,6 +207,7 @@ def _check(
     *, dtype: str, precision: str, batch: int, step: float, jobs: int | None, threads: int,
     engine: str, address: str | None, copies: int,
 ) -> None:  # fmt: skip
+    from avel.features.store import MOST_COPIES
     from avel.media.file import STEPS
 
     mistakes = []
@@ -218,8 +219,8 @@ def _check(
         mistakes.append(f"--batch {batch}: expected 1 to 4096")
     if not STEPS[0] <= step <= STEPS[1]:
         mistakes.append(f"--step {step}: expected {STEPS[0]} to {STEPS[1]} seconds")
-    if not 0 <= copies <= 100:
-        mistakes.append(f"--copies {copies}: expected 0 to 100")
+    if not 0 <= copies <= MOST_COPIES:
+        mistakes.append(f"--copies {copies}: expected 0 to {MOST_COPIES}")
     if jobs is not None and not 0 <= jobs <= 4096:
         mistakes.append(f"--jobs {jobs}: expected 0 to 4096")
     if not 0 <= threads <= 1024:

@@ -18,7 +18,14 @@ from avel.data.folder import Clip, assign_splits, gather_clips, usable_clips
 from avel.errors import AvelError, counted
 from avel.features.content_hashes import ContentHashes, is_current
 from avel.features.listing import media_files
-from avel.features.store import FOLDER, header
+from avel.features.store import (
+    FOLDER,
+    FeatureNames,
+    copy_content,
+    copy_folders,
+    header,
+    stored_path,
+)
 from avel.files import file_exists
 from avel.media.probe import probe
 from avel.types import Json
@@ -197,12 +204,14 @@ def dataset_summary(data: Dataset) -> str:
     files = {clip.rpartition("#")[0] or clip for clip in names}
     segments = sum(int((s.labels >= 0).sum()) for s in data.splits.values())
     background = sum(int((s.labels == len(data.classes)).sum()) for s in data.splits.values())
+    copies = len(data.splits["train"].copies) if "train" in data.splits else 0
     of = counted(excerpts, "excerpt")
     sizes = _splits({name: len(s) for name, s in data.splits.items()})
     return (
         f"{data.name}: {counted(len(files), 'file')}, {of} ({sizes}), "
         f"{counted(len(data.classes), 'class', 'classes')}, "
         f"{100 * background / max(1, segments):.0f} % of the segments are background"
+        + (f"; altered copies of each training clip: {copies}" if copies else "")
     )
 
 
@@ -255,7 +264,27 @@ def _durations(
     else:
         text = f"no features: avel extract {root}"
         problems += [Problem("error", file, text) for file in missing]
+    problems += _altered(root, clips, contents, folder, first)
     return durations, [*problems, *_copies(clips, contents)]
+
+
+def _altered(
+    root: Path, clips: Sequence[Clip], contents: Mapping[str, str], folder: Path, first: Json
+) -> Iterator[Problem]:
+    """Altered copies that don't fit the features."""
+    names = FeatureNames()
+    learnt = [c.file for c in clips if c.split != SPLITS[-1] and c.file in contents]
+    for number, place in enumerate(copy_folders(folder), 1):
+        metas = {f: header(stored_path(root, f, out=place, names=names)) for f in learnt}
+        wrong = [
+            file for file, meta in metas.items()
+            if meta.get("content") != copy_content(contents[file], number)
+            or next(_unlike(meta, first), None)
+        ]  # fmt: skip
+        if wrong:
+            text = f"altered copy {number} isn't of the features of {some(wrong)}: make it again "
+            text += f"(avel extract {root} --copies {number}), or give data.copies=false"
+            yield Problem("error", "", text)
 
 
 def _unlike(meta: Json, first: Json) -> Iterator[str]:

@@ -35,6 +35,7 @@ from avel.features.listing import media_files
 from avel.features.manifest import NAME as MANIFEST
 from avel.features.manifest import STATUS_NAMES, read_manifest
 from avel.features.store import (
+    COPIES,
     FOLDER,
     FeatureNames,
     copy_content,
@@ -126,8 +127,7 @@ def load(
     if mistakes or not clips:
         _stop(root, mistakes + left)
     stored, mistakes = _read_features(root, clips, places, features, dtype)
-    copied, wrong = _read_copies(root, clips, stored, features, dtype) if copies else ([], [])
-    mistakes += wrong
+    copied = _read_copies(root, clips, stored, features, dtype) if copies and not mistakes else []
     clips, late = _within(clips, stored, read.rows)
     left += late
     drawn = not any(clip.split for clip in clips)
@@ -351,7 +351,7 @@ def training_files(root: Path) -> list[str]:
     Raises:
         DataError: if the annotations aren't there.
     """
-    clips, _ = gather_clips(read_annotations(root).rows)
+    clips, _ = gather_clips(read_annotations(root, predictions=True).rows)
     return [clip.file for clip in clips if clip.split != SPLITS[-1]]
 
 
@@ -361,8 +361,12 @@ def _read_copies(
     stored: _Stored,
     features: str | Path | None,
     dtype: str,
-) -> tuple[list[_Stored], list[str]]:
-    """The altered copies of the clips that may be trained on, and what is wrong with them."""
+) -> list[_Stored]:
+    """The altered copies of the clips that may be trained on.
+
+    Raises:
+        DataError: with all that is wrong with them.
+    """
     folder, names = Path(features or root / FOLDER), FeatureNames()
     copied, mistakes = list[_Stored](), list[str]()
     clips = [c for c in clips if c.split != SPLITS[-1] and c.file in stored.contents]
@@ -374,13 +378,18 @@ def _read_copies(
             if content != copy_content(stored.contents[file], number):
                 wrong.append(f"{file}: of another file, or other tracks, than its features")
         if not wrong and _kind(copy) != _kind(stored):
-            wrong = ["its backbones, or its segments, aren't those of the features"]
+            wrong = ["its backbones, or its segments' length, aren't those of the features"]
         mistakes += [f"altered copy {number}: {text}" for text in wrong]
         copied.append(copy)
     if mistakes:
-        cure = f"avel extract {root} --copies {len(copied)}"
-        mistakes.append(f"altered copies: make them again ({cure}), or give data.copies=false")
-    return copied, mistakes
+        cure = f"avel extract {root} {f'-o {features} ' if features else ''}--copies {len(copied)}"
+        raise DataError(
+            f"{root}: its altered copies don't fit its features{listed(mistakes)}",
+            expected="one of each clip that may be trained on, made as its features are",
+            hint=f"{cure} with the features' backbones, remove {folder / COPIES}, or give "
+            "data.copies=false",
+        )
+    return copied
 
 
 def _kind(stored: _Stored) -> tuple[object, ...]:

@@ -46,6 +46,13 @@ def load(roots: Sequence[Path], *, partial: bool = False, **options: Any) -> Dat
         raise DataError(f"{joined.name} has no clip in {' or '.join(lacking)}",
                         expected="train, val and test in one of the folders",
                         hint="name splits, or add clips")  # fmt: skip
+    copies = {d.name: len(d.train.copies) for d in datasets if "train" in d.splits}
+    if "train" in joined.splits and len(joined.train.copies) < max(copies.values()):
+        counts = ", ".join(f"{name} {count}" for name, count in copies.items())
+        notes.append(
+            f"Altered copies are read as many as each folder has: {len(joined.train.copies)} "
+            f"({counts}; avel extract DIR --copies makes more)."
+        )
     return replace(joined, notes=(*joined.notes, *notes))
 
 

@@ -7,7 +7,6 @@ import json
 import os
 from collections import Counter
 from contextlib import suppress
-from itertools import count, takewhile
 from pathlib import Path
 
 from avel.files import file_exists, is_media
@@ -18,6 +17,8 @@ FOLDER = "features"
 _ENDING = ".safetensors"
 #: The folder, within one of features, that holds those of altered copies, a folder a copy.
 COPIES = ".copies"
+#: Most altered copies of a clip.
+MOST_COPIES = 100
 #: What marks an altered copy in the ``content`` of its features, before its number.
 _COPY = ":copy="
 #: The longest name, in bytes, that leaves room for the ending within 255.
@@ -65,9 +66,10 @@ def copy_folder(features: str | Path, number: int) -> Path:
 
 
 def copy_folders(features: str | Path) -> list[Path]:
-    """Those of the altered copies that a folder of features has, from the first on."""
-    numbers = takewhile(lambda n: copy_folder(features, n).is_dir(), count(1))
-    return [copy_folder(features, number) for number in numbers]
+    """Those of the altered copies that a folder of features has, and that lack before the last."""
+    folders = [copy_folder(features, number) for number in range(1, MOST_COPIES + 1)]
+    last = max((n for n, f in enumerate(folders, 1) if os.path.lexists(f)), default=0)
+    return folders[:last]
 
 
 def copy_content(content: str, number: int) -> str:
