@@ -151,7 +151,7 @@ class Recipe:
         roll: Whether a training step begins every clip at a random segment; what stood before
             follows at its end.
         copied: Share of a training step's clips, of each modality, that one of their altered
-            copies stands for, where the data have any (`avel extract --copies`).
+            copies stands for, where the data have any (`avel extract DIR --copies 2`).
         selection: What selects the epoch: ``"metric"`` the task's metric on validation,
             ``"tag_loss"`` the lowest loss over the tags of its clips (WSEL; no class of a segment
             is read), ``"last"`` takes the last epoch.
