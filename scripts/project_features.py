@@ -4,8 +4,8 @@
     python scripts/project_features.py data/pairs10 data/pairs10-256 --width 256
 
 Maps of 1280 channels cost five times what 256 cost in every training step. The components are
-those of the training split's regions (a fifth of its clips, at least 100), so no other split is
-looked at. OUT has links to the labels and videos, ``features/``, and ``projection.safetensors``
+those of the training split's regions (a fifth of its clips, at least 100; no altered copies), so
+no other split is looked at. OUT has links to the labels and videos, ``features/``, and ``projection.safetensors``
 with the mean, the components and the share of the variance that they hold. What exists is kept.
 """
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
+from avel.data.packed import feature_files
 from avel.features.store import FOLDER
 from avel.files import write_whole
 from avel.types import Features
@@ -100,7 +101,7 @@ def main() -> None:
     else:
         lines = (folder / "trainSet.txt").read_text("utf-8").splitlines()
         names = {line.split("&")[1] for line in lines}
-        chosen = [f for f in files if f.stem in names]
+        chosen = [f for f in feature_files(source) if f.stem in names]
         chosen = chosen[:: max(1, min(EVERY, len(chosen) // LEAST))]
         regions = [Features.load(f).visual for f in chosen]
         flat = np.concatenate([r.reshape(-1, r.shape[-1]) for r in regions]).astype(np.float32)
