@@ -213,6 +213,7 @@ def test_trainings_with_copies_differ_and_resume_to_the_same_weights(tmp_path: P
     without = fit("cspa_csea", data, recipe=replace(recipe, copied=0.0))
     plain = fit("cspa_csea", make_dataset(unequal=True), recipe=recipe)
     assert weights(without) == weights(plain) != weights(whole)
+    assert without.trained.card["copies"] == 0
 
 
 def test_joined_and_pooled_data_keep_the_copies_that_all_have() -> None:

@@ -79,6 +79,8 @@ def test_noise_is_so_many_decibels_below_the_sound_and_as_dark_as_its_colour(
     octaves = [power[400 * 2**k : 800 * 2**k].mean() for k in range(6)]  # 100 Hz to 6.4 kHz
     fall = -np.polyfit(np.arange(6), np.log2(octaves), 1)[0]
     assert fall == pytest.approx(colour, abs=0.1)
+    heard = power[4 * 50 :].sum() / power.sum()  # above 50 Hz
+    assert heard > 0.45
     quiet = replace(PLAIN, gain=-20.0).sound(sound, rng)
     np.testing.assert_allclose(quiet, sound / 10, atol=1e-4)
     assert not replace(PLAIN, noise=-5.0).sound(np.zeros(16000, np.float32), rng).any()

@@ -15,15 +15,16 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from avel.media.file import Media, Segment
+from avel.media.file import RATE, Media, Segment
 
 #: Most segments, and seconds, whose mean power the noise follows: memory doesn't grow with the
 #: file's length.
 _BLOCK = 32
 #: Decibels of the sound above the noise, and by which the sound is louder or quieter.
 NOISE, GAIN = (-5.0, 20.0), (-10.0, 10.0)
-#: The noise's power falls with the frequency to this power: 0 is white, 1 pink, 2 brown.
-COLOUR = (0.0, 2.0)
+#: The noise's power falls with the frequency to this power: 0 is white, 1 pink, 2 brown. Below
+#: so many hertz it stays, or most of it would be too low to be heard.
+COLOUR, LOWEST = (0.0, 2.0), 50.0
 #: Standard deviation of the blur, in percent of the width; drawn by its logarithm.
 BLUR = (0.3, 3.0)
 #: Factors of brightness and contrast.
@@ -74,8 +75,8 @@ class Alteration:
         """(n,) samples with noise whose power is in proportion to theirs; silence stays silence."""
         power = float(np.square(samples, dtype=np.float64).mean())
         spectrum = np.fft.rfft(rng.standard_normal(len(samples)))
-        spectrum[0] = 0
-        spectrum[1:] *= np.arange(1, len(spectrum)) ** (-self.colour / 2)
+        pitch = np.fft.rfftfreq(len(samples), 1 / RATE)
+        spectrum *= np.maximum(pitch, LOWEST) ** (-self.colour / 2)
         noise = np.fft.irfft(spectrum, len(samples))
         noise *= math.sqrt(power * 10 ** (-self.noise / 10) / max(1e-30, np.square(noise).mean()))
         return np.asarray((samples + noise) * 10 ** (self.gain / 20), np.float32)

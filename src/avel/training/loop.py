@@ -167,6 +167,8 @@ def fit(
     setting = kind.setting_of(setting, options)
     train, val, test = kind.splits(data, setting)
     train, val = without(train, exclude), without(val, exclude_val)
+    if not recipe.copied:
+        train = replace(train, copies=())
     _check_batch(recipe, train)
     initial = load_trained(init) if isinstance(init, str | Path) else init
     leak = count_leak(initial, data, train, val, test, allow_leak) if initial else 0
