@@ -142,8 +142,7 @@ def docs_table(rows: list[dict[str, Any]]) -> str:
     told = (
         f"Mean ± standard deviation over {first['folds']} folds of {first['clips']} clips "
         f"({first['segments']} segments), of one or several divisions, in percent; minutes "
-        f"of training all folds, on {first['cores']} cores of {first['cpu']} that other programs "
-        f"kept busy (load {first['load']})."
+        "of training all folds beside other programs (the CSV names each row's processor and load)."
     )
     return "\n".join([*lines, "", told, *changes_table(cell)])
 

@@ -375,7 +375,7 @@ def main() -> None:
     for one in (run for own in runs.values() for run in own):
         data = align_classes(one, data)
     for kind, level, split in made:
-        rows += rows_of(kind, level, split, runs, data.name)
+        rows += rows_of(kind, level, split, runs, "pairs10")
         print(kind, level, flush=True)
     write_whole(given.results / given.name, table(rows))
     if set(only) >= set(PANELS):

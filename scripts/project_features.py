@@ -5,8 +5,9 @@
 
 Maps of 1280 channels cost five times what 256 cost in every training step. The components are
 those of the training split's regions (a fifth of its clips, at least 100; no altered copies), so
-no other split is looked at. OUT has links to the labels and videos, ``features/``, and ``projection.safetensors``
-with the mean, the components and the share of the variance that they hold. What exists is kept.
+no other split is looked at. OUT has links to the labels and videos, ``features/``, and
+``projection.safetensors`` with the mean, the components and the share of the variance that they
+hold. What exists is kept.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ from avel.data.packed import Windows
 from avel.data.resident import resident
 from avel.errors import CheckpointError, DataError
 from avel.evaluation.cross_validation import pooled
+from avel.experiments.runner import Runner
+from avel.experiments.spec import prepare
 from avel.features.store import COPIES, FOLDER, copy_content, copy_folder, header, is_copy
 from avel.training.loop import Stopped, fit
 from avel.types import Features
@@ -305,3 +307,12 @@ def test_copies_are_of_one_labelled_folder(films: Path, capfd: pytest.CaptureFix
     told = capfd.readouterr().err
     assert "annotations" in told and "Traceback" not in told
     assert not (films / FOLDER).exists()
+
+
+def test_trainings_of_tables_lie_apart_by_their_copies(tmp_path: Path) -> None:
+    plain, two, three = make_dataset(), copied(make_dataset()), copied(make_dataset(), 3)
+    training, without = (prepare("linear", "sel", {}, pairs=p) for p in ((), ("copied=0",)))
+    places = {Runner(tmp_path, data).folder_of(training, 0) for data in (plain, two, three)}
+    assert len(places) == 3
+    same = {Runner(tmp_path, data).folder_of(without, 0) for data in (plain, two)}
+    assert len(same) == 1

@@ -175,7 +175,7 @@ def test_a_table_says_what_is_open_and_what_is_real(results: ModuleType) -> None
     assert made[4].endswith("| 61.3 ± 1.2 (n = 3) |  |  | **+11.3 (+5.0 to +17.0)** |")
 
 
-@pytest.mark.parametrize("name", ["pairs10", "pairs10_taggers"])
+@pytest.mark.parametrize("name", ["pairs10", "pairs10_taggers", "pairs10_copies"])
 def test_the_page_holds_the_tables(results: ModuleType, name: str) -> None:
     files = (ROOT / "results" / f"{name}{end}.csv" for end in ("", "_differences"))
     rows, pairs = (results.read_rows(path) for path in files)
