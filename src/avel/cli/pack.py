@@ -14,10 +14,11 @@ def pack(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data folder, or its features.")],
     dtype: Annotated[str, typer.Option(help="The stored type: float16 or float32.")] = "float16",
 ) -> None:
-    """Pack the features of `avel extract` into one store, and those of each altered copy.
+    """Pack the features of `avel extract` into one store.
 
-    The store is memory-mapped: `avel train data=DIR` then starts at once. A store is ignored after
-    a feature file has changed or has been added: pack again.
+    Those of each altered copy get one of their own. The store is memory-mapped: `avel train
+    data=DIR` then starts at once. A store is ignored after a feature file has changed or has been
+    added: pack again.
     """
     from avel.data.ave.store import store_folder
     from avel.data.packed import pack as pack_features
