@@ -273,7 +273,7 @@ def _altered(
 ) -> Iterator[Problem]:
     """Altered copies that don't fit the features."""
     names = FeatureNames()
-    learnt = [c.file for c in clips if c.split != SPLITS[-1] and c.file in contents]
+    learnt = [c.file for c in clips if c.trainable and c.file in contents]
     for number, place in enumerate(copy_folders(folder), 1):
         metas = {f: header(stored_path(root, f, out=place, names=names)) for f in learnt}
         wrong = [

@@ -68,6 +68,11 @@ class Clip:
     events: tuple[tuple[float, float, str], ...]
     where: str = ""
 
+    @property
+    def trainable(self) -> bool:
+        """Whether it may be trained on, and so has altered copies: it isn't in test."""
+        return self.split != SPLITS[-1]
+
 
 def load(
     root: str | Path,
@@ -352,7 +357,7 @@ def training_files(root: Path) -> list[str]:
         DataError: if the annotations aren't there.
     """
     clips, _ = gather_clips(read_annotations(root, predictions=True).rows)
-    return [clip.file for clip in clips if clip.split != SPLITS[-1]]
+    return [clip.file for clip in clips if clip.trainable]
 
 
 def _read_copies(
@@ -369,7 +374,7 @@ def _read_copies(
     """
     folder, names = Path(features or root / FOLDER), FeatureNames()
     copied, mistakes = list[_Stored](), list[str]()
-    clips = [c for c in clips if c.split != SPLITS[-1] and c.file in stored.contents]
+    clips = [c for c in clips if c.trainable and c.file in stored.contents]
     for number, place in enumerate(copy_folders(folder), 1):
         places = {c.file: stored_path(root, c.file, out=place, names=names) for c in clips}
         copy = _packed(root, clips, places, place, dtype)
