@@ -12,7 +12,8 @@ backbones read them:
 `dropped`  so many percent of the frames (12 a second) are lost; the last one before stays on screen
 `lost`     no sound, or no picture
 `offset`   the sound so many seconds later than the picture: silence before it, its end cut off;
-           the truth stays on the picture's clock
+           the truth stays on the picture's clock; the metric `segment_accuracy_but_last_N` leaves
+           out the last N seconds, whose sound the clip has no more (of clean clips likewise)
 
 A second in which nothing can be heard (or seen) is judged by the network like any other: the rule
 of `avel localize` that it has no event isn't applied. Features are kept in --work, in a folder for
@@ -73,6 +74,8 @@ CONDITIONS: tuple[tuple[str, str], ...] = (
 HEARD, TRUNK_WIDTH = ("noise", "offset"), ("blur", "dropped")
 #: Levels between which nothing lies: dots without a line.
 UNORDERED = ("lost",)
+#: Segment accuracy without the last so many seconds.
+BUT_LAST = "segment_accuracy_but_last_"
 #: What the figure's panels are called.
 PANELS = {
     "noise": "noise in the sound (dB below it)", "blur": "blur (% of the width)",
@@ -270,9 +273,14 @@ def _sizes(evaluation: Json) -> Json:
     return {k: v for k, v in kept if isinstance(v, int) and not isinstance(v, bool)}
 
 
-def judge(run: Trained, held: Resident) -> dict[str, float]:
+def judge(run: Trained, held: Resident, but_last: Sequence[int] = ()) -> dict[str, float]:
+    """SEL's metrics, and the segment accuracy without so many segments at every clip's end."""
     labels, _ = task_named("sel").predictor(run.network, held)(held.split)
-    return segment_metrics(labels, held.split.labels, len(run.classes))
+    truth = held.split.labels
+    metrics = segment_metrics(labels, truth, len(run.classes))
+    for n in but_last:
+        metrics[f"{BUT_LAST}{n}"] = float((labels[:, :-n] == truth[:, :-n]).mean())
+    return metrics
 
 
 def rows_of(
@@ -280,8 +288,10 @@ def rows_of(
 ) -> Iterator[Json]:
     """A row a system and metric."""
     held = resident(split)
+    offsets = [late for k, late in CONDITIONS if k == "offset"]
+    cut = {"clean": offsets, "offset": [level]}.get(kind, [])
     for name, own in runs.items():
-        found = [judge(run, held) for run in own]
+        found = [judge(run, held, [int(late) for late in cut]) for run in own]
         for metric in found[0]:
             scale = 1 if metric == "boundary_error" else 100
             values = [scale * f[metric] for f in found if not np.isnan(f[metric])]

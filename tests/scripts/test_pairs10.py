@@ -117,6 +117,15 @@ def test_runs_are_found_by_what_our_tables_call_them(
     assert found["CSEA"][1].card["options"]["modules"] == "csea"
     rows = list(robustness.rows_of("clean", "", data.test, {"CSEA": found["CSEA"]}, "made_up"))
     assert rows[0]["n"] == 2 and 0 <= rows[0]["ours_on_made_up"] <= 100
+    known = {r["metric"]: r["ours_on_made_up"] for r in rows}
+    wrong = data.test.labels.copy()
+    wrong[:, -1] = len(data.classes) - wrong[:, -1]  # the last second's truth alone
+    other = replace(data.test, labels=wrong)
+    rows = list(robustness.rows_of("offset", "1", other, {"CSEA": found["CSEA"]}, "made_up"))
+    late = {r["metric"]: r["ours_on_made_up"] for r in rows}
+    assert late["segment_accuracy_but_last_1"] == known["segment_accuracy_but_last_1"]
+    assert late["segment_accuracy"] != known["segment_accuracy"]
+    assert "segment_accuracy_but_last_2" in known and "segment_accuracy_but_last_2" not in late
     reproduce(
         ["modalities"], data, out=tmp_path, only=["sel"], pairs=["batch=4", *pairs[2:], pairs[0]]
     )
