@@ -91,6 +91,12 @@ def train(
     from avel.training.mmel import mmel_recipe
     from avel.training.recipes import SMALL, resolve, small_recipe_text
 
+    if "=" in model:
+        raise UsageError(
+            f"no model stands before {model}",
+            expected="a name of `avel ls models`, then KEY=VALUE",
+            hint=f"avel train evidence {model} ...",
+        )
     model = models.named(model)
     arguments = parse_pairs(pairs or [])
     task: Any = arguments.task or DEFAULT
