@@ -165,7 +165,7 @@ def degraded_picture(
 # ---- features of every condition
 
 
-def features(
+def degraded_features(
     clips: Sequence[Path],
     kind: str,
     level: str,
@@ -212,17 +212,34 @@ def features(
         return kept["audio"], kept["visual"]
 
 
+class Features:
+    """Those of a data set's clips under any condition, by the backbones that its own are of.
+
+    Args:
+        root: The data set's folder.
+        work: Folder of the files that keep them.
+    """
+
+    def __init__(self, root: Path, work: Path) -> None:
+        first = header(next((root / "features").rglob("*.safetensors")))
+        audio, visual = first["audio_card"]["name"], first["visual_card"]["name"]
+        projection = Projection.load(root) if PROJECTED in visual else None
+        self.root = root
+        self.given = work, (audio, visual.partition(PROJECTED)[0]), projection
+
+    def __call__(
+        self, ids: Sequence[str], kind: str, level: str
+    ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:  # fmt: skip
+        """(N, T, A) and (N, T, H, W, V), see :func:`degraded_features`."""
+        return degraded_features([self.root / clip for clip in ids], kind, level, *self.given)
+
+
 def splits(
     root: Path, test: Split, work: Path, only: Sequence[str]
 ) -> Iterator[tuple[str, str, Split]]:
     """The test clips in every condition of some kinds, or of single ones (``blur:1``)."""
-    clips = [root / clip for clip in test.ids]
-    first = header(next((root / "features").rglob("*.safetensors")))
-    cards = first["audio_card"]["name"], first["visual_card"]["name"]
-    backbones = cards[0], cards[1].partition(PROJECTED)[0]
-    projection = Projection.load(root) if PROJECTED in cards[1] else None
-    given = work, backbones, projection
-    audio, visual = features(clips, "clean", "", *given)
+    features = Features(root, work)
+    audio, visual = features(test.ids, "clean", "")
     for kind, level in CONDITIONS:
         if not {"clean", *only} & {kind, f"{kind}:{level}"}:
             continue
@@ -230,9 +247,9 @@ def splits(
         if kind == "lost":
             heard, seen = (0 * audio, visual) if level == "sound" else (audio, 0 * visual)
         elif kind in HEARD:
-            heard, _ = features(clips, kind, level, *given)
+            heard, _ = features(test.ids, kind, level)
         elif kind in TRUNK_WIDTH:
-            _, seen = features(clips, kind, level, *given)
+            _, seen = features(test.ids, kind, level)
         yield kind, level, replace(test, audio=heard, visual=seen, rows=None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -196,12 +197,37 @@ def test_the_page_holds_the_tables(results: ModuleType, name: str) -> None:
 
 
 def test_our_model_s_page_holds_what_its_parts_give(results: ModuleType) -> None:
-    ablation = load_script("evidence_ablation")
+    ablation, bounds = load_script("evidence_ablation"), load_script("evidence_bounds")
     page = ablation.PAGE.read_text("utf-8")
     for name, columns in (
         (ablation.RESULTS, ablation.COLUMNS), (ablation.CML_RESULTS, ablation.CML_METRICS),
+        (bounds.RESULTS, bounds.COLUMNS),
     ):  # fmt: skip
         assert ablation.ablation_table(results.read_rows(ROOT / "results" / name), columns) in page
+
+
+def test_a_bound_s_copies_have_the_degradation_alone(
+    robustness: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bounds, data = load_script("evidence_bounds"), make_dataset()
+    splits = {"train": data.train, "val": data.val, "test": data.test}
+
+    class Made:
+        def __init__(self, root: Path, work: Path) -> None:
+            self.split = splits[work.name]
+
+        def __call__(self, ids: Sequence[str], kind: str, level: str) -> tuple[np.ndarray, ...]:
+            assert tuple(ids) == self.split.ids and (kind, level) in bounds.DEGRADED.values()
+            return 0 * self.split.audio[:], 0 * self.split.visual[:]
+
+    monkeypatch.setattr(bounds, "Features", Made)
+    (_, same), (_, noisy), (_, blurred) = bounds.variants(data, tmp_path, tmp_path)
+    assert same is data
+    for made, heard, seen in ((noisy, False, True), (blurred, True, False)):
+        (copy,) = made.train.copies
+        assert bool(copy.audio.any()) is heard and bool(copy.visual.any()) is seen
+        np.testing.assert_array_equal(made.train.audio, data.train.audio)
+        assert made.val is data.val
 
 
 # ---- where they look

@@ -21,6 +21,7 @@ NOT_SPEED = {
     "pairs10_taggers_maps.csv": "likewise",
     "evidence_ablation.csv": "a training beside other work, which no page quotes",
     "evidence_ablation_cml.csv": "likewise",
+    "evidence_bounds.csv": "likewise",
     "full_scale.csv": "measured before the script named the processor",
     "training_curves.csv": "the rows at AVE's scale were, likewise",
 }
