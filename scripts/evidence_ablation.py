@@ -138,7 +138,7 @@ def ablation_table(rows: list[dict[str, str]], names: Sequence[str]) -> str:
 def _cell(values: list[float]) -> str:
     if not values:
         return ""
-    spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+    spread = f"\u00a0±\u00a0{stdev(values):.1f}" if len(values) > 1 else ""  # in one line
     return f"{mean(values):.1f}{spread}"
 
 
