@@ -113,6 +113,7 @@ def test_public_functions_are_not_hidden_by_modules() -> None:
         (["no-such-verb"], 2, "no-such-verb"),
         (["frobnicate"], 2, "`avel --help` lists the verbs"),
         (["train", "data=data/toy"], 2, "hint: avel train evidence data=data/toy"),
+        (["train", "a=b/model.py", "data=."], 2, "there is no file"),
         (["train", "linear", "data=.", "data.foo=3"], 2, "unknown option of the data set folder"),
         (["localize", "no-such-folder"], 1, "there is no such file or folder"),
         (["evaluate", "no-such-run"], 2, "no trained model at 'no-such-run'"),

@@ -91,7 +91,7 @@ def train(
     from avel.training.mmel import mmel_recipe
     from avel.training.recipes import SMALL, resolve, small_recipe_text
 
-    if "=" in model:
+    if "=" in model and not model.endswith(".py"):
         raise UsageError(
             f"no model stands before {model}",
             expected="a name of `avel ls models`, then KEY=VALUE",
