@@ -144,7 +144,7 @@ def _cell(values: list[float]) -> str:
 
 def train(
     path: Path,
-    data: Dataset,
+    data: Dataset | Mapping[str, Dataset],
     variants: Mapping[str, tuple[str, tuple[str, ...]]],
     *,
     task: TaskName,
@@ -156,7 +156,7 @@ def train(
 
     Args:
         path: The CSV, written after every training.
-        data: The data set.
+        data: The data set, or that of each variant, by name.
         variants: The model, and what differs from its default, by name.
         task: ``"sel"`` or ``"cml"``.
         seeds: How many.
@@ -170,12 +170,13 @@ def train(
             if any((r["variant"], r["seed"]) == (name, str(seed)) for r in rows):
                 continue
             start = time.perf_counter()
+            own = data if isinstance(data, Dataset) else data[name]
             recipe = resolve(model, task, pairs=[*pairs, *own_pairs])
-            run = fit(model, data, task=task, seed=seed, recipe=recipe)
+            run = fit(model, own, task=task, seed=seed, recipe=recipe)
             row = {
                 "variant": name, "model": model, "options": " ".join(own_pairs), "seed": seed,
-                "epochs": recipe.epochs, "selected": run.best["epoch"], "clips": len(data.val),
-                **evaluate(run.trained, data.val), "seconds": round(time.perf_counter() - start),
+                "epochs": recipe.epochs, "selected": run.best["epoch"], "clips": len(own.val),
+                **evaluate(run.trained, own.val), "seconds": round(time.perf_counter() - start),
             }  # fmt: skip
             rows.append({k: str(v) for k, v in row.items()})
             rows.sort(key=lambda r: (int(r["seed"]), places.get(r["variant"], len(places))))

@@ -16,12 +16,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from avel.data import load_dataset
 from avel.data.base import Copy, Dataset, Split, fingerprint
 from avel.data.resident import resident
-from avel.figures.curves import read_rows
 from avel.files import write_whole
 from avel.inference.checkpoint import Trained
 from avel.types import Json
@@ -35,27 +32,27 @@ DEGRADED = {"noise 0 dB": ("noise", "0"), "blur 1 %": ("blur", "1")}
 COLUMNS = ("as they are", *DEGRADED)
 
 
-def degraded(split: Split, root: Path, work: Path) -> Iterator[tuple[str, Split]]:
-    """The clips of a split under each degradation."""
-    features = Features(root, work / split.name)
+def own_arrays(split: Split) -> Split:
+    """The same clips without copies, with arrays of their own in place of a store's rows."""
     audio, visual = split.audio[split.store_rows], split.visual[split.store_rows]
+    return replace(split, audio=audio, visual=visual, rows=None, copies=())
+
+
+def degraded(split: Split, root: Path, work: Path) -> Iterator[tuple[str, Split]]:
+    """The clips of :func:`own_arrays` under each degradation."""
+    features = Features(root, work / split.name)
     for column, (kind, level) in DEGRADED.items():
         heard, seen = features(split.ids, kind, level)
-        given = (heard, visual) if kind == "noise" else (audio, seen)
-        yield column, replace(split, audio=given[0], visual=given[1], rows=None, copies=())
+        yield column, replace(split, **({"audio": heard} if kind == "noise" else {"visual": seen}))
 
 
-def variants(data: Dataset, root: Path, work: Path) -> Iterator[tuple[str, Dataset]]:
+def variants(data: Dataset, root: Path, work: Path) -> dict[str, Dataset]:
     """The data with their altered copies, then with copies of each degradation alone."""
-    yield "altered copies", data
-    clean = data.train
+    made, clean = {"altered copies": data}, own_arrays(data.train)
     for column, split in degraded(clean, root, work):
-        copies = (Copy(np.asarray(split.audio), np.asarray(split.visual)),)
-        own = replace(
-            clean, audio=clean.audio[clean.store_rows], visual=clean.visual[clean.store_rows],
-            rows=None, copies=copies,
-        )  # fmt: skip
-        yield f"copies with {column}", replace(data, splits={**data.splits, "train": own})
+        own = replace(clean, copies=(Copy(split.audio, split.visual),))
+        made[f"copies with {column}"] = replace(data, splits={**data.splits, "train": own})
+    return made
 
 
 def main() -> None:
@@ -68,18 +65,18 @@ def main() -> None:
     given = parser.parse_args()
     data = load_dataset("folder", root=given.data)
     places = given.data, given.work / fingerprint(data)[:12]
-    judged = {"as they are": data.val, **dict(degraded(data.val, *places))}
+    judged = {"as they are": data.val, **dict(degraded(own_arrays(data.val), *places))}
 
     def scores(trained: Trained, _: Split) -> Json:
         metrics = {name: judge(trained, resident(split)) for name, split in judged.items()}
         return {name: round(100 * m["segment_accuracy"], 2) for name, m in metrics.items()}
 
-    for name, own in variants(data, *places):
-        train(
-            given.results / RESULTS, own, {name: ("evidence", ())}, task="sel", seeds=given.seeds,
-            pairs=[f"epochs={EPOCHS}"], evaluate=scores,
-        )  # fmt: skip
-    told = ablation_table(read_rows(given.results / RESULTS), COLUMNS)
+    own = variants(data, *places)
+    rows = train(
+        given.results / RESULTS, own, dict.fromkeys(own, ("evidence", ())), task="sel",
+        seeds=given.seeds, pairs=[f"epochs={EPOCHS}"], evaluate=scores,
+    )  # fmt: skip
+    told = ablation_table(rows, COLUMNS)
     write_whole(PAGE, put(PAGE.read_text("utf-8"), "bounds", told))
 
 

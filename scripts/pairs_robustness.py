@@ -63,9 +63,11 @@ RESULTS = "pairs10_robustness.csv"
 MINIS = "mini_audio", "mini_visual"
 #: Frames of a second that dropping chooses from: as many as the clips have.
 FPS = 12
-#: Kinds and levels, in the order of the figure; "" is the clip as it is.
+#: The clip as it is.
+CLEAN = ("clean", "")
+#: Kinds and levels, in the order of the figure.
 CONDITIONS: tuple[tuple[str, str], ...] = (
-    ("clean", ""), ("noise", "20"), ("noise", "10"), ("noise", "0"),
+    CLEAN, ("noise", "20"), ("noise", "10"), ("noise", "0"),
     ("blur", "1"), ("blur", "2"), ("blur", "4"),
     ("dropped", "50"), ("dropped", "90"), ("dropped", "98"),
     ("lost", "sound"), ("lost", "picture"), ("offset", "1"), ("offset", "2"), ("offset", "3"),
@@ -165,53 +167,6 @@ def degraded_picture(
 # ---- features of every condition
 
 
-def degraded_features(
-    clips: Sequence[Path],
-    kind: str,
-    level: str,
-    work: Path,
-    backbones: tuple[str, str],
-    projection: Projection | None,
-) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
-    """(N, T, A) and (N, T, H, W, V) of clips of one length, kept in a file of ``work``.
-
-    What the condition leaves as it was is zeros.
-
-    Args:
-        clips: The clips' paths.
-        kind, level: The condition.
-        work: Folder of the files.
-        backbones: The audio and the visual one.
-        projection: What the maps are projected by; None leaves them as they are.
-
-    Raises:
-        AvelError: if a clip can't be read.
-    """
-    path = work / f"{kind}{level}-{len(clips)}.npz"
-    if not path.is_file():
-        # the modality that stays as it was is read by the quickest backbone, and not kept
-        audio = MINIS[0] if kind in TRUNK_WIDTH else backbones[0]
-        visual = MINIS[1] if kind in HEARD else backbones[1]
-        extractor = Extractor(audio=audio, visual=visual)
-        heard, seen = [], []
-        media = [open_media(clip) for clip in clips]
-        made = extractor.many(
-            Degraded.of(m, kind=kind, level=level, seed=i) for i, m in enumerate(media)
-        )
-        for _, found in made:
-            if isinstance(found, Exception):
-                raise found
-            if projection is not None and kind not in HEARD:
-                found = projection(found)
-            heard.append(found.audio.astype(np.float16))
-            seen.append(found.visual.astype(np.float16))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as temporary, temporary.open("wb") as f:
-            np.savez(f, audio=np.stack(heard), visual=np.stack(seen))
-    with np.load(path, allow_pickle=False) as kept:
-        return kept["audio"], kept["visual"]
-
-
 class Features:
     """Those of a data set's clips under any condition, by the backbones that its own are of.
 
@@ -222,16 +177,44 @@ class Features:
 
     def __init__(self, root: Path, work: Path) -> None:
         first = header(next((root / "features").rglob("*.safetensors")))
-        audio, visual = first["audio_card"]["name"], first["visual_card"]["name"]
-        projection = Projection.load(root) if PROJECTED in visual else None
-        self.root = root
-        self.given = work, (audio, visual.partition(PROJECTED)[0]), projection
+        self.root, self.work = root, work
+        self.audio, visual = first["audio_card"]["name"], first["visual_card"]["name"]
+        self.visual = visual.partition(PROJECTED)[0]
+        self.projection = Projection.load(root) if PROJECTED in visual else None
 
     def __call__(
         self, ids: Sequence[str], kind: str, level: str
     ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:  # fmt: skip
-        """(N, T, A) and (N, T, H, W, V), see :func:`degraded_features`."""
-        return degraded_features([self.root / clip for clip in ids], kind, level, *self.given)
+        """(N, T, A) and (N, T, H, W, V) of clips of one length, kept in a file of ``work``.
+
+        What the condition leaves as it was has no meaning.
+
+        Raises:
+            AvelError: if a clip can't be read.
+        """
+        path = self.work / f"{kind}{level}-{len(ids)}.npz"
+        if not path.is_file():
+            # the modality that stays as it was is read by the quickest backbone, and not used
+            audio = MINIS[0] if kind in TRUNK_WIDTH else self.audio
+            visual = MINIS[1] if kind in HEARD else self.visual
+            extractor = Extractor(audio=audio, visual=visual)
+            heard, seen = [], []
+            media = [open_media(self.root / clip) for clip in ids]
+            made = extractor.many(
+                Degraded.of(m, kind=kind, level=level, seed=i) for i, m in enumerate(media)
+            )
+            for _, found in made:
+                if isinstance(found, Exception):
+                    raise found
+                if self.projection is not None and kind not in HEARD:
+                    found = self.projection(found)
+                heard.append(found.audio.astype(np.float16))
+                seen.append(found.visual.astype(np.float16))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole(path) as temporary, temporary.open("wb") as f:
+                np.savez(f, audio=np.stack(heard), visual=np.stack(seen))
+        with np.load(path, allow_pickle=False) as kept:
+            return kept["audio"], kept["visual"]
 
 
 def splits(
@@ -239,7 +222,7 @@ def splits(
 ) -> Iterator[tuple[str, str, Split]]:
     """The test clips in every condition of some kinds, or of single ones (``blur:1``)."""
     features = Features(root, work)
-    audio, visual = features(test.ids, "clean", "")
+    audio, visual = features(test.ids, *CLEAN)
     for kind, level in CONDITIONS:
         if not {"clean", *only} & {kind, f"{kind}:{level}"}:
             continue
@@ -305,10 +288,9 @@ def rows_of(
 ) -> Iterator[Json]:
     """A row a system and metric."""
     held = resident(split)
-    offsets = [late for k, late in CONDITIONS if k == "offset"]
-    cut = {"clean": offsets, "offset": [level]}.get(kind, [])
+    late = [int(n) for k, n in CONDITIONS if k == "offset" and (kind, level) in ((k, n), CLEAN)]
     for name, own in runs.items():
-        found = [judge(run, held, [int(late) for late in cut]) for run in own]
+        found = [judge(run, held, late) for run in own]
         for metric in found[0]:
             scale = 1 if metric == "boundary_error" else 100
             values = [scale * f[metric] for f in found if not np.isnan(f[metric])]
@@ -352,7 +334,7 @@ def draw(rows: Sequence[dict[str, str]], path: Path) -> None:
 def _panel(ax: Axes, rows: Sequence[dict[str, str]], kind: str) -> None:
     from avel.figures.style import COLOURS, GREY, MARKERS
 
-    levels = [("clean", "")] + [(k, level) for k, level in CONDITIONS if k == kind]
+    levels = [CLEAN] + [(k, level) for k, level in CONDITIONS if k == kind]
     names = list(dict.fromkeys(r["system"] for r in rows))
     line = kind not in UNORDERED
     for name in sorted(names, key=lambda n: n in SHOWN):

@@ -221,7 +221,7 @@ def test_a_bound_s_copies_have_the_degradation_alone(
             return 0 * self.split.audio[:], 0 * self.split.visual[:]
 
     monkeypatch.setattr(bounds, "Features", Made)
-    (_, same), (_, noisy), (_, blurred) = bounds.variants(data, tmp_path, tmp_path)
+    same, noisy, blurred = bounds.variants(data, tmp_path, tmp_path).values()
     assert same is data
     for made, heard, seen in ((noisy, False, True), (blurred, True, False)):
         (copy,) = made.train.copies
